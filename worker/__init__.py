@@ -1,0 +1,1 @@
+"""LeadPulse: scores B2B leads while they act."""

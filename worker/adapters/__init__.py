@@ -1,0 +1,1 @@
+"""One module for each outside system; each translates and decides nothing."""

@@ -1,0 +1,93 @@
+"""The values that flow through the worker: records in, events, outputs.
+
+Instants are whole milliseconds since 1970-01-01T00:00Z (`*_ms`), as in Kafka.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Record(NamedTuple):
+    """One Kafka record, or one line of a file, as it came."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int | None
+    """The record's own Kafka timestamp; `None` where there is none (a line of a file)."""
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """A valid event of a known type: something a lead did, or that was learnt about them."""
+
+    lead: str
+    type: str
+    at_ms: int
+    id: str
+    source: str
+    data: dict[str, Any]
+    machine: bool
+    """Made by a machine (mail privacy proxy, link scanner): scores nothing, is no activity."""
+    topic: str
+    partition: int
+    offset: int
+    """Where the producer wrote it; a forwarded stray keeps its first coordinates."""
+
+
+class Rejected(msgspec.Struct, frozen=True, gc=False):
+    """A record that cannot be an event. It goes to `lead.dead` as it came."""
+
+    record: Record
+    reason: str
+    """A short code from a closed set (`not_json`, `no_subject`, …): a metric's label."""
+    detail: str
+    """What is wrong, where, and what was expected, for the person who mends the producer."""
+
+
+class Unknown(msgspec.Struct, frozen=True, gc=False):
+    """A valid CloudEvent of a type that LeadPulse does not know: counted and passed over."""
+
+    type: str
+    lead: str
+
+
+Decoded = Event | Rejected | Unknown
+
+
+class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One record to publish: a transition, a dead letter or a forwarded stray."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    partition: int | None = None
+    """`None`: the producer's partitioner picks it by key."""
+
+
+class LeadWrite(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One lead's new state and the fields that people read. Written whole."""
+
+    lead: str
+    state: bytes
+    """Packed by `worker.core.state`; opaque to the store."""
+    score: str
+    """Decimal text, as are fit and engagement; empty when the lead is erased (only `state`, the mark, is kept)."""
+    fit: str
+    engagement: str
+    stage: str
+    grade: str
+    updated_at: str
+    """RFC 3339, the instant the fields are true for."""
+    due_ms: int | None
+    """Not later than the next instant at which time alone moves the lead; `None` takes it off `due`."""
+    rank: float | None
+    """Upper bound of the score at any later time without new events; `None` takes it off `rank`."""

@@ -1,0 +1,1 @@
+"""The batch loop: what is fetched is folded, stored and published exactly once."""

@@ -1,0 +1,139 @@
+"""What the engine asks of a store; `adapters` answer, in memory or in Redis.
+
+One store object serves one partition of one namespace. Every method raises `StoreUnavailable` when the store could not be
+reached or the reply was lost: the caller cannot know whether the call took effect, and repeats it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from worker.core.model import LeadWrite, Output
+
+
+class StoreUnavailable(Exception):
+    """No answer: the call may or may not have taken effect. Repeat it."""
+
+
+class StoreRefused(Exception):
+    """The store answered with an error that a repeat does not mend (out of memory, wrong type, no rights)."""
+
+
+class Fenced(Exception):
+    """Another owner has taken the partition over, or a newer epoch of our own producer has."""
+
+
+class Applied(enum.Enum):
+    """What `Store.apply` did."""
+
+    DONE = "DONE"
+    ALREADY = "ALREADY"
+    """The stored batch number is ours: the reply was lost, the batch is in."""
+    GAP = "GAP"
+    """The store is not where we left it (it went back in time): drop what is in memory, load the partition again."""
+
+
+class Cut(msgspec.Struct, frozen=True, array_like=True):
+    """Where batch `batch` ended: enough to fold the very same batch again from the topics."""
+
+    batch: int
+    next: dict[str, int]
+    """Input topic → the next offset after this batch."""
+    grid: str
+    """sha256 of the grid that judged it."""
+    words: str
+    """Version of the word lists (free and disposable mail domains)."""
+    fold: int
+    """Version of the fold; a batch is folded again only by the same."""
+    tick_ms: int | None = None
+    """Set when the batch is a slice of a tick at this instant: at most 1,000 leads due by then."""
+    tick_done: bool = False
+    """The last slice of the tick: the partition's clock moves to `tick_ms`."""
+
+
+class OutboxEntry(msgspec.Struct, frozen=True, array_like=True):
+    """What one batch sends out, with its cut. Empty `outputs`: only the cut travels."""
+
+    cut: Cut
+    outputs: tuple[Output, ...]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One step of a partition, applied whole or not at all."""
+
+    entry: OutboxEntry
+    writes: Sequence[LeadWrite]
+    clock_ms: int | None
+    """The partition's clock (its last finished tick) after this batch."""
+    send: bool = True
+    """False while batches up to W are folded again: their outputs are published already, so no outbox entry is kept."""
+    strayed_ms: int | None = None
+    """When (log time) this partition last forwarded a stray; `None` leaves what is stored."""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where the store is: the hash `{ns:p}:position`."""
+
+    owner: str
+    batch: int
+    """Number of the last applied batch; 0 before the first."""
+    next: dict[str, int]
+    published: int
+    """The store's copy of W: every batch up to it is known to be published."""
+    partitions: int
+    """N when the state was made; 0 when the partition is empty."""
+    grid: str
+    clock_ms: int | None
+    strayed_ms: int | None = None
+    horizon_ms: int | None = None
+    """All records of the partition up to this log time have been read, and what they forwarded is published."""
+    rebuild: bool = False
+    """An operator allowed an empty store to be filled again from the topics."""
+
+
+class Store(Protocol):
+    """One partition's state, position, schedule and outbox."""
+
+    async def acquire(self, token: str, partitions: int) -> Position:
+        """Become the owner and return where the partition stands.
+
+        *token* is `producer-id:epoch:uuid`. A lower epoch of the stored producer id raises `Fenced`; from now on, so does any
+        other token in every other method. Writes *partitions* into an empty position; does not compare it (the caller does).
+        """
+        ...
+
+    async def load(self, leads: Sequence[str]) -> list[bytes | None]:
+        """Return each lead's packed state, in the order asked; `None` for a lead that is not held."""
+        ...
+
+    async def apply(self, token: str, batch: Batch) -> Applied:
+        """Write *batch* whole or not at all. Raises `Fenced` when *token* is not the owner's."""
+        ...
+
+    async def due(self, by_ms: int, limit: int) -> list[str]:
+        """Return at most *limit* leads due by *by_ms*, earliest first, then by id."""
+        ...
+
+    async def outbox(self, after: int) -> list[OutboxEntry]:
+        """Return the outbox entries of batches past *after*, in order."""
+        ...
+
+    async def trim(self, token: str, published: int, horizon_ms: int | None = None) -> None:
+        """Drop outbox entries up to batch *published* and keep it as the store's copy of W, with the partition's horizon."""
+        ...
+
+    async def position(self) -> Position:
+        """Return where the partition stands, without owning it."""
+        ...
+
+    async def top(self, count: int, offset: int = 0) -> list[tuple[str, float]]:
+        """Return leads by falling `rank` (an upper bound of the score), for an exact top-N after a re-check."""
+        ...
+
+    async def lead(self, lead: str) -> dict[str, bytes]:
+        """Return the lead's hash as it is; empty for a lead that is not held."""
+        ...
