@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from worker.core.journal import Cut as Cut  # noqa: PLC0414 (handed on: an outbox entry carries its cut)
 from worker.core.model import LeadWrite, Output
 
 
@@ -35,24 +36,6 @@ class Applied(enum.Enum):
     """The stored batch number is ours: the reply was lost, the batch is in."""
     GAP = "GAP"
     """The store is not where we left it (it went back in time): drop what is in memory, load the partition again."""
-
-
-class Cut(msgspec.Struct, frozen=True, array_like=True):
-    """Where batch `batch` ended: enough to fold the very same batch again from the topics."""
-
-    batch: int
-    next: dict[str, int]
-    """Input topic → the next offset after this batch."""
-    grid: str
-    """sha256 of the grid that judged it."""
-    words: str
-    """Version of the word lists (free and disposable mail domains)."""
-    fold: int
-    """Version of the fold; a batch is folded again only by the same."""
-    tick_ms: int | None = None
-    """Set when the batch is a slice of a tick at this instant: at most 1,000 leads due by then."""
-    tick_done: bool = False
-    """The last slice of the tick: the partition's clock moves to `tick_ms`."""
 
 
 class OutboxEntry(msgspec.Struct, frozen=True, array_like=True):

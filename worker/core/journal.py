@@ -1,0 +1,130 @@
+"""The journal: what partition p of the internal topic holds, beside what the core itself writes there.
+
+The header `lp-kind` says what a record is. A `tick` is time made into an input, `cuts` say where batches ended (so that they
+can be folded again, the same), a `stray` is an input record that came on a partition other than its lead's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from worker.core.model import Headers, Output, Record
+
+KIND = "lp-kind"
+_STRAY_HEADERS = 5
+
+
+class JournalError(Exception):
+    """A journal record that this version cannot read. The partition must not go on as if it were not there."""
+
+
+class Cut(msgspec.Struct, frozen=True, array_like=True):
+    """Where batch `batch` ended: enough to fold the very same batch again from the topics."""
+
+    batch: int
+    next: dict[str, int]
+    """Input topic → the next offset after this batch."""
+    grid: str
+    """sha256 of the grid that judged it."""
+    words: str
+    """Version of the word lists (free and disposable mail domains)."""
+    fold: int
+    """Version of the fold; a batch is folded again only by the same."""
+    tick_ms: int | None = None
+    """Set when the batch is a slice of a tick at this instant: at most 1,000 leads due by then."""
+    tick_done: bool = False
+    """The last slice of the tick: the partition's clock moves to `tick_ms`."""
+
+
+class Tick(msgspec.Struct, frozen=True, array_like=True):
+    """Time as an input record."""
+
+    time_ms: int
+    """The instant up to which the writer had read everything; never taken later than the record's own append time."""
+    next: dict[str, int]
+    """Topic → next offset when it was written: the tick is held until these are applied, so it overtakes no event."""
+
+
+class Cuts(msgspec.Struct, frozen=True):
+    """The cuts of one transaction, in order of batch."""
+
+    cuts: tuple[Cut, ...]
+
+
+class Stray(msgspec.Struct, frozen=True):
+    """An input record forwarded to the partition that owns its lead."""
+
+    record: Record
+    """As it first came: topic, partition, offset and timestamp are the producer's."""
+
+
+Entry = Tick | Cuts | Stray
+
+_encode = msgspec.json.encode
+_tick = msgspec.json.Decoder(Tick)
+_cuts = msgspec.json.Decoder(tuple[Cut, ...])
+
+
+def tick_output(topic: str, partition: int, tick: Tick) -> Output:
+    """Return *tick* as a record of *partition* of the internal *topic*."""
+    return Output(topic, None, _encode(tick), ((KIND, b"tick"),), partition)
+
+
+def cuts_output(topic: str, partition: int, cuts: Sequence[Cut]) -> Output:
+    """Return *cuts* as one record of *partition* of the internal *topic*."""
+    return Output(topic, None, _encode(cuts), ((KIND, b"cuts"),), partition)
+
+
+def stray_output(topic: str, owner: int, record: Record) -> Output:
+    """Return *record* forwarded to partition *owner* of the internal *topic*: its key, value and headers as they came."""
+    stamp = b"" if record.timestamp_ms is None else b"%d" % record.timestamp_ms
+    ours: Headers = (
+        (KIND, b"stray"),
+        ("lp-topic", record.topic.encode()),
+        ("lp-partition", b"%d" % record.partition),
+        ("lp-offset", b"%d" % record.offset),
+        ("lp-timestamp", stamp),
+    )
+    return Output(topic, record.key, record.value, ours + record.headers, owner)
+
+
+def decode_entry(record: Record) -> Entry:
+    """Return what *record* of the internal topic is.
+
+    Raises `JournalError` for a kind of a newer version, or a broken record: what it would have done is not known, so the
+    partition stops there.
+    """
+    where = f"{record.topic}[{record.partition}] offset {record.offset}"
+    kind = record.headers[0][1] if record.headers and record.headers[0][0] == KIND else None
+    try:
+        match kind:
+            case b"tick":
+                return _tick.decode(record.value or b"")
+            case b"cuts":
+                return Cuts(_cuts.decode(record.value or b""))
+            case b"stray":
+                return Stray(_original(record))
+    except (msgspec.MsgspecError, ValueError, LookupError) as err:
+        raise JournalError(f"journal record {where}: not a readable {kind.decode() if kind else 'record'}: {err}") from err
+    name = "no lp-kind header" if kind is None else f"kind {kind.decode(errors='replace')!r}"
+    raise JournalError(
+        f"journal record {where}: {name} is not known to this version; it was written by a newer LeadPulse or by another"
+        " program: run the version that wrote it, and let nothing else write to this topic"
+    )
+
+
+def _original(record: Record) -> Record:
+    """Return the input record inside a stray."""
+    ours = dict(record.headers[:_STRAY_HEADERS])
+    stamp = ours["lp-timestamp"]
+    return Record(
+        ours["lp-topic"].decode(),
+        int(ours["lp-partition"]),
+        int(ours["lp-offset"]),
+        int(stamp) if stamp else None,
+        record.key,
+        record.value,
+        record.headers[_STRAY_HEADERS:],
+    )

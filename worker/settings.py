@@ -1,0 +1,188 @@
+"""Settings of the worker, from the environment (`LEADPULSE_*`); the command line offers each as a flag too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+PREFIX = "LEADPULSE_"
+
+INPUT_TOPICS = ("lead.events.web", "lead.events.email", "lead.events.webinar", "lead.events.profile", "lead.events.crm")
+OUTPUT_TYPES = (
+    "lead.mql",
+    "lead.sql",
+    "lead.cooled",
+    "lead.excluded",
+    "lead.stage",
+    "lead.sla_breached",
+    "lead.erased",
+    "lead.dead",
+)
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used. The message names each one, what was given and what is expected."""
+
+
+def _words(value: Any) -> Any:
+    """Return "a, b" as ["a", "b"]; anything else as it is."""
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+
+def _pairs(value: Any) -> Any:
+    """Return "a=b, c=d" as {"a": "b", "c": "d"}; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    pairs = [word.partition("=") for word in _words(value)]
+    if any(not equals for _, equals, _ in pairs):
+        raise ValueError("expected type=topic pairs separated by commas")
+    return {key.strip(): topic.strip() for key, _, topic in pairs}
+
+
+class Settings(BaseModel):
+    """Everything that a worker is told from outside. Frozen; secrets do not show in `repr`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kafka: str = Field("localhost:9092", description="Kafka bootstrap servers, host:port separated by commas")
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Kafka security protocol"
+    )
+    kafka_sasl: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="Kafka SASL mechanism")
+    kafka_user: str | None = Field(None, description="Kafka SASL user")
+    kafka_password: SecretStr | None = Field(None, description="Kafka SASL password")
+    kafka_cafile: str | None = Field(None, description="PEM file of the authorities that sign Kafka's certificates")
+    redis: SecretStr = Field(
+        SecretStr("redis://localhost:6379/0"), description="Redis URL (redis://, rediss://); may carry a password"
+    )
+    grid: str = Field("grids/saas-b2b.yaml", description="file of the scoring grid")
+    namespace: str = Field(
+        "default",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$",
+        description="name of this scoring: Redis keys, consumer group, internal topic and output source carry it",
+    )
+    input_topics: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
+        INPUT_TOPICS, min_length=1, description="input topics, separated by commas"
+    )
+    partitions: int = Field(8, ge=1, le=10_000, description="partitions of every input topic and of the internal one")
+    output_topics: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(
+        default_factory=dict,
+        description="routes of output types to topics, type=topic separated by commas; others keep their name",
+    )
+    clock: Literal["wall", "events"] = Field(
+        "wall", description="wall: ticks bring time; events: time comes from each lead's own events (backfilling, tests)"
+    )
+    metrics_host: str = Field("0.0.0.0", description="address of the health and metrics pages")
+    metrics_port: int = Field(6066, ge=0, le=65_535, description="port of the health and metrics pages; 0 picks a free one")
+    tick_interval: float = Field(
+        10.0, gt=0, le=600, description="seconds between a partition's ticks, and between idle commits"
+    )
+    publish_interval: float = Field(0.1, ge=0, le=5, description="seconds between transactions while there is output")
+    max_batch: int = Field(1_000, ge=1, le=100_000, description="most records of one batch of a partition")
+    max_bad_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of bad records among a partition's last 1,000 (at least 200 bad) that stops the worker",
+    )
+    session_timeout: float = Field(
+        10.0, ge=1, le=15, description="seconds without heartbeat after which another worker takes the partitions over"
+    )
+
+    @field_validator("input_topics")
+    @classmethod
+    def _each_once(cls, topics: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(topics)) != len(topics):
+            raise ValueError("a topic is named twice")
+        return topics
+
+    @field_validator("output_topics")
+    @classmethod
+    def _known_types(cls, routes: dict[str, str]) -> dict[str, str]:
+        unknown = sorted(set(routes) - set(OUTPUT_TYPES))
+        if unknown:
+            raise ValueError(f"no such output type: {', '.join(unknown)}; known: {', '.join(OUTPUT_TYPES)}")
+        return routes
+
+    @field_validator("redis")
+    @classmethod
+    def _redis_url(cls, url: SecretStr) -> SecretStr:
+        if urlsplit(url.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("expected a URL such as redis://host:6379/0")
+        return url
+
+    @model_validator(mode="after")
+    def _no_loop(self) -> Settings:
+        both = sorted(({self.internal_topic} | set(self.outputs)) & set(self.input_topics))
+        if both:
+            raise ValueError(f"input_topics: {', '.join(both)} is written by the worker itself and cannot be an input")
+        if self.internal_topic in self.outputs:
+            raise ValueError(f"output_topics: {self.internal_topic} is the internal topic and cannot be an output")
+        return self
+
+    @property
+    def group(self) -> str:
+        """The consumer group, whose offsets carry W."""
+        return f"leadpulse.{self.namespace}"
+
+    @property
+    def internal_topic(self) -> str:
+        """The topic whose partition p is p's journal."""
+        return f"leadpulse.{self.namespace}.internal"
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Every topic that the worker reads, sorted: the inputs and the internal one."""
+        return tuple(sorted((*self.input_topics, self.internal_topic)))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Every topic that the worker writes for others, sorted, after routing."""
+        return tuple(sorted({self.output_topic(kind) for kind in OUTPUT_TYPES}))
+
+    @property
+    def source(self) -> str:
+        """`source` of the output events."""
+        return f"/leadpulse/{self.namespace}"
+
+    @property
+    def redis_address(self) -> str:
+        """The Redis URL without user and password, for messages."""
+        url = urlsplit(self.redis.get_secret_value())
+        return urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2], query=""))
+
+    def output_topic(self, kind: str) -> str:
+        """Return the topic of output type *kind*: its route, or its own name."""
+        return self.output_topics.get(kind, kind)
+
+    def transactional_id(self, partition: int) -> str:
+        """Return the name by which a producer of *partition* fences the one before it."""
+        return f"leadpulse.{self.namespace}.{partition}"
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], **flags: Any) -> Settings:
+        """Read the settings from *environ*; *flags* that are not `None` go first.
+
+        Raises `SettingsError` with one line for each mistake, by the variable's name and never with a secret's value.
+        """
+        given: dict[str, Any] = {
+            name: environ[PREFIX + name.upper()] for name in cls.model_fields if environ.get(PREFIX + name.upper(), "") != ""
+        }
+        given |= {name: value for name, value in flags.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as err:
+            raise SettingsError("\n".join(_mistake(error) for error in err.errors())) from None
+
+
+def _mistake(error: Any) -> str:
+    """Return one validation error as a line that names the setting, what is wrong and what was given."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    name = str(error["loc"][0])
+    shown = "" if name in ("redis", "kafka_password") else f" (given: {error['input']!r})"
+    return f"{PREFIX}{name.upper()}: {message}{shown}"
