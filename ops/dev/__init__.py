@@ -1,0 +1,1 @@
+"""Kafka and Redis on a developer's machine, without containers."""

@@ -1,0 +1,56 @@
+"""Fixtures for every test: real Kafka and Redis, and a namespace of one's own on them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from ops.dev import services
+from tests.services import Kafka, Redis, ServiceMissing, needed
+
+
+def pytest_report_header() -> list[str]:
+    """Say which servers the tests run against, so that a green run shows what it was green on."""
+    header = []
+    for name, find in (("java for kafka", services.java), ("redis", services.redis_server)):
+        try:
+            header.append(f"{name}: {find()}")
+        except ServiceMissing as why:
+            header.append(str(why))
+    return header
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """One broker for the whole run: topics are told apart by `namespace`. Do not stop it; see `own_kafka`."""
+    with needed(Kafka) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """One Redis for the whole run, nothing kept on disk; keys differ by `namespace`. Do not stop it: see `own_redis`."""
+    with needed(lambda: Redis(keep=False)) as service:
+        yield service
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[Kafka]:
+    """Start a broker for this test alone, to be killed, suspended, restarted."""
+    with needed(Kafka) as service:
+        yield service
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    """Start a Redis for this test alone, with an append-only file, to be killed, suspended, restarted, emptied."""
+    with needed(Redis) as service:
+        yield service
+
+
+@pytest.fixture
+def namespace() -> str:
+    """Return a namespace that no other test uses."""
+    return f"t{uuid.uuid4().hex[:12]}"

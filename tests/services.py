@@ -1,0 +1,35 @@
+"""How tests get Kafka and Redis: real ones, or a skip that says why, or, in CI, a failure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+import pytest
+
+from ops.dev.services import Kafka, Redis, Service, ServiceFailed, ServiceMissing, create_topics, free_port
+
+__all__ = ["Kafka", "Redis", "ServiceFailed", "ServiceMissing", "create_topics", "free_port", "missing", "needed"]
+
+S = TypeVar("S", bound=Service)
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test with *reason*, or, with `CI` set, fail it: nobody reads the skips there."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must have it: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def needed(make: Callable[[], S]) -> S:
+    """Return what *make* makes (`Kafka`, `lambda: Redis({"maxmemory": "20mb"})`), started, if this machine can run it."""
+    try:
+        service = make()
+    except ServiceMissing as why:
+        missing(str(why))
+    try:
+        return service.start()
+    except ServiceFailed:
+        service.close()
+        raise
