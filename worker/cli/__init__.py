@@ -1,0 +1,1 @@
+"""The `leadpulse` command: thin shells around the program's functions."""

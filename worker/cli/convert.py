@@ -1,0 +1,92 @@
+"""`leadpulse convert`: other people's formats as events, one JSON a line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+import click
+
+from worker.sources.access_log import AccessLog, Malformed, lines
+
+NAMED_LINES: Final = 100
+"""Malformed lines named on stderr; the others are only counted, so that a wrong file does not flood the terminal."""
+
+
+@click.group()
+def convert() -> None:
+    """Turn other formats into events, one JSON a line on stdout."""
+
+
+@convert.command("access-log")
+@click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True, dir_okay=False))
+@click.option("--site", default="", metavar="URL", help="What relative urls are prefixed with: https://example.com")
+@click.option(
+    "--salt", default="", metavar="TEXT", envvar="LEADPULSE_VISITOR_SALT",
+    help="Secret that keys the visitor ids, so that nobody can compute them from an address.",
+)  # fmt: skip
+@click.option("--strict", is_flag=True, help="Stop at the first malformed line, with exit 1.")
+def access_log(files: tuple[str, ...], site: str, salt: str, strict: bool) -> None:
+    """Turn web server logs in the combined format into `page.viewed` events.
+
+    FILES are read in the order given, plain or gzipped; `-` is stdin. Page views only: GET, answered 200 or 304, no images,
+    styles, scripts, fonts, feeds or downloads. Events keep the order of the log, which is not quite that of their times. The
+    lead is `visitor:` and a hash of address and user agent; crawlers are marked `machine`; half an hour of silence ends
+    a session. Malformed lines are named on stderr and passed over.
+    """
+    if site and not site.startswith(("http://", "https://")):
+        raise click.BadParameter(f"{site!r} is not like https://example.com", param_hint="--site")
+    try:
+        log = AccessLog(site, salt)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--salt") from error
+    for name in files:
+        _convert_file(log, name, strict)
+    found = log.summary
+    click.echo(
+        f"{found.lines:,} lines, {found.malformed:,} malformed; {found.pages:,} page views by {found.visitors:,} visitors in"
+        f" {found.sessions:,} sessions; machines: {found.machine_pages:,} page views by {found.machine_visitors:,} visitors",
+        err=True,
+    )
+    if found.lines and found.malformed == found.lines:
+        raise click.ClickException("no line is in the combined log format")
+
+
+def _convert_file(log: AccessLog, name: str, strict: bool) -> None:
+    """Write the events of one file, named as the user named it. Raises `click.ClickException`."""
+    out = sys.stdout.buffer
+    shown = "stdin" if name == "-" else name
+    try:
+        with _opened(name) as stream:
+            for number, line in enumerate(lines(stream), start=1):
+                try:
+                    event = log.convert(line)
+                except Malformed as error:
+                    if strict:
+                        raise click.ClickException(f"{shown}:{number}: {error}") from error
+                    if log.summary.malformed <= NAMED_LINES:
+                        click.echo(f"{shown}:{number}: {error}", err=True)
+                    elif log.summary.malformed == NAMED_LINES + 1:
+                        click.echo("further malformed lines are only counted", err=True)
+                    continue
+                if event is not None:
+                    out.write(event + b"\n")
+                    if name == "-":  # whoever reads a followed log wants each event now, not 8 kB of them later
+                        out.flush()
+    except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise click.ClickException(f"{shown}: {error}") from error
+    finally:
+        out.flush()
+
+
+def _opened(name: str) -> BinaryIO:
+    """Open a file or stdin for reading; gzip is told by its first two bytes, not by the name."""
+    raw: Any = Path(name).open("rb", buffering=0) if name != "-" else getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    stream = io.BufferedReader(raw)
+    return cast(BinaryIO, gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream)
