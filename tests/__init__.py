@@ -1,0 +1,1 @@
+"""Tests of every layer; the helpers that several of them share are imported as `tests.…`."""

@@ -1,0 +1,1 @@
+"""Tests of the pure core: examples for the edges, properties for what holds always."""
