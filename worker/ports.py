@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from worker.core.journal import Cut as Cut  # noqa: PLC0414 (handed on: an outbox entry carries its cut)
+from worker.core.journal import Cut as Cut
 from worker.core.model import LeadWrite, Output
 
 

@@ -8,4 +8,4 @@ class Stop(Exception):
 
 
 class Lost(Exception):
-    """This incarnation of the partition cannot go on (the store went back in time, a transaction failed): begin a new one."""
+    """One incarnation of a partition cannot go on (the store went back in time, a transaction failed): begin a new one."""
