@@ -1,0 +1,56 @@
+# Needs Python >= 3.11 with venv, and nothing else: each target makes the environment that it works in.
+# PYTHON=/path/to/python3.12 picks another interpreter than the first suitable one on PATH.
+
+SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c '$(SUITABLE)' 2>/dev/null && command -v $$p && break; done)
+FOR ?= 30s
+UPGRADE ?=
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test check lock services
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo      leads scored live for $(FOR) (FOR=2m for longer), with a broker and a store of its own'
+	@echo 'make test      lint, types and all tests, on real Kafka and Redis where Java 17, Maven and redis-server are there'
+	@echo 'make check     lint and types alone'
+	@echo 'make services  real Kafka and Redis until Ctrl-C, for work by hand'
+	@echo 'make lock      requirements/*.lock after a change in pyproject.toml (UPGRADE=--upgrade for newer versions)'
+
+demo: .venv/.installed
+	.venv/bin/leadpulse demo --for $(FOR)
+
+check: .venv-dev/.installed
+	.venv-dev/bin/ruff check
+	.venv-dev/bin/ruff format --check
+	.venv-dev/bin/mypy
+
+test: check
+	.venv-dev/bin/python -m pytest
+
+services: .venv-dev/.installed
+	@.venv-dev/bin/python -m ops.dev
+
+# An environment holds what its lock says and nothing else, so a changed lock makes it anew.
+.venv/.made: requirements/build.lock requirements/demo.lock
+.venv-dev/.made: requirements/build.lock requirements/dev.lock
+.venv/.made .venv-dev/.made:
+	@$(or $(PYTHON),false) -c '$(SUITABLE)' || { echo 'LeadPulse needs Python >= 3.11 with the venv module (Debian: apt install \
+	python3-venv); found: $(or $(PYTHON),none on PATH). Name one with `make PYTHON=/path/to/python3.11 …`' >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes $(addprefix -r ,$^)
+	@touch $@
+
+.venv/.installed .venv-dev/.installed: %/.installed: %/.made pyproject.toml
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+# Without the index's address, with hashes, for every platform and Python >= 3.11; each lock agrees with the smaller one.
+COMPILE = .venv-dev/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-annotate --no-header $(UPGRADE)
+lock: .venv-dev/.installed
+	$(COMPILE) --group build -o requirements/build.lock
+	$(COMPILE) pyproject.toml -o requirements/run.lock
+	$(COMPILE) pyproject.toml --extra demo -c requirements/run.lock -o requirements/demo.lock
+	$(COMPILE) pyproject.toml --extra dev -c requirements/demo.lock -o requirements/dev.lock
