@@ -1,0 +1,67 @@
+"""Calendar days of a time zone, as whole numbers: day 0 is 1970-01-01 there."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+DAY_MS = 86_400_000
+_BLOCK_MS = 900_000
+"""Since 1972 every zone changes its offset on a quarter of an hour, so one look-up serves a block."""
+_MODERN_MS = 63_072_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = date(1970, 1, 1)
+_CACHE_LIMIT = 20_000
+
+
+class Calendar:
+    """Days and midnights of one time zone (an IANA name such as `Europe/Paris`)."""
+
+    def __init__(self, timezone: str) -> None:
+        self._zone = None if timezone == "UTC" else ZoneInfo(timezone)
+        self._offsets: dict[int, int] = {}
+
+    def day(self, at_ms: int) -> int:
+        """Return the calendar day on which the instant *at_ms* falls."""
+        if self._zone is None:
+            return at_ms // DAY_MS
+        return (at_ms + self._offset_ms(at_ms)) // DAY_MS
+
+    def next_day_ms(self, at_ms: int) -> int:
+        """Return the first whole millisecond after *at_ms* that falls on another day."""
+        if self._zone is None:
+            return (at_ms // DAY_MS + 1) * DAY_MS
+        local = at_ms + self._offset_ms(at_ms)
+        guess = at_ms + DAY_MS - local % DAY_MS
+        today = local // DAY_MS
+        if self.day(guess) != today and self.day(guess - 1) == today:
+            return guess
+        # The offset changes on the way to midnight: the day is up to a few hours longer or shorter.
+        low, high = at_ms, at_ms + 2 * DAY_MS
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.day(middle) == today:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def _offset_ms(self, at_ms: int) -> int:
+        if at_ms < _MODERN_MS:
+            return self._look_up(at_ms)
+        block = at_ms // _BLOCK_MS
+        offset = self._offsets.get(block)
+        if offset is None:
+            if len(self._offsets) >= _CACHE_LIMIT:
+                self._offsets.clear()
+            offset = self._offsets[block] = self._look_up(block * _BLOCK_MS)
+        return offset
+
+    def _look_up(self, at_ms: int) -> int:
+        offset = (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(self._zone).utcoffset()
+        return 0 if offset is None else int(offset / timedelta(milliseconds=1))
+
+
+def rfc3339(at_ms: int) -> str:
+    """Return the instant as RFC 3339 in UTC with milliseconds, as every output writes it."""
+    return (_EPOCH + timedelta(milliseconds=at_ms)).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at_ms % 1000:03d}Z"

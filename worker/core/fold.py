@@ -1,0 +1,223 @@
+"""What one event does to a lead's sums and traits. Whatever the order of arrival, the sums are the same."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import msgspec
+
+from worker.core import traits as traits_
+from worker.core.model import Event
+from worker.core.scorer import BITS_DAYS, EVENTS_DAYS, SESSIONS_A_DAY, SESSIONS_DAYS, Counter, Pacer, Scorer
+from worker.core.state import (
+    IDS_KEPT,
+    MARK_BYTES,
+    RECENT_KEPT,
+    Count,
+    LeadState,
+    Pace,
+    find,
+    forget,
+    mark,
+    occurrence,
+    pack_list,
+    remember,
+    unpack_list,
+)
+
+ACTIVITY_PREFIXES: Final = ("page.", "form.", "content.", "demo.", "trial.", "quote.", "social.")
+ACTIVITY_TYPES: Final = frozenset(
+    {"email.opened", "email.clicked", "email.replied", "webinar.registered", "webinar.attended", "webinar.replayed"}
+)
+_LABEL_CHARS: Final = 60
+_LABELS: Final = ("cta", "url", "webinar_id", "content_id", "form_id", "campaign_id", "network", "reason", "message_id")
+_BITS_MASK: Final = (1 << BITS_DAYS) - 1
+_FOREVER: Final = b"\0" * MARK_BYTES
+
+_json = msgspec.json.Encoder(order="sorted")
+
+
+def is_activity(type_: str) -> bool:
+    """Return whether an event of this type shows the lead to be active (design: inactivity counts from the latest one)."""
+    return type_ in ACTIVITY_TYPES or type_.startswith(ACTIVITY_PREFIXES)
+
+
+def id_mark(event: Event) -> bytes:
+    """Return what stands for the event's (source, id) among the lead's last 64."""
+    # The length first, so that no source and id run together into another pair's text.
+    return mark(f"{len(event.source)}:{event.source}{event.id}")
+
+
+def is_duplicate(state: LeadState, event_mark: bytes) -> bool:
+    """Return whether the event is among the lead's last 64."""
+    return find(state.ids, event_mark) >= 0
+
+
+def with_traits(state: LeadState, event: Event) -> msgspec.Raw:
+    """Return the lead's packed traits with those of a `profile.updated`. Raises `TraitsRefused` for what cannot be held."""
+    news = traits_.leaves(event.data["traits"])
+    if not news:
+        return state.traits
+    held = traits_.unpack_traits(state.traits)
+    traits_.take(held, news, event.at_ms, event.id)
+    return traits_.pack_traits(held)
+
+
+def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes) -> None:
+    """Take the event's effect on counts, velocity, exclusions and activity into *state*; traits come by `with_traits`."""
+    state.ids = (state.ids + event_mark)[-IDS_KEPT * MARK_BYTES :]
+    if event.at_ms > state.clock:
+        state.clock = event.at_ms
+    if event.machine:
+        return
+    data = event.data
+    if event.type == "page.viewed" and data.get("page_type") is None:
+        derived = scorer.page_type(data["url"])
+        if derived is not None:
+            data = data | {"page_type": derived}
+    for counter in scorer.counters.get(event.type, ()):
+        if counter.match is None or counter.match(data):
+            _count(scorer, state, counter, event.at_ms, data)
+    for pacer in scorer.pacers.get(event.type, ()):
+        if pacer.match is None or pacer.match(data):
+            _pace(scorer, state, pacer, event.at_ms, data)
+    for bar in scorer.bars.get(event.type, ()):
+        if bar.match is None or bar.match(data):
+            state.bars[bar.key] = min(event.at_ms, state.bars.get(bar.key, event.at_ms))
+    if event.at_ms > state.active and is_activity(event.type):
+        state.active = event.at_ms
+    _note_recent(state, event)
+
+
+def judge_traits(scorer: Scorer, state: LeadState) -> None:
+    """Set what the state keeps of its traits under the scorer's grid: fit, and whether an exclusion by traits holds."""
+    view = scorer.derived(traits_.values(traits_.unpack_traits(state.traits)))
+    state.fit = scorer.fit(view)
+    state.barred = scorer.barred(view)
+
+
+def _count(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, data: dict[str, Any]) -> None:
+    count = state.counts.get(counter.key)
+    if count is None:
+        count = state.counts[counter.key] = Count(last=at_ms)
+    half_life = counter.half_life
+    if at_ms > count.last:
+        if half_life:
+            count.sum *= math.exp2((count.last - at_ms) / half_life)
+        count.last = at_ms
+    value = _value(scorer, counter, at_ms, data)
+    if value is not None:
+        first = occurrence(count.seen, value)
+        if first is not None and first <= at_ms:
+            return
+        if first is not None:
+            # A late event shows that this value came earlier than was known: the occurrence moves, the count stays.
+            count.seen = forget(count.seen, value)
+            count.n -= 1
+            if half_life:
+                count.sum -= math.exp2((first - count.last) / half_life)
+        count.seen = remember(count.seen, value, at_ms)
+    count.n += 1
+    if half_life:
+        count.sum += math.exp2((at_ms - count.last) / half_life)
+
+
+def _value(scorer: Scorer, counter: Counter, at_ms: int, data: dict[str, Any]) -> bytes | None:
+    """Return the mark of what `once_per` counts once; `None` makes the event an occurrence of its own."""
+    once_per = counter.once_per
+    if once_per == "event":
+        return None
+    if once_per == "lead":
+        return _FOREVER
+    if once_per == "day":
+        return scorer.calendar.day(at_ms).to_bytes(MARK_BYTES, "big", signed=True)
+    held = lookup(data, counter.path)
+    return None if held is None else mark(as_text(held))
+
+
+def _pace(scorer: Scorer, state: LeadState, pacer: Pacer, at_ms: int, data: dict[str, Any]) -> None:
+    day = scorer.calendar.day(at_ms)
+    session = b""
+    if pacer.kind == "sessions":
+        held = data.get("session_id")
+        if held is None:
+            return
+        session = mark(as_text(held))
+    pace = state.paces.get(pacer.key)
+    if pace is None:
+        pace = state.paces[pacer.key] = Pace(day=day)
+    forward = max(0, day - pace.day)
+    back = max(0, pace.day - day)
+    pace.day += forward
+    if pacer.kind == "days":
+        bits = int.from_bytes(pace.days, "little") << min(forward, BITS_DAYS)
+        if back < BITS_DAYS:
+            bits |= 1 << back
+        bits &= _BITS_MASK
+        pace.days = bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+    elif pacer.kind == "events":
+        counts = [0] * min(forward, EVENTS_DAYS) + day_counts(pace.days)
+        if back < EVENTS_DAYS:
+            counts.extend([0] * (back + 1 - len(counts)))
+            counts[back] = min(counts[back] + 1, 0xFFFFFFFF)
+        pace.days = b"".join(count.to_bytes(4, "little") for count in counts[:EVENTS_DAYS])
+    else:
+        sessions = [b""] * min(forward, SESSIONS_DAYS) + day_sessions(pace.days)
+        if back < SESSIONS_DAYS:
+            sessions.extend([b""] * (back + 1 - len(sessions)))
+            if find(sessions[back], session) < 0 and len(sessions[back]) < SESSIONS_A_DAY * MARK_BYTES:
+                sessions[back] += session
+        pace.days = b"".join(bytes((len(marks) // MARK_BYTES,)) + marks for marks in sessions[:SESSIONS_DAYS])
+
+
+def day_counts(days: bytes) -> list[int]:
+    """Return matching events a day, from the latest match's day backwards."""
+    return [int.from_bytes(days[i : i + 4], "little") for i in range(0, len(days), 4)]
+
+
+def day_sessions(days: bytes) -> list[bytes]:
+    """Return the marks of each day's sessions, from the latest match's day backwards."""
+    found = []
+    at = 0
+    while at < len(days):
+        end = at + 1 + days[at] * MARK_BYTES
+        found.append(days[at + 1 : end])
+        at = end
+    return found
+
+
+def lookup(data: dict[str, Any], path: tuple[str, ...]) -> Any:
+    """Return what stands at *path*; `None` where nothing does (a null is nothing)."""
+    held: Any = data
+    for name in path:
+        if not isinstance(held, dict):
+            return None
+        held = held.get(name)
+    return held
+
+
+def as_text(value: Any) -> str:
+    """Return the text by which values are compared for `once_per`: a string as it is, anything else as JSON."""
+    return value if isinstance(value, str) else _json.encode(value).decode()
+
+
+def label(event: Event) -> str:
+    """Return what a salesperson reads of an event in one short phrase: the page, the call to action, the webinar."""
+    data = event.data
+    for name in _LABELS:
+        text = data.get(name)
+        if isinstance(text, str) and text:
+            if name == "url":
+                rest = text.partition("?")[0].partition("#")[0].rpartition("://")[2]
+                text = rest if rest.startswith("/") else "/" + rest.partition("/")[2]
+            return text[:_LABEL_CHARS]
+    return ""
+
+
+def _note_recent(state: LeadState, event: Event) -> None:
+    recent = unpack_list(state.recent)
+    recent.append([event.at_ms, event.type, label(event)])
+    if len(recent) > 1 and recent[-2] > recent[-1]:
+        recent.sort()
+    state.recent = pack_list(recent[-RECENT_KEPT:])

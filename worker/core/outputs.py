@@ -1,0 +1,92 @@
+"""What is published of a lead: one CloudEvent a transition, with everything that explains it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from worker.core.days import rfc3339
+from worker.core.model import Event, Output
+from worker.core.score import Reading, reasons
+from worker.core.scorer import Scorer
+from worker.core.state import HISTORY_KEPT, STAGES, LeadState, pack_list, unpack_list
+from worker.core.traits import unpack_traits, values
+
+_json = msgspec.json.Encoder()
+
+
+class Publisher:
+    """Hears the moves of one lead and writes its outputs. *cause* is the event at hand; time alone has none."""
+
+    def __init__(self, scorer: Scorer, lead: str, outputs: list[Output]) -> None:
+        self._scorer = scorer
+        self._lead = lead
+        self._outputs = outputs
+        self.cause: Event | None = None
+
+    def __call__(self, state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0) -> None:
+        """Write the output of one transition, give it the lead's next number, and note the move in its history."""
+        scorer = self._scorer
+        data: dict[str, Any] = {
+            "lead_id": self._lead,
+            "from": STAGES[state.stage],
+            "to": STAGES[to],
+            "score": reading.score,
+            "fit": reading.fit,
+            "engagement": reading.engagement,
+            "grade": scorer.grade(reading.fit, reading.engagement),
+        }
+        if respond_by:
+            data["respond_by"] = rfc3339(respond_by)
+        data |= {
+            "grid": scorer.identity,
+            "reasons": reasons(scorer, state, at_ms),
+            "traits": scorer.derived(values(unpack_traits(state.traits))),
+            "recent": recent(state),
+            "history": history(state),
+            # An unanswered lead.sql is nobody's doing, whichever record shows that its time is up.
+            "cause": None if output == "lead.sla_breached" else _cause(self.cause),
+        }
+        self._write(state, at_ms, output, data)
+        if to != state.stage:
+            moves = [*unpack_list(state.history), [to, at_ms]]
+            state.history = pack_list(moves[-HISTORY_KEPT:])
+
+    def erased(self, state: LeadState, at_ms: int) -> None:
+        """Write `lead.erased`: downstream forgets the lead. Carries the id, the instant and the cause, nothing else."""
+        self._write(state, at_ms, "lead.erased", {"lead_id": self._lead, "cause": _cause(self.cause)})
+
+    def _write(self, state: LeadState, at_ms: int, output: str, data: dict[str, Any]) -> None:
+        state.sequence += 1
+        event = {
+            "specversion": "1.0",
+            "type": output,
+            "source": self._scorer.source,
+            "id": f"{self._lead}:{state.sequence}",
+            "subject": self._lead,
+            "time": rfc3339(at_ms),
+            "datacontenttype": "application/json",
+            "sequence": str(state.sequence),
+            "data": data,
+        }
+        self._outputs.append(Output(output, self._lead.encode(), _json.encode(event), CLOUDEVENT_HEADERS))
+
+
+CLOUDEVENT_HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
+
+
+def recent(state: LeadState) -> list[dict[str, Any]]:
+    """Return the last events, oldest first, as outputs show them."""
+    return [{"time": rfc3339(at), "type": type_, "label": label} for at, type_, label in unpack_list(state.recent)]
+
+
+def history(state: LeadState) -> list[dict[str, Any]]:
+    """Return the last moves before the one at hand, oldest first, as outputs show them."""
+    return [{"stage": STAGES[stage], "at": rfc3339(at)} for stage, at in unpack_list(state.history)]
+
+
+def _cause(event: Event | None) -> dict[str, Any] | None:
+    if event is None:
+        return None
+    return {"topic": event.topic, "partition": event.partition, "offset": event.offset, "event_id": event.id}

@@ -1,0 +1,272 @@
+"""Reading a score: the formulas of the grid applied to the sums at one instant, and bounds for every later instant."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import msgspec
+
+from worker.core.days import rfc3339
+from worker.core.fold import day_counts, day_sessions
+from worker.core.grid import Inactivity
+from worker.core.scorer import INFINITY, PaceReader, Reader, Scorer, clamp
+from worker.core.state import MARK_BYTES, Count, LeadState, Pace
+from worker.core.traits import unpack_traits, values
+
+
+class Reading(NamedTuple):
+    """A lead at one instant, and what time alone can do to it from then on.
+
+    The engagement's parts are points before its clamp. Between two steps (an expiry, a midnight, an inactivity step) only
+    decay is at work: positive parts fall, negative ones rise, neither faster than its shortest half-life.
+    """
+
+    score: float
+    fit: float
+    engagement: float
+    highest: float
+    """No later score without new events is above this."""
+    lowest: float
+    """Nor below this."""
+    falling: float
+    """Σ of the positive decaying parts."""
+    falling_half_life: float
+    rising: float
+    """−Σ of the negative decaying parts."""
+    rising_half_life: float
+    step_ms: float
+    """The next instant after this one at which a part steps; infinite when none does."""
+    total: float
+    """The engagement before its clamp."""
+
+
+def read(scorer: Scorer, state: LeadState, at_ms: int) -> Reading:
+    """Return the lead's score at *at_ms* (not before the state's clock), by formulas 1 to 6 of the grid."""
+    total = highest = lowest = falling = rising = 0.0
+    fall_half = rise_half = step_ms = INFINITY
+    for key, count in state.counts.items():
+        for rule in scorer.readers.get(key, ()):
+            if rule.expires_after:
+                end = count.last + rule.expires_after
+                if at_ms >= end:
+                    continue
+                step_ms = min(step_ms, end)
+            points = held_to(_raw(rule, count, at_ms), rule.cap)
+            total += points
+            fades = rule.half_life > 0
+            if points > 0:
+                highest += points
+                if fades:
+                    falling += points
+                    fall_half = min(fall_half, rule.half_life)
+                elif not rule.expires_after:
+                    lowest += points
+            else:
+                lowest += points
+                if fades:
+                    rising -= points
+                    rise_half = min(rise_half, rule.half_life)
+                elif not rule.expires_after:
+                    highest += points
+    if state.paces:
+        today = scorer.calendar.day(at_ms)
+        moving = False
+        for key, pace in state.paces.items():
+            for velocity in scorer.pace_readers.get(key, ()):
+                number = pace_count(velocity, pace, today)
+                points = steps_points(velocity, number)
+                low, high = _later_steps(velocity, number, points)
+                total += points
+                lowest += low
+                highest += high
+                moving = moving or low != high
+        if moving:
+            step_ms = min(step_ms, scorer.calendar.next_day_ms(at_ms))
+    inactivity = scorer.grid.inactivity
+    if inactivity is not None and state.active:
+        points, next_ms = inactive(inactivity, state.active, at_ms)
+        total += points
+        if inactivity.points > 0:
+            highest += INFINITY
+            lowest += points
+        else:
+            highest += points
+            lowest += -INFINITY if inactivity.min is None else min(inactivity.min, points)
+        step_ms = min(step_ms, next_ms)
+    return Reading(
+        *_clamped(scorer, state.fit, total),
+        _clamped(scorer, state.fit, highest)[0],
+        _clamped(scorer, state.fit, lowest)[0],
+        falling,
+        fall_half,
+        rising,
+        rise_half,
+        step_ms,
+        total,
+    )
+
+
+def _clamped(scorer: Scorer, fit: float, engagement: float) -> tuple[float, float, float]:
+    """Return (score, fit, engagement), all clamped. *fit* is clamped already."""
+    grid = scorer.grid
+    clamped = clamp(engagement, grid.engagement.min, grid.engagement.max)
+    return clamp(fit + clamped, grid.score.min, grid.score.max), fit, clamped
+
+
+def held_to(points: float, cap: float) -> float:
+    """Formula 2: the magnitude of *points* is at most *cap*."""
+    return cap if points > cap else -cap if points < -cap else points
+
+
+def _raw(rule: Reader, count: Count, at_ms: int) -> float:
+    """Formula 1, before expiry: p · Σ 2^(−(t − t_i)/H), or p · n without decay."""
+    if rule.half_life:
+        return rule.points * (count.sum * math.exp2((count.last - at_ms) / rule.half_life))
+    return rule.points * count.n
+
+
+def pace_count(rule: PaceReader, pace: Pace, today: int) -> int:
+    """Formula 4: what the velocity rule counts in its window, on the day *today*."""
+    window = rule.within_days - (today - pace.day)
+    if window <= 0:
+        return 0
+    window = min(window, rule.within_days)
+    if rule.counts == "events":
+        return sum(day_counts(pace.days)[:window])
+    if rule.counts == "sessions":
+        return sum(len(marks) // MARK_BYTES for marks in day_sessions(pace.days)[:window])
+    bits = int.from_bytes(pace.days, "little")
+    if rule.counts == "days":
+        return (bits & ((1 << window) - 1)).bit_count()
+    whole = (1 << rule.within_days) - 1
+    return (bits & whole).bit_count() - ((bits >> rule.within_days) & whole).bit_count()
+
+
+def steps_points(rule: PaceReader, number: int) -> float:
+    """Return the points of the highest step reached."""
+    points = 0.0
+    for threshold, worth in rule.steps:
+        if number < threshold:
+            break
+        points = worth
+    return points
+
+
+def _later_steps(rule: PaceReader, number: int, points: float) -> tuple[float, float]:
+    """Return the least and most points this rule can have from now on: by time alone its count only falls, to nothing at last."""
+    left = [points] if rule.counts == "rise" else [worth for threshold, worth in rule.steps if number >= threshold]
+    return min(0.0, *left, 0.0), max(0.0, *left, 0.0)
+
+
+def inactive(rule: Inactivity, active_ms: int, at_ms: int) -> tuple[float, float]:
+    """Formula 5: return (points, next instant at which they step; infinite when at the minimum)."""
+    begin = active_ms + rule.after
+    if at_ms < begin:
+        return 0.0, begin
+    if rule.every is None:
+        points, next_ms = rule.points, INFINITY
+    else:
+        passed = (at_ms - begin) // rule.every
+        points, next_ms = rule.points * (1 + passed), begin + (passed + 1) * rule.every
+    if rule.min is not None and points <= rule.min:
+        return rule.min, INFINITY
+    return points, next_ms
+
+
+class Decay(NamedTuple):
+    """One decaying part between two steps: |worth · 2^(−(t − since)/half_life)|, at most *cap*, with worth's sign."""
+
+    worth: float
+    since_ms: int
+    half_life: int
+    cap: float
+
+    def at(self, at_ms: int) -> float:
+        """Return the part's points at *at_ms*."""
+        return held_to(self.worth * math.exp2((self.since_ms - at_ms) / self.half_life), self.cap)
+
+    def slopes(self, first_ms: int, last_ms: int) -> tuple[float, float]:
+        """Return bounds of the part's slope (points a ms) between two instants; at its cap it stands still."""
+        rate = -math.log(2) / self.half_life
+        early = self.worth * math.exp2((self.since_ms - first_ms) / self.half_life)
+        late = self.worth * math.exp2((self.since_ms - last_ms) / self.half_life)
+        ends = (
+            0.0 if abs(early) > self.cap else rate * early,
+            0.0 if abs(late) > self.cap else rate * late,
+            # Capped at first, free at last: the steepest slope is the one it has when it comes off its cap.
+            rate * math.copysign(min(self.cap, abs(early)), self.worth) if abs(late) <= self.cap else 0.0,
+        )
+        return min(ends), max(ends)
+
+
+def decays(scorer: Scorer, state: LeadState, at_ms: int) -> list[Decay]:
+    """Return the parts that decay from *at_ms* up to the next step."""
+    return [
+        Decay(rule.points * count.sum, count.last, rule.half_life, rule.cap)
+        for key, count in state.counts.items()
+        for rule in scorer.readers.get(key, ())
+        if rule.half_life and not (rule.expires_after and at_ms >= count.last + rule.expires_after)
+    ]
+
+
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where some of the points came from; a lead's reasons add up to its score."""
+
+    kind: str
+    points: float
+    id: str | None = None
+    raw: float | None = None
+    """A rule's points before its cap."""
+    count: int | None = None
+    last_at: str | None = None
+
+
+def reasons(scorer: Scorer, state: LeadState, at_ms: int) -> list[Reason]:
+    """Return where every point of the score at *at_ms* came from, clamps included; they add up to it."""
+    found: list[Reason] = []
+    view = scorer.derived(values(unpack_traits(state.traits)))
+    fit_sum = 0.0
+    for id_, points, match in scorer.fit_rules:
+        if match(view):
+            fit_sum += points
+            found.append(Reason("fit", points, id_))
+    grid = scorer.grid
+    fit = clamp(fit_sum, grid.fit.min, grid.fit.max)
+    found.append(Reason("clamp", fit - fit_sum, "fit"))
+    total = 0.0
+    for rule, count in _in_grid_order(scorer, state):
+        if rule.expires_after and at_ms >= count.last + rule.expires_after:
+            continue
+        raw = _raw(rule, count, at_ms)
+        points = held_to(raw, rule.cap)
+        total += points
+        found.append(Reason("rule", points, rule.id, raw, count.n, rfc3339(count.last)))
+    today = scorer.calendar.day(at_ms)
+    for key, readers in scorer.pace_readers.items():
+        pace = state.paces.get(key)
+        if pace is None:
+            continue
+        for velocity in readers:
+            number = pace_count(velocity, pace, today)
+            points = steps_points(velocity, number)
+            total += points
+            found.append(Reason("velocity", points, velocity.id, count=number))
+    if grid.inactivity is not None and state.active:
+        points, _ = inactive(grid.inactivity, state.active, at_ms)
+        total += points
+        found.append(Reason("inactivity", points))
+    engagement = clamp(total, grid.engagement.min, grid.engagement.max)
+    found.append(Reason("clamp", engagement - total, "engagement"))
+    score = clamp(fit + engagement, grid.score.min, grid.score.max)
+    found.append(Reason("clamp", score - (fit + engagement), "score"))
+    return [reason for reason in found if reason.points]
+
+
+def _in_grid_order(scorer: Scorer, state: LeadState) -> list[tuple[Reader, Count]]:
+    return [
+        (rule, state.counts[key])
+        for key, readers in scorer.readers.items()
+        if key in state.counts
+        for rule in readers
+    ]

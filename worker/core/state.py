@@ -1,0 +1,173 @@
+"""What is kept of a lead: counts and sums, never points.
+
+Points, caps, clamps, steps and thresholds are applied when a score is read, so a new grid is in force at once. What is kept
+under a *key* is what was counted: the key is a hash of the rule's `on`, `where`, `once_per` and half-life, not of its id or
+points, so that a rule renamed or worth other points keeps its past.
+
+Every part is bounded: 64 event ids, 64 values a rule, 90 days a velocity rule, 20 recent events, 20 moves, 64 kB of traits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import xxhash
+
+FOLD_VERSION: Final = 1
+"""Version of the fold and of the packed state. A batch is folded again only by the version that folded it first."""
+
+IDS_KEPT: Final = 64
+VALUES_KEPT: Final = 64
+RECENT_KEPT: Final = 20
+HISTORY_KEPT: Final = 20
+MARK_BYTES: Final = 6
+"""48 bits of a hash stand for an id or a value: two of 64 remembered ones meet once in 10^12 events."""
+_ENTRY_BYTES: Final = MARK_BYTES + 6
+
+STAGES: Final = ("contact", "mql", "sql", "opportunity", "client", "excluded")
+CONTACT, MQL, SQL, OPPORTUNITY, CLIENT, EXCLUDED = range(6)
+
+_EMPTY_LIST: Final = msgspec.Raw(msgspec.msgpack.encode([]))
+
+
+class Count(msgspec.Struct, array_like=True, gc=False):
+    """The occurrences of one rule."""
+
+    n: int = 0
+    last: int = 0
+    """The latest matching event, counted or a repeat."""
+    sum: float = 0.0
+    """Σ 2^(−(last − t_i)/half-life) over the occurrences; unused without a half-life."""
+    seen: bytes = b""
+    """`once_per`: value's mark and its occurrence's instant, 6 bytes each, by rising instant."""
+
+
+class Pace(msgspec.Struct, array_like=True, gc=False):
+    """The days on which a velocity rule's events happened."""
+
+    day: int = 0
+    """The calendar day of the latest match; what follows counts back from it."""
+    days: bytes = b""
+    """By kind: a bitmap (bit i: a match i days before), 4-byte counts, or marks of sessions, day by day."""
+
+
+class LeadState(msgspec.Struct, array_like=True):
+    """One lead. Instants are ms; 0 stands for 'never' (events before 1970 are refused at the door)."""
+
+    version: int = FOLD_VERSION
+    grid: int = 0
+    """Tag of the grid by which `fit`, `barred`, `due` and the stage hold; another grid judges the lead again."""
+    stage: int = CONTACT
+    sequence: int = 0
+    clock: int = 0
+    """The latest of the lead's event times."""
+    active: int = 0
+    """The latest activity."""
+    erased: int = 0
+    """Events up to this instant stay dropped."""
+    alive: bool = True
+    """False: only the mark of an erasure is held."""
+    fit: float = 0.0
+    """Clamped fit of the traits under `grid`."""
+    barred: bool = False
+    """An exclusion by traits holds under `grid`."""
+    due: int | None = None
+    """Not later than the next instant at which time alone moves the lead."""
+    crm: int = 0
+    """The latest `crm.*` event."""
+    closed: int = 0
+    """The `crm.rejected` or `crm.lost` that closed the ladder."""
+    mql_at: int = 0
+    sql_at: int = 0
+    """When `lead.mql`, `lead.sql` were last published under that name."""
+    respond_by: int = 0
+    """The SLA that is pending."""
+    ids: bytes = b""
+    """Marks of the last 64 (source, id), oldest first."""
+    counts: dict[int, Count] = {}
+    paces: dict[int, Pace] = {}
+    bars: dict[int, int] = {}
+    """Exclusions by event: key → the first instant."""
+    traits: msgspec.Raw = _EMPTY_LIST
+    """Packed by `worker.core.traits`; opened only when they change or go out."""
+    recent: msgspec.Raw = _EMPTY_LIST
+    """(instant, type, label) of the last events, by rising instant."""
+    history: msgspec.Raw = _EMPTY_LIST
+    """(stage, instant) of the last moves."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(LeadState)
+_any = msgspec.msgpack.Decoder()
+
+
+class UnreadableState(ValueError):
+    """The packed state is not one that this version can read."""
+
+
+def pack(state: LeadState) -> bytes:
+    """Return *state* as bytes; `unpack` gives it back bit for bit."""
+    return _encoder.encode(state)
+
+
+def unpack(packed: bytes) -> LeadState:
+    """Return the state that *packed* holds.
+
+    Raises `UnreadableState` when it was packed by a newer version, or is damaged.
+    """
+    try:
+        state = _decoder.decode(packed)
+    except msgspec.MsgspecError as err:
+        raise UnreadableState(f"a lead's packed state is damaged or of another version: {err}") from err
+    if state.version != FOLD_VERSION:
+        raise UnreadableState(
+            f"a lead's packed state has version {state.version}, this worker reads {FOLD_VERSION}: run the version that wrote it"
+        )
+    return state
+
+
+def pack_list(items: list[Any]) -> msgspec.Raw:
+    """Pack a part that most events leave alone, so that it travels unopened."""
+    return msgspec.Raw(_encoder.encode(items))
+
+
+def unpack_list(raw: msgspec.Raw) -> list[Any]:
+    """Open what `pack_list` packed."""
+    items: list[Any] = _any.decode(raw)
+    return items
+
+
+def mark(text: str) -> bytes:
+    """Return the 6 bytes that stand for *text* among the remembered ids and values."""
+    return xxhash.xxh3_64_digest(text.encode())[:MARK_BYTES]
+
+
+def find(marks: bytes, wanted: bytes, width: int = MARK_BYTES) -> int:
+    """Return the offset of the entry of *width* bytes that begins with *wanted*, or −1."""
+    at = marks.find(wanted)
+    while at > 0 and at % width:
+        at = marks.find(wanted, at + 1)
+    return at
+
+
+def remember(seen: bytes, value: bytes, at_ms: int) -> bytes:
+    """Return *seen* with an occurrence of *value*, kept by rising instant; past 64 values the earliest is forgotten."""
+    entry_at = at_ms.to_bytes(6, "big")
+    cut = len(seen)
+    while cut and (seen[cut - 6 : cut], seen[cut - _ENTRY_BYTES : cut - 6]) > (entry_at, value):
+        cut -= _ENTRY_BYTES
+    grown = seen[:cut] + value + entry_at + seen[cut:]
+    return grown[_ENTRY_BYTES:] if len(grown) > VALUES_KEPT * _ENTRY_BYTES else grown
+
+
+def occurrence(seen: bytes, value: bytes) -> int | None:
+    """Return the instant of *value*'s remembered occurrence."""
+    at = find(seen, value, _ENTRY_BYTES)
+    return None if at < 0 else int.from_bytes(seen[at + MARK_BYTES : at + _ENTRY_BYTES], "big")
+
+
+def forget(seen: bytes, value: bytes) -> bytes:
+    """Return *seen* without *value*."""
+    at = find(seen, value, _ENTRY_BYTES)
+    return seen if at < 0 else seen[:at] + seen[at + _ENTRY_BYTES :]

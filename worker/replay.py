@@ -1,0 +1,203 @@
+"""The core over files: what the live worker would have done with these events, without Kafka and Redis.
+
+One CloudEvent a line, in order of arrival; a line `{"tick": "2026-03-05T12:00:00Z"}` is a tick. Leads are held in memory.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from worker.core.codec import decode
+from worker.core.codec import instant as parse_instant
+from worker.core.days import rfc3339
+from worker.core.grid import Grid
+from worker.core.model import Event, Output, Record, Rejected, Unknown
+from worker.core.plan import plan_events, plan_tick
+from worker.core.score import Reason, read, reasons
+from worker.core.scorer import Scorer
+from worker.core.state import STAGES, unpack
+
+CHUNK = 2_000
+"""Events folded at once; where batches end changes nothing in what comes out."""
+
+
+class _TickLine(msgspec.Struct, forbid_unknown_fields=True):
+    tick: str
+
+
+class LeadLine(msgspec.Struct, frozen=True):
+    """One lead as `leadpulse replay --leads` writes it."""
+
+    lead_id: str
+    score: float
+    fit: float
+    engagement: float
+    grade: str | None
+    stage: str
+    sequence: int
+    as_of: str
+    reasons: list[Reason]
+
+
+@dataclass
+class Counts:
+    """What became of the lines."""
+
+    events: int = 0
+    ticks: int = 0
+    unknown: int = 0
+    bad: int = 0
+    duplicates: int = 0
+    late: int = 0
+    erased: int = 0
+
+
+class Replay:
+    """One run. Feed it lines, then `finish`; outputs are handed over as they come by `take_outputs`."""
+
+    def __init__(self, grid: Grid, source: str = "/leadpulse/replay") -> None:
+        self.scorer = Scorer(grid, source)
+        self.counts = Counts()
+        self.clock_ms: int | None = None
+        self.latest_ms: int | None = None
+        self._states: dict[str, bytes | None] = {}
+        self._due: list[tuple[int, str]] = []
+        self._waiting: list[Event] = []
+        self._places: list[tuple[str, int]] = []
+        self._outputs: list[Output] = []
+        self.refused: list[tuple[str, int, str]] = []
+        """(file, line, reason) of lines that could not be taken."""
+
+    def line(self, text: bytes, file: str = "-", number: int = 0) -> None:
+        """Take one line; a bad one is noted in `refused` and leaves everything else as it is."""
+        if text.lstrip()[:7].replace(b" ", b"").startswith(b'{"tick'):
+            self._tick_line(text, file, number)
+            return
+        decoded = decode(Record(file, 0, number, None, None, text))
+        match decoded:
+            case Event():
+                self.counts.events += 1
+                self.latest_ms = max(decoded.at_ms, self.latest_ms or 0)
+                self._waiting.append(decoded)
+                self._places.append((file, number))
+                if len(self._waiting) >= CHUNK:
+                    self._fold()
+            case Unknown():
+                self.counts.unknown += 1
+            case Rejected():
+                self._refuse(file, number, f"{decoded.reason}: {decoded.detail}")
+
+    def finish(self, at_ms: int | None = None) -> None:
+        """Fold what waits and end with a tick at *at_ms* (default: the latest time in the input; without any, no tick)."""
+        self._fold()
+        end = self.latest_ms if at_ms is None else at_ms
+        if end is not None:
+            self._tick(end)
+
+    def leads(self) -> Iterator[LeadLine]:
+        """Yield every lead that is held, by id, judged at the last tick (one whose clock is later: at its clock)."""
+        for name in sorted(self._states):
+            packed = self._states[name]
+            state = None if packed is None else unpack(packed)
+            if state is None or not state.alive:
+                continue
+            at_ms = max(state.clock, self.clock_ms or 0)
+            reading = read(self.scorer, state, at_ms)
+            yield LeadLine(
+                name,
+                reading.score,
+                reading.fit,
+                reading.engagement,
+                self.scorer.grade(reading.fit, reading.engagement),
+                STAGES[state.stage],
+                state.sequence,
+                rfc3339(at_ms),
+                reasons(self.scorer, state, at_ms),
+            )
+
+    def take_outputs(self) -> list[Output]:
+        """Return the outputs since the last call, in order."""
+        taken, self._outputs = self._outputs, []
+        return taken
+
+    def state_of(self, lead: str) -> bytes | None:
+        """Return a lead's packed state."""
+        self._fold()
+        return self._states.get(lead)
+
+    def _tick_line(self, text: bytes, file: str, number: int) -> None:
+        try:
+            time = msgspec.json.decode(text, type=_TickLine).tick
+        except msgspec.MsgspecError as err:
+            self._refuse(file, number, f'bad_tick: a tick is {{"tick": "2026-03-05T12:00:00Z"}} and nothing else: {err}')
+            return
+        at_ms = parse_instant(time)
+        if at_ms is None:
+            self._refuse(file, number, f"bad_tick: {time!r} is not RFC 3339 with an offset, such as 2026-03-05T12:00:00Z")
+            return
+        self.counts.ticks += 1
+        self.latest_ms = max(at_ms, self.latest_ms or 0)
+        self._fold()
+        self._tick(at_ms)
+
+    def _refuse(self, file: str, number: int, reason: str) -> None:
+        self.counts.bad += 1
+        self.refused.append((file, number, reason))
+
+    def _fold(self) -> None:
+        events, self._waiting = self._waiting, []
+        places, self._places = self._places, []
+        before = {event.lead: self._states.get(event.lead) for event in events}
+        plan = plan_events(self.scorer, before, events, self.clock_ms)
+        for index, reason in plan.refused:
+            self.counts.events -= 1
+            self._refuse(*places[index], f"traits_refused: {reason}")
+        self.counts.duplicates += plan.duplicates
+        self.counts.late += plan.late
+        self.counts.erased += plan.erased
+        self._keep(plan.writes)
+        self._outputs += plan.outputs
+
+    def _tick(self, at_ms: int) -> None:
+        if self.clock_ms is not None and at_ms <= self.clock_ms:
+            return
+        due: dict[str, bytes | None] = {}
+        while self._due and self._due[0][0] <= at_ms:
+            _, lead = heapq.heappop(self._due)
+            due[lead] = self._states[lead]
+        plan = plan_tick(self.scorer, due, at_ms, self.clock_ms)
+        self._keep(plan.writes)
+        self._outputs += plan.outputs
+        self.clock_ms = at_ms
+
+    def _keep(self, writes: Iterable[Any]) -> None:
+        for write in writes:
+            self._states[write.lead] = write.state
+            if write.due_ms is not None:
+                heapq.heappush(self._due, (write.due_ms, write.lead))
+
+
+@dataclass
+class ReplayResult:
+    """What a whole replay gave."""
+
+    leads: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    counts: Counts
+    refused: list[tuple[str, int, str]] = field(default_factory=list)
+
+
+def replay_lines(lines: Iterable[str | bytes], grid: Grid, at_ms: int | None = None) -> ReplayResult:
+    """Replay *lines* and return leads and output events as plain objects."""
+    run = Replay(grid)
+    for number, text in enumerate(lines, start=1):
+        run.line(text.encode() if isinstance(text, str) else text, "-", number)
+    run.finish(at_ms)
+    leads: list[dict[str, Any]] = [msgspec.to_builtins(lead) for lead in run.leads()]
+    events = [msgspec.json.decode(output.value or b"") for output in run.take_outputs()]
+    return ReplayResult(leads, events, run.counts, run.refused)
