@@ -1,0 +1,206 @@
+"""One batch of a partition: from records, or from time, to one `Batch` for the store. The same for live, refold and tests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from worker.core.codec import MAX_BYTES, decode
+from worker.core.journal import Cut, JournalError, Stray, Tick, decode_entry, stray_output
+from worker.core.mail import WORDS_VERSION
+from worker.core.model import Event, Headers, LeadWrite, Output, Record, Rejected
+from worker.core.partition import owner
+from worker.core.plan import plan_events, plan_tick
+from worker.core.scorer import Scorer
+from worker.core.state import FOLD_VERSION
+from worker.ports import Batch, OutboxEntry
+from worker.settings import Settings
+
+SLICE = 1_000
+"""Most leads that one batch of a tick judges."""
+
+
+class Sifted(NamedTuple):
+    """The records of a batch, sorted by what becomes of them."""
+
+    events: list[Event]
+    records: list[Record]
+    """The events' own records, each at its event's place, for those that the plan refuses."""
+    rejected: list[Rejected]
+    strays: list[Output]
+    strayed_ms: int | None
+    """Newest log time among the strays."""
+    unknown: int
+
+
+class Taken(NamedTuple):
+    """A batch and what it did, for metrics."""
+
+    batch: Batch
+    types: Counter[str]
+    reasons: Counter[str]
+    strays: int
+    unknown: int
+    duplicates: int
+    late: int
+    erased: int
+
+
+class Versions(NamedTuple):
+    """What a batch was folded with. Only the same three fold it again to the same bytes."""
+
+    grid: str
+    words: str
+    fold: int
+
+
+class Place(NamedTuple):
+    """Where a batch begins and what it is called."""
+
+    batch: int
+    next: Mapping[str, int]
+    """Topic → next offset after the batch."""
+    clock_ms: int | None
+    """The partition's clock before it."""
+    send: bool = True
+
+
+class Folder:
+    """Folds batches of one partition. It reads states through *load*; it writes nothing."""
+
+    def __init__(
+        self, settings: Settings, scorer: Scorer, partition: int, load: Callable[[Sequence[str]], Awaitable[list[bytes | None]]]
+    ) -> None:
+        self._settings = settings
+        self._scorer = scorer
+        self._partition = partition
+        self._load = load
+        self.versions = Versions(scorer.grid.sha256, WORDS_VERSION, FOLD_VERSION)
+
+    async def events(self, records: Sequence[Record], place: Place) -> Taken:
+        """Fold *records*, in order.
+
+        Transitions, dead letters and strays are outputs of the batch: they go out when its state is in, once.
+        """
+        sifted = sift(records, self._settings, self._partition)
+        before = await self._before(sifted.events)
+        plan = plan_events(self._scorer, before, sifted.events, place.clock_ms)
+        refused = (Rejected(sifted.records[at], "refused", why) for at, why in plan.refused)
+        rejected = [*sifted.rejected, *refused]
+        outputs = [
+            *self._routed(plan.outputs),
+            *(dead_letter(self._settings.output_topic("lead.dead"), bad) for bad in rejected),
+            *sifted.strays,
+        ]
+        return Taken(
+            self._batch(place, plan.writes, outputs, strayed_ms=sifted.strayed_ms),
+            Counter(event.type for event in sifted.events),
+            Counter(bad.reason for bad in rejected),
+            len(sifted.strays),
+            sifted.unknown,
+            plan.duplicates,
+            plan.late,
+            plan.erased,
+        )
+
+    async def slice(self, leads: Sequence[str], tick_ms: int, place: Place, done: bool) -> Batch:
+        """Judge *leads*, due by *tick_ms*, at each one's own instants up to it; *done* moves the partition's clock there."""
+        before = dict(zip(leads, await self._load(leads), strict=True))
+        plan = plan_tick(self._scorer, before, tick_ms, place.clock_ms)
+        return self._batch(place, plan.writes, self._routed(plan.outputs), tick_ms=tick_ms, tick_done=done)
+
+    async def _before(self, events: Sequence[Event]) -> dict[str, bytes | None]:
+        leads = list(dict.fromkeys(event.lead for event in events))
+        return dict(zip(leads, await self._load(leads), strict=True)) if leads else {}
+
+    def _routed(self, outputs: Sequence[Output]) -> Sequence[Output]:
+        routes = self._settings.output_topics
+        if not routes:
+            return outputs
+        return [msgspec.structs.replace(o, topic=routes[o.topic]) if o.topic in routes else o for o in outputs]
+
+    def _batch(
+        self,
+        place: Place,
+        writes: Sequence[LeadWrite],
+        outputs: Sequence[Output],
+        *,
+        tick_ms: int | None = None,
+        tick_done: bool = False,
+        strayed_ms: int | None = None,
+    ) -> Batch:
+        cut = Cut(place.batch, dict(place.next), *self.versions, tick_ms, tick_done)
+        clock_ms = tick_ms if tick_done else place.clock_ms
+        return Batch(OutboxEntry(cut, tuple(outputs)), writes, clock_ms, place.send, strayed_ms)
+
+
+def sift(records: Sequence[Record], settings: Settings, partition: int) -> Sifted:
+    """Decode *records* and sort them.
+
+    A record of the internal topic is forwarded no further: it came here once already. Cuts are for a later owner that must
+    fold again, and are passed over. Raises `JournalError` at a tick (which is a batch of its own), or at what cannot be read.
+    """
+    found = Sifted([], [], [], [], None, 0)
+    unknown, strayed_ms = 0, None
+    internal, partitions = settings.internal_topic, settings.partitions
+    for record in records:
+        forwarded = record.topic == internal
+        if forwarded:
+            match decode_entry(record):
+                case Stray(original):
+                    source = original
+                case Tick():
+                    raise JournalError(f"journal record {record.topic}[{partition}] offset {record.offset}: a tick inside a batch")
+                case _:
+                    continue
+        else:
+            source = record
+        match decode(source):
+            case Event() as event:
+                if not forwarded and (home := owner(event.lead, partitions)) != partition:
+                    found.strays.append(stray_output(internal, home, source))
+                    strayed_ms = max(strayed_ms or 0, record.timestamp_ms or 0)
+                else:
+                    found.events.append(event)
+                    found.records.append(source)
+            case Rejected() as bad:
+                found.rejected.append(bad)
+            case _:
+                unknown += 1
+    return found._replace(unknown=unknown, strayed_ms=strayed_ms)
+
+
+def dead_letter(topic: str, bad: Rejected) -> Output:
+    """Return *bad* for the dead-letter *topic*: its record as it came, and headers that say where and why.
+
+    The names are Kafka Connect's, so that tools for its dead letters work. What would not fit into a record (a value, or a key and
+    headers, over 900 kB) is told by size and SHA-256 instead; the record itself is where the headers say, as long as it is kept.
+    """
+    record = bad.record
+    key, value, headers = record.key, record.value, record.headers
+    if len(value or b"") > MAX_BYTES:
+        value = _instead(value=value)
+    if len(key or b"") + sum(len(name) + len(held) for name, held in headers) > MAX_BYTES:
+        value = _instead(key=key, value=record.value, headers=b"".join(name.encode() + held for name, held in headers))
+        key, headers = None, ()
+    why: Headers = (
+        ("__connect.errors.topic", record.topic.encode()),
+        ("__connect.errors.partition", b"%d" % record.partition),
+        ("__connect.errors.offset", b"%d" % record.offset),
+        ("__connect.errors.stage", b"VALUE_CONVERTER"),
+        ("__connect.errors.exception.class.name", b"leadpulse.Rejected"),
+        ("__connect.errors.exception.message", bad.detail.encode(errors="replace")),
+        ("lp-reason", bad.reason.encode()),
+    )
+    return Output(topic, key, value, headers + why)
+
+
+def _instead(**parts: bytes | None) -> bytes:
+    """Return what is said of parts that are too large to carry, as JSON."""
+    return msgspec.json.encode(
+        {name: {"bytes": len(part), "sha256": hashlib.sha256(part).hexdigest()} for name, part in parts.items() if part}
+    )

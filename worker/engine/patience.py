@@ -1,0 +1,74 @@
+"""The store, asked until it answers: no answer is not an error, it is a wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from worker.engine.errors import Lost
+from worker.engine.failpoint import failpoint
+from worker.metrics import Metrics
+from worker.ports import Applied, Batch, OutboxEntry, Position, Store, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_FIRST_WAIT_S = 0.05
+_LONGEST_WAIT_S = 2.0
+
+
+class Patient:
+    """One partition's store for one incarnation: its owner's token, and each call repeated until there is an answer.
+
+    Repeating is safe: a call that took effect and lost its reply says so the second time. Whoever wants to give up cancels.
+    `Fenced` and `StoreRefused` pass through.
+    """
+
+    def __init__(self, store: Store, token: str, metrics: Metrics) -> None:
+        self._store = store
+        self._token = token
+        self._metrics = metrics
+
+    async def acquire(self, partitions: int) -> Position:
+        """See `Store.acquire`."""
+        return await self._patiently(lambda: self._store.acquire(self._token, partitions))
+
+    async def load(self, leads: Sequence[str]) -> list[bytes | None]:
+        """See `Store.load`."""
+        return await self._patiently(lambda: self._store.load(leads)) if leads else []
+
+    async def due(self, by_ms: int, limit: int) -> list[str]:
+        """See `Store.due`."""
+        return await self._patiently(lambda: self._store.due(by_ms, limit))
+
+    async def outbox(self, after: int) -> list[OutboxEntry]:
+        """See `Store.outbox`."""
+        return await self._patiently(lambda: self._store.outbox(after))
+
+    async def trim(self, published: int, horizon_ms: int | None = None) -> None:
+        """See `Store.trim`."""
+        await self._patiently(lambda: self._store.trim(self._token, published, horizon_ms))
+
+    async def apply(self, batch: Batch) -> None:
+        """Apply *batch* once. Raises `Lost` when the store is not where we left it."""
+        failpoint("before_apply")
+        applied = await self._patiently(lambda: self._store.apply(self._token, batch))
+        failpoint("after_apply")
+        if applied is Applied.GAP:
+            raise Lost(f"the store went back in time before batch {batch.entry.cut.batch}")
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        wait_s = _FIRST_WAIT_S
+        while True:
+            try:
+                return await call()
+            except StoreUnavailable as err:
+                self._metrics.store_retries.inc()
+                if wait_s == _FIRST_WAIT_S:
+                    log.warning("no answer from the store, asking again until there is one: %s", err)
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1))
+                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
