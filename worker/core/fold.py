@@ -11,6 +11,7 @@ from worker.core import traits as traits_
 from worker.core.model import Event
 from worker.core.scorer import BITS_DAYS, EVENTS_DAYS, SESSIONS_A_DAY, SESSIONS_DAYS, Counter, Pacer, Scorer
 from worker.core.state import (
+    EVENT_TYPES,
     IDS_KEPT,
     MARK_BYTES,
     RECENT_KEPT,
@@ -34,6 +35,8 @@ _LABEL_CHARS: Final = 60
 _LABELS: Final = ("cta", "url", "webinar_id", "content_id", "form_id", "campaign_id", "network", "reason", "message_id")
 _BITS_MASK: Final = (1 << BITS_DAYS) - 1
 _FOREVER: Final = b"\0" * MARK_BYTES
+
+_TYPE_NUMBERS: Final = {name: number for number, name in enumerate(EVENT_TYPES)}
 
 _json = msgspec.json.Encoder(order="sorted")
 
@@ -217,7 +220,7 @@ def label(event: Event) -> str:
 
 def _note_recent(state: LeadState, event: Event) -> None:
     recent = unpack_list(state.recent)
-    recent.append([event.at_ms, event.type, label(event)])
+    recent.append([event.at_ms, _TYPE_NUMBERS[event.type], label(event)])
     if len(recent) > 1 and recent[-2] > recent[-1]:
         recent.sort()
     state.recent = pack_list(recent[-RECENT_KEPT:])

@@ -10,7 +10,7 @@ from worker.core.days import rfc3339
 from worker.core.model import Event, Output
 from worker.core.score import Reading, reasons
 from worker.core.scorer import Scorer
-from worker.core.state import HISTORY_KEPT, STAGES, LeadState, pack_list, unpack_list
+from worker.core.state import EVENT_TYPES, HISTORY_KEPT, STAGES, LeadState, pack_list, unpack_list
 from worker.core.traits import unpack_traits, values
 
 _json = msgspec.json.Encoder()
@@ -78,7 +78,7 @@ CLOUDEVENT_HEADERS = (("content-type", b"application/cloudevents+json; charset=U
 
 def recent(state: LeadState) -> list[dict[str, Any]]:
     """Return the last events, oldest first, as outputs show them."""
-    return [{"time": rfc3339(at), "type": type_, "label": label} for at, type_, label in unpack_list(state.recent)]
+    return [{"time": rfc3339(at), "type": EVENT_TYPES[number], "label": label} for at, number, label in unpack_list(state.recent)]
 
 
 def history(state: LeadState) -> list[dict[str, Any]]:
