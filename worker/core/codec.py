@@ -215,7 +215,7 @@ def decode(record: Record) -> Decoded:
         return _examine(record, value)
     topic, partition, offset, timestamp_ms, _, _, _ = record
     spec = _SPECS.get(usual.type)
-    at_ms = _instant(usual.time, timestamp_ms)
+    at_ms = instant(usual.time, timestamp_ms)
     if spec is None or at_ms is None:
         return _examine(record, value)
     data = usual.data
@@ -290,7 +290,7 @@ def _examine_event(record: Record, envelope: dict[str, Any], binary: bytes | Non
     if fault is not None:
         return Rejected(record, *fault)
     time = envelope.get("time")
-    at_ms = _instant(time, record.timestamp_ms) if isinstance(time, str) else None
+    at_ms = instant(time, record.timestamp_ms) if isinstance(time, str) else None
     if at_ms is None:
         return Rejected(record, "bad_time", f"time: {_shown(time)}; expected {_TIME}")
     spec = _SPECS.get(envelope["type"])
@@ -439,10 +439,10 @@ def _day(text: str) -> int | None:
         return None
 
 
-def _instant(time: str, timestamp_ms: int | None) -> int | None:
-    """Return the milliseconds since 1970 of RFC 3339 *time*, floored and held to its record's timestamp.
+def instant(time: str, timestamp_ms: int | None = None) -> int | None:
+    """Return the milliseconds since 1970 of RFC 3339 *time*, floored and held to its record's timestamp, if any.
 
-    `None` when it is no such instant, or (as held) not one from 1970 to 9998. Without a timestamp, nothing holds it.
+    `None` when it is no such instant, or (as held) not one from 1970 to 9998.
     """
     day = _day(time[:11])
     minutes = _MINUTES.get(time[11:16])
