@@ -1,0 +1,109 @@
+"""The CloudEvents 1.0 envelope that all events share, and what holds for every JSON value in them.
+
+Two ways to carry it over Kafka, as in the CloudEvents Kafka protocol binding:
+
+- **structured**: the value is the whole envelope in JSON, `data` included; header `content-type: application/cloudevents+json`
+  (not needed when no `ce_specversion` header is there either).
+- **binary**: the attributes are headers `ce_specversion`, `ce_id`, `ce_source`, `ce_type`, `ce_subject`, `ce_time` in UTF-8,
+  the value is `data` alone in JSON (an empty or null value is no data), and `content-type` is `application/json`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+
+MAX_BYTES = 900_000
+"""Longest value of an input record, in bytes."""
+
+MAX_DEPTH = 32
+"""Deepest nesting of objects and lists inside `data`, which itself is level 1."""
+
+_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+_END = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def _rfc3339(text: str) -> str:
+    # `$` would let a final newline through, and Python reads more forms than RFC 3339 has.
+    if not re.fullmatch(_TIME[1:-1], text):
+        raise ValueError("expected RFC 3339 with an offset, such as 2026-03-05T12:34:56.789Z")
+    # Differences, because an instant near the ends of the calendar may have no date in UTC.
+    since = datetime.fromisoformat(text.upper()) - _FIRST
+    if not timedelta(0) <= since < _END - _FIRST:
+        raise ValueError("expected an instant from 1970 to 9998")
+    return text
+
+
+Instant = Annotated[
+    str,
+    AfterValidator(_rfc3339),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _TIME}),
+]
+"""RFC 3339 with an offset (`Z` or `+01:00`), from 1970 to 9998; counted in whole milliseconds, floored. No leap second."""
+
+Filled = Annotated[str, Field(min_length=1)]
+"""A string that is not empty."""
+
+
+class Contract(BaseModel):
+    """Base of all models: strict types (neither `"12"` nor `true` is a number); fields that are not named here are allowed."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="allow",
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+
+
+def check_json(value: Any, where: str, level: int = 1) -> None:
+    """Raise `ValueError` when *value* holds what JSON or 64 bits do not: NaN, an infinity, a larger integer, a deep nesting."""
+    if isinstance(value, dict | list):
+        if level > MAX_DEPTH:
+            raise ValueError(f"{where}: nested too deep; expected at most {MAX_DEPTH} levels")
+        for inner in value.values() if isinstance(value, dict) else value:
+            check_json(inner, where, level + 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}: NaN and infinities are no JSON, and a number must be within a double's range")
+    elif isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
+        raise ValueError(f"{where}: an integer beyond 64 bits; expected one from -2^63 to 2^64-1, or a string")
+
+
+class CloudEvent(Contract):
+    """A CloudEvent 1.0 about one lead. Attributes that are not named here are allowed and passed over."""
+
+    specversion: Literal["1.0"] = Field(description="Version of the CloudEvents specification.")
+    id: Filled = Field(
+        description="Unique within `source`. The same (source, id) sent again is one event, so retries are safe."
+    )
+    source: Filled = Field(
+        description="The system that produced the event, as a URI reference.", examples=["/web/www.example.com"]
+    )
+    subject: Filled = Field(
+        description="The lead's id: a CRM or user id when known, else the visitor's id. Also the best Kafka key.",
+        examples=["lead-48213"],
+    )
+    time: Instant = Field(
+        description=(
+            "When it happened: RFC 3339 with an offset, from 1970 to 9998, counted in whole milliseconds (floored). More than "
+            "5 minutes past the record's own Kafka timestamp, it is taken as that timestamp."
+        ),
+        examples=["2026-03-05T12:34:56.789Z"],
+    )
+    data_base64: None = Field(default=None, description="Not read: data is JSON, in `data`.")
+
+    @model_validator(mode="after")
+    def _is_plain_json(self) -> Self:
+        for name, value in self.model_dump(by_alias=True).items():
+            check_json(value, name)
+        return self
+
+    def to_json(self) -> bytes:
+        """Return the structured CloudEvent, as a Kafka value. Fields without a value are left out."""
+        return self.model_dump_json(by_alias=True, exclude_unset=True).encode()
