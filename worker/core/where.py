@@ -18,14 +18,12 @@ Predicate = Callable[[Mapping[str, Any]], bool]
 OPERATORS: Final = ("eq", "not", "in", "gt", "gte", "lt", "lte", "matches", "exists")
 
 
-class Test(NamedTuple):
+class Condition(NamedTuple):
     """One thing asked of the value at a path.
 
     *value* is a tuple for `in` (any of) and `not` (none of), a bool for `exists`, a number or a string for the orders,
     a regular expression for `matches`, any scalar for `eq`.
     """
-
-    __test__ = False  # the name is right; pytest must not take it for a test class
 
     path: str
     op: str
@@ -34,9 +32,9 @@ class Test(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Tests that must all hold, in the order they were written."""
+    """Conditions that must all hold, in the order they were written."""
 
-    tests: tuple[Test, ...]
+    conditions: tuple[Condition, ...]
 
 
 class WhereError(ValueError):
@@ -59,37 +57,37 @@ def parse_where(raw: object) -> Where:
         raise WhereError([((), f"where must map paths to values, as in {{country: [FR, BE]}}; got {_show(raw)}")])
     if not raw:
         raise WhereError([((), "where is empty: name at least one path, or leave `where` out")])
-    tests: list[Test] = []
+    conditions: list[Condition] = []
     mistakes: list[tuple[Path, str]] = []
-    for path, condition in raw.items():
+    for path, written in raw.items():
         if not all(path.split(".")):
             mistakes.append(((path,), f"{path!r} is no path: write names joined by dots, as in company.size"))
         else:
-            _parse_condition(path, condition, tests, mistakes)
+            _parse_conditions(path, written, conditions, mistakes)
     if mistakes:
         raise WhereError(mistakes)
-    return Where(tuple(tests))
+    return Where(tuple(conditions))
 
 
-def _parse_condition(path: str, condition: object, tests: list[Test], mistakes: list[tuple[Path, str]]) -> None:
-    if not isinstance(condition, Mapping):
-        op = "in" if isinstance(condition, (list, tuple)) else "eq"
-        value, wrong = _operand(op, condition)
+def _parse_conditions(path: str, written: object, conditions: list[Condition], mistakes: list[tuple[Path, str]]) -> None:
+    if not isinstance(written, Mapping):
+        op = "in" if isinstance(written, (list, tuple)) else "eq"
+        value, wrong = _operand(op, written)
         mistakes.extend(((path, *at), message) for at, message in wrong)
-        tests.append(Test(path, op, value))
+        conditions.append(Condition(path, op, value))
         return
-    if not condition:
+    if not written:
         mistakes.append(((path,), f"no operator: write a value, a list or one of {', '.join(OPERATORS)}"))
-    for op, operand in condition.items():
+    for op, operand in written.items():
         if op not in OPERATORS:
             hint = " (a path inside an object is written with dots, as in company.size)" if isinstance(operand, Mapping) else ""
             mistakes.append(((path, op), f"unknown operator {op!r}: use one of {', '.join(OPERATORS)}{hint}"))
             continue
         value, wrong = _operand(op, operand)
         mistakes.extend(((path, op, *at), message) for at, message in wrong)
-        tests.append(Test(path, op, value))
-    if condition.get("exists") is False and len(condition) > 1:
-        mistakes.append(((path,), "`exists: false` beside other operators can never hold: a missing path satisfies nothing else"))
+        conditions.append(Condition(path, op, value))
+    if written.get("exists") is False and len(written) > 1:
+        mistakes.append(((path,), "`exists: false` beside other operators never holds: a missing path satisfies nothing else"))
 
 
 def _operand(op: str, raw: object) -> tuple[Scalar | tuple[Scalar, ...], list[tuple[Path, str]]]:
@@ -157,10 +155,10 @@ def compile_where(where: Where, *, flat: bool) -> Predicate:
     `data`). A missing path, or one that holds `null`, satisfies only `exists: false`. Equality is JSON's: `true` is not 1,
     "80" is not 80, 1 is 1.0. Orders need two numbers or two strings; `matches` is `re.search` on a string.
     """
-    by_path: dict[str, list[Test]] = {}
-    for test in where.tests:
-        by_path.setdefault(test.path, []).append(test)
-    parts = [_at_path((path,) if flat else tuple(path.split(".")), tests) for path, tests in by_path.items()]
+    by_path: dict[str, list[Condition]] = {}
+    for condition in where.conditions:
+        by_path.setdefault(condition.path, []).append(condition)
+    parts = [_at_path((path,) if flat else tuple(path.split(".")), conditions) for path, conditions in by_path.items()]
     if len(parts) == 1:
         return parts[0]
     if len(parts) == 2:
@@ -169,13 +167,13 @@ def compile_where(where: Where, *, flat: bool) -> Predicate:
     return lambda data: all(part(data) for part in parts)
 
 
-def _at_path(keys: tuple[str, ...], tests: list[Test]) -> Predicate:
-    if len(keys) == 1 and len(tests) == 1 and tests[0].op == "eq" and isinstance(tests[0].value, str):
+def _at_path(keys: tuple[str, ...], conditions: list[Condition]) -> Predicate:
+    if len(keys) == 1 and len(conditions) == 1 and conditions[0].op == "eq" and isinstance(conditions[0].value, str):
         # Most rules ask just this. A string equals nothing but a string, and a missing path gives None.
-        key, wanted = keys[0], tests[0].value
+        key, wanted = keys[0], conditions[0].value
         return lambda data: data.get(key) == wanted
-    missing = all(test.op == "exists" and test.value is False for test in tests)
-    asks = [_ask(test) for test in tests]
+    missing = all(condition.op == "exists" and condition.value is False for condition in conditions)
+    asks = [_ask(condition) for condition in conditions]
     ask = asks[0] if len(asks) == 1 else lambda value: all(each(value) for each in asks)
     if len(keys) == 1:
         (key,) = keys
@@ -197,10 +195,10 @@ def _at_path(keys: tuple[str, ...], tests: list[Test]) -> Predicate:
     return at_path
 
 
-def _ask(test: Test) -> Callable[[Any], bool]:
-    """Return the question that *test* asks of a value that is there."""
-    wanted: Any = test.value
-    match test.op:
+def _ask(condition: Condition) -> Callable[[Any], bool]:
+    """Return the question that *condition* asks of a value that is there."""
+    wanted: Any = condition.value
+    match condition.op:
         case "eq":
             return _one_of((wanted,))
         case "in":
