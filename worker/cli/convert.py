@@ -6,7 +6,6 @@ import gzip
 import io
 import sys
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 import click
@@ -23,7 +22,7 @@ def convert() -> None:
 
 
 @convert.command("access-log")
-@click.argument("files", nargs=-1, required=True, type=click.Path(allow_dash=True, dir_okay=False))
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True, dir_okay=False))
 @click.option("--site", default="", metavar="URL", help="What relative urls are prefixed with: https://example.com")
 @click.option(
     "--salt", default="", metavar="TEXT", envvar="LEADPULSE_VISITOR_SALT",
@@ -87,6 +86,6 @@ def _convert_file(log: AccessLog, name: str, strict: bool) -> None:
 
 def _opened(name: str) -> BinaryIO:
     """Open a file or stdin for reading; gzip is told by its first two bytes, not by the name."""
-    raw: Any = Path(name).open("rb", buffering=0) if name != "-" else getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    raw: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer) if name == "-" else io.FileIO(name)
     stream = io.BufferedReader(raw)
     return cast(BinaryIO, gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream)

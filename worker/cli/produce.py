@@ -1,0 +1,110 @@
+"""`leadpulse produce`: files of events into Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from worker.settings import Settings, SettingsError
+from worker.sources.produce import CONTENT_TYPE, TOPICS, BadLine, Sink, Undelivered, address, address_raw, kafka_sink
+
+NAMED_LINES: Final = 100
+"""Bad lines named on stderr; the others are only counted."""
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class _Counts(msgspec.Struct):
+    sent: int = 0
+    bad: int = 0
+    ticks: int = 0
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True, dir_okay=False))
+@click.option("--kafka", metavar="HOST:PORT", help="Bootstrap servers.  [env: LEADPULSE_KAFKA, default localhost:9092]")
+@click.option("--topic", metavar="TOPIC", help="Send everything there, not to the topic of each event's type.")
+@click.option("--raw", is_flag=True, help="Send every line as it is, events or not: to see what becomes of bad records.")
+def produce(files: tuple[str, ...], kafka: str | None, topic: str | None, raw: bool) -> None:
+    """Send files of events to Kafka, one CloudEvent a line, in order; `-` is stdin.
+
+    An event goes to its family's topic (`lead.events.web`, `.email`, `.webinar`, `.profile`, `.crm`), keyed by its subject.
+    Record timestamps are those of the moment of sending. Ticks are passed over: a running worker makes its own. A line
+    that is no JSON object with a subject is named on stderr and not sent, and the exit code is 1 at the end.
+    """
+    try:
+        settings = Settings.load(os.environ, kafka=kafka)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    counts = _Counts()
+    try:
+        asyncio.run(_produce(files, settings, topic, raw, counts))
+    except Undelivered as error:
+        raise click.ClickException(f"{error} ({counts.sent:,} records were handed over before)") from error
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    ticks = f", {counts.ticks:,} ticks passed over" if counts.ticks else ""
+    click.echo(f"{counts.sent:,} records sent to Kafka at {settings.kafka}, {counts.bad:,} bad lines{ticks}", err=True)
+    if counts.bad:
+        raise click.exceptions.Exit(1)
+
+
+async def _produce(files: tuple[str, ...], settings: Settings, topic: str | None, raw: bool, counts: _Counts) -> None:
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        async with kafka_sink(settings, [topic] if topic else TOPICS.values()) as sink:
+            for name in files:
+                task = progress.add_task("stdin" if name == "-" else name, total=None)
+                async for number, line in _lines(name):
+                    await _send(sink, f"{'stdin' if name == '-' else name}:{number}", line, topic, raw, counts)
+                    if number % 500 == 0:
+                        progress.update(task, completed=number)
+
+
+async def _send(sink: Sink, where: str, line: bytes, topic: str | None, raw: bool, counts: _Counts) -> None:
+    """Send one line, or count it; an empty one is nothing."""
+    if not line and not raw:
+        return
+    try:
+        to = address_raw(line, topic) if raw else address(line, topic)
+    except BadLine as error:
+        counts.bad += 1
+        if counts.bad <= NAMED_LINES:
+            click.echo(f"{where}: {error}", err=True)
+        elif counts.bad == NAMED_LINES + 1:
+            click.echo("further bad lines are only counted", err=True)
+        return
+    if to is None:
+        counts.ticks += 1
+        return
+    await sink.send(to.topic, to.key, line, CONTENT_TYPE)
+    counts.sent += 1
+
+
+async def _lines(name: str) -> AsyncIterator[tuple[int, bytes]]:
+    """Yield the lines of a file or stdin with their numbers, without their ends, as soon as they are there.
+
+    Reads in a thread: while a followed log is silent, the client must go on sending what it has.
+    """
+    stream: Any = sys.stdin.buffer if name == "-" else await asyncio.to_thread(Path(name).open, "rb")
+    with contextlib.ExitStack() as closing:
+        if name != "-":
+            closing.enter_context(stream)
+        number, rest = 0, b""
+        while chunk := await asyncio.to_thread(stream.read1, _CHUNK_BYTES):
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                number += 1
+                yield number, line.removesuffix(b"\r")
+        if rest:
+            yield number + 1, rest

@@ -1,0 +1,279 @@
+"""Events into Kafka: which topic a type goes to, and a producer that loses nothing silently."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, Protocol
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from worker.adapters.kafka import Admin, client_options
+from worker.core.model import Headers
+from worker.settings import Settings
+
+Client = Literal["aiokafka", "librdkafka"]
+
+FAMILIES: Final[Mapping[str, str]] = {
+    "page": "web",
+    "form": "web",
+    "content": "web",
+    "demo": "web",
+    "trial": "web",
+    "quote": "web",
+    "social": "web",
+    "email": "email",
+    "webinar": "webinar",
+    "profile": "profile",
+    "lead": "profile",
+    "crm": "crm",
+}
+"""First word of an event's type → its family. Any other type is of the family `web`, as its producer most often is."""
+
+TOPICS: Final[Mapping[str, str]] = {family: f"lead.events.{family}" for family in ("web", "email", "webinar", "profile", "crm")}
+"""Family → topic, when nothing else is asked for."""
+
+CONTENT_TYPE: Final[Headers] = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
+
+MAX_REQUEST_BYTES: Final = 2_000_000
+"""Larger than any valid event, so that a record over the worker's limit can be sent, and seen to be refused there."""
+
+_PENDING_BYTES: Final = 262_144
+
+
+class Undelivered(Exception):
+    """Kafka did not take what was sent, or cannot be reached; the message says where, why and what to do."""
+
+
+class BadLine(ValueError):
+    """A line that cannot be sent as an event; the message says what is wrong with it."""
+
+
+class Sink(Protocol):
+    """Where records are sent. `kafka_sink` makes one."""
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes, headers: Headers = (), timestamp_ms: int | None = None
+    ) -> None:
+        """Hand one record over; waits while too much is on its way.
+
+        *timestamp_ms* is the record's own, now when absent. Raises `Undelivered` as soon as any record sent so far has
+        been refused.
+        """
+        ...
+
+
+class Addressed(msgspec.Struct, frozen=True):
+    """Where one line goes."""
+
+    topic: str
+    key: bytes | None
+
+
+class _Envelope(msgspec.Struct):
+    subject: Annotated[str, msgspec.Meta(min_length=1)]
+    type: str = ""
+
+
+_decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+_decode_any: Final = msgspec.json.Decoder().decode
+
+
+def topic_of(event_type: str, topics: Mapping[str, str] = TOPICS) -> str:
+    """Return the topic for an event of this type: `email.opened` goes where the family `email` goes."""
+    return topics[FAMILIES.get(event_type.partition(".")[0], "web")]
+
+
+def address(line: bytes, topic: str | None = None) -> Addressed | None:
+    """Return where a line of a file of events goes: the topic of its type, or *topic*; keyed by its `subject`.
+
+    `None` for a tick (`{"tick": …}`): time is no event, a running worker makes its own. Raises `BadLine` for anything
+    that is no JSON object with a subject and, where *topic* does not say it, a type.
+    """
+    try:
+        envelope = _decode_envelope(line)
+        key = envelope.subject.encode()
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        if _is_tick(line):
+            return None
+        raise BadLine(_what_is_wrong(line, error)) from error
+    if topic is None and not envelope.type:
+        raise BadLine("no type: which topic it belongs to is not known; name one with --topic")
+    return Addressed(topic or topic_of(envelope.type), key)
+
+
+def address_raw(line: bytes, topic: str | None = None) -> Addressed:
+    """Return where *line* goes whatever it holds: like `address` as far as that can be told, else no key and `web`."""
+    try:
+        return address(line, topic) or Addressed(topic or TOPICS["web"], None)
+    except BadLine:
+        return Addressed(topic or TOPICS["web"], None)
+
+
+def _is_tick(line: bytes) -> bool:
+    try:
+        value = _decode_any(line)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return isinstance(value, dict) and "tick" in value
+
+
+def _what_is_wrong(line: bytes, error: Exception) -> str:
+    try:
+        value = _decode_any(line)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as reason:
+        return f"not JSON: {reason}"
+    if not isinstance(value, dict):
+        return "not a JSON object"
+    if not isinstance(value.get("subject"), str) or not value["subject"]:
+        return "no subject: an event names its lead in a string that is not empty"
+    return str(error)
+
+
+@contextlib.asynccontextmanager
+async def kafka_sink(settings: Settings, topics: Iterable[str] = (), *, client: Client = "aiokafka") -> AsyncIterator[Sink]:
+    """Yield a sink that writes to *settings.kafka*, every record acknowledged by all replicas, none twice for a retry.
+
+    *topics* must exist: a client would wait for ever for one that does not. `aiokafka` finds a key's partition as Kafka's own
+    producers do (murmur2); `librdkafka` with its default, CRC32, so that most records come as strays.
+
+    Leaving the block without an exception waits until everything is delivered. Raises `Undelivered`.
+    """
+    await _check(settings, topics)
+    sink: _Aiokafka | _Librdkafka = _Aiokafka(settings) if client == "aiokafka" else _Librdkafka(settings)
+    await sink.open()
+    try:
+        yield sink
+        await sink.flush()
+    finally:
+        await sink.close()
+
+
+async def _check(settings: Settings, topics: Iterable[str]) -> None:
+    """Raise `Undelivered` when the brokers cannot be reached or a topic is missing."""
+    try:
+        async with asyncio.timeout(20), Admin(settings) as admin:
+            partitions = await admin.partitions(topics)
+    except (KafkaError, OSError, TimeoutError) as error:
+        why = error or type(error).__name__
+        raise Undelivered(f"Kafka at {settings.kafka} cannot be reached ({why}): does it run, is the address right?") from error
+    if missing := sorted(topic for topic, count in partitions.items() if not count):
+        raise Undelivered(
+            f"Kafka at {settings.kafka} has no topic {', '.join(missing)}: create it with `leadpulse topics create`"
+        )
+
+
+class _Aiokafka:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._failed: Undelivered | None = None
+        self._producer: Any = AIOKafkaProducer(
+            **client_options(settings),
+            acks="all",
+            enable_idempotence=True,
+            compression_type="lz4",
+            linger_ms=10,
+            max_batch_size=_PENDING_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
+        )
+
+    async def open(self) -> None:
+        try:
+            await self._producer.start()
+        except KafkaError as error:
+            await self._producer.stop()
+            raise Undelivered(f"Kafka at {self._settings.kafka}: {error!r}") from error
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes, headers: Headers = (), timestamp_ms: int | None = None
+    ) -> None:
+        if self._failed is not None:
+            raise self._failed
+        try:
+            delivery = await self._producer.send(topic, value, key=key, headers=list(headers), timestamp_ms=timestamp_ms)
+        except (KafkaError, AssertionError) as error:
+            raise _undelivered(topic, error) from error
+        delivery.add_done_callback(functools.partial(self._delivered, topic))
+
+    def _delivered(self, topic: str, delivery: asyncio.Future[Any]) -> None:
+        error = None if delivery.cancelled() else delivery.exception()
+        if error is not None and self._failed is None:
+            self._failed = _undelivered(topic, error)
+
+    async def flush(self) -> None:
+        await self._producer.flush()
+        await asyncio.sleep(0)  # the last deliveries' callbacks
+        if self._failed is not None:
+            raise self._failed
+
+    async def close(self) -> None:
+        await self._producer.stop()
+
+
+class _Librdkafka:
+    def __init__(self, settings: Settings) -> None:
+        try:
+            import confluent_kafka
+        except ModuleNotFoundError as error:
+            raise Undelivered("the client librdkafka is not installed: pip install confluent-kafka") from error
+        self._failed: Undelivered | None = None
+        self._refused: type[Exception] = confluent_kafka.KafkaException
+        options = {
+            "bootstrap.servers": settings.kafka,
+            "security.protocol": settings.kafka_security,
+            "sasl.mechanism": settings.kafka_sasl if settings.kafka_user else None,
+            "sasl.username": settings.kafka_user,
+            "sasl.password": settings.kafka_password.get_secret_value() if settings.kafka_password else None,
+            "ssl.ca.location": settings.kafka_cafile,
+            "acks": "all",
+            "enable.idempotence": True,
+            "compression.type": "lz4",
+            "linger.ms": 10,
+            "message.max.bytes": MAX_REQUEST_BYTES,
+        }
+        self._producer: Any = confluent_kafka.Producer({name: value for name, value in options.items() if value is not None})
+
+    async def open(self) -> None:
+        """Nothing: it connects by itself, and `kafka_sink` has looked whether it can."""
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes, headers: Headers = (), timestamp_ms: int | None = None
+    ) -> None:
+        while True:
+            if self._failed is not None:
+                raise self._failed
+            try:
+                self._producer.produce(
+                    topic, value, key, headers=list(headers), timestamp=timestamp_ms or 0, on_delivery=self._delivered
+                )
+                self._producer.poll(0)
+                return
+            except BufferError:  # its queue is full
+                await asyncio.to_thread(self._producer.poll, 0.1)
+            except self._refused as error:
+                raise _undelivered(topic, error) from error
+
+    def _delivered(self, error: object, message: Any) -> None:
+        if error is not None and self._failed is None:
+            self._failed = _undelivered(message.topic(), error)
+
+    async def flush(self) -> None:
+        left = await asyncio.to_thread(self._producer.flush, 60)
+        if self._failed is not None:
+            raise self._failed
+        if left:
+            raise Undelivered(f"Kafka gave no answer to the last {left:,} records within 60 s")
+
+    async def close(self) -> None:
+        self._producer.purge()
+        await asyncio.to_thread(self._producer.flush, 1)
+
+
+def _undelivered(topic: str, error: object) -> Undelivered:
+    if isinstance(error, MessageSizeTooLargeError):
+        return Undelivered(f"topic {topic} refuses a record for its size: raise its max.message.bytes to {MAX_REQUEST_BYTES}")
+    return Undelivered(f"topic {topic} refuses a record: {error or type(error).__name__}")
