@@ -1,4 +1,4 @@
-"""The events that LeadPulse reads. An optional field may be absent or null; fields that are not named here are kept for the grid.
+"""The events that LeadPulse reads. An optional field may be absent or null; fields not named here are kept for the grid.
 
 The types of `data`'s fields are strict. Each class below is one CloudEvents type; its docstring is what producers read.
 """
@@ -82,8 +82,8 @@ class ProfileData(InputData):
     traits: Object = Field(
         description=(
             "Trait → value. Each trait keeps its last value by event time; `null` removes it. Objects and dotted paths are the "
-            'same: `{"company": {"size": 80}}` is `{"company.size": 80}`. At most 64 kB a lead. Any name will do; grids usually '
-            "ask for email, phone, role, seniority, decision_role, country, and company with name, domain, industry, size, "
+            'same: `{"company": {"size": 80}}` is `{"company.size": 80}`. At most 64 kB a lead. Any name will do. What grids ask '
+            "for most: email, phone, role, seniority, decision_role, country, and company with name, domain, industry, size, "
             "type, country. `email_domain` and `email_kind` are derived from email."
         ),
         examples=[{"email": "ada@acme.example", "role": "CTO", "company": {"domain": "acme.example", "size": 80}}],
@@ -94,7 +94,7 @@ class IdentifiedData(InputData):
     """Which visitor the known lead was."""
 
     anonymous_id: Filled = Field(
-        description="The visitor's id. What it did moves into the subject, the known lead; then an alias."
+        description="The visitor's id. What it did moves into the subject, the known lead; its later events are the lead's."
     )
 
 

@@ -207,8 +207,10 @@ class DeadLetterHeaders(Contract):
     )
     reason: str = Field(
         alias="lp-reason",
-        description="A short code: `empty`, `too_large`, `not_json`, `too_deep`, `bad_number`, `not_an_object`, `bad_envelope`, "
-        "`no_subject`, `bad_time`, `bad_data`, or `traits_refused` (the lead's traits would grow beyond what is kept).",
+        description=(
+            "A short code: `empty`, `too_large`, `not_json`, `too_deep`, `bad_number`, `not_an_object`, `bad_envelope`, "
+            "`no_subject`, `bad_time`, `bad_data`, or `traits_refused` (the lead's traits would grow beyond what is kept)."
+        ),
         pattern="^[a-z_]+$",
     )
 
@@ -217,7 +219,7 @@ Published = Annotated[
     LeadMql | LeadSql | LeadCooled | LeadExcluded | LeadStage | LeadSlaBreached | LeadErasedNotice,
     Field(discriminator="type"),
 ]
-"""Any event that LeadPulse publishes; `lead.dead` apart, which carries what it could not read."""
+"""Any event that LeadPulse publishes, `lead.dead` apart."""
 
 OUTPUTS: dict[str, type[OutputEvent]] = {type_of(model): model for model in get_args(get_args(Published)[0])}
 """CloudEvents type → model."""

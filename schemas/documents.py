@@ -1,0 +1,222 @@
+"""The documents made from the models: one JSON Schema 2020-12 file for each event type, and one AsyncAPI 3.0 document."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import LiteralScalarString
+
+from schemas.envelope import MAX_BYTES, CloudEvent
+from schemas.examples import input_example, output_example
+from schemas.inputs import INPUTS
+from schemas.outputs import OUTPUTS, DeadLetterHeaders
+
+HERE = Path(__file__).parent
+
+TOPICS: Mapping[str, tuple[str, ...]] = {
+    "lead.events.web": ("page", "form", "content", "demo", "trial", "quote", "social"),
+    "lead.events.email": ("email",),
+    "lead.events.webinar": ("webinar",),
+    "lead.events.profile": ("profile", "lead"),
+    "lead.events.crm": ("crm",),
+}
+"""Default input topic → the families of types that one would send there. Any type may come on any of them."""
+
+_ABOUT = f"""\
+LeadPulse scores B2B leads while they act: it reads what they do, keeps their scores and publishes each change of stage once.
+
+Every record is a CloudEvent 1.0 about one lead (`subject`), at most {MAX_BYTES:,} bytes. Two ways to send it:
+
+- **structured**: the value is the whole event in JSON, with the header `content-type: application/cloudevents+json`;
+- **binary**: the attributes are headers (`ce_specversion`, `ce_id`, `ce_source`, `ce_type`, `ce_subject`, `ce_time`, UTF-8),
+  the value is `data` alone in JSON, with the header `content-type: application/json`.
+
+The key is the lead id (UTF-8); a record with another key or none is forwarded to the partition that owns its lead. What counts
+is the event's `type`, not the topic it comes on; a type not listed here is passed over. What cannot be read goes to `lead.dead`
+with headers that say why. The same (`source`, `id`) sent twice counts once.
+
+Consumers of the output read with `isolation.level=read_committed`. Events gain fields over time: ignore those you do not know.
+"""
+
+_KEY = {"type": "string", "description": "The lead id, in UTF-8."}
+
+
+class _PlainSchema(GenerateJsonSchema):
+    """JSON Schema as one would write it: no titles made of names, no `default: null`, `type: [string, null]` for optional."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        made = super().default_schema(schema)
+        if made.get("default", ...) is None:
+            del made["default"]
+        return made
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        inner = self.generate_inner(schema["schema"])
+        if isinstance(inner.get("type"), str) and "enum" not in inner and "const" not in inner:
+            return {**inner, "type": [inner["type"], "null"]}
+        return super().nullable_schema(schema)
+
+
+def json_schemas() -> dict[str, str]:
+    """Return file name → text of each event type's JSON Schema; `lead.erased`, which is read and published, has two."""
+    made = {name: _schema(model) | {"title": name, "examples": [input_example(name)]} for name, model in INPUTS.items()}
+    for name, model in OUTPUTS.items():
+        key = f"{name}.published" if name in INPUTS else name
+        made[key] = _schema(model) | {"title": name, "examples": [output_example(name)]}
+    made["lead.dead.headers"] = _schema(DeadLetterHeaders)
+    return {
+        f"{key}.schema.json": json.dumps(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:leadpulse:{key}"} | schema,
+            indent=2,
+            ensure_ascii=False,
+        )
+        + "\n"
+        for key, schema in made.items()
+    }
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(schema_generator=_PlainSchema)
+
+
+def asyncapi() -> str:
+    """Return the AsyncAPI document, in YAML."""
+    models: list[type[BaseModel]] = [*INPUTS.values(), *OUTPUTS.values(), DeadLetterHeaders]
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in models],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_PlainSchema,
+    )
+    messages = {
+        **{_key(model): _message(name, model, input_example(name)) for name, model in INPUTS.items()},
+        **{_key(model): _message(name, model, output_example(name)) for name, model in OUTPUTS.items()},
+        "DeadLetter": _dead_letter(),
+    }
+    channels = {topic: _input_channel(topic, families) for topic, families in TOPICS.items()}
+    channels |= {f"published.{name}": _output_channel(name, _key(model)) for name, model in OUTPUTS.items()}
+    channels["published.lead.dead"] = _output_channel("lead.dead", "DeadLetter")
+    document = {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "LeadPulse",
+            "version": "1.0.0",
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+            "tags": [{"name": "lead scoring"}],
+        },
+        "defaultContentType": "application/cloudevents+json",
+        "servers": {
+            "kafka": {
+                "host": "{broker}",
+                "protocol": "kafka",
+                "description": "The cluster that LEADPULSE_KAFKA names.",
+                "variables": {"broker": {"default": "localhost:9092", "description": "host:port of a broker"}},
+            }
+        },
+        "channels": channels,
+        "operations": {
+            **{f"read.{topic}": _operation("receive", topic, channels[topic]) for topic in TOPICS},
+            **{
+                f"publish.{topic.removeprefix('published.')}": _operation("send", topic, channel)
+                for topic, channel in channels.items()
+                if topic not in TOPICS
+            },
+        },
+        "components": {"messages": messages, "schemas": definitions["$defs"]},
+    }
+    yaml = YAML()
+    yaml.width = 128
+    yaml.representer.ignore_aliases = lambda _data: True  # a reader finds each example whole
+    text = io.StringIO()
+    yaml.dump(_readable(document), text)
+    return "# Made by `python -m schemas` from the models in schemas/: do not edit.\n" + text.getvalue()
+
+
+def _readable(value: Any) -> Any:
+    """Return *value* with texts of several lines as YAML blocks."""
+    if isinstance(value, Mapping):
+        return {key: _readable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_readable(inner) for inner in value]
+    return LiteralScalarString(value) if isinstance(value, str) and "\n" in value else value
+
+
+def _key(model: type[CloudEvent]) -> str:
+    return model.__name__
+
+
+def _message(name: str, model: type[CloudEvent], example: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": name,
+        "summary": inspect.getdoc(model),
+        "contentType": "application/cloudevents+json",
+        "payload": {"$ref": f"#/components/schemas/{_key(model)}"},
+        "bindings": {"kafka": {"key": _KEY, "bindingVersion": "0.5.0"}},
+        "examples": [{"name": name, "payload": example}],
+    }
+
+
+def _dead_letter() -> dict[str, Any]:
+    return {
+        "name": "lead.dead",
+        "title": "lead.dead",
+        "summary": "A record that could not be read: key, value and headers as they came, and headers that say where and why.",
+        "contentType": "application/octet-stream",
+        "headers": {"$ref": "#/components/schemas/DeadLetterHeaders"},
+        "payload": {"description": "The bytes as they came."},
+        "bindings": {"kafka": {"key": {"description": "The bytes as they came."}, "bindingVersion": "0.5.0"}},
+    }
+
+
+def _input_channel(topic: str, families: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "address": topic,
+        "description": "Any type may come here; those listed are the ones one would send. The list of topics is a setting. "
+        "All of them have the same number of partitions.",
+        "messages": {
+            _key(model): {"$ref": f"#/components/messages/{_key(model)}"}
+            for name, model in INPUTS.items()
+            if name.partition(".")[0] in families
+        },
+        "bindings": {"kafka": {"topic": topic, "bindingVersion": "0.5.0"}},
+    }
+
+
+def _output_channel(topic: str, message: str) -> dict[str, Any]:
+    return {
+        "address": topic,
+        "description": "A setting may route it to another topic.",
+        "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+        "bindings": {"kafka": {"topic": topic, "bindingVersion": "0.5.0"}},
+    }
+
+
+def _operation(action: str, channel: str, described: dict[str, Any]) -> dict[str, Any]:
+    operation = {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "summary": f"LeadPulse {'reads' if action == 'receive' else 'publishes'} {described['address']}.",
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"} for message in described["messages"]],
+    }
+    if action == "receive":
+        group = {"type": "string", "description": "leadpulse.NAMESPACE", "examples": ["leadpulse.default"]}
+        operation["bindings"] = {"kafka": {"groupId": group, "bindingVersion": "0.5.0"}}
+    return operation
+
+
+def documents() -> dict[Path, str]:
+    """Return every generated file with its text."""
+    return {HERE / "json" / file: text for file, text in json_schemas().items()} | {HERE / "asyncapi.yaml": asyncapi()}
