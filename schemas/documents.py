@@ -68,6 +68,11 @@ class _PlainSchema(GenerateJsonSchema):
             return {**inner, "type": [inner["type"], "null"]}
         return super().nullable_schema(schema)
 
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        made = super().tagged_union_schema(schema)
+        del made["discriminator"]  # OpenAPI's object, which AsyncAPI refuses; each variant's `const` says as much
+        return made
+
 
 def json_schemas() -> dict[str, str]:
     """Return file name → text of each event type's JSON Schema; `lead.erased`, which is read and published, has two."""

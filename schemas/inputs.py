@@ -82,8 +82,8 @@ class ProfileData(InputData):
     traits: Object = Field(
         description=(
             "Trait → value. Each trait keeps its last value by event time; `null` removes it. Objects and dotted paths are the "
-            'same: `{"company": {"size": 80}}` is `{"company.size": 80}`. At most 64 kB a lead. Any name will do. What grids ask '
-            "for most: email, phone, role, seniority, decision_role, country, and company with name, domain, industry, size, "
+            'same: `{"company": {"size": 80}}` is `{"company.size": 80}`. At most 64 kB a lead. Any name will do; what grids '
+            "ask for most: email, phone, role, seniority, decision_role, country, and company with name, domain, industry, size, "
             "type, country. `email_domain` and `email_kind` are derived from email."
         ),
         examples=[{"email": "ada@acme.example", "role": "CTO", "company": {"domain": "acme.example", "size": 80}}],
