@@ -44,7 +44,9 @@ class Metrics:
             "tick_held_back_seconds", "How far strays of other partitions hold the tick's time back", "partition"
         )
         self.tick_overdue = counter(
-            "tick_held_back_too_long", "Ticks written though a partition that forwards strays lags over 15 minutes behind", "partition"
+            "tick_held_back_too_long",
+            "Ticks written though a partition that forwards strays lags over 15 minutes behind",
+            "partition",
         )
         self.lag = gauge("lag_records", "Records that wait in the partition's topics, as of the last fetch", "partition")
         self.pending_outputs = gauge("pending_outputs", "Outputs applied and not yet published", "partition")

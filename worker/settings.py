@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -56,7 +55,8 @@ class Settings(BaseModel):
     kafka_password: SecretStr | None = Field(None, description="Kafka SASL password")
     kafka_cafile: str | None = Field(None, description="PEM file of the authorities that sign Kafka's certificates")
     redis: SecretStr = Field(
-        SecretStr("redis://localhost:6379/0"), description="Redis URL (redis://, rediss://); may carry a password"
+        SecretStr("redis://localhost:6379/0"),
+        description="Redis URL (redis://, rediss://, redis+cluster://…); may carry a password",
     )
     grid: str = Field("grids/saas-b2b.yaml", description="file of the scoring grid")
     namespace: str = Field(
@@ -110,8 +110,9 @@ class Settings(BaseModel):
     @field_validator("redis")
     @classmethod
     def _redis_url(cls, url: SecretStr) -> SecretStr:
-        if urlsplit(url.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("expected a URL such as redis://host:6379/0")
+        known = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
+        if url.get_secret_value().partition("://")[0] not in known:
+            raise ValueError(f"expected a URL such as redis://host:6379/0; known schemes: {', '.join(known)}")
         return url
 
     @model_validator(mode="after")
@@ -147,12 +148,6 @@ class Settings(BaseModel):
     def source(self) -> str:
         """`source` of the output events."""
         return f"/leadpulse/{self.namespace}"
-
-    @property
-    def redis_address(self) -> str:
-        """The Redis URL without user and password, for messages."""
-        url = urlsplit(self.redis.get_secret_value())
-        return urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2], query=""))
 
     def output_topic(self, kind: str) -> str:
         """Return the topic of output type *kind*: its route, or its own name."""

@@ -174,7 +174,8 @@ class Producer:
     async def send(self, outputs: Sequence[Output], next_: Mapping[str, int], batch: int, step: Callable[[str], None]) -> None:
         """Write *outputs* and the offsets *next_* with *batch* in their metadata in one transaction: all of it or nothing.
 
-        Returns once it is committed. *step* is called with the name of each step reached. Raises `Refused` when Kafka will never take a record, `ProducerFailed` otherwise.
+        Returns once it is committed. *step* is called with the name of each step reached. Raises `Refused` when Kafka will
+        never take a record, `ProducerFailed` otherwise.
         """
         batches = await self._encoded(outputs)  # before the transaction: an open one blocks readers
         offsets = {TopicPartition(t, self._partition): OffsetAndMetadata(at, str(batch)) for t, at in next_.items()}

@@ -154,7 +154,9 @@ def sift(records: Sequence[Record], settings: Settings, partition: int) -> Sifte
                 case Stray(original):
                     source = original
                 case Tick():
-                    raise JournalError(f"journal record {record.topic}[{partition}] offset {record.offset}: a tick inside a batch")
+                    raise JournalError(
+                        f"journal record {record.topic}[{partition}] offset {record.offset}: a tick inside a batch"
+                    )
                 case _:
                     continue
         else:
@@ -177,8 +179,9 @@ def sift(records: Sequence[Record], settings: Settings, partition: int) -> Sifte
 def dead_letter(topic: str, bad: Rejected) -> Output:
     """Return *bad* for the dead-letter *topic*: its record as it came, and headers that say where and why.
 
-    The names are Kafka Connect's, so that tools for its dead letters work. What would not fit into a record (a value, or a key and
-    headers, over 900 kB) is told by size and SHA-256 instead; the record itself is where the headers say, as long as it is kept.
+    The names are Kafka Connect's, so that tools for its dead letters work. What would not fit into a record (a value, or a key
+    and headers, over 900 kB) is told by size and SHA-256 instead; the record itself stays where the headers say, as long as
+    its topic keeps it.
     """
     record = bad.record
     key, value, headers = record.key, record.value, record.headers

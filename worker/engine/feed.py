@@ -86,8 +86,8 @@ class Feed:
             raise Stop(f"partition {self._partition}: no right to read: {err!r}: grant Read and Describe on it") from err
         except UnicodeDecodeError as err:
             raise Stop(
-                f"partition {self._partition}: a record of {', '.join(topics)} after {self._next} has a header whose name is not"
-                f" UTF-8, which the Kafka client cannot read ({err}): move the group's partition past it"
+                f"partition {self._partition}: a record of {', '.join(topics)} after {self._next} has a header whose name is"
+                f" not UTF-8, which the Kafka client cannot read ({err}): move the group's partition past it"
             ) from err
         except KafkaError as err:
             raise Lost(f"partition {self._partition}: fetch failed: {err!r}") from err

@@ -209,5 +209,3 @@ class Publisher:
 def _size(output: Output) -> int:
     headers = sum(len(name) + len(value) for name, value in output.headers)
     return len(output.key or b"") + len(output.value or b"") + headers + 32
-
-

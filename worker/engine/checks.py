@@ -1,0 +1,49 @@
+"""What must hold before a worker begins: each mistake is told with what mends it, all of them at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from worker.adapters.kafka import Admin, differences, longest
+from worker.adapters.store_redis import Client, install
+from worker.engine.errors import Stop
+from worker.engine.takeover import check_position
+from worker.ports import Store
+from worker.settings import Settings
+
+
+async def check_topics(settings: Settings, admin: Admin) -> None:
+    """Raise `Stop` unless every topic is there and can hold what goes into it.
+
+    Inputs and the internal topic need N partitions each, because owners are found by it. The internal topic must stamp its
+    records itself (`LogAppendTime`), delete by age only, and keep them as long as the longest input; what the worker writes to
+    must take records of 2 MB.
+    """
+    topics = [*settings.topics, *settings.outputs]
+    there = await admin.partitions(topics)
+    missing = [topic for topic, partitions in there.items() if not partitions]
+    if missing:
+        raise Stop(f"missing topics: {', '.join(missing)}: `leadpulse topics create` makes them")
+    configs = await admin.configs(topics)
+    retention = longest(int(configs[topic]["retention.ms"]) for topic in settings.input_topics)
+    wrong = [
+        f"{topic}: {mistake}"
+        for topic in topics
+        for mistake in differences(settings, topic, there[topic], configs[topic], str(retention))
+    ]
+    if wrong:
+        raise Stop("topics that cannot be used as they are:\n" + "\n".join(wrong))
+
+
+async def check_positions(settings: Settings, store_of: Callable[[int], Store]) -> None:
+    """Raise `Stop` when the store remembers another number of partitions or other input topics than *settings* say."""
+    positions = await asyncio.gather(*(store_of(p).position() for p in range(settings.partitions)))
+    for p, position in enumerate(positions):
+        if position.batch:
+            check_position(settings, p, position, position.published)
+
+
+async def check_redis(client: Client) -> None:
+    """Load our functions into Redis; raises `StoreUnavailable` or `StoreRefused`, each with what to do, when it cannot be used."""
+    await install(client)

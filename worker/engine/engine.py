@@ -1,0 +1,235 @@
+"""The engine: everything a worker does between its start and its end, without the process around it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from worker.adapters.kafka import Admin, Refused, group_consumer
+from worker.adapters.store_redis import Client, RedisStore, connect
+from worker.core.grid import GridError, parse_grid
+from worker.core.journal import JournalError
+from worker.core.scorer import Scorer
+from worker.core.state import UnreadableState
+from worker.engine.checks import check_positions, check_redis, check_topics
+from worker.engine.errors import Stop
+from worker.engine.partition import Context
+from worker.engine.pump import Pump
+from worker.engine.ticks import Neighbour
+from worker.metrics import Metrics
+from worker.ports import Store, StoreRefused, StoreUnavailable
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class PartitionStatus(msgspec.Struct, frozen=True):
+    """One partition that this worker owns."""
+
+    ready: bool
+    """It takes events; else it is being taken over."""
+    batch: int
+    published: int
+    clock_ms: int | None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How the engine stands, for health pages."""
+
+    live: bool
+    """It has not failed."""
+    ready: bool
+    """It has joined the group, and every partition it was given takes events."""
+    partitions: dict[int, PartitionStatus]
+    error: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values that any JSON encoder takes."""
+        plain: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
+        return plain
+
+
+class Engine:
+    """Scores the events of the partitions that the group gives it, until drained or until it must stop.
+
+    *scorer*, by default, is the grid that the settings name; *store_of* the partition's store in the settings' Redis.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        scorer: Scorer | None = None,
+        *,
+        store_of: Callable[[int], Store] | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._settings = settings
+        self._scorer = scorer
+        self._given_store_of = store_of
+        self._redis: Client | None = None
+        self._metrics = metrics
+        self._draining = asyncio.Event()
+        self._failed = asyncio.Event()
+        self._error: BaseException | None = None
+        self._closing = contextlib.AsyncExitStack()
+        self._pump: Pump | None = None
+        self._neighbours: dict[int, Neighbour] = {}
+
+    async def start(self) -> None:
+        """Check everything, then join the group; returns once the group has answered.
+
+        Raises `Stop`, with what mends it, when something that must hold does not; nothing is left open then.
+        """
+        try:
+            await self._start()
+        except BaseException as err:
+            await self._close()
+            reason = _reason(err)
+            if reason is None:
+                raise
+            self._error = self._error or err
+            raise reason from err
+
+    async def _start(self) -> None:
+        settings = self._settings
+        scorer = self._scorer or load_scorer(settings)
+        metrics = self._metrics or Metrics()
+        store_of = self._given_store_of or self._redis_stores()
+        admin = await self._closing.enter_async_context(Admin(settings))
+        await check_topics(settings, admin)
+        if self._redis is not None:
+            await check_redis(self._redis)
+        await check_positions(settings, store_of)
+        consumer = group_consumer(settings)
+        self._closing.push_async_callback(_stop_consumer, consumer)
+        context = Context(settings, scorer, consumer, admin, store_of, metrics, self._others, self._draining)
+        self._pump = Pump(context, self._fail)
+        self._closing.push_async_callback(self._pump.end)
+        consumer.subscribe(list(settings.topics), listener=self._pump)
+        await consumer.start()
+        self._background(self._pump.watch())
+        self._background(self._watch_neighbours(store_of))
+
+    async def run(self) -> None:
+        """Return when drained; raise `Stop` when the worker must not go on. Everything is closed by then."""
+        done = [asyncio.create_task(event.wait()) for event in (self._failed, self._draining)]
+        try:
+            await asyncio.wait(done, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in done:
+                task.cancel()
+        if self._error is None:
+            return
+        await self._close()
+        raise _reason(self._error) or Stop(f"unforeseen: {self._error!r}") from self._error
+
+    async def drain(self, deadline_s: float = 10.0) -> None:
+        """Take no more records, publish what is applied, leave the group.
+
+        What is not done after *deadline_s* is left to the next owner, who finds it in the outbox; then raises `TimeoutError`.
+        """
+        self._draining.set()
+        try:
+            async with asyncio.timeout(deadline_s):
+                while self._pump is not None and (running := self._pump.running()):
+                    await asyncio.gather(*running, return_exceptions=True)
+        finally:
+            await self._close()
+
+    def status(self) -> Status:
+        """Return how the engine stands now."""
+        pump, error = self._pump, self._error
+        if pump is None:
+            return Status(error is None, False, {}, None if error is None else str(error))
+        partitions = {
+            p: PartitionStatus(one.ready, one.batch, one.published, one.clock_ms) for p, one in sorted(pump.partitions.items())
+        }
+        ready = error is None and pump.joined and not self._draining.is_set() and all(one.ready for one in partitions.values())
+        return Status(error is None, ready, partitions, None if error is None else str(error))
+
+    def _fail(self, err: BaseException) -> None:
+        if self._error is None:
+            self._error = err
+            log.error("the worker must stop: %s", err)
+            self._failed.set()
+
+    def _redis_stores(self) -> Callable[[int], Store]:
+        client = self._redis = connect(self._settings.redis.get_secret_value())
+        self._closing.push_async_callback(client.aclose)
+        return lambda partition: RedisStore(client, self._settings.namespace, partition)
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        def ended(_: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (err := task.exception()) is not None:
+                self._fail(err)
+
+        task.add_done_callback(ended)
+        self._closing.push_async_callback(end)
+
+    def _others(self, partition: int) -> Iterable[Neighbour]:
+        return (neighbour for p, neighbour in self._neighbours.items() if p != partition)
+
+    async def _watch_neighbours(self, store_of: Callable[[int], Store]) -> None:
+        """Keep an eye on the other partitions' horizons, also those of other workers: they hold our ticks back."""
+        if self._settings.clock != "wall":
+            return
+        while True:
+            for p in range(self._settings.partitions):
+                try:
+                    position = await store_of(p).position()
+                except (StoreUnavailable, StoreRefused) as err:
+                    log.debug("partition %d: its position is not known now: %s", p, err)
+                    continue
+                self._neighbours[p] = Neighbour(position.strayed_ms, position.horizon_ms)
+            await asyncio.sleep(self._settings.tick_interval / 2)
+
+    async def _close(self) -> None:
+        closing, self._closing = self._closing, contextlib.AsyncExitStack()
+        await closing.aclose()
+
+
+def load_scorer(settings: Settings) -> Scorer:
+    """Return the settings' grid, compiled. Raises `Stop` with every mistake in it."""
+    try:
+        return Scorer(parse_grid(Path(settings.grid).read_bytes(), settings.grid), settings.source)
+    except OSError as err:
+        raise Stop(f"the grid {settings.grid} cannot be read: {err.strerror}: set LEADPULSE_GRID") from err
+    except GridError as err:
+        raise Stop(f"the grid {settings.grid} has mistakes:\n{err}") from err
+
+
+async def _stop_consumer(consumer: Any) -> None:
+    """Leave the group; where the brokers do not answer, the session's end says it for us."""
+    try:
+        async with asyncio.timeout(3):
+            await consumer.stop()
+    except Exception as err:  # noqa: BLE001 (we are leaving)
+        log.warning("the group was not left in good order: %r", err)
+
+
+def _reason(err: BaseException) -> Stop | None:
+    """Return *err* as the one line that the worker ends with, or `None` where a person must see the traceback."""
+    if isinstance(err, Stop):
+        return err
+    if isinstance(err, KafkaConnectionError):
+        return Stop(f"no Kafka broker answers: {err}: check LEADPULSE_KAFKA")
+    if isinstance(err, KafkaError):
+        return Stop(f"Kafka: {err!r}")
+    if isinstance(err, StoreUnavailable):
+        return Stop(f"no answer from Redis: {err}: check LEADPULSE_REDIS")
+    if isinstance(err, Refused | JournalError | UnreadableState | StoreRefused):
+        return Stop(str(err))
+    return None

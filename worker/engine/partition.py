@@ -1,0 +1,307 @@
+"""One partition, from taking it over to the first error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer
+
+from worker.adapters.kafka import Admin, Producer
+from worker.core.journal import Stray, Tick, decode_entry
+from worker.core.model import Record
+from worker.core.scorer import Scorer
+from worker.engine.batch import SLICE, Folder, Place, Taken
+from worker.engine.errors import Stop
+from worker.engine.failpoint import failpoint
+from worker.engine.feed import Feed, Fetched
+from worker.engine.patience import Patient
+from worker.engine.publish import Publisher
+from worker.engine.takeover import Standing, take_over
+from worker.engine.ticks import PATIENCE_MS, Neighbour, View, candidate, held_back
+from worker.metrics import Metrics
+from worker.ports import Batch, Store
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_FETCH_WAIT_S = 0.2
+_BAD_WINDOW = 1_000
+_LEAST_BAD = 200
+
+
+@dataclass
+class Context:
+    """What all partitions of a worker share."""
+
+    settings: Settings
+    scorer: Scorer
+    consumer: AIOKafkaConsumer
+    admin: Admin
+    store_of: Callable[[int], Store]
+    metrics: Metrics
+    neighbours: Callable[[int], Iterable[Neighbour]]
+    """Partition → what is known of the others."""
+    draining: asyncio.Event
+
+
+class Partition:
+    """One incarnation of a partition. Its tasks end together, and with them it; whoever made it makes the next."""
+
+    def __init__(self, context: Context, partition: int) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._partition = partition
+        self._metrics = context.metrics
+        self._label = str(partition)
+        self._inputs = sorted(self._settings.input_topics)
+        self._internal = self._settings.internal_topic
+        self._waiting: deque[Record] = deque()
+        """Records of the journal behind a tick that is held."""
+        self._internal_end = 0
+        self._seen_ms: dict[str, int] = {}
+        self._bad = BadShare(self._settings.max_bad_share, partition)
+        self._applied: Mapping[str, int] = {}
+        self._applied_at = 0.0
+        self.ready = False
+        self.batch = 0
+        self.clock_ms: int | None = None
+        self.next: dict[str, int] = {}
+
+    @property
+    def published(self) -> int:
+        """W, as far as this incarnation knows."""
+        return self._publisher.published if self.ready else 0
+
+    async def run(self) -> None:
+        """Take the partition over and work on it until drained. Every other end is an exception."""
+        producer = Producer(self._settings, self._partition)
+        try:
+            await producer.start()
+            failpoint("after_fence")
+            await self._take_over(producer)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._publisher.run())
+                tasks.create_task(self._read())
+        finally:
+            self.ready = False
+            self._metrics.ready.labels(self._label).set(0)
+            await producer.close()
+
+    async def _take_over(self, producer: Producer) -> None:
+        context = self._context
+        self._store = Patient(context.store_of(self._partition), producer.token, self._metrics)
+        self._folder = Folder(self._settings, context.scorer, self._partition, self._store.load)
+        standing: Standing = await take_over(
+            self._settings, self._partition, self._store, self._folder, context.admin, context.consumer, self._metrics
+        )
+        self.batch, self.clock_ms, self.next = standing.cut.batch, standing.clock_ms, dict(standing.cut.next)
+        self._applied, self._applied_at = standing.cut.next, time.monotonic()
+        self._publisher = Publisher(
+            self._settings,
+            self._partition,
+            producer,
+            self._store,
+            self._metrics,
+            standing.cut,
+            standing.published,
+            self._propose,
+        )
+        for entry in standing.unpublished:
+            self._publisher.add(entry)
+        await self._publisher.first()
+        failpoint("before_ready")
+        self._feed = Feed(context.consumer, self._partition, self.next)
+        self._feed.ready()
+        self.ready = True
+        self._metrics.ready.labels(self._label).set(1)
+        log.info("partition %d: ready at batch %d, %s", self._partition, self.batch, self.next)
+
+    async def _read(self) -> None:
+        while not self._context.draining.is_set():
+            if self._publisher.full():
+                await self._publisher.room()
+                continue
+            await self._take(await self._fetch())
+        self._publisher.close()
+
+    async def _fetch(self) -> Mapping[str, Fetched]:
+        """Fetch all topics; the internal one only when no tick holds it up."""
+        topics = self._inputs if self._waiting else [*self._inputs, self._internal]
+        return await self._feed.take(topics, self._settings.max_batch, _FETCH_WAIT_S)
+
+    async def _take(self, fetched: Mapping[str, Fetched]) -> None:
+        """Take what was fetched: the events as one batch, then each tick whose time has come, with what follows it."""
+        journal = fetched.get(self._internal)
+        if journal is not None:
+            self._waiting.extend(journal.records)
+            self._internal_end = journal.next
+        records = {topic: part.records for topic, part in fetched.items()}
+        ends = {topic: part.next for topic, part in fetched.items()}
+        records[self._internal], tick, ends[self._internal] = self._until_tick()
+        await self._events(records, ends)
+        while tick is not None and all(self.next.get(topic, at) >= at for topic, at in tick.next.items()):
+            await self._tick(tick, self._waiting[0])
+            strays, tick, end = self._until_tick()
+            await self._events({self._internal: strays}, {self._internal: end})
+
+    def _until_tick(self) -> tuple[list[Record], Tick | None, int]:
+        """Take the waiting journal records before the first tick: the strays among them, the tick, where it stands.
+
+        Cuts are passed over: they are for an owner that must fold again. The tick stays first in line.
+        """
+        strays: list[Record] = []
+        while self._waiting:
+            record = self._waiting[0]
+            entry = decode_entry(record)
+            if isinstance(entry, Tick):
+                return strays, entry, record.offset
+            self._waiting.popleft()
+            self._saw(record)
+            if isinstance(entry, Stray):
+                strays.append(record)
+        return strays, None, self._internal_end
+
+    async def _events(self, by_topic: Mapping[str, Sequence[Record]], ends: Mapping[str, int]) -> None:
+        """Take records into the state, whole or not at all, and stand at *ends*.
+
+        What goes out (transitions, dead letters, strays) is written with the state, in the outbox; the publisher sends it
+        later. A crash before `apply` leaves nothing; a crash after it leaves the outbox to the next owner.
+        """
+        began = time.perf_counter()
+        next_ = {**self.next, **ends}
+        records = [record for topic in sorted(by_topic) for record in by_topic[topic]]
+        if not records and not self._idle_move(next_):
+            self.next = next_
+            return
+        taken = await self._folder.events(records, Place(self.batch + 1, next_, self.clock_ms))
+        self._bad.add(len(records), taken.reasons)
+        await self._apply(taken.batch)
+        for of_topic in by_topic.values():
+            if of_topic:
+                self._saw(of_topic[-1])
+        self._report(taken, records, began)
+
+    def _idle_move(self, next_: Mapping[str, int]) -> bool:
+        """Return whether only markers moved the inputs, and long enough ago: an empty batch then moves the offsets too."""
+        moved = any(next_[topic] != self._applied[topic] for topic in self._inputs)
+        return moved and time.monotonic() - self._applied_at > self._settings.tick_interval
+
+    async def _tick(self, tick: Tick, record: Record) -> None:
+        """Judge the leads that are due by *tick*, a thousand a batch; its offset and its time move with the last.
+
+        The time is never past the record's own append time, which the broker gives: a worker's clock that runs ahead does
+        not take the leads with it.
+        """
+        time_ms = tick.time_ms if record.timestamp_ms is None else min(tick.time_ms, record.timestamp_ms)
+        past = {self._internal: record.offset + 1}
+        done = self.clock_ms is not None and time_ms <= self.clock_ms
+        if done:
+            self.next = self.next | past
+        idle = True
+        while not done:
+            leads = await self._store.due(time_ms, SLICE)
+            done, idle = len(leads) < SLICE, idle and not leads
+            place = Place(self.batch + 1, self.next | past if done else self.next, self.clock_ms)
+            batch = await self._folder.slice(leads, time_ms, place, done)
+            if not done and not _all_later(batch, leads, time_ms):
+                raise Stop(
+                    f"partition {self._partition}: leads due by {time_ms} are still due after being judged then: {leads[:3]}"
+                )
+            await self._apply(batch, idle)
+            self._metrics.batches.labels("tick").inc()
+        self._waiting.popleft()
+        self._saw(record)
+        if self.clock_ms is not None:
+            self._metrics.clock.labels(self._label).set(self.clock_ms / 1000)
+
+    async def _apply(self, batch: Batch, idle: bool = False) -> None:
+        await self._store.apply(batch)
+        # No suspension point from here on: what is applied, what is to be published and where we stand change as one.
+        cut = batch.entry.cut
+        self.batch, self.next, self.clock_ms = cut.batch, dict(cut.next), batch.clock_ms
+        self._applied, self._applied_at = cut.next, time.monotonic()
+        self._publisher.add(batch.entry, idle)
+
+    def _propose(self) -> tuple[Tick | None, int | None]:
+        """Return the tick that may be written now, and the partition's horizon: what it has read and applied by time."""
+        views = []
+        lag = 0
+        for topic in self._settings.topics:
+            highwater, polled_ms = self._feed.polled(topic)
+            views.append(View(self.next[topic], highwater, polled_ms, self._seen_ms.get(topic)))
+            lag += max(0, (highwater or 0) - self.next[topic]) if topic != self._internal else 0
+        self._metrics.lag.labels(self._label).set(lag)
+        own_ms = candidate(views) if self._settings.clock == "wall" else None
+        if own_ms is None:
+            return None, None
+        time_ms = held_back(own_ms, self._context.neighbours(self._partition))
+        self._metrics.tick_held_back.labels(self._label).set((own_ms - time_ms) / 1000)
+        if own_ms - time_ms >= PATIENCE_MS:
+            self._metrics.tick_overdue.labels(self._label).inc()
+        tick = Tick(time_ms, dict(self.next)) if self.clock_ms is None or time_ms > self.clock_ms else None
+        return tick, own_ms
+
+    def _saw(self, record: Record) -> None:
+        if record.timestamp_ms is not None:
+            self._seen_ms[record.topic] = record.timestamp_ms
+
+    def _report(self, taken: Taken, records: Sequence[Record], began: float) -> None:
+        metrics = self._metrics
+        for kind, count in taken.types.items():
+            metrics.events.labels(kind).inc(count)
+        for reason, count in taken.reasons.items():
+            metrics.rejected.labels(reason).inc(count)
+        metrics.unknown.inc(taken.unknown)
+        metrics.strays.inc(taken.strays)
+        metrics.duplicates.inc(taken.duplicates)
+        metrics.late.inc(taken.late)
+        metrics.erased.inc(taken.erased)
+        metrics.batches.labels("events").inc()
+        metrics.batch_records.observe(len(records))
+        metrics.batch_seconds.observe(time.perf_counter() - began)
+        newest = max((record.timestamp_ms or 0 for record in records), default=0)
+        if newest:
+            metrics.event_age_seconds.observe(max(0.0, time.time() - newest / 1000))
+
+
+class BadShare:
+    """Watches the share of bad records among a partition's last ones, batch by batch."""
+
+    def __init__(self, most: float, partition: int) -> None:
+        self._most = most
+        self._partition = partition
+        self._batches: deque[tuple[int, int]] = deque()
+        self._records = 0
+        self._bad = 0
+
+    def add(self, records: int, reasons: Counter[str]) -> None:
+        """Count a batch that is not applied yet; raise `Stop` when the share crosses the limit.
+
+        A bad deploy of a producer must not drain its topic into the dead-letter topic: mended, the same records count.
+        """
+        bad = reasons.total()
+        self._batches.append((records, bad))
+        self._records += records
+        self._bad += bad
+        while self._records - self._batches[0][0] >= _BAD_WINDOW:
+            old, old_bad = self._batches.popleft()
+            self._records -= old
+            self._bad -= old_bad
+        if bad and self._bad >= _LEAST_BAD and self._bad > self._most * self._records:
+            said = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+            raise Stop(
+                f"partition {self._partition}: {self._bad} of the last {self._records} records are bad ({said}): mend their"
+                " producer, or, if they are meant to go to the dead-letter topic, raise LEADPULSE_MAX_BAD_SHARE"
+                f" (now {self._most:g}; 1 never stops)"
+            )
+
+
+def _all_later(batch: Batch, leads: Sequence[str], time_ms: int) -> bool:
+    """Return whether every one of *leads* is off `due` or due later: else the next slice would be this one again."""
+    later = {write.lead for write in batch.writes if write.due_ms is None or write.due_ms > time_ms}
+    return later.issuperset(leads)

@@ -1,0 +1,260 @@
+"""Taking a partition over: whatever the one before us left, go on from there exactly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from worker.adapters.kafka import Admin, free_consumer, to_record
+from worker.adapters.store_redis import redacted
+from worker.core.journal import Cut, Cuts, decode_entry
+from worker.core.model import Record
+from worker.engine.batch import SLICE, Folder, Place, Versions
+from worker.engine.errors import Lost, Stop
+from worker.engine.patience import Patient
+from worker.metrics import Metrics
+from worker.ports import OutboxEntry, Position
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_PATIENCE_S = 60.0
+_FETCH_MS = 500
+_FETCH_RECORDS = 5_000
+
+
+class Standing(NamedTuple):
+    """Where a partition stands once it is ours."""
+
+    cut: Cut
+    """Of the last applied batch; batch 0 before the first, with the offsets to begin at."""
+    clock_ms: int | None
+    published: int
+    """W."""
+    unpublished: list[OutboxEntry]
+    """What the predecessor applied and did not publish, as far as anybody knows."""
+    grid_changed: bool
+
+
+async def take_over(
+    settings: Settings,
+    partition: int,
+    store: Patient,
+    folder: Folder,
+    admin: Admin,
+    consumer: AIOKafkaConsumer,
+    metrics: Metrics,
+) -> Standing:
+    """Make *partition* ours in the store and return where it stands, with every batch up to W applied.
+
+    The partition's producer has been started before: nobody else can publish for it, and what was left open is aborted. Redis
+    behind W is brought up to it by folding the very same batches again, sending nothing. Raises `Stop`, with what mends it,
+    where going on would lose or double something; `Lost` where only another try can tell.
+    """
+    position = await store.acquire(settings.partitions)
+    committed = await admin.committed(partition)
+    published = max([position.published, *(_batch_of(at) for at in committed.values())])
+    check_position(settings, partition, position, published)
+    starts, ends = await _ends(consumer, settings, partition)
+    next_ = dict(position.next) or dict(starts)
+    _check_offsets(partition, next_, starts, ends, published)
+    cut = Cut(position.batch, next_, *folder.versions)
+    clock_ms = position.clock_ms
+    if position.batch < published:
+        log.warning("partition %d: the store is at batch %d, Kafka at %d: folding again", partition, position.batch, published)
+        refold = Refold(settings, partition, store, folder, metrics, starts)
+        cut, clock_ms = await refold.run(cut, clock_ms, published)
+    unpublished = await store.outbox(published)
+    return Standing(cut, clock_ms, published, unpublished, bool(position.grid) and position.grid != folder.versions.grid)
+
+
+def check_position(settings: Settings, partition: int, position: Position, published: int) -> None:
+    """Raise `Stop` when the state in the store is not one that these settings may go on with."""
+    if position.partitions not in (0, settings.partitions):
+        raise Stop(
+            f"partition {partition}: its state was made with {position.partitions} partitions, LEADPULSE_PARTITIONS says"
+            f" {settings.partitions}: a lead's owner depends on the number; set it to {position.partitions}, or start afresh"
+            " under another LEADPULSE_NAMESPACE"
+        )
+    if position.next and set(position.next) != set(settings.topics):
+        raise Stop(
+            f"partition {partition}: its state remembers the topics {', '.join(sorted(position.next))}, LEADPULSE_INPUT_TOPICS"
+            f" and LEADPULSE_NAMESPACE say {', '.join(settings.topics)}: all workers must read the same ones; change them"
+            " with `leadpulse topics change` while no worker runs, or set them back"
+        )
+    if position.batch == 0 and published > 0 and not position.rebuild:
+        raise Stop(
+            f"partition {partition}: the store is empty, but Kafka says that batches up to {published} were published: is it"
+            f" the right Redis ({redacted(settings.redis.get_secret_value())}) and namespace ({settings.namespace})? If its data is lost, restore a"
+            f" copy, or fill it again from the topics with `leadpulse rebuild --partition {partition}`"
+        )
+
+
+def check_cut(partition: int, cut: Cut, ours: Versions) -> None:
+    """Raise `Stop` for a *cut* that we cannot fold to the same bytes."""
+    theirs = Versions(cut.grid, cut.words, cut.fold)
+    if theirs != ours:
+        differ = ", ".join(
+            f"{name} {theirs_} (here {ours_})"
+            for name, theirs_, ours_ in zip(Versions._fields, theirs, ours, strict=True)
+            if theirs_ != ours_
+        )
+        raise Stop(
+            f"partition {partition}: the store is behind Kafka, and batch {cut.batch} was folded with {differ}: let a worker"
+            " with that grid and version take the partition over first; it catches up, then this one can follow"
+        )
+
+
+def _batch_of(committed: OffsetAndMetadata) -> int:
+    """Return b from the metadata of a committed offset; 0 where another program committed."""
+    return int(committed.metadata) if str(committed.metadata).isdecimal() else 0
+
+
+async def _ends(consumer: AIOKafkaConsumer, settings: Settings, partition: int) -> tuple[dict[str, int], dict[str, int]]:
+    tps = [TopicPartition(topic, partition) for topic in settings.topics]
+    starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
+    return {tp.topic: starts[tp] for tp in tps}, {tp.topic: ends[tp] for tp in tps}
+
+
+def _check_offsets(
+    partition: int, next_: Mapping[str, int], starts: Mapping[str, int], ends: Mapping[str, int], published: int
+) -> None:
+    for topic, at in next_.items():
+        if at < starts[topic]:
+            raise Stop(
+                f"partition {partition}: {topic} is read up to offset {at}, but its log begins at {starts[topic]}: retention"
+                f" deleted {starts[topic] - at} records before they were read; keep the topic longer than the longest stop."
+                " Restore a copy of Redis that is not older than that, or start afresh under another LEADPULSE_NAMESPACE"
+            )
+        if at > ends[topic]:
+            raise Stop(
+                f"partition {partition}: {topic} was read up to offset {at}, but its log ends at {ends[topic]} (batch"
+                f" {published}): the topic was made anew, or this is another cluster; point LEADPULSE_KAFKA to the right one,"
+                " or start afresh under another LEADPULSE_NAMESPACE"
+            )
+
+
+class Refold:
+    """Folds batches again by their cuts, from the store's batch up to W, and sends nothing of them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        partition: int,
+        store: Patient,
+        folder: Folder,
+        metrics: Metrics,
+        starts: Mapping[str, int],
+    ) -> None:
+        self._settings = settings
+        self._partition = partition
+        self._store = store
+        self._folder = folder
+        self._metrics = metrics
+        self._starts = starts
+
+    async def run(self, at: Cut, clock_ms: int | None, published: int) -> tuple[Cut, int | None]:
+        """Bring the store from *at* to batch *published*; return that batch's cut and the clock then."""
+        internal = self._settings.internal_topic
+        tps = [TopicPartition(topic, self._partition) for topic in self._settings.topics]
+        journal = TopicPartition(internal, self._partition)
+        async with free_consumer(self._settings, [journal]) as ahead, free_consumer(self._settings, tps) as behind:
+            cuts = self._cuts(ahead, journal, at.next[internal])
+            if at.batch == 0:
+                at = await self._first_cut(cuts)
+            reader = Reader(behind, self._partition, at.next)
+            async for cut in cuts:
+                if cut.batch <= at.batch:
+                    continue
+                if cut.batch != at.batch + 1:
+                    raise self._incomplete(at.batch + 1, cut.batch)
+                check_cut(self._partition, cut, self._folder.versions)
+                clock_ms = await self._batch(cut, await reader.until(cut.next), clock_ms)
+                at = cut
+                if at.batch == published:
+                    return at, clock_ms
+        raise self._incomplete(at.batch + 1, None)
+
+    async def _first_cut(self, cuts: AsyncIterator[Cut]) -> Cut:
+        """Return the cut of batch 0, which says where the partition began to read."""
+        async for cut in cuts:
+            if cut.batch > 0:
+                raise self._incomplete(0, cut.batch)
+            gone = {topic: start for topic, start in self._starts.items() if cut.next[topic] < start}
+            if gone:
+                where = ", ".join(f"{topic} from {cut.next[topic]} (now {start})" for topic, start in gone.items())
+                raise Stop(
+                    f"partition {self._partition}: cannot be rebuilt, because retention deleted what it was built from:"
+                    f" {where}. Restore a copy of Redis, or start afresh under another LEADPULSE_NAMESPACE"
+                )
+            return cut
+        raise self._incomplete(0, None)
+
+    def _incomplete(self, wanted: int, found: int | None) -> Stop:
+        then = "ends there" if found is None else f"goes on with that of batch {found}"
+        return Stop(
+            f"partition {self._partition}: the journal ({self._settings.internal_topic}) lacks the cut of batch {wanted} and"
+            f" {then}, so the store cannot be brought up to what Kafka published: restore a copy of Redis of a later batch, or"
+            " start afresh under another LEADPULSE_NAMESPACE"
+        )
+
+    async def _cuts(self, consumer: Any, tp: TopicPartition, start: int) -> AsyncIterator[Cut]:
+        end = (await consumer.end_offsets([tp]))[tp]
+        consumer.seek(tp, start)
+        while await consumer.position(tp) < end:
+            got = await consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=_FETCH_RECORDS)
+            for raw in got.get(tp, ()):
+                match decode_entry(to_record(raw)):
+                    case Cuts(cuts):
+                        for cut in cuts:
+                            yield cut
+
+    async def _batch(self, cut: Cut, records: list[Record], clock_ms: int | None) -> int | None:
+        place = Place(cut.batch, cut.next, clock_ms, send=False)
+        if cut.tick_ms is None:
+            batch = (await self._folder.events(records, place)).batch
+        else:
+            leads = await self._store.due(cut.tick_ms, SLICE)
+            batch = await self._folder.slice(leads, cut.tick_ms, place, done=cut.tick_done)
+        await self._store.apply(batch)
+        self._metrics.refolded.labels(str(self._partition)).inc()
+        return batch.clock_ms
+
+
+class Reader:
+    """The partition's committed records again, up to one cut after the other, in a batch's order (topic, offset)."""
+
+    def __init__(self, consumer: Any, partition: int, next_: Mapping[str, int]) -> None:
+        self._consumer = consumer
+        self._partition = partition
+        self._held: dict[str, deque[Record]] = {}
+        for topic, at in next_.items():
+            consumer.seek(TopicPartition(topic, partition), at)
+            self._held[topic] = deque()
+
+    async def until(self, next_: Mapping[str, int]) -> list[Record]:
+        """Return what is left of every topic before its offset in *next_*."""
+        return [record for topic in sorted(next_) for record in await self._topic_until(topic, next_[topic])]
+
+    async def _topic_until(self, topic: str, end: int) -> list[Record]:
+        held = self._held[topic]
+        tp = TopicPartition(topic, self._partition)
+        deadline = time.monotonic() + _PATIENCE_S
+        while await self._consumer.position(tp) < end:
+            got = await self._consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=_FETCH_RECORDS)
+            held.extend(to_record(raw) for raw in got.get(tp, ()))
+            if got:
+                deadline = time.monotonic() + _PATIENCE_S
+            elif time.monotonic() > deadline:
+                raise Lost(f"partition {self._partition}: {topic} gave nothing for {_PATIENCE_S:g} s before offset {end}")
+        taken: list[Record] = []
+        while held and held[0].offset < end:
+            taken.append(held.popleft())
+        return taken
