@@ -4,6 +4,8 @@
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c '$(SUITABLE)' 2>/dev/null && command -v $$p && break; done)
+UNSUITABLE := LeadPulse needs Python >= 3.11 with the venv module (Debian: apt install python3-venv). \
+	Name one with: make PYTHON=/path/to/python3.11
 FOR ?= 30s
 UPGRADE ?=
 
@@ -36,8 +38,7 @@ services: .venv-dev/.installed
 .venv/.made: requirements/build.lock requirements/demo.lock
 .venv-dev/.made: requirements/build.lock requirements/dev.lock
 .venv/.made .venv-dev/.made:
-	@$(or $(PYTHON),false) -c '$(SUITABLE)' || { echo 'LeadPulse needs Python >= 3.11 with the venv module (Debian: apt install \
-	python3-venv); found: $(or $(PYTHON),none on PATH). Name one with `make PYTHON=/path/to/python3.11 …`' >&2; exit 1; }
+	@$(or $(PYTHON),false) -c '$(SUITABLE)' || { echo '$(UNSUITABLE)' >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes $(addprefix -r ,$^)
 	@touch $@

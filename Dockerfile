@@ -1,0 +1,29 @@
+FROM python:3.12-slim AS build
+WORKDIR /src
+COPY requirements/build.lock requirements/run.lock requirements/
+RUN python -m venv /venv \
+    && /venv/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.lock -r requirements/run.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY worker worker
+COPY schemas schemas
+COPY grids grids
+RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --no-index . \
+    && /venv/bin/pip uninstall --yes setuptools
+
+FROM python:3.12-slim
+RUN useradd --system --uid 10001 --no-create-home leadpulse
+COPY --from=build /venv /venv
+WORKDIR /app
+COPY grids grids
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    LEADPULSE_METRICS_HOST=0.0.0.0 \
+    LEADPULSE_METRICS_PORT=8080
+USER 10001
+EXPOSE 8080
+# Alive, not ready: a worker that waits for Redis must not be restarted for it.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", \
+    "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['LEADPULSE_METRICS_PORT'] + '/livez', timeout=4)"]
+ENTRYPOINT ["leadpulse"]
+CMD ["run"]

@@ -1,0 +1,202 @@
+"""What deploys and builds LeadPulse, held against the code that it deploys and builds."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+from prometheus_client import CollectorRegistry
+from ruamel.yaml import YAML
+
+from ops.dev.services import KAFKA_VERSION, REPOSITORY
+from worker.metrics import Metrics
+from worker.settings import Settings
+
+COMPOSE: dict[str, Any] = YAML(typ="safe").load(REPOSITORY / "docker-compose.yml")
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = [name for name, service in SERVICES.items() if service.get("image") == "leadpulse"]
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
+PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+LOCKS = ("build", "run", "demo", "dev")
+
+
+def _locked(lock: str) -> dict[str, Version]:
+    """Return each package of requirements/*lock*.lock with its version."""
+    lines = (REPOSITORY / "requirements" / f"{lock}.lock").read_text().splitlines()
+    pins = [line.split(" ")[0].partition("==") for line in lines if "==" in line and not line.startswith(" ")]
+    return {canonicalize_name(name): Version(version) for name, _, version in pins}
+
+
+def _asked(lock: str) -> list[Requirement]:
+    """Return what pyproject.toml asks for, for requirements/*lock*.lock."""
+    extras: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+    lines = {
+        "build": PROJECT["dependency-groups"]["build"],
+        "run": PROJECT["project"]["dependencies"],
+        "demo": PROJECT["project"]["dependencies"] + extras["demo"],
+        "dev": PROJECT["project"]["dependencies"] + extras["demo"] + extras["dev"],
+    }[lock]
+    return [Requirement(line) for line in lines if not line.startswith("leadpulse")]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_each_lock_has_what_the_project_asks_for(lock: str) -> None:
+    """A dependency added without `make lock` would be missing on a fresh machine and nowhere else."""
+    locked = _locked(lock)
+    for asked in _asked(lock):
+        version = locked.get(canonicalize_name(asked.name))
+        assert version is not None, f"{asked} is not in requirements/{lock}.lock: run `make lock`"
+        assert asked.specifier.contains(version, prereleases=True), f"requirements/{lock}.lock has {version}, not {asked}"
+
+
+def test_what_is_tested_is_what_runs() -> None:
+    """Each lock holds the smaller one's packages in the same versions."""
+    run, demo, dev = _locked("run"), _locked("demo"), _locked("dev")
+    assert run.items() <= demo.items()
+    assert demo.items() <= dev.items()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_locks_name_no_host_and_every_package_has_hashes(lock: str) -> None:
+    """They install from any index or mirror, and only what was locked."""
+    text = (REPOSITORY / "requirements" / f"{lock}.lock").read_text()
+    assert "://" not in text
+    for block in re.split(r"\n(?=\S)", text.strip()):
+        assert "--hash=sha256:" in block, block
+
+
+def test_the_build_takes_the_setuptools_that_the_project_names() -> None:
+    """`make` and the Dockerfile build without isolation: the group `build` must stay equal to [build-system]."""
+    assert PROJECT["dependency-groups"]["build"] == PROJECT["build-system"]["requires"]
+
+
+def test_compose_publishes_on_the_loopback_interface_only() -> None:
+    """Nothing here has a password."""
+    ports = {name: port for name, service in SERVICES.items() for port in service.get("ports", [])}
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports.values()), ports
+
+
+def test_compose_and_image_set_only_settings_that_exist() -> None:
+    """A variable that no setting reads is a setting that silently does not apply."""
+    names = set(re.findall(r"\bLEADPULSE_[A-Z_]+", DOCKERFILE))
+    for name in OURS:
+        names |= set(SERVICES[name].get("environment", {}))
+    known = {f"LEADPULSE_{field.upper()}" for field in Settings.model_fields}
+    assert names <= known, sorted(names - known)
+
+
+def test_the_image_serves_its_pages_where_compose_and_prometheus_look() -> None:
+    """One port number in four places: the image, its publication, its scraping, its health check."""
+    (port,) = re.findall(r"LEADPULSE_METRICS_PORT=(\d+)", DOCKERFILE)
+    assert f"EXPOSE {port}\n" in DOCKERFILE
+    assert SERVICES["worker"]["ports"][0].endswith(f":{port}")
+    prometheus = YAML(typ="safe").load(REPOSITORY / "ops/prometheus/prometheus.yml")
+    (found,) = prometheus["scrape_configs"][0]["dns_sd_configs"]
+    assert (found["names"], found["port"]) == (["worker"], int(port))
+
+
+def test_the_worker_container_can_do_little_harm() -> None:
+    """No root, no capabilities, nothing to write to but /tmp."""
+    assert re.search(r"^USER (?!0|root)", DOCKERFILE, re.MULTILINE)
+    assert OURS == ["topics", "worker", "simulator"]
+    for name in OURS:
+        service = SERVICES[name]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_compose_redis_keeps_every_lead() -> None:
+    """Eviction would lose leads; without the append-only file so would a restart."""
+    command = SERVICES["redis"]["command"]
+    assert dict(zip(command[1::2], command[2::2], strict=True)) == {
+        "--appendonly": "yes",
+        "--appendfsync": "everysec",
+        "--maxmemory-policy": "noeviction",
+    }
+
+
+def test_compose_runs_the_kafka_that_is_tested() -> None:
+    """What the tests show holds for the broker that they ran on."""
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
+
+
+def test_everything_mounted_or_copied_into_a_container_exists() -> None:
+    """Docker makes an empty folder of a missing mount, and fails late on a missing copy."""
+    mounts = [volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])]
+    missing = [mount for mount in mounts if mount.startswith("./") and not (REPOSITORY / mount).exists()]
+    missing += [mount for mount in mounts if not mount.startswith("./") and mount not in COMPOSE["volumes"]]
+    copies = [line.split()[1:-1] for line in DOCKERFILE.splitlines() if line.startswith("COPY ") and "--from" not in line]
+    missing += [source for sources in copies for source in sources if not (REPOSITORY / source).exists()]
+    assert missing == []
+    ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    kept = {line[1:].split("/")[0] for line in ignored if line.startswith("!")}
+    assert {source.split("/")[0] for sources in copies for source in sources} == kept
+
+
+def test_compose_itself_accepts_the_file() -> None:
+    """Docker's own reading of the file, with the profile that is off by default."""
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("no `docker compose` here: the file is checked by the other tests alone")
+    command = [docker, "compose", "--profile", "simulate", "config", "--quiet"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def _named_metrics(text: str) -> set[str]:
+    return set(re.findall(r"\bleadpulse_[a-z_]+", text))
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in sorted((REPOSITORY / "ops").rglob("*")) if p.suffix in {".json", ".yml"}], ids=lambda p: p.name
+)
+def test_dashboards_and_rules_ask_for_metrics_that_exist(path: Path) -> None:
+    """A renamed metric leaves an empty panel, or an alert that never fires."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    known = set()
+    for family in registry.collect():
+        suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
+        known |= {family.name + suffix for suffix in suffixes}
+    unknown = _named_metrics(path.read_text()) - known
+    assert not unknown, sorted(unknown)
+
+
+def test_dashboard_panels_have_a_query_a_unit_and_an_explanation() -> None:
+    """Whoever is woken at night reads what a panel shows beside it."""
+    for path in (REPOSITORY / "ops/grafana/dashboards").glob("*.json"):
+        for panel in json.loads(path.read_text())["panels"]:
+            assert panel["description"], panel["title"]
+            assert panel["targets"], panel["title"]
+            assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+
+
+def test_make_refuses_a_python_that_is_too_old_with_a_hint(tmp_path: Path) -> None:
+    """The first thing a newcomer may see must say what to do."""
+    if shutil.which("make") is None:
+        pytest.skip("no `make` here")
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    command = ["make", "-C", str(tmp_path), "-f", str(REPOSITORY / "Makefile"), f"PYTHON={old}", ".venv/.made"]
+    (tmp_path / "requirements").mkdir()
+    for lock in LOCKS:
+        (tmp_path / "requirements" / f"{lock}.lock").touch()
+    # Not the variables of a `make test` that may be running this one: it would be a part of that one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode != 0
+    assert "Python >= 3.11" in done.stderr
+    assert "make PYTHON=" in done.stderr
