@@ -26,10 +26,12 @@ def needed(make: Callable[[], S]) -> S:
     """Return what *make* makes (`Kafka`, `lambda: Redis({"maxmemory": "20mb"})`), started, if this machine can run it."""
     try:
         service = make()
-    except ServiceMissing as why:
-        missing(str(why))
-    try:
-        return service.start()
-    except ServiceFailed:
-        service.close()
-        raise
+    except ServiceMissing as error:
+        why = str(error)
+    else:
+        try:
+            return service.start()
+        except ServiceFailed:
+            service.close()
+            raise
+    missing(why)
