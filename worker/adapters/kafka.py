@@ -327,7 +327,9 @@ class Admin:
 
     async def create(self, topic: str, partitions: int, replication: int, configs: Mapping[str, str]) -> None:
         """Create *topic*. Raises aiokafka's error for the answer's code, with the broker's words."""
-        response = await self._client.create_topics([NewTopic(topic, partitions, replication, topic_configs=dict(configs))])
+        assignments: dict[int, list[int]] | None = {} if replication == -1 else None  # NewTopic insists
+        new = NewTopic(topic, partitions, replication, assignments, dict(configs))
+        response = await self._client.create_topics([new])
         for name, code, *message in response.topic_errors:
             if code:
                 raise for_code(code)(f"topic {name}: {message[0] if message and message[0] else 'not created'}")

@@ -45,5 +45,5 @@ async def check_positions(settings: Settings, store_of: Callable[[int], Store]) 
 
 
 async def check_redis(client: Client) -> None:
-    """Load our functions into Redis; raises `StoreUnavailable` or `StoreRefused`, each with what to do, when it cannot be used."""
+    """Load our functions into Redis. Raises `StoreUnavailable` or `StoreRefused`, with what to do, when it cannot be used."""
     await install(client)

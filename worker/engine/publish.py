@@ -105,7 +105,10 @@ class Publisher:
         self._changed.set()
 
     async def first(self) -> None:
-        """Publish all that the predecessor left. At least one transaction: it proves that we are the one who may write."""
+        """Publish all that the predecessor left. At least one transaction: it proves that we are the one who may write.
+
+        On a partition that begins, it carries a cut of batch 0, which says from which offsets; a rebuild needs to know.
+        """
         await self._transaction(None)
         while self._pending:
             await self._transaction(None)
@@ -161,8 +164,11 @@ class Publisher:
         outputs = [output for waiting in taken for output in waiting.entry.outputs]
         sent = Counter(output.topic for output in outputs)
         topic = self._settings.internal_topic
-        if taken:
-            outputs.append(cuts_output(topic, self._partition, [waiting.entry.cut for waiting in taken]))
+        cuts = [waiting.entry.cut for waiting in taken]
+        if not cuts and self._cut.batch == 0:
+            cuts = [self._cut]
+        if cuts:
+            outputs.append(cuts_output(topic, self._partition, cuts))
         if tick is not None:
             outputs.append(tick_output(topic, self._partition, tick))
         cut = taken[-1].entry.cut if taken else self._cut

@@ -90,10 +90,11 @@ def check_position(settings: Settings, partition: int, position: Position, publi
             " with `leadpulse topics change` while no worker runs, or set them back"
         )
     if position.batch == 0 and published > 0 and not position.rebuild:
+        redis = redacted(settings.redis.get_secret_value())
         raise Stop(
             f"partition {partition}: the store is empty, but Kafka says that batches up to {published} were published: is it"
-            f" the right Redis ({redacted(settings.redis.get_secret_value())}) and namespace ({settings.namespace})? If its data is lost, restore a"
-            f" copy, or fill it again from the topics with `leadpulse rebuild --partition {partition}`"
+            f" the right Redis ({redis}) and namespace ({settings.namespace})? If its data is lost, restore a copy, or fill it"
+            f" again from the topics with `leadpulse rebuild --partition {partition}`"
         )
 
 
@@ -167,14 +168,15 @@ class Refold:
         journal = TopicPartition(internal, self._partition)
         async with free_consumer(self._settings, [journal]) as ahead, free_consumer(self._settings, tps) as behind:
             cuts = self._cuts(ahead, journal, at.next[internal])
-            if at.batch == 0:
-                at = await self._first_cut(cuts)
-            reader = Reader(behind, self._partition, at.next)
+            reader = Reader(behind, self._partition, at.next) if at.batch else None
             async for cut in cuts:
+                if cut.batch == 0 and at.batch == 0:  # written again by an owner that ended before its first batch
+                    at = self._beginning(cut)
+                    reader = Reader(behind, self._partition, at.next)
                 if cut.batch <= at.batch:
                     continue
-                if cut.batch != at.batch + 1:
-                    raise self._incomplete(at.batch + 1, cut.batch)
+                if cut.batch != at.batch + 1 or reader is None:
+                    raise self._incomplete(at.batch + 1 if reader is not None else 0, cut.batch)
                 check_cut(self._partition, cut, self._folder.versions)
                 clock_ms = await self._batch(cut, await reader.until(cut.next), clock_ms)
                 at = cut
@@ -182,20 +184,16 @@ class Refold:
                     return at, clock_ms
         raise self._incomplete(at.batch + 1, None)
 
-    async def _first_cut(self, cuts: AsyncIterator[Cut]) -> Cut:
-        """Return the cut of batch 0, which says where the partition began to read."""
-        async for cut in cuts:
-            if cut.batch > 0:
-                raise self._incomplete(0, cut.batch)
-            gone = {topic: start for topic, start in self._starts.items() if cut.next[topic] < start}
-            if gone:
-                where = ", ".join(f"{topic} from {cut.next[topic]} (now {start})" for topic, start in gone.items())
-                raise Stop(
-                    f"partition {self._partition}: cannot be rebuilt, because retention deleted what it was built from:"
-                    f" {where}. Restore a copy of Redis, or start afresh under another LEADPULSE_NAMESPACE"
-                )
-            return cut
-        raise self._incomplete(0, None)
+    def _beginning(self, cut: Cut) -> Cut:
+        """Return the cut of batch 0, which says where the partition began to read, if all since then is still there."""
+        gone = {topic: start for topic, start in self._starts.items() if cut.next[topic] < start}
+        if gone:
+            where = ", ".join(f"{topic} from {cut.next[topic]} (now {start})" for topic, start in gone.items())
+            raise Stop(
+                f"partition {self._partition}: cannot be rebuilt, because retention deleted what it was built from:"
+                f" {where}. Restore a copy of Redis, or start afresh under another LEADPULSE_NAMESPACE"
+            )
+        return cut
 
     def _incomplete(self, wanted: int, found: int | None) -> Stop:
         then = "ends there" if found is None else f"goes on with that of batch {found}"

@@ -1,0 +1,37 @@
+"""Fixtures of the system tests: a site per test, its workers ended with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tests.services import Kafka, Redis
+from tests.system.kit import Site
+
+
+class MakeSite(Protocol):
+    """Makes a prepared site; keywords are settings."""
+
+    async def __call__(self, **settings: Any) -> Site:
+        """Return one whose topics exist."""
+        ...
+
+
+@pytest.fixture
+async def make_site(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Path) -> AsyncIterator[MakeSite]:
+    """Return a maker of sites on the run's servers, or on those given as `kafka` and `redis`."""
+    sites: list[Site] = []
+
+    async def make(**settings: Any) -> Site:
+        given = {"kafka": kafka.address, "redis": redis_server.url, **settings}
+        site = Site(given.pop("kafka"), given.pop("redis"), f"{namespace}-{len(sites)}", tmp_path, **given)
+        sites.append(site)
+        await site.prepare()
+        return site
+
+    yield make
+    for site in sites:
+        site.close()

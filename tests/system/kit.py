@@ -1,0 +1,438 @@
+"""What the system tests are made of: a site (topics and keys of its own), traffic, worker processes, and the oracle's verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import TopicPartition
+from redis.asyncio import Redis as Client
+
+from worker.adapters.kafka import Admin, create_topics, to_record
+from worker.core.codec import decode
+from worker.core.days import rfc3339
+from worker.core.grid import parse_grid
+from worker.core.journal import Cut, Cuts, Stray, decode_entry
+from worker.core.model import Event, Record, Rejected
+from worker.core.partition import owner
+from worker.core.plan import plan_events, plan_tick
+from worker.core.scorer import Scorer
+from worker.settings import OUTPUT_TYPES, Settings
+
+ROOT = Path(__file__).parents[2]
+
+GRID = """\
+grid: system-test
+version: 1
+timezone: UTC
+pages: {pricing: ["/pricing*"]}
+fit:
+  rules:
+    - {id: business-email, points: 5, where: {email_kind: business}}
+engagement:
+  min: -50
+  max: 80
+  half_life: 20s
+  rules:
+    - {id: pricing-page, points: 8, on: page.viewed, where: {page_type: pricing}, intent: true}
+    - {id: form, points: 15, on: form.submitted, cap: 30}
+    - {id: email-open, points: 1, on: email.opened, once_per: message_id, cap: 5}
+    - {id: no-show, points: -10, on: [webinar.no_show, crm.no_show]}
+velocity:
+  - {id: comes-back, on: page.viewed, count: days, within: 7d, steps: {2: 5}}
+exclusions:
+  - {id: unsubscribed, on: [email.unsubscribed]}
+stages:
+  mql: {enter: 15, leave: 10}
+  sql: {enter: 30, leave: 20, intent_within: 30d, sla: 3s}
+grades: {fit: {A: 5, B: 0}, engagement: {1: 20, 2: 0}}
+"""
+
+Message = dict[str, Any]
+
+
+class Sent(NamedTuple):
+    """One record to produce."""
+
+    topic: str
+    partition: int
+    value: bytes | None
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Site:
+    """One namespace on the test run's servers, with topics that no other test has."""
+
+    def __init__(self, kafka: str, redis: str, namespace: str, folder: Path, **settings: Any) -> None:
+        grid = folder / f"{namespace}.yaml"
+        grid.write_text(GRID)
+        given: dict[str, Any] = {
+            "kafka": kafka,
+            "redis": redis,
+            "grid": str(grid),
+            "namespace": namespace,
+            "input_topics": f"{namespace}.web,{namespace}.crm",
+            "output_topics": ",".join(f"{kind}={namespace}.{kind}" for kind in OUTPUT_TYPES),
+            "partitions": 2,
+            "clock": "events",
+            "tick_interval": 0.3,
+            "publish_interval": 0.05,
+            "session_timeout": 6,
+            **settings,
+        }
+        self.environ = {f"LEADPULSE_{name.upper()}": str(value) for name, value in given.items()}
+        self.settings = Settings.load(self.environ)
+        self.web, self.crm = f"{namespace}.web", f"{namespace}.crm"
+        self.folder = folder
+        self.scorer = Scorer(parse_grid(GRID, str(grid)), self.settings.source)
+        self.workers: list[Worker] = []
+
+    async def prepare(self) -> None:
+        """Make the topics."""
+        async with Admin(self.settings) as admin:
+            await create_topics(admin, self.settings)
+
+    def worker(self, failpoint: str = "", **settings: Any) -> Worker:
+        """Start a worker process, to die at *failpoint* if one is named."""
+        worker = Worker(self, failpoint, settings)
+        self.workers.append(worker)
+        return worker
+
+    async def send(self, messages: Iterable[Sent], *, commit: bool | None = None) -> None:
+        """Produce *messages*; in a transaction when *commit* says whether it is committed or aborted."""
+        extra = {} if commit is None else {"transactional_id": f"{self.settings.namespace}.test"}
+        producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka, max_request_size=4_000_000, linger_ms=5, **extra)
+        await producer.start()
+        try:
+            if commit is not None:
+                await producer.begin_transaction()
+            deliveries = [
+                await producer.send(m.topic, m.value, m.key, m.partition, headers=list(m.headers)) for m in messages
+            ]
+            await asyncio.gather(*deliveries)
+            if commit is not None:
+                await (producer.commit_transaction() if commit else producer.abort_transaction())
+        finally:
+            await producer.stop()
+
+    def sent(self, message: Message, *, topic: str | None = None, crc: bool = False) -> Sent:
+        """Return *message* as its producer writes it: by murmur2, or by CRC32 as librdkafka's clients do."""
+        lead = message["subject"]
+        count = self.settings.partitions
+        place = zlib.crc32(lead.encode()) % count if crc else owner(lead, count)
+        home = self.crm if message["type"].startswith(("crm.", "profile.")) else self.web
+        return Sent(topic or home, place, json.dumps(message).encode(), lead.encode())
+
+    async def settled(self, timeout_s: float = 40.0, expect_batches: bool = True) -> None:
+        """Wait until every input is read to its end, and everything applied is published."""
+        deadline = time.monotonic() + timeout_s
+        said = ""
+        async with self.redis() as redis, self.consumer() as consumer:
+            while time.monotonic() < deadline:
+                said = await self._unsettled(redis, consumer)
+                if not said:
+                    return
+                await asyncio.sleep(0.1)
+        raise AssertionError(f"not settled after {timeout_s:g} s: {said}\n{self.logs()}")
+
+    async def _unsettled(self, redis: Client, consumer: AIOKafkaConsumer) -> str:
+        tps = [TopicPartition(topic, p) for topic in self.settings.input_topics for p in range(self.settings.partitions)]
+        ends = await consumer.end_offsets(tps)
+        for p in range(self.settings.partitions):
+            position = {k.decode(): v.decode() for k, v in (await redis.hgetall(self.key(p, "position"))).items()}
+            for topic in self.settings.input_topics:
+                end = ends[TopicPartition(topic, p)]
+                at = int(position.get(f"next:{topic}", 0))
+                if at < end:
+                    return f"{topic}[{p}] at {at} of {end}"
+            if position.get("batch", "0") != position.get("published", "0"):
+                return f"partition {p} published {position.get('published')} of {position.get('batch')}"
+            journal = TopicPartition(self.settings.internal_topic, p)
+            strays = [r for r in await self.read([journal]) if r.headers[0][1] == b"stray"]
+            if strays and int(position.get(f"next:{journal.topic}", 0)) <= strays[-1].offset:
+                return f"a stray waits in the journal of {p}"
+        return ""
+
+    def key(self, partition: int, name: str) -> str:
+        """Return the Redis key *name* of *partition*."""
+        return f"{{{self.settings.namespace}:{partition}}}:{name}"
+
+    def redis(self) -> Client:
+        """Return a client of this site's Redis."""
+        return Client.from_url(self.settings.redis.get_secret_value())
+
+    @contextlib.asynccontextmanager
+    async def consumer(self, isolation: str = "read_committed") -> AsyncIterator[AIOKafkaConsumer]:
+        """Yield a consumer outside of any group."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka,
+            group_id=None,
+            isolation_level=isolation,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=4_000_000,
+        )
+        await consumer.start()
+        try:
+            yield consumer
+        finally:
+            await consumer.stop()
+
+    async def read(self, tps: Sequence[TopicPartition]) -> list[Record]:
+        """Return all committed records of *tps*, in order of topic, partition, offset."""
+        records: list[Record] = []
+        async with self.consumer() as consumer:
+            consumer.assign(list(tps))
+            ends = await consumer.end_offsets(list(tps))
+            await consumer.seek_to_beginning(*tps)
+            while True:
+                left = [tp for tp in tps if await consumer.position(tp) < ends[tp]]
+                if not left:
+                    break
+                for raws in (await consumer.getmany(*left, timeout_ms=200)).values():
+                    records += map(to_record, raws)
+        return sorted(records, key=lambda r: r[:3])
+
+    async def outputs(self) -> list[Record]:
+        """Return everything that consumers of the outputs see."""
+        async with Admin(self.settings) as admin:
+            counts = await admin.partitions(self.settings.outputs)
+        return await self.read([TopicPartition(topic, p) for topic, n in counts.items() for p in range(n)])
+
+    async def states(self) -> dict[str, bytes]:
+        """Return every lead's packed state, as Redis holds it."""
+        found: dict[str, bytes] = {}
+        async with self.redis() as redis:
+            for p in range(self.settings.partitions):
+                prefix = self.key(p, "lead:")
+                async for key in redis.scan_iter(match=prefix.replace("{", "\\{").replace("[", "\\[") + "*", count=1_000):
+                    found[key.decode().removeprefix(prefix)] = await redis.hget(key, "state")
+        return found
+
+    def logs(self) -> str:
+        """Return what the workers said."""
+        return "\n".join(f"--- worker {n} (exit {w.process.poll()})\n{w.said()}" for n, w in enumerate(self.workers))
+
+    async def verdict(self) -> Verdict:
+        """Fold the recorded log in the journal's order, single-threaded, and hold Redis and the outputs to it."""
+        verdict = Verdict(self)
+        for p in range(self.settings.partitions):
+            tps = [TopicPartition(topic, p) for topic in self.settings.topics]
+            verdict.fold(p, await self.read(tps))
+        states = await self.states()
+        assert states.keys() == verdict.states.keys(), self.logs()
+        differ = [lead for lead in states if states[lead] != verdict.states[lead]]
+        assert not differ, f"{len(differ)} of {len(states)} states differ: {differ[:5]}\n{self.logs()}"
+        verdict.hold_outputs(await self.outputs())
+        return verdict
+
+    def close(self) -> None:
+        """End every worker that still runs."""
+        for worker in self.workers:
+            worker.kill()
+
+
+class Worker:
+    """A worker process."""
+
+    def __init__(self, site: Site, failpoint: str, settings: Mapping[str, Any]) -> None:
+        self.log = site.folder / f"worker-{len(site.workers)}.log"
+        environ = {**os.environ, **site.environ, "LEADPULSE_FAILPOINT": failpoint}
+        environ |= {f"LEADPULSE_{name.upper()}": str(value) for name, value in settings.items()}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.system.worker"], cwd=ROOT, env=environ, stdout=log, stderr=log
+            )
+
+    def said(self) -> str:
+        """Return its log so far."""
+        return self.log.read_text(errors="replace")[-6_000:]
+
+    async def ready(self, partitions: int, timeout_s: float = 30.0) -> None:
+        """Wait until it took over *partitions* partitions."""
+        await self.says("ready at batch", partitions, timeout_s)
+
+    async def says(self, words: str, times: int = 1, timeout_s: float = 30.0) -> None:
+        """Wait until its log holds *words* so often."""
+        deadline = time.monotonic() + timeout_s
+        while self.log.read_text(errors="replace").count(words) < times:
+            assert self.process.poll() is None, f"worker ended with {self.process.returncode}:\n{self.said()}"
+            assert time.monotonic() < deadline, f"worker did not say {words!r} {times} times:\n{self.said()}"
+            await asyncio.sleep(0.05)
+
+    async def ended(self, timeout_s: float = 30.0) -> int:
+        """Wait for its end; return the exit code."""
+        return await asyncio.to_thread(self.process.wait, timeout_s)
+
+    async def stop(self, timeout_s: float = 15.0) -> None:
+        """SIGTERM, and expect a clean end."""
+        self.process.send_signal(signal.SIGTERM)
+        code = await self.ended(timeout_s)
+        assert code == 0, f"exit {code}:\n{self.said()}"
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, whatever state it is in."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+
+
+class Verdict:
+    """What the core makes of the recorded log when nothing goes wrong."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.states: dict[str, bytes] = {}
+        self.transitions: Counter[tuple[str, bytes | None, bytes | None]] = Counter()
+        self.in_order: dict[bytes, list[int]] = {}
+        self.dead: Counter[tuple[str, int, int]] = Counter()
+        self.strays = 0
+        self.refused = 0
+        self.ticks = 0
+        self.cuts = 0
+
+    def fold(self, partition: int, records: Sequence[Record]) -> None:
+        """Fold partition *partition*: *records* are all of its topics'."""
+        settings, scorer = self.site.settings, self.site.scorer
+        internal = settings.internal_topic
+        cuts: list[Cut] = []
+        forwarded: Counter[tuple[str, int, int]] = Counter()
+        for record in records:
+            if record.topic == internal:
+                match decode_entry(record):
+                    case Cuts(found):
+                        cuts += found
+                    case Stray(original):
+                        forwarded[original[:3]] += 1
+        assert max(forwarded.values(), default=1) == 1, "a stray was forwarded twice"
+        self.strays += forwarded.total()
+        while len(cuts) > 1 and cuts[1].batch == 0:  # an owner that ended before its first batch begins again
+            del cuts[0]
+        assert [cut.batch for cut in cuts] == list(range(len(cuts))), f"cuts of {partition}: {[cut.batch for cut in cuts]}"
+        self.cuts += len(cuts)
+        states: dict[str, bytes | None] = {}
+        due: dict[str, int] = {}
+        clock_ms: int | None = None
+        at = cuts[0].next
+        for cut in cuts[1:]:
+            batch = [r for r in records if at[r.topic] <= r.offset < cut.next[r.topic]]
+            at = cut.next
+            if cut.tick_ms is None:
+                events = self._events(partition, batch)
+                plan = plan_events(scorer, {e.lead: states.get(e.lead) for e in events}, events, clock_ms)
+                self.refused += len(plan.refused)
+                for place, _ in plan.refused:
+                    event = events[place]
+                    self.dead[event.topic, event.partition, event.offset] += 1
+            else:
+                assert not [r for r in batch if r.topic != internal], "a tick's batch holds records"
+                leads = sorted((lead for lead, at_ms in due.items() if at_ms <= cut.tick_ms), key=lambda x: (due[x], x.encode()))
+                plan = plan_tick(scorer, {lead: states[lead] for lead in leads[:1_000]}, cut.tick_ms, clock_ms)
+                clock_ms = cut.tick_ms if cut.tick_done else clock_ms
+                self.ticks += 1
+            for write in plan.writes:
+                states[write.lead] = write.state
+                due.pop(write.lead, None)
+                if write.due_ms is not None:
+                    due[write.lead] = write.due_ms
+            for output in plan.outputs:
+                self.transitions[settings.output_topic(output.topic), output.key, output.value] += 1
+        ends = {topic: max((r.offset + 1 for r in records if r.topic == topic), default=0) for topic in settings.input_topics}
+        assert all(at[topic] >= end for topic, end in ends.items()), f"read up to {at} of {ends}"
+        self.states |= {lead: state for lead, state in states.items() if state is not None}
+
+    def _events(self, partition: int, batch: Sequence[Record]) -> list[Event]:
+        events: list[Event] = []
+        for record in batch:
+            source, forwarded = record, record.topic == self.site.settings.internal_topic
+            if forwarded:
+                match decode_entry(record):
+                    case Stray(original):
+                        source = original
+                    case _:
+                        continue
+            match decode(source):
+                case Event() as event:
+                    if forwarded or owner(event.lead, self.site.settings.partitions) == partition:
+                        events.append(event)
+                case Rejected():
+                    self.dead[source[:3]] += 1
+        return events
+
+    def hold_outputs(self, outputs: Sequence[Record]) -> None:
+        """Compare as multisets; each lead's own outputs must also be in its order."""
+        dead_topic = self.site.settings.output_topic("lead.dead")
+        dead: Counter[tuple[str, int, int]] = Counter()
+        seen: Counter[tuple[str, bytes | None, bytes | None]] = Counter()
+        orders: dict[tuple[str, bytes | None], list[int]] = {}
+        for record in outputs:
+            if record.topic == dead_topic:
+                told = dict(record.headers)
+                where = (told["__connect.errors.topic"].decode(), told["__connect.errors.partition"], told["__connect.errors.offset"])
+                dead[where[0], int(where[1]), int(where[2])] += 1
+            else:
+                seen[record.topic, record.key, record.value] += 1
+                sequence = int(json.loads(record.value or b"")["sequence"])
+                orders.setdefault((record.topic, record.key), []).append(sequence)
+        extra, lacking = seen - self.transitions, self.transitions - seen
+        assert not extra, f"{extra.total()} outputs too many: {next(iter(extra))}\n{self.site.logs()}"
+        assert not lacking, f"{lacking.total()} outputs lost: {next(iter(lacking))}\n{self.site.logs()}"
+        assert dead == self.dead, f"dead letters differ: {dead - self.dead} too many, {self.dead - dead} lost"
+        assert all(order == sorted(order) for order in orders.values()), "a lead's outputs are not in order"
+        ids = Counter(json.loads(value or b"")["id"] for _, _, value in seen.elements())
+        assert max(ids.values(), default=1) == 1, f"an id was given twice: {ids.most_common(1)}"
+
+
+def traffic(seed: int, leads: int, count: int, *, around_ms: int | None = None, spread_s: float = 60.0) -> list[Message]:
+    """Return *count* made-up events of *leads* leads: late ones, duplicates, erasures, unknown types among them."""
+    rnd = random.Random(seed)
+    base = around_ms if around_ms is not None else 1_760_000_000_000
+    kinds = [
+        ("page.viewed", lambda: {"url": f"https://x.example/{rnd.choice(['pricing', 'blog'])}", "page_type": rnd.choice(["pricing", "blog"])}),
+        ("form.submitted", lambda: {"form_id": "demo"}),
+        ("email.opened", lambda: {"message_id": f"m{rnd.randrange(50)}", "machine": rnd.random() < 0.1}),
+        ("profile.updated", lambda: {"traits": {"email": f"a@{rnd.choice(['acme.example', 'gmail.com'])}", "role": "cto"}}),
+        ("crm.accepted", dict),
+        ("crm.rejected", dict),
+        ("email.unsubscribed", lambda: {"message_id": "m1"}),
+        ("lead.erased", dict),
+        ("page.scrolled", dict),
+    ]
+    weights = [50, 15, 15, 8, 3, 2, 1, 0.5, 3]
+    messages: list[Message] = []
+    for n in range(count):
+        if messages and rnd.random() < 0.03:
+            messages.append(rnd.choice(messages[-200:]))
+            continue
+        kind, data = rnd.choices(kinds, weights)[0]
+        at = base + int((n / count + rnd.gauss(0, 0.02)) * spread_s * 1_000)
+        messages.append(
+            {
+                "specversion": "1.0",
+                "id": f"{seed}-{n}",
+                "source": "/test",
+                "type": kind,
+                "subject": f"lead-{min(int(rnd.paretovariate(0.8)), leads)}" if rnd.random() < 0.5 else f"lead-{rnd.randrange(leads)}",
+                "time": rfc3339(at),
+                "data": data(),
+            }
+        )
+    return messages

@@ -1,0 +1,35 @@
+"""A worker process for the tests: the engine alone, told by the environment, drained on SIGTERM. Exit 1 when it must stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from worker.engine.engine import Engine
+from worker.engine.errors import Stop
+from worker.settings import Settings
+
+
+async def main() -> int:
+    """Run until drained or stopped; say why on stderr."""
+    engine = Engine(Settings.load(os.environ))
+    drained: list[asyncio.Task[None]] = []
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGTERM, lambda: drained.append(asyncio.create_task(engine.drain(10.0)))
+    )
+    try:
+        await engine.start()
+        await engine.run()
+    except Stop as err:
+        sys.stderr.write(f"STOPPED {err}\n")
+        return 1
+    await asyncio.gather(*drained)
+    return 0
+
+
+logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S")
+logging.getLogger("aiokafka").setLevel(logging.ERROR)
+sys.exit(asyncio.run(main()))
