@@ -1,1 +1,79 @@
-"""The `leadpulse` command: thin shells around the program's functions."""
+"""The `leadpulse` command: thin shells around the program's functions.
+
+JSON goes to stdout, words to stderr; exit code 0: done, 1: failed, 2: wrong usage or settings.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module, metadata
+from typing import Any, Final, NamedTuple
+
+import click
+
+
+class _Command(NamedTuple):
+    module: str
+    attribute: str
+    help: str
+    """The first sentence of the command's own help, so that listing the commands imports none of them."""
+
+
+COMMANDS: Final[dict[str, _Command]] = {
+    "demo": _Command("worker.cli.demo", "demo", "Show the whole thing at work, with nothing installed but this package."),
+    "run": _Command("worker.cli.run", "run", "Run the worker until it is told to stop."),
+    "replay": _Command("worker.cli.replay", "replay", "Score files of events as the live worker would."),
+    "explain": _Command("worker.cli.explain", "explain", "Show where every point of LEAD comes from."),
+    "top": _Command("worker.cli.top", "top", "List the hottest leads."),
+    "grid": _Command("worker.cli.grid", "grid", "Check, show and compare scoring grids."),
+    "topics": _Command("worker.cli.topics", "topics", "Make the Kafka topics."),
+    "simulate": _Command("worker.cli.simulate", "simulate", "Make up the traffic of a B2B site."),
+    "convert": _Command("worker.cli.convert", "convert", "Turn other formats into events, one JSON a line on stdout."),
+    "produce": _Command("worker.cli.produce", "produce", "Send files of events to Kafka."),
+    "doctor": _Command("worker.cli.doctor", "doctor", "Look for what would keep the worker from doing its work."),
+    "rebuild": _Command("worker.cli.rebuild", "rebuild", "Allow an emptied partition to be filled again from the topics."),
+}
+
+
+class _Commands(click.Group):
+    """Imports a command when it is used: `run` needs Faust, `top` does not."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return super().get_command(ctx, cmd_name)
+        command: Any = getattr(import_module(entry.module), entry.attribute)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = {name: command.get_short_help_str(80) for name, command in self.commands.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl([*((name, entry.help) for name, entry in COMMANDS.items()), *own.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    """Score B2B leads while they act: Kafka in, state in Redis, lead.sql out.
+
+    Settings come from the environment (LEADPULSE_*); `leadpulse run --help` lists them all. JSON goes to stdout, words to
+    stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
+    """
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(metadata.version("leadpulse"))
+
+
+def main() -> None:
+    """Run the command line (entry point of `leadpulse`)."""
+    try:
+        cli(prog_name="leadpulse")
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

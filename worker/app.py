@@ -1,0 +1,206 @@
+"""The process: a Faust app that hosts the engine, answers health checks, shows metrics, and ends when told to.
+
+`leadpulse run` and `faust -A worker.app worker` start the same app; its settings come from the environment. Faust gives the
+process, its signals and the supervision of services. Kafka is the engine's own business and there are no agents here: Faust's
+consumer neither reads committed records nor ties offsets to a batch in Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from typing import Any, ClassVar, Final, NoReturn
+
+import faust
+import mode
+from aiohttp import web
+from faust.app.base import BootStrategy
+from faust.worker import Worker
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from worker.engine.engine import Engine
+from worker.engine.errors import Stop
+from worker.settings import Settings, SettingsError
+
+log = logging.getLogger("leadpulse")
+
+DRAIN_S: Final = 8.0
+"""Given to the engine to finish what it holds; with it the process ends within 10 s of the signal."""
+
+LOGGING: Final[dict[str, Any]] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"level": "WARNING", "handlers": ["stderr"]},
+    "loggers": {"leadpulse": {"level": "INFO"}, "worker": {"level": "INFO"}},
+}
+
+
+class _ServicesOnly(BootStrategy):
+    """Start no Kafka client of Faust's: with a consumer and no agent its worker crashes."""
+
+    enable_kafka = False
+
+
+class _Host(Worker):
+    """Faust's worker, whose exit code is 1 when the engine failed."""
+
+    app: LeadPulse
+
+    def __init__(self, app: LeadPulse, *services: Any, **options: Any) -> None:
+        super().__init__(app, *services, **options)
+        self.spinner = None  # it would filter what the log shows
+        app.host = self
+
+    def shut_down(self) -> None:
+        """Stop everything, as on SIGTERM."""
+        self._schedule_shutdown(signal.SIGTERM)
+
+    def _on_sigint(self) -> None:
+        self._on_sigterm()
+
+    def execute_from_commandline(self) -> NoReturn:
+        try:
+            super().execute_from_commandline()
+        except SystemExit as end:
+            raise SystemExit(1 if self.app.failed else end.code) from None
+
+
+class LeadPulse(faust.App):
+    """The Faust app, with what its services share."""
+
+    BootStrategy: ClassVar[type[BootStrategy]] = _ServicesOnly
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(
+            "leadpulse",
+            Worker=_Host,
+            autodiscover=False,
+            broker="kafka://" + settings.kafka.replace(",", ";"),  # for Faust's banner
+            logging_config=LOGGING,
+            store="memory://",
+            worker_redirect_stdouts=False,
+        )
+        self.settings = settings
+        self.engine = Engine(settings)
+        self.failed = False
+        self.host: _Host | None = None
+
+    def fail(self, why: str | None) -> None:
+        """Stop the worker with exit code 1, saying *why* in one line (`None`: it has been said)."""
+        self.failed = True
+        if why is not None:
+            log.critical("stopped: %s", why)
+        if self.host is not None:
+            self.host.shut_down()
+
+    async def run_engine(self) -> None:
+        """Run the engine until it is drained. A failure ends the process: whoever supervises it decides what comes next."""
+        try:
+            await self.engine.start()
+        except Stop as err:
+            self.fail(str(err))
+            return
+        except Exception:
+            log.exception("the engine did not start")
+            self.fail("an error that nobody foresaw, see above; please report it")
+            return
+        try:
+            await self.engine.run()
+        except Stop:
+            self.fail(None)  # the engine has logged it, at the moment when it happened
+
+    def _create_directories(self) -> None:
+        """Make none: Faust's folders are for tables, and there are none."""
+
+
+def create_app(settings: Settings) -> LeadPulse:
+    """Return the app for *settings*: one service hosts the engine, one the pages. Connects to nothing yet."""
+    app = LeadPulse(settings)
+
+    @app.web_server
+    class Pages(mode.Service):
+        """`/livez`, `/readyz` and `/metrics`, and nothing else that Faust would serve."""
+
+        runner: web.AppRunner | None = None
+
+        async def on_start(self) -> None:
+            self.runner = await _serve(app)
+
+        async def on_stop(self) -> None:
+            if self.runner is not None:
+                await self.runner.cleanup()
+
+    @app.service
+    class EngineHost(mode.Service):
+        """Starts the engine beside the pages, so that they answer while it waits for Kafka, and drains it at the end."""
+
+        running: asyncio.Task[None] | None = None
+
+        async def on_start(self) -> None:
+            self.running = asyncio.create_task(app.run_engine())
+
+        async def on_stop(self) -> None:
+            if self.running is None:
+                return
+            if not app.failed:
+                await _drain(app.engine)
+            self.running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.running
+
+    return app
+
+
+async def _serve(app: LeadPulse) -> web.AppRunner | None:
+    """Serve the pages, or fail the app when their address is not to be had."""
+    host, port = app.settings.metrics_host, app.settings.metrics_port
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")  # an answer at all says that the loop turns
+
+    async def readyz(_: web.Request) -> web.Response:
+        status = app.engine.status()
+        return web.json_response(status.as_json(), status=200 if status.ready else 503)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    site = web.Application()
+    site.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    runner = web.AppRunner(site, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as err:
+        await runner.cleanup()
+        app.fail(f"the health and metrics pages cannot be served on {host}:{port}: {err.strerror}; set LEADPULSE_METRICS_PORT")
+        return None
+    at = runner.addresses[0]
+    log.info("pages on http://%s:%d: /livez /readyz /metrics", at[0], at[1])
+    return runner
+
+
+async def _drain(engine: Engine) -> None:
+    """Let the engine finish what it holds. What it could not finish is nobody's loss: the next owner goes on from there."""
+    try:
+        await engine.drain(DRAIN_S)
+    except TimeoutError:
+        log.warning("not drained within %g s; the next owner goes on from the last batch", DRAIN_S)
+
+
+def __getattr__(name: str) -> Any:
+    """Make `app` when it is asked for (`faust -A worker.app worker`), so that importing the module reads no settings."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        made = create_app(Settings.load(os.environ))
+    except SettingsError as err:
+        sys.exit(f"Error: {err}")
+    globals()["app"] = made
+    return made

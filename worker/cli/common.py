@@ -1,0 +1,128 @@
+"""What several commands share: settings as flags, grids, files of lines, leads read from Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+
+import click
+
+from worker.settings import PREFIX, Settings, SettingsError
+
+if TYPE_CHECKING:
+    from worker.core.grid import Grid
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def settings_flags(*names: str) -> Callable[[F], F]:
+    """Offer the settings *names* (all without any) as flags, generated from the model; the environment is the second choice."""
+
+    def decorate(command: F) -> F:
+        for name in reversed(names or tuple(Settings.model_fields)):
+            field = Settings.model_fields[name]
+            default = field.get_default(call_default_factory=True, validated_data={})
+            shown = _shown(default)
+            note = f"env {PREFIX}{name.upper()}" + (f", default {shown}" if shown else "")
+            command = click.option("--" + name.replace("_", "-"), name, metavar="VALUE", help=f"{field.description}  [{note}]")(
+                command
+            )
+        return command
+
+    return decorate
+
+
+def _shown(default: Any) -> str:
+    """Return a default as one would write it in the environment; empty for none."""
+    if hasattr(default, "get_secret_value"):
+        default = default.get_secret_value()
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return "" if default is None or default == {} else str(default)
+
+
+def load_settings(flags: dict[str, Any]) -> Settings:
+    """Return the settings of the environment and *flags*; wrong ones end the command with exit code 2."""
+    try:
+        return Settings.load(os.environ, **flags)
+    except SettingsError as err:
+        raise click.UsageError(str(err)) from None
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run *work* to its end. An unreachable or unwilling Kafka or Redis ends the command with one line and exit code 1."""
+    from aiokafka.errors import KafkaError
+
+    from worker.adapters.kafka import Refused
+    from worker.ports import StoreRefused, StoreUnavailable
+
+    try:
+        return asyncio.run(work)
+    except (Refused, StoreRefused, StoreUnavailable) as err:
+        raise click.ClickException(str(err)) from None
+    except KafkaError as err:
+        raise click.ClickException(f"Kafka: {err}") from None
+
+
+def resolved_grid(settings: Settings) -> Settings:
+    """Return *settings* with the grid's file in the place of a preset's name."""
+    preset = files("grids").joinpath(f"{settings.grid}.yaml")
+    if not Path(settings.grid).exists() and preset.is_file():
+        return settings.model_copy(update={"grid": str(preset)})
+    return settings
+
+
+def load_grid(name: str) -> Grid:
+    """Return the grid in the file *name*, or the one that comes with LeadPulse under that name.
+
+    A missing file and every mistake in a grid are told, each in a line, and end the command with exit code 1.
+    """
+    from worker.core.grid import GridError, parse_grid
+
+    path = Path(name)
+    preset = files("grids").joinpath(f"{name}.yaml")
+    try:
+        text = preset.read_bytes() if not path.exists() and preset.is_file() else path.read_bytes()
+    except OSError as err:
+        raise click.ClickException(f"grid {name}: {err.strerror}; give a YAML file or one of: {', '.join(presets())}") from None
+    try:
+        return parse_grid(text, name)
+    except GridError as err:
+        raise click.ClickException("\n".join(str(mistake) for mistake in err.mistakes)) from None
+
+
+def presets() -> list[str]:
+    """Return the names of the grids that come with LeadPulse."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in files("grids").iterdir() if entry.name.endswith(".yaml"))
+
+
+def opened(name: str) -> BinaryIO:
+    """Open a file, or stdin for `-`, to read lines of bytes; gzip is told by its first two bytes, not by the name."""
+    raw: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer) if name == "-" else io.FileIO(name)
+    stream = io.BufferedReader(raw, 1 << 20)
+    return cast(BinaryIO, gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream)
+
+
+def shown_name(name: str) -> str:
+    """Return how messages call the input *name*."""
+    return "stdin" if name == "-" else name
+
+
+def instant_option(_: click.Context, param: click.Parameter, text: str | None) -> int | None:
+    """Read an RFC 3339 option into ms (a click callback)."""
+    from worker.core.codec import instant
+
+    if text is None:
+        return None
+    at_ms = instant(text)
+    if at_ms is None:
+        raise click.BadParameter(f"{text!r} is not an instant with an offset, such as 2026-03-05T12:00:00Z", param=param)
+    return at_ms

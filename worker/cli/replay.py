@@ -1,0 +1,143 @@
+"""`leadpulse replay`: the core over files."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from worker.cli.common import instant_option, load_grid, opened, shown_name
+from worker.replay import Counts, Replay
+
+_OUT: Final = click.Path(dir_okay=False, allow_dash=True)
+_LINES_BETWEEN: Final = 2_000
+"""After so many lines the outputs are written and the progress bar moves."""
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option(
+    "--grid", "-g", required=True, envvar="LEADPULSE_GRID", metavar="GRID",
+    help="Grid: a file, or the name of one that comes along.  [env LEADPULSE_GRID]",
+)  # fmt: skip
+@click.option(
+    "--at", "at_ms", metavar="T", callback=instant_option,
+    help="End with a tick at T (RFC 3339).  [default: the latest time in the input]",
+)  # fmt: skip
+@click.option("--leads", metavar="OUT", type=_OUT, help="Write one JSON a lead to OUT, sorted by id; - is stdout.")
+@click.option("--events", metavar="OUT", type=_OUT, help="Write the output events to OUT, in order; - is stdout.")
+@click.option("--strict", is_flag=True, help="Stop at the first bad line, with exit 1.")
+def replay(files: tuple[str, ...], grid: str, at_ms: int | None, leads: str | None, events: str | None, strict: bool) -> None:
+    """Score files of events as the live worker would.
+
+    FILES hold one CloudEvent a line, in order of arrival, plain or gzipped; `-` is stdin; a {"tick": "T"} line is a tick.
+    Needs neither Kafka nor Redis. A bad line is named on stderr and the rest goes on. Without --leads and --events the leads
+    go to stdout.
+    """
+    if leads is None and events is None:
+        leads = "-"
+    _refuse_overwriting(files, leads, events)
+    began = time.monotonic()
+    run = Replay(load_grid(grid))
+    told = held = published = 0
+    with contextlib.ExitStack() as closing:
+        to_events, to_leads = _writer(closing, events), _writer(closing, leads)
+        for count, (file, number, line) in enumerate(_lines(files), start=1):
+            run.line(line, file, number)
+            if len(run.refused) > told:
+                told = _tell(run, told, strict)
+            if count % _LINES_BETWEEN == 0:
+                published += _write(to_events, (output.value or b"" for output in run.take_outputs()))
+        run.finish(at_ms)
+        _tell(run, told, strict)
+        published += _write(to_events, (output.value or b"" for output in run.take_outputs()))
+        held = _write(to_leads, (msgspec.json.encode(lead) for lead in run.leads()))
+    click.echo(_summary(run.counts, held, published, time.monotonic() - began), err=True)
+
+
+def _refuse_overwriting(files: tuple[str, ...], leads: str | None, events: str | None) -> None:
+    """End with exit 2 when an output would overwrite an input or the other output."""
+    if files.count("-") > 1:
+        raise click.UsageError("stdin can be read only once, and - is named twice")
+    if leads is not None and leads == events:
+        raise click.UsageError(f"--leads and --events both go to {leads}; give one of them another file")
+    for out in (leads, events):
+        for file in files:
+            if out not in (None, "-") and file != "-" and Path(str(out)).exists() and Path(str(out)).samefile(file):
+                raise click.UsageError(f"{out} is read and would be overwritten; write to another file")
+
+
+def _lines(files: tuple[str, ...]) -> Iterator[tuple[str, int, bytes]]:
+    """Yield file, line number and line of each line that is not blank, with a progress bar on a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        for name in files:
+            task = progress.add_task(shown_name(name), total=None if name == "-" else Path(name).stat().st_size)
+            try:
+                with opened(name) as stream:
+                    for number, line in enumerate(stream, start=1):
+                        if line.strip():
+                            yield shown_name(name), number, line.rstrip(b"\r\n")
+                        if number % _LINES_BETWEEN == 0 and name != "-":
+                            progress.update(task, completed=_read_so_far(stream))
+            except (OSError, EOFError, zlib.error) as err:
+                raise click.ClickException(f"{shown_name(name)}: {err}") from None
+
+
+def _read_so_far(stream: BinaryIO) -> int:
+    """Return the bytes read of the file itself, compressed or not."""
+    return getattr(stream, "fileobj", stream).tell()
+
+
+def _tell(run: Replay, told: int, strict: bool) -> int:
+    """Name the bad lines from *told* on, and return how many are told now; with *strict* the first ends the command."""
+    for file, number, reason in run.refused[told:]:
+        if strict:
+            raise click.ClickException(f"{file}:{number}: {reason}")
+        click.echo(f"{file}:{number}: {reason}", err=True)
+    return len(run.refused)
+
+
+def _writer(closing: contextlib.ExitStack, name: str | None) -> BinaryIO | None:
+    if name is None:
+        return None
+    if name == "-":
+        return click.get_binary_stream("stdout")
+    try:
+        return closing.enter_context(Path(name).open("wb"))
+    except OSError as err:
+        raise click.ClickException(f"{name}: {err.strerror}") from None
+
+
+def _write(out: BinaryIO | None, lines: Iterable[bytes]) -> int:
+    """Write *lines* to *out*, if anywhere, and return how many there were."""
+    count = 0
+    for count, line in enumerate(lines, start=1):  # noqa: B007 (the last number is the answer)
+        if out is not None:
+            out.write(line + b"\n")
+    if out is not None:
+        out.flush()
+    return count
+
+
+def _summary(c: Counts, held: int, published: int, seconds: float) -> str:
+    counted = (
+        (c.ticks, "ticks"),
+        (c.duplicates, "duplicates"),
+        (c.late, "late"),
+        (c.erased, "dropped after an erasure"),
+        (c.unknown, "of unknown types"),
+        (c.bad, "bad lines"),
+    )
+    parts = [f"{c.events:,} events, {held:,} leads, {published:,} output events"]
+    parts += [f"{count:,} {words}" for count, words in counted if count]
+    return "; ".join(parts) + f"; {seconds:.1f} s, {c.events / max(seconds, 1e-3):,.0f} events/s"
