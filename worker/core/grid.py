@@ -31,6 +31,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from worker.core.codec import DATA_FIELDS
 from worker.core.mail import MailLists
 from worker.core.where import OPERATORS, Where, WhereError, parse_where
 from worker.core.yamltext import Document, Path, read_yaml
@@ -42,36 +43,7 @@ _MAX_POINTS: Final = 1e9
 MAX_WITHIN_DAYS: Final = 45
 MAX_SESSIONS_DAYS: Final = 7
 
-EVENT_TYPES: Final = (
-    "page.viewed",
-    "email.delivered",
-    "email.opened",
-    "email.clicked",
-    "email.replied",
-    "email.bounced",
-    "email.unsubscribed",
-    "email.complained",
-    "webinar.registered",
-    "webinar.attended",
-    "webinar.no_show",
-    "webinar.replayed",
-    "form.submitted",
-    "content.downloaded",
-    "demo.requested",
-    "trial.started",
-    "quote.requested",
-    "social.shared",
-    "social.clicked",
-    "social.followed",
-    "profile.updated",
-    "lead.identified",
-    "crm.accepted",
-    "crm.rejected",
-    "crm.opportunity",
-    "crm.won",
-    "crm.lost",
-    "crm.no_show",
-)
+EVENT_TYPES: Final = tuple(name for name in DATA_FIELDS if name != "lead.erased")
 """The types a rule can be `on`: all that LeadPulse knows but `lead.erased`, which leaves nothing to score."""
 
 

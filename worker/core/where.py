@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -80,8 +81,10 @@ def _parse_conditions(path: str, written: object, conditions: list[Condition], m
         mistakes.append(((path,), f"no operator: write a value, a list or one of {', '.join(OPERATORS)}"))
     for op, operand in written.items():
         if op not in OPERATORS:
+            close = difflib.get_close_matches(op, OPERATORS, n=1)
+            meant = f", did you mean {close[0]!r}?" if close else ""
             hint = " (a path inside an object is written with dots, as in company.size)" if isinstance(operand, Mapping) else ""
-            mistakes.append(((path, op), f"unknown operator {op!r}: use one of {', '.join(OPERATORS)}{hint}"))
+            mistakes.append(((path, op), f"unknown operator {op!r}{meant}: use one of {', '.join(OPERATORS)}{hint}"))
             continue
         value, wrong = _operand(op, operand)
         mistakes.extend(((path, op, *at), message) for at, message in wrong)

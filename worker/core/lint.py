@@ -1,0 +1,329 @@
+"""What a sound grid avoids: the classic ways in which lead scoring goes wrong, found before sales find them.
+
+A lint is no mistake: the grid works, and its author may have a reason. Each says why it matters and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from worker.core.codec import DATA_FIELDS
+from worker.core.grid import Grid, Velocity, shown_path
+from worker.core.where import Path, Where
+from worker.core.yamltext import read_yaml
+
+DEEDS: Final = (
+    "page.viewed",
+    "email.opened",
+    "email.clicked",
+    "email.replied",
+    "webinar.registered",
+    "webinar.attended",
+    "webinar.replayed",
+    "form.submitted",
+    "content.downloaded",
+    "demo.requested",
+    "trial.started",
+    "quote.requested",
+    "social.shared",
+    "social.clicked",
+    "social.followed",
+)
+"""What a lead does by itself, as opposed to what is done to it (a delivery) or said about it (a CRM move)."""
+
+MAX_RULES: Final = 40
+"""More rules than this cannot be explained to a salesperson; the larger preset has as many."""
+
+
+class Lint(NamedTuple):
+    """One warning: where, which, why and what to do."""
+
+    line: int
+    code: str
+    path: str
+    message: str
+
+
+def lint(grid: Grid) -> list[Lint]:
+    """Return the warnings about *grid*, by line. An empty list does not prove that the points are right."""
+    document = read_yaml(grid.text.encode())
+    found = [Lint(document.line(path), code, shown_path(path), message) for path, code, message in _all(grid)]
+    return sorted(dict.fromkeys(found), key=lambda one: one.line)
+
+
+def _all(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+    yield from _everything_scored(grid)
+    yield from _no_negative(grid)
+    yield from _one_signal(grid)
+    yield from _no_cap(grid)
+    yield from _comparisons(grid)
+    yield from _ladder(grid)
+    yield from _no_decay(grid)
+    yield from _steps(grid)
+    yield from _fields(grid)
+
+
+def _everything_scored(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+    freely: set[str] = set()
+    for i, rule in enumerate(grid.engagement.rules):
+        if rule.points <= 0:
+            continue
+        path: Path = ("engagement", "rules", i)
+        if rule.where is None:
+            freely.update(rule.on)
+            if "page.viewed" in rule.on:
+                yield (
+                    (*path, "on"),
+                    "everything-scored",
+                    "every page view scores, the careers page too: name the pages that tell something, "
+                    "as in where: {page_type: pricing}",
+                )
+        done_to_them = [name for name in rule.on if name in ("email.delivered", "email.bounced")]
+        if done_to_them:
+            yield (
+                (*path, "on"),
+                "everything-scored",
+                f"{', '.join(done_to_them)} is nothing the lead did: score the answer (email.clicked, email.replied)",
+            )
+    if freely.issuperset(DEEDS):
+        yield (
+            ("engagement", "rules"),
+            "everything-scored",
+            "everything a lead can do scores, so a high score tells only that they were busy: "
+            "keep the signals that your won deals showed and drop the others",
+        )
+    count = len(grid.fit.rules) + len(grid.engagement.rules) + len(grid.velocity)
+    if count > MAX_RULES:
+        yield (
+            (),
+            "everything-scored",
+            f"{count} rules are more than anyone can explain to sales: keep the {MAX_RULES} that tell most",
+        )
+
+
+def _no_negative(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+    points = [*(rule.points for rule in grid.fit.rules), *(rule.points for rule in grid.engagement.rules)]
+    if grid.inactivity is not None:
+        points.append(grid.inactivity.points)
+        if grid.inactivity.points > 0:
+            yield (
+                ("inactivity", "points"),
+                "inactivity-rewards",
+                "a lead gains by doing nothing: write points below 0",
+            )
+    if points and min(points) >= 0:
+        yield (
+            (),
+            "no-negative-points",
+            "no points are ever taken off, so every lead rises in the end: take some off for a bad fit (off territory, "
+            "disposable address), a no-show or inactivity",
+        )
+
+
+def _one_signal(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+    """A fit rule, a pace or one event of a rule without `intent` that reaches a rung with nothing beside it."""
+    for i, fit_rule in enumerate(grid.fit.rules):
+        yield from _crosses(
+            grid, ("fit", "rules", i), fit_rule.id, fit_rule.points, grid.fit.max, "being so is no interest yet"
+        )
+    for i, rule in enumerate(grid.engagement.rules):
+        if not rule.intent:
+            path: Path = ("engagement", "rules", i)
+            once = _capped(rule.points, rule.cap)
+            why = "one deed is no pattern (mark it `intent: true` if it truly is a request to be called)"
+            alone = list(_crosses(grid, path, rule.id, once, grid.engagement.max, why))
+            yield from alone
+            if not alone and rule.cap is not None and rule.once_per != "lead" and rule.points > 0:
+                why = f"the same thing again and again, up to its cap of {rule.cap:g}, is one signal still"
+                yield from _crosses(grid, path, rule.id, rule.cap, grid.engagement.max, why)
+    for i, pace in enumerate(grid.velocity):
+        most = max(points for _, points in pace.steps)
+        yield from _crosses(grid, ("velocity", i), pace.id, most, grid.engagement.max, "a pace says how often, not what for")
+
+
+def _crosses(
+    grid: Grid, path: Path, rule_id: str, points: float, section_max: float | None, why: str
+) -> Iterator[tuple[Path, str, str]]:
+    for limit in (section_max, grid.score.max):
+        points = points if limit is None else min(points, limit)
+    for name, rung in (("sql", grid.stages.sql), ("mql", grid.stages.mql)):
+        if rung is not None and 0 < rung.enter <= points:
+            yield (
+                path,
+                "one-signal",
+                f"{rule_id} alone gives {points:g} and {name} is entered at {rung.enter:g}; {why}: "
+                f"keep it below {rung.enter:g}",
+            )
+            return
+
+
+def _no_cap(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+    rungs = [rung.enter for rung in (grid.stages.mql, grid.stages.sql) if rung is not None]
+    top = grid.engagement.max
+    held = top is not None and (not rungs or top < min(rungs))
+    for i, rule in enumerate(grid.engagement.rules):
+        if rule.points <= 0 or rule.cap is not None or rule.once_per == "lead" or held or (rule.intent and top is not None):
+            continue
+        bound = "without end" if top is None else f"up to the engagement's max of {top:g}"
+        yield (
+            ("engagement", "rules", i),
+            "no-cap",
+            f"{rule.id} adds up {bound}, so much of one small thing weighs like interest in all: "
+            f"add a cap, as in cap: {3 * rule.points:g}",
+        )
+
+
+def _comparisons(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+    yield from _not_as_much(
+        grid,
+        "content.downloaded",
+        "demo.requested",
+        "download-like-demo",
+        "who downloads wants to read, who asks for a demo wants to talk",
+    )
+    if any("email.clicked" in rule.on for rule in grid.engagement.rules):
+        yield from _not_as_much(
+            grid,
+            "email.opened",
+            "email.clicked",
+            "open-like-click",
+            "opens are made by mail proxies and previews too, a click is chosen",
+        )
+
+
+def _not_as_much(grid: Grid, less: str, more: str, code: str, why: str) -> Iterator[tuple[Path, str, str]]:
+    best = max((_capped(rule.points, rule.cap) for rule in grid.engagement.rules if more in rule.on), default=0.0)
+    for i, rule in enumerate(grid.engagement.rules):
+        worth = _capped(rule.points, rule.cap)
+        if less in rule.on and worth > 0 and worth >= best:
+            yield (
+                ("engagement", "rules", i, "points"),
+                code,
+                f"{rule.id} gives {worth:g} for {less} and {more} gives {best:g}; {why}: give {more} clearly more",
+            )
+
+
+def _ladder(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+    mql, sql = grid.stages.mql, grid.stages.sql
+    if mql is None and sql is None:
+        yield ("stages",), "no-ladder", "there is no rung, so no score ever tells anyone: add stages.mql or stages.sql"
+    reach = _reach(grid)
+    for name, rung in (("mql", mql), ("sql", sql)):
+        if rung is None:
+            continue
+        if rung.leave > rung.enter:
+            yield (
+                ("stages", name, "leave"),
+                "leave-above-enter",
+                f"leave {rung.leave:g} is above enter {rung.enter:g}, so a lead between them is in and out at once: "
+                f"write a leave below {rung.enter:g}",
+            )
+        if reach is not None and rung.enter > reach:
+            yield (
+                ("stages", name, "enter"),
+                "unreachable",
+                f"{name} is entered at {rung.enter:g} and no lead can have more than {reach:g} (the max of the sums): "
+                "lower it, or raise the max",
+            )
+        if rung.min_fit is not None and grid.fit.max is not None and rung.min_fit > grid.fit.max:
+            yield (
+                ("stages", name, "min_fit"),
+                "unreachable",
+                f"min_fit {rung.min_fit:g} is above the most that fit can be, {grid.fit.max:g}: lower it, or raise fit.max",
+            )
+    if mql is not None and sql is not None and sql.enter < mql.enter:
+        yield (
+            ("stages", "sql", "enter"),
+            "rungs-swapped",
+            f"sql is entered at {sql.enter:g}, below mql at {mql.enter:g}: a lead becomes both at once, so raise sql",
+        )
+    if sql is not None and sql.intent_within is not None and not any(rule.intent for rule in grid.engagement.rules):
+        yield (
+            ("stages", "sql", "intent_within"),
+            "unreachable",
+            "sql asks for an intent and no rule has `intent: true`, so no lead ever gets there: mark the rules that show one",
+        )
+
+
+def _reach(grid: Grid) -> float | None:
+    """Return the most that a score can be by the clamps alone; `None` when they leave it open."""
+    tops = [grid.score.max]
+    if grid.fit.max is not None and grid.engagement.max is not None:
+        tops.append(grid.fit.max + grid.engagement.max)
+    return min((top for top in tops if top is not None), default=None)
+
+
+def _no_decay(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+    scored = [rule for rule in grid.engagement.rules if rule.points > 0]
+    fades = any(rule.half_life is not None or rule.expires_after is not None for rule in scored)
+    if scored and not fades and grid.inactivity is None:
+        yield (
+            ("engagement",),
+            "no-decay",
+            "what a lead did last year counts like today: add engagement.half_life, as in 14d, or inactivity",
+        )
+
+
+def _steps(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+    for i, pace in enumerate(grid.velocity):
+        most = _most(pace)
+        for reached, _ in pace.steps:
+            if most is not None and reached > most:
+                yield (
+                    ("velocity", i, "steps"),
+                    "unreachable",
+                    f"{pace.id} has a step at {reached:g} and `{pace.count}` within {pace.within_days}d is at most {most}: "
+                    "lower the step, or widen within",
+                )
+
+
+def _most(pace: Velocity) -> int | None:
+    match pace.count:
+        case "events":
+            return None
+        case "sessions":
+            return 16 * pace.within_days
+        case _:
+            return pace.within_days
+
+
+def _fields(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+    """Names that no event has but nearly: such a rule counts nothing, or everything, in silence."""
+    for i, rule in enumerate(grid.engagement.rules):
+        path: Path = ("engagement", "rules", i)
+        yield from _misspelt(grid, path, rule.on, rule.where)
+        if rule.once_per not in ("event", "day", "lead"):
+            yield from _near(grid, (*path, "once_per"), rule.on, rule.once_per)
+    for i, pace in enumerate(grid.velocity):
+        yield from _misspelt(grid, ("velocity", i), pace.on, pace.where)
+    for i, exclusion in enumerate(grid.exclusions):
+        if exclusion.on is not None:
+            yield from _misspelt(grid, ("exclusions", i), exclusion.on, exclusion.where)
+
+
+def _misspelt(grid: Grid, path: Path, on: Iterable[str], where: Where | None) -> Iterator[tuple[Path, str, str]]:
+    for name, op, value in where.conditions if where is not None else ():
+        at: Path = (*path, "where", name)
+        yield from _near(grid, at, on, name)
+        if name == "page_type" and op in ("eq", "in") and grid.pages:
+            for page in value if isinstance(value, tuple) else (value,):
+                if isinstance(page, str) and page not in grid.pages:
+                    yield (
+                        at,
+                        "unknown-page-type",
+                        f"{page!r} is not in `pages` ({', '.join(grid.pages)}), so only events that bring it match: add it",
+                    )
+
+
+def _near(grid: Grid, at: Path, on: Iterable[str], name: str) -> Iterator[tuple[Path, str, str]]:
+    known = sorted({field for event_type in on for field in DATA_FIELDS[event_type]})
+    first = name.partition(".")[0]
+    close = difflib.get_close_matches(first, known, n=1, cutoff=0.75)
+    if first not in known and close:
+        yield at, "unknown-field", f"no event here has a field {first!r}, did you mean {close[0]!r}?"
+
+
+def _capped(points: float, cap: float | None) -> float:
+    return points if cap is None else max(-cap, min(cap, points))
