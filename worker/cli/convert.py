@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import sys
 import zlib
-from typing import Any, BinaryIO, Final, cast
+from typing import Final
 
 import click
 
+from worker.cli.common import opened, shown_name
 from worker.sources.access_log import AccessLog, Malformed, lines
 
 NAMED_LINES: Final = 100
@@ -58,9 +57,9 @@ def access_log(files: tuple[str, ...], site: str, salt: str, strict: bool) -> No
 def _convert_file(log: AccessLog, name: str, strict: bool) -> None:
     """Write the events of one file, named as the user named it. Raises `click.ClickException`."""
     out = sys.stdout.buffer
-    shown = "stdin" if name == "-" else name
+    shown = shown_name(name)
     try:
-        with _opened(name) as stream:
+        with opened(name) as stream:
             for number, line in enumerate(lines(stream), start=1):
                 try:
                     event = log.convert(line)
@@ -82,10 +81,3 @@ def _convert_file(log: AccessLog, name: str, strict: bool) -> None:
         raise click.ClickException(f"{shown}: {error}") from error
     finally:
         out.flush()
-
-
-def _opened(name: str) -> BinaryIO:
-    """Open a file or stdin for reading; gzip is told by its first two bytes, not by the name."""
-    raw: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer) if name == "-" else io.FileIO(name)
-    stream = io.BufferedReader(raw)
-    return cast(BinaryIO, gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import sys
+import zlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -15,8 +12,10 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from worker.settings import Settings, SettingsError
-from worker.sources.produce import CONTENT_TYPE, TOPICS, BadLine, Sink, Undelivered, address, address_raw, kafka_sink
+from worker.cli.common import load_settings, opened, settings_flags, shown_name
+from worker.settings import Settings
+from worker.sources.produce import Sink, Undelivered, kafka_sink
+from worker.sources.routes import CONTENT_TYPE, TOPICS, BadLine, address, address_raw
 
 NAMED_LINES: Final = 100
 """Bad lines named on stderr; the others are only counted."""
@@ -31,26 +30,24 @@ class _Counts(msgspec.Struct):
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True, dir_okay=False))
-@click.option("--kafka", metavar="HOST:PORT", help="Bootstrap servers.  [env: LEADPULSE_KAFKA, default localhost:9092]")
+@settings_flags("kafka")
 @click.option("--topic", metavar="TOPIC", help="Send everything there, not to the topic of each event's type.")
 @click.option("--raw", is_flag=True, help="Send every line as it is, events or not: to see what becomes of bad records.")
 def produce(files: tuple[str, ...], kafka: str | None, topic: str | None, raw: bool) -> None:
-    """Send files of events to Kafka, one CloudEvent a line, in order; `-` is stdin.
+    """Send files of events to Kafka.
 
-    An event goes to its family's topic (`lead.events.web`, `.email`, `.webinar`, `.profile`, `.crm`), keyed by its subject.
-    Record timestamps are those of the moment of sending. Ticks are passed over: a running worker makes its own. A line
-    that is no JSON object with a subject is named on stderr and not sent, and the exit code is 1 at the end.
+    FILES hold one CloudEvent a line, plain or gzipped; `-` is stdin. They are sent in their order. An event goes to its
+    family's topic (`lead.events.web`, `.email`, `.webinar`, `.profile`, `.crm`), keyed by its subject. Record timestamps are
+    those of the moment of sending. Ticks are passed over: a running worker makes its own. A line that is no JSON object with
+    a subject is named on stderr and not sent, and the exit code is 1 at the end.
     """
-    try:
-        settings = Settings.load(os.environ, kafka=kafka)
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from error
+    settings = load_settings({"kafka": kafka})
     counts = _Counts()
     try:
         asyncio.run(_produce(files, settings, topic, raw, counts))
     except Undelivered as error:
         raise click.ClickException(f"{error} ({counts.sent:,} records were handed over before)") from error
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:  # unreadable, or a gzip that breaks off
         raise click.ClickException(str(error)) from error
     ticks = f", {counts.ticks:,} ticks passed over" if counts.ticks else ""
     click.echo(f"{counts.sent:,} records sent to Kafka at {settings.kafka}, {counts.bad:,} bad lines{ticks}", err=True)
@@ -64,9 +61,9 @@ async def _produce(files: tuple[str, ...], settings: Settings, topic: str | None
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         async with kafka_sink(settings, [topic] if topic else TOPICS.values()) as sink:
             for name in files:
-                task = progress.add_task("stdin" if name == "-" else name, total=None)
+                task = progress.add_task(shown_name(name), total=None)
                 async for number, line in _lines(name):
-                    await _send(sink, f"{'stdin' if name == '-' else name}:{number}", line, topic, raw, counts)
+                    await _send(sink, f"{shown_name(name)}:{number}", line, topic, raw, counts)
                     if number % 500 == 0:
                         progress.update(task, completed=number)
 
@@ -96,15 +93,17 @@ async def _lines(name: str) -> AsyncIterator[tuple[int, bytes]]:
 
     Reads in a thread: while a followed log is silent, the client must go on sending what it has.
     """
-    stream: Any = sys.stdin.buffer if name == "-" else await asyncio.to_thread(Path(name).open, "rb")
-    with contextlib.ExitStack() as closing:
-        if name != "-":
-            closing.enter_context(stream)
+    with await asyncio.to_thread(opened, name) as stream:
         number, rest = 0, b""
-        while chunk := await asyncio.to_thread(stream.read1, _CHUNK_BYTES):
+        while chunk := await asyncio.to_thread(_some, stream):
             *whole, rest = (rest + chunk).split(b"\n")
             for line in whole:
                 number += 1
                 yield number, line.removesuffix(b"\r")
         if rest:
             yield number + 1, rest
+
+
+def _some(stream: Any) -> bytes:
+    """Return what is there, waiting only when that is nothing."""
+    return bytes(stream.read1(_CHUNK_BYTES))

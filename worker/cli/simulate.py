@@ -1,0 +1,216 @@
+"""`leadpulse simulate`: made-up traffic, to a file or to Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from worker.cli.common import load_settings
+from worker.core.codec import instant
+from worker.sources.produce import Client, Sink, Undelivered, kafka_sink
+from worker.sources.routes import TOPICS
+from worker.sources.simulate import DAY_MS, SimRecord, events, paced
+
+_SHARE: Final = click.FloatRange(0, 1)
+_BETWEEN: Final = 200
+"""Records between two looks of the progress bar."""
+
+
+def _start(_: click.Context, param: click.Parameter, text: str) -> int:
+    """Read `--start` into ms: an instant, a date (its midnight in UTC), `now`, or `-30d` (so long before now)."""
+    now_ms = time.time_ns() // 1_000_000
+    if text == "now":
+        return now_ms
+    if before := re.fullmatch(r"-(\d{1,5})d", text):
+        return now_ms - int(before[1]) * DAY_MS
+    at_ms = instant(text)
+    if at_ms is None:
+        with contextlib.suppress(ValueError):
+            at_ms = instant(f"{date.fromisoformat(text).isoformat()}T00:00:00Z")
+    if at_ms is None:
+        raise click.BadParameter(f"{text!r} is not like 2026-01-05, 2026-01-05T08:00:00Z, now or -30d", param=param)
+    return at_ms
+
+
+def _topics(_: click.Context, param: click.Parameter, text: str | None) -> dict[str, str]:
+    """Read `web=TOPIC,email=TOPIC` over the default topics."""
+    topics = dict(TOPICS)
+    for word in (text or "").split(","):
+        family, _equals, topic = word.strip().partition("=")
+        if word.strip() and (family not in TOPICS or not topic):
+            raise click.BadParameter(f"{word!r} is not FAMILY=TOPIC with one of {', '.join(TOPICS)}", param=param)
+        if topic:
+            topics[family] = topic
+    return topics
+
+
+@click.command()
+@click.option("--leads", type=click.IntRange(1), default=500, show_default=True, help="People, most of whom never buy.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same traffic.")
+@click.option(
+    "--start",
+    "start_ms",
+    callback=_start,
+    default="2026-01-05",
+    show_default=True,
+    metavar="T",
+    help="Where simulated time begins: an instant, a date, now, or -30d for thirty days ago.",
+)
+@click.option("--days", type=click.FloatRange(0, min_open=True), help="Simulated days.  [default: 30, none with --events]")
+@click.option("--events", "limit", type=click.IntRange(1), metavar="N", help="Stop after N records.")
+@click.option("--late", type=_SHARE, default=0.02, show_default=True, help="Share of events that come up to six hours late.")
+@click.option("--duplicates", type=_SHARE, default=0.01, show_default=True, help="Share of events that are sent twice.")
+@click.option("--bad", type=_SHARE, default=0.0, show_default=True, help="Bad records beside the events, as a share of them.")
+@click.option("--keyless", type=_SHARE, default=0.0, show_default=True, help="Share of Kafka records without a key.")
+@click.option("--rate", type=click.FloatRange(0), default=0, help="At most so many records a second.  [default: no limit]")
+@click.option(
+    "--compress",
+    type=click.FloatRange(0),
+    default=0,
+    metavar="X",
+    help="Live: simulated time passes X times as fast as real time (86400: a day a second).  [default: no waiting]",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    default="-",
+    metavar="FILE",
+    help="Write the records there, one a line.  [default: - (stdout)]",
+)
+@click.option("--kafka", metavar="HOST:PORT", help="Send the records to Kafka instead.")
+@click.option(
+    "--client",
+    type=click.Choice(["aiokafka", "librdkafka"]),
+    default="aiokafka",
+    show_default=True,
+    help="Who finds a key's partition: aiokafka as Kafka does, librdkafka by CRC32, which makes strays.",
+)
+@click.option(
+    "--topics",
+    callback=_topics,
+    metavar="FAMILY=TOPIC,…",
+    help="Where families go.  [default: web=lead.events.web, and so on for email, webinar, profile, crm]",
+)
+def simulate(
+    leads: int, seed: int, start_ms: int, days: float | None, limit: int | None, late: float, duplicates: float, bad: float,
+    keyless: float, rate: float, compress: float, out: str, kafka: str | None, client: Client, topics: dict[str, str],
+) -> None:  # fmt: skip
+    """Make up the traffic of a B2B site.
+
+    Champions on their way to a purchase, researchers, newsletter readers, students, competitors, sleepers, passers-by, crawlers
+    and scrapers: visits, mails, webinars, forms, profiles and what sales made of them, over simulated days. Some events come
+    late or twice; with --bad, some records are no events at all. One CloudEvent a line, in order of arrival.
+    """
+    if kafka is not None and out != "-":
+        raise click.UsageError("--out and --kafka: the records go to one of them")
+    if days is None and limit is None:
+        days = 30
+    records = events(
+        seed, leads, start_ms, days=days, limit=limit,
+        late=late, duplicates=duplicates, bad=bad, keyless=keyless, topics=topics,
+    )  # fmt: skip
+    tally = _Tally(limit, start_ms, days)
+    flow = paced(records, compress=compress, rate=rate)
+    try:
+        with tally:
+            if kafka is None:
+                asyncio.run(_to_file(flow, out, tally, live=bool(rate or compress)))
+            else:
+                asyncio.run(_to_kafka(flow, kafka, client, topics, tally))
+    except Undelivered as error:
+        raise click.ClickException(f"{error} ({tally.records:,} records were handed over before)") from error
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+    click.echo(tally.words(leads), err=True)
+    if kafka is not None and tally.last_ms > time.time_ns() // 1_000_000:
+        click.echo("some events are later than now: the worker takes them as of the moment they came (see --start)", err=True)
+
+
+class _Tally:
+    """What has been handed over so far, with a progress bar on a terminal."""
+
+    def __init__(self, limit: int | None, start_ms: int, days: float | None) -> None:
+        console = Console(stderr=True)
+        self._limit = limit
+        self._start_ms = start_ms
+        columns = (TextColumn("{task.fields[shown]}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        # A terminal that takes the records themselves shows that it goes on.
+        shown = console.is_terminal and not sys.stdout.isatty()
+        self._progress = Progress(*columns, console=console, disable=not shown, transient=True)
+        self._task = self._progress.add_task("", total=limit or round((days or 0) * DAY_MS), shown="")
+        self._notes: Counter[str] = Counter()
+        self.records = 0
+        self.last_ms = start_ms
+
+    def __enter__(self) -> None:
+        self._progress.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def add(self, record: SimRecord) -> None:
+        """Count one record."""
+        self.records += 1
+        self.last_ms = record.at_ms
+        self._notes[record.note] += 1
+        if self.records % _BETWEEN == 0:
+            done = self.records if self._limit else record.at_ms - self._start_ms
+            self._progress.update(self._task, completed=done, shown=f"{self.records:,} records")
+
+    def words(self, leads: int) -> str:
+        """Return the summary."""
+        n = self._notes
+        return (
+            f"{self.records:,} records of {leads:,} people over {(self.last_ms - self._start_ms) / DAY_MS:.1f} days:"
+            f" {n['event'] + n['late']:,} events ({n['late']:,} late), {n['duplicate']:,} duplicates, {n['bad']:,} bad"
+        )
+
+
+async def _to_file(flow: AsyncIterator[SimRecord], out: str, tally: _Tally, *, live: bool) -> None:
+    """Write one record a line; line breaks inside a bad one become spaces, so that it stays one line."""
+    with _writer(out) as write:
+        async for record in flow:
+            write(record.value.replace(b"\n", b" ") + b"\n", live)
+            tally.add(record)
+
+
+@contextlib.contextmanager
+def _writer(out: str) -> Iterator[Callable[[bytes, bool], None]]:
+    try:
+        file: Any = sys.stdout.buffer if out == "-" else Path(out).open("wb")  # noqa: SIM115 - stdout is not ours to close
+    except OSError as error:
+        raise click.ClickException(f"{out}: {error.strerror}") from error
+
+    def write(line: bytes, now: bool) -> None:
+        file.write(line)
+        if now:
+            file.flush()
+
+    try:
+        yield write
+    finally:
+        file.flush()
+        if out != "-":
+            file.close()
+
+
+async def _to_kafka(flow: AsyncIterator[SimRecord], kafka: str, client: Client, topics: dict[str, str], tally: _Tally) -> None:
+    """Send the records, stamped by the client's clock as a producer's are: stamps of the past would outlive no retention."""
+    settings = load_settings({"kafka": kafka})
+    sink: Sink
+    async with kafka_sink(settings, topics.values(), client=client) as sink:
+        async for record in flow:
+            await sink.send(record.topic, record.key, record.value, record.headers)
+            tally.add(record)
