@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, WithJsonSchema
 
 from schemas.envelope import CloudEvent, Contract, Filled
 
 Text = str | None
 Object = dict[str, Any]
-AtLeast0 = Annotated[float, Field(ge=0)]
+# A whole number stays one, so that its size is seen: as a float, 2^64 would pass for any other number.
+Number = Annotated[int | float, WithJsonSchema({"type": "number"})]
+AtLeast0 = Annotated[int | float, Field(ge=0), WithJsonSchema({"type": "number", "minimum": 0})]
+Share = Annotated[int | float, Field(ge=0, le=1), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
 
 
 class InputData(Contract):
@@ -56,9 +59,7 @@ class WebinarData(InputData):
 
     webinar_id: str = Field(description="The webinar.")
     minutes: AtLeast0 | None = Field(default=None, description="Time attended, in minutes.")
-    share: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        default=None, description="Time attended ÷ the webinar's duration."
-    )
+    share: Share | None = Field(default=None, description="Time attended ÷ the webinar's duration.")
 
 
 class OfferData(InputData):
@@ -82,8 +83,8 @@ class ProfileData(InputData):
     traits: Object = Field(
         description=(
             "Trait → value. Each trait keeps its last value by event time; `null` removes it. Objects and dotted paths are the "
-            'same: `{"company": {"size": 80}}` is `{"company.size": 80}`. At most 64 kB a lead. Any name will do; what grids '
-            "ask for most: email, phone, role, seniority, decision_role, country, and company with name, domain, industry, size, "
+            'same: `{"company": {"size": 80}}` is `{"company.size": 80}`. At most 64 kB a lead. Any name will do; grids mostly '
+            "ask for email, phone, role, seniority, decision_role, country, and company with name, domain, industry, size, "
             "type, country. `email_domain` and `email_kind` are derived from email."
         ),
         examples=[{"email": "ada@acme.example", "role": "CTO", "company": {"domain": "acme.example", "size": 80}}],
@@ -102,7 +103,7 @@ class CrmData(InputData):
     """What sales did with the lead."""
 
     reason: Text = Field(default=None, description="Why, in the CRM's words.")
-    amount: float | None = Field(default=None, description="The deal's amount, in the CRM's currency.")
+    amount: Number | None = Field(default=None, description="The deal's amount, in the CRM's currency.")
     owner: Text = Field(default=None, description="Who in sales has the lead.")
 
 
