@@ -1,0 +1,175 @@
+-- One partition's state in Redis. `store_redis.py` puts the library's header and `local LIBRARY` before this text; both
+-- the library and its functions carry a digest of it, so two versions of the worker live side by side in a rolling upgrade.
+--
+-- A Redis function is atomic but is not rolled back when it fails half-way. So each function that writes first tries
+-- everything that could go wrong (owner, batch number, rights, types, the blob), and writes after that.
+--
+-- KEYS always begin: [1] position (hash)  [2] due (zset)  [3] rank (zset)  [4] outbox (stream)
+
+local WRITING = {'HSET', 'HDEL', 'DEL', 'ZADD', 'ZREM', 'XADD', 'XTRIM'}
+local READING = {'HGET', 'HMGET', 'HLEN', 'HGETALL', 'ZCARD', 'XLEN', 'EXISTS'}
+local FROM_OUTSIDE = {'ZRANGEBYSCORE', 'ZREVRANGE', 'XRANGE'}
+
+-- Lua's unpack puts its values on a stack of 8,000 slots.
+local CHUNK = 4000
+
+local function missing(commands, key, found)
+  for _, command in ipairs(commands) do
+    if not redis.acl_check_cmd(command, key) then found[#found + 1] = command end
+  end
+  return found
+end
+
+-- Raises before the first write what Redis would else raise in the middle of them.
+local function try_writing(keys)
+  local refused = missing(WRITING, keys[1], {})
+  if #refused > 0 then
+    error({err = 'NOPERM this Redis user may not run ' .. table.concat(refused, ', ')})
+  end
+  redis.call('ZCARD', keys[2])
+  redis.call('ZCARD', keys[3])
+  redis.call('XLEN', keys[4])
+end
+
+local function fenced(owner)
+  if owner then return redis.error_reply('FENCED the partition belongs to ' .. owner) end
+  return redis.error_reply('FENCED the partition has no owner: Redis was emptied or nobody acquired it')
+end
+
+local function in_chunks(command, key, values)
+  for first = 1, #values, CHUNK do
+    redis.call(command, key, unpack(values, first, math.min(first + CHUNK - 1, #values)))
+  end
+end
+
+-- What stands beside an empty position is what is left of a state that nobody can go on with.
+local function leftover(keys)
+  if redis.call('EXISTS', keys[2], keys[3], keys[4]) == 0 then return nil end
+  return redis.error_reply('LEFTOVER ' .. keys[1] .. ' is empty but ' .. keys[2] .. ', its rank or its outbox is not')
+end
+
+-- ARGV: token, number of partitions. Returns the position, field by field.
+local function acquire(keys, args)
+  local pid, epoch = string.match(args[1], '^(%d+):(%d+):.')
+  if not pid then return redis.error_reply('ERR the token is not producer-id:epoch:uuid: ' .. args[1]) end
+  local at = redis.call('HMGET', keys[1], 'owner', 'batch')
+  if at[1] then
+    local their_pid, their_epoch = string.match(at[1], '^(%d+):(%d+):')
+    if their_pid == pid and tonumber(their_epoch) > tonumber(epoch) then return fenced(at[1]) end
+  end
+  try_writing(keys)
+  if not at[2] then
+    local left = leftover(keys)
+    if left then return left end
+    redis.call('HSET', keys[1], 'partitions', args[2])
+  end
+  redis.call('HSET', keys[1], 'owner', args[1])
+  return redis.call('HGETALL', keys[1])
+end
+
+-- KEYS: [5…] lead hashes, in the order of the writes.
+-- ARGV: [1] token  [2] batch  [3] batch - 1  [4] the position's fields and values  [5] lead, score, fit, engagement, stage,
+-- grade, updated_at, due, rank of each write (both msgpack)  [6] outbox entry ('' = none is kept)  [7…] the packed states.
+-- Batch numbers and offsets are text: Lua writes numbers from 1e14 on as 1e+14.
+local function apply(keys, args)
+  local at = redis.call('HMGET', keys[1], 'owner', 'batch', 'rebuild')
+  if at[1] ~= args[1] then return fenced(at[1]) end
+  local batch = at[2] or '0'
+  if batch == args[2] then return 'ALREADY' end
+  if batch ~= args[3] then return 'GAP' end
+
+  try_writing(keys)
+  local position = cmsgpack.unpack(args[4])
+  local writes = cmsgpack.unpack(args[5])
+  if #writes ~= #keys - 4 or #writes ~= #args - 6 then
+    return redis.error_reply('ERR ' .. #writes .. ' writes, ' .. (#keys - 4) .. ' lead keys, ' .. (#args - 6) .. ' states')
+  end
+  local due_in, due_out, rank_in, rank_out = {}, {}, {}, {}
+  for i, write in ipairs(writes) do
+    redis.call('HLEN', keys[4 + i])
+    local lead, due, rank = write[1], write[8], write[9]
+    if due then
+      due_in[#due_in + 1] = due
+      due_in[#due_in + 1] = lead
+    else
+      due_out[#due_out + 1] = lead
+    end
+    if rank then
+      if rank ~= rank then return redis.error_reply('ERR the rank of lead ' .. lead .. ' is not a number') end
+      rank_in[#rank_in + 1] = rank
+      rank_in[#rank_in + 1] = lead
+    else
+      rank_out[#rank_out + 1] = lead
+    end
+  end
+
+  -- First, because it alone can still be refused: a stream takes no id at or below its last.
+  if args[6] ~= '' then redis.call('XADD', keys[4], args[2] .. '-0', 'entry', args[6]) end
+  for i, write in ipairs(writes) do
+    local key, state = keys[4 + i], args[6 + i]
+    if write[2] == '' then
+      redis.call('DEL', key)
+      redis.call('HSET', key, 'state', state)
+    else
+      redis.call('HSET', key, 'state', state, 'score', write[2], 'fit', write[3], 'engagement', write[4],
+        'stage', write[5], 'grade', write[6], 'updated_at', write[7])
+    end
+  end
+  in_chunks('ZADD', keys[2], due_in)
+  in_chunks('ZREM', keys[2], due_out)
+  in_chunks('ZADD', keys[3], rank_in)
+  in_chunks('ZREM', keys[3], rank_out)
+  redis.call('HSET', keys[1], unpack(position))
+  if at[3] then redis.call('HDEL', keys[1], 'rebuild') end
+  return 'DONE'
+end
+
+-- KEYS: lead hashes only. One state for each, nil for a lead that is not held.
+local function load(keys)
+  local states = {}
+  for i, key in ipairs(keys) do states[i] = redis.call('HGET', key, 'state') end
+  return states
+end
+
+-- ARGV: token, published, published + 1, horizon ('' = leave it). Neither number moves back: a call whose reply was lost
+-- can reach Redis after the calls that followed its repeat.
+local function trim(keys, args)
+  local at = redis.call('HMGET', keys[1], 'owner', 'published', 'horizon')
+  if at[1] ~= args[1] then return fenced(at[1]) end
+  try_writing(keys)
+  redis.call('XTRIM', keys[4], 'MINID', '=', args[3] .. '-0')
+  if tonumber(at[2] or '0') < tonumber(args[2]) then redis.call('HSET', keys[1], 'published', args[2]) end
+  if args[4] ~= '' and (not at[3] or tonumber(at[3]) < tonumber(args[4])) then
+    redis.call('HSET', keys[1], 'horizon', args[4])
+  end
+  return 'DONE'
+end
+
+-- An operator's word that an emptied partition may be filled again; `apply` takes it back with the first batch.
+local function allow_rebuild(keys)
+  local batch = redis.call('HGET', keys[1], 'batch')
+  if batch then
+    return redis.error_reply('HELD ' .. keys[1] .. ' holds state up to batch ' .. batch .. ', there is nothing to rebuild')
+  end
+  try_writing(keys)
+  local left = leftover(keys)
+  if left then return left end
+  redis.call('HSET', keys[1], 'rebuild', '1')
+  return 'DONE'
+end
+
+-- The commands that this user may not run on KEYS[1].
+local function rights(keys)
+  return missing(FROM_OUTSIDE, keys[1], missing(READING, keys[1], missing(WRITING, keys[1], {})))
+end
+
+local function register(name, callback, flags)
+  redis.register_function{function_name = LIBRARY .. '_' .. name, callback = callback, flags = flags}
+end
+
+register('acquire', acquire, {})
+register('apply', apply, {})
+register('trim', trim, {})
+register('allow_rebuild', allow_rebuild, {})
+register('load', load, {'no-writes'})
+register('rights', rights, {'no-writes'})
