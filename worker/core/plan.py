@@ -74,9 +74,6 @@ class Lead:
         if is_duplicate(state, event_mark):
             plan.duplicates += 1
             return
-        if event.type == "lead.erased":
-            self._erase(event)
-            return
         traits = None
         if event.type == "profile.updated":
             try:
@@ -90,6 +87,9 @@ class Lead:
             self.at_ms = event.at_ms
         elif event.at_ms < self.at_ms:
             plan.late += 1
+        if event.type == "lead.erased":
+            self._erase(event)
+            return
         publisher.cause = event
         if traits is not None:
             state.traits = traits
@@ -106,7 +106,7 @@ class Lead:
 
     def _erase(self, event: Event) -> None:
         """Keep nothing but the mark: the instant, and the sequence, so that no id of an output is ever given twice."""
-        at_ms = max(event.at_ms, self.at_ms)
+        at_ms = self.at_ms
         self.state = LeadState(alive=False, erased=event.at_ms, sequence=self.state.sequence)
         self.publisher.cause = event
         self.publisher.erased(self.state, at_ms)
