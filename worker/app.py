@@ -37,7 +37,11 @@ LOGGING: Final[dict[str, Any]] = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"level": "WARNING", "handlers": ["stderr"]},
-    "loggers": {"leadpulse": {"level": "INFO"}, "worker": {"level": "INFO"}},
+    "loggers": {
+        "leadpulse": {"level": "INFO"},
+        "worker": {"level": "INFO"},
+        __name__: {"level": "WARNING"},  # where Faust tells of each service that starts and stops
+    },
 }
 
 
@@ -188,8 +192,10 @@ async def _serve(app: LeadPulse) -> web.AppRunner | None:
 
 async def _drain(engine: Engine) -> None:
     """Let the engine finish what it holds. What it could not finish is nobody's loss: the next owner goes on from there."""
+    log.info("draining, for %g s at most", DRAIN_S)
     try:
         await engine.drain(DRAIN_S)
+        log.info("drained")
     except TimeoutError:
         log.warning("not drained within %g s; the next owner goes on from the last batch", DRAIN_S)
 

@@ -91,6 +91,11 @@ class Settings(BaseModel):
     session_timeout: float = Field(
         10.0, ge=1, le=15, description="seconds without heartbeat after which another worker takes the partitions over"
     )
+    development: bool = Field(
+        False,
+        description="for trying out, never for real leads: a single broker will do, and neither the configuration of topics nor"
+        " the checksums of records are checked, which an embedded broker does not have",
+    )
 
     @field_validator("input_topics")
     @classmethod

@@ -92,6 +92,7 @@ def group_consumer(settings: Settings) -> AIOKafkaConsumer:
         client_id=settings.group,
         group_id=settings.group,
         isolation_level="read_committed",
+        check_crcs=not settings.development,
         enable_auto_commit=False,
         auto_offset_reset="none",
         partition_assignment_strategy=(RangePartitionAssignor,),
@@ -112,6 +113,7 @@ async def free_consumer(settings: Settings, tps: Sequence[TopicPartition]) -> An
         client_id=f"{settings.group}.reader",
         group_id=None,
         isolation_level="read_committed",
+        check_crcs=not settings.development,
         enable_auto_commit=False,
         auto_offset_reset="none",
         fetch_max_wait_ms=_FETCH_WAIT_MS,
@@ -383,21 +385,21 @@ async def create_topics(admin: Admin, settings: Settings, replication: int = -1)
 
 
 def longest(retentions: Iterable[int]) -> int:
-    """Return the longest retention in ms, where -1 is for ever."""
+    """Return the longest retention in ms, where -1 is for ever; 0 of none."""
     known = list(retentions)
-    return -1 if -1 in known else max(known)
+    return -1 if -1 in known else max(known, default=0)
 
 
-def differences(settings: Settings, topic: str, partitions: int, config: Mapping[str, str], retention: str) -> list[str]:
+def differences(settings: Settings, topic: str, partitions: int, config: Mapping[str, str] | None, retention: str) -> list[str]:
     """Return what is wrong with an existing topic of ours, each with the command that mends it.
 
-    *retention* is the least that the internal topic must keep, in ms; -1 is for ever.
+    *config* `None`: not known, not looked at. *retention* is the least that the internal topic must keep, in ms; -1 is for ever.
     """
     inputs, internal = settings.input_topics, settings.internal_topic
     found: list[str] = []
     if (topic in inputs or topic == internal) and partitions != settings.partitions:
         found.append(_partitions_differ(settings, topic, partitions))
-    if topic in inputs:
+    if topic in inputs or config is None:
         return found
 
     def want(name: str, value: str, holds: bool) -> None:

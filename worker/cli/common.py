@@ -31,10 +31,14 @@ def settings_flags(*names: str) -> Callable[[F], F]:
             field = Settings.model_fields[name]
             default = field.get_default(call_default_factory=True, validated_data={})
             shown = _shown(default)
+            flag = "--" + name.replace("_", "-")
             note = f"env {PREFIX}{name.upper()}" + (f", default {shown}" if shown else "")
-            command = click.option("--" + name.replace("_", "-"), name, metavar="VALUE", help=f"{field.description}  [{note}]")(
-                command
-            )
+            said = f"{field.description}  [{note}]"
+            if field.annotation is bool:
+                option = click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=said)
+            else:
+                option = click.option(flag, name, metavar="VALUE", help=said)
+            command = option(command)
         return command
 
     return decorate
@@ -46,7 +50,7 @@ def _shown(default: Any) -> str:
         default = default.get_secret_value()
     if isinstance(default, tuple):
         return ",".join(default)
-    return "" if default is None or default == {} else str(default)
+    return "" if default is None or default is False or default == {} else str(default)
 
 
 def load_settings(flags: dict[str, Any]) -> Settings:
