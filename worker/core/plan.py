@@ -101,6 +101,8 @@ class Lead:
         if event.type.startswith("crm."):
             stages.take_crm(scorer, state, event.type, event.at_ms, self.at_ms, publisher)
         self._judge()
+        # Once more: the event may have brought about the very lead.sql that it answers, being no older than it.
+        stages.answer(state, event.type, event.at_ms)
         publisher.cause = None
         self.changed = True
 

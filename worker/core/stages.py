@@ -41,8 +41,7 @@ def take_crm(scorer: Scorer, state: LeadState, type_: str, event_ms: int, at_ms:
     if event_ms < state.crm:
         return
     state.crm = event_ms
-    if type_ in ANSWERS and state.respond_by and state.sql_at <= event_ms <= state.respond_by:
-        state.respond_by = 0
+    answer(state, type_, event_ms)
     to = _SETS.get(type_)
     if to is None and type_ in _CLOSES:
         state.closed = event_ms
@@ -50,6 +49,12 @@ def take_crm(scorer: Scorer, state: LeadState, type_: str, event_ms: int, at_ms:
             to = CONTACT
     if to is not None and to != state.stage:
         _move(state, at_ms, "lead.stage", to, read(scorer, state, at_ms), moves)
+
+
+def answer(state: LeadState, type_: str, event_ms: int) -> None:
+    """Let an event that `take_crm` has taken answer the pending `lead.sql`, if it is an answer: not older than it, and in time."""
+    if type_ in ANSWERS and event_ms == state.crm and state.respond_by and state.sql_at <= event_ms <= state.respond_by:
+        state.respond_by = 0
 
 
 def judge(scorer: Scorer, state: LeadState, at_ms: int, moves: Moves) -> Reading:
