@@ -141,19 +141,19 @@ class Site:
         """Wait until every input is read to its end, and everything applied is published."""
         deadline = time.monotonic() + timeout_s
         said = ""
-        async with self.redis() as redis, self.consumer() as consumer:
+        async with self.consumer() as consumer:
             while time.monotonic() < deadline:
-                said = await self._unsettled(redis, consumer)
+                said = await self._unsettled(consumer)
                 if not said:
                     return
                 await asyncio.sleep(0.1)
         raise AssertionError(f"not settled after {timeout_s:g} s: {said}\n{self.logs()}")
 
-    async def _unsettled(self, redis: Client, consumer: AIOKafkaConsumer) -> str:
+    async def _unsettled(self, consumer: AIOKafkaConsumer) -> str:
         tps = [TopicPartition(topic, p) for topic in self.settings.input_topics for p in range(self.settings.partitions)]
         ends = await consumer.end_offsets(tps)
         for p in range(self.settings.partitions):
-            position = {k.decode(): v.decode() for k, v in (await redis.hgetall(self.key(p, "position"))).items()}
+            position = await self.position(p)
             for topic in self.settings.input_topics:
                 end = ends[TopicPartition(topic, p)]
                 at = int(position.get(f"next:{topic}", 0))
@@ -166,6 +166,12 @@ class Site:
             if strays and int(position.get(f"next:{journal.topic}", 0)) <= strays[-1].offset:
                 return f"a stray waits in the journal of {p}"
         return ""
+
+    async def position(self, partition: int) -> dict[str, str]:
+        """Return the position of *partition*, as Redis holds it."""
+        async with self.redis() as redis:
+            held: dict[bytes, bytes] = await redis.hgetall(self.key(partition, "position"))
+        return {name.decode(): value.decode() for name, value in held.items()}
 
     def key(self, partition: int, name: str) -> str:
         """Return the Redis key *name* of *partition*."""
@@ -195,9 +201,10 @@ class Site:
     async def read(self, tps: Sequence[TopicPartition]) -> list[Record]:
         """Return all committed records of *tps*, in order of topic, partition, offset."""
         records: list[Record] = []
+        async with self.consumer("read_uncommitted") as consumer:  # a commit is answered before its markers are written
+            ends = await consumer.end_offsets(list(tps))
         async with self.consumer() as consumer:
             consumer.assign(list(tps))
-            ends = await consumer.end_offsets(list(tps))
             await consumer.seek_to_beginning(*tps)
             while True:
                 left = [tp for tp in tps if await consumer.position(tp) < ends[tp]]

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import json
+import random
+import time
+
+import pytest
+from aiokafka.structs import TopicPartition
+
 from tests.system.conftest import MakeSite
-from tests.system.kit import traffic
+from tests.system.kit import Sent, Site, traffic
 
 
 async def test_states_and_outputs_are_those_of_the_core_alone(make_site: MakeSite) -> None:
@@ -15,3 +24,167 @@ async def test_states_and_outputs_are_those_of_the_core_alone(make_site: MakeSit
     await worker.stop()
     verdict = await site.verdict()
     assert verdict.transitions.total() > 100
+
+
+STEPS = (
+    "after_fence",
+    "before_apply:3",
+    "after_apply:3",
+    "before_transaction:2",
+    "in_transaction:2",
+    "before_commit:2",
+    "after_commit:2",
+    "before_trim:2",
+    "after_trim:2",
+    "before_ready",
+)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_worker_killed_at_any_step_loses_and_doubles_nothing(make_site: MakeSite, step: str) -> None:
+    """Whoever takes over finds in Redis and Kafka how far the state and the output were."""
+    site = await make_site(max_batch=100)
+    await site.send(site.sent(m) for m in traffic(2, 100, 800))
+    victim = site.worker(step)
+    assert await victim.ended() == 137, victim.said()
+    await site.send(site.sent(m) for m in traffic(3, 100, 400))
+    heir = site.worker()
+    await site.settled()
+    await heir.stop()
+    await site.verdict()
+
+
+async def test_workers_killed_at_random_under_load_lose_and_double_nothing(make_site: MakeSite) -> None:
+    """The same without choosing the moment, with ticks, several workers and traffic that goes on."""
+    site = await make_site(partitions=4, clock="wall", max_batch=100)
+    rnd = random.Random(4)
+    workers = [site.worker(), site.worker()]
+    for round_ in range(6):
+        await site.send(site.sent(m) for m in traffic(10 + round_, 100, 500, around_ms=now_ms() - 2_000, spread_s=2))
+        await asyncio.sleep(rnd.uniform(0.3, 1.5))
+        victim = workers.pop(0)
+        victim.kill()
+        workers.append(site.worker())
+    await site.settled(60)
+    for worker in workers:
+        await worker.stop()
+    verdict = await site.verdict()
+    assert verdict.ticks > 0
+
+
+async def test_time_alone_cools_leads_within_seconds(make_site: MakeSite) -> None:
+    """Ticks are inputs: a lead cools at its own instant, with no event and no nightly job, and a replay sees the same."""
+    site = await make_site(clock="wall")
+    await site.send(site.sent(m) for m in traffic(5, 50, 600, around_ms=now_ms() - 4_000, spread_s=4))
+    worker = site.worker()
+    await site.settled()
+    before = await cooled(site)
+    await asyncio.sleep(8)
+    assert await cooled(site) > before
+    await worker.stop()
+    verdict = await site.verdict()
+    assert verdict.ticks > 0
+
+
+async def test_a_partition_at_rest_writes_nothing(make_site: MakeSite) -> None:
+    """A tick that would say nothing is not written: else each one would be the reason for the next one's transaction."""
+    site = await make_site(clock="wall", partitions=1)
+    await site.send([site.sent(m) for m in traffic(6, 5, 20, around_ms=now_ms() - 600_000, spread_s=60)])
+    worker = site.worker()
+    await site.settled()
+    await asyncio.sleep(2)
+    journal = [TopicPartition(site.settings.internal_topic, 0)]
+    async with site.consumer() as consumer:
+        before = await consumer.end_offsets(journal)
+        await asyncio.sleep(2)
+        assert await consumer.end_offsets(journal) == before
+    await worker.stop()
+    await site.verdict()
+
+
+async def test_strays_of_another_partitioner_reach_their_owner_once(make_site: MakeSite) -> None:
+    """librdkafka's producers hash with CRC32: nothing is lost for it, and nothing is counted twice when a worker dies."""
+    site = await make_site(partitions=4, max_batch=100)
+    await site.send(site.sent(m, crc=True) for m in traffic(7, 200, 1_500))
+    victim = site.worker("before_commit:3")
+    assert await victim.ended() == 137
+    heir = site.worker()
+    await site.settled()
+    await heir.stop()
+    verdict = await site.verdict()
+    assert verdict.strays > 500
+
+
+async def test_poison_records_go_to_the_dead_letters_and_the_partition_goes_on(make_site: MakeSite) -> None:
+    """Of every kind, with the original bytes and headers that say where and why."""
+    site = await make_site(partitions=1)
+    good = [site.sent(m) for m in traffic(8, 50, 300)]
+    poison = [
+        Sent(site.web, 0, b"not json", b"k", (("x", b"y"),)),
+        Sent(site.web, 0, b"", b"k"),
+        Sent(site.web, 0, None, b"k"),
+        Sent(site.web, 0, b"[1]"),
+        Sent(site.web, 0, b"\xff\xfe", b"\xff"),
+        Sent(site.web, 0, b'{"a":' * 5_000),
+        Sent(site.web, 0, b'{"x": NaN}'),
+        Sent(site.web, 0, json.dumps({**traffic(9, 1, 1)[0], "subject": ""}).encode()),
+        Sent(site.web, 0, json.dumps({**traffic(9, 1, 1)[0], "data": {"a": "x" * 899_990}}).encode(), b"big"),
+        Sent(site.web, 0, b"x" * 950_000, b"bigger"),
+    ]
+    too_many_traits = {**traffic(9, 1, 1)[0], "type": "profile.updated", "data": {"traits": {"note": "x" * 70_000}}}
+    await site.send([*good[:100], *poison, site.sent(too_many_traits), *good[100:]])
+    worker = site.worker()
+    await site.settled()
+    await worker.stop()
+    verdict = await site.verdict()
+    assert verdict.dead.total() == len(poison) + 1
+    assert verdict.refused == 1
+    dead = {r.key: r for r in await site.outputs() if r.topic == site.settings.output_topic("lead.dead")}
+    assert dead[b"bigger"].value == json.dumps(
+        {"value": {"bytes": 950_000, "sha256": hashlib.sha256(b"x" * 950_000).hexdigest()}}, separators=(",", ":")
+    ).encode()
+    told = dict(dead[b"k"].headers)
+    assert told["__connect.errors.topic"] == site.web.encode()
+    assert told["lp-reason"]
+
+
+async def test_aborted_upstream_transactions_are_not_seen(make_site: MakeSite) -> None:
+    """Their records never happened, and the offsets move past them and past the markers, to the end."""
+    site = await make_site(partitions=1)
+    await site.send((site.sent(m) for m in traffic(11, 30, 100)), commit=True)
+    await site.send((site.sent(m) for m in traffic(12, 30, 100)), commit=False)
+    await site.send((site.sent(m) for m in traffic(13, 30, 100)), commit=True)
+    worker = site.worker()
+    await site.settled()
+    await worker.stop()
+    await site.verdict()
+
+
+async def test_sigterm_drains_within_ten_seconds_and_leaves_nothing_unpublished(make_site: MakeSite) -> None:
+    """A rollout must not leave outputs waiting for the next owner."""
+    site = await make_site(publish_interval=5, tick_interval=60, max_batch=50)
+    await site.send(site.sent(m) for m in traffic(14, 200, 3_000))
+    worker = site.worker()
+    await worker.ready(2)
+    began = time.monotonic()
+    await worker.stop()
+    assert time.monotonic() - began < 10
+    async with site.redis() as redis:
+        for p in range(2):
+            batch, published = await redis.hmget(site.key(p, "position"), "batch", "published")
+            assert batch == published
+            assert await redis.xlen(site.key(p, "outbox")) == 0
+    heir = site.worker()
+    await site.settled()
+    await heir.stop()
+    await site.verdict()
+
+
+def now_ms() -> int:
+    """Return this machine's time."""
+    return int(time.time() * 1_000)
+
+
+async def cooled(site: Site) -> int:
+    """Return how many leads were published as cooled."""
+    return sum(record.topic == site.settings.output_topic("lead.cooled") for record in await site.outputs())

@@ -204,15 +204,27 @@ class Refold:
         )
 
     async def _cuts(self, consumer: Any, tp: TopicPartition, start: int) -> AsyncIterator[Cut]:
-        end = (await consumer.end_offsets([tp]))[tp]
+        """Yield the journal's cuts from offset *start* to its end.
+
+        The end is the high watermark: an open transaction (another partition's, forwarding strays) hides what comes after it
+        until it is decided, and the cuts that we need may be there.
+        """
         consumer.seek(tp, start)
-        while await consumer.position(tp) < end:
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
             got = await consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=_FETCH_RECORDS)
             for raw in got.get(tp, ()):
                 match decode_entry(to_record(raw)):
                     case Cuts(cuts):
                         for cut in cuts:
                             yield cut
+            end = consumer.highwater(tp)
+            if end is not None and await consumer.position(tp) >= end:
+                return
+            if got:
+                deadline = time.monotonic() + _PATIENCE_S
+            elif time.monotonic() > deadline:
+                raise Lost(f"partition {self._partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s before offset {end}")
 
     async def _batch(self, cut: Cut, records: list[Record], clock_ms: int | None) -> int | None:
         place = Place(cut.batch, cut.next, clock_ms, send=False)
