@@ -443,6 +443,8 @@ class _World:
             if rnd.random() < share:
                 at_ms += rnd.randint(8, 90) * SECOND_MS
                 self._act(lead, at_ms, kind)
+        if lead.known and "pricing" in kinds and rnd.random() < 0.3:
+            self._sales(lead, at_ms)  # who looks at prices is called without having asked, sometimes
         chance = rnd.random()
         if chance < 0.03:
             kind = "social.clicked" if chance < 0.015 else "social.shared" if chance < 0.025 else "social.followed"
@@ -481,7 +483,7 @@ class _World:
     # Sales --------------------------------------------------------------------------------------------------------------------
 
     def _sales(self, lead: _Lead, at_ms: int) -> None:
-        """What the CRM says after a hot request: mostly an answer within hours, sometimes none; then a deal, or not."""
+        """What the CRM says of somebody hot: mostly an answer within hours, sometimes none; then a deal, or not."""
         rnd, persona = self._rnd, lead.persona
         if lead.in_deal or rnd.random() < 0.1:
             return
