@@ -83,11 +83,12 @@ def connect(url: str, *, timeout_s: float = 5.0, connect_timeout_s: float = 2.0,
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": connect_timeout_s,
-        "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
         "client_name": name,
         "protocol": 2,
     }
+    if not url.startswith("unix://"):
+        options["socket_keepalive"] = True  # a socket file has none, and redis-py refuses the word there
     try:
         if plus and scheme in ("redis", "rediss"):
             parts = urlsplit(url)
