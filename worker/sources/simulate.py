@@ -553,9 +553,9 @@ class _World:
         self._say(lead, opened_ms, "email.opened", "/mail", {**about})
         acts_ms = opened_ms + rnd.randint(4, 60) * SECOND_MS
         chance = rnd.random()
-        if chance < 0.004:
+        if chance < 0.005:
             lead.subscribed = False
-            kind = "email.complained" if chance < 0.0006 else "email.unsubscribed"
+            kind = "email.complained" if chance < 0.001 else "email.unsubscribed"
             self._say(lead, acts_ms, kind, "/mail", {**about})
             if rnd.random() < 0.15:
                 self._say(lead, acts_ms + self._days(0.5, 3), "lead.erased", "/crm", {})
