@@ -8,10 +8,10 @@ How it finds the instants at which time alone moves a lead (`Oracle._first_move`
 1. It lists every instant in the span at which something may *jump*: local midnights (velocity), steps of inactivity,
    `expires_after`, the end of `intent_within`, the end of `quiet` after a rejection. Between two neighbours of that list the
    score is a clamp of a sum of smooth parts, each of which only falls or only rises.
-2. On a stretch without jumps, each part's values at the two ends bound it; so the sums of their lesser and greater ends bound the
-   score. If the ladder could not move anywhere between those bounds, the stretch is done. Otherwise it is halved, the
-   earlier half first, down to a single millisecond, where the ladder is asked itself. This finds the *first* millisecond,
-   however often the score crosses the threshold.
+2. On a stretch without jumps, each part's values at the two ends bound it; so the sums of their lesser and of their greater
+   ends bound the score. If the ladder could not move anywhere between those bounds, the stretch is done. Otherwise it is
+   halved, the earlier half first, down to a single millisecond, where the ladder is asked itself. This finds the *first*
+   millisecond, however often the score crosses the threshold.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def condition(wanted: Any, got: Any) -> bool:
     if got is MISSING:
         return all(op == "exists" and not arg for op, arg in wanted.items())
     tests: dict[str, Callable[[Any], bool]] = {
-        "exists": lambda arg: bool(arg),
+        "exists": bool,
         "eq": lambda arg: same(arg, got),
         "not": lambda arg: not any(same(a, got) for a in as_list(arg)),
         "in": lambda arg: any(same(a, got) for a in as_list(arg)),
@@ -305,7 +305,7 @@ class Oracle:
             lead.clock = happened.at
         if happened.type == "lead.erased":
             lead.sequence += 1
-            self._publish(lead, "lead.erased", {})
+            self._publish(lead, "lead.erased", {"lead_id": lead.id})
             self.erased[name] = (happened.at, lead.sequence)
             del self.leads[name]
             self._facts_of.pop(name, None)
@@ -356,8 +356,8 @@ class Oracle:
                 for newer, other, _ in said
             )
         }
-        email = traits.get("email")
-        if isinstance(email, str):
+        if "email" in traits:
+            email = traits["email"] if isinstance(traits["email"], str) else ""  # what is no text is no address
             derived = {"email_domain": email_domain(email), "email_kind": email_kind(email)}
             traits |= {name: value for name, value in derived.items() if value is not None}
         return traits
@@ -445,10 +445,11 @@ class Oracle:
         rule = self.grid.get("inactivity")
         if not rule or activity is None:
             return 0.0
-        after, every = duration(rule["after"]) or 0, duration(rule["every"]) or 1
+        after, every = duration(rule["after"]) or 0, duration(rule.get("every"))
         if t < activity + after:
             return 0.0
-        return clamp(rule["points"] * (1 + (t - activity - after) // every), {"min": rule.get("min")})
+        more = 0 if every is None else (t - activity - after) // every
+        return clamp(rule["points"] * (1 + more), {"min": rule.get("min")})
 
     def _score(self, lead: Lead, t: int) -> Score:
         """Formula 6, with what it is made of."""
@@ -569,7 +570,7 @@ class Oracle:
                 lead.respond = None
             elif lead.clock >= by:
                 lead.respond = None
-                self._move(lead, lead.stage, "lead.sla_breached", respond_by=by)
+                self._move(lead, lead.stage, "lead.sla_breached")
 
     def _own_stage(self, lead: Lead, cause: Happened | None) -> int | None:
         """Let a `crm.*` event set its stage; return its time when it may answer a pending `lead.sql`."""
@@ -654,10 +655,10 @@ class Oracle:
             yield lead.closed_at + self.quiet
         rule = self.grid.get("inactivity")
         if rule and facts.activity is not None:
-            every, step = duration(rule["every"]) or 1, facts.activity + (duration(rule["after"]) or 0)
+            every, step = duration(rule.get("every")), facts.activity + (duration(rule["after"]) or 0)
             while step <= end:
                 yield step
-                if rule.get("min") is not None and self._inactivity(facts.activity, step) <= rule["min"]:
+                if every is None or (rule.get("min") is not None and self._inactivity(facts.activity, step) <= rule["min"]):
                     break
                 step += every
 

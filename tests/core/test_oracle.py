@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from .oracle import Lead, Oracle, instant, rfc3339
+from tests.core.oracle import Lead, Oracle, instant, rfc3339
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 START = instant("2026-03-02T00:00:00Z")  # a Monday, midnight in UTC
 
 
 def an_oracle(grid: str) -> Oracle:
+    """Return an oracle for a grid in YAML."""
     return Oracle(YAML(typ="safe", pure=True).load(grid), "/leadpulse/test")
 
 
@@ -202,8 +203,18 @@ CLAMPED = """
 grid: g
 version: 1
 score: {min: 0, max: 50}
-fit: {max: 20, rules: [{id: big, points: 30, where: {company.size: {gte: 50}}}, {id: far, points: -15, where: {country: {not: [FR]}}}]}
-engagement: {min: -50, max: 35, half_life: none, rules: [{id: page, points: 40, on: page.viewed}, {id: gone, points: -100, on: email.bounced}]}
+fit:
+  max: 20
+  rules:
+    - {id: big, points: 30, where: {company.size: {gte: 50}}}
+    - {id: far, points: -15, where: {country: {not: [FR]}}}
+engagement:
+  min: -50
+  max: 35
+  half_life: none
+  rules:
+    - {id: page, points: 40, on: page.viewed}
+    - {id: gone, points: -100, on: email.bounced}
 """
 
 
@@ -255,7 +266,11 @@ def test_the_first_page_type_that_fits_wins_and_one_given_is_kept() -> None:
     assert Story(grid).event(0, url="https://a.example/pricing/more").score(0) == 0
 
 
-FIT = "grid: g\nversion: 1\nfit: {rules: [{id: big, points: 8, where: {company.size: {gte: 50}}}, {id: co, points: 1, where: {company: x}}]}\n"
+FIT = """
+grid: g
+version: 1
+fit: {rules: [{id: big, points: 8, where: {company.size: {gte: 50}}}, {id: co, points: 1, where: {company: x}}]}
+"""
 
 
 def test_the_last_writer_of_a_trait_is_the_latest_in_event_time() -> None:
@@ -358,7 +373,7 @@ def test_what_happens_at_an_instant_comes_before_the_judgement() -> None:
 
 
 def test_a_velocity_step_is_lost_at_local_midnight() -> None:
-    """The clocks of Paris change on 29 March 2026: the window of a page of 22 March ends at 22:00Z on the 28th + 1 day − 1 h."""
+    """A page of 23 March counts up to the 29th; the 30th begins at 22:00Z in Paris, for summer time has begun on the 29th."""
     story = Story(
         "grid: g\nversion: 1\ntimezone: Europe/Paris\n"
         "velocity: [{id: v, on: page.viewed, count: days, within: 7d, steps: {1: 50}}]\nstages: {mql: {enter: 50}}"
@@ -505,7 +520,8 @@ def test_the_search_finds_the_instants_that_a_walk_through_every_millisecond_fin
         "    - {id: lost, points: 2, on: crm.rejected, intent: true}\n"
         "velocity: [{id: v, on: page.viewed, count: days, within: 1d, steps: {1: 1}}]\n"
         "inactivity: {after: 1s, every: 1s, points: -1, min: -2}\n"
-        f"stages: {{mql: {{enter: {enter}, leave: {enter - 2}}}, sql: {{enter: {enter + 2}, intent_within: 1s, sla: 2s}}, quiet: 1s}}"
+        f"stages: {{mql: {{enter: {enter}, leave: {enter - 2}}}, quiet: 1s,"
+        f" sql: {{enter: {enter + 2}, intent_within: 1s, sla: 2s}}}}"
     )
     outputs = []
     for oracle in (Oracle(grid, "/test"), EveryMillisecond(grid, "/test")):
