@@ -265,6 +265,8 @@ class _Lead:
     profiled: bool = False
     aliased: bool = False
     in_deal: bool = False
+    calm_until_ms: int = 0
+    """Until then sales call only when asked."""
     gone: bool = False
 
     @property
@@ -440,11 +442,11 @@ class _World:
         if quick:
             return
         for kind, share in phase.acts.items():
-            if rnd.random() < share:
+            if rnd.random() < share and not (lead.in_deal and kind in _HOT):
                 at_ms += rnd.randint(8, 90) * SECOND_MS
                 self._act(lead, at_ms, kind)
-        if lead.known and "pricing" in kinds and rnd.random() < 0.3:
-            self._sales(lead, at_ms)  # who looks at prices is called without having asked, sometimes
+        if lead.known and "pricing" in kinds and phase.visits >= 3 and at_ms >= lead.calm_until_ms and rnd.random() < 0.6:
+            self._sales(lead, at_ms)  # who comes often and looks at prices is called without having asked
         chance = rnd.random()
         if chance < 0.03:
             kind = "social.clicked" if chance < 0.015 else "social.shared" if chance < 0.025 else "social.followed"
@@ -485,6 +487,7 @@ class _World:
     def _sales(self, lead: _Lead, at_ms: int) -> None:
         """What the CRM says of somebody hot: mostly an answer within hours, sometimes none; then a deal, or not."""
         rnd, persona = self._rnd, lead.persona
+        lead.calm_until_ms = at_ms + 10 * DAY_MS
         if lead.in_deal or rnd.random() < 0.1:
             return
         owner = f"sales-{rnd.randint(1, 6)}"
