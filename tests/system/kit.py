@@ -45,7 +45,7 @@ fit:
 engagement:
   min: -50
   max: 80
-  half_life: 20s
+  half_life: 5s
   rules:
     - {id: pricing-page, points: 8, on: page.viewed, where: {page_type: pricing}, intent: true}
     - {id: form, points: 15, on: form.submitted, cap: 30}
@@ -91,7 +91,7 @@ class Site:
             "clock": "events",
             "tick_interval": 0.3,
             "publish_interval": 0.05,
-            "session_timeout": 6,
+            "session_timeout": 2,
             **settings,
         }
         self.environ = {f"LEADPULSE_{name.upper()}": str(value) for name, value in given.items()}

@@ -65,6 +65,7 @@ async def test_workers_killed_at_random_under_load_lose_and_double_nothing(make_
         victim = workers.pop(0)
         victim.kill()
         workers.append(site.worker())
+    await asyncio.sleep(4)
     await site.settled(60)
     for worker in workers:
         await worker.stop()
