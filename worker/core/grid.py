@@ -362,11 +362,13 @@ Domains = Annotated[
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_alias=True, validate_by_name=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_by_alias=True, validate_by_name=False, use_attribute_docstrings=True
+    )
 
 
 class Clamp(_Model):
-    """Limits of a sum; `None` is no limit."""
+    """Limits of a sum; an absent one is no limit."""
 
     min: Points | None = None
     max: Points | None = None
@@ -396,11 +398,11 @@ class Rule(_Model):
     once_per: Annotated[str, AfterValidator(_data_path)] = "event"
     """`event`, `day`, `lead`, or a path in the event's data."""
     half_life: DurationOrNone = None
-    """ms in which the sum halves; `None` is no decay. The default of `engagement` is filled in already."""
+    """Time in which the sum halves; `none` is no decay; absent is the default of `engagement`, filled in here already."""
     cap: Annotated[Points, AfterValidator(_above_zero)] | None = None
     """The most that the rule's sum may be, without its sign."""
     expires_after: DurationOrNone = None
-    """ms after the latest matching event at which the whole sum is 0."""
+    """Time after the latest matching event at which the whole sum is 0."""
     intent: bool = False
     """Its events show an intent to buy: `stages.sql.intent_within` asks for one."""
 
@@ -409,6 +411,7 @@ class Engagement(Clamp):
     """What they do."""
 
     half_life: DurationOrNone = None
+    """Default of the rules; `none` or absent is no decay."""
     rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="before")
@@ -442,7 +445,7 @@ class Inactivity(_Model):
 
     after: DurationFromZero
     every: DurationOrNone = None
-    """`None`: once only."""
+    """Absent: once only."""
     points: Points
     min: Points | None = None
 
@@ -464,9 +467,9 @@ class Rung(_Model):
     )
     min_fit: Points | None = None
     intent_within: DurationOrNone = None
-    """`sql` only: ms within which an `intent` rule must have matched; `None` is no condition."""
+    """`sql` only: time within which an `intent` rule must have matched; absent is no condition."""
     sla: DurationOrNone = None
-    """`sql` only: ms that sales have to respond."""
+    """`sql` only: time that sales have to respond."""
 
 
 class Stages(_Model):
@@ -475,7 +478,7 @@ class Stages(_Model):
     mql: Rung | None = None
     sql: Rung | None = None
     quiet: Quiet = 0
-    """ms in which a lead is not announced twice under one name; also how long a rejected lead stays off the ladder."""
+    """Time in which a lead is not announced twice under one name; also how long a rejected lead stays off the ladder."""
 
 
 class Grades(_Model):

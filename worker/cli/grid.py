@@ -1,0 +1,155 @@
+"""`leadpulse grid`: what one does with a scoring grid before the worker does."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from worker.cli.common import load_grid, presets
+from worker.core.grid import Grid, GridError, Mistake, grid_schema, parse_grid
+from worker.core.lint import Lint, lint
+from worker.gridpage import Difference, compare, show_html, show_markdown
+
+
+@click.group()
+def grid() -> None:
+    """Check, show and compare scoring grids.
+
+    A FILE is a YAML file, or the name of a grid that comes with LeadPulse, such as saas-b2b.
+    """
+
+
+@grid.command()
+@click.argument("names", metavar="FILE...", nargs=-1, required=True)
+@click.option("--strict", is_flag=True, help="Warnings fail too.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON a file on stdout.")
+def check(names: tuple[str, ...], strict: bool, as_json: bool) -> None:
+    """Name every mistake in each FILE, and warn of what makes a grid mislead.
+
+    Exit 1 when a grid has a mistake, or cannot be read; with --strict, when it has a warning.
+    """
+    failed = False
+    for name in names:
+        checked, mistakes = _checked(name)
+        warnings = lint(checked) if checked is not None else []
+        failed |= bool(mistakes) or (strict and bool(warnings))
+        if as_json:
+            click.echo(msgspec.json.encode(_as_json(name, checked, mistakes, warnings)))
+            continue
+        for mistake in mistakes:
+            click.echo(str(mistake), err=True)
+        for warning in warnings:
+            place = f"{name}:{warning.line}: {warning.path + ': ' if warning.path else ''}"
+            click.echo(f"{place}warning: {warning.message} [{warning.code}]", err=True)
+        if checked is not None:
+            click.echo(f"{name}: ok: {checked.grid} version {checked.version}, {_counts(checked, warnings)}", err=True)
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _checked(name: str) -> tuple[Grid | None, list[Mistake]]:
+    path = Path(name)
+    preset = files("grids").joinpath(f"{name}.yaml")
+    try:
+        text = preset.read_bytes() if not path.exists() and preset.is_file() else path.read_bytes()
+    except OSError as err:
+        return None, [Mistake(name, 0, "", f"{err.strerror}; give a YAML file or one of {', '.join(presets())}")]
+    try:
+        return parse_grid(text, name), []
+    except GridError as err:
+        return None, err.mistakes
+
+
+def _as_json(name: str, checked: Grid | None, mistakes: list[Mistake], warnings: list[Lint]) -> dict[str, Any]:
+    return {
+        "file": name,
+        "ok": checked is not None,
+        "grid": None if checked is None else _identity(checked),
+        "mistakes": [{"line": one.line, "path": one.path, "message": one.message} for one in mistakes],
+        "warnings": [one._asdict() for one in warnings],
+    }
+
+
+def _identity(checked: Grid) -> dict[str, Any]:
+    return {"name": checked.grid, "version": checked.version, "sha256": checked.sha256}
+
+
+def _counts(checked: Grid, warnings: list[Lint]) -> str:
+    rules = len(checked.fit.rules) + len(checked.engagement.rules) + len(checked.velocity)
+    return f"{rules} rule{'s' if rules != 1 else ''}, {len(warnings) or 'no'} warning{'s' if len(warnings) != 1 else ''}"
+
+
+@grid.command()
+@click.argument("name", metavar="FILE")
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["markdown", "html"]),
+    help="[default: html for an --out that ends in .html, else markdown]",
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the page there instead of stdout.")
+def show(name: str, shape: str | None, out: Path | None) -> None:
+    """Write FILE as a page that marketing and sales both read."""
+    checked = load_grid(name)
+    shape = shape or ("html" if out is not None and out.suffix in (".html", ".htm") else "markdown")
+    page = show_html(checked) if shape == "html" else show_markdown(checked)
+    if out is None:
+        click.echo(page, nl=False)
+        return
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as err:
+        raise click.ClickException(f"{out}: {err.strerror}; choose another --out") from None
+    click.echo(f"{out}: {checked.grid} version {checked.version} as {shape}", err=True)
+
+
+@grid.command()
+def schema() -> None:
+    """Print the JSON Schema of a grid, for editors that check and complete YAML."""
+    click.echo(msgspec.json.format(msgspec.json.encode(grid_schema()), indent=2).decode())
+
+
+@grid.command()
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def diff(old: str, new: str, as_json: bool) -> None:
+    """Say what changes from OLD to NEW, and which rules need their past replayed.
+
+    Points, caps, clamps, steps and thresholds hold at once, for the past too. Other changes count from now on, until the
+    past is replayed.
+    """
+    before, after = load_grid(old), load_grid(new)
+    found = compare(before, after)
+    if as_json:
+        answer = {
+            "from": _identity(before),
+            "to": _identity(after),
+            "changes": [one._asdict() for one in found.changes],
+            "replay": [one._asdict() for one in found.replay],
+        }
+        click.echo(msgspec.json.encode(answer))
+        return
+    click.echo(_in_words(before, after, found))
+
+
+def _in_words(before: Grid, after: Grid, found: Difference) -> str:
+    lines = [str(change) for change in found.changes]
+    if not lines:
+        same = "byte for byte" if before.sha256 == after.sha256 else "in all that counts; the text differs"
+        return f"The grids are the same {same}."
+    if before.grid == after.grid and before.version == after.version:
+        lines.append(
+            f"Note: both are called {after.grid} version {after.version}: raise `version`, so that outputs tell them apart."
+        )
+    lines.append("")
+    if found.replay:
+        lines.append("These count otherwise than what is held; replay the past, or let it count from now on:")
+        lines += [f"  {one.kind} {one.id}: {one.why}" for one in found.replay]
+    else:
+        lines.append("Nothing needs to be replayed: all of it is in force at once, for the past too.")
+    return "\n".join(lines)
