@@ -1,0 +1,91 @@
+"""Leads read from the store, judged at one instant by the same core as the worker's."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from worker.core.days import rfc3339
+from worker.core.score import read
+from worker.core.scorer import ALLOWANCE, Scorer
+from worker.core.state import STAGES, LeadState, unpack
+from worker.ports import Store
+
+_PAGE: Final = 100
+
+
+class Hot(msgspec.Struct, frozen=True):
+    """One lead of a top-N list."""
+
+    lead_id: str
+    score: float
+    fit: float
+    engagement: float
+    grade: str | None
+    stage: str
+    as_of: str
+
+
+async def hottest(stores: Sequence[Store], scorer: Scorer, count: int, at_ms: int | None = None) -> list[Hot]:
+    """Return the *count* leads of *stores* with the highest scores, exactly; equal scores by id.
+
+    Each lead is judged at its clock, or at *at_ms* where that is later. `rank` bounds each score from above, so leads are
+    taken in its order until no bound is as high as the lowest score found. One whose state was judged by another grid is
+    judged by *scorer*'s here, but its bound is the other grid's until the worker has judged it anew.
+    """
+    queues = [await _Queue.of(store) for store in stores]
+    found: list[tuple[float, str, Hot]] = []
+    scores: list[float] = []
+    while queue := max(queues, key=lambda one: one.bound, default=None):
+        if queue.bound == -float("inf") or (len(scores) >= count and queue.bound < scores[0] - ALLOWANCE):
+            break
+        lead, packed = await queue.pop()
+        state = None if packed is None else unpack(packed)
+        if state is None or not state.alive:
+            continue
+        hot = judged(scorer, lead, state, max(state.clock, queue.clock_ms, at_ms or 0))
+        found.append((-hot.score, lead, hot))
+        (heapq.heappush if len(scores) < count else heapq.heappushpop)(scores, hot.score)
+    return [hot for _, _, hot in sorted(found, key=lambda one: one[:2])[:count]]
+
+
+def judged(scorer: Scorer, lead: str, state: LeadState, at_ms: int) -> Hot:
+    """Return *lead* at *at_ms*, which is not before its clock."""
+    reading = read(scorer, state, at_ms)
+    grade = scorer.grade(reading.fit, reading.engagement)
+    return Hot(lead, reading.score, reading.fit, reading.engagement, grade, STAGES[state.stage], rfc3339(at_ms))
+
+
+class _Queue:
+    """One partition's leads by falling bound, fetched a page at a time with their states."""
+
+    def __init__(self, store: Store, clock_ms: int) -> None:
+        self._store = store
+        self._page: deque[tuple[str, float, bytes | None]] = deque()
+        self._offset = 0
+        self.clock_ms = clock_ms
+        self.bound = -float("inf")
+        """Of the next lead; −∞ when there is none."""
+
+    @classmethod
+    async def of(cls, store: Store) -> _Queue:
+        queue = cls(store, (await store.position()).clock_ms or 0)
+        await queue._fill()
+        return queue
+
+    async def pop(self) -> tuple[str, bytes | None]:
+        lead, _, packed = self._page.popleft()
+        await self._fill()
+        return lead, packed
+
+    async def _fill(self) -> None:
+        if not self._page:
+            ranked = await self._store.top(_PAGE, self._offset)
+            self._offset += len(ranked)
+            states = await self._store.load([lead for lead, _ in ranked])
+            self._page.extend((lead, bound, packed) for (lead, bound), packed in zip(ranked, states, strict=True))
+        self.bound = self._page[0][1] if self._page else -float("inf")

@@ -1,0 +1,148 @@
+"""What the demo shows, on a terminal or as plain lines. Pure: it is told everything, and asks nobody."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from worker.cli.leads import Hot
+
+_SHOWN_LEADS: Final = 12
+_SHOWN_CALLS: Final = 5
+_SHOWN_REASONS: Final = 6
+_TREND_MS: Final = 86_400_000
+_STEADY: Final = 0.5
+"""Points a simulated day below which a score neither rises nor cools."""
+
+_COUNTED: Final = ("lead.mql", "lead.sql", "lead.cooled", "lead.sla_breached", "lead.dead")
+_STYLE: Final = {"contact": "dim", "mql": "yellow", "sql": "bold red", "opportunity": "bold magenta", "client": "bold green"}
+
+
+class Board:
+    """Keeps what has been published and where the hottest leads stand."""
+
+    def __init__(self) -> None:
+        self.published: Counter[str] = Counter()
+        self._calls: deque[Mapping[str, Any]] = deque(maxlen=_SHOWN_CALLS)
+        self._cooled: deque[Mapping[str, Any]] = deque(maxlen=_SHOWN_CALLS)
+        self._hot: Sequence[Hot] = ()
+        self._past: deque[tuple[int, dict[str, float]]] = deque()
+
+    def published_one(self, topic: str, value: bytes) -> str | None:
+        """Take one published record; return a line about it where it is worth one."""
+        self.published[topic] += 1
+        if topic not in ("lead.sql", "lead.cooled"):
+            return None
+        event = msgspec.json.decode(value)
+        (self._calls if topic == "lead.sql" else self._cooled).appendleft(event)
+        return called(event) if topic == "lead.sql" else cooled(event)
+
+    def standing(self, hot: Sequence[Hot], now_ms: int) -> None:
+        """Take the hottest leads as they stand at the simulated instant *now_ms*."""
+        self._hot = hot
+        self._past.append((now_ms, {one.lead_id: one.score for one in hot}))
+        while len(self._past) > 1 and self._past[1][0] <= now_ms - _TREND_MS:
+            self._past.popleft()
+
+    def line(self, now_ms: int, sent: int) -> str:
+        """Return how things stand in one line."""
+        hot = ", ".join(f"{one.lead_id} {one.score:.0f} ({one.stage})" for one in self._hot[:3])
+        return f"{day(now_ms)}  {sent:,} events in; hottest: {hot or 'nobody yet'}"
+
+    def view(self, now_ms: int, sent: int, left_s: float) -> RenderableType:
+        """Return the whole picture for a terminal."""
+        counts = "  ".join(f"[b]{self.published[topic]}[/] {topic.removeprefix('lead.')}" for topic in _COUNTED)
+        head = Text.from_markup(
+            f"[b]{day(now_ms)}[/]  a simulated day a second, {left_s:.0f} s left   {sent:,} events in   {counts}"
+        )
+        return Group(
+            Panel(head, box=box.SIMPLE),
+            self._table(),
+            self._panel("lead.sql as published: call them", self._calls, called, "red"),
+            self._panel("lead.cooled", self._cooled, cooled, "blue"),
+        )
+
+    def _table(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, title="hottest leads", title_justify="left", expand=True)
+        for name, justify in (("lead", "left"), ("score", "right"), ("", "left"), ("a day", "right"), ("fit", "right")):
+            table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        for name in ("engagement", "grade", "stage"):
+            table.add_column(name, justify="right" if name == "engagement" else "left")
+        for one in self._hot[:_SHOWN_LEADS]:
+            bar = Text("█" * round(one.score / 5), style=_STYLE.get(one.stage, ""))
+            table.add_row(
+                one.lead_id,
+                f"{one.score:.1f}",
+                bar,
+                self._trend(one),
+                f"{one.fit:.1f}",
+                f"{one.engagement:.1f}",
+                one.grade or "",
+                Text(one.stage, style=_STYLE.get(one.stage, "")),
+            )
+        return table
+
+    def _trend(self, one: Hot) -> Text:
+        """Return how the score moved over the last simulated day."""
+        before = self._past[0][1].get(one.lead_id) if self._past else None
+        if before is None:
+            return Text("new", style="green")
+        change = one.score - before
+        if abs(change) < _STEADY:
+            return Text("·", style="dim")
+        return Text(f"▲ {change:+.1f}", style="green") if change > 0 else Text(f"▼ {change:+.1f}", style="blue")
+
+    @staticmethod
+    def _panel(title: str, events: Sequence[Mapping[str, Any]], words: Any, colour: str) -> Panel:
+        text = Text("\n".join(words(event) for event in events) or "none yet", overflow="ellipsis", no_wrap=True)
+        return Panel(text, title=title, title_align="left", border_style=colour)
+
+
+def called(event: Mapping[str, Any]) -> str:
+    """Return a `lead.sql` in one line: who, how hot, where the points come from, until when to call."""
+    data = event["data"]
+    who = " ".join(str(data["traits"][name]) for name in ("role", "company.name") if name in data["traits"])
+    until = f", call by {moment(data['respond_by'])}" if "respond_by" in data else ""
+    return (
+        f"{moment(event['time'])}  lead.sql     {data['lead_id']}  {data['score']:.1f} {data['grade'] or ''}  {who}{until}:"
+        f" {because(data['reasons'])}"
+    )
+
+
+def cooled(event: Mapping[str, Any]) -> str:
+    """Return a `lead.cooled` in one line."""
+    data = event["data"]
+    return f"{moment(event['time'])}  lead.cooled  {data['lead_id']}  {data['score']:.1f}, {data['from']} → {data['to']}"
+
+
+def because(reasons: Sequence[Mapping[str, Any]]) -> str:
+    """Return the reasons that weigh most, as `+16.2 pricing-page`, most first, and the sum of the others."""
+    ordered = sorted(reasons, key=lambda reason: -abs(reason["points"]))
+    first, rest = ordered[:_SHOWN_REASONS], ordered[_SHOWN_REASONS:]
+    words = [f"{reason['points']:+.1f} {_name(reason)}" for reason in first]
+    if rest:
+        words.append(f"{sum(reason['points'] for reason in rest):+.1f} others")
+    return ", ".join(words)
+
+
+def _name(reason: Mapping[str, Any]) -> str:
+    return f"{reason['id']} limit" if reason["kind"] == "clamp" else str(reason.get("id", reason["kind"]))
+
+
+def moment(time: str) -> str:
+    """Return an instant of an event as people read it."""
+    return f"{datetime.fromisoformat(time):%a %d %b %H:%M}"
+
+
+def day(at_ms: int) -> str:
+    """Return the simulated day and hour."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%a %d %b %H:%M}"
