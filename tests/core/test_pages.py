@@ -1,0 +1,65 @@
+"""Page types from urls."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.pages import compile_pages, page_type
+
+PAGES = {"pricing": ("/pricing*", "/tarifs*"), "product": ("/product/*",), "home": ("/",), "any-pdf": ("*.pdf",)}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://acme.example/pricing", "pricing"),
+        ("https://acme.example/pricing/2026/teams?utm_source=x#faq", "pricing"),
+        ("/tarifs", "pricing"),
+        ("/pricing.pdf", "pricing"),
+        ("/product/a/b/c", "product"),
+        ("/product", None),
+        ("https://acme.example", "home"),
+        ("https://acme.example/", "home"),
+        ("/files/a.pdf", "any-pdf"),
+        ("/fr/pricing", None),
+        ("/Pricing", None),
+        ("https://acme.example/?page=/pricing", "home"),
+        ("https://pricing.example/about", None),
+        ("http://[", None),
+        ("", None),
+        ("/product/\n", "product"),
+    ],
+)
+def test_the_whole_path_is_compared_and_the_first_type_wins(url: str, expected: str | None) -> None:
+    """Query, fragment and host are no part of it; `*` crosses `/`; /pricing.pdf is both, and pricing is named first."""
+    assert page_type(url, PAGES) == expected
+
+
+def test_without_pages_no_url_has_a_type() -> None:
+    """A grid need not name any."""
+    assert page_type("/pricing", {}) is None
+
+
+patterns = st.text("ab/*.", max_size=7).map(lambda rest: "/" + rest)
+
+
+@given(st.lists(patterns, min_size=1, max_size=4), st.text("ab/.", max_size=9).map(lambda rest: "/" + rest.lstrip("/")))
+def test_the_compiled_patterns_are_plain_wildcards(globs: list[str], path: str) -> None:
+    """The groups that never look back, and the one expression for all types, change no answer."""
+    pages = {str(i): (glob,) for i, glob in enumerate(globs)}
+    plain = (i for i, glob in enumerate(globs) if re.fullmatch(".*".join(map(re.escape, glob.split("*"))), path, re.DOTALL))
+    expected = next(plain, None)
+    assert compile_pages(pages)(path) == (None if expected is None else str(expected))
+
+
+def test_a_hostile_url_takes_no_time() -> None:
+    """Urls come from anyone; a pattern with many stars must not make one of them stop a partition."""
+    kind = compile_pages({"x": ("/*a*a*a*a*a*a*a*b",)})
+    began = time.perf_counter()
+    assert kind("/" + "a" * 20_000) is None
+    assert time.perf_counter() - began < 1
