@@ -145,6 +145,20 @@ local function trim(keys, args)
   return 'DONE'
 end
 
+-- ARGV: token, first, last: makes the leads at these places of `rank` due at 0. A lead that is not erased has a rank.
+local function requeue(keys, args)
+  local owner = redis.call('HGET', keys[1], 'owner')
+  if owner ~= args[1] then return fenced(owner) end
+  try_writing(keys)
+  local due = {}
+  for _, lead in ipairs(redis.call('ZREVRANGE', keys[3], args[2], args[3])) do
+    due[#due + 1] = 0
+    due[#due + 1] = lead
+  end
+  in_chunks('ZADD', keys[2], due)
+  return #due / 2
+end
+
 -- An operator's word that an emptied partition may be filled again; `apply` takes it back with the first batch.
 local function allow_rebuild(keys)
   local batch = redis.call('HGET', keys[1], 'batch')
@@ -170,6 +184,7 @@ end
 register('acquire', acquire, {})
 register('apply', apply, {})
 register('trim', trim, {})
+register('requeue', requeue, {})
 register('allow_rebuild', allow_rebuild, {})
 register('load', load, {'no-writes'})
 register('rights', rights, {'no-writes'})

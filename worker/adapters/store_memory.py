@@ -140,6 +140,12 @@ class MemoryStore:
         horizon = at.horizon_ms if horizon_ms is None else max(horizon_ms, at.horizon_ms or horizon_ms)
         self._held.position = msgspec.structs.replace(at, published=max(at.published, published), horizon_ms=horizon)
 
+    async def requeue(self, token: str) -> None:
+        """Make every lead due at once."""
+        self._owned(token)
+        self._held.due |= dict.fromkeys(self._held.rank, 0)
+        self._rebuild_schedule()
+
     async def position(self) -> Position:
         """Return where the partition stands, without owning it."""
         return deepcopy(self._held.position)
@@ -168,7 +174,7 @@ class MemoryStore:
 
     def _owned(self, token: str) -> Position:
         at = self._held.position
-        if at.owner != token:
+        if not at.owner or at.owner != token:
             raise Fenced(f"the partition belongs to {at.owner}" if at.owner else "the partition has no owner")
         return at
 

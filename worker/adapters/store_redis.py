@@ -14,6 +14,7 @@ the cost. The packed states travel beside it, an argument each: Redis' msgpack k
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -43,6 +44,9 @@ _LEAD_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade"
 _OUTBOX_PAGE = 100
 """Outbox entries asked for at once: an entry with dead letters may hold megabytes, and one reply must fit the time-out."""
 
+_REQUEUE_PAGE = 5_000
+"""Leads made due by one call: a few milliseconds, in which Redis does nothing else."""
+
 _MENDS_ITSELF = frozenset({"LOADING", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "READONLY", "BUSY", "NOREPLICAS"})
 """Error codes of a server that starts, fails over or is busy: the same call succeeds later."""
 
@@ -65,6 +69,8 @@ def redacted(url: str) -> str:
     head, slashes, rest = url.partition("://")
     secrets, at, place = rest.rpartition("@")
     user = secrets.partition(":")[0]
+    # `redis://user:password`, the host forgotten: what stands for a port and is none.
+    place = re.sub(r"^([^/?#:\[]*):(?!\d*(?:[/?#]|$))[^?]*", r"\1:***", place)
     shown = f"{head}{slashes}{user}{':***' if ':' in secrets else ''}{at}{place}"
     return re.sub(r"(?i)([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", r"\1***", shown)
 
@@ -131,6 +137,8 @@ def translated(error: Exception, where: str) -> StoreUnavailable | StoreRefused 
         return StoreUnavailable(f"{where}: {text}")
     if isinstance(error, failures.AuthenticationError | failures.AuthorizationError):
         return StoreRefused(f"{where}: Redis refused the log-in: {error}; {_WHAT_TO_DO['WRONGPASS']}")
+    if "can't run this command" in text:  # how a function reports a missing right
+        return StoreRefused(f"{where}: {text}; {_WHAT_TO_DO['NOPERM']}")
     if isinstance(error, failures.ResponseError | failures.DataError):
         if "unknown command" in text.lower():
             return StoreRefused(f"{where}: {text}; LeadPulse needs the functions of Redis 7.0 or newer")
@@ -265,6 +273,15 @@ class RedisStore:
         horizon = "" if horizon_ms is None else str(horizon_ms)
         await self._call("trim", self._keys, token, str(published), str(published + 1), horizon)
 
+    async def requeue(self, token: str) -> None:
+        """Make every lead due at once, a page after the other. Repeating it, whole or from the middle, changes nothing."""
+        first = 0
+        while True:
+            found = await self._call("requeue", self._keys, token, str(first), str(first + _REQUEUE_PAGE - 1))
+            if found < _REQUEUE_PAGE:
+                return
+            first += _REQUEUE_PAGE
+
     async def position(self) -> Position:
         """Return where the partition stands, without owning it; a position with `partitions` 0 for one that is empty."""
         fields = await self._run(lambda: self._commands.hgetall(self._position))
@@ -315,6 +332,8 @@ class RedisStore:
         return await self._run(call_or_install)
 
     async def _run(self, call: Callable[[], Awaitable[T]]) -> T:
+        task = asyncio.current_task()
+        asked = task.cancelling() if task else 0
         try:
             return await call()
         except failures.ReadOnlyError as error:
@@ -324,3 +343,8 @@ class RedisStore:
             raise translated(error, self._where) from error
         except _FAILURES as error:
             raise translated(error, self._where) from error
+        finally:
+            # redis-py sends through `asyncio.wait_for`, which up to Python 3.11 loses a cancellation that comes in the turn in
+            # which the sending ends: the task that was told to stop would go on.
+            if task and task.cancelling() > asked:
+                raise asyncio.CancelledError

@@ -1,0 +1,98 @@
+"""The findings about a Redis, on real ones that have the faults."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import redis as plain
+
+from tests.services import Redis, free_port, needed
+from worker.adapters.redis_check import Finding, check
+from worker.adapters.store_redis import Client, connect
+
+GOOD = {"hash-max-listpack-value": "1024"}
+
+
+@asynccontextmanager
+async def a_client(url: str) -> AsyncIterator[Client]:
+    """Open a client for *url*."""
+    client = connect(url, timeout_s=1.0)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def findings(url: str) -> list[Finding]:
+    """Return what is found on the Redis at *url*."""
+    async with a_client(url) as client:
+        return await check(client, "ns")
+
+
+async def test_a_redis_set_up_as_it_should_be_has_no_findings() -> None:
+    """A check that always complains is read by nobody."""
+    with needed(lambda: Redis(GOOD)) as server:
+        assert await findings(server.url) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "level", "words"),
+    [
+        ({"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"}, "error", "maxmemory-policy is allkeys-lru"),
+        ({"maxmemory-policy": "volatile-ttl"}, "warning", "maxmemory-policy is volatile-ttl"),
+        ({"appendonly": "no"}, "warning", "no append-only file"),
+        ({"hash-max-listpack-value": "64"}, "hint", "hash-max-listpack-value is 64"),
+        ({"cluster-enabled": "yes", "cluster-port": "0"}, "error", "part of a Redis Cluster"),
+        ({"replicaof": "127.0.0.1 1"}, "error", "is a replica"),
+    ],
+)
+async def test_each_fault_is_named_with_what_to_do(settings: dict[str, str], level: str, words: str) -> None:
+    """The worst comes first, and each can be mended by whoever reads it."""
+    if settings.get("cluster-port") == "0":
+        settings = {**settings, "cluster-port": str(free_port())}
+    with needed(lambda: Redis({**GOOD, **settings})) as server:
+        found = await findings(server.url)
+    assert [finding.level for finding in found if words in finding.what] == [level]
+    order = ["error", "warning", "hint"]
+    assert [order.index(finding.level) for finding in found] == sorted(order.index(finding.level) for finding in found)
+    assert all(finding.what_to_do for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ("~* +@all -config", []),
+        ("~* +@all -config -info", ["may not run INFO"]),
+        ("~* +@all -zadd -xrange -hdel", ["may not run HDEL, ZADD, XRANGE"]),
+        ("~* +@all -function", ["function"]),
+        ("~other:* +@all", ["NOPERM"]),
+        ("~{ns:* +@all", []),
+    ],
+)
+async def test_a_limited_user_is_told_what_it_lacks(rules: str, words: list[str]) -> None:
+    """Managed offers forbid CONFIG, careful operators limit keys and commands: neither may be an exception."""
+    with needed(lambda: Redis(GOOD)) as server, plain.Redis(port=server.port) as admin:
+        admin.acl_setuser("worker", reset=True)
+        admin_any: Any = admin
+        admin_any.execute_command("ACL", "SETUSER", "worker", "on", ">hunter2", *rules.split())
+        found = await findings(f"redis://worker:hunter2@{server.address}/0")
+    assert len(found) == len(words), found
+    for finding, word in zip(found, words, strict=True):
+        assert word in finding.what
+    assert "hunter2" not in repr(found)
+
+
+async def test_a_redis_that_is_away_or_refuses_the_log_in_is_a_finding() -> None:
+    """`doctor` reports on everything it can reach; it does not end at the first thing it cannot."""
+    [away] = await findings(f"redis://127.0.0.1:{free_port()}")
+    assert away.level == "error"
+    assert "start Redis" in away.what_to_do
+    with needed(lambda: Redis(GOOD)) as server, plain.Redis(port=server.port) as admin:
+        admin.config_set("requirepass", "right")
+        [refused] = await findings(f"redis://:hunter2@{server.address}")
+    assert refused.level == "error"
+    assert "log-in" in refused.what
+    assert "hunter2" not in repr(refused)

@@ -1,0 +1,437 @@
+"""One suite, several stores: what the engine relies on holds for the memory twin as for real Redis, alone and as a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Protocol
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.adapters.batches import a_batch, a_write, everything
+from tests.services import Redis, free_port, needed
+from worker.adapters.store_memory import MemoryStore, Snapshot
+from worker.adapters.store_redis import RedisStore, connect
+from worker.core.model import LeadWrite, Output
+from worker.ports import Applied, Fenced, Position, Store, StoreRefused
+
+OWNER = "7:1:first"
+NEXT_OWNER = "7:2:second"
+
+
+class RebuildableStore(Store, Protocol):
+    """What both adapters can beyond the port."""
+
+    async def allow_rebuild(self) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Redis]:
+    """One Redis Cluster of a single node that serves every slot."""
+    # Its bus would listen 10,000 ports above, which may be past the last one there is.
+    bus = {"cluster-enabled": "yes", "cluster-port": str(free_port())}
+    with needed(lambda: Redis(bus, keep=False)) as server, redis.Redis(port=server.port) as client:
+        client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            time.sleep(0.02)
+        yield server
+
+
+@pytest.fixture(params=["memory", "redis", "cluster"])
+async def store(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[RebuildableStore]:
+    """One empty partition, in each kind of store."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_server").url
+    else:
+        url = f"redis+cluster://{request.getfixturevalue('cluster').address}"
+    client = connect(url)
+    yield RedisStore(client, namespace, 3)
+    await client.aclose()
+
+
+async def test_an_empty_partition_says_so(store: RebuildableStore) -> None:
+    """A first start and an emptied store look the same; the caller tells them apart by W in Kafka."""
+    assert await store.position() == Position("", 0, {}, 0, 0, "", None)
+    assert await store.load(["a", "b"]) == [None, None]
+    assert await store.load([]) == []
+    assert await store.outbox(0) == []
+    assert await store.due(2**50, 10) == []
+    assert await store.top(10) == []
+    assert await store.lead("a") == {}
+
+
+async def test_the_number_of_partitions_is_fixed_by_the_first_batch(store: RebuildableStore) -> None:
+    """A mistaken start must not bind an empty partition; a state made under N belongs to that N for good."""
+    assert (await store.acquire(OWNER, 8)).partitions == 8
+    assert (await store.acquire(OWNER, 16)).partitions == 16
+    await store.apply(OWNER, a_batch(1))
+    assert (await store.acquire(OWNER, 8)).partitions == 16
+
+
+async def test_a_batch_sent_again_is_applied_once(store: RebuildableStore) -> None:
+    """A lost reply makes the worker repeat its last batch; the store says so and changes nothing."""
+    await store.acquire(OWNER, 8)
+    batch = a_batch(1, [a_write("a", b"one", due_ms=5, rank=1.5)])
+    assert await store.apply(OWNER, batch) is Applied.DONE
+    before = await everything(store, ["a", "b"])
+    assert await store.apply(OWNER, batch) is Applied.ALREADY
+    assert await store.apply(OWNER, a_batch(1, [a_write("b")])) is Applied.ALREADY
+    assert await everything(store, ["a", "b"]) == before
+
+
+@pytest.mark.parametrize("number", [1, 4, 5, 1_000_000])
+async def test_a_batch_that_does_not_follow_the_stored_one_is_a_gap(store: RebuildableStore, number: int) -> None:
+    """The store went back in time, or the caller did: neither may be papered over."""
+    await store.acquire(OWNER, 8)
+    for b in (1, 2):
+        await store.apply(OWNER, a_batch(b))
+    before = await everything(store, ["a"])
+    assert await store.apply(OWNER, a_batch(number, [a_write("a")])) is Applied.GAP
+    assert await everything(store, ["a"]) == before
+
+
+async def test_only_the_owner_writes(store: RebuildableStore) -> None:
+    """A zombie that wakes after a takeover must change nothing, not even by repeating what it had done before."""
+    with pytest.raises(Fenced):
+        await store.apply(OWNER, a_batch(1))
+    with pytest.raises(Fenced):
+        await store.trim(OWNER, 0)
+    await store.acquire(OWNER, 8)
+    first = a_batch(1, [a_write("a")])
+    await store.apply(OWNER, first)
+    assert (await store.acquire(NEXT_OWNER, 8)).owner == NEXT_OWNER
+    before = await everything(store, ["a"])
+    for batch in (first, a_batch(2, [a_write("a", b"zombie")])):
+        with pytest.raises(Fenced, match=r"7:2:second"):
+            await store.apply(OWNER, batch)
+    with pytest.raises(Fenced):
+        await store.trim(OWNER, 1)
+    assert await everything(store, ["a"]) == before
+    assert await store.apply(NEXT_OWNER, a_batch(2)) is Applied.DONE
+
+
+async def test_a_lower_epoch_of_the_same_producer_cannot_take_over(store: RebuildableStore) -> None:
+    """Kafka has fenced that epoch already; epochs are compared as numbers (9 < 10), other producer ids not at all."""
+    await store.acquire("7:10:a", 8)
+    with pytest.raises(Fenced, match=r"7:10:a"):
+        await store.acquire("7:9:b", 8)
+    assert (await store.position()).owner == "7:10:a"
+    assert (await store.acquire("7:10:a", 8)).owner == "7:10:a"
+    assert (await store.acquire("7:10:b", 8)).owner == "7:10:b"
+    assert (await store.acquire("6:0:c", 8)).owner == "6:0:c"
+    assert (await store.acquire("7:9:b", 8)).owner == "7:9:b"
+
+
+@pytest.mark.parametrize("token", ["", "7", "7:1", "7:1:", "-1:0:x", "a:b:c"])
+async def test_a_token_of_another_shape_is_refused(store: RebuildableStore, token: str) -> None:
+    """A token without an epoch could never be fenced."""
+    with pytest.raises(StoreRefused, match="producer-id:epoch:uuid"):
+        await store.acquire(token, 8)
+
+
+async def test_the_position_tells_where_the_last_batch_ended(store: RebuildableStore) -> None:
+    """Offsets and instants come back to the digit, up to the largest that a double holds; what a batch leaves out stays."""
+    await store.acquire(OWNER, 8)
+    big = 2**53 - 1
+    await store.apply(OWNER, a_batch(1, next={"web": big, "crm.a:b": 1}, clock_ms=big, strayed_ms=7, grid="g1"))
+    expected = Position(OWNER, 1, {"web": big, "crm.a:b": 1}, 0, 8, "g1", big, 7)
+    assert await store.position() == expected
+    await store.apply(OWNER, a_batch(2, next={"crm.a:b": 2}, grid="g2"))
+    expected = Position(OWNER, 2, {"web": big, "crm.a:b": 2}, 0, 8, "g2", big, 7)
+    assert await store.position() == expected
+    assert await store.acquire(NEXT_OWNER, 8) == Position(NEXT_OWNER, 2, expected.next, 0, 8, "g2", big, 7)
+
+
+async def test_due_leads_come_in_slices_earliest_first(store: RebuildableStore) -> None:
+    """A tick is applied slice by slice: the order decides which leads make a batch, so it must be one and the same."""
+    await store.acquire(OWNER, 8)
+    day = 1_760_000_000_000
+    writes = [a_write(lead, due_ms=day + at) for lead, at in {"é": 1, "z": 1, "b": 0, "a": 1, "later": 2}.items()]
+    await store.apply(OWNER, a_batch(1, writes))
+    assert await store.due(day - 1, 10) == []
+    assert await store.due(day + 1, 10) == ["b", "a", "z", "é"]
+    assert await store.due(day + 1, 2) == ["b", "a"]
+    assert await store.due(day + 1, 0) == []
+    await store.apply(OWNER, a_batch(2, [a_write("b", due_ms=None), a_write("a", due_ms=day + 3)]))
+    assert await store.due(day + 1, 2) == ["z", "é"]
+    await store.apply(OWNER, a_batch(3, [a_write("a", due_ms=day + 1)]))
+    assert await store.due(day + 9, 10) == ["a", "z", "é", "later"]
+
+
+async def test_the_top_is_read_by_falling_rank(store: RebuildableStore) -> None:
+    """Pages follow one another without a lead lost or doubled; ranks come back to the last bit."""
+    await store.acquire(OWNER, 8)
+    ranks = {"a": 0.1 + 0.2, "b": 1e300, "c": -5.0, "d": 78.5, "e": 78.5, "f": math.inf, "g": None}
+    await store.apply(OWNER, a_batch(1, [a_write(lead, rank=rank) for lead, rank in ranks.items()]))
+    whole = [("f", math.inf), ("b", 1e300), ("e", 78.5), ("d", 78.5), ("a", 0.1 + 0.2), ("c", -5.0)]
+    assert await store.top(100) == whole
+    assert await store.top(2) + await store.top(2, 2) + await store.top(2, 4) == whole
+    assert await store.top(0) == await store.top(0, 3) == await store.top(5, 100) == []
+    await store.apply(OWNER, a_batch(2, [a_write("f", rank=None), a_write("c", rank=99.0)]))
+    assert [lead for lead, _ in await store.top(3)] == ["b", "c", "e"]
+
+
+async def test_a_rank_that_is_no_number_is_refused_whole(store: RebuildableStore) -> None:
+    """Redis would refuse it in the middle of the batch; it must be found before the first write."""
+    await store.acquire(OWNER, 8)
+    before = await everything(store, ["a", "b"])
+    with pytest.raises(StoreRefused, match="rank of lead b"):
+        await store.apply(OWNER, a_batch(1, [a_write("a"), a_write("b", rank=math.nan)]))
+    assert await everything(store, ["a", "b"]) == before
+
+
+async def test_the_outbox_is_read_in_the_order_of_batches(store: RebuildableStore) -> None:
+    """By number, not by text (9 before 10), over any number of pages, and as it was written to the byte."""
+    await store.acquire(OWNER, 8)
+    odd = Output("lead.dead", None, None, (("why", b"\x00\xff"), ("why", b"")), 7)
+    for b in range(1, 253):
+        await store.apply(OWNER, a_batch(b, outputs=(Output("lead.sql", b"k", b"%d" % b), odd), send=b != 200))
+    entries = await store.outbox(0)
+    assert [entry.cut.batch for entry in entries] == [b for b in range(1, 253) if b != 200]
+    assert entries[41] == a_batch(42, outputs=(Output("lead.sql", b"k", b"42"), odd)).entry
+    assert [entry.cut.batch for entry in await store.outbox(198)] == [199, *range(201, 253)]
+    assert await store.outbox(252) == []
+
+
+async def test_trimming_keeps_what_is_not_published(store: RebuildableStore) -> None:
+    """What was published and the horizon never move back: a delayed repeat of an older call may come last."""
+    await store.acquire(OWNER, 8)
+    for b in range(1, 6):
+        await store.apply(OWNER, a_batch(b))
+    await store.trim(OWNER, 3, 1000)
+    await store.trim(OWNER, 2, 900)
+    assert [entry.cut.batch for entry in await store.outbox(0)] == [4, 5]
+    position = await store.position()
+    assert (position.published, position.horizon_ms, position.batch) == (3, 1000, 5)
+    await store.trim(OWNER, 12)
+    assert await store.outbox(0) == []
+    position = await store.position()
+    assert (position.published, position.horizon_ms, position.batch) == (12, 1000, 5)
+    assert await store.apply(OWNER, a_batch(6, send=False)) is Applied.DONE
+
+
+async def test_a_batch_of_thousands_of_leads_is_written_whole(store: RebuildableStore) -> None:
+    """Lua's stack holds 8,000 values; one ZADD of 5,000 leads has 10,000."""
+    await store.acquire(OWNER, 8)
+    leads = [f"lead-{i:05d}" for i in range(5000)]
+    writes = [a_write(lead, str(i).encode(), due_ms=i, rank=float(i)) for i, lead in enumerate(leads)]
+    assert await store.apply(OWNER, a_batch(1, writes)) is Applied.DONE
+    assert await store.load(leads) == [str(i).encode() for i in range(5000)]
+    assert await store.due(10_000, 10_000) == leads
+    assert [lead for lead, _ in await store.top(5000)] == leads[::-1]
+    writes = [a_write(lead, due_ms=None, rank=None) for lead in leads]
+    await store.apply(OWNER, a_batch(2, writes))
+    assert await store.due(10_000, 10_000) == []
+    assert await store.top(5000) == []
+
+
+ODD_LEADS = [
+    "{",
+    "}",
+    "{x}",
+    "a:b",
+    "lead:",
+    "\n\r\n",
+    "\x00",
+    " ",
+    "*",
+    "é",
+    "e\u0301",
+    "日本",
+    "🦊",
+    "x" * 10_240,
+    "-1",
+    "1e400",
+]
+
+
+async def test_any_lead_id_is_kept_apart(store: RebuildableStore) -> None:
+    """Ids are the producers': braces, colons, line ends and NUL mean nothing to the store."""
+    await store.acquire(OWNER, 8)
+    everybyte = bytes(range(256)) * 4
+    writes = [a_write(lead, everybyte + lead.encode(), due_ms=1, rank=1.0) for lead in ODD_LEADS]
+    await store.apply(OWNER, a_batch(1, writes))
+    assert await store.load(ODD_LEADS) == [everybyte + lead.encode() for lead in ODD_LEADS]
+    assert await store.due(1, 100) == sorted(ODD_LEADS)
+    assert [lead for lead, _ in await store.top(100)] == sorted(ODD_LEADS, reverse=True)
+    assert (await store.lead("\x00"))["stage"] == b"contact"
+
+
+async def test_states_are_loaded_in_the_order_asked(store: RebuildableStore) -> None:
+    """The caller pairs them with its leads by place; a lead asked for twice is answered twice."""
+    await store.acquire(OWNER, 8)
+    await store.apply(OWNER, a_batch(1, [a_write("a", b"A"), a_write("b", b"")]))
+    assert await store.load(["b", "x", "a", "b"]) == [b"", None, b"A", b""]
+
+
+async def test_a_lead_is_readable_as_it_is(store: RebuildableStore) -> None:
+    """Other programs read the hash by its fields, which are the contract."""
+    await store.acquire(OWNER, 8)
+    write = LeadWrite("a", b"\x00", "78.5", "30", "48.5", "sql", "B1", "2026-01-01T00:00:00Z", 1, 1.0)
+    await store.apply(OWNER, a_batch(1, [write]))
+    assert await store.lead("a") == {
+        "state": b"\x00",
+        "score": b"78.5",
+        "fit": b"30",
+        "engagement": b"48.5",
+        "stage": b"sql",
+        "grade": b"B1",
+        "updated_at": b"2026-01-01T00:00:00Z",
+    }
+
+
+async def test_of_an_erased_lead_only_its_mark_stays(store: RebuildableStore) -> None:
+    """Erasure must leave no score, stage or date behind; a lead that comes back later is whole again."""
+    await store.acquire(OWNER, 8)
+    await store.apply(OWNER, a_batch(1, [a_write("a", b"much", due_ms=1, rank=1.0)]))
+    erased = LeadWrite("a", b"mark", "", "", "", "", "", "", None, None)
+    await store.apply(OWNER, a_batch(2, [erased]))
+    assert await store.lead("a") == {"state": b"mark"}
+    assert await store.load(["a"]) == [b"mark"]
+    assert await store.due(10, 10) == []
+    assert await store.top(10) == []
+    await store.apply(OWNER, a_batch(3, [a_write("a", b"again")]))
+    assert set(await store.lead("a")) == {"state", "score", "fit", "engagement", "stage", "grade", "updated_at"}
+
+
+async def test_a_rebuild_is_allowed_once_and_only_of_an_empty_partition(store: RebuildableStore) -> None:
+    """The permission is for the loss that the operator saw: the first batch uses it up, a state in place refuses it."""
+    await store.allow_rebuild()
+    await store.allow_rebuild()
+    assert (await store.position()).rebuild
+    position = await store.acquire(OWNER, 8)
+    assert position.rebuild
+    assert position.partitions == 8
+    await store.allow_rebuild()
+    await store.apply(OWNER, a_batch(1, send=False))
+    assert not (await store.position()).rebuild
+    with pytest.raises(StoreRefused, match="up to batch 1"):
+        await store.allow_rebuild()
+    assert not (await store.position()).rebuild
+
+
+async def test_owners_that_race_apply_every_batch_once(store: RebuildableStore) -> None:
+    """Whoever interleaves, the stored batches are 1, 2, 3 … without a hole or a double, each by its owner of the moment."""
+    done: list[tuple[int, str]] = []
+
+    async def own(pid: int) -> None:
+        for epoch in range(6):
+            token = f"{pid}:{epoch}:x"
+            batch = (await store.acquire(token, 8)).batch
+            try:
+                for _ in range(5):
+                    batch += 1
+                    await asyncio.sleep(0)
+                    if await store.apply(token, a_batch(batch, [a_write("a", token.encode())])) is Applied.DONE:
+                        done.append((batch, token))
+            except Fenced:
+                continue
+
+    await asyncio.gather(*(own(pid) for pid in range(5)))
+    last = (await store.position()).batch
+    assert sorted(batch for batch, _ in done) == list(range(1, last + 1))
+    assert [entry.cut.batch for entry in await store.outbox(0)] == list(range(1, last + 1))
+    assert await store.load(["a"]) == [max(done)[1].encode()]
+
+
+LEADS = ["a", "b", "{c}", "é"]
+TOKENS = ["1:1:x", "1:2:y", "1:10:z", "2:0:x"]
+writes = st.builds(
+    a_write,
+    st.sampled_from(LEADS),
+    st.binary(max_size=8),
+    due_ms=st.none() | st.integers(0, 5),
+    rank=st.none() | st.floats(-3, 3) | st.sampled_from([0.0, 1.0]),
+    score=st.sampled_from(["1", ""]),
+)
+batches = st.builds(
+    a_batch,
+    st.integers(-1, 1),
+    st.lists(writes, max_size=4, unique_by=lambda write: write.lead),
+    next=st.dictionaries(st.sampled_from(["web", "crm"]), st.integers(0, 2**40)),
+    clock_ms=st.none() | st.integers(0, 2**40),
+    strayed_ms=st.none() | st.integers(0, 2**40),
+    send=st.booleans(),
+    outputs=st.just(()) | st.just((Output("lead.sql", b"k", b"v"),)),
+)
+tokens = st.sampled_from(TOKENS)
+steps = st.lists(
+    st.tuples(st.just("acquire"), tokens, st.integers(1, 3))
+    | st.tuples(st.just("apply"), tokens, batches)
+    | st.tuples(st.just("apply as owner"), batches)
+    | st.tuples(st.just("trim"), tokens, st.integers(0, 9), st.none() | st.integers(0, 9))
+    | st.tuples(st.just("trim as owner"), st.integers(0, 9), st.none() | st.integers(0, 9))
+    | st.tuples(st.just("allow_rebuild"))
+    | st.tuples(st.just("due"), st.integers(-1, 6), st.integers(0, 4))
+    | st.tuples(st.just("top"), st.integers(0, 4), st.integers(0, 4)),
+    max_size=25,
+)
+
+
+async def answer(store: RebuildableStore, step: tuple[Any, ...], at: Position) -> object:
+    """Do *step*, whose batch numbers count from the next one of *at*, and return the answer or the kind of error."""
+    name, *arguments = step
+    if name.endswith(" as owner"):
+        name, arguments = name.removesuffix(" as owner"), [at.owner, *arguments]
+    if name == "apply":
+        token, batch = arguments
+        cut = batch.entry.cut
+        moved = a_batch(
+            at.batch + 1 + cut.batch,
+            batch.writes,
+            next=cut.next,
+            clock_ms=batch.clock_ms,
+            strayed_ms=batch.strayed_ms,
+            send=batch.send,
+            outputs=batch.entry.outputs,
+        )
+        arguments = [token, moved]
+    call: Callable[..., Awaitable[object]] = getattr(store, name)
+    try:
+        return await call(*arguments)
+    except (Fenced, StoreRefused) as error:
+        return type(error)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps)
+def test_memory_answers_as_redis_does(redis_server: Redis, plan: list[tuple[Any, ...]]) -> None:
+    """Whatever owners do in whatever order: same answers, same errors, same state. This lets other tests trust the twin."""
+
+    async def compare() -> None:
+        client = connect(redis_server.url)
+        memory, real = MemoryStore(), RedisStore(client, "twin", 0)
+        try:
+            for step in plan:
+                at = await memory.position()
+                assert await answer(memory, step, at) == await answer(real, step, at), step
+                assert await everything(memory, LEADS) == await everything(real, LEADS), step
+        finally:
+            await client.delete(*await client.keys("{twin:0}:*") or ["none"])
+            await client.aclose()
+
+    asyncio.run(compare())
+
+
+async def test_memory_goes_back_in_time() -> None:
+    """Tests of a restored Redis rest on it: the next batch is a gap, and what came after the copy is gone everywhere."""
+    store = MemoryStore()
+    await store.acquire(OWNER, 8)
+    await store.apply(OWNER, a_batch(1, [a_write("a", b"1", due_ms=1, rank=1.0)]))
+    copy, before = store.snapshot(), await everything(store, ["a", "b"])
+    await store.apply(OWNER, a_batch(2, [a_write("a", b"2", due_ms=2, rank=2.0), a_write("b", b"2", due_ms=0)]))
+    await store.trim(OWNER, 1)
+    store.restore(copy)
+    assert await everything(store, ["a", "b"]) == before
+    assert store.held() == ["a"]
+    assert await store.apply(OWNER, a_batch(3)) is Applied.GAP
+    store.restore(Snapshot())
+    assert await store.position() == Position("", 0, {}, 0, 0, "", None)

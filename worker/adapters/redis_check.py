@@ -1,0 +1,151 @@
+"""What must hold of a Redis before it is trusted with scores; `leadpulse doctor` shows the findings.
+
+Everything is asked by `INFO`, which managed offers allow, and by running our own functions; `CONFIG`, which many forbid, only
+for a hint. No finding carries a password: none is read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from redis import exceptions as failures
+from redis.asyncio import RedisCluster
+
+from worker.adapters.store_redis import LIBRARY, Client, install, translated
+from worker.ports import StoreRefused, StoreUnavailable
+
+Level = Literal["error", "warning", "hint"]
+
+_LISTPACK_VALUE = 1024
+"""With this `hash-max-listpack-value` a lead with a 700-byte state takes 952 bytes, with Redis' default 1,256 (7.0.15)."""
+
+
+class Finding(NamedTuple):
+    """One thing about a Redis that somebody should know."""
+
+    level: Level
+    """`error`: the worker must not run on it. `warning`: it runs, at a risk. `hint`: it could run better."""
+    what: str
+    what_to_do: str
+
+
+async def check(client: Client, namespace: str = "default") -> list[Finding]:
+    """Return what is wrong with the Redis behind *client*, worst first; empty when all is well.
+
+    Loads our functions, as a worker does at its start; writes no data. *namespace* matters where the Redis user is limited to
+    some keys. Of a cluster every primary is asked, and findings name theirs. A Redis that cannot be reached is a finding too.
+    """
+    findings: list[Finding] = []
+    try:
+        for name, info in await _infos(client):
+            findings += _judged(name, info, client)
+        findings += await _rights(client, namespace)
+        findings += await _listpack(client)
+    except (failures.RedisError, failures.RedisClusterException, OSError) as error:
+        ours = translated(error, "asking Redis about itself")
+        away = isinstance(ours, StoreUnavailable)
+        what_to_do = "start Redis, or correct" if away else "correct the user's rights, or user and password in"
+        findings.append(Finding("error", str(ours), f"{what_to_do} the address (LEADPULSE_REDIS)"))
+    order: dict[Level, int] = {"error": 0, "warning": 1, "hint": 2}
+    return sorted(findings, key=lambda finding: order[finding.level])
+
+
+async def _infos(client: Client) -> list[tuple[str, dict[str, Any] | None]]:
+    """Return `INFO` of each server behind *client*, by a name for messages; `None` where this user may not ask."""
+    # redis-py's hints for INFO cover neither `target_nodes` nor what it parses to.
+    commands: Any = client
+    if not isinstance(client, RedisCluster):
+        try:
+            return [("Redis", await commands.info())]
+        except failures.NoPermissionError:
+            return [("Redis", None)]
+    await client.initialize()
+    found: list[tuple[str, dict[str, Any] | None]] = []
+    for node in client.get_primaries():
+        try:
+            found.append((f"Redis {node.name}", await commands.info(target_nodes=node)))
+        except failures.NoPermissionError:
+            found.append((f"Redis {node.name}", None))
+    return found
+
+
+def _judged(name: str, info: dict[str, Any] | None, client: Client) -> list[Finding]:
+    if info is None:
+        return [
+            Finding(
+                "warning",
+                f"{name}: this user may not run INFO; version, eviction and persistence are unknown",
+                "allow INFO (ACL: +info), or see to it: version 7.0 or newer, maxmemory-policy noeviction, appendonly yes",
+            )
+        ]
+    findings: list[Finding] = []
+
+    def found(level: Level, what: str, what_to_do: str) -> None:
+        findings.append(Finding(level, f"{name}: {what}", what_to_do))
+
+    version = str(info.get("redis_version", "0"))
+    if int(version.partition(".")[0]) < 7:
+        found("error", f"version {version} has no functions", "use Redis 7.0 or newer, or Valkey")
+    if info.get("role") == "slave":
+        found("error", "it is a replica and takes no writes", "point LEADPULSE_REDIS at the primary")
+    if int(info.get("cluster_enabled", 0)) and not isinstance(client, RedisCluster):
+        found("error", "it is part of a Redis Cluster", "begin the address with redis+cluster:// or rediss+cluster://")
+    policy = info.get("maxmemory_policy")
+    if policy not in (None, "noeviction"):
+        # Without a limit nothing is evicted yet: a limit set tomorrow makes it an error.
+        limited = int(info.get("maxmemory", 0)) > 0
+        found(
+            "error" if limited else "warning",
+            f"maxmemory-policy is {policy}: at its limit of memory it {'drops' if limited else 'would drop'} scores in silence",
+            "set maxmemory-policy noeviction: a full Redis then refuses a batch whole, and the worker waits",
+        )
+    if not int(info.get("aof_enabled", 0)):
+        found(
+            "warning",
+            "no append-only file: after a crash everything since the last snapshot is folded again from Kafka, or all of it",
+            "set appendonly yes (appendfsync everysec is enough: what the last second lost is rebuilt exactly)",
+        )
+    elif info.get("aof_last_write_status", "ok") != "ok":
+        found("error", "its last write to the append-only file failed", "look at Redis' log; is the disk full?")
+    if info.get("rdb_last_bgsave_status", "ok") != "ok":
+        found("warning", "its last snapshot failed", "look at Redis' log; is the disk full, is memory for a fork missing?")
+    return findings
+
+
+async def _rights(client: Client, namespace: str) -> list[Finding]:
+    """Return what this user may not do, found by loading our functions and asking in their midst."""
+    try:
+        await install(client)
+    except (StoreRefused, StoreUnavailable) as error:
+        return [Finding("error", str(error), "let this user run FUNCTION LOAD on Redis 7.0 or newer (ACL: +function)")]
+    commands: Any = client
+    lacking: list[bytes] = await commands.fcall_ro(f"{LIBRARY}_rights", 1, f"{{{namespace}:0}}:position")
+    if not lacking:
+        return []
+    names = ", ".join(name.decode() for name in lacking)
+    rules = " ".join("+" + name.decode().lower() for name in lacking)
+    return [
+        Finding(
+            "error",
+            f"this Redis user may not run {names} on the keys of namespace {namespace}",
+            f"extend its ACL: {rules} +fcall +fcall_ro ~{{{namespace}:*",
+        )
+    ]
+
+
+async def _listpack(client: Client) -> list[Finding]:
+    commands: Any = client
+    try:
+        answer = await commands.config_get("hash-max-listpack-value")
+    except failures.ResponseError:
+        return []  # Forbidden, or unknown under this name; it was only a hint.
+    value = next(iter(answer.values()), None)
+    if value is None or int(value) >= _LISTPACK_VALUE:
+        return []
+    return [
+        Finding(
+            "hint",
+            f"hash-max-listpack-value is {int(value)}: a lead takes about 300 bytes more than it needs to",
+            f"set hash-max-listpack-value {_LISTPACK_VALUE}: a quarter of the memory of leads with a state of 700 bytes",
+        )
+    ]
