@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from worker.core.mail import WORDS_VERSION, MailLists, email_domain, email_kind
 
 OWN = MailLists(
-    free=("provider.example",), disposable=("burner.example", "gmail.com"), business=("client.provider.example", "mailinator.com")
+    free=("provider.example",),
+    disposable=("burner.example", "gmail.com"),
+    business=("client.provider.example", "mailinator.com"),
 )
 
 

@@ -24,12 +24,13 @@ from worker.core.traits import (
 News = tuple[str, Any, int, str]
 
 paths = st.sampled_from(["a", "a.b", "a.b.c", "a.b.d", "a.e", "ab", "f"])
-news = st.lists(
-    st.tuples(paths, st.one_of(st.none(), st.integers(0, 3), st.just("x")), st.integers(1, 6)), max_size=12
-).map(lambda writes: [(path, value, at, f"id{i:02}") for i, (path, value, at) in enumerate(writes)])
+news = st.lists(st.tuples(paths, st.one_of(st.none(), st.integers(0, 3), st.just("x")), st.integers(1, 6)), max_size=12).map(
+    lambda writes: [(path, value, at, f"id{i:02}") for i, (path, value, at) in enumerate(writes)]
+)
 
 
 def taken(writes: list[News]) -> Traits:
+    """Take *writes* one by one."""
     traits: Traits = {}
     for path, value, at_ms, event_id in writes:
         take(traits, [(path, value)], at_ms, event_id)
@@ -45,8 +46,7 @@ def by_the_rule(writes: list[News]) -> dict[str, Any]:
     return {
         path: value
         for path, value, at_ms, event_id in writes
-        if value is not None
-        and not any(related(path, other) and (at, id_) > (at_ms, event_id) for other, _, at, id_ in writes)
+        if value is not None and not any(related(path, other) and (at, id_) > (at_ms, event_id) for other, _, at, id_ in writes)
     }
 
 

@@ -123,8 +123,8 @@ def test_a_request_that_is_no_http_is_passed_over_not_malformed(request_text: st
 
 def test_crawlers_scripts_and_the_nameless_are_machines() -> None:
     """They are kept, marked: the grid's formulas give them nothing, and the count stays visible."""
-    seen = events(a_line(), a_line(agent=CRAWLER), a_line(agent="-"), a_line(agent="python-requests/2.32"))
-    assert [e["data"].get("machine", False) for e in seen] == [False, True, True, True]
+    seen = events(a_line(), a_line(agent=CRAWLER), a_line(agent="-"), a_line(agent=""), a_line(agent="python-requests/2.32"))
+    assert [e["data"].get("machine", False) for e in seen] == [False, True, True, True, True]
     assert not is_machine(
         "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Mobile/15E148 Safari/604.1"
     )

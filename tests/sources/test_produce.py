@@ -126,7 +126,7 @@ def test_bad_lines_are_named_and_the_exit_code_is_one(kafka: Kafka, topic: str) 
 
 def test_raw_sends_everything_as_it_is(kafka: Kafka, topic: str) -> None:
     """Poison, an empty value and a record over the worker's limit reach the topic, to be refused by the worker itself."""
-    lines = [an_event(), b"oops", b"", b"[1]", b"x" * 950_000]
+    lines = [an_event(), b"oops", b"", b"[1]", b"x" * 950_000, b"y" * 600_000]  # longer than is read at once
     result = CliRunner().invoke(produce, ["--kafka", kafka.address, "--topic", topic, "--raw", "-"], input=b"\n".join(lines))
     assert result.exit_code == 0, result.stderr
     assert sorted(r.value or b"" for r in read(kafka, topic)) == sorted(lines)

@@ -49,7 +49,7 @@ class Lead:
             self._take_grid()
 
     def _take_grid(self) -> None:
-        """Judge the lead by another grid than the one it was last judged by, at its clock; drop what that grid does not count."""
+        """Judge the lead by another grid than the last one, at its clock; drop what that grid does not count."""
         state, scorer = self.state, self.scorer
         state.counts = {key: count for key, count in state.counts.items() if key in scorer.readers}
         state.paces = {key: pace for key, pace in state.paces.items() if key in scorer.pace_readers}
@@ -149,9 +149,7 @@ class Lead:
         )
 
 
-def plan_events(
-    scorer: Scorer, before: Mapping[str, bytes | None], events: Sequence[Event], clock_ms: int | None
-) -> Plan:
+def plan_events(scorer: Scorer, before: Mapping[str, bytes | None], events: Sequence[Event], clock_ms: int | None) -> Plan:
     """Fold *events*, in order, into the leads' packed states *before* them.
 
     *before* holds every lead of *events* (`None`: not held yet); *clock_ms* is the partition's last tick. Raises

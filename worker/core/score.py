@@ -154,7 +154,7 @@ def steps_points(rule: PaceReader, number: int) -> float:
 
 
 def _later_steps(rule: PaceReader, number: int, points: float) -> tuple[float, float]:
-    """Return the least and most points this rule can have from now on: by time alone its count only falls, to nothing at last."""
+    """Return the least and most points the rule can have from now on: by time alone its count only falls, to nothing."""
     left = [points] if rule.counts == "rise" else [worth for threshold, worth in rule.steps if number >= threshold]
     return min(0.0, *left, 0.0), max(0.0, *left, 0.0)
 
@@ -264,9 +264,4 @@ def reasons(scorer: Scorer, state: LeadState, at_ms: int) -> list[Reason]:
 
 
 def _in_grid_order(scorer: Scorer, state: LeadState) -> list[tuple[Reader, Count]]:
-    return [
-        (rule, state.counts[key])
-        for key, readers in scorer.readers.items()
-        if key in state.counts
-        for rule in readers
-    ]
+    return [(rule, state.counts[key]) for key, readers in scorer.readers.items() if key in state.counts for rule in readers]

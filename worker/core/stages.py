@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from worker.core.score import Decay, Reading, decays, read
+from worker.core.score import Reading, decays, read
 from worker.core.scorer import ALLOWANCE, INFINITY, Scorer, Step, clamp
 from worker.core.state import CLIENT, CONTACT, EXCLUDED, MQL, OPPORTUNITY, SQL, LeadState
 
@@ -52,7 +52,7 @@ def take_crm(scorer: Scorer, state: LeadState, type_: str, event_ms: int, at_ms:
 
 
 def answer(state: LeadState, type_: str, event_ms: int) -> None:
-    """Let an event that `take_crm` has taken answer the pending `lead.sql`, if it is an answer: not older than it, and in time."""
+    """Let an event that `take_crm` has taken answer the pending `lead.sql`: if it is an answer, not older, and in time."""
     if type_ in ANSWERS and event_ms == state.crm and state.respond_by and state.sql_at <= event_ms <= state.respond_by:
         state.respond_by = 0
 
@@ -189,7 +189,7 @@ def _would_move(scorer: Scorer, state: LeadState, at_ms: int) -> bool:
 
 
 def _crossing(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int) -> int | None:
-    """Return the first instant in (*from_ms*, *to_ms*], a stretch without steps, at which decay carries the score over a threshold."""
+    """Return the first instant in (*from_ms*, *to_ms*], without steps, at which decay carries the score over a threshold."""
     if state.stage > SQL or to_ms <= from_ms:
         return None
     up, down = _thresholds(scorer, state, from_ms)
@@ -292,7 +292,7 @@ def _reach(gap: float, parts: float, half_life: float) -> float:
 
 
 def exact_due(scorer: Scorer, state: LeadState, reading: Reading, at_ms: int) -> int | None:
-    """Return `due`, made exact up to the next step: for a lead that a tick judged too early, so that it is not asked again and again."""
+    """Return `due`, exact up to the next step: a lead that a tick judged too early is not asked again and again."""
     bound = due(scorer, state, reading, at_ms)
     if bound is None or bound >= reading.step_ms:
         return bound

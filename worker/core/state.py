@@ -185,7 +185,7 @@ def find(marks: bytes, wanted: bytes, width: int = MARK_BYTES) -> int:
 
 
 def remember(seen: bytes, value: bytes, at_ms: int) -> bytes:
-    """Return *seen* with an occurrence of *value*, kept by rising instant; past 64 values the earliest is forgotten."""
+    """Return *seen* with an occurrence of *value*, by rising instant; past 64 values the earliest is forgotten."""
     entry_at = at_ms.to_bytes(6, "big")
     cut = len(seen)
     while cut and (seen[cut - 6 : cut], seen[cut - _ENTRY_BYTES : cut - 6]) > (entry_at, value):

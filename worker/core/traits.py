@@ -73,15 +73,14 @@ def take(traits: Traits, news: Iterable[tuple[str, Any]], at_ms: int, event_id: 
         if any(traits[over].stamp > stamp for over in above):
             continue
         under = [other for other in below.get(path, ()) if other in traits]
-        if any(traits[other].stamp > stamp for other in under):
-            value = None
+        outdated = any(traits[other].stamp > stamp for other in under)
         for other in under:
             if traits[other].stamp < stamp:
                 del traits[other]
         for over in above:
             if traits[over].stamp < stamp:
                 traits[over] = Write(*traits[over].stamp, None)
-        traits[path] = Write(at_ms, event_id, value)
+        traits[path] = Write(at_ms, event_id, None if outdated else value)
         _note_below(below, path)
 
 
