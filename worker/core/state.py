@@ -155,7 +155,7 @@ def unpack(packed: bytes) -> LeadState:
         raise UnreadableState(f"a lead's packed state is damaged or of another version: {err}") from err
     if state.version != FOLD_VERSION:
         raise UnreadableState(
-            f"a lead's packed state has version {state.version}, this worker reads {FOLD_VERSION}: run the version that wrote it"
+            f"a lead's packed state has version {state.version}, this worker reads {FOLD_VERSION}: run the one that wrote it"
         )
     return state
 
