@@ -51,7 +51,7 @@ DAY_MS: Final = 24 * HOUR_MS
 WEEK_MS: Final = 7 * DAY_MS
 LATE_BY_MS: Final = 6 * HOUR_MS
 """The most that an event comes late."""
-_TYPICALLY_LATE_MS: Final = 40 * MINUTE_MS
+_TYPICALLY_LATE_MS: Final = 90 * MINUTE_MS
 
 _HOT: Final = frozenset({"demo.requested", "quote.requested", "trial.started"})
 _OFFICE_HOURS: Final = (range(8, 20), (4, 9, 12, 11, 6, 7, 11, 12, 11, 8, 4, 2))
