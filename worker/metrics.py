@@ -53,6 +53,9 @@ class Metrics:
         self.pending_bytes = gauge("pending_bytes", "Bytes of the outputs applied and not yet published", "partition")
         self.incarnations = counter("incarnation_ends", "Ends of a partition's incarnation by cause", "partition", "cause")
         self.refolded = counter("refolded_batches", "Batches folded again because Redis was behind Kafka", "partition")
+        self.lost = counter(
+            "lost_records", "Offsets passed over because their records were deleted before they were read", "partition"
+        )
         self.store_retries = counter("store_retries", "Calls to the store repeated because no answer came")
 
     def forget(self, partition: int) -> None:

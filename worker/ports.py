@@ -105,6 +105,10 @@ class Store(Protocol):
         """Return the outbox entries of batches past *after*, in order."""
         ...
 
+    async def requeue(self, token: str) -> None:
+        """Make every lead due at once: the next ticks judge them all, a slice after the other, as a new grid demands."""
+        ...
+
     async def trim(self, token: str, published: int, horizon_ms: int | None = None) -> None:
         """Drop outbox entries up to batch *published* and keep it as the store's copy of W, with the partition's horizon."""
         ...

@@ -91,6 +91,9 @@ class Settings(BaseModel):
     session_timeout: float = Field(
         10.0, ge=1, le=15, description="seconds without heartbeat after which another worker takes the partitions over"
     )
+    accept_loss: bool = Field(
+        False, description="go on where retention deleted records before they were read (they are lost), instead of stopping"
+    )
     development: bool = Field(
         False,
         description="for trying out, never for real leads: a single broker will do, and neither the configuration of topics nor"

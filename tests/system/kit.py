@@ -1,4 +1,4 @@
-"""What the system tests are made of: a site (topics and keys of its own), traffic, worker processes, and the oracle's verdict."""
+"""What the system tests are made of: a site (topics and keys of its own), traffic, workers, and the oracle's verdict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,7 +79,6 @@ class Site:
 
     def __init__(self, kafka: str, redis: str, namespace: str, folder: Path, **settings: Any) -> None:
         grid = folder / f"{namespace}.yaml"
-        grid.write_text(GRID)
         given: dict[str, Any] = {
             "kafka": kafka,
             "redis": redis,
@@ -98,8 +97,17 @@ class Site:
         self.settings = Settings.load(self.environ)
         self.web, self.crm = f"{namespace}.web", f"{namespace}.crm"
         self.folder = folder
-        self.scorer = Scorer(parse_grid(GRID, str(grid)), self.settings.source)
+        self.scorers: dict[str, Scorer] = {}
+        """By the grid's sha256."""
+        self.grid_file = grid
+        self.put_grid(GRID)
         self.workers: list[Worker] = []
+
+    def put_grid(self, text: str) -> None:
+        """Write *text* as the grid that workers load from now on."""
+        self.grid_file.write_text(text)
+        grid = parse_grid(text, str(self.grid_file))
+        self.scorers[grid.sha256] = Scorer(grid, self.settings.source)
 
     async def prepare(self) -> None:
         """Make the topics."""
@@ -120,9 +128,7 @@ class Site:
         try:
             if commit is not None:
                 await producer.begin_transaction()
-            deliveries = [
-                await producer.send(m.topic, m.value, m.key, m.partition, headers=list(m.headers)) for m in messages
-            ]
+            deliveries = [await producer.send(m.topic, m.value, m.key, m.partition, headers=list(m.headers)) for m in messages]
             await asyncio.gather(*deliveries)
             if commit is not None:
                 await (producer.commit_transaction() if commit else producer.abort_transaction())
@@ -170,7 +176,7 @@ class Site:
     async def position(self, partition: int) -> dict[str, str]:
         """Return the position of *partition*, as Redis holds it."""
         async with self.redis() as redis:
-            held: dict[bytes, bytes] = await redis.hgetall(self.key(partition, "position"))
+            held: dict[Any, Any] = await redis.hgetall(self.key(partition, "position"))
         return {name.decode(): value.decode() for name, value in held.items()}
 
     def key(self, partition: int, name: str) -> str:
@@ -227,7 +233,8 @@ class Site:
             for p in range(self.settings.partitions):
                 prefix = self.key(p, "lead:")
                 async for key in redis.scan_iter(match=prefix.replace("{", "\\{").replace("[", "\\[") + "*", count=1_000):
-                    found[key.decode().removeprefix(prefix)] = await redis.hget(key, "state")
+                    state: Any = await redis.hget(key, "state")
+                    found[key.decode().removeprefix(prefix)] = state
         return found
 
     def logs(self) -> str:
@@ -318,7 +325,7 @@ class Verdict:
 
     def fold(self, partition: int, records: Sequence[Record]) -> None:
         """Fold partition *partition*: *records* are all of its topics'."""
-        settings, scorer = self.site.settings, self.site.scorer
+        settings = self.site.settings
         internal = settings.internal_topic
         cuts: list[Cut] = []
         forwarded: Counter[tuple[str, int, int]] = Counter()
@@ -337,11 +344,15 @@ class Verdict:
         self.cuts += len(cuts)
         states: dict[str, bytes | None] = {}
         due: dict[str, int] = {}
+        ranked: set[str] = set()
         clock_ms: int | None = None
         at = cuts[0].next
         for cut in cuts[1:]:
-            batch = [r for r in records if at[r.topic] <= r.offset < cut.next[r.topic]]
+            scorer = self.site.scorers[cut.grid]
+            batch = [] if cut.lost else [r for r in records if at[r.topic] <= r.offset < cut.next[r.topic]]
             at = cut.next
+            if cut.requeued:
+                due = dict.fromkeys(ranked, 0)
             if cut.tick_ms is None:
                 events = self._events(partition, batch)
                 plan = plan_events(scorer, {e.lead: states.get(e.lead) for e in events}, events, clock_ms)
@@ -351,13 +362,18 @@ class Verdict:
                     self.dead[event.topic, event.partition, event.offset] += 1
             else:
                 assert not [r for r in batch if r.topic != internal], "a tick's batch holds records"
-                leads = sorted((lead for lead, at_ms in due.items() if at_ms <= cut.tick_ms), key=lambda x: (due[x], x.encode()))
+                leads = sorted(
+                    (lead for lead, at_ms in due.items() if at_ms <= cut.tick_ms), key=lambda x: (due[x], x.encode())
+                )
                 plan = plan_tick(scorer, {lead: states[lead] for lead in leads[:1_000]}, cut.tick_ms, clock_ms)
                 clock_ms = cut.tick_ms if cut.tick_done else clock_ms
                 self.ticks += 1
             for write in plan.writes:
                 states[write.lead] = write.state
                 due.pop(write.lead, None)
+                ranked.discard(write.lead)
+                if write.rank is not None:
+                    ranked.add(write.lead)
                 if write.due_ms is not None:
                     due[write.lead] = write.due_ms
             for output in plan.outputs:
@@ -393,7 +409,11 @@ class Verdict:
         for record in outputs:
             if record.topic == dead_topic:
                 told = dict(record.headers)
-                where = (told["__connect.errors.topic"].decode(), told["__connect.errors.partition"], told["__connect.errors.offset"])
+                where = (
+                    told["__connect.errors.topic"].decode(),
+                    told["__connect.errors.partition"],
+                    told["__connect.errors.offset"],
+                )
                 dead[where[0], int(where[1]), int(where[2])] += 1
             else:
                 seen[record.topic, record.key, record.value] += 1
@@ -412,8 +432,14 @@ def traffic(seed: int, leads: int, count: int, *, around_ms: int | None = None, 
     """Return *count* made-up events of *leads* leads: late ones, duplicates, erasures, unknown types among them."""
     rnd = random.Random(seed)
     base = around_ms if around_ms is not None else 1_760_000_000_000
-    kinds = [
-        ("page.viewed", lambda: {"url": f"https://x.example/{rnd.choice(['pricing', 'blog'])}", "page_type": rnd.choice(["pricing", "blog"])}),
+    kinds: list[tuple[str, Callable[[], dict[str, Any]]]] = [
+        (
+            "page.viewed",
+            lambda: {
+                "url": f"https://x.example/{rnd.choice(['pricing', 'blog'])}",
+                "page_type": rnd.choice(["pricing", "blog"]),
+            },
+        ),
         ("form.submitted", lambda: {"form_id": "demo"}),
         ("email.opened", lambda: {"message_id": f"m{rnd.randrange(50)}", "machine": rnd.random() < 0.1}),
         ("profile.updated", lambda: {"traits": {"email": f"a@{rnd.choice(['acme.example', 'gmail.com'])}", "role": "cto"}}),
@@ -437,7 +463,9 @@ def traffic(seed: int, leads: int, count: int, *, around_ms: int | None = None, 
                 "id": f"{seed}-{n}",
                 "source": "/test",
                 "type": kind,
-                "subject": f"lead-{min(int(rnd.paretovariate(0.8)), leads)}" if rnd.random() < 0.5 else f"lead-{rnd.randrange(leads)}",
+                "subject": f"lead-{min(int(rnd.paretovariate(0.8)), leads)}"
+                if rnd.random() < 0.5
+                else f"lead-{rnd.randrange(leads)}",
                 "time": rfc3339(at),
                 "data": data(),
             }

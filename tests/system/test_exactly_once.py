@@ -104,7 +104,7 @@ async def test_a_partition_at_rest_writes_nothing(make_site: MakeSite) -> None:
 
 
 async def test_strays_of_another_partitioner_reach_their_owner_once(make_site: MakeSite) -> None:
-    """librdkafka's producers hash with CRC32: nothing is lost for it, and nothing is counted twice when a worker dies."""
+    """Producers on librdkafka hash with CRC32: nothing is lost for it, and nothing is counted twice when a worker dies."""
     site = await make_site(partitions=4, max_batch=100)
     await site.send(site.sent(m, crc=True) for m in traffic(7, 200, 1_500))
     victim = site.worker("before_commit:3")
@@ -141,9 +141,12 @@ async def test_poison_records_go_to_the_dead_letters_and_the_partition_goes_on(m
     assert verdict.dead.total() == len(poison) + 1
     assert verdict.refused == 1
     dead = {r.key: r for r in await site.outputs() if r.topic == site.settings.output_topic("lead.dead")}
-    assert dead[b"bigger"].value == json.dumps(
-        {"value": {"bytes": 950_000, "sha256": hashlib.sha256(b"x" * 950_000).hexdigest()}}, separators=(",", ":")
-    ).encode()
+    assert (
+        dead[b"bigger"].value
+        == json.dumps(
+            {"value": {"bytes": 950_000, "sha256": hashlib.sha256(b"x" * 950_000).hexdigest()}}, separators=(",", ":")
+        ).encode()
+    )
     told = dict(dead[b"k"].headers)
     assert told["__connect.errors.topic"] == site.web.encode()
     assert told["lp-reason"]

@@ -393,7 +393,8 @@ def longest(retentions: Iterable[int]) -> int:
 def differences(settings: Settings, topic: str, partitions: int, config: Mapping[str, str] | None, retention: str) -> list[str]:
     """Return what is wrong with an existing topic of ours, each with the command that mends it.
 
-    *config* `None`: not known, not looked at. *retention* is the least that the internal topic must keep, in ms; -1 is for ever.
+    *config* `None`: not known, not looked at. *retention* is the least that the internal topic must keep, in ms; -1 is for
+    ever.
     """
     inputs, internal = settings.input_topics, settings.internal_topic
     found: list[str] = []

@@ -36,6 +36,10 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     """Set when the batch is a slice of a tick at this instant: at most 1,000 leads due by then."""
     tick_done: bool = False
     """The last slice of the tick: the partition's clock moves to `tick_ms`."""
+    lost: bool = False
+    """Nothing was read: the offsets were moved past records that retention had deleted, as an operator allowed."""
+    requeued: bool = False
+    """All leads were made due before this batch, because its grid is another than that of the batch before."""
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
+from worker.adapters import redis_check
 from worker.adapters.kafka import Admin, differences, longest
-from worker.adapters.store_redis import Client, install
+from worker.adapters.store_redis import Client
 from worker.engine.errors import Stop
 from worker.engine.takeover import check_position
 from worker.ports import Store
 from worker.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 async def check_topics(settings: Settings, admin: Admin) -> None:
@@ -44,6 +48,14 @@ async def check_positions(settings: Settings, store_of: Callable[[int], Store]) 
             check_position(settings, p, position, position.published)
 
 
-async def check_redis(client: Client) -> None:
-    """Load our functions into Redis. Raises `StoreUnavailable` or `StoreRefused`, with what to do, when it cannot be used."""
-    await install(client)
+async def check_redis(settings: Settings, client: Client) -> None:
+    """Raise `Stop` when Redis would lose state or cannot run our functions; log what is only risky or slow."""
+    errors: list[str] = []
+    for finding in await redis_check.check(client, settings.namespace):
+        said = f"{finding.what}: {finding.what_to_do}"
+        if finding.level == "error":
+            errors.append(said)
+        else:
+            log.log(logging.WARNING if finding.level == "warning" else logging.INFO, "Redis: %s", said)
+    if errors:
+        raise Stop("this Redis cannot be used as it is:\n" + "\n".join(errors))

@@ -105,7 +105,7 @@ class Engine:
         admin = await self._closing.enter_async_context(Admin(settings))
         await check_topics(settings, admin)
         if self._redis is not None:
-            await check_redis(self._redis)
+            await check_redis(settings, self._redis)
         await check_positions(settings, store_of)
         consumer = group_consumer(settings)
         self._closing.push_async_callback(_stop_consumer, consumer)

@@ -81,7 +81,7 @@ class Feed:
         except IllegalStateError:  # the assignment changed between two lines
             return {}
         except OffsetOutOfRangeError as err:
-            raise Stop(_gone(self._partition, err)) from err
+            raise Lost(_gone(self._partition, err)) from err  # the take-over says whether that may be
         except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as err:
             raise Stop(f"partition {self._partition}: no right to read: {err!r}: grant Read and Describe on it") from err
         except UnicodeDecodeError as err:
@@ -105,7 +105,4 @@ class Feed:
 
 def _gone(partition: int, err: OffsetOutOfRangeError) -> str:
     offsets = ", ".join(f"{tp.topic}[{tp.partition}] offset {offset}" for tp, offset in err.args[0].items())
-    return (
-        f"partition {partition}: {offsets} is no longer in the log: retention deleted records before they were read."
-        f" `leadpulse rebuild --partition {partition}` accepts the loss and goes on from the log's start; keep the topic longer"
-    )
+    return f"partition {partition}: {offsets} is no longer in the log"

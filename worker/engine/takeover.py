@@ -6,9 +6,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
@@ -26,6 +27,7 @@ from worker.settings import Settings
 log = logging.getLogger(__name__)
 
 _PATIENCE_S = 60.0
+_ENDS_ATTEMPTS = 4
 _FETCH_MS = 500
 _FETCH_RECORDS = 5_000
 
@@ -39,8 +41,7 @@ class Standing(NamedTuple):
     published: int
     """W."""
     unpublished: list[OutboxEntry]
-    """What the predecessor applied and did not publish, as far as anybody knows."""
-    grid_changed: bool
+    """What was applied and not published, as far as anybody knows."""
 
 
 async def take_over(
@@ -62,17 +63,34 @@ async def take_over(
     committed = await admin.committed(partition)
     published = max([position.published, *(_batch_of(at) for at in committed.values())])
     check_position(settings, partition, position, published)
-    starts, ends = await _ends(consumer, settings, partition)
-    next_ = dict(position.next) or dict(starts)
-    _check_offsets(partition, next_, starts, ends, published)
-    cut = Cut(position.batch, next_, *folder.versions)
+    at = Cut(position.batch, dict(position.next), position.grid, folder.versions.words, folder.versions.fold)
     clock_ms = position.clock_ms
+    starts, beyond = await _ends(consumer, settings, partition, at.next)
+    if not position.batch:
+        at = msgspec.structs.replace(at, next=starts, grid=folder.versions.grid)
     if position.batch < published:
         log.warning("partition %d: the store is at batch %d, Kafka at %d: folding again", partition, position.batch, published)
-        refold = Refold(settings, partition, store, folder, metrics, starts)
-        cut, clock_ms = await refold.run(cut, clock_ms, published)
-    unpublished = await store.outbox(published)
-    return Standing(cut, clock_ms, published, unpublished, bool(position.grid) and position.grid != folder.versions.grid)
+        check_offsets(settings, partition, at.next, starts, beyond, may_lose=False)
+        at, clock_ms = await Refold(settings, partition, store, folder, metrics, starts).run(at, clock_ms, published)
+    elif check_offsets(settings, partition, at.next, starts, beyond, may_lose=settings.accept_loss):
+        lost = {topic: max(0, start - at.next[topic]) for topic, start in starts.items()}
+        log.error("partition %d: going on without records that were deleted before they were read: %s", partition, lost)
+        metrics.lost.labels(str(partition)).inc(sum(lost.values()))
+        next_ = {topic: starts[topic] if lost[topic] or topic in beyond else offset for topic, offset in at.next.items()}
+        at = await _empty(store, folder, Place(at.batch + 1, next_, clock_ms), lost=True)
+    if at.grid != folder.versions.grid:
+        log.info("partition %d: another grid than before: all leads will be judged again", partition)
+        await store.requeue()
+        at = await _empty(store, folder, Place(at.batch + 1, at.next, clock_ms), requeued=True)
+    return Standing(at, clock_ms, published, await store.outbox(published))
+
+
+async def _empty(store: Patient, folder: Folder, place: Place, *, lost: bool = False, requeued: bool = False) -> Cut:
+    """Apply a batch without records, for what its cut says."""
+    batch = (await folder.events([], place)).batch
+    cut = msgspec.structs.replace(batch.entry.cut, lost=lost, requeued=requeued)
+    await store.apply(msgspec.structs.replace(batch, entry=OutboxEntry(cut, ())))
+    return cut
 
 
 def check_position(settings: Settings, partition: int, position: Position, published: int) -> None:
@@ -118,28 +136,52 @@ def _batch_of(committed: OffsetAndMetadata) -> int:
     return int(committed.metadata) if str(committed.metadata).isdecimal() else 0
 
 
-async def _ends(consumer: AIOKafkaConsumer, settings: Settings, partition: int) -> tuple[dict[str, int], dict[str, int]]:
+async def _ends(
+    consumer: AIOKafkaConsumer, settings: Settings, partition: int, next_: Mapping[str, int]
+) -> tuple[dict[str, int], frozenset[str]]:
+    """Return where each topic's log begins, and the topics whose log ends before *next_*.
+
+    A broker that has just become leader may for a moment know of less than it holds, so those are asked for again.
+    """
     tps = [TopicPartition(topic, partition) for topic in settings.topics]
-    starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
-    return {tp.topic: starts[tp] for tp in tps}, {tp.topic: ends[tp] for tp in tps}
+    attempt = 0
+    while True:
+        starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
+        beyond = frozenset(tp.topic for tp in tps if next_.get(tp.topic, 0) > ends[tp])
+        attempt += 1
+        if not beyond or attempt == _ENDS_ATTEMPTS:
+            return {tp.topic: starts[tp] for tp in tps}, beyond
+        await asyncio.sleep(attempt)
 
 
-def _check_offsets(
-    partition: int, next_: Mapping[str, int], starts: Mapping[str, int], ends: Mapping[str, int], published: int
-) -> None:
-    for topic, at in next_.items():
-        if at < starts[topic]:
-            raise Stop(
-                f"partition {partition}: {topic} is read up to offset {at}, but its log begins at {starts[topic]}: retention"
-                f" deleted {starts[topic] - at} records before they were read; keep the topic longer than the longest stop."
-                " Restore a copy of Redis that is not older than that, or start afresh under another LEADPULSE_NAMESPACE"
-            )
-        if at > ends[topic]:
-            raise Stop(
-                f"partition {partition}: {topic} was read up to offset {at}, but its log ends at {ends[topic]} (batch"
-                f" {published}): the topic was made anew, or this is another cluster; point LEADPULSE_KAFKA to the right one,"
-                " or start afresh under another LEADPULSE_NAMESPACE"
-            )
+def check_offsets(
+    settings: Settings,
+    partition: int,
+    next_: Mapping[str, int],
+    starts: Mapping[str, int],
+    beyond: Collection[str],
+    *,
+    may_lose: bool,
+) -> bool:
+    """Return whether records that were to be read are gone; raise `Stop` for that unless *may_lose*.
+
+    *beyond*: the topics whose log ends before *next_*.
+    """
+    afresh = f"start afresh under another LEADPULSE_NAMESPACE than {settings.namespace}"
+    behind = {topic: offset for topic, offset in next_.items() if offset < starts[topic]}
+    if may_lose or not (behind or beyond):
+        return bool(behind or beyond)
+    if behind:
+        gone = ", ".join(f"{topic} {offset} to {starts[topic] - 1}" for topic, offset in behind.items())
+        raise Stop(
+            f"partition {partition}: retention deleted records before they were read ({gone}). Go on without them with"
+            f" LEADPULSE_ACCEPT_LOSS=true, or restore a newer copy of Redis, or {afresh}; keep the topics for longer"
+        )
+    ended = ", ".join(f"{topic} before {next_[topic]}" for topic in sorted(beyond))
+    raise Stop(
+        f"partition {partition}: the log ends before what was read of it ({ended}): was the topic made anew, or is this another"
+        f" cluster than before? Check LEADPULSE_KAFKA; read it from its start with LEADPULSE_ACCEPT_LOSS=true, or {afresh}"
+    )
 
 
 class Refold:
@@ -178,6 +220,10 @@ class Refold:
                 if cut.batch != at.batch + 1 or reader is None:
                     raise self._incomplete(at.batch + 1 if reader is not None else 0, cut.batch)
                 check_cut(self._partition, cut, self._folder.versions)
+                if cut.lost:
+                    reader = Reader(behind, self._partition, cut.next)
+                if cut.requeued:
+                    await self._store.requeue()
                 clock_ms = await self._batch(cut, await reader.until(cut.next), clock_ms)
                 at = cut
                 if at.batch == published:

@@ -1,0 +1,336 @@
+"""Faults of Redis, Kafka, workers and operators, each against the core folded over the recorded log."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.structs import TopicPartition
+
+from tests.services import Kafka, Redis
+from tests.system.conftest import MakeSite
+from tests.system.kit import GRID, Sent, Site, traffic
+from tests.system.proxy import LosesReplies
+from worker.adapters.store_redis import RedisStore, connect
+from worker.core.journal import Tick, tick_output
+
+
+async def test_a_reply_lost_after_apply_counts_nothing_twice(make_site: MakeSite, redis_server: Redis) -> None:
+    """The batch is in, but the worker cannot know: it repeats it, and the store answers that it is done already."""
+    async with LosesReplies("127.0.0.1", redis_server.port, b"_apply") as proxy:
+        site = await make_site(redis=f"redis://127.0.0.1:{proxy.port}/0", max_batch=100)
+        await site.send(site.sent(m) for m in traffic(20, 100, 600))
+        proxy.left = 5
+        worker = site.worker()
+        await site.settled()
+        await worker.stop()
+        await site.verdict()
+        assert proxy.lost == 5
+
+
+async def test_redis_restored_from_an_older_copy_is_brought_up_by_the_cuts(make_site: MakeSite) -> None:
+    """The same batches are folded again, ticks among them, and nothing of them is sent twice."""
+    site = await make_site(clock="wall", max_batch=50)
+    await site.send(site.sent(m) for m in traffic(21, 100, 500, around_ms=now_ms() - 5_000, spread_s=5))
+    worker = site.worker()
+    await site.settled()
+    old = await copied(site)
+    await site.send(site.sent(m, crc=True) for m in traffic(22, 100, 500, around_ms=now_ms() - 2_000, spread_s=2))
+    await site.settled()
+    await asyncio.sleep(2)
+    worker.kill()
+    await restored(site, old)
+    heir = site.worker()
+    await heir.says("folding again", 2)
+    await site.settled()
+    await heir.stop()
+    verdict = await site.verdict()
+    assert verdict.ticks > 0
+
+
+async def test_redis_that_goes_back_under_a_running_worker_is_noticed(make_site: MakeSite) -> None:
+    """The next batch does not follow the one that Redis has: all in memory is dropped and the partition is loaded again."""
+    site = await make_site(max_batch=50)
+    worker = site.worker()
+    await site.send(site.sent(m) for m in traffic(30, 60, 300))
+    await site.settled()
+    old = await copied(site)
+    await site.send(site.sent(m) for m in traffic(31, 60, 600))
+    await site.settled()
+    await restored(site, old)
+    await site.send(site.sent(m) for m in traffic(34, 60, 300))
+    await site.settled()
+    await worker.stop()
+    assert "folding again" in worker.said()
+    await site.verdict()
+
+
+async def test_an_emptied_redis_is_refused_until_allowed_and_then_rebuilt(make_site: MakeSite) -> None:
+    """It might be the wrong Redis. If it is not, the topics hold all that it takes."""
+    site = await make_site(max_batch=50)
+    await site.send(site.sent(m, crc=True) for m in traffic(23, 100, 800))
+    worker = site.worker()
+    await site.settled()
+    await worker.stop()
+    await restored(site, {})
+    refused = site.worker()
+    assert await refused.ended() == 1
+    assert "leadpulse rebuild --partition" in refused.said()
+    client = connect(site.settings.redis.get_secret_value())
+    for p in range(site.settings.partitions):
+        await RedisStore(client, site.settings.namespace, p).allow_rebuild()
+    await client.aclose()
+    heir = site.worker()
+    await heir.ready(2)
+    await site.send(site.sent(m) for m in traffic(24, 100, 200))
+    await site.settled()
+    await heir.stop()
+    await site.verdict()
+
+
+async def test_a_worker_that_wakes_up_after_another_took_over_does_no_harm(make_site: MakeSite) -> None:
+    """Stopped in the middle of its work, it goes on where it was: its store token and its producer are no longer good."""
+    site = await make_site(max_batch=20, partitions=2, session_timeout=2)
+    zombie = site.worker()
+    await zombie.ready(2)
+    await site.send(site.sent(m) for m in traffic(25, 100, 1_000))
+    await asyncio.sleep(0.2)
+    zombie.signal(signal.SIGSTOP)
+    heir = site.worker()
+    await site.send(site.sent(m) for m in traffic(26, 100, 500))
+    await site.settled()
+    zombie.signal(signal.SIGCONT)
+    await site.send(site.sent(m) for m in traffic(27, 100, 500))
+    await asyncio.sleep(3)
+    await site.settled()
+    await zombie.stop()
+    await heir.stop()
+    await site.verdict()
+
+
+async def test_workers_come_and_go_under_load(make_site: MakeSite) -> None:
+    """One, four, two: partitions move, nothing else does."""
+    site = await make_site(partitions=4, clock="wall", max_batch=100)
+    running = [site.worker()]
+
+    async def load() -> None:
+        for round_ in range(8):
+            await site.send(site.sent(m, crc=round_ % 2 == 0) for m in traffic(40 + round_, 100, 300, around_ms=now_ms() - 500))
+            await asyncio.sleep(1)
+
+    loading = asyncio.create_task(load())
+    await running[0].ready(4)
+    running += [site.worker() for _ in range(3)]
+    await asyncio.sleep(4)
+    for worker in running[:2]:
+        await worker.stop()
+    await loading
+    await site.settled()
+    for worker in running[2:]:
+        await worker.stop()
+    await site.verdict()
+
+
+async def test_kafka_killed_and_started_again_loses_nothing(make_site: MakeSite, own_kafka: Kafka) -> None:
+    """Transactions in flight end one way or the other, and Kafka says which."""
+    site = await make_site(kafka=own_kafka.address, session_timeout=6, max_batch=50)
+    worker = site.worker()
+    await worker.ready(2)
+    await site.send(site.sent(m) for m in traffic(50, 100, 800))
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(own_kafka.restart, clean=False)
+    await site.send(site.sent(m) for m in traffic(51, 100, 300))
+    await site.settled(60)
+    await worker.stop()
+    await site.verdict()
+
+
+async def test_redis_stalled_killed_and_started_again_loses_nothing(make_site: MakeSite, own_redis: Redis) -> None:
+    """The worker asks again until there is an answer; a second of state that a kill may lose is folded again."""
+    site = await make_site(redis=own_redis.url, max_batch=50, partitions=2)
+    worker = site.worker()
+    await worker.ready(2)
+    await site.send(site.sent(m) for m in traffic(52, 100, 600))
+    own_redis.suspend()
+    await asyncio.sleep(2)
+    own_redis.resume()
+    await site.send(site.sent(m) for m in traffic(53, 100, 600))
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(own_redis.restart, clean=False)
+    await site.settled(60)
+    await worker.stop()
+    await site.verdict()
+
+
+async def test_another_grid_judges_every_lead_again(make_site: MakeSite) -> None:
+    """Lower thresholds hold for leads that do nothing, too; the journal tells with which grid each batch was folded."""
+    site = await make_site(clock="wall", partitions=1)
+    await site.send(site.sent(m) for m in traffic(54, 60, 400, around_ms=now_ms() - 60_000, spread_s=20))
+    worker = site.worker()
+    await site.settled()
+    await worker.stop()
+    before = len(await site.outputs())
+    site.put_grid(GRID.replace("min: -50", "min: 20").replace("version: 1", "version: 2"))
+    heir = site.worker()
+    await heir.says("all leads will be judged again")
+    await asyncio.sleep(2)
+    await site.settled()
+    await heir.stop()
+    assert len(await site.outputs()) > before + 30
+    await site.verdict()
+
+
+async def test_a_tick_from_a_clock_a_year_ahead_does_not_take_the_leads_with_it(make_site: MakeSite) -> None:
+    """A tick is never taken later than the broker appended it."""
+    site = await make_site(clock="events", partitions=1)
+    await site.send(site.sent(m) for m in traffic(55, 30, 200, around_ms=now_ms() - 5_000, spread_s=2))
+    ahead = tick_output(site.settings.internal_topic, 0, Tick(now_ms() + 365 * 86_400_000, {}))
+    await site.send([Sent(ahead.topic, 0, ahead.value, None, ahead.headers)])
+    worker = site.worker()
+    await site.settled()
+    await asyncio.sleep(0.5)
+    await worker.stop()
+    position = await site.position(0)
+    assert int(position["clock"]) <= now_ms()
+    verdict = await site.verdict()
+    assert verdict.ticks > 0
+
+
+async def test_records_deleted_before_they_were_read_stop_the_worker_until_the_loss_is_accepted(make_site: MakeSite) -> None:
+    """They are gone whoever decides; that somebody must know, is the point."""
+    site = await make_site(partitions=1)
+    await site.send(site.sent(m) for m in traffic(56, 30, 200))
+    worker = site.worker()
+    await site.settled()
+    await worker.stop()
+    await site.send(site.sent(m) for m in traffic(57, 30, 200))
+    web = TopicPartition(site.web, 0)
+    async with site.consumer() as consumer:
+        end = (await consumer.end_offsets([web]))[web]
+    admin = AIOKafkaAdminClient(bootstrap_servers=site.settings.kafka)
+    await admin.start()
+    await admin.delete_records({web: RecordsToDelete(end - 50)})
+    await admin.close()
+    refused = site.worker()
+    assert await refused.ended() == 1
+    assert "LEADPULSE_ACCEPT_LOSS" in refused.said()
+    heir = site.worker(accept_loss="true")
+    await site.settled()
+    await heir.stop()
+    assert "going on without records" in heir.said()
+    position = await site.position(0)
+    assert int(position[f"next:{site.web}"]) == end
+
+
+async def test_a_missing_output_topic_stops_the_worker_by_name(make_site: MakeSite) -> None:
+    """Kafka's clients would try for ever, and nobody would know."""
+    site = await make_site(partitions=1)
+    worker = site.worker()
+    await worker.ready(1)
+    topic = site.settings.output_topic("lead.dead")
+    admin = AIOKafkaAdminClient(bootstrap_servers=site.settings.kafka)
+    await admin.start()
+    await admin.delete_topics([topic])
+    await admin.close()
+    await site.send([Sent(site.web, 0, b"not json")])
+    assert await worker.ended(40) == 1
+    assert topic in worker.said()
+    assert "leadpulse topics create" in worker.said()
+    await site.prepare()
+    heir = site.worker()
+    await site.settled()
+    await heir.stop()
+    await site.verdict()
+
+
+async def test_an_output_refused_for_its_size_stops_the_worker_and_is_not_lost(make_site: MakeSite) -> None:
+    """The transaction of a refused record must not commit: its batch waits in the outbox until the topic is mended."""
+    site = await make_site(partitions=1)
+    worker = site.worker()
+    await worker.ready(1)
+    topic = site.settings.output_topic("lead.dead")
+    await max_message_bytes(site, topic, 1_000)
+    await site.send([*(site.sent(m) for m in traffic(58, 20, 100)), Sent(site.web, 0, b"x" * 5_000)])
+    assert await worker.ended() == 1
+    assert f"{topic} refuses a record for its size" in worker.said()
+    await max_message_bytes(site, topic, 2 << 20)
+    heir = site.worker()
+    await site.settled()
+    await heir.stop()
+    verdict = await site.verdict()
+    assert verdict.dead.total() == 1
+
+
+async def test_too_large_a_share_of_bad_records_stops_the_worker_before_it_is_applied(make_site: MakeSite) -> None:
+    """A producer's bad deploy must not drain its topic into the dead letters."""
+    site = await make_site(partitions=1, max_batch=1_000)
+    await site.send([*(site.sent(m) for m in traffic(59, 20, 100)), *(Sent(site.web, 0, b"bad %d" % n) for n in range(600))])
+    worker = site.worker()
+    assert await worker.ended() == 1
+    assert "LEADPULSE_MAX_BAD_SHARE" in worker.said()
+    assert not [r for r in await site.outputs() if r.topic == site.settings.output_topic("lead.dead")]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"partitions": 3}, "has 2 partitions, LEADPULSE_PARTITIONS says 3"),
+        ({"input_topics": "{web}"}, "remembers the topics"),
+        ({"input_topics": "{web},nowhere"}, "missing topics: nowhere"),
+        ({"grid": "/nowhere.yaml"}, "cannot be read"),
+        ({"redis": "redis://127.0.0.1:1/0"}, "Redis"),
+        ({"kafka": "127.0.0.1:1"}, "no Kafka broker answers"),
+    ],
+)
+async def test_what_cannot_work_is_refused_at_the_start(make_site: MakeSite, change: dict[str, str], words: str) -> None:
+    """Each with what is wrong; a worker must not join the group, and take partitions from others, only to fail."""
+    site = await make_site()
+    await site.send(site.sent(m) for m in traffic(60, 20, 100))
+    worker = site.worker()
+    await site.settled()
+    await worker.stop()
+    refused = site.worker(**{name: str(value).format(web=site.web) for name, value in change.items()})
+    assert await refused.ended() == 1
+    assert words in refused.said(), refused.said()
+    assert "Traceback" not in refused.said()
+
+
+def now_ms() -> int:
+    """Return this machine's time."""
+    return int(time.time() * 1_000)
+
+
+async def copied(site: Site) -> dict[bytes, bytes]:
+    """Return a copy of everything that Redis holds of *site*."""
+    async with site.redis() as redis:
+        keys = [key async for key in redis.scan_iter(match=f"{{{site.settings.namespace}:*", count=1_000)]
+        async with redis.pipeline(transaction=True) as pipe:
+            for key in keys:
+                pipe.dump(key)
+            dumped = await pipe.execute()
+    return dict(zip(keys, dumped, strict=True))
+
+
+async def restored(site: Site, old: dict[bytes, bytes]) -> None:
+    """Put Redis back to the copy *old*, as of one moment."""
+    async with site.redis() as redis:
+        keys = [key async for key in redis.scan_iter(match=f"{{{site.settings.namespace}:*", count=1_000)]
+        async with redis.pipeline(transaction=True) as pipe:
+            if keys:
+                pipe.delete(*keys)
+            for key, dumped in old.items():
+                pipe.restore(key, 0, dumped)
+            await pipe.execute()
+
+
+async def max_message_bytes(site: Site, topic: str, value: int) -> None:
+    """Set the topic's largest record."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=site.settings.kafka)
+    await admin.start()
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": str(value)})])
+    await admin.close()
