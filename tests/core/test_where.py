@@ -15,6 +15,7 @@ from worker.core.where import WhereError, compile_where, parse_where
 
 
 def holds(where: Mapping[str, Any], data: Mapping[str, Any], *, flat: bool = False) -> bool:
+    """Ask *where*, as written, of *data*."""
     return compile_where(parse_where(where), flat=flat)(data)
 
 

@@ -29,7 +29,10 @@ _CORE: Final = "tag:yaml.org,2002:"
 
 @dataclass
 class Document:
-    """Plain data (dicts with text keys, tuples, scalars), the lines of its parts, and what is wrong with the text."""
+    """Plain data (dicts with text keys, tuples, scalars), the lines of its parts, and what is wrong with the text.
+
+    Without `lines` nothing could be read, and `mistakes` says why.
+    """
 
     data: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
@@ -75,6 +78,7 @@ def read_yaml(source: bytes) -> Document:
     try:
         document.data = _Builder(document).build(root, ())
     except _TooMuch as err:
+        document.lines.clear()
         return refuse(1, str(err))
     return document
 
