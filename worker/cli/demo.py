@@ -80,7 +80,11 @@ def demo(seconds: float, seed: int, grid: str) -> None:
     folder = Path(tempfile.mkdtemp(prefix="leadpulse-demo-"))
     try:
         with Children(GRACE_S, folder) as children:
-            asyncio.run(_Show(children, folder, seconds, seed, grid).run())
+            show = _Show(children, folder, seconds, seed, grid)
+            try:
+                asyncio.run(show.run())
+            finally:
+                show.end()  # the worker first: it cannot drain without its servers
     except (Missing, ServerFailed, _WorkerFailed) as err:
         raise click.ClickException(str(err)) from None
     except KeyboardInterrupt:
@@ -155,10 +159,13 @@ class _Show:
         finally:
             reader.close()
             await client.aclose()
-        codes = await asyncio.to_thread(self._children.end, self._worker)
-        if any(codes):
+        if await asyncio.to_thread(self.end):
             raise _WorkerFailed(f"the worker did not end in good order:\n{last_lines(self._log)}")
         self._sum_up(counts, leads)
+
+    def end(self) -> int:
+        """End the worker, if it still runs, and return its exit code."""
+        return self._children.end(self._worker)[0]
 
     @property
     def _sent(self) -> int:
@@ -170,7 +177,7 @@ class _Show:
         if not self._console.is_terminal:
             yield None
             return
-        with Live(console=self._console, screen=False, refresh_per_second=4, transient=True) as live:
+        with Live(console=self._console, refresh_per_second=4) as live:
             yield live
 
     def _say(self, line: str) -> None:

@@ -17,14 +17,14 @@ from rich.text import Text
 from worker.cli.leads import Hot
 
 _SHOWN_LEADS: Final = 12
-_SHOWN_CALLS: Final = 5
+_SHOWN_CALLS: Final = 4
 _SHOWN_REASONS: Final = 6
 _TREND_MS: Final = 86_400_000
 _STEADY: Final = 0.5
 """Points a simulated day below which a score neither rises nor cools."""
 
 _COUNTED: Final = ("lead.mql", "lead.sql", "lead.cooled", "lead.sla_breached", "lead.dead")
-_STYLE: Final = {"contact": "dim", "mql": "yellow", "sql": "bold red", "opportunity": "bold magenta", "client": "bold green"}
+_STYLE: Final = {"contact": "dim", "excluded": "dim strike", "mql": "yellow", "sql": "bold red", "opportunity": "bold magenta", "client": "bold green"}
 
 
 class Board:
@@ -67,7 +67,7 @@ class Board:
         return Group(
             Panel(head, box=box.SIMPLE),
             self._table(),
-            self._panel("lead.sql as published: call them", self._calls, called, "red"),
+            self._panel("lead.sql as published: call them", self._calls, _called_in_two, "red"),
             self._panel("lead.cooled", self._cooled, cooled, "blue"),
         )
 
@@ -108,7 +108,7 @@ class Board:
 
 
 def called(event: Mapping[str, Any]) -> str:
-    """Return a `lead.sql` in one line: who, how hot, where the points come from, until when to call."""
+    """Return a `lead.sql` in one line: who, how hot, until when to call, where the points come from."""
     data = event["data"]
     who = " ".join(str(data["traits"][name]) for name in ("role", "company.name") if name in data["traits"])
     until = f", call by {moment(data['respond_by'])}" if "respond_by" in data else ""
@@ -116,6 +116,11 @@ def called(event: Mapping[str, Any]) -> str:
         f"{moment(event['time'])}  lead.sql     {data['lead_id']}  {data['score']:.1f} {data['grade'] or ''}  {who}{until}:"
         f" {because(data['reasons'])}"
     )
+
+
+def _called_in_two(event: Mapping[str, Any]) -> str:
+    head, _, reasons = called(event).partition(": ")
+    return f"{head}\n                  {reasons}"
 
 
 def cooled(event: Mapping[str, Any]) -> str:
