@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from worker.core.codec import MAX_BYTES, decode
-from worker.core.journal import Cut, JournalError, Stray, Tick, decode_entry, stray_output
+from worker.core.journal import Cut, Stray, decode_entry, stray_output
 from worker.core.mail import WORDS_VERSION
 from worker.core.model import Event, Headers, LeadWrite, Output, Record, Rejected
 from worker.core.partition import owner
@@ -142,7 +142,8 @@ def sift(records: Sequence[Record], settings: Settings, partition: int) -> Sifte
     """Decode *records* and sort them.
 
     A record of the internal topic is forwarded no further: it came here once already. Cuts are for a later owner that must
-    fold again, and are passed over. Raises `JournalError` at a tick (which is a batch of its own), or at what cannot be read.
+    fold again, and are passed over. So are ticks: one that moves the clock is a batch of its own, and what stands among a
+    batch's records came too late to move it. Raises `JournalError` at what cannot be read.
     """
     found = Sifted([], [], [], [], None, 0)
     unknown, strayed_ms = 0, None
@@ -153,10 +154,6 @@ def sift(records: Sequence[Record], settings: Settings, partition: int) -> Sifte
             match decode_entry(record):
                 case Stray(original):
                     source = original
-                case Tick():
-                    raise JournalError(
-                        f"journal record {record.topic}[{partition}] offset {record.offset}: a tick inside a batch"
-                    )
                 case _:
                     continue
         else:
