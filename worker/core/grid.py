@@ -29,6 +29,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from worker.core.codec import DATA_FIELDS
@@ -458,18 +459,28 @@ class Exclusion(_Model):
     on: EventTypes | None = None
 
 
+def _without_default(schema: JsonDict) -> None:
+    schema.pop("default", None)
+
+
 class Rung(_Model):
     """One step of the ladder; `enter` and `leave` apart keep a lead from flapping."""
 
     enter: Points
-    leave: Annotated[float, BeforeValidator(_points), WithJsonSchema({"type": "number"})] = Field(
-        default_factory=lambda fields: float(fields.get("enter", 0.0))
-    )
+    leave: Points = Field(default=0.0, json_schema_extra=_without_default)
+    """Below it the lead steps down; absent is `enter`, filled in here already."""
     min_fit: Points | None = None
     intent_within: DurationOrNone = None
     """`sql` only: time within which an `intent` rule must have matched; absent is no condition."""
     sla: DurationOrNone = None
     """`sql` only: time that sales have to respond."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_is_enter(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and "leave" not in raw and _is_points(raw.get("enter")):
+            return {**raw, "leave": raw["enter"]}
+        return raw
 
 
 class Stages(_Model):

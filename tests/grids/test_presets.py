@@ -1,0 +1,156 @@
+"""The grids that come along: what they promise in their notes."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from worker.core.grid import Grid, parse_grid
+from worker.core.lint import lint
+from worker.replay import ReplayResult, replay_lines
+
+PRESETS = sorted(entry.name.removesuffix(".yaml") for entry in files("grids").iterdir() if entry.name.endswith(".yaml"))
+
+# A B2B SaaS company of 50 to 200 people, in France, and its marketing director.
+DIRECTOR = {
+    "email": "ada@acme.example",
+    "role": "Marketing Director",
+    "country": "FR",
+    "company": {"name": "Acme", "domain": "acme.example", "industry": "SaaS", "size": 120, "type": "B2B"},
+}
+
+
+def preset(name: str) -> Grid:
+    """Return a grid that comes along."""
+    return parse_grid(files("grids").joinpath(f"{name}.yaml").read_bytes(), name)
+
+
+def at(day: int, event_type: str, **data: Any) -> str:
+    """Return one line: the lead does it at ten o'clock, *day* of March."""
+    event = {
+        "specversion": "1.0",
+        "source": "/site",
+        "type": event_type,
+        "subject": "ada",
+        "time": f"2026-03-{day:02}T10:00:00Z",
+    }
+    return json.dumps(event | {"id": f"{day}-{event_type}-{len(data)}", "data": data})
+
+
+KNOWN = [at(1, "profile.updated", traits=DIRECTOR)]
+WEBINAR = [at(2, "webinar.registered", webinar_id="w"), at(5, "webinar.attended", webinar_id="w", share=0.9)]
+PRICING = [at(8, "page.viewed", url="https://vendor.example/pricing", session_id="s")]
+DEMO = [at(5, "demo.requested")]
+
+
+def stage(result: ReplayResult) -> str:
+    """Return the stage of the only lead."""
+    (lead,) = result.leads
+    return str(lead["stage"])
+
+
+def published(result: ReplayResult) -> list[str]:
+    """Return the types of what went out, in order."""
+    return [event["type"] for event in result.events]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_has_no_warnings(name: str) -> None:
+    """What we advise against we do not ship."""
+    assert lint(preset(name)) == []
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_named_as_its_file(name: str) -> None:
+    """`--grid NAME` and the outputs' `grid.name` say the same."""
+    assert preset(name).grid == name
+
+
+def test_the_director_who_joins_a_webinar_and_visits_pricing_becomes_sql() -> None:
+    """The lead that the grid was written for, and sales have four hours."""
+    result = replay_lines([*KNOWN, *WEBINAR, *PRICING], preset("saas-b2b"))
+    assert published(result) == ["lead.mql", "lead.sql"]
+    assert result.events[1]["time"] == "2026-03-08T10:00:00.000Z"
+    assert result.events[1]["data"]["respond_by"] == "2026-03-08T14:00:00.000Z"
+
+
+def test_less_known_and_a_week_between_is_still_enough() -> None:
+    """Neither an address nor the company's type is known, there was no registration, and the webinar has faded for a week."""
+    traits = {"role": "Directrice marketing", "country": "FR", "company.size": 200, "company.industry": "B2B SaaS"}
+    lines = [at(1, "profile.updated", traits=traits), at(1, "webinar.attended", webinar_id="w"), *PRICING]
+    assert stage(replay_lines(lines, preset("saas-b2b"))) == "sql"
+
+
+@pytest.mark.parametrize(
+    "lines", [KNOWN, [*KNOWN, *WEBINAR], [*KNOWN, *PRICING], WEBINAR, PRICING, [*WEBINAR, *PRICING]], ids=len
+)
+def test_no_signal_alone_makes_an_sql(lines: list[str]) -> None:
+    """Neither the best fit, nor a webinar seen to its end, nor one look at pricing; nor all a stranger does."""
+    assert stage(replay_lines(lines, preset("saas-b2b"))) in {"contact", "mql"}
+
+
+@pytest.mark.parametrize("known", [[], KNOWN])
+def test_a_demo_request_alone_does(known: list[str]) -> None:
+    """Who asks to be called is called, known or not."""
+    assert published(replay_lines([*known, *DEMO], preset("saas-b2b"))) == ["lead.mql", "lead.sql"]
+
+
+@pytest.mark.parametrize(
+    "traits",
+    [
+        {"role": "Student"},
+        {"country": "US"},
+        {"email": "ada@mailinator.com"},
+        {"company.size": 3, "email": "ada@gmail.com"},
+    ],
+)
+def test_a_demo_request_of_someone_off_target_does_not(traits: dict[str, Any]) -> None:
+    """`min_fit: 0` lets the unknown pass, not those who are known to be no customer."""
+    assert stage(replay_lines([at(1, "profile.updated", traits=traits), *DEMO], preset("saas-b2b"))) == "contact"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        at(9, "profile.updated", traits={"company.domain": "rival.example"}),
+        at(9, "profile.updated", traits={"email": "ada@rival.example"}),
+        at(9, "email.unsubscribed", message_id="m"),
+        at(9, "email.complained", message_id="m"),
+    ],
+)
+def test_nobody_calls_a_competitor_or_who_asked_to_be_left_alone(line: str) -> None:
+    """Whatever the score."""
+    result = replay_lines([*KNOWN, *WEBINAR, *PRICING, line], preset("saas-b2b"))
+    assert published(result)[-1] == "lead.excluded"
+
+
+def test_an_sql_that_falls_silent_cools() -> None:
+    """Two months later nothing is left of it but the fit."""
+    result = replay_lines([*KNOWN, *WEBINAR, *PRICING, '{"tick": "2026-05-08T10:00:00Z"}'], preset("saas-b2b"))
+    assert published(result) == ["lead.mql", "lead.sql", "lead.sla_breached", "lead.cooled", "lead.cooled"]
+
+
+def test_coming_back_over_days_is_worth_more_than_one_long_visit() -> None:
+    """The same number of pages: five days against one."""
+    steady = [at(day, "page.viewed", url="/product/a", session_id=str(day)) for day in (1, 2, 3, 4, 5)]
+    burst = [at(5, "page.viewed", url=f"/product/{n}", session_id="one", **{str(n): n for n in range(n)}) for n in range(5)]
+    scores = [replay_lines(lines, preset("saas-b2b")).leads[0]["score"] for lines in (steady, burst)]
+    assert scores[0] > 2 * scores[1] > 0
+
+
+def test_the_pivot_is_a_manager_who_asks_for_a_demo() -> None:
+    """5 and 10 make 15, at the very instant; and neither does alone."""
+    manager = at(5, "profile.updated", traits={"email": "ada@acme.example", "role": "Office Manager"})
+    assert published(replay_lines([manager, *DEMO], preset("pivot-15"))) == ["lead.sql"]
+    assert published(replay_lines([manager], preset("pivot-15"))) == []
+    assert published(replay_lines(DEMO, preset("pivot-15"))) == []
+
+
+def test_a_newsletter_is_worth_one_point_however_often_it_is_signed_up_for() -> None:
+    """The smallest signal of the pivot grid."""
+    lines = [at(day, "form.submitted", form_id="newsletter-footer") for day in (1, 2)]
+    (lead,) = replay_lines(lines, preset("pivot-15"), at_ms=None).leads
+    assert lead["score"] == pytest.approx(2 ** (-1 / 30))
