@@ -4,18 +4,58 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
 
+import click
 import msgspec
 
+from worker.adapters.store_redis import RedisStore, connect
+from worker.cli.common import load_grid
 from worker.core.days import rfc3339
 from worker.core.score import read
 from worker.core.scorer import ALLOWANCE, Scorer
 from worker.core.state import STAGES, LeadState, unpack
-from worker.ports import Store
+from worker.ports import Position, Store
+from worker.settings import Settings
 
 _PAGE: Final = 100
+
+
+class Leads(NamedTuple):
+    """The leads of one namespace in Redis, and the grid that judges them."""
+
+    stores: Sequence[Store]
+    scorer: Scorer
+    positions: Sequence[Position]
+
+
+@asynccontextmanager
+async def held_leads(settings: Settings) -> AsyncIterator[Leads]:
+    """Open the leads of *settings*' namespace for reading.
+
+    Warns on stderr when the worker judges them by another grid. Ends the command when Redis holds another number of partitions.
+    """
+    scorer = Scorer(load_grid(settings.grid), settings.source)
+    client = connect(settings.redis.get_secret_value())
+    try:
+        stores = [RedisStore(client, settings.namespace, p) for p in range(settings.partitions)]
+        positions = [await store.position() for store in stores]
+        for partition, position in enumerate(positions):
+            if position.partitions not in (0, settings.partitions):
+                raise click.ClickException(
+                    f"partition {partition} was made with {position.partitions} partitions, LEADPULSE_PARTITIONS says"
+                    f" {settings.partitions}: set it to {position.partitions}"
+                )
+        if any(position.grid not in ("", scorer.grid.sha256) for position in positions):
+            click.echo(
+                f"warning: the worker judges by another grid than {settings.grid}; scores shown here are by {settings.grid}",
+                err=True,
+            )
+        yield Leads(stores, scorer, positions)
+    finally:
+        await client.aclose()
 
 
 class Hot(msgspec.Struct, frozen=True):

@@ -24,7 +24,14 @@ _STEADY: Final = 0.5
 """Points a simulated day below which a score neither rises nor cools."""
 
 _COUNTED: Final = ("lead.mql", "lead.sql", "lead.cooled", "lead.sla_breached", "lead.dead")
-_STYLE: Final = {"contact": "dim", "excluded": "dim strike", "mql": "yellow", "sql": "bold red", "opportunity": "bold magenta", "client": "bold green"}
+_STYLE: Final = {
+    "contact": "dim",
+    "excluded": "dim strike",
+    "mql": "yellow",
+    "sql": "bold red",
+    "opportunity": "bold magenta",
+    "client": "bold green",
+}
 
 
 class Board:

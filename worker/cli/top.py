@@ -1,0 +1,54 @@
+"""`leadpulse top`: the hottest leads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from worker.cli.common import load_settings, run_async, settings_flags
+from worker.cli.leads import Hot, held_leads, hottest
+from worker.settings import Settings
+
+
+@click.command()
+@click.option("--count", "-n", type=click.IntRange(1, 100_000), default=20, metavar="N", help="How many.  [default 20]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON a lead on stdout.")
+@settings_flags("redis", "namespace", "partitions", "grid")
+def top(count: int, as_json: bool, **flags: Any) -> None:
+    """List the hottest leads, exactly.
+
+    Reads Redis alone. Each lead is judged at its clock, the latest of its events and of its partition's ticks, by the grid
+    of the settings; equal scores are ordered by id.
+    """
+    leads = run_async(_hottest(load_settings(flags), count))
+    if as_json:
+        for one in leads:
+            click.echo(msgspec.json.encode(one))
+    else:
+        Console().print(_table(leads))
+    if not leads:
+        click.echo("no leads are held in this namespace", err=True)
+
+
+async def _hottest(settings: Settings, count: int) -> list[Hot]:
+    async with held_leads(settings) as held:
+        return await hottest(held.stores, held.scorer, count)
+
+
+def _table(leads: Sequence[Hot]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", justify="right")
+    table.add_column("lead")
+    for name in ("score", "fit", "engagement"):
+        table.add_column(name, justify="right")
+    for name in ("grade", "stage", "as of"):
+        table.add_column(name)
+    for place, one in enumerate(leads, start=1):
+        numbers = (f"{value:.1f}" for value in (one.score, one.fit, one.engagement))
+        table.add_row(str(place), one.lead_id, *numbers, one.grade or "", one.stage, one.as_of)
+    return table
