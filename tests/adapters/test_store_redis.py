@@ -339,8 +339,10 @@ async def test_two_versions_of_the_library_live_side_by_side(
     store: RedisStore, redis_server: Redis, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a rolling upgrade old and new workers share a Redis: neither's functions may replace the other's."""
-    other = store_redis.LIBRARY + "x"
-    source = store_redis.SOURCE.replace(store_redis.LIBRARY, other)
+    body = store_redis.SOURCE.split("\n", 2)[2]
+    assert store_redis.library(body) == (store_redis.LIBRARY, store_redis.SOURCE)
+    other, source = store_redis.library(body + "-- changed\n")
+    assert other != store_redis.LIBRARY
     async with a_store(redis_server.url, namespace) as newer:
         with monkeypatch.context() as patch:
             patch.setattr(store_redis, "LIBRARY", other)
@@ -429,6 +431,8 @@ def test_an_unreadable_address_is_refused_at_once(url: str) -> None:
             failures.NoPermissionError("User x has no permissions to run the 'fcall' command", status_code="NOPERM"),
             StoreRefused,
         ),
+        (failures.ResponseError("ERR The user executing the script can't run this command or subcommand"), StoreRefused),
+        (failures.ResponseError("ERR ACL failure in script: User x has no permissions to run 'hlen'"), StoreRefused),
         (failures.AuthenticationError("Authentication required.", status_code="NOAUTH"), StoreRefused),
         (failures.ResponseError("ERR unknown command 'FCALL', with args beginning with: "), StoreRefused),
         (failures.ResponseError("FENCED the partition belongs to 7:2:x"), Fenced),

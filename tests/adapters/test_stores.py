@@ -163,6 +163,8 @@ async def test_due_leads_come_in_slices_earliest_first(store: RebuildableStore) 
     await store.apply(OWNER, a_batch(2, [a_write("b", due_ms=None), a_write("a", due_ms=day + 3)]))
     assert await store.due(day + 1, 2) == ["z", "é"]
     await store.apply(OWNER, a_batch(3, [a_write("a", due_ms=day + 1)]))
+    await store.apply(OWNER, a_batch(4, [a_write("z", due_ms=day + 8)]))
+    await store.apply(OWNER, a_batch(5, [a_write("z", due_ms=day + 1)]))
     assert await store.due(day + 9, 10) == ["a", "z", "é", "later"]
 
 
@@ -429,6 +431,7 @@ async def test_memory_goes_back_in_time() -> None:
     copy, before = store.snapshot(), await everything(store, ["a", "b"])
     await store.apply(OWNER, a_batch(2, [a_write("a", b"2", due_ms=2, rank=2.0), a_write("b", b"2", due_ms=0)]))
     await store.trim(OWNER, 1)
+    assert await store.due(5, 5) == ["b", "a"]
     store.restore(copy)
     assert await everything(store, ["a", "b"]) == before
     assert store.held() == ["a"]

@@ -35,9 +35,18 @@ Client = Redis | RedisCluster
 T = TypeVar("T")
 
 _BODY = files("worker.adapters").joinpath("leadpulse.lua").read_text(encoding="utf-8")
-LIBRARY = "leadpulse_" + hashlib.sha256(_BODY.encode()).hexdigest()[:12]
-"""The name of the library in Redis and the beginning of its functions' names: changed text, other name."""
-SOURCE = f"#!lua name={LIBRARY}\nlocal LIBRARY = '{LIBRARY}'\n{_BODY}"
+
+
+def library(body: str) -> tuple[str, str]:
+    """Return the name and the whole source of the Redis library made of *body*: changed text, other name.
+
+    The names of its functions begin with it too, because Redis knows functions by their own names.
+    """
+    name = "leadpulse_" + hashlib.sha256(body.encode()).hexdigest()[:12]
+    return name, f"#!lua name={name}\nlocal LIBRARY = '{name}'\n{body}"
+
+
+LIBRARY, SOURCE = library(_BODY)
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]+")
 _LEAD_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade", "updated_at", "due_ms", "rank")
@@ -137,7 +146,8 @@ def translated(error: Exception, where: str) -> StoreUnavailable | StoreRefused 
         return StoreUnavailable(f"{where}: {text}")
     if isinstance(error, failures.AuthenticationError | failures.AuthorizationError):
         return StoreRefused(f"{where}: Redis refused the log-in: {error}; {_WHAT_TO_DO['WRONGPASS']}")
-    if "can't run this command" in text:  # how a function reports a missing right
+    # How a function reports a missing right, in Redis and in Valkey.
+    if "can't run this command" in text or "ACL failure" in text:
         return StoreRefused(f"{where}: {text}; {_WHAT_TO_DO['NOPERM']}")
     if isinstance(error, failures.ResponseError | failures.DataError):
         if "unknown command" in text.lower():
