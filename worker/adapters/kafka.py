@@ -316,6 +316,15 @@ class Admin:
                 found[topic["topic"]] = len(topic["partitions"])
         return found
 
+    async def replicas(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return the fewest replicas of a partition of each of *topics* that exists."""
+        wanted = set(topics)
+        return {
+            topic["topic"]: min((len(partition["replicas"]) for partition in topic["partitions"]), default=0)
+            for topic in await self._client.describe_topics()
+            if topic["topic"] in wanted
+        }
+
     async def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return each topic's configuration in force."""
         asked = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
