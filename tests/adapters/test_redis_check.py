@@ -13,7 +13,7 @@ from tests.services import Redis, free_port, needed
 from worker.adapters.redis_check import Finding, check
 from worker.adapters.store_redis import Client, connect
 
-GOOD = {"hash-max-listpack-value": "1024"}
+GOOD = {"hash-max-listpack-value": "2048"}
 
 
 @asynccontextmanager

@@ -16,8 +16,9 @@ from worker.ports import StoreRefused, StoreUnavailable
 
 Level = Literal["error", "warning", "hint"]
 
-_LISTPACK_VALUE = 1024
-"""With this `hash-max-listpack-value` a lead with a 700-byte state takes 952 bytes, with Redis' default 1,256 (7.0.15)."""
+_LISTPACK_VALUE = 2048
+"""With this `hash-max-listpack-value` leads of 700 (1,900) bytes of state take 1,255 (2,408) bytes in all, schedule and rank
+included; with Redis' default of 64 they take 1,623 (2,904). Measured on Redis 7.0.15, `used_memory` of 10,000 leads."""
 
 
 class Finding(NamedTuple):
@@ -145,7 +146,7 @@ async def _listpack(client: Client) -> list[Finding]:
     return [
         Finding(
             "hint",
-            f"hash-max-listpack-value is {int(value)}: a lead takes about 300 bytes more than it needs to",
-            f"set hash-max-listpack-value {_LISTPACK_VALUE}: a quarter of the memory of leads with a state of 700 bytes",
+            f"hash-max-listpack-value is {int(value)}: most leads take 370 to 500 bytes more than they need to",
+            f"set hash-max-listpack-value {_LISTPACK_VALUE}: that is a fifth of the memory, at no measurable cost",
         )
     ]
