@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
@@ -68,6 +70,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     from worker.adapters.kafka import Refused
     from worker.ports import StoreRefused, StoreUnavailable
 
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs what it then raises
     try:
         return asyncio.run(work)
     except (Refused, StoreRefused, StoreUnavailable) as err:
@@ -84,6 +87,21 @@ def resolved_grid(settings: Settings) -> Settings:
     return settings
 
 
+def installed(package: str) -> str:
+    """Return the version of *package*; words where it is not installed (a checkout that is run as it is)."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def preset_or_file(name: str) -> bytes:
+    """Return the text of the grid in the file *name*, or of the one that comes along under that name. Raises `OSError`."""
+    path = Path(name)
+    preset = files("grids").joinpath(f"{name}.yaml")
+    return preset.read_bytes() if not path.exists() and preset.is_file() else path.read_bytes()
+
+
 def load_grid(name: str) -> Grid:
     """Return the grid in the file *name*, or the one that comes with LeadPulse under that name.
 
@@ -91,14 +109,10 @@ def load_grid(name: str) -> Grid:
     """
     from worker.core.grid import GridError, parse_grid
 
-    path = Path(name)
-    preset = files("grids").joinpath(f"{name}.yaml")
     try:
-        text = preset.read_bytes() if not path.exists() and preset.is_file() else path.read_bytes()
+        return parse_grid(preset_or_file(name), name)
     except OSError as err:
         raise click.ClickException(f"grid {name}: {err.strerror}; give a YAML file or one of: {', '.join(presets())}") from None
-    try:
-        return parse_grid(text, name)
     except GridError as err:
         raise click.ClickException("\n".join(str(mistake) for mistake in err.mistakes)) from None
 

@@ -1,0 +1,212 @@
+"""`leadpulse doctor`: what would keep the worker from doing its work, and what to do about it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final, Literal
+
+import click
+import msgspec
+from aiokafka.errors import KafkaError
+
+from worker.adapters import redis_check
+from worker.adapters.kafka import Admin, Refused, differences, longest
+from worker.adapters.store_redis import Client, RedisStore, connect, redacted
+from worker.cli.common import installed, load_settings, preset_or_file, run_async, settings_flags
+from worker.core.grid import Grid, GridError, parse_grid
+from worker.core.lint import lint
+from worker.engine.errors import Stop
+from worker.engine.takeover import check_position
+from worker.ports import Position, StoreRefused, StoreUnavailable
+from worker.settings import Settings
+
+Level = Literal["ok", "hint", "warning", "error"]
+
+_PACKAGES: Final = ("leadpulse", "faust-streaming", "aiokafka", "redis", "pydantic", "msgspec")
+_SKEW_S: Final = 2.0
+"""A clock that far from Redis' is worth a word: ticks carry the worker's time."""
+_REPLICAS: Final = 3
+_IN_SYNC: Final = 2
+
+
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that was looked at."""
+
+    area: str
+    level: Level
+    what: str
+    what_to_do: str = ""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON a finding on stdout.")
+@settings_flags()
+def doctor(as_json: bool, **flags: Any) -> None:
+    """Look for what would keep the worker from doing its work.
+
+    Looks at the grid, Kafka, its topics, Redis, each partition's state and the clocks, and says of each fault what is wrong and
+    what to do. Changes nothing but loading the worker's functions into Redis, as every worker does. Exit code 1 when there is
+    an error; warnings and hints are for a person to weigh.
+    """
+    settings = load_settings(flags)
+    counts = run_async(_tell(settings, as_json))
+    click.echo(
+        f"{counts['error']} errors, {counts['warning']} warnings, {counts['hint']} hints"
+        + ("; the worker will not start, or not for long" if counts["error"] else ""),
+        err=True,
+    )
+    if counts["error"]:
+        raise click.exceptions.Exit(1)
+
+
+async def _tell(settings: Settings, as_json: bool) -> dict[Level, int]:
+    counts: dict[Level, int] = {"ok": 0, "hint": 0, "warning": 0, "error": 0}
+    colours = {"ok": "green", "hint": "cyan", "warning": "yellow", "error": "red"}
+    async for one in _findings(settings):
+        counts[one.level] += 1
+        if as_json:
+            click.echo(msgspec.json.encode(one))
+            continue
+        told = f"{one.what}: {one.what_to_do}" if one.what_to_do else one.what
+        click.echo(f"{click.style(f'{one.level:7}', colours[one.level])}  {one.area}: {told}", err=True)
+    return counts
+
+
+async def _findings(settings: Settings) -> AsyncIterator[Finding]:
+    versions = ", ".join(f"{name} {installed(name)}" for name in _PACKAGES)
+    yield Finding("versions", "ok", f"Python {platform.python_version()}, {versions}")
+    grid = None
+    for finding, found in _grid(settings.grid):
+        grid = found
+        yield finding
+    client = connect(settings.redis.get_secret_value())
+    try:
+        positions: list[Position] = []
+        async for finding in _redis(settings, client, positions):
+            yield finding
+        async for finding in _kafka(settings, positions):
+            yield finding
+        if grid is not None and any(position.grid not in ("", grid.sha256) for position in positions):
+            yield Finding(
+                "grid", "hint", "another grid than the one in force", "the worker judges all leads again at its start"
+            )
+    finally:
+        await client.aclose()
+
+
+def _grid(name: str) -> Iterator[tuple[Finding, Grid | None]]:
+    try:
+        grid = parse_grid(preset_or_file(name), name)
+    except OSError as err:
+        yield Finding("grid", "error", f"{name} cannot be read: {err.strerror}", "set LEADPULSE_GRID to a file"), None
+        return
+    except GridError as err:
+        for mistake in err.mistakes:
+            yield Finding("grid", "error", str(mistake), "correct it; `leadpulse grid check` looks again"), None
+        return
+    yield Finding("grid", "ok", f"{name}: {grid.grid} version {grid.version}, sha256 {grid.sha256[:12]}"), grid
+    for warning in lint(grid):
+        yield Finding("grid", "warning", f"{name}:{warning.line}: {warning.message}"), grid
+
+
+async def _redis(settings: Settings, client: Client, positions: list[Position]) -> AsyncIterator[Finding]:
+    """Look at Redis, and fill *positions* where they can be read."""
+    address = redacted(settings.redis.get_secret_value())
+    failed = False
+    for one in await redis_check.check(client, settings.namespace):
+        failed |= one.level == "error"
+        yield Finding("redis", one.level, one.what, one.what_to_do)
+    try:
+        stores = [RedisStore(client, settings.namespace, p) for p in range(settings.partitions)]
+        positions += [await store.position() for store in stores]
+        commands: Any = client
+        asked = time.time()
+        seconds, micros = await commands.time()
+        skew_s = (asked + time.time()) / 2 - (int(seconds) + int(micros) / 1e6)
+    except (StoreUnavailable, StoreRefused) as err:
+        positions.clear()
+        if not failed:
+            yield Finding("redis", "error", str(err), "check LEADPULSE_REDIS")
+        return
+    if not failed:
+        yield Finding("redis", "ok", f"{address} answers and can hold state")
+    if abs(skew_s) > _SKEW_S:
+        way = "ahead of" if skew_s > 0 else "behind"
+        yield Finding(
+            "clock",
+            "warning",
+            f"this machine's clock is {abs(skew_s):.1f} s {way} Redis'",
+            "synchronize both (NTP): ticks carry it",
+        )
+    else:
+        yield Finding("clock", "ok", f"within {_SKEW_S:g} s of Redis'")
+
+
+async def _kafka(settings: Settings, positions: list[Position]) -> AsyncIterator[Finding]:
+    try:
+        async with Admin(settings) as admin:
+            yield Finding("kafka", "ok", f"{settings.kafka} answers")
+            async for finding in _topics(settings, admin):
+                yield finding
+            async for finding in _partitions(settings, admin, positions):
+                yield finding
+    except Refused as err:
+        yield Finding("kafka", "error", str(err))
+    except (KafkaError, OSError) as err:
+        what = str(err) or type(err).__name__
+        yield Finding("kafka", "error", f"{settings.kafka}: {what}", "start Kafka, or correct LEADPULSE_KAFKA and its security")
+
+
+async def _topics(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
+    topics = [*settings.topics, *settings.outputs]
+    there = await admin.partitions(topics)
+    missing = [topic for topic, partitions in there.items() if not partitions]
+    if missing:
+        yield Finding("topics", "error", f"missing: {', '.join(missing)}", "`leadpulse topics create` makes them")
+    found = [topic for topic in topics if topic not in missing]
+    configs = {} if settings.development or not found else await admin.configs(found)
+    retention = str(longest(int(configs[topic]["retention.ms"]) for topic in settings.input_topics if topic in configs))
+    faults = 0
+    for topic in found:
+        for fault in differences(settings, topic, there[topic], configs.get(topic), retention):
+            faults += 1
+            yield Finding("topics", "error", fault if topic in fault else f"{topic}: {fault}")
+    if not missing and not faults:
+        yield Finding("topics", "ok", f"all {len(topics)} are there, as the worker needs them")
+    if not settings.development:
+        replicas = await admin.replicas(found)
+        kept = {topic: (replicas[topic], int(configs[topic].get("min.insync.replicas", 1))) for topic in found}
+        weak = sorted(topic for topic, (copies, in_sync) in kept.items() if copies < _REPLICAS or in_sync < _IN_SYNC)
+        if weak:
+            shown = ", ".join(f"{topic} ({kept[topic][0]}/{kept[topic][1]})" for topic in weak)
+            yield Finding(
+                "topics",
+                "warning",
+                f"with a broker's disk acknowledged records can be lost, by replicas/min.insync.replicas: {shown}",
+                f"{_REPLICAS} replicas and min.insync.replicas {_IN_SYNC} (for trying out: LEADPULSE_DEVELOPMENT=true)",
+            )
+
+
+async def _partitions(settings: Settings, admin: Admin, positions: list[Position]) -> AsyncIterator[Finding]:
+    """Compare where Redis stands with what Kafka says is published."""
+    held = 0
+    for partition, position in enumerate(positions):
+        committed = await admin.committed(partition)
+        published = max([position.published, *(int(at.metadata) for at in committed.values() if str(at.metadata).isdecimal())])
+        try:
+            check_position(settings, partition, position, published)
+        except Stop as err:
+            yield Finding("partitions", "error", str(err))
+            continue
+        held += position.batch > 0
+        if position.batch < published:
+            yield Finding(
+                "partitions",
+                "warning",
+                f"partition {partition}: Redis is at batch {position.batch}, Kafka at {published}",
+                "nothing: the next owner folds the batches between again; but ask why Redis went back",
+            )
+    if positions:
+        yield Finding("partitions", "ok", f"{held} of {len(positions)} hold state in namespace {settings.namespace}")
