@@ -75,7 +75,7 @@ class Settings(BaseModel):
     clock: Literal["wall", "events"] = Field(
         "wall", description="wall: ticks bring time; events: time comes from each lead's own events (backfilling, tests)"
     )
-    metrics_host: str = Field("0.0.0.0", description="address of the health and metrics pages")
+    metrics_host: str = Field("127.0.0.1", description="address of the health and metrics pages; 0.0.0.0 for all of them")
     metrics_port: int = Field(6066, ge=0, le=65_535, description="port of the health and metrics pages; 0 picks a free one")
     tick_interval: float = Field(
         10.0, gt=0, le=600, description="seconds between a partition's ticks, and between idle commits"
