@@ -121,7 +121,7 @@ def simulate(
         seed, leads, start_ms, days=days, limit=limit,
         late=late, duplicates=duplicates, bad=bad, keyless=keyless, topics=topics,
     )  # fmt: skip
-    tally = _Tally(limit, start_ms, days)
+    tally = _Tally(limit, start_ms, days, quiet=kafka is None and out == "-" and sys.stdout.isatty())
     flow = paced(records, compress=compress, rate=rate)
     try:
         with tally:
@@ -141,14 +141,13 @@ def simulate(
 class _Tally:
     """What has been handed over so far, with a progress bar on a terminal."""
 
-    def __init__(self, limit: int | None, start_ms: int, days: float | None) -> None:
+    def __init__(self, limit: int | None, start_ms: int, days: float | None, *, quiet: bool) -> None:
         console = Console(stderr=True)
         self._limit = limit
         self._start_ms = start_ms
         columns = (TextColumn("{task.fields[shown]}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        # A terminal that takes the records themselves shows that it goes on.
-        shown = console.is_terminal and not sys.stdout.isatty()
-        self._progress = Progress(*columns, console=console, disable=not shown, transient=True)
+        # *quiet*: the terminal takes the records themselves and so shows that it goes on.
+        self._progress = Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
         self._task = self._progress.add_task("", total=limit or round((days or 0) * DAY_MS), shown="")
         self._notes: Counter[str] = Counter()
         self.records = 0
