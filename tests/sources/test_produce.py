@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,13 @@ def test_simulated_traffic_arrives_whole_by_either_client(kafka: Kafka, topic: s
     assert sorted((r.value or b"").replace(b"\n", b" ") for r in records) == sorted(plain.stdout_bytes.split(b"\n")[:-1])
     at_home = sum(r.partition == owner(r.key.decode(), PARTITIONS) for r in records if r.key)
     assert at_home == 3000 if client == "aiokafka" else at_home < 2000
+
+
+def test_librdkafka_not_installed_is_told(kafka: Kafka, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an optional extra: who asks for it learns what to install."""
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    topics = ",".join(f"{family}={topic}" for family in TOPICS)
+    options = ["--events", "1", "--kafka", kafka.address, "--topics", topics, "--client", "librdkafka"]
+    result = CliRunner().invoke(simulate, options)
+    assert result.exit_code == 1
+    assert "pip install confluent-kafka" in result.stderr
