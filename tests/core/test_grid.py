@@ -297,11 +297,13 @@ def test_every_mistake_is_told_at_once_by_line() -> None:
 
 
 def test_a_mistake_in_a_block_is_on_its_own_line() -> None:
-    """Not on the line where the rule begins."""
+    """Not on the line where the rule begins, and not on the one where the key's value does."""
     (mistake,) = mistakes(
         HEAD + "engagement:\n  rules:\n    - id: a\n      points: 1\n      on: page.viewed\n      cap: none\n"
     )
     assert (mistake.line, mistake.path) == (8, "engagement.rules[0].cap")
+    (mistake,) = mistakes(HEAD + "fit:\n  rules:\n\n    id: a\n")
+    assert (mistake.line, mistake.path) == (4, "fit.rules")
 
 
 def test_duplicate_keys_are_mistakes_all_of_them() -> None:

@@ -93,6 +93,12 @@ def test_points_that_a_clamp_holds_cross_nothing() -> None:
     assert codes(sound(rule).replace("max: 80", "max: 49").replace("sql: {enter: 75", "sql: {enter: 60")) == []
 
 
+def test_even_an_intent_needs_a_cap_where_nothing_else_holds_it() -> None:
+    """Without a max of the engagement, asking for a demo ten times is worth ten demos."""
+    rule = "- {id: a, points: 30, on: demo.requested, intent: true}"
+    assert codes(sound(rule).replace("  max: 80\n", "")) == [("no-cap", R2)]
+
+
 def test_a_fit_rule_or_a_pace_that_crosses_alone_is_one_signal_too() -> None:
     """Being someone, or coming often, is no request."""
     assert codes(sound().replace("max: 40", "max: 60").replace("points: 10", "points: 55")) == [("one-signal", "fit.rules[0]")]

