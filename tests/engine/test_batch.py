@@ -7,7 +7,7 @@ from worker.core.model import Output, Record
 from worker.engine.batch import sift
 from worker.settings import Settings
 
-SETTINGS = Settings(partitions=1)
+SETTINGS = Settings.load({"LEADPULSE_PARTITIONS": "1"})
 EVENT = b'{"specversion":"1.0","id":"1","source":"/s","type":"demo.requested","subject":"L","time":"2026-01-01T00:00:00Z"}'
 
 
