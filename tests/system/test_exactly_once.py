@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
 from tests.system.kit import Sent, Site, traffic
+from worker.core.journal import Tick, tick_output
 
 
 async def test_states_and_outputs_are_those_of_the_core_alone(make_site: MakeSite) -> None:
@@ -184,6 +185,50 @@ async def test_sigterm_drains_within_ten_seconds_and_leaves_nothing_unpublished(
     await site.settled()
     await heir.stop()
     await site.verdict()
+
+
+async def test_a_tick_waits_for_the_events_that_it_must_not_overtake(make_site: MakeSite) -> None:
+    """It carries the offsets up to which its writer had read; a reader that is behind them judges nobody yet."""
+    site = await make_site(partitions=1)
+    events = [site.sent(m) for m in traffic(15, 30, 300, around_ms=now_ms() - 60_000, spread_s=5) if m["type"] == "page.viewed"]
+    tick = tick_output(site.settings.internal_topic, 0, Tick(now_ms(), {site.web: len(events)}))
+    await site.send(events[:50])
+    await site.send([Sent(tick.topic, 0, tick.value, None, tick.headers)])
+    worker = site.worker()
+    await site.settled()
+    assert "clock" not in await site.position(0)
+    await site.send(events[50:])
+    await site.settled()
+    await asyncio.sleep(0.5)
+    assert "clock" in await site.position(0)
+    await worker.stop()
+    verdict = await site.verdict()
+    assert verdict.ticks == 1
+
+
+@pytest.mark.parametrize("step", ["before_apply:2", "after_apply:2"])
+async def test_a_tick_with_many_due_leads_survives_a_death_between_its_slices(make_site: MakeSite, step: str) -> None:
+    """A thousand leads a batch: the tick's offset and the partition's clock move with the last, so the heir goes on in it."""
+    site = await make_site(partitions=1, max_batch=400)
+    day_ago = now_ms() - 86_400_000
+    await site.send(
+        site.sent({**m, "subject": f"lead-{n}", "type": "form.submitted", "data": {}})
+        for n, m in enumerate(traffic(16, 1, 2_600, around_ms=day_ago))
+    )
+    first = site.worker()
+    await site.settled()
+    await first.stop()
+    tick = tick_output(site.settings.internal_topic, 0, Tick(now_ms(), {}))
+    await site.send([Sent(tick.topic, 0, tick.value, None, tick.headers)])
+    victim = site.worker(step)
+    assert await victim.ended() == 137
+    heir = site.worker()
+    await heir.ready(1)
+    await asyncio.sleep(1)
+    await site.settled()
+    await heir.stop()
+    verdict = await site.verdict()
+    assert verdict.ticks >= 3
 
 
 def now_ms() -> int:

@@ -136,6 +136,8 @@ class Engine:
         What is not done after *deadline_s* is left to the next owner, who finds it in the outbox; then raises `TimeoutError`.
         """
         self._draining.set()
+        if self._pump is not None:
+            self._pump.let_go()
         try:
             async with asyncio.timeout(deadline_s):
                 while self._pump is not None and (running := self._pump.running()):

@@ -154,6 +154,13 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         """Return the tasks of the partitions at work."""
         return list(self._tasks.values())
 
+    def let_go(self) -> None:
+        """End what has nothing to finish: partitions that are being taken over, or that wait for their next try."""
+        for p, task in self._tasks.items():
+            partition = self.partitions.get(p)
+            if partition is None or not partition.ready:
+                task.cancel()
+
     async def end(self) -> None:
         """Cancel what still runs and wait for it."""
         self._ours = set()

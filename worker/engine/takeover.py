@@ -104,8 +104,8 @@ def check_position(settings: Settings, partition: int, position: Position, publi
     if position.next and set(position.next) != set(settings.topics):
         raise Stop(
             f"partition {partition}: its state remembers the topics {', '.join(sorted(position.next))}, LEADPULSE_INPUT_TOPICS"
-            f" and LEADPULSE_NAMESPACE say {', '.join(settings.topics)}: all workers must read the same ones; change them"
-            " with `leadpulse topics change` while no worker runs, or set them back"
+            f" and LEADPULSE_NAMESPACE say {', '.join(settings.topics)}: all workers must read the same ones, and a"
+            " replay too; set them back, or start afresh under another LEADPULSE_NAMESPACE"
         )
     if position.batch == 0 and published > 0 and not position.rebuild:
         redis = redacted(settings.redis.get_secret_value())
