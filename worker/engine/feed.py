@@ -22,6 +22,9 @@ from worker.engine.errors import Lost, Stop
 
 _UNASSIGNED_S = 0.05
 
+MOST_BYTES = 8 * 1024 * 1024
+"""Of the values that one fetch gives on: well-compressed bad records, each a dead letter, must still fit one transaction."""
+
 
 class Fetched(NamedTuple):
     """What one topic gave."""
@@ -78,6 +81,8 @@ class Feed:
             fetched = {
                 tp.topic: Fetched([to_record(r) for r in got.get(tp, ())], await self._consumer.position(tp)) for tp in tps
             }
+            if sum(len(r.value or b"") for part in fetched.values() for r in part.records) > MOST_BYTES:
+                fetched = shortened(fetched, MOST_BYTES)  # what was cut off is sought again: the next positions say so
         except IllegalStateError:  # the assignment changed between two lines
             return {}
         except OffsetOutOfRangeError as err:
@@ -101,6 +106,22 @@ class Feed:
         if self._consumer.assignment() is not self._assignment:
             return None, None
         return self._consumer.highwater(tp), self._consumer.last_poll_timestamp(tp)
+
+
+def shortened(fetched: Mapping[str, Fetched], most: int) -> dict[str, Fetched]:
+    """Return the first records of each topic, *most* bytes of values in all; a first record is given whatever its size."""
+    left = most
+    short: dict[str, Fetched] = {}
+    for topic, part in fetched.items():
+        taken = 0
+        for record in part.records:
+            left -= len(record.value or b"")
+            if left < 0 and (taken or any(other.records for other in short.values())):
+                break
+            taken += 1
+        next_ = part.next if taken == len(part.records) else part.records[taken].offset
+        short[topic] = Fetched(part.records[:taken], next_)
+    return short
 
 
 def _gone(partition: int, err: OffsetOutOfRangeError) -> str:
