@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from worker.core.codec import DATA_FIELDS
 from worker.core.grid import Grid, Velocity, shown_path
@@ -37,11 +37,30 @@ MAX_RULES: Final = 40
 """More rules than this cannot be explained to a salesperson; the larger preset has as many."""
 
 
+Code = Literal[
+    "everything-scored",
+    "no-negative-points",
+    "one-signal",
+    "no-cap",
+    "download-like-demo",
+    "open-like-click",
+    "leave-above-enter",
+    "rungs-swapped",
+    "no-decay",
+    "inactivity-rewards",
+    "no-ladder",
+    "unreachable",
+    "unknown-field",
+    "unknown-page-type",
+]
+"""What a warning is about; docs/scoring.md explains each."""
+
+
 class Lint(NamedTuple):
     """One warning: where, which, why and what to do."""
 
     line: int
-    code: str
+    code: Code
     path: str
     message: str
 
@@ -53,7 +72,7 @@ def lint(grid: Grid) -> list[Lint]:
     return sorted(dict.fromkeys(found), key=lambda one: one.line)
 
 
-def _all(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+def _all(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     yield from _everything_scored(grid)
     yield from _no_negative(grid)
     yield from _one_signal(grid)
@@ -65,7 +84,7 @@ def _all(grid: Grid) -> Iterator[tuple[Path, str, str]]:
     yield from _fields(grid)
 
 
-def _everything_scored(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+def _everything_scored(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     freely: set[str] = set()
     for i, rule in enumerate(grid.engagement.rules):
         if rule.points <= 0:
@@ -103,7 +122,7 @@ def _everything_scored(grid: Grid) -> Iterator[tuple[Path, str, str]]:
         )
 
 
-def _no_negative(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+def _no_negative(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     points = [*(rule.points for rule in grid.fit.rules), *(rule.points for rule in grid.engagement.rules)]
     if grid.inactivity is not None:
         points.append(grid.inactivity.points)
@@ -122,7 +141,7 @@ def _no_negative(grid: Grid) -> Iterator[tuple[Path, str, str]]:
         )
 
 
-def _one_signal(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+def _one_signal(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     """A fit rule, a pace or one event of a rule without `intent` that reaches a rung with nothing beside it."""
     for i, fit_rule in enumerate(grid.fit.rules):
         yield from _crosses(
@@ -145,7 +164,7 @@ def _one_signal(grid: Grid) -> Iterator[tuple[Path, str, str]]:
 
 def _crosses(
     grid: Grid, path: Path, rule_id: str, points: float, section_max: float | None, why: str
-) -> Iterator[tuple[Path, str, str]]:
+) -> Iterator[tuple[Path, Code, str]]:
     for limit in (section_max, grid.score.max):
         points = points if limit is None else min(points, limit)
     for name, rung in (("sql", grid.stages.sql), ("mql", grid.stages.mql)):
@@ -159,7 +178,7 @@ def _crosses(
             return
 
 
-def _no_cap(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+def _no_cap(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     rungs = [rung.enter for rung in (grid.stages.mql, grid.stages.sql) if rung is not None]
     top = grid.engagement.max
     held = top is not None and (not rungs or top < min(rungs))
@@ -175,7 +194,7 @@ def _no_cap(grid: Grid) -> Iterator[tuple[Path, str, str]]:
         )
 
 
-def _comparisons(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+def _comparisons(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     yield from _not_as_much(
         grid,
         "content.downloaded",
@@ -193,7 +212,7 @@ def _comparisons(grid: Grid) -> Iterator[tuple[Path, str, str]]:
         )
 
 
-def _not_as_much(grid: Grid, less: str, more: str, code: str, why: str) -> Iterator[tuple[Path, str, str]]:
+def _not_as_much(grid: Grid, less: str, more: str, code: Code, why: str) -> Iterator[tuple[Path, Code, str]]:
     best = max((_capped(rule.points, rule.cap) for rule in grid.engagement.rules if more in rule.on), default=0.0)
     for i, rule in enumerate(grid.engagement.rules):
         worth = _capped(rule.points, rule.cap)
@@ -205,7 +224,7 @@ def _not_as_much(grid: Grid, less: str, more: str, code: str, why: str) -> Itera
             )
 
 
-def _ladder(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+def _ladder(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     mql, sql = grid.stages.mql, grid.stages.sql
     if mql is None and sql is None:
         yield ("stages",), "no-ladder", "there is no rung, so no score ever tells anyone: add stages.mql or stages.sql"
@@ -255,7 +274,7 @@ def _reach(grid: Grid) -> float | None:
     return min((top for top in tops if top is not None), default=None)
 
 
-def _no_decay(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+def _no_decay(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     scored = [rule for rule in grid.engagement.rules if rule.points > 0]
     fades = any(rule.half_life is not None or rule.expires_after is not None for rule in scored)
     if scored and not fades and grid.inactivity is None:
@@ -266,7 +285,7 @@ def _no_decay(grid: Grid) -> Iterator[tuple[Path, str, str]]:
         )
 
 
-def _steps(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+def _steps(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     for i, pace in enumerate(grid.velocity):
         most = _most(pace)
         for reached, _ in pace.steps:
@@ -289,7 +308,7 @@ def _most(pace: Velocity) -> int | None:
             return pace.within_days
 
 
-def _fields(grid: Grid) -> Iterator[tuple[Path, str, str]]:
+def _fields(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     """Names that no event has but nearly: such a rule counts nothing, or everything, in silence."""
     for i, rule in enumerate(grid.engagement.rules):
         path: Path = ("engagement", "rules", i)
@@ -303,7 +322,7 @@ def _fields(grid: Grid) -> Iterator[tuple[Path, str, str]]:
             yield from _misspelt(grid, ("exclusions", i), exclusion.on, exclusion.where)
 
 
-def _misspelt(grid: Grid, path: Path, on: Iterable[str], where: Where | None) -> Iterator[tuple[Path, str, str]]:
+def _misspelt(grid: Grid, path: Path, on: Iterable[str], where: Where | None) -> Iterator[tuple[Path, Code, str]]:
     for name, op, value in where.conditions if where is not None else ():
         at: Path = (*path, "where", name)
         yield from _near(grid, at, on, name)
@@ -317,7 +336,7 @@ def _misspelt(grid: Grid, path: Path, on: Iterable[str], where: Where | None) ->
                     )
 
 
-def _near(grid: Grid, at: Path, on: Iterable[str], name: str) -> Iterator[tuple[Path, str, str]]:
+def _near(grid: Grid, at: Path, on: Iterable[str], name: str) -> Iterator[tuple[Path, Code, str]]:
     known = sorted({field for event_type in on for field in DATA_FIELDS[event_type]})
     first = name.partition(".")[0]
     close = difflib.get_close_matches(first, known, n=1, cutoff=0.75)
