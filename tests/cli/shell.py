@@ -56,7 +56,7 @@ def a_file(folder: Path) -> Path:
 def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return this process's environment with *given* as the only settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LEADPULSE_")}
-    return kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "always"} | dict(given or {})
+    return kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "always,ignore::ResourceWarning"} | dict(given or {})
 
 
 def leadpulse(

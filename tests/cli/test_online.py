@@ -1,0 +1,191 @@
+"""Commands on real Kafka and Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.cli.shell import GRID, Running, a_file, leadpulse
+from tests.services import Kafka, Redis, free_port
+
+
+@pytest.fixture
+def site(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Path) -> dict[str, str]:
+    """Return the settings of a namespace with topics of its own."""
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(GRID)
+    return {
+        "LEADPULSE_KAFKA": kafka.address,
+        "LEADPULSE_REDIS": redis_server.url,
+        "LEADPULSE_NAMESPACE": namespace,
+        "LEADPULSE_PARTITIONS": "2",
+        "LEADPULSE_GRID": str(grid),
+        "LEADPULSE_INPUT_TOPICS": f"{namespace}.in",
+        "LEADPULSE_OUTPUT_TOPICS": ",".join(
+            f"{kind}={namespace}.out"
+            for kind in (
+                "lead.mql",
+                "lead.sql",
+                "lead.cooled",
+                "lead.excluded",
+                "lead.stage",
+                "lead.sla_breached",
+                "lead.erased",
+            )
+        )
+        + f",lead.dead={namespace}.dead",
+        "LEADPULSE_METRICS_PORT": str(free_port()),
+        "LEADPULSE_CLOCK": "events",
+        "LEADPULSE_DEVELOPMENT": "true",
+    }
+
+
+@pytest.fixture
+def topics(site: dict[str, str]) -> dict[str, str]:
+    """Make the site's topics and return its settings."""
+    assert leadpulse("topics", "create", env=site).returncode == 0
+    return site
+
+
+def ready(site: Mapping[str, str], further: int = 0) -> bool:
+    """Return whether a worker takes events."""
+    try:
+        with urlopen(f"http://127.0.0.1:{int(site['LEADPULSE_METRICS_PORT']) + further}/readyz", timeout=2) as answer:
+            return bool(json.load(answer)["partitions"])
+    except OSError:
+        return False
+
+
+def taken(site: Mapping[str, str]) -> int:
+    """Return how many events the worker has taken."""
+    with urlopen(f"http://127.0.0.1:{site['LEADPULSE_METRICS_PORT']}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("leadpulse_events_total{")))
+
+
+def test_topics_are_made_once_and_left_alone_after(site: dict[str, str]) -> None:
+    """Deployments call it every time; what is there and right is only named, what is wrong fails."""
+    first, again = (leadpulse("topics", "create", env=site) for _ in range(2))
+    assert (first.returncode, again.returncode) == (0, 0)
+    assert set(json.loads(first.stdout).values()) == {"created"}
+    assert set(json.loads(again.stdout).values()) == {"exists"}
+    more = leadpulse("topics", "create", env=site | {"LEADPULSE_PARTITIONS": "3"})
+    assert more.returncode == 1
+    assert "--partitions 3" in more.stdout
+
+
+def test_the_doctor_is_content_with_what_the_worker_is_content_with(site: dict[str, str]) -> None:
+    """Before the topics are there it says which command makes them; after that there is no error."""
+    before = leadpulse("doctor", env=site)
+    assert before.returncode == 1
+    assert "leadpulse topics create" in before.stderr
+    leadpulse("topics", "create", env=site)
+    after = leadpulse("doctor", "--json", env=site)
+    assert after.returncode == 0
+    levels = {one["area"]: one["level"] for one in map(json.loads, after.stdout.splitlines()) if one["level"] == "ok"}
+    assert set(levels) == {"versions", "grid", "redis", "clock", "kafka", "topics", "partitions"}
+
+
+def test_the_doctor_warns_of_a_single_replica_outside_of_development(topics: dict[str, str]) -> None:
+    """One broker's disk must not be able to take acknowledged events with it."""
+    done = leadpulse("doctor", "--no-development", env=topics)
+    assert "min.insync.replicas" in done.stderr
+
+
+def test_live_answers_are_those_of_a_replay(topics: dict[str, str], tmp_path: Path) -> None:
+    """`top` and `explain` read what the worker holds; the same events through `replay` must give the same leads."""
+    path = a_file(tmp_path)
+    assert leadpulse("top", env=topics).stderr == "no leads are held in this namespace\n"
+    with Running(["-m", "worker.cli", "run"], topics, tmp_path) as worker:
+        worker.until(lambda: ready(topics))
+        leadpulse("produce", path, "--topic", topics["LEADPULSE_INPUT_TOPICS"], env=topics)
+        worker.until(lambda: taken(topics) == 8)
+        assert worker.end() == 0
+    replayed = [json.loads(line) for line in leadpulse("replay", path, env=topics).stdout.splitlines()]
+    hottest = [json.loads(line) for line in leadpulse("top", "--json", "-n", "5", env=topics).stdout.splitlines()]
+    assert [one["lead_id"] for one in hottest] == ["ann", "bob"]
+    at = "2026-03-02T11:00:00Z"  # where the replay ends; ann's own clock stands earlier
+    for expected in replayed:
+        live = json.loads(leadpulse("explain", expected["lead_id"], "--at", at, "--json", env=topics).stdout)
+        assert {name: live[name] for name in expected} == expected
+
+
+def test_top_takes_no_more_than_asked(topics: dict[str, str], tmp_path: Path) -> None:
+    """The hottest first, and the table names them for people."""
+    with Running(["-m", "worker.cli", "run"], topics, tmp_path) as worker:
+        worker.until(lambda: ready(topics))
+        leadpulse("produce", a_file(tmp_path), "--topic", topics["LEADPULSE_INPUT_TOPICS"], env=topics)
+        worker.until(lambda: taken(topics) == 8)
+    said = leadpulse("top", "--count", "1", env=topics).stdout
+    assert "ann" in said
+    assert "bob" not in said
+
+
+def test_only_an_empty_partition_may_be_rebuilt(topics: dict[str, str], tmp_path: Path) -> None:
+    """The word that the state is lost must not be given where it is not; the reason is told."""
+    with Running(["-m", "worker.cli", "run"], topics, tmp_path) as worker:
+        worker.until(lambda: ready(topics))
+        leadpulse("produce", a_file(tmp_path), "--topic", topics["LEADPULSE_INPUT_TOPICS"], env=topics)
+        worker.until(lambda: taken(topics) == 8)
+        assert worker.end() == 0
+    answers = [leadpulse("rebuild", "--partition", str(p), env=topics) for p in range(2)]
+    held = [answer for answer in answers if answer.returncode == 1]
+    assert held
+    for answer in held:
+        assert json.loads(answer.stdout)["rebuild"] is False
+        assert "holds state up to batch" in answer.stderr
+    other = topics | {"LEADPULSE_NAMESPACE": topics["LEADPULSE_NAMESPACE"] + "x"}
+    empty = leadpulse("rebuild", "--all", env=other)
+    assert empty.returncode == 0
+    assert [json.loads(line)["rebuild"] for line in empty.stdout.splitlines()] == [True, True]
+
+
+def children(pid: int) -> list[int]:
+    """Return the workers among the child processes of *pid*."""
+    listed = subprocess.run(["ps", "--ppid", str(pid), "-o", "pid=,args="], capture_output=True, text=True).stdout
+    return [int(line.split()[0]) for line in listed.splitlines() if "worker.cli" in line]
+
+
+def test_several_workers_share_the_partitions_and_end_together(topics: dict[str, str], tmp_path: Path) -> None:
+    """SIGTERM to the parent drains them all; their pages are on ports next to each other."""
+    port = free_port()
+    site = topics | {"LEADPULSE_METRICS_PORT": str(port)}
+    with Running(["-m", "worker.cli", "run", "--workers", "2"], site, tmp_path) as parent:
+        parent.until(lambda: ready(site) and ready(site, 1))
+        workers = children(parent.process.pid)
+        assert len(workers) == 2
+        assert parent.end(within_s=15) == 0
+        assert parent.words.count(": drained") == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_when_one_of_several_workers_dies_the_others_are_drained(topics: dict[str, str], tmp_path: Path) -> None:
+    """None is restarted in silence: whoever supervises the parent sees exit code 1."""
+    with Running(["-m", "worker.cli", "run", "--workers", "2"], topics, tmp_path) as parent:
+        parent.until(lambda: ready(topics) and ready(topics, 1))
+        first, second = children(parent.process.pid)
+        os.kill(first, signal.SIGKILL)
+        assert parent.process.wait(15) == 1
+        assert "draining the others" in parent.words
+        assert parent.words.count(": drained") == 1
+    assert not Path(f"/proc/{second}").exists()
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed(topics: dict[str, str], tmp_path: Path) -> None:
+    """A supervisor that is killed with −9 leaves no workers that nobody watches."""
+    with Running(["-m", "worker.cli", "run", "--workers", "2"], topics, tmp_path) as parent:
+        parent.until(lambda: ready(topics) and ready(topics, 1))
+        workers = children(parent.process.pid)
+        parent.process.kill()
+        parent.process.wait()
+        gone = Running(["-c", "import time; time.sleep(60)"], {}, tmp_path)  # only to wait with a limit
+        with gone:
+            gone.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), within_s=20)
+        assert parent.words.count(": drained") == 2

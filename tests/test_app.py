@@ -1,0 +1,113 @@
+"""The worker as a process: its pages, its signals, its exit codes, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from tests.cli.shell import Running
+from tests.cli.test_online import ready, site, topics
+
+__all__ = ["site", "topics"]
+
+RUN = ["-m", "worker.cli", "run"]
+FAUST = ["-m", "faust", "-A", "worker.app", "worker"]
+
+
+def page(settings: Mapping[str, str], name: str) -> tuple[int, str, str]:
+    """Return status, content type and body of a page."""
+    url = f"http://127.0.0.1:{settings['LEADPULSE_METRICS_PORT']}/{name}"
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except HTTPError as err:
+        return err.code, err.headers["Content-Type"], err.read().decode()
+
+
+@pytest.fixture(params=[RUN, FAUST], ids=["leadpulse run", "faust -A worker.app worker"])
+def worker(request: pytest.FixtureRequest, topics: dict[str, str], tmp_path: Path) -> Iterator[Running]:
+    """Run a worker, started either way, until it takes events."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    with Running(request.param, topics, folder) as running:
+        running.until(lambda: ready(topics))
+        yield running
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_the_worker_within_ten_seconds(worker: Running, topics: dict[str, str], by: signal.Signals) -> None:
+    """Exit code 0, no traceback, no complaint, and nothing in the folder that it was started in."""
+    assert worker.end(by, within_s=10) == 0
+    assert "drained" in worker.words
+    # A broker that has never had a consumer group makes the place for one now, and aiokafka logs that it had to wait.
+    told = [line for line in worker.words.splitlines() if "GroupCoordinatorNotAvailableError" not in line]
+    for word in ("Traceback", "WARNING", "Warning", "ERROR", "Unclosed"):
+        assert not [line for line in told if word in line]
+    assert list(worker.log.parent.iterdir()) == [worker.log]
+
+
+def test_the_pages_say_how_the_worker_stands(worker: Running, topics: dict[str, str]) -> None:
+    """Orchestrators ask `/livez` and `/readyz`, Prometheus `/metrics`; nothing else is served."""
+    assert page(topics, "livez") == (200, "text/plain; charset=utf-8", "ok\n")
+    status, kind, body = page(topics, "readyz")
+    assert (status, kind) == (200, "application/json; charset=utf-8")
+    said = json.loads(body)
+    assert said["ready"] is True
+    assert {p: one["ready"] for p, one in said["partitions"].items()} == {"0": True, "1": True}
+    status, kind, body = page(topics, "metrics")
+    assert status == 200
+    assert kind.startswith("text/plain; version=")
+    assert 'leadpulse_partition_ready{partition="1"} 1.0' in body
+    for other in ("", "table", "router", "graph", "stats"):
+        assert page(topics, other)[0] == 404
+    assert worker.process.poll() is None
+
+
+def test_missing_topics_end_the_worker_in_one_line(site: dict[str, str], tmp_path: Path) -> None:
+    """Exit code 1 and the command that mends it; nobody has to read a traceback."""
+    with Running(RUN, site, tmp_path) as worker:
+        assert worker.process.wait(20) == 1
+        (why,) = [line for line in worker.words.splitlines() if "CRITICAL" in line]
+        assert "missing topics: " in why
+        assert site["LEADPULSE_INPUT_TOPICS"] in why
+        assert "leadpulse topics create" in why
+        assert "Traceback" not in worker.words
+
+
+def test_a_worker_that_waits_is_alive_but_not_ready(site: dict[str, str], tmp_path: Path) -> None:
+    """An orchestrator must neither send it work nor kill it while its brokers are slow to answer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, never answers
+        waiting = site | {"LEADPULSE_KAFKA": f"127.0.0.1:{silent.getsockname()[1]}"}
+        with Running(RUN, waiting, tmp_path) as worker:
+            worker.until(lambda: "pages on" in worker.words)
+            assert page(waiting, "livez")[0] == 200
+            status, _, body = page(waiting, "readyz")
+            assert (status, json.loads(body)["ready"]) == (503, False)
+            assert worker.end(within_s=10) == 0
+
+
+def test_a_port_that_is_taken_is_told_with_the_setting(topics: dict[str, str], tmp_path: Path) -> None:
+    """The second worker on a machine is started with the first one's port sooner or later."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Running(RUN, topics | {"LEADPULSE_METRICS_PORT": str(port)}, tmp_path) as worker:
+            assert worker.process.wait(20) == 1
+            assert f"127.0.0.1:{port}" in worker.words
+            assert "LEADPULSE_METRICS_PORT" in worker.words
+            assert "Traceback" not in worker.words
+
+
+def test_wrong_settings_end_either_command_before_anything_is_reached(tmp_path: Path) -> None:
+    """Faust's own command line must not answer with a traceback where ours answers with a line."""
+    for command in (RUN, FAUST):
+        with Running(command, {"LEADPULSE_PARTITIONS": "none"}, tmp_path) as worker:
+            assert worker.process.wait(20) != 0
+            assert "LEADPULSE_PARTITIONS" in worker.words
+            assert "Traceback" not in worker.words
