@@ -9,7 +9,8 @@ import msgspec
 
 from worker.core import traits as traits_
 from worker.core.model import Event
-from worker.core.scorer import BITS_DAYS, EVENTS_DAYS, SESSIONS_A_DAY, SESSIONS_DAYS, Counter, Pacer, Scorer
+from worker.core.pace import lay, one_match
+from worker.core.scorer import Counter, Pacer, Scorer
 from worker.core.state import (
     EVENT_TYPES,
     IDS_KEPT,
@@ -17,7 +18,6 @@ from worker.core.state import (
     RECENT_KEPT,
     Count,
     LeadState,
-    Pace,
     find,
     forget,
     mark,
@@ -33,7 +33,6 @@ ACTIVITY_TYPES: Final = frozenset(
 )
 _LABEL_CHARS: Final = 60
 _LABELS: Final = ("cta", "url", "webinar_id", "content_id", "form_id", "campaign_id", "network", "reason", "message_id")
-_BITS_MASK: Final = (1 << BITS_DAYS) - 1
 _FOREVER: Final = b"\0" * MARK_BYTES
 
 _TYPE_NUMBERS: Final = {name: number for number, name in enumerate(EVENT_TYPES)}
@@ -140,54 +139,15 @@ def _value(scorer: Scorer, counter: Counter, at_ms: int, data: dict[str, Any]) -
 
 
 def _pace(scorer: Scorer, state: LeadState, pacer: Pacer, at_ms: int, data: dict[str, Any]) -> None:
-    day = scorer.calendar.day(at_ms)
     session = b""
     if pacer.kind == "sessions":
         held = data.get("session_id")
         if held is None:
             return
         session = mark(as_text(held))
+    match = one_match(pacer.kind, scorer.calendar.day(at_ms), session)
     pace = state.paces.get(pacer.key)
-    if pace is None:
-        pace = state.paces[pacer.key] = Pace(day=day)
-    forward = max(0, day - pace.day)
-    back = max(0, pace.day - day)
-    pace.day += forward
-    if pacer.kind == "days":
-        bits = int.from_bytes(pace.days, "little") << min(forward, BITS_DAYS)
-        if back < BITS_DAYS:
-            bits |= 1 << back
-        bits &= _BITS_MASK
-        pace.days = bits.to_bytes((bits.bit_length() + 7) // 8, "little")
-    elif pacer.kind == "events":
-        counts = [0] * min(forward, EVENTS_DAYS) + day_counts(pace.days)
-        if back < EVENTS_DAYS:
-            counts.extend([0] * (back + 1 - len(counts)))
-            counts[back] = min(counts[back] + 1, 0xFFFFFFFF)
-        pace.days = b"".join(count.to_bytes(4, "little") for count in counts[:EVENTS_DAYS])
-    else:
-        sessions = [b""] * min(forward, SESSIONS_DAYS) + day_sessions(pace.days)
-        if back < SESSIONS_DAYS:
-            sessions.extend([b""] * (back + 1 - len(sessions)))
-            if find(sessions[back], session) < 0 and len(sessions[back]) < SESSIONS_A_DAY * MARK_BYTES:
-                sessions[back] += session
-        pace.days = b"".join(bytes((len(marks) // MARK_BYTES,)) + marks for marks in sessions[:SESSIONS_DAYS])
-
-
-def day_counts(days: bytes) -> list[int]:
-    """Return matching events a day, from the latest match's day backwards."""
-    return [int.from_bytes(days[i : i + 4], "little") for i in range(0, len(days), 4)]
-
-
-def day_sessions(days: bytes) -> list[bytes]:
-    """Return the marks of each day's sessions, from the latest match's day backwards."""
-    found = []
-    at = 0
-    while at < len(days):
-        end = at + 1 + days[at] * MARK_BYTES
-        found.append(days[at + 1 : end])
-        at = end
-    return found
+    state.paces[pacer.key] = match if pace is None else lay(pacer.kind, pace, match)
 
 
 def lookup(data: dict[str, Any], path: tuple[str, ...]) -> Any:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import msgspec
 
 from worker.core.days import rfc3339
-from worker.core.fold import day_counts, day_sessions
 from worker.core.grid import Inactivity
+from worker.core.pace import day_counts, day_sessions
 from worker.core.scorer import INFINITY, PaceReader, Reader, Scorer, clamp
 from worker.core.state import MARK_BYTES, Count, LeadState, Pace
 from worker.core.traits import unpack_traits, values

@@ -21,12 +21,6 @@ INFINITY: Final = float("inf")
 ALLOWANCE: Final = 1e-9
 """Thresholds, bands and `leave` are compared with this much grace, so that float dust moves nobody."""
 
-BITS_DAYS: Final = 90
-"""`rise` looks back over twice 45 days from the latest match."""
-EVENTS_DAYS: Final = 45
-SESSIONS_DAYS: Final = 7
-SESSIONS_A_DAY: Final = 16
-
 
 class Counter(NamedTuple):
     """How one kind of occurrence is counted; rules that differ only in what it is worth share it."""
@@ -100,7 +94,7 @@ class Scorer:
         self.readers: dict[int, list[Reader]] = {}
         self.pacers: dict[str, list[Pacer]] = {}
         self.pace_readers: dict[int, list[PaceReader]] = {}
-        self.pace_days: dict[int, int] = {}
+        self.pace_kinds: dict[int, str] = {}
         self.bars: dict[str, list[Bar]] = {}
         self.bar_keys: set[int] = set()
         self.intent_keys: set[int] = set()
@@ -148,7 +142,7 @@ class Scorer:
             kind = "days" if rule.count == "rise" else rule.count
             key = _key("velocity", rule.on, rule.where, kind)
             self.pace_readers.setdefault(key, []).append(PaceReader(rule.id, rule.count, rule.within_days, rule.steps))
-            self.pace_days[key] = max(self.pace_days.get(key, 0), rule.within_days)
+            self.pace_kinds[key] = kind
             if key not in made:
                 made.add(key)
                 for type_ in rule.on:

@@ -200,6 +200,14 @@ def occurrence(seen: bytes, value: bytes) -> int | None:
     return None if at < 0 else int.from_bytes(seen[at + MARK_BYTES : at + _ENTRY_BYTES], "big")
 
 
+def entries(seen: bytes) -> list[tuple[bytes, int]]:
+    """Return the remembered values' marks and instants, by rising instant."""
+    return [
+        (seen[at : at + MARK_BYTES], int.from_bytes(seen[at + MARK_BYTES : at + _ENTRY_BYTES], "big"))
+        for at in range(0, len(seen), _ENTRY_BYTES)
+    ]
+
+
 def forget(seen: bytes, value: bytes) -> bytes:
     """Return *seen* without *value*."""
     at = find(seen, value, _ENTRY_BYTES)
