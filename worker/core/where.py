@@ -162,12 +162,16 @@ def compile_where(where: Where, *, flat: bool) -> Predicate:
     for condition in where.conditions:
         by_path.setdefault(condition.path, []).append(condition)
     parts = [_at_path((path,) if flat else tuple(path.split(".")), conditions) for path, conditions in by_path.items()]
-    if len(parts) == 1:
-        return parts[0]
-    if len(parts) == 2:
-        first, second = parts
-        return lambda data: first(data) and second(data)
-    return lambda data: all(part(data) for part in parts)
+    return _all_of(parts)
+
+
+def _all_of(asks: list[Callable[[Any], bool]]) -> Callable[[Any], bool]:
+    """Join questions into one that holds when all do. Nested pairs are faster than a loop, and most have one or two."""
+    first, *rest = asks
+    if not rest:
+        return first
+    others = _all_of(rest)
+    return lambda value: first(value) and others(value)
 
 
 def _at_path(keys: tuple[str, ...], conditions: list[Condition]) -> Predicate:
@@ -176,21 +180,20 @@ def _at_path(keys: tuple[str, ...], conditions: list[Condition]) -> Predicate:
         key, wanted = keys[0], conditions[0].value
         return lambda data: data.get(key) == wanted
     missing = all(condition.op == "exists" and condition.value is False for condition in conditions)
-    asks = [_ask(condition) for condition in conditions]
-    ask = asks[0] if len(asks) == 1 else lambda value: all(each(value) for each in asks)
-    if len(keys) == 1:
-        (key,) = keys
+    ask = _all_of([_ask(condition) for condition in conditions])
+    top, *below = keys
+    if not below:
 
         def at_key(data: Mapping[str, Any]) -> bool:
-            value = data.get(key)
+            value = data.get(top)
             return missing if value is None else ask(value)
 
         return at_key
 
     def at_path(data: Mapping[str, Any]) -> bool:
-        value: Any = data
-        for key in keys:
-            if not isinstance(value, Mapping):
+        value = data.get(top)
+        for key in below:
+            if not isinstance(value, dict):
                 return missing
             value = value.get(key)
         return missing if value is None else ask(value)
@@ -232,19 +235,16 @@ def _one_of(wanted: tuple[Scalar, ...]) -> Callable[[Any], bool]:
 
 
 def _order(op: str, wanted: Any) -> Callable[[Any], bool]:
-    kinds: tuple[type, ...] = (str,) if isinstance(wanted, str) else (int, float)
-
-    def comparable(value: Any) -> bool:
-        return isinstance(value, kinds) and not isinstance(value, bool)
-
+    # By exact class, as JSON decodes: a bool is an int to `isinstance`, and no number here.
+    kinds = frozenset({str} if isinstance(wanted, str) else {int, float})
     match op:
         case "gt":
-            return lambda value: comparable(value) and value > wanted
+            return lambda value: value.__class__ in kinds and value > wanted
         case "gte":
-            return lambda value: comparable(value) and value >= wanted
+            return lambda value: value.__class__ in kinds and value >= wanted
         case "lt":
-            return lambda value: comparable(value) and value < wanted
+            return lambda value: value.__class__ in kinds and value < wanted
         case "lte":
-            return lambda value: comparable(value) and value <= wanted
+            return lambda value: value.__class__ in kinds and value <= wanted
         case _:
             raise ValueError(f"unknown operator {op!r}: use one of {', '.join(OPERATORS)}")
