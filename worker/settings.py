@@ -81,7 +81,7 @@ class Settings(BaseModel):
         10.0, gt=0, le=600, description="seconds between a partition's ticks, and between idle commits"
     )
     publish_interval: float = Field(0.1, ge=0, le=5, description="seconds between transactions while there is output")
-    max_batch: int = Field(1_000, ge=1, le=100_000, description="most records of one batch of a partition")
+    max_batch: int = Field(500, ge=1, le=100_000, description="most records of one batch of a partition")
     max_bad_share: float = Field(
         0.5,
         ge=0,

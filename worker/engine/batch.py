@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -70,15 +71,25 @@ class Place(NamedTuple):
 
 
 class Folder:
-    """Folds batches of one partition. It reads states through *load*; it writes nothing."""
+    """Folds batches of one partition. It reads states through *load*; it writes nothing.
+
+    *turn* is shared by the partitions of a worker: one folds at a time, and between two the event loop sees to the network.
+    Eight that fold one after the other would keep an open transaction, and its readers, waiting at each of its steps.
+    """
 
     def __init__(
-        self, settings: Settings, scorer: Scorer, partition: int, load: Callable[[Sequence[str]], Awaitable[list[bytes | None]]]
+        self,
+        settings: Settings,
+        scorer: Scorer,
+        partition: int,
+        load: Callable[[Sequence[str]], Awaitable[list[bytes | None]]],
+        turn: asyncio.Lock,
     ) -> None:
         self._settings = settings
         self._scorer = scorer
         self._partition = partition
         self._load = load
+        self._turn = turn
         self.versions = Versions(scorer.grid.sha256, WORDS_VERSION, FOLD_VERSION)
 
     async def events(self, records: Sequence[Record], place: Place) -> Taken:
@@ -86,9 +97,11 @@ class Folder:
 
         Transitions, dead letters and strays are outputs of the batch: they go out when its state is in, once.
         """
-        sifted = sift(records, self._settings, self._partition)
+        async with self._turn:
+            sifted = sift(records, self._settings, self._partition)
         before = await self._before(sifted.events)
-        plan = plan_events(self._scorer, before, sifted.events, place.clock_ms)
+        async with self._turn:
+            plan = plan_events(self._scorer, before, sifted.events, place.clock_ms)
         refused = (Rejected(sifted.records[at], "refused", why) for at, why in plan.refused)
         rejected = [*sifted.rejected, *refused]
         outputs = [
@@ -110,7 +123,8 @@ class Folder:
     async def slice(self, leads: Sequence[str], tick_ms: int, place: Place, done: bool) -> Batch:
         """Judge *leads*, due by *tick_ms*, at each one's own instants up to it; *done* moves the partition's clock there."""
         before = dict(zip(leads, await self._load(leads), strict=True))
-        plan = plan_tick(self._scorer, before, tick_ms, place.clock_ms)
+        async with self._turn:
+            plan = plan_tick(self._scorer, before, tick_ms, place.clock_ms)
         return self._batch(place, plan.writes, self._routed(plan.outputs), tick_ms=tick_ms, tick_done=done)
 
     async def _before(self, events: Sequence[Event]) -> dict[str, bytes | None]:

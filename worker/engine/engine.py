@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaConnectionError, KafkaError
 
 from worker.adapters.kafka import Admin, Refused, group_consumer
 from worker.adapters.store_redis import Client, RedisStore, connect
@@ -109,7 +109,7 @@ class Engine:
         await check_positions(settings, store_of)
         consumer = group_consumer(settings)
         self._closing.push_async_callback(_stop_consumer, consumer)
-        context = Context(settings, scorer, consumer, admin, store_of, metrics, self._others, self._draining)
+        context = Context(settings, scorer, consumer, admin, store_of, metrics, self._others, self._draining, asyncio.Lock())
         self._pump = Pump(context, self._fail)
         self._closing.push_async_callback(self._pump.end)
         consumer.subscribe(list(settings.topics), listener=self._pump)
@@ -228,6 +228,11 @@ def _reason(err: BaseException) -> Stop | None:
         return err
     if isinstance(err, KafkaConnectionError):
         return Stop(f"no Kafka broker answers: {err}: check LEADPULSE_KAFKA")
+    if isinstance(err, InvalidSessionTimeoutError):
+        return Stop(
+            "the brokers do not allow sessions as short or long as LEADPULSE_SESSION_TIMEOUT says: keep it between their"
+            " group.min.session.timeout.ms (6 s unless set) and group.max.session.timeout.ms"
+        )
     if isinstance(err, KafkaError):
         return Stop(f"Kafka: {err!r}")
     if isinstance(err, StoreUnavailable):

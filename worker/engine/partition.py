@@ -47,6 +47,8 @@ class Context:
     neighbours: Callable[[int], Iterable[Neighbour]]
     """Partition → what is known of the others."""
     draining: asyncio.Event
+    turn: asyncio.Lock
+    """Whose turn it is to fold."""
 
 
 class Partition:
@@ -95,7 +97,7 @@ class Partition:
     async def _take_over(self, producer: Producer) -> None:
         context = self._context
         self._store = Patient(context.store_of(self._partition), producer.token, self._metrics)
-        self._folder = Folder(self._settings, context.scorer, self._partition, self._store.load)
+        self._folder = Folder(self._settings, context.scorer, self._partition, self._store.load, context.turn)
         standing: Standing = await take_over(
             self._settings, self._partition, self._store, self._folder, context.admin, context.consumer, self._metrics
         )
