@@ -47,7 +47,9 @@ def test_a_signal_drains_the_worker_within_ten_seconds(worker: Running, topics: 
     assert worker.end(by, within_s=10) == 0
     assert "drained" in worker.words
     # A broker that has never had a consumer group makes the place for one now, and aiokafka logs that it had to wait.
-    told = [line for line in worker.words.splitlines() if "GroupCoordinatorNotAvailableError" not in line]
+    # And the tests' Redis keeps nothing on disk, which the worker rightly remarks on.
+    expected = ("aiokafka.consumer.group_coordinator", "no append-only file")
+    told = [line for line in worker.words.splitlines() if not any(words in line for words in expected)]
     for word in ("Traceback", "WARNING", "Warning", "ERROR", "Unclosed"):
         assert not [line for line in told if word in line]
     assert list(worker.log.parent.iterdir()) == [worker.log]
