@@ -154,4 +154,6 @@ class _Builder:
         tag = str(node.tag)
         if tag not in (_CORE + kind, "!"):
             line = node.start_mark.line + 1
-            self._document.mistakes.append((line, path, f"the tag {tag[:80]} means nothing in a grid: write the value without it"))
+            self._document.mistakes.append(
+                (line, path, f"the tag {tag[:80]} means nothing in a grid: write the value without it")
+            )
