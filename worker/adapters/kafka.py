@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import ssl
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from aiokafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
     PolicyViolationError,
-    ProducerFenced,
+    ProducerClosed,
     RecordListTooLargeError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
@@ -200,9 +201,12 @@ class Producer:
 
     async def close(self) -> None:
         """Let go of everything, whatever state the producer is in. What was not committed will not be."""
+        waiting = self._producer._message_accumulator
+        for batch in [*itertools.chain.from_iterable(waiting._batches.values()), *waiting._pending_batches]:
+            for future in (batch.future, batch._drain_waiter):
+                future.add_done_callback(_seen)
         with contextlib.suppress(Exception):
-            # Fails what waits for delivery; `stop` would first flush it, for ever where a topic is gone.
-            self._producer._message_accumulator.fail_all(ProducerFenced())
+            waiting.fail_all(ProducerClosed())  # `stop` would flush it first, for ever where a topic is gone
         try:
             async with asyncio.timeout(2):
                 await self._producer.stop()
@@ -257,7 +261,7 @@ class Producer:
 
     async def _send_batch(self, tp: TopicPartition, batch: Any) -> asyncio.Future[Any]:
         delivery: asyncio.Future[Any] = await self._producer.send_batch(batch, tp.topic, partition=tp.partition)
-        delivery.add_done_callback(lambda d: d.cancelled() or d.exception())  # the first failure is reported; the rest is noise
+        delivery.add_done_callback(_seen)  # the first failure is reported
         return delivery
 
     async def _delivered(self, deliveries: list[tuple[TopicPartition, asyncio.Future[Any]]]) -> None:
@@ -274,6 +278,12 @@ class Producer:
                 raise Refused(_not_allowed(tp.topic)) from err
             except (PolicyViolationError, InvalidTopicError) as err:
                 raise Refused(f"topic {tp.topic} refuses our records: {err!r}") from err
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """Take note of *future*'s error, so that asyncio does not tell of one that nobody waits for any more."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _not_allowed(topic: str) -> str:
