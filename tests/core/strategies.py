@@ -189,12 +189,11 @@ def ladders(draw: st.DrawFn, offset: float) -> dict[str, Any]:
 
 # --- Histories ---------------------------------------------------------------------------------------------------------------
 
-ONWARD = st.one_of(
-    st.sampled_from([0, 1, 15 * MINUTE, HOUR, 12 * HOUR, DAY, 3 * DAY, 7 * DAY]),
-    st.integers(0, 4 * HOUR),
-    st.integers(0, 3 * DAY),
-)
-BACK = st.one_of(st.sampled_from([0, 1, HOUR, DAY, 7 * DAY]), st.integers(0, 5 * DAY))
+EXACT = (0, 1, 15 * MINUTE, HOUR, 4 * HOUR, 12 * HOUR, DAY, 2 * DAY, 3 * DAY, 7 * DAY)
+"""The durations that the grids use, so that events often come at the very instant at which something ends."""
+
+ONWARD = st.one_of(st.sampled_from(EXACT), st.sampled_from(EXACT), st.integers(0, 3 * DAY))
+BACK = st.one_of(st.sampled_from(EXACT), st.integers(0, 5 * DAY))
 
 
 @st.composite
@@ -289,7 +288,7 @@ def histories(
     and no earlier than every event before it). *repeats*: some arrive twice.
     """
     lines: list[Line] = []
-    now, ticked = START + draw(st.integers(0, 2 * DAY)), START - 1
+    now, ticked = START + draw(st.sampled_from([0, 22 * HOUR, DAY])), START - 1
     for number in range(draw(st.integers(1, max_size))):
         now += draw(ONWARD)
         what = draw(st.integers(1, 20))
@@ -302,13 +301,13 @@ def histories(
             continue
         if not late:
             now = max(now, ticked + 1)
-        at = now - draw(BACK) if late and what <= 6 else now
-        if what == 7:
+        at = now - draw(BACK) if late and what <= 8 else now
+        if what == 9:
             at = day_border(now, draw(st.sampled_from([-1, 0, 1])))
             if not late:
                 at = now
         kind = draw(TYPES)
-        if erasures and what == 8 and draw(st.integers(1, 4)) == 4:
+        if erasures and what == 10 and draw(st.integers(1, 4)) == 4:
             kind = "lead.erased"
         data = draw(datas(kind)) if kind != "lead.erased" else {}
         lines.append(an_event(draw(st.sampled_from(leads)), number, at, kind, data))
@@ -347,8 +346,184 @@ def crowds(draw: st.DrawFn) -> Case:
         at = START + (number + random.choice([0, 0, 0, -9, -70])) * spread + number
         lines.append(an_event("ada", number, at, "page.viewed", {"url": "/", "session_id": str(random.randrange(sessions))}))
         if random.random() < 0.1:
-            lines.append(lines[-min(random.choice([1, 2, 60, 70]), len(lines))])
+            lines.append(lines[-min(random.choice([1, 2, *range(62, 70)]), len(lines))])
     rules = [{"id": "r", "points": 1, "on": "page.viewed", "once_per": "session_id", "half_life": draw(half_lives)}]
     velocity = [{"id": "v", "on": "page.viewed", "count": "sessions", "within": "3d", "steps": {1: 1, 16: 2, 40: 3}}]
     grid = draw(grids(engagement={"rules": rules}, velocity=velocity, stages={"mql": {"enter": 20.137, "leave": 15.137}}))
     return Case(grid, lines, end_of(lines, draw(st.sampled_from([0, DAY, 10 * DAY]))))
+
+
+# --- Themes: few features at once, at the instants where they meet -----------------------------------------------------------
+
+
+def near(*durations: int) -> st.SearchStrategy[int]:
+    """Return durations: those given, or a millisecond to either side."""
+    return st.sampled_from([0, 1, *(d + e for d in durations for e in (-1, 0, 1))])
+
+
+@st.composite
+def told_of_ada(
+    draw: st.DrawFn, kinds: Sequence[str], onward: st.SearchStrategy[int], start: int = START, max_size: int = 14
+) -> list[Line]:
+    """What one lead does, each step *onward* from the one before, one in ten of them late, with ticks in between."""
+    lines: list[Line] = []
+    now = start
+    for number in range(draw(st.integers(2, max_size))):
+        now += draw(onward)
+        kind = draw(st.sampled_from([*kinds, "tick"]))
+        if kind == "tick":
+            lines.append({"tick": rfc3339(now)})
+            continue
+        at = now - (draw(onward) if draw(st.integers(1, 10)) == 10 else 0)
+        data: dict[str, Any] = (
+            {"url": "/"} if kind == "page.viewed" else {"message_id": "m"} if kind.startswith("email.") else {}
+        )
+        if kind == "profile.updated":
+            data = {"traits": {"country": draw(st.sampled_from(["FR", "DE"]))}}
+        lines.append(an_event("ada", number, at, kind, data))
+    return lines
+
+
+@st.composite
+def selling(draw: st.DrawFn) -> Case:
+    """A ladder with all its waits and a CRM with much to say: quiet, intent, SLA, closed ladders, exclusions, `min_fit`."""
+    waits = st.sampled_from(["1h", "4h"])
+    rules = [
+        {"id": "page", "points": 6, "on": "page.viewed", "half_life": draw(st.sampled_from(["none", "1h", "4h"]))},
+        {"id": "demo", "points": 9, "on": "demo.requested", "intent": True, "half_life": draw(st.sampled_from(["none", "1h"]))},
+        {
+            "id": "cold",
+            "points": draw(st.sampled_from([-7, 7])),
+            "on": ["email.bounced", "crm.accepted"],
+            "expires_after": "4h",
+        },
+    ]
+    stages: dict[str, Any] = {
+        "mql": {"enter": 5.2, "leave": draw(st.sampled_from([2.6, 5.2, 8.2]))},
+        "sql": {"enter": draw(st.sampled_from([8.3, 11.3])), "sla": draw(waits)},
+    }
+    maybe(draw, stages, "quiet", waits)
+    maybe(draw, stages["sql"], "intent_within", waits)
+    maybe(draw, stages["sql"], "leave", st.just(4.1))
+    maybe(draw, stages[draw(st.sampled_from(["mql", "sql"]))], "min_fit", st.sampled_from([-1, 0, 3]), 3)
+    grid: dict[str, Any] = {"grid": "selling", "version": 1, "engagement": {"rules": rules}, "stages": stages}
+    grid["fit"] = {
+        "rules": [{"id": "fr", "points": 4, "where": {"country": "FR"}}, {"id": "de", "points": -2, "where": {"country": "DE"}}]
+    }
+    maybe(
+        draw,
+        grid,
+        "exclusions",
+        st.sampled_from([[{"id": "abroad", "where": {"country": "DE"}}], [{"id": "gone", "on": "email.bounced"}]]),
+        4,
+    )
+    kinds = ["page.viewed", "demo.requested"] * 3 + ["email.bounced", "profile.updated", *CRM, "crm.accepted", "crm.rejected"]
+    lines = draw(told_of_ada(kinds, near(HOUR, 3 * HOUR, 4 * HOUR), max_size=20))
+    return Case(yaml_of(grid), lines, end_of(lines, draw(near(HOUR, 4 * HOUR, 12 * HOUR))))
+
+
+@st.composite
+def fading(draw: st.DrawFn) -> Case:
+    """Points and penalties that fade at different speeds: a score may cross a threshold up and down between two events."""
+    rules = [
+        {"id": f"{kind} {n}", "on": kind, "points": draw(sign), "half_life": draw(st.sampled_from(["1h", "4h", "1d"]))}
+        for kind, sign in (("page.viewed", st.integers(4, 12)), ("email.bounced", st.integers(-12, -4)))
+        for n in range(draw(st.integers(1, 2)))
+    ]
+    for rule in rules:
+        maybe(draw, rule, "cap", st.sampled_from([5, 8]), 3)
+        maybe(draw, rule, "expires_after", st.sampled_from(["12h", "1d"]), 5)
+    grid: dict[str, Any] = {"grid": "fading", "version": 1, "engagement": {"rules": rules}}
+    maybe(draw, grid, "inactivity", st.just({"after": "1h", "every": "4h", "points": -1, "min": -3}), 4)
+    maybe(draw, grid["engagement"], "max", st.sampled_from([2, 9]), 4)
+    enter = draw(st.sampled_from([0.3, 1.1, 3.3, 5.3]))
+    grid["stages"] = {"mql": {"enter": enter, "leave": enter - draw(st.sampled_from([0, 0.2, 2]))}}
+    lines = draw(told_of_ada(["page.viewed", "email.bounced"], st.one_of(near(HOUR, DAY), st.integers(0, DAY)), max_size=8))
+    return Case(yaml_of(grid), lines, end_of(lines, 3 * DAY))
+
+
+@st.composite
+def pacing(draw: st.DrawFn) -> Case:
+    """Velocity and what else steps by time, around the midnights of zones whose clocks change in these days."""
+    zone, offset = draw(st.sampled_from([("UTC", 0), ("Europe/Paris", 1), ("America/Santiago", -3), ("Asia/Kathmandu", 5.75)]))
+    velocity = [
+        {
+            "id": f"v{n}",
+            "on": "page.viewed",
+            "count": draw(st.sampled_from(["days", "rise", "rise", "events"])),
+            "within": draw(st.sampled_from(["1d", "2d", "3d"])),
+            "steps": draw(st.sampled_from([{1: 3}, {1: 8, 2: 2}, {2: -4}, {1: -5, 3: 9}])),
+        }
+        for n in range(draw(st.integers(1, 3)))
+    ]
+    rules = [
+        {
+            "id": "page",
+            "on": "page.viewed",
+            "points": draw(st.sampled_from([-3, 3])),
+            "expires_after": draw(st.sampled_from(["1d", "2d"])),
+        },
+        {"id": "once", "on": "page.viewed", "points": 2, "once_per": "day"},
+    ]
+    grid: dict[str, Any] = {
+        "grid": "pacing",
+        "version": 1,
+        "timezone": zone,
+        "engagement": {"rules": rules},
+        "velocity": velocity,
+    }
+    maybe(draw, grid, "inactivity", st.just({"after": "1d", "every": "12h", "points": -2, "min": -5}))
+    enter = draw(st.integers(0, 9))
+    grid["stages"] = {"mql": {"enter": enter, "leave": enter - draw(st.integers(0, 3))}}
+    maybe(draw, grid["stages"], "quiet", st.just("1d"))
+    start = instant(draw(st.sampled_from(["2026-03-28T00:00:00Z", "2026-04-04T00:00:00Z"]))) - int(offset * HOUR)
+    onward = near(12 * HOUR, 23 * HOUR, DAY, 25 * HOUR, 2 * DAY)
+    lines = draw(told_of_ada(["page.viewed"] * 3 + ["email.delivered"], onward, start - draw(st.sampled_from([0, 1]))))
+    return Case(yaml_of(grid), lines, end_of(lines, draw(near(DAY, 3 * DAY, 5 * DAY))))
+
+
+TRAIT_PATHS = ("company", "company.size", "company.size.low", "company.name", "country", "email_kind", "email_domain")
+TRAIT_GRID = yaml_of(
+    {
+        "grid": "learning",
+        "version": 1,
+        "fit": {
+            "rules": [
+                {"id": f"{path} {value}", "points": 2**n, "where": {path: {"exists": True} if value is None else value}}
+                for n, (path, value) in enumerate(
+                    [(path, None) for path in TRAIT_PATHS] + [(path, value) for path in TRAIT_PATHS[:4] for value in (1, 2)]
+                )
+            ]
+        },
+    }
+)
+"""Each set of traits that holds has a score of its own."""
+
+
+@st.composite
+def learning(draw: st.DrawFn) -> Case:
+    """Profiles of one lead that contradict one another, above and below each other, in any order, often at one instant."""
+    lines = []
+    for number in range(draw(st.integers(2, 8))):
+        path = draw(st.sampled_from([*TRAIT_PATHS[:5], "email"]))
+        values = ["ada@acme.example", "ada@gmail.com", "nonsense", 7, None] if path == "email" else [1, 2, None]
+        told: Any = draw(st.sampled_from(values))
+        names = path.split(".")
+        while len(names) > 1 and draw(st.booleans()):
+            told = {names.pop(): told}
+        data = {"traits": {".".join(names): told}}
+        lines.append(an_event("ada", number, START + draw(st.integers(0, 4)), "profile.updated", data))
+    return Case(TRAIT_GRID, lines, end_of(lines, 0))
+
+
+def again_after(others: int) -> Case:
+    """An event that comes again after *others* have come, each with a session of its own."""
+    rules = [
+        {"id": "page", "points": 1, "on": "page.viewed"},
+        {"id": "once", "points": 3, "on": "page.viewed", "once_per": "session_id"},
+    ]
+    lines = [an_event("ada", n, START + n, "page.viewed", {"url": "/", "session_id": str(n)}) for n in range(others + 1)]
+    session = an_event("ada", others + 1, START + others + 1, "page.viewed", {"url": "/", "session_id": "0"})
+    return Case(
+        yaml_of({"grid": "again", "version": 1, "engagement": {"rules": rules}}), [*lines, lines[0], session], START + DAY
+    )

@@ -15,7 +15,22 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from tests.core.oracle import Oracle, instant, rfc3339
-from tests.core.strategies import DAY, START, Case, Line, an_event, cases, crowds, time_of, yaml_of
+from tests.core.strategies import (
+    DAY,
+    START,
+    Case,
+    Line,
+    again_after,
+    an_event,
+    cases,
+    crowds,
+    fading,
+    learning,
+    pacing,
+    selling,
+    time_of,
+    yaml_of,
+)
 from worker.core.codec import decode
 from worker.core.grid import parse_grid
 from worker.core.model import Event, LeadWrite, Record
@@ -161,7 +176,7 @@ def loaded(grid: str) -> Any:
 # --- The oracle --------------------------------------------------------------------------------------------------------------
 
 
-@settings(thorough, max_examples=200)
+@settings(thorough, max_examples=150)
 @given(cases())
 @example(Case(ACCEPTED_AT_ONCE, [an_event("ada", 1, START, "crm.accepted", {})], START + DAY))
 @example(
@@ -180,19 +195,32 @@ def test_the_core_says_what_the_oracle_says(case: Case) -> None:
     assert_replay_is_right(case)
 
 
+@settings(thorough, max_examples=600)
+@given(st.one_of(selling(), selling(), fading(), pacing(), learning()))
+def test_the_core_says_what_the_oracle_says_where_things_meet(case: Case) -> None:
+    """Waits that end at an event's very millisecond, midnights when clocks change, crossings up and down, traits at odds."""
+    assert_replay_is_right(case)
+
+
 @settings(thorough, max_examples=30)
 @given(crowds())
+@example(again_after(62))
+@example(again_after(63))
+@example(again_after(64))
 def test_the_core_remembers_as_much_as_is_stated_and_forgets_the_rest_alike(case: Case) -> None:
     """64 ids by arrival, 64 values by latest occurrence, 16 sessions a day."""
     assert_replay_is_right(case)
 
 
 def assert_replay_is_right(case: Case) -> None:
-    """Hold a replay of *case* to the oracle's."""
+    """Hold a replay of *case*, all at once, and a partition that is driven event by event, to the oracle."""
     leads, outputs = told(case.lines, case.grid).finish(case.at_ms)
     replayed = replay_lines(text(case.lines), parse_grid(case.grid, "made-up.yaml"), case.at_ms)
     assert replayed.refused == []
     assert_same_outputs(replayed.events, outputs)
+    partition = Partition(case.grid).feed(case.lines)
+    partition.tick(case.at_ms)
+    assert_same_outputs(partition.outputs, outputs)
     names = ("lead_id", "grade", "stage", "sequence", "as_of")
     assert [[lead[n] for n in names] for lead in replayed.leads] == [[lead[n] for n in names] for lead in leads]
     for ours, theirs in zip(replayed.leads, leads, strict=True):
@@ -355,7 +383,7 @@ def test_a_state_survives_packing(case: Case) -> None:
             assert pack(unpack(packed)) == packed
 
 
-@settings(thorough, max_examples=250)
+@settings(thorough, max_examples=150)
 @given(cases(), st.sampled_from([DAY, 10 * DAY, 60 * DAY]))
 def test_the_scheduled_instant_is_never_late(case: Case, ahead: int) -> None:
     """`due` is the only way in which a tick finds a lead: what it schedules too late is published by nobody in time."""
