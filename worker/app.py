@@ -13,6 +13,8 @@ import logging
 import os
 import signal
 import sys
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn
 
 import faust
@@ -125,7 +127,7 @@ class LeadPulse(faust.App):
 
 def create_app(settings: Settings) -> LeadPulse:
     """Return the app for *settings*: one service hosts the engine, one the pages. Connects to nothing yet."""
-    app = LeadPulse(settings)
+    app = LeadPulse(_with_grid_file(settings))
 
     @app.web_server
     class Pages(mode.Service):
@@ -159,6 +161,14 @@ def create_app(settings: Settings) -> LeadPulse:
                 await self.running
 
     return app
+
+
+def _with_grid_file(settings: Settings) -> Settings:
+    """Return *settings* with a file in the place of the name of a grid that comes along."""
+    preset = files("grids").joinpath(f"{settings.grid}.yaml")
+    if Path(settings.grid).exists() or not preset.is_file():
+        return settings
+    return settings.model_copy(update={"grid": str(preset)})
 
 
 async def _serve(app: LeadPulse) -> web.AppRunner | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -37,6 +38,15 @@ tell(signal.SIGKILL)
 for folder in folders:
     shutil.rmtree(folder, ignore_errors=True)
 """
+
+
+_ROOT: Final = str(Path(__file__).parents[2])
+
+
+def a_worker(env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Return command and environment of `leadpulse run` with *env*: this very code, whatever the folder it starts in holds."""
+    path = os.pathsep.join(part for part in (_ROOT, env.get("PYTHONPATH")) if part)
+    return [sys.executable, "-P", "-m", "worker.cli", "run"], dict(env) | {"PYTHONPATH": path}
 
 
 class Children:

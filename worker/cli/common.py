@@ -12,14 +12,17 @@ from collections.abc import Callable, Coroutine
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, cast
 
 import click
+from rich.console import Console, RenderableType
 
 from worker.settings import PREFIX, Settings, SettingsError
 
 if TYPE_CHECKING:
     from worker.core.grid import Grid
+
+_PIPED_WIDTH: Final = 160
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -79,12 +82,10 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         raise click.ClickException(f"Kafka: {err}") from None
 
 
-def resolved_grid(settings: Settings) -> Settings:
-    """Return *settings* with the grid's file in the place of a preset's name."""
-    preset = files("grids").joinpath(f"{settings.grid}.yaml")
-    if not Path(settings.grid).exists() and preset.is_file():
-        return settings.model_copy(update={"grid": str(preset)})
-    return settings
+def show(page: RenderableType) -> None:
+    """Print *page* on stdout: as wide as the terminal, or wide enough that nothing is cut off in a file or a pipe."""
+    console = Console()
+    (console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_PIPED_WIDTH)).print(page)
 
 
 def installed(package: str) -> str:

@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.live import Live
 
 from worker.adapters.store_redis import RedisStore, connect
-from worker.cli.children import Children
-from worker.cli.common import load_grid, resolved_grid
+from worker.cli.children import Children, a_worker
+from worker.cli.common import load_grid
 from worker.cli.leads import hottest
 from worker.cli.run import GRACE_S
 from worker.core.scorer import Scorer
@@ -120,11 +120,11 @@ class _Show:
             PREFIX + "PUBLISH_INTERVAL": "0.05",
             PREFIX + "REDIS": start_redis(children, folder),
         }
-        self._settings = resolved_grid(Settings.load(self._environment))
+        self._settings = Settings.load(self._environment)
         self._pages = f"http://127.0.0.1:{self._settings.metrics_port}"
         self._broker.create([*self._settings.topics, *self._settings.outputs])
         with self._log.open("wb") as log:
-            self._worker = children.start([sys.executable, "-m", "worker.cli", "run"], self._environment, log)
+            self._worker = children.start(*a_worker(self._environment), log)
         self._board = Board()
         self._traffic = Traffic(self._broker, self._settings, seed, seconds)
         self._told = 0.0

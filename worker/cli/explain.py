@@ -7,11 +7,11 @@ from typing import Any, Final
 import click
 import msgspec
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from worker.cli.common import instant_option, load_grid, load_settings, opened, run_async, settings_flags, shown_name
+from worker.cli.common import instant_option, load_grid, load_settings, opened, run_async, settings_flags, show, shown_name
 from worker.cli.leads import held_leads
 from worker.core.days import rfc3339
 from worker.core.model import Output
@@ -83,7 +83,7 @@ def explain(lead: str, files: tuple[str, ...], at_ms: int | None, as_json: bool,
     if as_json:
         click.echo(msgspec.json.encode(explained))
     else:
-        Console().print(_page(explained))
+        show(_page(explained))
 
 
 async def _live(settings: Settings, lead: str, at_ms: int | None) -> Explained:

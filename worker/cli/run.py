@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import click
 
-from worker.cli.children import Children
-from worker.cli.common import load_settings, resolved_grid, settings_flags
+from worker.cli.children import Children, a_worker
+from worker.cli.common import load_settings, settings_flags
 from worker.settings import PREFIX, Settings
 
 GRACE_S: Final = 12.0
@@ -34,7 +34,7 @@ def run(workers: int, **flags: Any) -> None:
     and exit code 1. Every setting is a flag and a variable of the environment; the flag goes first. Put secrets into the
     environment: a flag is seen by every user of the machine.
     """
-    settings = resolved_grid(load_settings(flags))
+    settings = load_settings(flags)
     if workers > 1:
         sys.exit(run_all([environment(settings, flags, number) for number in range(workers)]))
     from worker.app import create_app  # Faust, for this command alone
@@ -46,7 +46,7 @@ def environment(settings: Settings, flags: dict[str, Any], number: int) -> dict[
     """Return the environment of worker *number* of several: what this process was told, its own port, no secret in a flag."""
     told = {PREFIX + name.upper(): str(value) for name, value in flags.items() if value is not None}
     port = settings.metrics_port and settings.metrics_port + number
-    return os.environ | told | {PREFIX + "GRID": settings.grid, PREFIX + "METRICS_PORT": str(port)}
+    return os.environ | told | {PREFIX + "METRICS_PORT": str(port)}
 
 
 def run_all(environments: list[dict[str, str]]) -> int:
@@ -59,7 +59,7 @@ def run_all(environments: list[dict[str, str]]) -> int:
     for told_by in (signal.SIGTERM, signal.SIGINT):
         signal.signal(told_by, lambda *_: told.set())
     with Children(GRACE_S) as children:
-        workers = [children.start([sys.executable, "-m", "worker.cli", "run"], env) for env in environments]
+        workers = [children.start(*a_worker(env)) for env in environments]
         gone: set[int] = set()
         while not told.wait(_LOOK_S) and len(gone) < len(workers):
             for number, worker in enumerate(workers):

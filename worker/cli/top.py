@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
-from worker.cli.common import load_settings, run_async, settings_flags
+from worker.cli.common import load_settings, run_async, settings_flags, show
 from worker.cli.leads import Hot, held_leads, hottest
 from worker.settings import Settings
 
@@ -30,7 +29,7 @@ def top(count: int, as_json: bool, **flags: Any) -> None:
         for one in leads:
             click.echo(msgspec.json.encode(one))
     else:
-        Console().print(_table(leads))
+        show(_table(leads))
     if not leads:
         click.echo("no leads are held in this namespace", err=True)
 
@@ -50,5 +49,5 @@ def _table(leads: Sequence[Hot]) -> Table:
         table.add_column(name)
     for place, one in enumerate(leads, start=1):
         numbers = (f"{value:.1f}" for value in (one.score, one.fit, one.engagement))
-        table.add_row(str(place), one.lead_id, *numbers, one.grade or "", one.stage, one.as_of)
+        table.add_row(str(place), one.lead_id, *numbers, one.grade or "", one.stage, one.as_of[:19] + "Z")
     return table
