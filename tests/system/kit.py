@@ -291,10 +291,14 @@ class Worker:
     async def frozen(self, timeout_s: float = 30.0) -> None:
         """Wait until it is stopped (SIGSTOP), by itself or by us."""
         deadline = time.monotonic() + timeout_s
-        while Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        while not self._is_stopped():
             assert self.process.poll() is None, f"worker ended with {self.process.returncode}:\n{self.said()}"
             assert time.monotonic() < deadline, f"worker did not freeze:\n{self.said()}"
             await asyncio.sleep(0.05)
+
+    def _is_stopped(self) -> bool:
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "T"
 
     async def ended(self, timeout_s: float = 30.0) -> int:
         """Wait for its end; return the exit code."""

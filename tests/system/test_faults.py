@@ -105,10 +105,9 @@ async def test_a_worker_that_wakes_up_after_another_took_over_does_no_harm(make_
     zombie = site.worker(f"{step}:stop")
     await zombie.frozen()
     heir = site.worker()
-    await site.send(site.sent(m) for m in traffic(26, 100, 300))
-    await site.settled()
-    zombie.signal(signal.SIGCONT)
+    await heir.ready(2)
     await asyncio.sleep(1)
+    zombie.signal(signal.SIGCONT)  # before its transaction's deadline, which would end it too
     await site.send(site.sent(m) for m in traffic(27, 100, 300))
     await asyncio.sleep(2)
     await site.settled()
