@@ -212,6 +212,9 @@ class Producer:
                 await self._producer.stop()
         except Exception:  # noqa: BLE001 (whatever it was, the next line lets go of the rest)
             await self._abandon()
+        ended = self._producer._txn_manager.wait_for_transaction_end()
+        if ended is not None:
+            ended.add_done_callback(_seen)
 
     async def _abandon(self) -> None:
         sender = self._producer._sender.sender_task
