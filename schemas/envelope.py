@@ -48,6 +48,9 @@ Instant = Annotated[
 Filled = Annotated[str, Field(min_length=1)]
 """A string that is not empty."""
 
+Name = Annotated[str, Field(min_length=1, max_length=16_384)]
+"""A string that outputs repeat: not empty, and short enough for them."""
+
 
 class Contract(BaseModel):
     """Base of all models: strict types (neither `"12"` nor `true` is a number); fields that are not named here are allowed."""
@@ -78,13 +81,11 @@ class CloudEvent(Contract):
     """A CloudEvent 1.0 about one lead. Attributes that are not named here are allowed and passed over."""
 
     specversion: Literal["1.0"] = Field(description="Version of the CloudEvents specification.")
-    id: Filled = Field(
-        description="Unique within `source`. The same (source, id) sent again is one event, so retries are safe."
-    )
-    source: Filled = Field(
+    id: Name = Field(description="Unique within `source`. The same (source, id) sent again is one event, so retries are safe.")
+    source: Name = Field(
         description="The system that produced the event, as a URI reference.", examples=["/web/www.example.com"]
     )
-    subject: Filled = Field(
+    subject: Name = Field(
         description="The lead's id: a CRM or user id when known, else the visitor's id. Also the best Kafka key.",
         examples=["lead-48213"],
     )

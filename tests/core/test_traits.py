@@ -104,3 +104,11 @@ def test_numbers_past_64_bits_are_kept_as_floats() -> None:
     """The packed state holds no larger whole numbers, and a lead must not become unwritable for one."""
     traits = taken([("n", leaves({"n": 10**30})[0][1], 1, "id")])
     assert values(unpack_traits(pack_traits(traits))) == {"n": 1e30}
+
+
+def test_names_that_would_be_copied_into_every_leaf_are_refused_at_once() -> None:
+    """A long name over many leaves would cost their product: seconds and gigabytes for a small record."""
+    with pytest.raises(TraitsRefused, match="too long"):
+        leaves({"x" * 600: {str(n): 1 for n in range(10_000)}})
+    with pytest.raises(TraitsRefused, match="1,000 characters"):
+        leaves({"x" * 2_000: 1})

@@ -23,7 +23,10 @@ import msgspec
 from worker.core.model import Decoded, Event, Record, Rejected, Unknown
 
 MAX_BYTES: Final = 900_000
-"""Longest value of an input record, in bytes."""
+"""Longest value of an input record, in bytes; and as much for key and headers together, or nobody could forward it."""
+
+MAX_NAME: Final = 16_384
+"""Longest `id`, `source` and `subject`, in characters: outputs repeat them, and must still fit into a record."""
 
 MAX_DEPTH: Final = 32
 """Deepest nesting of objects and lists inside `data`, which itself is level 1. Part of the contract, because the parser's own
@@ -42,13 +45,13 @@ LAST_MS: Final = 253_370_764_800_000
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "empty": "The record has no value.",
-        "too_large": f"The value is longer than {MAX_BYTES:,} bytes.",
+        "too_large": f"The value, or key and headers together, are longer than {MAX_BYTES:,} bytes.",
         "not_json": "The value is not one JSON text in UTF-8 (NaN, Infinity and lone surrogates are no JSON).",
         "too_deep": f"Objects or lists are nested more than {MAX_DEPTH} levels deep.",
         "bad_number": "A number is beyond a double's range, or an integer beyond 64 bits.",
         "not_an_object": "The value is JSON, but no object.",
-        "bad_envelope": "An attribute of the CloudEvents envelope is missing or wrong.",
-        "no_subject": "The envelope does not name the lead: `subject` is missing, empty or no string.",
+        "bad_envelope": "An attribute of the CloudEvents envelope is missing, wrong or too long.",
+        "no_subject": "The envelope does not name the lead: `subject` is missing, empty, too long or no string.",
         "bad_time": "`time` is missing or no RFC 3339 instant with an offset from 1970 to 9998.",
         "bad_data": "`data` does not have the fields of its type.",
     }
@@ -161,6 +164,7 @@ _SPECS: Final[dict[str, _Spec]] = {
 }
 
 _Filled = Annotated[str, msgspec.Meta(min_length=1)]
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 
 
 class _Usual(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -171,10 +175,10 @@ class _Usual(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """
 
     specversion: Literal["1.0"]
-    id: _Filled
-    source: _Filled
+    id: _Name
+    source: _Name
     type: _Filled
-    subject: _Filled
+    subject: _Name
     time: str
     data: dict[str, Any] | None = None
     datacontenttype: str | None = None
@@ -205,6 +209,11 @@ def decode(record: Record) -> Decoded:
     value = record.value
     if value is not None and len(value) > MAX_BYTES:
         return Rejected(record, "too_large", f"value: {len(value):,} bytes; expected at most {MAX_BYTES:,}")
+    beside = len(record.key or b"")
+    if record.headers:
+        beside += sum(len(name) + len(header or b"") for name, header in record.headers)
+    if beside > MAX_BYTES:
+        return Rejected(record, "too_large", f"key and headers: {beside:,} bytes; expected at most {MAX_BYTES:,}")
     if record.headers and _is_binary(record):
         return _examine_binary(record)
     if not value:
@@ -360,9 +369,13 @@ def _envelope_fault(envelope: Mapping[str, Any]) -> Fault | None:
         value = envelope.get(name)
         if not isinstance(value, str) or not value:
             return "bad_envelope", f"{name}: {_shown(value)}; expected a string that is not empty"
+        if len(value) > MAX_NAME and name != "type":
+            return "bad_envelope", f"{name}: {len(value):,} characters; expected at most {MAX_NAME:,}"
     subject = envelope.get("subject")
     if not isinstance(subject, str) or not subject:
         return "no_subject", f"subject: {_shown(subject)}; expected the lead's id, a string that is not empty"
+    if len(subject) > MAX_NAME:
+        return "no_subject", f"subject: {len(subject):,} characters; expected at most {MAX_NAME:,}"
     return None
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+_REMEMBERED_CHARS = 2_048
+
 Pages = Mapping[str, tuple[str, ...]]
 
 
@@ -22,13 +24,14 @@ def compile_pages(pages: Pages) -> Callable[[str], str | None]:
         return lambda url: None
     pattern = re.compile("|".join("(" + "|".join(map(_glob, pages[name])) + ")" for name in names), re.DOTALL)
 
-    @lru_cache(maxsize=8192)
-    def kind(url: str) -> str | None:
+    def look(url: str) -> str | None:
         path = url_path(url)
         found = None if path is None else pattern.fullmatch(path)
         return names[found.lastindex - 1] if found is not None and found.lastindex is not None else None
 
-    return kind
+    remembered = lru_cache(maxsize=8192)(look)
+    # A long url is hardly ever seen again, and thousands of them would fill the memory.
+    return lambda url: remembered(url) if len(url) <= _REMEMBERED_CHARS else look(url)
 
 
 def page_type(url: str, pages: Pages) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+_REMEMBERED_CHARS = 256
+
 
 def murmur2(data: bytes) -> int:
     """Return Kafka's 32-bit murmur2 of *data* (seed 0x9747b28c), as the Java client's `Utils.murmur2`, unsigned."""
@@ -26,7 +28,14 @@ def murmur2(data: bytes) -> int:
     return h ^ (h >> 15)
 
 
-@lru_cache(maxsize=1 << 16)
 def owner(lead: str, partitions: int) -> int:
     """Return the partition that owns *lead* out of *partitions*."""
+    # Long ids are rare, and thousands of them would fill the memory.
+    return _remembered(lead, partitions) if len(lead) <= _REMEMBERED_CHARS else _owner(lead, partitions)
+
+
+def _owner(lead: str, partitions: int) -> int:
     return (murmur2(lead.encode()) & 0x7FFFFFFF) % partitions
+
+
+_remembered = lru_cache(maxsize=1 << 16)(_owner)

@@ -27,7 +27,7 @@ class Plan:
     as bad records do, and leave no trace in the lead, so that a mended one can come again."""
     duplicates: int = 0
     late: int = 0
-    """Events older than their lead's clock. They count all the same."""
+    """Events older than their lead's clock, or than its partition's last tick or as old. They count all the same."""
     erased: int = 0
     """Events dropped because their lead was erased after them."""
 
@@ -67,7 +67,7 @@ class Lead:
     def take(self, event: Event, index: int, plan: Plan) -> None:
         """Fold one event: what time alone changed before it, its effect, then the stage at the lead's clock."""
         state, scorer, publisher = self.state, self.scorer, self.publisher
-        if event.at_ms <= state.erased:
+        if state.erased and event.at_ms <= state.erased:
             plan.erased += 1
             return
         event_mark = id_mark(event)
@@ -85,7 +85,7 @@ class Lead:
             if state.due is not None and state.due < event.at_ms:
                 stages.advance(scorer, state, self.at_ms, event.at_ms - 1, publisher)
             self.at_ms = event.at_ms
-        elif event.at_ms < self.at_ms:
+        elif event.at_ms < self.at_ms or event.at_ms <= self._tick_ms:
             plan.late += 1
         if event.type == "lead.erased":
             self._erase(event)
@@ -124,7 +124,8 @@ class Lead:
             return
         if at_ms > self.at_ms:
             stages.advance(scorer, state, self.at_ms, at_ms, self.publisher)
-            self.at_ms = at_ms
+            # Kept, because a tick is applied in slices: after a crash between two, events come before the tick's last slice.
+            self.at_ms = state.clock = at_ms
         self.reading = read(scorer, state, self.at_ms)
         state.due = stages.exact_due(scorer, state, self.reading, self.at_ms)
         self.changed = True

@@ -10,7 +10,7 @@ import xxhash
 
 from worker.core.days import Calendar
 from worker.core.grid import Grid, Rung
-from worker.core.mail import email_domain, email_kind
+from worker.core.mail import WORDS_VERSION, email_domain, email_kind
 from worker.core.pages import compile_pages
 from worker.core.state import CONTACT, MQL, SQL
 from worker.core.where import Where, compile_where
@@ -87,7 +87,8 @@ class Scorer:
     def __init__(self, grid: Grid, source: str) -> None:
         self.grid = grid
         self.source = source
-        self.tag = int(grid.sha256[:8], 16)
+        # Lists of mail domains change what a trait is worth, as the grid does.
+        self.tag = xxhash.xxh32_intdigest(f"{grid.sha256} {WORDS_VERSION}".encode())
         self.calendar = Calendar(grid.timezone)
         self.page_type = compile_pages(grid.pages)
         self.counters: dict[str, list[Counter]] = {}

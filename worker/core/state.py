@@ -90,11 +90,11 @@ class LeadState(msgspec.Struct, array_like=True):
 
     version: int = FOLD_VERSION
     grid: int = 0
-    """Tag of the grid by which `fit`, `barred`, `due` and the stage hold; another grid judges the lead again."""
+    """Tag of the grid and word lists by which `fit`, `barred`, `due` and the stage hold; others judge the lead again."""
     stage: int = CONTACT
     sequence: int = 0
     clock: int = 0
-    """The latest of the lead's event times."""
+    """The latest of the lead's event times, and of the ticks that judged it."""
     active: int = 0
     """The latest activity."""
     erased: int = 0

@@ -16,6 +16,7 @@ from worker.core.state import pack_list, unpack_list
 
 TRAITS_LIMIT_BYTES: Final = 65_536
 DEPTH_LIMIT: Final = 16
+PATH_LIMIT: Final = 1_000
 
 _json = msgspec.json.Encoder(order="sorted")
 
@@ -44,14 +45,21 @@ Traits = dict[str, Write]
 def leaves(traits: dict[str, Any]) -> list[tuple[str, Any]]:
     """Return (dotted path, value) of a `profile.updated`, in order; a nested object is its leaves, an empty one is nothing.
 
-    Raises `TraitsRefused` where a path has more than 16 names.
+    Raises `TraitsRefused` where a path has more than 16 names, or is longer than a lead can hold.
     """
     found: list[tuple[str, Any]] = []
+    chars = 0
     open_: list[tuple[str, Any]] = [(name, traits[name]) for name in reversed(traits)]
     while open_:
         path, value = open_.pop()
         if path.count(".") >= DEPTH_LIMIT:
             raise TraitsRefused(f"data.traits: {path[:80]!r} is nested deeper than {DEPTH_LIMIT} names")
+        chars += len(path)
+        if len(path) > PATH_LIMIT or chars > TRAITS_LIMIT_BYTES:
+            raise TraitsRefused(
+                f"data.traits: the names of its leaves are too long ({path[:80]!r}…): at most {PATH_LIMIT:,} characters each,"
+                f" and {TRAITS_LIMIT_BYTES:,} together"
+            )
         if isinstance(value, dict):
             open_.extend((f"{path}.{name}", value[name]) for name in reversed(value))
         else:

@@ -16,6 +16,9 @@ Scalar = str | int | float | bool
 Path = tuple[str | int, ...]
 Predicate = Callable[[Mapping[str, Any]], bool]
 
+MATCHED_CHARS: Final = 4_096
+"""`matches` looks at so many characters: a pattern that begins with `.*` needs the square of that in steps."""
+
 OPERATORS: Final = ("eq", "not", "in", "gt", "gte", "lt", "lte", "matches", "exists")
 
 
@@ -216,7 +219,7 @@ def _ask(condition: Condition) -> Callable[[Any], bool]:
             return lambda value: bool(wanted)
         case "matches":
             search = re.compile(wanted).search
-            return lambda value: isinstance(value, str) and search(value) is not None
+            return lambda value: isinstance(value, str) and search(value[:MATCHED_CHARS]) is not None
         case op:
             return _order(op, wanted)
 
