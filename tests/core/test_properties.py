@@ -195,10 +195,31 @@ def test_the_core_says_what_the_oracle_says(case: Case) -> None:
     assert_replay_is_right(case)
 
 
-@settings(thorough, max_examples=600)
-@given(st.one_of(selling(), selling(), fading(), pacing(), learning()))
-def test_the_core_says_what_the_oracle_says_where_things_meet(case: Case) -> None:
-    """Waits that end at an event's very millisecond, midnights when clocks change, crossings up and down, traits at odds."""
+@settings(thorough, max_examples=300)
+@given(selling())
+def test_every_wait_of_the_ladder_ends_at_its_own_millisecond(case: Case) -> None:
+    """Quiet, intent, SLA, closed ladder, exclusion, `min_fit`, with events at the very instants at which a wait is over."""
+    assert_replay_is_right(case)
+
+
+@settings(thorough, max_examples=150)
+@given(fading())
+def test_the_first_of_several_crossings_is_found(case: Case) -> None:
+    """Points and penalties that fade at different speeds lead a score up and down again between two events."""
+    assert_replay_is_right(case)
+
+
+@settings(thorough, max_examples=150)
+@given(pacing())
+def test_velocity_steps_at_local_midnights(case: Case) -> None:
+    """Windows move with the grid's calendar, on the days that are an hour longer or shorter too."""
+    assert_replay_is_right(case)
+
+
+@settings(thorough, max_examples=300)
+@given(learning())
+def test_traits_at_odds_end_as_their_times_say(case: Case) -> None:
+    """Last writer by event time, above and below it too, in whatever order the profiles arrive."""
     assert_replay_is_right(case)
 
 
@@ -384,7 +405,7 @@ def test_a_state_survives_packing(case: Case) -> None:
 
 
 @settings(thorough, max_examples=150)
-@given(cases(), st.sampled_from([DAY, 10 * DAY, 60 * DAY]))
+@given(st.one_of(cases(), fading()), st.sampled_from([DAY, 10 * DAY, 60 * DAY]))
 def test_the_scheduled_instant_is_never_late(case: Case, ahead: int) -> None:
     """`due` is the only way in which a tick finds a lead: what it schedules too late is published by nobody in time."""
     partition, oracle = Partition(case.grid).feed(case.lines), told(case.lines, case.grid)
@@ -396,7 +417,9 @@ def test_the_scheduled_instant_is_never_late(case: Case, ahead: int) -> None:
 
 
 @settings(thorough, max_examples=120)
-@given(cases(), st.lists(st.integers(0, 60 * DAY), min_size=1, max_size=5))
+@given(
+    st.one_of(cases(), pacing()), st.lists(st.one_of(st.integers(0, 4 * DAY), st.integers(0, 60 * DAY)), min_size=1, max_size=5)
+)
 def test_no_later_score_is_above_the_rank(case: Case, waits: list[int]) -> None:
     """`rank` bounds the score from above at any later time without new events: a top-N read misses nobody."""
     partition, oracle = Partition(case.grid).feed(case.lines), told(case.lines, case.grid)
