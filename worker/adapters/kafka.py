@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import itertools
 import ssl
+import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -32,6 +33,7 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
     for_code,
 )
+from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
 from worker.core.model import Output, Record
@@ -48,6 +50,11 @@ DEADLINE_S = 8.0
 """Ours for a whole transaction, shorter than the broker's: we always know before the broker gives up."""
 
 HEARTBEAT_S = 3.0
+
+_COORDINATOR_S = 10.0
+"""For how long we ask a group's coordinator that is starting or moving."""
+
+_COORDINATOR_RETRY_S = 0.25
 
 _BATCH_BYTES = 256 * 1024
 _FETCH_PARTITION_BYTES = 1024 * 1024
@@ -359,10 +366,48 @@ class Admin:
                 raise for_code(code)(f"topic {name}: {message[0] if message and message[0] else 'not created'}")
 
     async def committed(self, partition: int) -> dict[str, OffsetAndMetadata]:
-        """Return the group's committed offset and metadata for *partition* of each topic that has one."""
-        tps = [TopicPartition(topic, partition) for topic in self._settings.topics]
-        found = await self._client.list_consumer_group_offsets(self._settings.group, partitions=tps)
-        return {tp.topic: at for tp, at in found.items() if at.offset >= 0}
+        """Return the group's committed offset and metadata for *partition* of each topic that has one.
+
+        Asks for `_COORDINATOR_S` while the group's coordinator starts or moves. Raises aiokafka's `KafkaError` after that, and
+        for any other answer that does not speak of every topic: to take "not known yet" for "nothing committed" would publish
+        batches again. Raises `Refused` when we may not read the group.
+        """
+        group, topics = self._settings.group, self._settings.topics
+        request = OffsetFetchRequest(group, [(topic, [partition]) for topic in topics])
+        deadline = time.monotonic() + _COORDINATOR_S
+        while True:
+            try:
+                # Not `list_consumer_group_offsets`, which answers "none" when the whole request was refused.
+                node = await self._client.find_coordinator(group)
+                return committed_offsets(await self._client._send_request(request, node), topics, partition)
+            except GroupAuthorizationFailedError as err:
+                raise Refused(f"no right to read the offsets of group {group!r}: grant Read on it") from err
+            except KafkaError as err:
+                if not err.retriable or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_COORDINATOR_RETRY_S)
+
+
+def committed_offsets(response: Any, topics: Collection[str], partition: int) -> dict[str, OffsetAndMetadata]:
+    """Return what an OffsetFetch *response* says of *partition* of each of *topics* that has a committed offset.
+
+    Raises the `KafkaError` of the response as a whole (the coordinator loads, or is another by now) or of one of its parts, and
+    a plain one when a topic is not in it: brokers answer for each, with offset -1 where there is none.
+    """
+    code = getattr(response, "error_code", 0)  # from version 2 on
+    if code:
+        raise for_code(code)("the group's offsets were not given")
+    found: dict[str, OffsetAndMetadata] = {}
+    for topic, parts in response.topics:
+        for number, offset, metadata, error in parts:
+            if error:
+                raise for_code(error)(f"the group's offset of {topic}[{number}] was not given")
+            if number == partition:
+                found[topic] = OffsetAndMetadata(offset, metadata)
+    silent = sorted(set(topics) - found.keys())
+    if silent:
+        raise KafkaError(f"the group's coordinator says nothing of partition {partition} of {', '.join(silent)}")
+    return {topic: at for topic, at in found.items() if at.offset >= 0}
 
 
 def topic_configs(settings: Settings) -> dict[str, dict[str, str]]:

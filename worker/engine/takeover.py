@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.adapters.kafka import Admin, free_consumer, to_record
@@ -60,7 +61,10 @@ async def take_over(
     where going on would lose or double something; `Lost` where only another try can tell.
     """
     position = await store.acquire(settings.partitions)
-    committed = await admin.committed(partition)
+    try:
+        committed = await admin.committed(partition)
+    except (KafkaError, TimeoutError, OSError) as err:
+        raise Lost(f"partition {partition}: the group's coordinator does not say what was published: {err!r}") from err
     published = max([position.published, *(_batch_of(at) for at in committed.values())])
     check_position(settings, partition, position, published)
     at = Cut(position.batch, dict(position.next), position.grid, folder.versions.words, folder.versions.fold)
