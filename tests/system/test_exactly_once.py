@@ -193,7 +193,7 @@ async def test_sigterm_drains_within_ten_seconds_and_leaves_nothing_unpublished(
             batch, published = await redis.hmget(site.key(p, "position"), "batch", "published")
             assert batch == published
             assert await redis.xlen(site.key(p, "outbox")) == 0
-    heir = site.worker()
+    heir = site.worker(publish_interval=0.05, tick_interval=0.3)
     await site.settled()
     await heir.stop()
     await site.verdict()
