@@ -58,6 +58,8 @@ class Explained(msgspec.Struct, frozen=True):
     traits: dict[str, Any]
     recent: list[dict[str, Any]]
     history: list[dict[str, Any]]
+    redis_key: str | None
+    """Where Redis holds the lead; `None` when files were replayed."""
 
 
 @click.command()
@@ -91,7 +93,8 @@ async def _live(settings: Settings, lead: str, at_ms: int | None) -> Explained:
         partition = owner(lead, settings.partitions)
         fields = await held.stores[partition].lead(lead)
         where = f"namespace {settings.namespace}, partition {partition} of {settings.partitions}"
-        return _explained(held.scorer, lead, fields.get("state"), held.positions[partition].clock_ms, at_ms, where)
+        found = _explained(held.scorer, lead, fields.get("state"), held.positions[partition].clock_ms, at_ms, where)
+        return msgspec.structs.replace(found, redis_key=f"{{{settings.namespace}:{partition}}}:lead:{lead}")
 
 
 def _replayed(lead: str, files: tuple[str, ...], grid: Any, at_ms: int | None) -> Explained:
@@ -138,6 +141,7 @@ def _explained(
         scorer.derived(values(unpack_traits(state.traits))),
         recent(state),
         history(state),
+        None,
     )
 
 
@@ -167,6 +171,8 @@ def _page(lead: Explained) -> RenderableType:
 def _head(lead: Explained) -> Text:
     text = Text.assemble((lead.lead_id, "bold"), "  ", (f"{lead.score:.1f}", "bold"), f"  {lead.grade or ''}  {lead.stage}")
     text.append(f"  (fit {lead.fit:.1f}, engagement {lead.engagement:.1f}), as of {lead.as_of}")
+    if lead.redis_key is not None:
+        text.append(f"\nheld in Redis as {lead.redis_key}")
     if lead.respond_by:
         text.append(f"\nsales must answer by {lead.respond_by}")
     if lead.next is None:
