@@ -226,6 +226,18 @@ class Site:
             counts = await admin.partitions(self.settings.outputs)
         return await self.read([TopicPartition(topic, p) for topic, n in counts.items() for p in range(n)])
 
+    async def cooled_more(self, timeout_s: float = 20.0) -> None:
+        """Wait until time alone has cooled another lead."""
+        deadline = time.monotonic() + timeout_s
+        before = await self._cooled()
+        while await self._cooled() == before:
+            assert time.monotonic() < deadline, f"nobody cooled in {timeout_s:g} s\n{self.logs()}"
+            await asyncio.sleep(0.3)
+
+    async def _cooled(self) -> int:
+        topic = self.settings.output_topic("lead.cooled")
+        return len(await self.read([TopicPartition(topic, p) for p in range(self.settings.partitions)]))
+
     async def states(self) -> dict[str, bytes]:
         """Return every lead's packed state, as Redis holds it."""
         found: dict[str, bytes] = {}

@@ -12,7 +12,7 @@ import pytest
 from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
-from tests.system.kit import Sent, Site, traffic
+from tests.system.kit import Sent, traffic
 from worker.core.journal import Tick, tick_output
 
 
@@ -66,8 +66,8 @@ async def test_workers_killed_at_random_under_load_lose_and_double_nothing(make_
         victim = workers.pop(0)
         victim.kill()
         workers.append(site.worker())
-    await asyncio.sleep(4)
     await site.settled(60)
+    await site.cooled_more()
     for worker in workers:
         await worker.stop()
     verdict = await site.verdict()
@@ -80,11 +80,7 @@ async def test_time_alone_cools_leads_within_seconds(make_site: MakeSite) -> Non
     await site.send(site.sent(m) for m in traffic(5, 50, 600, around_ms=now_ms() - 4_000, spread_s=4))
     worker = site.worker()
     await site.settled()
-    before = await cooled(site)
-    deadline = time.monotonic() + 15
-    while await cooled(site) == before:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.5)
+    await site.cooled_more()
     await worker.stop()
     verdict = await site.verdict()
     assert verdict.ticks > 0
@@ -246,8 +242,3 @@ async def test_a_tick_with_many_due_leads_survives_a_death_between_its_slices(ma
 def now_ms() -> int:
     """Return this machine's time."""
     return int(time.time() * 1_000)
-
-
-async def cooled(site: Site) -> int:
-    """Return how many leads were published as cooled."""
-    return sum(record.topic == site.settings.output_topic("lead.cooled") for record in await site.outputs())

@@ -43,7 +43,7 @@ async def test_redis_restored_from_an_older_copy_is_brought_up_by_the_cuts(make_
     old = await copied(site)
     await site.send(site.sent(m, crc=True) for m in traffic(22, 100, 500, around_ms=now_ms() - 2_000, spread_s=2))
     await site.settled()
-    await asyncio.sleep(2)
+    await site.cooled_more()
     worker.kill()
     await restored(site, old)
     heir = site.worker()
