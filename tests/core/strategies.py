@@ -405,7 +405,8 @@ def selling(draw: st.DrawFn) -> Case:
     maybe(draw, stages, "quiet", waits)
     maybe(draw, stages["sql"], "intent_within", waits)
     maybe(draw, stages["sql"], "leave", st.just(4.1))
-    maybe(draw, stages[draw(st.sampled_from(["mql", "sql"]))], "min_fit", st.sampled_from([-1, 0, 3]))
+    for rung in ("mql", "sql"):
+        maybe(draw, stages[rung], "min_fit", st.sampled_from([-1, 0, 3]), 3)
     grid: dict[str, Any] = {"grid": "selling", "version": 1, "engagement": {"rules": rules}, "stages": stages}
     grid["fit"] = {
         "rules": [{"id": "fr", "points": 4, "where": {"country": "FR"}}, {"id": "de", "points": -2, "where": {"country": "DE"}}]
@@ -417,7 +418,7 @@ def selling(draw: st.DrawFn) -> Case:
         st.sampled_from([[{"id": "abroad", "where": {"country": "DE"}}], [{"id": "gone", "on": "email.bounced"}]]),
         4,
     )
-    kinds = ["page.viewed", "demo.requested"] * 3 + ["email.bounced", *CRM, *["profile.updated", "crm.accepted"] * 2]
+    kinds = ["page.viewed", "demo.requested"] * 3 + ["email.bounced", *CRM, *["profile.updated", "crm.accepted"] * 3]
     lines = draw(told_of_ada(kinds, near(HOUR, 3 * HOUR, 4 * HOUR), max_size=20))
     return Case(yaml_of(grid), lines, end_of(lines, draw(near(HOUR, 4 * HOUR, 12 * HOUR))))
 

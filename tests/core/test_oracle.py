@@ -1,4 +1,4 @@
-"""The oracle against examples worked out by hand from the contract: before it may judge the core, it must be right itself."""
+"""Examples worked out by hand from the contract: the oracle must be right before it may judge, and the core is held to both."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from tests.core.comparison import assert_replay_is_right
 from tests.core.oracle import Lead, Oracle, instant, rfc3339
+from tests.core.strategies import Case, Line, an_event
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 START = instant("2026-03-02T00:00:00Z")  # a Monday, midnight in UTC
@@ -21,42 +23,42 @@ def an_oracle(grid: str) -> Oracle:
 
 
 class Story:
-    """An oracle with one lead, told in few words: times are milliseconds after `START`."""
+    """One lead, told in few words: times are milliseconds after `START`. Every answer is the oracle's, and the core's too."""
 
     def __init__(self, grid: str) -> None:
-        self.oracle = an_oracle(grid)
-        self.told = 0
+        self.grid = grid if "grid:" in grid else "grid: g\nversion: 1\n" + grid
+        self.oracle = an_oracle(self.grid)
+        self.lines: list[Line] = []
 
     def event(self, at: int, type: str = "page.viewed", id: str | None = None, **data: Any) -> Story:
-        self.told += 1
-        self.oracle.event(
-            {
-                "specversion": "1.0",
-                "id": id or f"e{self.told}",
-                "source": "/test",
-                "type": type,
-                "subject": "ada",
-                "time": rfc3339(START + at),
-                "data": data,
-            }
-        )
+        if type == "page.viewed":
+            data.setdefault("url", "/")
+        if type.startswith("email."):
+            data.setdefault("message_id", "m")
+        line = an_event("ada", len(self.lines), START + at, type, data)
+        self.lines.append(line | {"id": id or line["id"]})
+        self.oracle.event(self.lines[-1])
         return self
 
     def traits(self, at: int, **traits: Any) -> Story:
         return self.event(at, "profile.updated", traits=traits)
 
     def tick(self, at: int) -> Story:
+        self.lines.append({"tick": rfc3339(START + at)})
         self.oracle.tick(START + at)
         return self
 
     def outputs(self) -> list[tuple[int, str, str, str]]:
         """Each output as (time after `START`, type, from, to)."""
+        assert_replay_is_right(Case(self.grid, self.lines, START))
         return [
             (instant(o["time"]) - START, o["type"], o["data"].get("from", ""), o["data"].get("to", ""))
             for o in self.oracle.outputs
         ]
 
     def row(self, at: int) -> dict[str, Any]:
+        self.tick(at)
+        assert_replay_is_right(Case(self.grid, self.lines, START + at))
         return self.oracle.finish(START + at)[0][0]
 
     def score(self, at: int) -> float:
@@ -247,7 +249,7 @@ def test_clamps_hold_and_the_reasons_add_up() -> None:
         ("{a: {gt: 0}}", {"a": True}, False),
         ("{a: {gte: b}}", {"a": "b"}, True),
         ("{a: {matches: '^d[ei]'}}", {"a": "director"}, True),
-        ("{a: {matches: 1}}", {"a": 1}, False),
+        ("{a: {matches: '1'}}", {"a": 1}, False),
         ("{a: {in: [1, x]}, b: {eq: 2}}", {"a": "x", "b": 2}, True),
         ("{a: {in: [1, x]}, b: {eq: 2}}", {"a": "x"}, False),
     ],
@@ -368,7 +370,7 @@ def test_a_lead_climbs_by_time_alone_when_a_penalty_fades() -> None:
 
 def test_what_happens_at_an_instant_comes_before_the_judgement() -> None:
     """At 14 d + 1 ms the mql would cool; an event of that very instant that brings points prevents it."""
-    story = Story(STAGES.replace("sql:", "other:").replace(", intent_within: 30d, sla: 4h", "")).event(0, "demo.requested")
+    story = Story(STAGES.replace("  sql: {enter: 75, leave: 60, intent_within: 30d, sla: 4h}\n", "")).event(0, "demo.requested")
     assert story.event(14 * DAY + 1).tick(14 * DAY + 1).outputs() == [(0, "lead.mql", "contact", "mql")]
 
 
@@ -428,6 +430,15 @@ def test_a_crm_event_older_than_the_last_one_moves_no_stage() -> None:
     """`crm.won` at 5 stands, though `crm.lost` at 3 arrives after it; at equal times the later arrival acts."""
     story = Story(STAGES).event(5, "crm.won").event(3, "crm.lost").event(5, "crm.opportunity")
     assert [o[2:] for o in story.outputs()] == [("contact", "client"), ("client", "opportunity")]
+
+
+def test_a_lead_cools_when_its_fit_falls_below_what_its_rung_asks() -> None:
+    """60 points are enough for an mql, but not for one whose fit is 5 below the 0 that is asked."""
+    grid = (
+        STAGES.replace("leave: 40}", "leave: 40, min_fit: 0}") + "fit: {rules: [{id: far, points: -5, where: {country: DE}}]}"
+    )
+    story = Story(grid).event(0, "content.downloaded").traits(1, country="DE")
+    assert story.outputs() == [(0, "lead.mql", "contact", "mql"), (1, "lead.cooled", "mql", "contact")]
 
 
 def test_an_exclusion_by_traits_ends_with_them_and_one_by_event_does_not() -> None:
