@@ -56,6 +56,9 @@ class Batch(msgspec.Struct, frozen=True):
     """False while batches up to W are folded again: their outputs are published already, so no outbox entry is kept."""
     strayed_ms: int | None = None
     """When (log time) this partition last forwarded a stray; `None` leaves what is stored."""
+    requeue: bool = False
+    """Every lead becomes due at once, before the writes: the next ticks judge them all, a slice after the other, as a new grid
+    demands. Part of the batch, so that a store which loses its last second loses both or neither."""
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -103,10 +106,6 @@ class Store(Protocol):
 
     async def outbox(self, after: int) -> list[OutboxEntry]:
         """Return the outbox entries of batches past *after*, in order."""
-        ...
-
-    async def requeue(self, token: str) -> None:
-        """Make every lead due at once: the next ticks judge them all, a slice after the other, as a new grid demands."""
         ...
 
     async def trim(self, token: str, published: int, horizon_ms: int | None = None) -> None:

@@ -29,10 +29,11 @@ def a_batch(
     send: bool = True,
     outputs: tuple[Output, ...] = (),
     grid: str = "g",
+    requeue: bool = False,
 ) -> Batch:
     """Return batch *number*; by default it has read one more record of `web` and moves no lead."""
     cut = Cut(number, {"web": number} if next is None else dict(next), grid, "w", 1)
-    return Batch(OutboxEntry(cut, outputs), writes, clock_ms, send, strayed_ms)
+    return Batch(OutboxEntry(cut, outputs), writes, clock_ms, send, strayed_ms, requeue)
 
 
 async def everything(store: Store, leads: Sequence[str]) -> object:

@@ -13,7 +13,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.adapters.batches import a_batch, a_write, everything
+from tests.adapters.batches import FAR_MS, a_batch, a_write, everything
 from tests.services import Redis, free_port, needed
 from worker.adapters.store_memory import MemoryStore, Snapshot
 from worker.adapters.store_redis import RedisStore, connect
@@ -179,6 +179,21 @@ async def test_the_top_is_read_by_falling_rank(store: RebuildableStore) -> None:
     assert await store.top(0) == await store.top(0, 3) == await store.top(5, 100) == []
     await store.apply(OWNER, a_batch(2, [a_write("f", rank=None), a_write("c", rank=99.0)]))
     assert [lead for lead, _ in await store.top(3)] == ["b", "c", "e"]
+
+
+async def test_a_new_grid_makes_every_lead_due_with_its_first_batch(store: RebuildableStore) -> None:
+    """One call: a store that loses its last second must not keep the new grid's batch and forget that all are to be judged."""
+    await store.acquire(OWNER, 8)
+    leads = [f"lead-{i:04d}" for i in range(4_100)]
+    writes = [a_write(lead, due_ms=None if i % 2 else FAR_MS, rank=float(i)) for i, lead in enumerate(leads)]
+    await store.apply(OWNER, a_batch(1, [*writes, a_write("erased", score="")]))
+    assert await store.due(0, 5_000) == []
+    batch = a_batch(2, [a_write("lead-0000", due_ms=7, rank=1.0)], grid="other", requeue=True)
+    assert await store.apply(OWNER, batch) is Applied.DONE
+    assert await store.due(0, 5_000) == leads[1:]
+    await store.apply(OWNER, a_batch(3, [a_write("lead-0001")]))
+    assert await store.apply(OWNER, a_batch(3, requeue=True)) is Applied.ALREADY
+    assert await store.due(0, 5_000) == leads[2:]
 
 
 async def test_a_rank_that_is_no_number_is_refused_whole(store: RebuildableStore) -> None:
@@ -362,6 +377,7 @@ batches = st.builds(
     clock_ms=st.none() | st.integers(0, 2**40),
     strayed_ms=st.none() | st.integers(0, 2**40),
     send=st.booleans(),
+    requeue=st.booleans(),
     outputs=st.just(()) | st.just((Output("lead.sql", b"k", b"v"),)),
 )
 tokens = st.sampled_from(TOKENS)
@@ -393,6 +409,7 @@ async def answer(store: RebuildableStore, step: tuple[Any, ...], at: Position) -
             clock_ms=batch.clock_ms,
             strayed_ms=batch.strayed_ms,
             send=batch.send,
+            requeue=batch.requeue,
             outputs=batch.entry.outputs,
         )
         arguments = [token, moved]

@@ -67,9 +67,22 @@ local function acquire(keys, args)
   return redis.call('HGETALL', keys[1])
 end
 
+-- Makes every lead due at 0. A lead that is not erased has a rank.
+local function requeue(keys)
+  for first = 0, redis.call('ZCARD', keys[3]) - 1, CHUNK do
+    local due = {}
+    for _, lead in ipairs(redis.call('ZREVRANGE', keys[3], first, first + CHUNK - 1)) do
+      due[#due + 1] = 0
+      due[#due + 1] = lead
+    end
+    in_chunks('ZADD', keys[2], due)
+  end
+end
+
 -- KEYS: [5…] lead hashes, in the order of the writes.
 -- ARGV: [1] token  [2] batch  [3] batch - 1  [4] the position's fields and values  [5] lead, score, fit, engagement, stage,
--- grade, updated_at, due, rank of each write (both msgpack)  [6] outbox entry ('' = none is kept)  [7…] the packed states.
+-- grade, updated_at, due, rank of each write (both msgpack)  [6] outbox entry ('' = none is kept)  [7] '' = no requeue
+-- [8…] the packed states.
 -- Batch numbers and offsets are text: Lua writes numbers from 1e14 on as 1e+14.
 local function apply(keys, args)
   local at = redis.call('HMGET', keys[1], 'owner', 'batch', 'rebuild')
@@ -81,8 +94,8 @@ local function apply(keys, args)
   try_writing(keys)
   local position = cmsgpack.unpack(args[4])
   local writes = cmsgpack.unpack(args[5])
-  if #writes ~= #keys - 4 or #writes ~= #args - 6 then
-    return redis.error_reply('ERR ' .. #writes .. ' writes, ' .. (#keys - 4) .. ' lead keys, ' .. (#args - 6) .. ' states')
+  if #writes ~= #keys - 4 or #writes ~= #args - 7 then
+    return redis.error_reply('ERR ' .. #writes .. ' writes, ' .. (#keys - 4) .. ' lead keys, ' .. (#args - 7) .. ' states')
   end
   local due_in, due_out, rank_in, rank_out = {}, {}, {}, {}
   for i, write in ipairs(writes) do
@@ -105,8 +118,9 @@ local function apply(keys, args)
 
   -- First, because it alone can still be refused: a stream takes no id at or below its last.
   if args[6] ~= '' then redis.call('XADD', keys[4], args[2] .. '-0', 'entry', args[6]) end
+  if args[7] ~= '' then requeue(keys) end
   for i, write in ipairs(writes) do
-    local key, state = keys[4 + i], args[6 + i]
+    local key, state = keys[4 + i], args[7 + i]
     if write[2] == '' then
       redis.call('DEL', key)
       redis.call('HSET', key, 'state', state)
@@ -145,20 +159,6 @@ local function trim(keys, args)
   return 'DONE'
 end
 
--- ARGV: token, first, last: makes the leads at these places of `rank` due at 0. A lead that is not erased has a rank.
-local function requeue(keys, args)
-  local owner = redis.call('HGET', keys[1], 'owner')
-  if owner ~= args[1] then return fenced(owner) end
-  try_writing(keys)
-  local due = {}
-  for _, lead in ipairs(redis.call('ZREVRANGE', keys[3], args[2], args[3])) do
-    due[#due + 1] = 0
-    due[#due + 1] = lead
-  end
-  in_chunks('ZADD', keys[2], due)
-  return #due / 2
-end
-
 -- An operator's word that an emptied partition may be filled again; `apply` takes it back with the first batch.
 local function allow_rebuild(keys)
   local batch = redis.call('HGET', keys[1], 'batch')
@@ -184,7 +184,6 @@ end
 register('acquire', acquire, {})
 register('apply', apply, {})
 register('trim', trim, {})
-register('requeue', requeue, {})
 register('allow_rebuild', allow_rebuild, {})
 register('load', load, {'no-writes'})
 register('rights', rights, {'no-writes'})

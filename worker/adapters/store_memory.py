@@ -93,6 +93,9 @@ class MemoryStore:
             if held.outbox and max(held.outbox) >= cut.batch:
                 raise StoreRefused(f"the outbox already holds batch {max(held.outbox)}")
             held.outbox[cut.batch] = batch.entry
+        if batch.requeue:
+            held.due |= dict.fromkeys(held.rank, 0)
+            self._rebuild_schedule()
         for write in batch.writes:
             held.leads[write.lead] = write
             if write.due_ms is None:
@@ -139,12 +142,6 @@ class MemoryStore:
         self._held.outbox = {batch: entry for batch, entry in self._held.outbox.items() if batch > published}
         horizon = at.horizon_ms if horizon_ms is None else max(horizon_ms, at.horizon_ms or horizon_ms)
         self._held.position = msgspec.structs.replace(at, published=max(at.published, published), horizon_ms=horizon)
-
-    async def requeue(self, token: str) -> None:
-        """Make every lead due at once."""
-        self._owned(token)
-        self._held.due |= dict.fromkeys(self._held.rank, 0)
-        self._rebuild_schedule()
 
     async def position(self) -> Position:
         """Return where the partition stands, without owning it."""

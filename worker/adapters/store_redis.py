@@ -53,9 +53,6 @@ _LEAD_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade"
 _OUTBOX_PAGE = 100
 """Outbox entries asked for at once: an entry with dead letters may hold megabytes, and one reply must fit the time-out."""
 
-_REQUEUE_PAGE = 5_000
-"""Leads made due by one call: a few milliseconds, in which Redis does nothing else."""
-
 _MENDS_ITSELF = frozenset({"LOADING", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "READONLY", "BUSY", "NOREPLICAS"})
 """Error codes of a server that starts, fails over or is busy: the same call succeeds later."""
 
@@ -242,6 +239,7 @@ class RedisStore:
             msgspec.msgpack.encode(fields),
             msgspec.msgpack.encode([_LEAD_FIELDS(write) for write in batch.writes]),
             msgspec.msgpack.encode(batch.entry) if batch.send else b"",
+            b"1" if batch.requeue else b"",
             *[write.state for write in batch.writes],
         )
         return Applied(answer.decode())
@@ -282,15 +280,6 @@ class RedisStore:
         """Drop outbox entries up to batch *published* and remember it and the horizon; neither ever moves back."""
         horizon = "" if horizon_ms is None else str(horizon_ms)
         await self._call("trim", self._keys, token, str(published), str(published + 1), horizon)
-
-    async def requeue(self, token: str) -> None:
-        """Make every lead due at once, a page after the other. Repeating it, whole or from the middle, changes nothing."""
-        first = 0
-        while True:
-            found = await self._call("requeue", self._keys, token, str(first), str(first + _REQUEUE_PAGE - 1))
-            if found < _REQUEUE_PAGE:
-                return
-            first += _REQUEUE_PAGE
 
     async def position(self) -> Position:
         """Return where the partition stands, without owning it; a position with `partitions` 0 for one that is empty."""

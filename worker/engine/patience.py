@@ -53,10 +53,6 @@ class Patient:
         """See `Store.trim`."""
         await self._patiently(lambda: self._store.trim(self._token, published, horizon_ms))
 
-    async def requeue(self) -> None:
-        """See `Store.requeue`."""
-        await self._patiently(lambda: self._store.requeue(self._token))
-
     async def apply(self, batch: Batch) -> None:
         """Apply *batch* once. Raises `Lost` when the store is not where we left it."""
         failpoint("before_apply")

@@ -84,7 +84,6 @@ async def take_over(
         at = await _empty(store, folder, Place(at.batch + 1, next_, clock_ms), lost=True)
     if at.grid != folder.versions.grid:
         log.info("partition %d: another grid than before: all leads will be judged again", partition)
-        await store.requeue()
         at = await _empty(store, folder, Place(at.batch + 1, at.next, clock_ms), requeued=True)
     return Standing(at, clock_ms, published, await store.outbox(published))
 
@@ -93,7 +92,7 @@ async def _empty(store: Patient, folder: Folder, place: Place, *, lost: bool = F
     """Apply a batch without records, for what its cut says."""
     batch = (await folder.events([], place)).batch
     cut = msgspec.structs.replace(batch.entry.cut, lost=lost, requeued=requeued)
-    await store.apply(msgspec.structs.replace(batch, entry=OutboxEntry(cut, ())))
+    await store.apply(msgspec.structs.replace(batch, entry=OutboxEntry(cut, ()), requeue=requeued))
     return cut
 
 
@@ -226,8 +225,6 @@ class Refold:
                 check_cut(self._partition, cut, self._folder.versions)
                 if cut.lost:
                     reader = Reader(behind, self._partition, cut.next)
-                if cut.requeued:
-                    await self._store.requeue()
                 clock_ms = await self._batch(cut, await reader.until(cut.next), clock_ms)
                 at = cut
                 if at.batch == published:
@@ -283,7 +280,7 @@ class Refold:
         else:
             leads = await self._store.due(cut.tick_ms, SLICE)
             batch = await self._folder.slice(leads, cut.tick_ms, place, done=cut.tick_done)
-        await self._store.apply(batch)
+        await self._store.apply(msgspec.structs.replace(batch, requeue=cut.requeued))
         self._metrics.refolded.labels(str(self._partition)).inc()
         return batch.clock_ms
 
