@@ -16,10 +16,12 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_commands_over_files_work_as_printed(tmp_path: Path) -> None:
     """The first three commands that one tries; the lead that they explain must be one with something to explain."""
+    done = None
     for name in ("simulate", "replay", "explain"):
         line = re.findall(rf"^leadpulse ({name} .*\.jsonl.*)$", README, re.MULTILINE)[0]
         done = leadpulse(*shlex.split(line), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+    assert done is not None
     assert re.search(r"^ fit \S+ +\+\d", done.stdout, re.MULTILINE)
     assert re.search(r"^ rule \S+ +\+\d", done.stdout, re.MULTILINE)
     assert (tmp_path / "leads.jsonl").stat().st_size > 0
@@ -30,10 +32,10 @@ def test_the_key_in_redis_is_that_of_the_lead_which_the_examples_send() -> None:
     """A key of another partition answers with nothing, and looks as if the worker had done nothing."""
     (partition, lead), *more = re.findall(r"\{default:(\d+)\}:lead:(\S+?)'", README)
     assert not more
-    assert int(partition) == owner(lead, Settings().partitions)
+    assert int(partition) == owner(lead, Settings.load({}).partitions)
 
 
 def test_the_metric_named_is_one_of_the_worker() -> None:
     """Who looks for a typo in their events searches for this name."""
     (name,) = re.findall(r"`leadpulse_(\w+)_total`", README)
-    assert name in {counter.describe()[0].name.removeprefix("leadpulse_") for counter in [Metrics().unknown]}
+    assert name in {family.name.removeprefix("leadpulse_") for family in Metrics().unknown.describe()}
