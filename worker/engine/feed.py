@@ -95,7 +95,8 @@ class Feed:
         except UnicodeDecodeError as err:
             raise Stop(
                 f"partition {self._partition}: a record of {', '.join(topics)} after {self._next} has a header whose name is"
-                f" not UTF-8, which the Kafka client cannot read ({err}): move the group's partition past it"
+                f" not UTF-8, which the Kafka client cannot read ({err}): delete the records up to it with"
+                " kafka-delete-records.sh, then start once with LEADPULSE_ACCEPT_LOSS=true"
             ) from err
         except KafkaError as err:
             raise Lost(f"partition {self._partition}: fetch failed: {err!r}") from err
