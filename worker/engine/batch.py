@@ -102,7 +102,7 @@ class Folder:
         before = await self._before(sifted.events)
         async with self._turn:
             plan = plan_events(self._scorer, before, sifted.events, place.clock_ms)
-        refused = (Rejected(sifted.records[at], "refused", why) for at, why in plan.refused)
+        refused = (Rejected(sifted.records[at], "traits_refused", why) for at, why in plan.refused)
         rejected = [*sifted.rejected, *refused]
         outputs = [
             *self._routed(plan.outputs),
