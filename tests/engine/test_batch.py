@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from worker.adapters.store_memory import MemoryStore
@@ -41,7 +42,8 @@ async def test_traits_past_their_limit_go_to_the_dead_letters_under_the_name_tha
     event = json.loads(EVENT) | {"type": "profile.updated", "data": {"traits": {"note": "x" * 70_000}}}
     record = Record("lead.events.profile", 0, 4, 5, b"L", json.dumps(event).encode())
     scorer = Scorer(parse_grid("grid: g\nversion: 1\n", "g.yaml"), SETTINGS.source)
-    taken = await Folder(SETTINGS, scorer, 0, MemoryStore().load).events([record], Place(1, {"lead.events.profile": 5}, None))
+    folder = Folder(SETTINGS, scorer, 0, MemoryStore().load, asyncio.Lock())
+    taken = await folder.events([record], Place(1, {"lead.events.profile": 5}, None))
     (dead,) = taken.batch.entry.outputs
     told = dict(dead.headers)
     assert (dead.topic, dead.key, dead.value) == ("lead.dead", record.key, record.value)
