@@ -26,7 +26,6 @@ _STEADY: Final = 0.5
 _COUNTED: Final = ("lead.mql", "lead.sql", "lead.cooled", "lead.sla_breached", "lead.dead")
 _STYLE: Final = {
     "contact": "dim",
-    "excluded": "dim strike",
     "mql": "yellow",
     "sql": "bold red",
     "opportunity": "bold magenta",
@@ -55,7 +54,7 @@ class Board:
 
     def standing(self, hot: Sequence[Hot], now_ms: int) -> None:
         """Take the hottest leads as they stand at the simulated instant *now_ms*."""
-        self._hot = hot
+        self._hot = [one for one in hot if one.stage != "excluded"]  # nobody is to call them, however high they score
         self._past.append((now_ms, {one.lead_id: one.score for one in hot}))
         while len(self._past) > 1 and self._past[1][0] <= now_ms - _TREND_MS:
             self._past.popleft()
@@ -117,10 +116,11 @@ class Board:
 def called(event: Mapping[str, Any]) -> str:
     """Return a `lead.sql` in one line: who, how hot, until when to call, where the points come from."""
     data = event["data"]
-    who = " ".join(str(data["traits"][name]) for name in ("role", "company.name") if name in data["traits"])
+    who = "".join(f"  {data['traits'][name]}" for name in ("role", "company.name") if data["traits"].get(name))
+    grade = f" {data['grade']}" if data["grade"] else ""
     until = f", call by {moment(data['respond_by'])}" if "respond_by" in data else ""
     return (
-        f"{moment(event['time'])}  lead.sql     {data['lead_id']}  {data['score']:.1f} {data['grade'] or ''}  {who}{until}:"
+        f"{moment(event['time'])}  lead.sql     {data['lead_id']}  {data['score']:.1f}{grade}{who}{until}:"
         f" {because(data['reasons'])}"
     )
 
