@@ -29,6 +29,7 @@ from aiokafka.errors import (
     PolicyViolationError,
     ProducerClosed,
     RecordListTooLargeError,
+    TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
     for_code,
@@ -356,14 +357,20 @@ class Admin:
                 found[topic] = {entry[0]: entry[1] for entry in entries}
         return found
 
-    async def create(self, topic: str, partitions: int, replication: int, configs: Mapping[str, str]) -> None:
-        """Create *topic*. Raises aiokafka's error for the answer's code, with the broker's words."""
+    async def create(self, topic: str, partitions: int, replication: int, configs: Mapping[str, str]) -> bool:
+        """Create *topic*; return False where it is there: made by another, or by a create that metadata do not show yet.
+
+        Raises aiokafka's error for any other code that the broker answers with, with its words.
+        """
         assignments: dict[int, list[int]] | None = {} if replication == -1 else None  # NewTopic insists
         new = NewTopic(topic, partitions, replication, assignments, dict(configs))
         response = await self._client.create_topics([new])
         for name, code, *message in response.topic_errors:
+            if code and for_code(code) is TopicAlreadyExistsError:
+                return False
             if code:
                 raise for_code(code)(f"topic {name}: {message[0] if message and message[0] else 'not created'}")
+        return True
 
     async def committed(self, partition: int) -> dict[str, OffsetAndMetadata]:
         """Return the group's committed offset and metadata for *partition* of each topic that has one.
@@ -443,8 +450,8 @@ async def create_topics(admin: Admin, settings: Settings, replication: int = -1)
     report: dict[str, str] = {}
     for topic, config in wanted.items():
         if not there[topic]:
-            await admin.create(topic, settings.partitions, replication, config)
-            report[topic] = "created"
+            made = await admin.create(topic, settings.partitions, replication, config)
+            report[topic] = "created" if made else "exists"
             continue
         found = differences(settings, topic, there[topic], configs[topic], wanted[settings.internal_topic]["retention.ms"])
         report[topic] = f"differs: {'; '.join(found)}" if found else "exists"
