@@ -159,7 +159,7 @@ class Engine:
     def _fail(self, err: BaseException) -> None:
         if self._error is None:
             self._error = err
-            log.error("the worker must stop: %s", err)
+            log.error("the worker must stop: %s", str(err) or repr(err))
             self._failed.set()
 
     def _redis_stores(self) -> Callable[[int], Store]:
