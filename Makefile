@@ -39,12 +39,13 @@ services: .venv-dev/.installed
 .venv-dev/.made: requirements/build.lock requirements/dev.lock
 .venv/.made .venv-dev/.made:
 	@$(or $(PYTHON),false) -c '$(SUITABLE)' || { echo '$(UNSUITABLE)' >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes $(addprefix -r ,$^)
+	@echo 'making $(@D)' >&2
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes $(addprefix -r ,$^)
 	@touch $@
 
 .venv/.installed .venv-dev/.installed: %/.installed: %/.made pyproject.toml
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
 # Without the index's address, with hashes, for every platform and Python >= 3.11; each lock agrees with the smaller one.
