@@ -216,6 +216,7 @@ def in_rule(more: str) -> str:
         ("pages: {pricing: pricing}", "pages.pricing[0]", "begins with /"),
         ("pages: {pricing: []}", "pages.pricing", "empty"),
         ("inactivity: {after: none, points: -1}", "inactivity.after", "no meaning here"),
+        ("inactivity: {after: 1d, every: 1d, points: -1, min: 9}", "inactivity.min", "write min: -9"),
         ("inactivity: {after: 1d, every: 0d, points: -1}", "inactivity.every", "no time at all"),
         ("exclusions: [{id: a}]", "exclusions[0]", "needs `where`"),
         ("stages: {mql: {enter: 5, sla: 4h}}", "stages.mql.sla", "sql only"),

@@ -58,6 +58,11 @@ R2 = "engagement.rules[2]"
         ("{id: a, points: 5, on: webinar.attended, cap: 9, once_per: webinarid}", "unknown-field", f"{R2}.once_per"),
         ("{id: a, points: 5, on: webinar.attended, cap: 9, where: {shares: {gt: 0.5}}}", "unknown-field", f"{R2}.where.shares"),
         (
+            '{id: a, points: 5, on: webinar.attended, cap: 9, where: {minutes: {gte: "10"}}}',
+            "number-in-quotes",
+            f"{R2}.where.minutes.gte",
+        ),
+        (
             "{id: a, points: 5, on: page.viewed, cap: 9, where: {page_type: [pricing, prices]}}",
             "unknown-page-type",
             f"{R2}.where.page_type",
@@ -153,6 +158,12 @@ def test_a_demo_must_be_worth_more_than_a_download_and_a_click_more_than_an_open
             "velocity: [{id: p, on: page.viewed, count: days, within: 7d, steps: {8: 5}}]",
             "unreachable",
             "velocity[0].steps",
+        ),
+        (
+            "velocity: []",
+            "velocity: []\ngrades: {fit: {A: 10, B: 15, C: 0}, engagement: {1: 40, 2: 20}}",
+            "bands-out-of-order",
+            "grades.fit.B",
         ),
         (
             "velocity: []",

@@ -57,7 +57,8 @@ class Mistake(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.path + ': ' if self.path else ''}{self.message}"
+        place = f"{self.file}:{self.line}" if self.line else self.file  # 0: the file as a whole
+        return f"{place}: {self.path + ': ' if self.path else ''}{self.message}"
 
 
 class GridError(ValueError):
@@ -647,6 +648,12 @@ def _across(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             low, high = section.get("min"), section.get("max")
             if _is_points(low) and _is_points(high) and low > high:  # type: ignore[operator]  # `_is_points` has checked both
                 yield (name, "min"), f"min {low:g} is above max {high:g}: swap them"
+    idle = data.get("inactivity")
+    if isinstance(idle, Mapping) and _is_points(low := idle.get("min")) and low > 0:  # type: ignore[operator]  # checked
+        yield (
+            ("inactivity", "min"),
+            f"min {low:g} is above 0, so silence gives points: write min: -{low:g}",
+        )
     stages = data.get("stages")
     mql = stages.get("mql") if isinstance(stages, Mapping) else None
     if isinstance(mql, Mapping):

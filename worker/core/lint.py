@@ -6,13 +6,15 @@ A lint is no mistake: the grid works, and its author may have a reason. Each say
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
-from typing import Final, Literal, NamedTuple
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Literal, NamedTuple
 
 from worker.core.codec import DATA_FIELDS
 from worker.core.grid import Grid, Velocity, shown_path
 from worker.core.where import Path, Where
-from worker.core.yamltext import read_yaml
+from worker.core.yamltext import Document, read_yaml
 
 DEEDS: Final = (
     "page.viewed",
@@ -36,6 +38,7 @@ DEEDS: Final = (
 MAX_RULES: Final = 40
 """More rules than this cannot be explained to a salesperson; the larger preset has as many."""
 
+_NUMBER: Final = re.compile(r"\s*[-+]?[0-9]+(\.[0-9]+)?\s*")
 
 Code = Literal[
     "everything-scored",
@@ -52,6 +55,8 @@ Code = Literal[
     "unreachable",
     "unknown-field",
     "unknown-page-type",
+    "number-in-quotes",
+    "bands-out-of-order",
 ]
 """What a warning is about; docs/scoring.md explains each."""
 
@@ -68,11 +73,11 @@ class Lint(NamedTuple):
 def lint(grid: Grid) -> list[Lint]:
     """Return the warnings about *grid*, by line. An empty list does not prove that the points are right."""
     document = read_yaml(grid.text.encode())
-    found = [Lint(document.line(path), code, shown_path(path), message) for path, code, message in _all(grid)]
+    found = [Lint(document.line(path), code, shown_path(path), message) for path, code, message in _all(grid, document)]
     return sorted(dict.fromkeys(found), key=lambda one: one.line)
 
 
-def _all(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+def _all(grid: Grid, document: Document) -> Iterator[tuple[Path, Code, str]]:
     yield from _everything_scored(grid)
     yield from _no_negative(grid)
     yield from _one_signal(grid)
@@ -82,6 +87,8 @@ def _all(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     yield from _no_decay(grid)
     yield from _steps(grid)
     yield from _fields(grid)
+    yield from _quoted_numbers(grid)
+    yield from _bands(document)
 
 
 def _everything_scored(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
@@ -342,6 +349,39 @@ def _near(grid: Grid, at: Path, on: Iterable[str], name: str) -> Iterator[tuple[
     close = difflib.get_close_matches(first, known, n=1, cutoff=0.75)
     if first not in known and close:
         yield at, "unknown-field", f"no event here has a field {first!r}, did you mean {close[0]!r}?"
+
+
+def _quoted_numbers(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    """Limits such as `gte: "50"`: texts are compared letter by letter, and never with a number."""
+    places: list[tuple[Path, Where | None]] = [
+        *((("fit", "rules", i), rule.where) for i, rule in enumerate(grid.fit.rules)),
+        *((("engagement", "rules", i), rule.where) for i, rule in enumerate(grid.engagement.rules)),
+        *((("velocity", i), pace.where) for i, pace in enumerate(grid.velocity)),
+        *((("exclusions", i), exclusion.where) for i, exclusion in enumerate(grid.exclusions)),
+    ]
+    for path, where in places:
+        for name, op, value in where.conditions if where is not None else ():
+            if op in ("gt", "gte", "lt", "lte") and isinstance(value, str) and _NUMBER.fullmatch(value):
+                yield (
+                    (*path, "where", name, op),
+                    "number-in-quotes",
+                    f'{op}: "{value}" is a text, which no number is compared with: write {op}: {value.strip()}',
+                )
+
+
+def _bands(document: Document) -> Iterator[tuple[Path, Code, str]]:
+    """Bands whose floors rise as written: the best name then goes to the worse leads. The file alone knows the order."""
+    grades: Any = document.data.get("grades") if isinstance(document.data, Mapping) else None
+    for part in ("fit", "engagement") if isinstance(grades, Mapping) else ():
+        written = list(grades[part].items())
+        for (better, high), (worse, low) in itertools.pairwise(written):
+            if low > high:
+                yield (
+                    ("grades", part, worse),
+                    "bands-out-of-order",
+                    f"{worse} begins at {low:g}, above {better} at {high:g} before it: write the best band first, "
+                    "with the highest floor, or swap the two floors",
+                )
 
 
 def _capped(points: float, cap: float | None) -> float:
