@@ -109,7 +109,9 @@ def test_a_port_that_is_taken_is_told_with_the_setting(topics: dict[str, str], t
 def test_wrong_settings_end_either_command_before_anything_is_reached(tmp_path: Path) -> None:
     """Faust's own command line must not answer with a traceback where ours answers with a line."""
     for command in (RUN, FAUST):
-        with Running(command, {"LEADPULSE_PARTITIONS": "none"}, tmp_path) as worker:
-            assert worker.process.wait(20) != 0
-            assert "LEADPULSE_PARTITIONS" in worker.words
-            assert "Traceback" not in worker.words
+        for name, value, words in (("PARTITIONS", "none", "none"), ("GRID", "absent.yaml", "one of: pivot-15, saas-b2b")):
+            with Running(command, {f"LEADPULSE_{name}": value}, tmp_path) as worker:
+                assert worker.process.wait(20) != 0
+                assert f"LEADPULSE_{name}" in worker.words
+                assert words in worker.words
+                assert "Traceback" not in worker.words

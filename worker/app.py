@@ -126,7 +126,10 @@ class LeadPulse(faust.App):
 
 
 def create_app(settings: Settings) -> LeadPulse:
-    """Return the app for *settings*: one service hosts the engine, one the pages. Connects to nothing yet."""
+    """Return the app for *settings*: one service hosts the engine, one the pages. Connects to nothing yet.
+
+    Raises `SettingsError` when there is no such grid.
+    """
     app = LeadPulse(_with_grid_file(settings))
 
     @app.web_server
@@ -164,10 +167,13 @@ def create_app(settings: Settings) -> LeadPulse:
 
 
 def _with_grid_file(settings: Settings) -> Settings:
-    """Return *settings* with a file in the place of the name of a grid that comes along."""
+    """Return *settings* with a file in the place of a preset's name. Raises `SettingsError` without either."""
     preset = files("grids").joinpath(f"{settings.grid}.yaml")
-    if Path(settings.grid).exists() or not preset.is_file():
+    if Path(settings.grid).exists():
         return settings
+    if not preset.is_file():
+        known = sorted(entry.name.removesuffix(".yaml") for entry in files("grids").iterdir() if entry.name.endswith(".yaml"))
+        raise SettingsError(f"LEADPULSE_GRID: there is no {settings.grid}; give a YAML file or one of: {', '.join(known)}")
     return settings.model_copy(update={"grid": str(preset)})
 
 

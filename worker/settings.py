@@ -58,7 +58,7 @@ class Settings(BaseModel):
         SecretStr("redis://localhost:6379/0"),
         description="Redis URL (redis://, rediss://, redis+cluster://…); may carry a password",
     )
-    grid: str = Field("grids/saas-b2b.yaml", description="file of the scoring grid")
+    grid: str = Field("saas-b2b", description="the scoring grid: a file, or the name of one that comes along")
     namespace: str = Field(
         "default",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$",

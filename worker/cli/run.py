@@ -12,7 +12,7 @@ import click
 
 from worker.cli.children import Children, a_worker
 from worker.cli.common import load_settings, settings_flags
-from worker.settings import PREFIX, Settings
+from worker.settings import PREFIX, Settings, SettingsError
 
 GRACE_S: Final = 12.0
 """What a worker may take to end once told to; after that it is killed, and the partitions' next owners go on exactly there."""
@@ -39,7 +39,11 @@ def run(workers: int, **flags: Any) -> None:
         sys.exit(run_all([environment(settings, flags, number) for number in range(workers)]))
     from worker.app import create_app  # Faust, for this command alone
 
-    create_app(settings).Worker(quiet=True).execute_from_commandline()
+    try:
+        app = create_app(settings)
+    except SettingsError as err:
+        raise click.UsageError(str(err)) from None
+    app.Worker(quiet=True).execute_from_commandline()
 
 
 def environment(settings: Settings, flags: dict[str, Any], number: int) -> dict[str, str]:
