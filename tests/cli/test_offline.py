@@ -54,6 +54,15 @@ def test_every_setting_is_a_flag_of_run_with_its_variable() -> None:
 def test_the_version_is_that_of_the_package() -> None:
     """What `doctor` and bug reports name."""
     assert leadpulse("version").stdout.strip()
+    assert leadpulse("--version").stdout == leadpulse("version").stdout
+
+
+def test_a_full_disk_is_one_line_and_exit_code_1() -> None:
+    """It happens in the middle of a long run, where a traceback says little."""
+    done = leadpulse("simulate", "--events", "500", "--out", "/dev/full")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: /dev/full: No space left on device")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -104,12 +113,15 @@ def test_a_server_that_does_not_answer_is_one_line_and_exit_code_1(args: list[st
 
 def test_the_doctor_finds_everything_that_is_wrong_at_once_and_what_to_do() -> None:
     """One run, not one fault a run; the password of an address never shows."""
+    env = {"LEADPULSE_GIRD": "saas-b2b"}
     flags = ["--grid", "absent.yaml", "--kafka", "localhost:1", "--redis", "redis://user:secret@localhost:1"]
-    done = leadpulse("doctor", "--json", *flags)
+    done = leadpulse("doctor", "--json", *flags, env=env)
     findings = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
     assert {one["area"] for one in findings if one["level"] == "error"} == {"grid", "kafka", "redis"}
     assert all(one["what_to_do"] for one in findings if one["level"] == "error")
+    assert [one["what_to_do"] for one in findings if one["area"] == "settings"] == ["did you mean LEADPULSE_GRID?"]
+    assert "saas-b2b" in next(one["what_to_do"] for one in findings if one["area"] == "grid")
     assert "secret" not in done.stdout + done.stderr
 
 
@@ -120,7 +132,7 @@ def test_replay_writes_leads_by_id_and_events_in_order_and_names_the_bad_line(tm
     assert done.stdout == ""
     bad, summary = done.stderr.splitlines()
     assert bad.startswith(f"{tmp_path}/events.jsonl:8: not_json: ")
-    assert "8 events, 2 leads, 2 output events; 1 bad lines" in summary
+    assert "8 events, 2 leads, 2 output events; 1 bad line;" in summary
     leads = [json.loads(line) for line in (tmp_path / "leads").read_text().splitlines()]
     assert [(one["lead_id"], one["stage"]) for one in leads] == [("ann", "sql"), ("bob", "contact")]
     assert {one["as_of"] for one in leads} == {"2026-03-02T11:00:00.000Z"}

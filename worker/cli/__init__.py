@@ -58,6 +58,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="leadpulse", message="%(version)s")
 def cli() -> None:
     """Score B2B leads while they act: Kafka in, state in Redis, lead.sql out.
 

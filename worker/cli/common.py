@@ -22,7 +22,7 @@ from worker.settings import PREFIX, Settings, SettingsError
 if TYPE_CHECKING:
     from worker.core.grid import Grid
 
-_PIPED_WIDTH: Final = 160
+_PIPED_WIDTH: Final = 10_000
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import platform
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Final, Literal
 
 import click
@@ -14,13 +16,13 @@ from aiokafka.errors import KafkaError
 from worker.adapters import redis_check
 from worker.adapters.kafka import Admin, Refused, differences, longest
 from worker.adapters.store_redis import Client, RedisStore, connect, redacted
-from worker.cli.common import installed, load_settings, preset_or_file, run_async, settings_flags
+from worker.cli.common import installed, load_settings, preset_or_file, presets, run_async, settings_flags
 from worker.core.grid import Grid, GridError, parse_grid
 from worker.core.lint import lint
 from worker.engine.errors import Stop
 from worker.engine.takeover import check_position
 from worker.ports import Position, StoreRefused, StoreUnavailable
-from worker.settings import Settings
+from worker.settings import PREFIX, Settings
 
 Level = Literal["ok", "hint", "warning", "error"]
 
@@ -77,6 +79,8 @@ async def _tell(settings: Settings, as_json: bool) -> dict[Level, int]:
 async def _findings(settings: Settings) -> AsyncIterator[Finding]:
     versions = ", ".join(f"{name} {installed(name)}" for name in _PACKAGES)
     yield Finding("versions", "ok", f"Python {platform.python_version()}, {versions}")
+    for finding in _misspelt(os.environ):
+        yield finding
     grid = None
     for finding, found in _grid(settings.grid):
         grid = found
@@ -96,11 +100,22 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
         await client.aclose()
 
 
+def _misspelt(environ: Iterable[str]) -> Iterator[Finding]:
+    """Warn of variables that look like settings and are none: nobody reads them, and the default holds in silence."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {close[0]}?" if close else "`leadpulse run --help` lists all settings"
+            yield Finding("settings", "warning", f"{name} is no setting, nobody reads it", meant)
+
+
 def _grid(name: str) -> Iterator[tuple[Finding, Grid | None]]:
     try:
         grid = parse_grid(preset_or_file(name), name)
     except OSError as err:
-        yield Finding("grid", "error", f"{name} cannot be read: {err.strerror}", "set LEADPULSE_GRID to a file"), None
+        what_to_do = f"set LEADPULSE_GRID to a YAML file or one of: {', '.join(presets())}"
+        yield Finding("grid", "error", f"{name} cannot be read: {err.strerror}", what_to_do), None
         return
     except GridError as err:
         for mistake in err.mistakes:

@@ -185,7 +185,7 @@ def _head(lead: Explained) -> Text:
 def _waterfall(lead: Explained) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("reason", "points", "sum"):
-        table.add_column(name, justify="left" if name == "reason" else "right")
+        table.add_column(name, justify="left" if name == "reason" else "right", no_wrap=True)
     table.add_column("")
     table.add_column("what", style="dim")
     total, scale = 0.0, _scale(lead.reasons)

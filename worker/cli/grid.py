@@ -57,7 +57,7 @@ def _checked(name: str) -> tuple[Grid | None, list[Mistake]]:
     try:
         text = preset.read_bytes() if not path.exists() and preset.is_file() else path.read_bytes()
     except OSError as err:
-        return None, [Mistake(name, 0, "", f"{err.strerror}; give a YAML file or one of {', '.join(presets())}")]
+        return None, [Mistake(name, 0, "", f"{err.strerror}; give a YAML file or one of: {', '.join(presets())}")]
     try:
         return parse_grid(text, name), []
     except GridError as err:
@@ -95,7 +95,7 @@ def _counts(checked: Grid, warnings: list[Lint]) -> str:
 def show(name: str, shape: str | None, out: Path | None) -> None:
     """Write FILE as a page that marketing and sales both read."""
     checked = load_grid(name)
-    shape = shape or ("html" if out is not None and out.suffix in (".html", ".htm") else "markdown")
+    shape = shape or ("html" if out is not None and out.suffix.lower() in (".html", ".htm") else "markdown")
     page = show_html(checked) if shape == "html" else show_markdown(checked)
     if out is None:
         click.echo(page, nl=False)

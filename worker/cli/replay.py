@@ -131,12 +131,12 @@ def _write(out: BinaryIO | None, lines: Iterable[bytes]) -> int:
 
 def _summary(c: Counts, held: int, published: int, seconds: float) -> str:
     counted = (
-        (c.ticks, "ticks"),
-        (c.duplicates, "duplicates"),
+        (c.ticks, "tick" if c.ticks == 1 else "ticks"),
+        (c.duplicates, "duplicate" if c.duplicates == 1 else "duplicates"),
         (c.late, "late"),
         (c.erased, "dropped after an erasure"),
         (c.unknown, "of unknown types"),
-        (c.bad, "bad lines"),
+        (c.bad, "bad line" if c.bad == 1 else "bad lines"),
     )
     parts = [f"{c.events:,} events, {held:,} leads, {published:,} output events"]
     parts += [f"{count:,} {words}" for count, words in counted if count]

@@ -129,6 +129,10 @@ def simulate(
                 asyncio.run(_to_file(flow, out, tally, live=bool(rate or compress)))
             else:
                 asyncio.run(_to_kafka(flow, kafka, client, topics, tally))
+    except BrokenPipeError:
+        raise  # whoever read our output has seen enough
+    except OSError as error:
+        raise click.ClickException(f"{out}: {error.strerror or error} (after {tally.records:,} records)") from None
     except Undelivered as error:
         raise click.ClickException(f"{error} ({tally.records:,} records were handed over before)") from error
     except KeyboardInterrupt:

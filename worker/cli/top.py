@@ -42,7 +42,7 @@ async def _hottest(settings: Settings, count: int) -> list[Hot]:
 def _table(leads: Sequence[Hot]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
-    table.add_column("lead")
+    table.add_column("lead", no_wrap=True)
     for name in ("score", "fit", "engagement"):
         table.add_column(name, justify="right")
     for name in ("grade", "stage", "as of"):
