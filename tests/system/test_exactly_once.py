@@ -242,3 +242,12 @@ async def test_a_tick_with_many_due_leads_survives_a_death_between_its_slices(ma
 def now_ms() -> int:
     """Return this machine's time."""
     return int(time.time() * 1_000)
+
+
+async def test_sigterm_while_a_worker_starts_ends_it_cleanly(make_site: MakeSite) -> None:
+    """A rollout that is taken back stops workers that have not begun: no error, and nothing for anybody to look at."""
+    site = await make_site()
+    worker = site.worker()
+    await worker.says("hash-max-listpack-value")  # the checks are done, the group is not joined yet
+    await worker.stop()
+    assert "ERROR" not in worker.said()

@@ -75,6 +75,8 @@ class Engine:
         self._given_store_of = store_of
         self._redis: Client | None = None
         self._metrics = metrics
+        self._starting = asyncio.Lock()
+        """Held while starting: draining closes nothing that is still being opened."""
         self._draining = asyncio.Event()
         self._failed = asyncio.Event()
         self._error: BaseException | None = None
@@ -88,7 +90,9 @@ class Engine:
         Raises `Stop`, with what mends it, when something that must hold does not; nothing is left open then.
         """
         try:
-            await self._start()
+            async with self._starting:
+                if not self._draining.is_set():
+                    await self._start()
         except BaseException as err:
             await self._close()
             reason = _reason(err)
@@ -136,10 +140,11 @@ class Engine:
         What is not done after *deadline_s* is left to the next owner, who finds it in the outbox; then raises `TimeoutError`.
         """
         self._draining.set()
-        if self._pump is not None:
-            self._pump.let_go()
         try:
             async with asyncio.timeout(deadline_s):
+                async with self._starting:
+                    if self._pump is not None:
+                        self._pump.let_go()
                 while self._pump is not None and (running := self._pump.running()):
                     await asyncio.gather(*running, return_exceptions=True)
         finally:
