@@ -67,6 +67,11 @@ class _Host(Worker):
         """Stop everything, as on SIGTERM."""
         self._schedule_shutdown(signal.SIGTERM)
 
+    def install_signal_handlers(self) -> None:
+        """Add to Faust's: SIGHUP looks at the grid's file."""
+        super().install_signal_handlers()
+        self.loop.add_signal_handler(signal.SIGHUP, self.app.engine.look_at_grid)
+
     def _on_sigint(self) -> None:
         self._on_sigterm()
 

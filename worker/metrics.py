@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from worker.core.grid import Grid
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -56,7 +58,14 @@ class Metrics:
         self.lost = counter(
             "lost_records", "Offsets passed over because their records were deleted before they were read", "partition"
         )
+        self.grid = gauge("grid_info", "1, labelled with the grid in force", "name", "version", "sha256")
+        self.grid_refused = gauge("grid_refused", "1 while the grid's file has mistakes or is gone: the last good one stays")
         self.store_retries = counter("store_retries", "Calls to the store repeated because no answer came")
+
+    def grid_is(self, grid: Grid) -> None:
+        """Name *grid* as the one in force."""
+        self.grid.clear()
+        self.grid.labels(grid.grid, str(grid.version), grid.sha256).set(1)
 
     def forget(self, partition: int) -> None:
         """Drop the gauges of a partition that is no longer ours; another worker reports them now."""

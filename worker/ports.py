@@ -56,9 +56,10 @@ class Batch(msgspec.Struct, frozen=True):
     """False while batches up to W are folded again: their outputs are published already, so no outbox entry is kept."""
     strayed_ms: int | None = None
     """When (log time) this partition last forwarded a stray; `None` leaves what is stored."""
-    requeue: bool = False
-    """Every lead becomes due at once, before the writes: the next ticks judge them all, a slice after the other, as a new grid
-    demands. Part of the batch, so that a store which loses its last second loses both or neither."""
+    grid: bytes | None = None
+    """Set where the batch begins another grid: its text, kept as `Store.grid`. Every lead then becomes due, by falling rank,
+    one after the other from `clock_ms` on, `entry.cut.requeued` a second (one that is due earlier stays so): the next ticks
+    judge them all at that rate. Part of the batch, so that a store which loses its last second loses all of it or nothing."""
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -73,6 +74,9 @@ class Position(msgspec.Struct, frozen=True):
     partitions: int
     """N when the state was made; 0 when the partition is empty."""
     grid: str
+    """sha256 of the grid that judged the last batch; empty before the first."""
+    words: str
+    """Version of the word lists then."""
     clock_ms: int | None
     strayed_ms: int | None = None
     horizon_ms: int | None = None
@@ -114,6 +118,10 @@ class Store(Protocol):
 
     async def position(self) -> Position:
         """Return where the partition stands, without owning it."""
+        ...
+
+    async def grid(self) -> bytes | None:
+        """Return the text of the grid that `Position.grid` names; `None` before the first batch."""
         ...
 
     async def top(self, count: int, offset: int = 0) -> list[tuple[str, float]]:

@@ -81,6 +81,12 @@ class Settings(BaseModel):
         10.0, gt=0, le=600, description="seconds between a partition's ticks, and between idle commits"
     )
     publish_interval: float = Field(0.1, ge=0, le=5, description="seconds between transactions while there is output")
+    regrade_rate: int = Field(
+        2_000,
+        ge=1,
+        le=10_000_000,
+        description="leads a second, over all partitions, that are judged again after the grid changed, the hottest first",
+    )
     max_batch: int = Field(500, ge=1, le=100_000, description="most records of one batch of a partition")
     max_bad_share: float = Field(
         0.5,

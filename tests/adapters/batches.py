@@ -29,17 +29,19 @@ def a_batch(
     send: bool = True,
     outputs: tuple[Output, ...] = (),
     grid: str = "g",
-    requeue: bool = False,
+    begins: bytes | None = None,
+    rate: int = 0,
 ) -> Batch:
     """Return batch *number*; by default it has read one more record of `web` and moves no lead."""
-    cut = Cut(number, {"web": number} if next is None else dict(next), grid, "w", 1)
-    return Batch(OutboxEntry(cut, outputs), writes, clock_ms, send, strayed_ms, requeue)
+    cut = Cut(number, {"web": number} if next is None else dict(next), grid, "w", 1, requeued=rate)
+    return Batch(OutboxEntry(cut, outputs), writes, clock_ms, send, strayed_ms, begins)
 
 
 async def everything(store: Store, leads: Sequence[str]) -> object:
     """Return all that the port shows of a partition and of *leads*, for comparisons before and after."""
     return (
         await store.position(),
+        await store.grid(),
         await store.due(FAR_MS, 10_000),
         await store.top(10_000),
         await store.outbox(0),

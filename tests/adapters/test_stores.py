@@ -59,7 +59,7 @@ async def store(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator
 
 async def test_an_empty_partition_says_so(store: RebuildableStore) -> None:
     """A first start and an emptied store look the same; the caller tells them apart by W in Kafka."""
-    assert await store.position() == Position("", 0, {}, 0, 0, "", None)
+    assert await store.position() == Position("", 0, {}, 0, 0, "", "", None)
     assert await store.load(["a", "b"]) == [None, None]
     assert await store.load([]) == []
     assert await store.outbox(0) == []
@@ -142,12 +142,12 @@ async def test_the_position_tells_where_the_last_batch_ended(store: RebuildableS
     await store.acquire(OWNER, 8)
     big = 2**53 - 1
     await store.apply(OWNER, a_batch(1, next={"web": big, "crm.a:b": 1}, clock_ms=big, strayed_ms=7, grid="g1"))
-    expected = Position(OWNER, 1, {"web": big, "crm.a:b": 1}, 0, 8, "g1", big, 7)
+    expected = Position(OWNER, 1, {"web": big, "crm.a:b": 1}, 0, 8, "g1", "w", big, 7)
     assert await store.position() == expected
     await store.apply(OWNER, a_batch(2, next={"crm.a:b": 2}, grid="g2"))
-    expected = Position(OWNER, 2, {"web": big, "crm.a:b": 2}, 0, 8, "g2", big, 7)
+    expected = Position(OWNER, 2, {"web": big, "crm.a:b": 2}, 0, 8, "g2", "w", big, 7)
     assert await store.position() == expected
-    assert await store.acquire(NEXT_OWNER, 8) == Position(NEXT_OWNER, 2, expected.next, 0, 8, "g2", big, 7)
+    assert await store.acquire(NEXT_OWNER, 8) == Position(NEXT_OWNER, 2, expected.next, 0, 8, "g2", "w", big, 7)
 
 
 async def test_due_leads_come_in_slices_earliest_first(store: RebuildableStore) -> None:
@@ -185,15 +185,22 @@ async def test_a_new_grid_makes_every_lead_due_with_its_first_batch(store: Rebui
     """One call: a store that loses its last second must not keep the new grid's batch and forget that all are to be judged."""
     await store.acquire(OWNER, 8)
     leads = [f"lead-{i:04d}" for i in range(4_100)]
-    writes = [a_write(lead, due_ms=None if i % 2 else FAR_MS, rank=float(i)) for i, lead in enumerate(leads)]
-    await store.apply(OWNER, a_batch(1, [*writes, a_write("erased", score="")]))
-    assert await store.due(0, 5_000) == []
-    batch = a_batch(2, [a_write("lead-0000", due_ms=7, rank=1.0)], grid="other", requeue=True)
+    writes = [a_write(lead, due_ms=None if i % 2 else FAR_MS, rank=-float(i)) for i, lead in enumerate(leads)]
+    writes[1_000] = a_write(leads[1_000], due_ms=1_005, rank=-1_000.0)
+    await store.apply(OWNER, a_batch(1, [*writes, a_write("erased", score="")], clock_ms=1_000))
+    assert await store.due(1_004, 5_000) == []
+    assert await store.grid() is None
+    batch = a_batch(2, grid="other", clock_ms=1_000, begins=b"grid: other", rate=50)
     assert await store.apply(OWNER, batch) is Applied.DONE
-    assert await store.due(0, 5_000) == leads[1:]
-    await store.apply(OWNER, a_batch(3, [a_write("lead-0001")]))
-    assert await store.apply(OWNER, a_batch(3, requeue=True)) is Applied.ALREADY
-    assert await store.due(0, 5_000) == leads[2:]
+    assert await store.grid() == b"grid: other"
+    assert await store.due(999, 5_000) == []
+    assert await store.due(1_000, 5_000) == leads[:1], "the hottest first"
+    assert await store.due(1_040, 5_000) == [leads[0], leads[1_000], leads[1], leads[2]], "who is due earlier stays so"
+    assert await store.due(1_000 + 4_099 * 20 - 1, 5_000) == [leads[0], leads[1_000], *leads[1:1_000], *leads[1_001:-1]]
+    await store.apply(OWNER, a_batch(3, [a_write(leads[0])]))
+    assert await store.apply(OWNER, a_batch(3, begins=b"grid: third", rate=1)) is Applied.ALREADY
+    assert await store.due(1_010, 5_000) == [leads[1_000]]
+    assert await store.grid() == b"grid: other"
 
 
 async def test_a_rank_that_is_no_number_is_refused_whole(store: RebuildableStore) -> None:
@@ -377,7 +384,8 @@ batches = st.builds(
     clock_ms=st.none() | st.integers(0, 2**40),
     strayed_ms=st.none() | st.integers(0, 2**40),
     send=st.booleans(),
-    requeue=st.booleans(),
+    begins=st.none() | st.just(b"grid: g"),
+    rate=st.integers(1, 3_000),
     outputs=st.just(()) | st.just((Output("lead.sql", b"k", b"v"),)),
 )
 tokens = st.sampled_from(TOKENS)
@@ -409,7 +417,8 @@ async def answer(store: RebuildableStore, step: tuple[Any, ...], at: Position) -
             clock_ms=batch.clock_ms,
             strayed_ms=batch.strayed_ms,
             send=batch.send,
-            requeue=batch.requeue,
+            begins=batch.grid,
+            rate=cut.requeued,
             outputs=batch.entry.outputs,
         )
         arguments = [token, moved]
@@ -454,4 +463,4 @@ async def test_memory_goes_back_in_time() -> None:
     assert store.held() == ["a"]
     assert await store.apply(OWNER, a_batch(3)) is Applied.GAP
     store.restore(Snapshot())
-    assert await store.position() == Position("", 0, {}, 0, 0, "", None)
+    assert await store.position() == Position("", 0, {}, 0, 0, "", "", None)

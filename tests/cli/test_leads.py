@@ -67,7 +67,7 @@ async def test_the_hottest_are_those_that_judging_everybody_gives(
     expected = await everybody(stores, scorer, at_ms)
     assert len(expected) > 150
     for count in (1, 2, 7, 30, 1_000):
-        assert await hottest(stores, scorer, count, at_ms) == expected[:count]
+        assert await hottest(stores, [scorer] * len(stores), count, at_ms) == expected[:count]
 
 
 async def test_the_hottest_are_found_without_reading_everybody(stores: list[MemoryStore], scorer: Scorer) -> None:
@@ -90,12 +90,12 @@ async def test_the_hottest_are_found_without_reading_everybody(stores: list[Memo
             snapshot.rank[f"cold-{number}"] = rnd.random() * 40 - 40
         more.restore(snapshot)
         counting.append(more)
-    assert [one.lead_id for one in await hottest(counting, scorer, 10)] == [
-        one.lead_id for one in await hottest(stores, scorer, 10)
+    assert [one.lead_id for one in await hottest(counting, [scorer] * len(counting), 10)] == [
+        one.lead_id for one in await hottest(stores, [scorer] * len(stores), 10)
     ]
     assert len(read) < 1_000
 
 
 async def test_no_leads_are_an_empty_list(scorer: Scorer) -> None:
     """A namespace that begins."""
-    assert await hottest([MemoryStore()], scorer, 10) == []
+    assert await hottest([MemoryStore()], [scorer], 10) == []

@@ -110,7 +110,7 @@ def test_a_grid_is_read_with_durations_in_ms_and_defaults_filled_in() -> None:
     assert read.grades.engagement == (("1", 40.0), ("2", 20.0), ("3", 0.0))
     assert read.mail.free == ("provider.example", "xn--exmple-cua.de")
     assert read.sha256 == hashlib.sha256(EXAMPLE.encode()).hexdigest()
-    assert read.text == EXAMPLE
+    assert read.source == EXAMPLE.encode()
 
 
 def test_the_smallest_grid_has_neither_rules_nor_rungs() -> None:

@@ -32,7 +32,7 @@ cuts = st.builds(
     tick_ms=st.none() | st.integers(0, 2**53),
     tick_done=st.booleans(),
     lost=st.booleans(),
-    requeued=st.booleans(),
+    requeued=st.integers(0, 2**31),
 )
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.just("lp-kind")
 records = st.builds(

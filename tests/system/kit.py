@@ -22,6 +22,7 @@ from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis as Client
 
 from worker.adapters.kafka import Admin, create_topics, to_record
+from worker.adapters.store_redis import RedisStore, connect
 from worker.core.codec import decode
 from worker.core.days import rfc3339
 from worker.core.grid import parse_grid
@@ -249,6 +250,37 @@ class Site:
                     found[key.decode().removeprefix(prefix)] = state
         return found
 
+    async def copy(self) -> dict[bytes, bytes]:
+        """Return a copy of everything that Redis holds of the namespace."""
+        async with self.redis() as redis:
+            keys = await self._keys(redis)
+            async with redis.pipeline(transaction=True) as pipe:
+                for key in keys:
+                    pipe.dump(key)
+                dumped = await pipe.execute()
+        return dict(zip(keys, dumped, strict=True))
+
+    async def restore(self, old: dict[bytes, bytes]) -> None:
+        """Put Redis back to the copy *old*, as of one moment."""
+        async with self.redis() as redis:
+            keys = await self._keys(redis)
+            async with redis.pipeline(transaction=True) as pipe:
+                if keys:
+                    pipe.delete(*keys)
+                for key, dumped in old.items():
+                    pipe.restore(key, 0, dumped)
+                await pipe.execute()
+
+    async def _keys(self, redis: Client) -> list[bytes]:
+        return [key async for key in redis.scan_iter(match=f"{{{self.settings.namespace}:*", count=1_000)]
+
+    async def allow_rebuild(self) -> None:
+        """Say what `leadpulse rebuild` says of every partition."""
+        client = connect(self.settings.redis.get_secret_value())
+        for p in range(self.settings.partitions):
+            await RedisStore(client, self.settings.namespace, p).allow_rebuild()
+        await client.aclose()
+
     def logs(self) -> str:
         """Return what the workers said."""
         return "\n".join(f"--- worker {n} (exit {w.process.poll()})\n{w.said()}" for n, w in enumerate(self.workers))
@@ -368,7 +400,7 @@ class Verdict:
         self.cuts += len(cuts)
         states: dict[str, bytes | None] = {}
         due: dict[str, int] = {}
-        ranked: set[str] = set()
+        ranks: dict[str, float] = {}
         clock_ms: int | None = None
         at = cuts[0].next
         for cut in cuts[1:]:
@@ -376,7 +408,10 @@ class Verdict:
             batch = [] if cut.lost else [r for r in records if at[r.topic] <= r.offset < cut.next[r.topic]]
             at = cut.next
             if cut.requeued:
-                due = dict.fromkeys(ranked, 0)
+                hottest = sorted(ranks, key=lambda lead: (ranks[lead], lead.encode()), reverse=True)
+                for place, lead in enumerate(hottest):
+                    again_ms = (clock_ms or 0) + place * 1_000 // cut.requeued
+                    due[lead] = min(again_ms, due.get(lead, again_ms))
             if cut.tick_ms is None:
                 events = self._events(partition, batch)
                 plan = plan_events(scorer, {e.lead: states.get(e.lead) for e in events}, events, clock_ms)
@@ -395,9 +430,9 @@ class Verdict:
             for write in plan.writes:
                 states[write.lead] = write.state
                 due.pop(write.lead, None)
-                ranked.discard(write.lead)
+                ranks.pop(write.lead, None)
                 if write.rank is not None:
-                    ranked.add(write.lead)
+                    ranks[write.lead] = write.rank
                 if write.due_ms is not None:
                     due[write.lead] = write.due_ms
             for output in plan.outputs:
@@ -450,6 +485,11 @@ class Verdict:
         assert all(order == sorted(order) for order in orders.values()), "a lead's outputs are not in order"
         ids = Counter(json.loads(value or b"")["id"] for _, _, value in seen.elements())
         assert max(ids.values(), default=1) == 1, f"an id was given twice: {ids.most_common(1)}"
+
+
+def now_ms() -> int:
+    """Return this machine's time."""
+    return int(time.time() * 1_000)
 
 
 def traffic(seed: int, leads: int, count: int, *, around_ms: int | None = None, spread_s: float = 60.0) -> list[Message]:

@@ -12,7 +12,7 @@ import pytest
 from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
-from tests.system.kit import Sent, traffic
+from tests.system.kit import Sent, now_ms, traffic
 from worker.core.journal import Tick, tick_output
 
 
@@ -237,11 +237,6 @@ async def test_a_tick_with_many_due_leads_survives_a_death_between_its_slices(ma
     await heir.stop()
     verdict = await site.verdict()
     assert verdict.ticks >= 3
-
-
-def now_ms() -> int:
-    """Return this machine's time."""
-    return int(time.time() * 1_000)
 
 
 async def test_sigterm_while_a_worker_starts_ends_it_cleanly(make_site: MakeSite) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -14,9 +13,8 @@ from aiokafka.structs import TopicPartition
 
 from tests.services import Kafka, Redis
 from tests.system.conftest import MakeSite
-from tests.system.kit import GRID, Sent, Site, traffic
+from tests.system.kit import Sent, Site, now_ms, traffic
 from tests.system.proxy import LosesReplies
-from worker.adapters.store_redis import RedisStore, connect
 from worker.core.journal import Tick, tick_output
 
 
@@ -40,12 +38,12 @@ async def test_redis_restored_from_an_older_copy_is_brought_up_by_the_cuts(make_
     await site.send(site.sent(m) for m in traffic(21, 100, 500, around_ms=now_ms() - 5_000, spread_s=5))
     worker = site.worker()
     await site.settled()
-    old = await copied(site)
+    old = await site.copy()
     await site.send(site.sent(m, crc=True) for m in traffic(22, 100, 500, around_ms=now_ms() - 2_000, spread_s=2))
     await site.settled()
     await site.cooled_more()
     worker.kill()
-    await restored(site, old)
+    await site.restore(old)
     heir = site.worker()
     await heir.says("folding again", 2)
     await site.settled()
@@ -60,10 +58,10 @@ async def test_redis_that_goes_back_under_a_running_worker_is_noticed(make_site:
     worker = site.worker()
     await site.send(site.sent(m) for m in traffic(30, 60, 300))
     await site.settled()
-    old = await copied(site)
+    old = await site.copy()
     await site.send(site.sent(m) for m in traffic(31, 60, 600))
     await site.settled()
-    await restored(site, old)
+    await site.restore(old)
     await site.send(site.sent(m) for m in traffic(34, 60, 300))
     await site.settled()
     await worker.stop()
@@ -78,14 +76,11 @@ async def test_an_emptied_redis_is_refused_until_allowed_and_then_rebuilt(make_s
     worker = site.worker()
     await site.settled()
     await worker.stop()
-    await restored(site, {})
+    await site.restore({})
     refused = site.worker()
     assert await refused.ended() == 1
     assert "leadpulse rebuild --partition" in refused.said()
-    client = connect(site.settings.redis.get_secret_value())
-    for p in range(site.settings.partitions):
-        await RedisStore(client, site.settings.namespace, p).allow_rebuild()
-    await client.aclose()
+    await site.allow_rebuild()
     heir = site.worker()
     await heir.ready(2)
     await site.send(site.sent(m) for m in traffic(24, 100, 200))
@@ -167,24 +162,6 @@ async def test_redis_stalled_killed_and_started_again_loses_nothing(make_site: M
     await asyncio.to_thread(own_redis.restart, clean=False)
     await site.settled(60)
     await worker.stop()
-    await site.verdict()
-
-
-async def test_another_grid_judges_every_lead_again(make_site: MakeSite) -> None:
-    """Lower thresholds hold for leads that do nothing, too; the journal tells with which grid each batch was folded."""
-    site = await make_site(clock="wall", partitions=1)
-    await site.send(site.sent(m) for m in traffic(54, 60, 400, around_ms=now_ms() - 60_000, spread_s=20))
-    worker = site.worker()
-    await site.settled()
-    await worker.stop()
-    before = len(await site.outputs())
-    site.put_grid(GRID.replace("min: -50", "min: 20").replace("version: 1", "version: 2"))
-    heir = site.worker()
-    await heir.says("all leads will be judged again")
-    await asyncio.sleep(2)
-    await site.settled()
-    await heir.stop()
-    assert len(await site.outputs()) > before + 30
     await site.verdict()
 
 
@@ -298,34 +275,6 @@ async def test_what_cannot_work_is_refused_at_the_start(make_site: MakeSite) -> 
         assert await refused.ended() == 1, refused.said()
         assert words in refused.said(), refused.said()
         assert "Traceback" not in refused.said()
-
-
-def now_ms() -> int:
-    """Return this machine's time."""
-    return int(time.time() * 1_000)
-
-
-async def copied(site: Site) -> dict[bytes, bytes]:
-    """Return a copy of everything that Redis holds of *site*."""
-    async with site.redis() as redis:
-        keys = [key async for key in redis.scan_iter(match=f"{{{site.settings.namespace}:*", count=1_000)]
-        async with redis.pipeline(transaction=True) as pipe:
-            for key in keys:
-                pipe.dump(key)
-            dumped = await pipe.execute()
-    return dict(zip(keys, dumped, strict=True))
-
-
-async def restored(site: Site, old: dict[bytes, bytes]) -> None:
-    """Put Redis back to the copy *old*, as of one moment."""
-    async with site.redis() as redis:
-        keys = [key async for key in redis.scan_iter(match=f"{{{site.settings.namespace}:*", count=1_000)]
-        async with redis.pipeline(transaction=True) as pipe:
-            if keys:
-                pipe.delete(*keys)
-            for key, dumped in old.items():
-                pipe.restore(key, 0, dumped)
-            await pipe.execute()
 
 
 async def max_message_bytes(site: Site, topic: str, value: int) -> None:

@@ -20,6 +20,7 @@ async def main() -> int:
     asyncio.get_running_loop().add_signal_handler(
         signal.SIGTERM, lambda: drained.append(asyncio.create_task(engine.drain(10.0)))
     )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, engine.look_at_grid)
     try:
         await engine.start()
         await engine.run()

@@ -4,11 +4,11 @@
 -- A Redis function is atomic but is not rolled back when it fails half-way. So each function that writes first tries
 -- everything that could go wrong (owner, batch number, rights, types, the blob), and writes after that.
 --
--- KEYS always begin: [1] position (hash)  [2] due (zset)  [3] rank (zset)  [4] outbox (stream)
+-- KEYS always begin: [1] position (hash)  [2] due (zset)  [3] rank (zset)  [4] outbox (stream)  [5] grid (string)
 
-local WRITING = {'HSET', 'HDEL', 'DEL', 'ZADD', 'ZREM', 'XADD', 'XTRIM'}
-local READING = {'HGET', 'HMGET', 'HLEN', 'HGETALL', 'ZCARD', 'XLEN', 'EXISTS'}
-local FROM_OUTSIDE = {'ZRANGEBYSCORE', 'ZREVRANGE', 'XRANGE'}
+local WRITING = {'HSET', 'HDEL', 'DEL', 'ZADD', 'ZREM', 'XADD', 'XTRIM', 'SET'}
+local READING = {'HGET', 'HMGET', 'HLEN', 'HGETALL', 'ZCARD', 'XLEN', 'STRLEN', 'EXISTS'}
+local FROM_OUTSIDE = {'ZRANGEBYSCORE', 'ZREVRANGE', 'XRANGE', 'GET'}
 
 -- Lua's unpack puts its values on a stack of 8,000 slots.
 local CHUNK = 4000
@@ -29,6 +29,7 @@ local function try_writing(keys)
   redis.call('ZCARD', keys[2])
   redis.call('ZCARD', keys[3])
   redis.call('XLEN', keys[4])
+  redis.call('STRLEN', keys[5])
 end
 
 local function fenced(owner)
@@ -67,22 +68,24 @@ local function acquire(keys, args)
   return redis.call('HGETALL', keys[1])
 end
 
--- Makes every lead due at 0. A lead that is not erased has a rank.
-local function requeue(keys)
-  for first = 0, redis.call('ZCARD', keys[3]) - 1, CHUNK do
+-- Makes the leads due one after the other from `from_ms` on, `rate` a second, the highest ranks first; a lead that is due
+-- earlier stays so. A lead that is not erased has a rank.
+local function requeue(keys, from_ms, rate)
+  for first = 0, redis.call('ZCARD', keys[3]) - 1, CHUNK / 2 do
     local due = {}
-    for _, lead in ipairs(redis.call('ZREVRANGE', keys[3], first, first + CHUNK - 1)) do
-      due[#due + 1] = 0
+    for place, lead in ipairs(redis.call('ZREVRANGE', keys[3], first, first + CHUNK / 2 - 1)) do
+      due[#due + 1] = from_ms + math.floor((first + place - 1) * 1000 / rate)
       due[#due + 1] = lead
     end
-    in_chunks('ZADD', keys[2], due)
+    redis.call('ZADD', keys[2], 'LT', unpack(due))
   end
 end
 
--- KEYS: [5…] lead hashes, in the order of the writes.
+-- KEYS: [6…] lead hashes, in the order of the writes.
 -- ARGV: [1] token  [2] batch  [3] batch - 1  [4] the position's fields and values  [5] lead, score, fit, engagement, stage,
--- grade, updated_at, due, rank of each write (both msgpack)  [6] outbox entry ('' = none is kept)  [7] '' = no requeue
--- [8…] the packed states.
+-- grade, updated_at, due, rank of each write (both msgpack)  [6] outbox entry ('' = none is kept)  [7] text
+-- of the grid that this batch begins ('' = none: it goes on with that of the one before), [8] [9] for `requeue`: from when, and
+-- how many leads a second  [10…] the packed states.
 -- Batch numbers and offsets are text: Lua writes numbers from 1e14 on as 1e+14.
 local function apply(keys, args)
   local at = redis.call('HMGET', keys[1], 'owner', 'batch', 'rebuild')
@@ -94,12 +97,12 @@ local function apply(keys, args)
   try_writing(keys)
   local position = cmsgpack.unpack(args[4])
   local writes = cmsgpack.unpack(args[5])
-  if #writes ~= #keys - 4 or #writes ~= #args - 7 then
-    return redis.error_reply('ERR ' .. #writes .. ' writes, ' .. (#keys - 4) .. ' lead keys, ' .. (#args - 7) .. ' states')
+  if #writes ~= #keys - 5 or #writes ~= #args - 9 then
+    return redis.error_reply('ERR ' .. #writes .. ' writes, ' .. (#keys - 5) .. ' lead keys, ' .. (#args - 9) .. ' states')
   end
   local due_in, due_out, rank_in, rank_out = {}, {}, {}, {}
   for i, write in ipairs(writes) do
-    redis.call('HLEN', keys[4 + i])
+    redis.call('HLEN', keys[5 + i])
     local lead, due, rank = write[1], write[8], write[9]
     if due then
       due_in[#due_in + 1] = due
@@ -118,9 +121,12 @@ local function apply(keys, args)
 
   -- First, because it alone can still be refused: a stream takes no id at or below its last.
   if args[6] ~= '' then redis.call('XADD', keys[4], args[2] .. '-0', 'entry', args[6]) end
-  if args[7] ~= '' then requeue(keys) end
+  if args[7] ~= '' then
+    redis.call('SET', keys[5], args[7])
+    requeue(keys, tonumber(args[8]), tonumber(args[9]))
+  end
   for i, write in ipairs(writes) do
-    local key, state = keys[4 + i], args[7 + i]
+    local key, state = keys[5 + i], args[9 + i]
     if write[2] == '' then
       redis.call('DEL', key)
       redis.call('HSET', key, 'state', state)

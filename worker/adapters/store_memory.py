@@ -20,11 +20,12 @@ _TOKEN = re.compile(r"([0-9]+):([0-9]+):.")
 class Snapshot:
     """Everything a partition holds at one moment, for `MemoryStore.restore`."""
 
-    position: Position = field(default_factory=lambda: Position("", 0, {}, 0, 0, "", None))
+    position: Position = field(default_factory=lambda: Position("", 0, {}, 0, 0, "", "", None))
     leads: dict[str, LeadWrite] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
     rank: dict[str, float] = field(default_factory=dict)
     outbox: dict[int, OutboxEntry] = field(default_factory=dict)
+    grid: bytes | None = None
 
     def copy(self) -> Snapshot:
         """Return one that shares only values that never change."""
@@ -93,8 +94,11 @@ class MemoryStore:
             if held.outbox and max(held.outbox) >= cut.batch:
                 raise StoreRefused(f"the outbox already holds batch {max(held.outbox)}")
             held.outbox[cut.batch] = batch.entry
-        if batch.requeue:
-            held.due |= dict.fromkeys(held.rank, 0)
+        if batch.grid is not None:
+            held.grid = batch.grid
+            for place, (lead, _) in enumerate(self._ranked(len(held.rank))):
+                due_ms = (batch.clock_ms or 0) + place * 1_000 // cut.requeued
+                held.due[lead] = min(due_ms, held.due.get(lead, due_ms))
             self._rebuild_schedule()
         for write in batch.writes:
             held.leads[write.lead] = write
@@ -114,6 +118,7 @@ class MemoryStore:
             batch=cut.batch,
             next={**at.next, **cut.next},
             grid=cut.grid,
+            words=cut.words,
             clock_ms=at.clock_ms if batch.clock_ms is None else batch.clock_ms,
             strayed_ms=at.strayed_ms if batch.strayed_ms is None else batch.strayed_ms,
             rebuild=False,
@@ -147,10 +152,13 @@ class MemoryStore:
         """Return where the partition stands, without owning it."""
         return deepcopy(self._held.position)
 
+    async def grid(self) -> bytes | None:
+        """Return the text of the grid that the position names; `None` before the first batch."""
+        return self._held.grid
+
     async def top(self, count: int, offset: int = 0) -> list[tuple[str, float]]:
         """Return *count* leads from *offset* on by falling `rank`, equal ones by falling id."""
-        best = heapq.nlargest(offset + count, self._held.rank.items(), key=lambda item: (item[1], item[0]))
-        return best[offset:] if count > 0 else []
+        return self._ranked(offset + count)[offset:] if count > 0 else []
 
     async def lead(self, lead: str) -> dict[str, bytes]:
         """Return the lead's fields as they are in Redis; empty for a lead that is not held."""
@@ -174,6 +182,9 @@ class MemoryStore:
         if not at.owner or at.owner != token:
             raise Fenced(f"the partition belongs to {at.owner}" if at.owner else "the partition has no owner")
         return at
+
+    def _ranked(self, count: int) -> list[tuple[str, float]]:
+        return heapq.nlargest(count, self._held.rank.items(), key=lambda item: (item[1], item[0]))
 
     def _rebuild_schedule(self) -> None:
         self._schedule = [(due_ms, lead) for lead, due_ms in self._held.due.items()]

@@ -4,7 +4,9 @@ Every key of partition p of a namespace carries the hash tag `{NAMESPACE:p}`, so
 
 - `{ns:p}:lead:LEAD`: a hash, `state` packed and `score fit engagement stage grade updated_at` as text; an erased lead has
   only `state`, its mark
-- `{ns:p}:position`: a hash, `owner batch next:TOPIC published partitions grid clock`, and `strayed horizon rebuild` where set
+- `{ns:p}:position`: a hash, `owner batch next:TOPIC published partitions grid words clock`, and `strayed horizon rebuild` where
+  set
+- `{ns:p}:grid`: the text of the grid that the position names by its hash
 - `{ns:p}:due`, `{ns:p}:rank`: sorted sets of leads, by instant (ms) and by upper bound of the score
 - `{ns:p}:outbox`: a stream, one entry a batch, id `BATCH-0`, field `entry` (msgpack of `worker.ports.OutboxEntry`)
 
@@ -168,6 +170,7 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
             published=int(fields.get("published", 0)),
             partitions=int(fields.get("partitions", 0)),
             grid=fields.get("grid", ""),
+            words=fields.get("words", ""),
             clock_ms=instant("clock"),
             strayed_ms=instant("strayed"),
             horizon_ms=instant("horizon"),
@@ -198,7 +201,8 @@ class RedisStore:
         self._due = tag + "due"
         self._rank = tag + "rank"
         self._outbox = tag + "outbox"
-        self._keys = (self._position, self._due, self._rank, self._outbox)
+        self._grid = tag + "grid"
+        self._keys = (self._position, self._due, self._rank, self._outbox, self._grid)
 
     async def acquire(self, token: str, partitions: int) -> Position:
         """Become the owner and return where the partition stands; see `worker.ports.Store`.
@@ -222,7 +226,7 @@ class RedisStore:
         Redis could refuse before its first write. A `clock_ms` or `strayed_ms` of `None` leaves what is stored.
         """
         cut = batch.entry.cut
-        fields = ["batch", str(cut.batch), "grid", cut.grid]
+        fields = ["batch", str(cut.batch), "grid", cut.grid, "words", cut.words]
         for topic, offset in cut.next.items():
             fields += ("next:" + topic, str(offset))
         if batch.clock_ms is not None:
@@ -239,7 +243,9 @@ class RedisStore:
             msgspec.msgpack.encode(fields),
             msgspec.msgpack.encode([_LEAD_FIELDS(write) for write in batch.writes]),
             msgspec.msgpack.encode(batch.entry) if batch.send else b"",
-            b"1" if batch.requeue else b"",
+            batch.grid or b"",
+            str(batch.clock_ms or 0),
+            str(cut.requeued),
             *[write.state for write in batch.writes],
         )
         return Applied(answer.decode())
@@ -285,6 +291,11 @@ class RedisStore:
         """Return where the partition stands, without owning it; a position with `partitions` 0 for one that is empty."""
         fields = await self._run(lambda: self._commands.hgetall(self._position))
         return _position([part for pair in fields.items() for part in pair], self._where)
+
+    async def grid(self) -> bytes | None:
+        """Return the text of the grid that the position names; `None` before the first batch."""
+        source: bytes | None = await self._run(lambda: self._commands.get(self._grid))
+        return source
 
     async def top(self, count: int, offset: int = 0) -> list[tuple[str, float]]:
         """Return *count* leads from *offset* on by falling `rank`, equal ones by falling id."""

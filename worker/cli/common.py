@@ -108,12 +108,19 @@ def load_grid(name: str) -> Grid:
 
     A missing file and every mistake in a grid are told, each in a line, and end the command with exit code 1.
     """
+    try:
+        source = preset_or_file(name)
+    except OSError as err:
+        raise click.ClickException(f"grid {name}: {err.strerror}; give a YAML file or one of: {', '.join(presets())}") from None
+    return parsed(source, name)
+
+
+def parsed(source: bytes, name: str) -> Grid:
+    """Return the grid in *source*; every mistake is told as *name*'s, and ends the command with exit code 1."""
     from worker.core.grid import GridError, parse_grid
 
     try:
-        return parse_grid(preset_or_file(name), name)
-    except OSError as err:
-        raise click.ClickException(f"grid {name}: {err.strerror}; give a YAML file or one of: {', '.join(presets())}") from None
+        return parse_grid(source, name)
     except GridError as err:
         raise click.ClickException("\n".join(str(mistake) for mistake in err.mistakes)) from None
 
@@ -133,6 +140,12 @@ def opened(name: str) -> BinaryIO:
 def shown_name(name: str) -> str:
     """Return how messages call the input *name*."""
     return "stdin" if name == "-" else name
+
+
+def grid_option(command: F) -> F:
+    """Offer `--grid` to a command that judges what Redis holds."""
+    said = "Judge by this grid instead of the one in force: a file, or the name of one that comes along."
+    return click.option("--grid", metavar="GRID", help=said)(command)
 
 
 def instant_option(_: click.Context, param: click.Parameter, text: str | None) -> int | None:

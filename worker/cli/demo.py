@@ -144,7 +144,7 @@ class _Show:
                 while not sending.done():
                     self._look(reader)
                     now_ms = self._traffic.now_ms
-                    self._board.standing(await hottest(stores, scorer, _WATCHED, now_ms), now_ms)
+                    self._board.standing(await hottest(stores, [scorer] * len(stores), _WATCHED, now_ms), now_ms)
                     left_s = began + self._seconds - time.monotonic()
                     if live is not None:
                         live.update(self._board.view(now_ms, self._sent, max(0.0, left_s)))

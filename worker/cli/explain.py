@@ -11,7 +11,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from worker.cli.common import instant_option, load_grid, load_settings, opened, run_async, settings_flags, show, shown_name
+from worker.cli.common import (
+    grid_option,
+    instant_option,
+    load_grid,
+    load_settings,
+    opened,
+    run_async,
+    settings_flags,
+    show,
+    shown_name,
+)
 from worker.cli.leads import held_leads
 from worker.core.days import rfc3339
 from worker.core.model import Output
@@ -73,27 +83,33 @@ class Explained(msgspec.Struct, frozen=True):
     help="Judge at T (RFC 3339), if nothing happens until then.  [default: the lead's clock]",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@settings_flags("redis", "namespace", "partitions", "grid")
-def explain(lead: str, files: tuple[str, ...], at_ms: int | None, as_json: bool, **flags: Any) -> None:
+@grid_option
+@settings_flags("redis", "namespace", "partitions")
+def explain(lead: str, files: tuple[str, ...], at_ms: int | None, as_json: bool, grid: str | None, **flags: Any) -> None:
     """Show where every point of LEAD comes from, and what time alone will do to it next.
 
-    Reads the live state from Redis, or with --events what a replay of files gives. The lead is judged at its clock, the latest
+    Reads the live state and the grid in force from Redis; with --events, what a replay of files gives by --grid (or
+    LEADPULSE_GRID). The lead is judged at its clock, the latest
     of its events and of its partition's ticks.
     """
     settings = load_settings(flags)
-    explained = _replayed(lead, files, load_grid(settings.grid), at_ms) if files else run_async(_live(settings, lead, at_ms))
+    explained = (
+        _replayed(lead, files, load_grid(grid or settings.grid), at_ms)
+        if files
+        else run_async(_live(settings, lead, at_ms, grid))
+    )
     if as_json:
         click.echo(msgspec.json.encode(explained))
     else:
         show(_page(explained))
 
 
-async def _live(settings: Settings, lead: str, at_ms: int | None) -> Explained:
-    async with held_leads(settings) as held:
+async def _live(settings: Settings, lead: str, at_ms: int | None, grid: str | None) -> Explained:
+    async with held_leads(settings, grid) as held:
         partition = owner(lead, settings.partitions)
         fields = await held.stores[partition].lead(lead)
         where = f"namespace {settings.namespace}, partition {partition} of {settings.partitions}"
-        found = _explained(held.scorer, lead, fields.get("state"), held.positions[partition].clock_ms, at_ms, where)
+        found = _explained(held.scorers[partition], lead, fields.get("state"), held.positions[partition].clock_ms, at_ms, where)
         return msgspec.structs.replace(found, redis_key=f"{{{settings.namespace}:{partition}}}:lead:{lead}")
 
 

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from worker.adapters.store_redis import RedisStore, connect
-from worker.cli.common import load_grid
+from worker.cli.common import load_grid, parsed
 from worker.core.days import rfc3339
 from worker.core.score import read
 from worker.core.scorer import ALLOWANCE, Scorer
@@ -24,20 +24,20 @@ _PAGE: Final = 100
 
 
 class Leads(NamedTuple):
-    """The leads of one namespace in Redis, and the grid that judges them."""
+    """The leads of one namespace in Redis, partition by partition, and the grids that judge them."""
 
     stores: Sequence[Store]
-    scorer: Scorer
+    scorers: Sequence[Scorer]
     positions: Sequence[Position]
 
 
 @asynccontextmanager
-async def held_leads(settings: Settings) -> AsyncIterator[Leads]:
-    """Open the leads of *settings*' namespace for reading.
+async def held_leads(settings: Settings, grid: str | None = None) -> AsyncIterator[Leads]:
+    """Open the leads of *settings*' namespace for reading, judged by the grid in force or, for a what-if, by *grid*.
 
-    Warns on stderr when the worker judges them by another grid. Ends the command when Redis holds another number of partitions.
+    Ends the command when Redis holds another number of partitions.
     """
-    scorer = Scorer(load_grid(settings.grid), settings.source)
+    instead = None if grid is None else Scorer(load_grid(grid), settings.source)
     client = connect(settings.redis.get_secret_value())
     try:
         stores = [RedisStore(client, settings.namespace, p) for p in range(settings.partitions)]
@@ -48,14 +48,21 @@ async def held_leads(settings: Settings) -> AsyncIterator[Leads]:
                     f"partition {partition} was made with {position.partitions} partitions, LEADPULSE_PARTITIONS says"
                     f" {settings.partitions}: set it to {position.partitions}"
                 )
-        if any(position.grid not in ("", scorer.grid.sha256) for position in positions):
-            click.echo(
-                f"warning: the worker judges by another grid than {settings.grid}; scores shown here are by {settings.grid}",
-                err=True,
-            )
-        yield Leads(stores, scorer, positions)
+        scorers = [instead] * len(stores) if instead is not None else await _in_force(stores, settings)
+        yield Leads(stores, scorers, positions)
     finally:
         await client.aclose()
+
+
+async def _in_force(stores: Sequence[Store], settings: Settings) -> list[Scorer]:
+    """Return the grid that judged each partition last; the settings' grid for one that has none, and so no leads."""
+    known: dict[bytes | None, Scorer] = {}
+    sources = [await store.grid() for store in stores]
+    for source in sources:
+        if source not in known:
+            grid = load_grid(settings.grid) if source is None else parsed(source, "the grid in force")
+            known[source] = Scorer(grid, settings.source)
+    return [known[source] for source in sources]
 
 
 class Hot(msgspec.Struct, frozen=True):
@@ -70,14 +77,14 @@ class Hot(msgspec.Struct, frozen=True):
     as_of: str
 
 
-async def hottest(stores: Sequence[Store], scorer: Scorer, count: int, at_ms: int | None = None) -> list[Hot]:
+async def hottest(stores: Sequence[Store], scorers: Sequence[Scorer], count: int, at_ms: int | None = None) -> list[Hot]:
     """Return the *count* leads of *stores* with the highest scores, exactly; equal scores by id.
 
     Each lead is judged at its clock, or at *at_ms* where that is later. `rank` bounds each score from above, so leads are
-    taken in its order until no bound is as high as the lowest score found. One whose state was judged by another grid is
-    judged by *scorer*'s here, but its bound is the other grid's until the worker has judged it anew.
+    taken in its order until no bound is as high as the lowest score found. A bound is by the grid that judged the lead last:
+    under another of *scorers* (one for each store) the list is exact among the leads that were looked at.
     """
-    queues = [await _Queue.of(store) for store in stores]
+    queues = [await _Queue.of(store, scorer) for store, scorer in zip(stores, scorers, strict=True)]
     found: list[tuple[float, str, Hot]] = []
     scores: list[float] = []
     while queue := max(queues, key=lambda one: one.bound, default=None):
@@ -87,7 +94,7 @@ async def hottest(stores: Sequence[Store], scorer: Scorer, count: int, at_ms: in
         state = None if packed is None else unpack(packed)
         if state is None or not state.alive:
             continue
-        hot = judged(scorer, lead, state, max(state.clock, queue.clock_ms, at_ms or 0))
+        hot = judged(queue.scorer, lead, state, max(state.clock, queue.clock_ms, at_ms or 0))
         found.append((-hot.score, lead, hot))
         (heapq.heappush if len(scores) < count else heapq.heappushpop)(scores, hot.score)
     return [hot for _, _, hot in sorted(found, key=lambda one: one[:2])[:count]]
@@ -103,8 +110,9 @@ def judged(scorer: Scorer, lead: str, state: LeadState, at_ms: int) -> Hot:
 class _Queue:
     """One partition's leads by falling bound, fetched a page at a time with their states."""
 
-    def __init__(self, store: Store, clock_ms: int) -> None:
+    def __init__(self, store: Store, scorer: Scorer, clock_ms: int) -> None:
         self._store = store
+        self.scorer = scorer
         self._page: deque[tuple[str, float, bytes | None]] = deque()
         self._offset = 0
         self.clock_ms = clock_ms
@@ -112,8 +120,8 @@ class _Queue:
         """Of the next lead; −∞ when there is none."""
 
     @classmethod
-    async def of(cls, store: Store) -> _Queue:
-        queue = cls(store, (await store.position()).clock_ms or 0)
+    async def of(cls, store: Store, scorer: Scorer) -> _Queue:
+        queue = cls(store, scorer, (await store.position()).clock_ms or 0)
         await queue._fill()
         return queue
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from typing import Any, Final
@@ -31,10 +32,15 @@ def run(workers: int, **flags: Any) -> None:
 
     Events are read from the input topics, scores kept in Redis, transitions published, each exactly once. SIGTERM or Ctrl-C
     lets it finish what it holds (10 s at most) and ends it with exit code 0; what it cannot go on with ends it with one line
-    and exit code 1. Every setting is a flag and a variable of the environment; the flag goes first. Put secrets into the
+    and exit code 1.
+
+    A changed grid file is in force within half a minute, on SIGHUP at once; one with mistakes is refused and the old one stays.
+
+    Every setting is a flag and a variable of the environment; the flag goes first. Put secrets into the
     environment: a flag is seen by every user of the machine.
     """
     settings = load_settings(flags)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a grid to look at again
     if workers > 1:
         sys.exit(run_all([environment(settings, flags, number) for number in range(workers)]))
     from worker.app import create_app  # Faust, for this command alone
@@ -64,6 +70,7 @@ def run_all(environments: list[dict[str, str]]) -> int:
         signal.signal(told_by, lambda *_: told.set())
     with Children(GRACE_S) as children:
         workers = [children.start(*a_worker(env)) for env in environments]
+        signal.signal(signal.SIGHUP, lambda *_: _tell(workers))
         gone: set[int] = set()
         while not told.wait(_LOOK_S) and len(gone) < len(workers):
             for number, worker in enumerate(workers):
@@ -78,3 +85,9 @@ def run_all(environments: list[dict[str, str]]) -> int:
                     click.echo(f"worker {number} has ended; the others go on", err=True)
         codes = children.end(*workers)
     return 1 if any(codes) else 0
+
+
+def _tell(workers: list[subprocess.Popen[Any]]) -> None:
+    """Hand SIGHUP on: each worker looks at the grid's file."""
+    for worker in workers:
+        worker.send_signal(signal.SIGHUP)

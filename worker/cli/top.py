@@ -9,7 +9,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from worker.cli.common import load_settings, run_async, settings_flags, show
+from worker.cli.common import grid_option, load_settings, run_async, settings_flags, show
 from worker.cli.leads import Hot, held_leads, hottest
 from worker.settings import Settings
 
@@ -17,14 +17,15 @@ from worker.settings import Settings
 @click.command()
 @click.option("--count", "-n", type=click.IntRange(1, 100_000), default=20, metavar="N", help="How many.  [default 20]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON a lead on stdout.")
-@settings_flags("redis", "namespace", "partitions", "grid")
-def top(count: int, as_json: bool, **flags: Any) -> None:
+@grid_option
+@settings_flags("redis", "namespace", "partitions")
+def top(count: int, as_json: bool, grid: str | None, **flags: Any) -> None:
     """List the hottest leads, exactly.
 
     Reads Redis alone. Each lead is judged at its clock, the latest of its events and of its partition's ticks, by the grid
-    of the settings; equal scores are ordered by id.
+    in force; equal scores are ordered by id.
     """
-    leads = run_async(_hottest(load_settings(flags), count))
+    leads = run_async(_hottest(load_settings(flags), count, grid))
     if as_json:
         for one in leads:
             click.echo(msgspec.json.encode(one))
@@ -34,9 +35,9 @@ def top(count: int, as_json: bool, **flags: Any) -> None:
         click.echo("no leads are held in this namespace", err=True)
 
 
-async def _hottest(settings: Settings, count: int) -> list[Hot]:
-    async with held_leads(settings) as held:
-        return await hottest(held.stores, held.scorer, count)
+async def _hottest(settings: Settings, count: int, grid: str | None) -> list[Hot]:
+    async with held_leads(settings, grid) as held:
+        return await hottest(held.stores, held.scorers, count)
 
 
 def _table(leads: Sequence[Hot]) -> Table:

@@ -533,7 +533,8 @@ class Grid(GridFile):
 
     sha256: str
     """Of the file's bytes: two grids with one hash judge alike."""
-    text: str
+    source: bytes
+    """Those bytes: whoever holds them can judge as this grid does."""
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -560,7 +561,7 @@ def parse_grid(text: str | bytes, file: str) -> Grid:
         unique = dict.fromkeys(sorted(found, key=lambda one: one[0]))
         raise GridError([Mistake(file, line, shown_path(path), message) for line, path, message in unique])
     values = {name: getattr(grid, name) for name in GridFile.model_fields}
-    return Grid.model_construct(**values, sha256=hashlib.sha256(source).hexdigest(), text=source.decode("utf-8-sig"))
+    return Grid.model_construct(**values, sha256=hashlib.sha256(source).hexdigest(), source=source)
 
 
 def shown_path(path: Path) -> str:

@@ -1,7 +1,8 @@
 """The journal: what partition p of the internal topic holds, beside what the core itself writes there.
 
 The header `lp-kind` says what a record is. A `tick` is time made into an input, `cuts` say where batches ended (so that they
-can be folded again, the same), a `stray` is an input record that came on a partition other than its lead's.
+can be folded again, the same), a `grid` is the text of the grid that judges from the next cut on, and a `stray` is an input
+record that came on a partition other than its lead's.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     """The last slice of the tick: the partition's clock moves to `tick_ms`."""
     lost: bool = False
     """Nothing was read: the offsets were moved past records that retention had deleted, as an operator allowed."""
-    requeued: bool = False
-    """All leads were made due before this batch, because its grid is another than that of the batch before."""
+    requeued: int = 0
+    """Set when the batch, empty otherwise, begins another grid (or other word lists) than those before: the leads were made due
+    one after the other, so many a second. The grid's text stands in the journal before this cut."""
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True):
@@ -57,6 +59,13 @@ class Cuts(msgspec.Struct, frozen=True):
     cuts: tuple[Cut, ...]
 
 
+class GridText(msgspec.Struct, frozen=True):
+    """The text of a grid: a partition that must be folded again judges each batch by the grid that judged it first."""
+
+    source: bytes
+    """The file's bytes; cuts name them by their SHA-256."""
+
+
 class Stray(msgspec.Struct, frozen=True):
     """An input record forwarded to the partition that owns its lead."""
 
@@ -64,7 +73,7 @@ class Stray(msgspec.Struct, frozen=True):
     """As it first came: topic, partition, offset and timestamp are the producer's."""
 
 
-Entry = Tick | Cuts | Stray
+Entry = Tick | Cuts | GridText | Stray
 
 _encode = msgspec.json.encode
 _tick = msgspec.json.Decoder(Tick)
@@ -79,6 +88,11 @@ def tick_output(topic: str, partition: int, tick: Tick) -> Output:
 def cuts_output(topic: str, partition: int, cuts: Sequence[Cut]) -> Output:
     """Return *cuts* as one record of *partition* of the internal *topic*."""
     return Output(topic, None, _encode(cuts), ((KIND, b"cuts"),), partition)
+
+
+def grid_output(topic: str, partition: int, source: bytes) -> Output:
+    """Return a grid's text as a record of *partition* of the internal *topic*."""
+    return Output(topic, None, source, ((KIND, b"grid"),), partition)
 
 
 def stray_output(topic: str, owner: int, record: Record) -> Output:
@@ -108,6 +122,8 @@ def decode_entry(record: Record) -> Entry:
                 return _tick.decode(record.value or b"")
             case b"cuts":
                 return Cuts(_cuts.decode(record.value or b""))
+            case b"grid":
+                return GridText(record.value or b"")
             case b"stray":
                 return Stray(_original(record))
     except (msgspec.MsgspecError, ValueError, LookupError) as err:

@@ -72,7 +72,7 @@ class Lint(NamedTuple):
 
 def lint(grid: Grid) -> list[Lint]:
     """Return the warnings about *grid*, by line. An empty list does not prove that the points are right."""
-    document = read_yaml(grid.text.encode())
+    document = read_yaml(grid.source)
     found = [Lint(document.line(path), code, shown_path(path), message) for path, code, message in _all(grid, document)]
     return sorted(dict.fromkeys(found), key=lambda one: one.line)
 

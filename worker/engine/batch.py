@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from worker.core.codec import MAX_BYTES, decode
-from worker.core.journal import Cut, Stray, decode_entry, stray_output
+from worker.core.journal import Cut, Stray, decode_entry, grid_output, stray_output
 from worker.core.mail import WORDS_VERSION
 from worker.core.model import Event, Headers, LeadWrite, Output, Record, Rejected
 from worker.core.partition import owner
@@ -51,12 +51,18 @@ class Taken(NamedTuple):
     erased: int
 
 
-class Versions(NamedTuple):
-    """What a batch was folded with. Only the same three fold it again to the same bytes."""
+class Grids(NamedTuple):
+    """What leads are judged by. Another one judges every lead again."""
 
     grid: str
+    """sha256 of the grid."""
     words: str
-    fold: int
+    """Version of the word lists."""
+
+    @classmethod
+    def of(cls, scorer: Scorer) -> Grids:
+        """Return what *scorer* judges by."""
+        return cls(scorer.grid.sha256, WORDS_VERSION)
 
 
 class Place(NamedTuple):
@@ -71,7 +77,7 @@ class Place(NamedTuple):
 
 
 class Folder:
-    """Folds batches of one partition. It reads states through *load*; it writes nothing.
+    """Folds batches of one partition, by the grid of `scorer`. It reads states through *load*; it writes nothing.
 
     *turn* is shared by the partitions of a worker: one folds at a time, and between two the event loop sees to the network.
     Eight that fold one after the other would keep an open transaction, and its readers, waiting at each of its steps.
@@ -86,11 +92,22 @@ class Folder:
         turn: asyncio.Lock,
     ) -> None:
         self._settings = settings
-        self._scorer = scorer
+        self.scorer = scorer
+        """Of the partition's last batch: `begin` takes another, between two batches."""
         self._partition = partition
         self._load = load
         self._turn = turn
-        self.versions = Versions(scorer.grid.sha256, WORDS_VERSION, FOLD_VERSION)
+
+    def begin(self, scorer: Scorer, place: Place, rate: int) -> Batch:
+        """Return a batch without records that begins another grid: from then on *scorer* judges, and all leads once more.
+
+        They become due *rate* a second. The grid's text goes into the journal before the batch's cut, and into the store.
+        """
+        self.scorer = scorer
+        source = scorer.grid.source
+        batch = self._batch(place, (), [grid_output(self._settings.internal_topic, self._partition, source)])
+        cut = msgspec.structs.replace(batch.entry.cut, requeued=rate)
+        return msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut), grid=source)
 
     async def events(self, records: Sequence[Record], place: Place) -> Taken:
         """Fold *records*, in order.
@@ -101,7 +118,7 @@ class Folder:
             sifted = sift(records, self._settings, self._partition)
         before = await self._before(sifted.events)
         async with self._turn:
-            plan = plan_events(self._scorer, before, sifted.events, place.clock_ms)
+            plan = plan_events(self.scorer, before, sifted.events, place.clock_ms)
         refused = (Rejected(sifted.records[at], "traits_refused", why) for at, why in plan.refused)
         rejected = [*sifted.rejected, *refused]
         outputs = [
@@ -124,7 +141,7 @@ class Folder:
         """Judge *leads*, due by *tick_ms*, at each one's own instants up to it; *done* moves the partition's clock there."""
         before = dict(zip(leads, await self._load(leads), strict=True))
         async with self._turn:
-            plan = plan_tick(self._scorer, before, tick_ms, place.clock_ms)
+            plan = plan_tick(self.scorer, before, tick_ms, place.clock_ms)
         return self._batch(place, plan.writes, self._routed(plan.outputs), tick_ms=tick_ms, tick_done=done)
 
     async def _before(self, events: Sequence[Event]) -> dict[str, bytes | None]:
@@ -147,7 +164,7 @@ class Folder:
         tick_done: bool = False,
         strayed_ms: int | None = None,
     ) -> Batch:
-        cut = Cut(place.batch, dict(place.next), *self.versions, tick_ms, tick_done)
+        cut = Cut(place.batch, dict(place.next), *Grids.of(self.scorer), FOLD_VERSION, tick_ms, tick_done)
         clock_ms = tick_ms if tick_done else place.clock_ms
         return Batch(OutboxEntry(cut, tuple(outputs)), writes, clock_ms, place.send, strayed_ms)
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,12 +13,12 @@ from aiokafka.errors import InvalidSessionTimeoutError, KafkaConnectionError, Ka
 
 from worker.adapters.kafka import Admin, Refused, group_consumer
 from worker.adapters.store_redis import Client, RedisStore, connect
-from worker.core.grid import GridError, parse_grid
 from worker.core.journal import JournalError
 from worker.core.scorer import Scorer
 from worker.core.state import UnreadableState
 from worker.engine.checks import check_positions, check_redis, check_topics
 from worker.engine.errors import Stop
+from worker.engine.gridfile import GridFile, load_scorer
 from worker.engine.partition import Context
 from worker.engine.pump import Pump
 from worker.engine.ticks import Neighbour
@@ -40,6 +39,16 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     clock_ms: int | None
 
 
+class GridStatus(msgspec.Struct, frozen=True):
+    """The grid in force."""
+
+    name: str
+    version: int
+    sha256: str
+    refused: str | None
+    """Why the file as it is now is not in force."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """How the engine stands, for health pages."""
 
@@ -48,6 +57,8 @@ class Status(msgspec.Struct, frozen=True):
     ready: bool
     """It has joined the group, and every partition it was given takes events."""
     partitions: dict[int, PartitionStatus]
+    grid: GridStatus | None
+    """`None` until it has been read."""
     error: str | None
 
     def as_json(self) -> dict[str, Any]:
@@ -59,7 +70,8 @@ class Status(msgspec.Struct, frozen=True):
 class Engine:
     """Scores the events of the partitions that the group gives it, until drained or until it must stop.
 
-    *scorer*, by default, is the grid that the settings name; *store_of* the partition's store in the settings' Redis.
+    The grid's file is looked at again while the engine runs; *scorer* is a grid to keep in its place. *store_of*, by default,
+    gives the partition's store in the settings' Redis.
     """
 
     def __init__(
@@ -82,6 +94,7 @@ class Engine:
         self._error: BaseException | None = None
         self._closing = contextlib.AsyncExitStack()
         self._pump: Pump | None = None
+        self._grid: GridFile | None = None
         self._neighbours: dict[int, Neighbour] = {}
 
     async def start(self) -> None:
@@ -103,8 +116,8 @@ class Engine:
 
     async def _start(self) -> None:
         settings = self._settings
-        scorer = self._scorer or load_scorer(settings)
         metrics = self._metrics or Metrics()
+        grid = self._grid = GridFile(settings, self._scorer or load_scorer(settings), metrics)
         store_of = self._given_store_of or self._redis_stores()
         admin = await self._closing.enter_async_context(Admin(settings))
         await check_topics(settings, admin)
@@ -113,13 +126,22 @@ class Engine:
         await check_positions(settings, store_of)
         consumer = group_consumer(settings)
         self._closing.push_async_callback(_stop_consumer, consumer)
-        context = Context(settings, scorer, consumer, admin, store_of, metrics, self._others, self._draining, asyncio.Lock())
+        context = Context(
+            settings, lambda: grid.scorer, consumer, admin, store_of, metrics, self._others, self._draining, asyncio.Lock()
+        )
         self._pump = Pump(context, self._fail)
         self._closing.push_async_callback(self._pump.end)
         consumer.subscribe(list(settings.topics), listener=self._pump)
         await consumer.start()
         self._background(self._pump.watch())
         self._background(self._watch_neighbours(store_of))
+        if self._scorer is None:
+            self._background(grid.watch())
+
+    def look_at_grid(self) -> None:
+        """Look at the grid's file now; if it changed and has no mistakes, it is in force from the next batches on."""
+        if self._grid is not None:
+            self._grid.look()
 
     async def run(self) -> None:
         """Return when drained; raise `Stop` when the worker must not go on. Everything is closed by then."""
@@ -152,14 +174,15 @@ class Engine:
 
     def status(self) -> Status:
         """Return how the engine stands now."""
-        pump, error = self._pump, self._error
+        pump, error = self._pump, None if self._error is None else str(self._error)
+        grid = None if self._grid is None else _grid_status(self._grid)
         if pump is None:
-            return Status(error is None, False, {}, None if error is None else str(error))
+            return Status(error is None, False, {}, grid, error)
         partitions = {
             p: PartitionStatus(one.ready, one.batch, one.published, one.clock_ms) for p, one in sorted(pump.partitions.items())
         }
         ready = error is None and pump.joined and not self._draining.is_set() and all(one.ready for one in partitions.values())
-        return Status(error is None, ready, partitions, None if error is None else str(error))
+        return Status(error is None, ready, partitions, grid, error)
 
     def _fail(self, err: BaseException) -> None:
         if self._error is None:
@@ -208,14 +231,9 @@ class Engine:
         await closing.aclose()
 
 
-def load_scorer(settings: Settings) -> Scorer:
-    """Return the settings' grid, compiled. Raises `Stop` with every mistake in it."""
-    try:
-        return Scorer(parse_grid(Path(settings.grid).read_bytes(), settings.grid), settings.source)
-    except OSError as err:
-        raise Stop(f"the grid {settings.grid} cannot be read: {err.strerror}: set LEADPULSE_GRID") from err
-    except GridError as err:
-        raise Stop(f"the grid {settings.grid} has mistakes:\n{err}") from err
+def _grid_status(file: GridFile) -> GridStatus:
+    grid = file.scorer.grid
+    return GridStatus(grid.grid, grid.version, grid.sha256, file.refused)
 
 
 async def _stop_consumer(consumer: Any) -> None:

@@ -15,7 +15,7 @@ from worker.adapters.kafka import Admin, Producer
 from worker.core.journal import Stray, Tick, decode_entry
 from worker.core.model import Record
 from worker.core.scorer import Scorer
-from worker.engine.batch import SLICE, Folder, Place, Taken
+from worker.engine.batch import SLICE, Folder, Grids, Place, Taken
 from worker.engine.errors import Stop
 from worker.engine.failpoint import failpoint
 from worker.engine.feed import Feed, Fetched
@@ -39,7 +39,8 @@ class Context:
     """What all partitions of a worker share."""
 
     settings: Settings
-    scorer: Scorer
+    scorer: Callable[[], Scorer]
+    """The grid that the worker has now; a partition takes another between two batches."""
     consumer: AIOKafkaConsumer
     admin: Admin
     store_of: Callable[[int], Store]
@@ -69,6 +70,9 @@ class Partition:
         self._bad = BadShare(self._settings.max_bad_share, partition)
         self._applied: Mapping[str, int] = {}
         self._applied_at = 0.0
+        self._judged_by = Grids("", "")
+        self._busy = False
+        """There is more to do without another record: the next fetch need not wait for one."""
         self.ready = False
         self.batch = 0
         self.clock_ms: int | None = None
@@ -97,12 +101,13 @@ class Partition:
     async def _take_over(self, producer: Producer) -> None:
         context = self._context
         self._store = Patient(context.store_of(self._partition), producer.token, self._metrics)
-        self._folder = Folder(self._settings, context.scorer, self._partition, self._store.load, context.turn)
+        self._folder = Folder(self._settings, context.scorer(), self._partition, self._store.load, context.turn)
         standing: Standing = await take_over(
             self._settings, self._partition, self._store, self._folder, context.admin, context.consumer, self._metrics
         )
         self.batch, self.clock_ms, self.next = standing.cut.batch, standing.clock_ms, dict(standing.cut.next)
         self._applied, self._applied_at = standing.cut.next, time.monotonic()
+        self._judged_by = Grids(standing.cut.grid, standing.cut.words)
         self._publisher = Publisher(
             self._settings,
             self._partition,
@@ -128,16 +133,31 @@ class Partition:
             if self._publisher.full():
                 await self._publisher.room()
                 continue
+            await self._take_grid()
             await self._take(await self._fetch())
         self._publisher.close()
+
+    async def _take_grid(self) -> None:
+        """Begin the worker's grid where the last batch was judged by another; ticks then judge every lead again, bit by bit."""
+        scorer = self._context.scorer()
+        if Grids.of(scorer) == self._judged_by:
+            return
+        if self.batch:
+            log.info("partition %d: another grid than before: all leads will be judged again", self._partition)
+        rate = max(1, self._settings.regrade_rate // self._settings.partitions)
+        await self._apply(self._folder.begin(scorer, Place(self.batch + 1, self.next, self.clock_ms), rate))
+        self._metrics.batches.labels("grid").inc()
 
     async def _fetch(self) -> Mapping[str, Fetched]:
         """Fetch all topics; the internal one only when no tick holds it up."""
         topics = self._inputs if self._waiting else [*self._inputs, self._internal]
-        return await self._feed.take(topics, self._settings.max_batch, _FETCH_WAIT_S)
+        return await self._feed.take(topics, self._settings.max_batch, 0 if self._busy else _FETCH_WAIT_S)
 
     async def _take(self, fetched: Mapping[str, Fetched]) -> None:
-        """Take what was fetched: the events as one batch, then each tick whose time has come, with what follows it."""
+        """Take what was fetched: the events as one batch, then a slice of the tick whose time has come.
+
+        One slice between two fetches: events go on beside a tick that has many leads to judge.
+        """
         journal = fetched.get(self._internal)
         if journal is not None:
             self._waiting.extend(journal.records)
@@ -146,10 +166,9 @@ class Partition:
         ends = {topic: part.next for topic, part in fetched.items()}
         records[self._internal], tick, ends[self._internal] = self._until_tick()
         await self._events(records, ends)
-        while tick is not None and all(self.next.get(topic, at) >= at for topic, at in tick.next.items()):
-            await self._tick(tick, self._waiting[0])
-            strays, tick, end = self._until_tick()
-            await self._events({self._internal: strays}, {self._internal: end})
+        self._busy = tick is not None and all(self.next.get(topic, at) >= at for topic, at in tick.next.items())
+        if tick is not None and self._busy:
+            await self._slice(tick, self._waiting[0])
 
     def _until_tick(self) -> tuple[list[Record], Tick | None, int]:
         """Take the waiting journal records before the first tick: the strays among them, the tick, where it stands.
@@ -193,29 +212,30 @@ class Partition:
         moved = any(next_[topic] != self._applied[topic] for topic in self._inputs)
         return moved and time.monotonic() - self._applied_at > self._settings.tick_interval
 
-    async def _tick(self, tick: Tick, record: Record) -> None:
-        """Judge the leads that are due by *tick*, a thousand a batch; its offset and its time move with the last.
+    async def _slice(self, tick: Tick, record: Record) -> None:
+        """Judge a thousand of the leads that are due by *tick*; its offset and its time move with the last of them.
 
-        The time is never past the record's own append time, which the broker gives: a worker's clock that runs ahead does
-        not take the leads with it.
+        Events that come between two slices find some leads judged at the tick and others not yet: each lead's own clock says.
+        The time is never past the record's own append time, which the broker gives: a worker's clock that runs ahead does not
+        take the leads with it.
         """
         time_ms = tick.time_ms if record.timestamp_ms is None else min(tick.time_ms, record.timestamp_ms)
-        past = {self._internal: record.offset + 1}
-        done = self.clock_ms is not None and time_ms <= self.clock_ms
-        if done:
-            self.next = self.next | past
-        idle = True
-        while not done:
+        past = self.next | {self._internal: record.offset + 1}
+        if self.clock_ms is not None and time_ms <= self.clock_ms:
+            self.next = past
+        else:
             leads = await self._store.due(time_ms, SLICE)
-            done, idle = len(leads) < SLICE, idle and not leads
-            place = Place(self.batch + 1, self.next | past if done else self.next, self.clock_ms)
+            done = len(leads) < SLICE
+            place = Place(self.batch + 1, past if done else self.next, self.clock_ms)
             batch = await self._folder.slice(leads, time_ms, place, done)
             if not done and not _all_later(batch, leads, time_ms):
                 raise Stop(
                     f"partition {self._partition}: leads due by {time_ms} are still due after being judged then: {leads[:3]}"
                 )
-            await self._apply(batch, idle)
+            await self._apply(batch, idle=not leads)
             self._metrics.batches.labels("tick").inc()
+            if not done:
+                return
         self._waiting.popleft()
         self._saw(record)
         if self.clock_ms is not None:
@@ -227,6 +247,7 @@ class Partition:
         cut = batch.entry.cut
         self.batch, self.next, self.clock_ms = cut.batch, dict(cut.next), batch.clock_ms
         self._applied, self._applied_at = cut.next, time.monotonic()
+        self._judged_by = Grids(cut.grid, cut.words)
         self._publisher.add(batch.entry, idle)
 
     def _propose(self) -> tuple[Tick | None, int | None]:

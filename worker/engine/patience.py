@@ -49,6 +49,10 @@ class Patient:
         """See `Store.outbox`."""
         return await self._patiently(lambda: self._store.outbox(after))
 
+    async def grid(self) -> bytes | None:
+        """See `Store.grid`."""
+        return await self._patiently(self._store.grid)
+
     async def trim(self, published: int, horizon_ms: int | None = None) -> None:
         """See `Store.trim`."""
         await self._patiently(lambda: self._store.trim(self._token, published, horizon_ms))

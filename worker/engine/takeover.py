@@ -16,13 +16,17 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.adapters.kafka import Admin, free_consumer, to_record
 from worker.adapters.store_redis import redacted
-from worker.core.journal import Cut, Cuts, decode_entry
+from worker.core.grid import GridError, parse_grid
+from worker.core.journal import Cut, Cuts, GridText, decode_entry
+from worker.core.mail import WORDS_VERSION
 from worker.core.model import Record
-from worker.engine.batch import SLICE, Folder, Place, Versions
+from worker.core.scorer import Scorer
+from worker.core.state import FOLD_VERSION
+from worker.engine.batch import SLICE, Folder, Place
 from worker.engine.errors import Lost, Stop
 from worker.engine.patience import Patient
 from worker.metrics import Metrics
-from worker.ports import OutboxEntry, Position
+from worker.ports import Batch, OutboxEntry, Position
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -67,11 +71,11 @@ async def take_over(
         raise Lost(f"partition {partition}: the group's coordinator does not say what was published: {err!r}") from err
     published = max([position.published, *(_batch_of(at) for at in committed.values())])
     check_position(settings, partition, position, published)
-    at = Cut(position.batch, dict(position.next), position.grid, folder.versions.words, folder.versions.fold)
+    at = Cut(position.batch, dict(position.next), position.grid, position.words, FOLD_VERSION)
     clock_ms = position.clock_ms
     starts, beyond = await _ends(consumer, settings, partition, at.next)
     if not position.batch:
-        at = msgspec.structs.replace(at, next=starts, grid=folder.versions.grid)
+        at = msgspec.structs.replace(at, next=starts)
     if position.batch < published:
         log.warning("partition %d: the store is at batch %d, Kafka at %d: folding again", partition, position.batch, published)
         check_offsets(settings, partition, at.next, starts, beyond, may_lose=False)
@@ -81,19 +85,9 @@ async def take_over(
         log.error("partition %d: going on without records that were deleted before they were read: %s", partition, lost)
         metrics.lost.labels(str(partition)).inc(sum(lost.values()))
         next_ = {topic: starts[topic] if lost[topic] or topic in beyond else offset for topic, offset in at.next.items()}
-        at = await _empty(store, folder, Place(at.batch + 1, next_, clock_ms), lost=True)
-    if at.grid != folder.versions.grid:
-        log.info("partition %d: another grid than before: all leads will be judged again", partition)
-        at = await _empty(store, folder, Place(at.batch + 1, at.next, clock_ms), requeued=True)
+        at = msgspec.structs.replace(at, batch=at.batch + 1, next=next_, lost=True)
+        await store.apply(Batch(OutboxEntry(at, ()), (), clock_ms))
     return Standing(at, clock_ms, published, await store.outbox(published))
-
-
-async def _empty(store: Patient, folder: Folder, place: Place, *, lost: bool = False, requeued: bool = False) -> Cut:
-    """Apply a batch without records, for what its cut says."""
-    batch = (await folder.events([], place)).batch
-    cut = msgspec.structs.replace(batch.entry.cut, lost=lost, requeued=requeued)
-    await store.apply(msgspec.structs.replace(batch, entry=OutboxEntry(cut, ()), requeue=requeued))
-    return cut
 
 
 def check_position(settings: Settings, partition: int, position: Position, published: int) -> None:
@@ -119,18 +113,15 @@ def check_position(settings: Settings, partition: int, position: Position, publi
         )
 
 
-def check_cut(partition: int, cut: Cut, ours: Versions) -> None:
-    """Raise `Stop` for a *cut* that we cannot fold to the same bytes."""
-    theirs = Versions(cut.grid, cut.words, cut.fold)
+def check_cut(partition: int, cut: Cut) -> None:
+    """Raise `Stop` for a *cut* that this program cannot fold to the same bytes, whatever the grid."""
+    theirs, ours = (cut.words, cut.fold), (WORDS_VERSION, FOLD_VERSION)
     if theirs != ours:
-        differ = ", ".join(
-            f"{name} {theirs_} (here {ours_})"
-            for name, theirs_, ours_ in zip(Versions._fields, theirs, ours, strict=True)
-            if theirs_ != ours_
-        )
+        names = ("word lists", "fold")
+        differ = ", ".join(f"{name} {a} (here {b})" for name, a, b in zip(names, theirs, ours, strict=True) if a != b)
         raise Stop(
             f"partition {partition}: the store is behind Kafka, and batch {cut.batch} was folded with {differ}: let a worker"
-            " with that grid and version take the partition over first; it catches up, then this one can follow"
+            " of that version take the partition over first; it catches up, then this one can follow"
         )
 
 
@@ -205,6 +196,7 @@ class Refold:
         self._folder = folder
         self._metrics = metrics
         self._starts = starts
+        self._scorers = {folder.scorer.grid.sha256: folder.scorer}
 
     async def run(self, at: Cut, clock_ms: int | None, published: int) -> tuple[Cut, int | None]:
         """Bring the store from *at* to batch *published*; return that batch's cut and the clock then."""
@@ -222,7 +214,7 @@ class Refold:
                     continue
                 if cut.batch != at.batch + 1 or reader is None:
                     raise self._incomplete(at.batch + 1 if reader is not None else 0, cut.batch)
-                check_cut(self._partition, cut, self._folder.versions)
+                check_cut(self._partition, cut)
                 if cut.lost:
                     reader = Reader(behind, self._partition, cut.next)
                 clock_ms = await self._batch(cut, await reader.until(cut.next), clock_ms)
@@ -251,7 +243,7 @@ class Refold:
         )
 
     async def _cuts(self, consumer: Any, tp: TopicPartition, start: int) -> AsyncIterator[Cut]:
-        """Yield the journal's cuts from offset *start* to its end.
+        """Yield the journal's cuts from offset *start* to its end; take the grids' texts that stand between them.
 
         The end is the high watermark: an open transaction (another partition's, forwarding strays) hides what comes after it
         until it is decided, and the cuts that we need may be there.
@@ -265,6 +257,8 @@ class Refold:
                     case Cuts(cuts):
                         for cut in cuts:
                             yield cut
+                    case GridText(source):
+                        self._know(source)
             end = consumer.highwater(tp)
             if end is not None and await consumer.position(tp) >= end:
                 return
@@ -275,14 +269,41 @@ class Refold:
 
     async def _batch(self, cut: Cut, records: list[Record], clock_ms: int | None) -> int | None:
         place = Place(cut.batch, cut.next, clock_ms, send=False)
-        if cut.tick_ms is None:
+        self._folder.scorer = await self._scorer(cut)
+        if cut.requeued:
+            batch = self._folder.begin(self._folder.scorer, place, cut.requeued)
+        elif cut.tick_ms is None:
             batch = (await self._folder.events(records, place)).batch
         else:
             leads = await self._store.due(cut.tick_ms, SLICE)
             batch = await self._folder.slice(leads, cut.tick_ms, place, done=cut.tick_done)
-        await self._store.apply(msgspec.structs.replace(batch, requeue=cut.requeued))
+        await self._store.apply(batch)
         self._metrics.refolded.labels(str(self._partition)).inc()
         return batch.clock_ms
+
+    async def _scorer(self, cut: Cut) -> Scorer:
+        """Return the grid that judged *cut*: ours, the store's, or one that the journal held on the way here."""
+        if cut.grid not in self._scorers:
+            source = await self._store.grid()
+            if source is not None:
+                self._know(source)
+        found = self._scorers.get(cut.grid)
+        if found is None:
+            raise Stop(
+                f"partition {self._partition}: the store is behind Kafka, and neither it nor the journal holds the grid that"
+                f" judged batch {cut.batch} (sha256 {cut.grid}): set LEADPULSE_GRID to it until the partition has caught up"
+            )
+        return found
+
+    def _know(self, source: bytes) -> None:
+        try:
+            grid = parse_grid(source, "the journal's grid")
+        except GridError as err:
+            raise Stop(
+                f"partition {self._partition}: the store is behind Kafka, and the grid that judged then has mistakes for this"
+                f" version: let the version that took it bring the partition up to date first:\n{err}"
+            ) from err
+        self._scorers[grid.sha256] = Scorer(grid, self._settings.source)
 
 
 class Reader:

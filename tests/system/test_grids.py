@@ -1,0 +1,135 @@
+"""Grids that change while workers run, and while they do not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+
+import pytest
+
+from tests.system.conftest import MakeSite
+from tests.system.kit import GRID, Site, now_ms, traffic
+from worker.core.state import unpack
+
+GENEROUS = GRID.replace("min: -50", "min: 20").replace("version: 1", "version: 2")
+"""Every lead is worth 20 at least, which is more than an mql needs."""
+
+
+async def test_a_changed_grid_is_in_force_without_a_restart(make_site: MakeSite) -> None:
+    """Leads that do nothing are judged again too; what does not parse is refused, and the grid before it goes on."""
+    site = await make_site(clock="wall")
+    await site.send(site.sent(m) for m in traffic(70, 60, 400, around_ms=now_ms() - 60_000, spread_s=20))
+    workers = [site.worker(), site.worker()]
+    await site.settled()
+    site.put_grid(GENEROUS)
+    for worker in workers:
+        worker.signal(signal.SIGHUP)
+        await worker.says("another grid is in force: system-test version 2")
+    await judged_by(site, GENEROUS)
+    site.grid_file.write_text(GENEROUS.replace("version: 2", "version: 3\nthreshold: 5"))
+    for worker in workers:
+        worker.signal(signal.SIGHUP)
+        await worker.says("refused; the grid in force stays: system-test version 2")
+        assert "threshold" in worker.said()
+    await site.send(site.sent(m) for m in traffic(71, 60, 300, around_ms=now_ms() - 1_000, spread_s=1))
+    await site.settled()
+    for worker in workers:
+        await worker.stop()
+    await site.verdict()
+    dead = site.settings.output_topic("lead.dead")
+    grids = [json.loads(o.value or b"")["data"].get("grid") for o in await site.outputs() if o.topic != dead]
+    named = [(grid["version"], grid["sha256"]) for grid in grids if grid is not None]
+    assert [version for version, _ in sorted(set(named))] == [1, 2], "each output says by which grid it was judged"
+    assert named.count(max(named)) > 60
+
+
+async def test_leads_are_judged_again_at_a_bounded_rate_while_events_go_on(make_site: MakeSite) -> None:
+    """The rate is part of the batch that begins the grid, so a replay of the journal makes the same leads due."""
+    site = await make_site(clock="wall", partitions=1, regrade_rate=20)
+    await site.send(site.sent(m) for m in traffic(72, 240, 600, around_ms=now_ms() - 60_000, spread_s=20))
+    worker = site.worker()
+    await site.settled()
+    leads = len(await site.states())
+    await ticked(site)  # the rate counts from the partition's clock
+    site.put_grid(GENEROUS)
+    began = time.monotonic()
+    worker.signal(signal.SIGHUP)
+    await worker.says("all leads will be judged again")
+    await site.send(site.sent(m) for m in traffic(73, 5, 20, around_ms=now_ms() - 1_000, spread_s=1))
+    await site.settled()
+    assert time.monotonic() - began < leads / 20 - 1, "events wait for no lead that is judged again"
+    await judged_by(site, GENEROUS)
+    assert time.monotonic() - began > leads / 20 - 5
+    await site.settled()
+    await worker.stop()
+    await site.verdict()
+
+
+@pytest.mark.parametrize("step", ["before_apply", "after_apply", "before_commit", "after_commit:2"])
+async def test_a_worker_killed_while_it_begins_a_grid_leaves_nobody_unjudged(make_site: MakeSite, step: str) -> None:
+    """The grid's text, the leads that it makes due and the offsets are one batch."""
+    site = await make_site(clock="wall", partitions=1)
+    await site.send(site.sent(m) for m in traffic(74, 60, 300, around_ms=now_ms() - 60_000, spread_s=20))
+    first = site.worker()
+    await site.settled()
+    await first.stop()
+    site.put_grid(GENEROUS)
+    victim = site.worker(step)
+    assert await victim.ended() == 137, victim.said()
+    heir = site.worker()
+    await judged_by(site, GENEROUS)
+    await site.settled()
+    await heir.stop()
+    await site.verdict()
+
+
+@pytest.mark.parametrize("copy", ["older", "none"])
+async def test_batches_of_several_grids_are_folded_again_by_the_grid_of_each(make_site: MakeSite, copy: str) -> None:
+    """The journal holds each grid's text, and so does Redis: whoever takes over needs none of the files."""
+    site = await make_site(clock="wall", partitions=1, max_batch=40)
+    await site.send(site.sent(m) for m in traffic(75, 60, 300, around_ms=now_ms() - 60_000, spread_s=20))
+    worker = site.worker()
+    await site.settled()
+    old = await site.copy() if copy == "older" else {}
+    await site.send(site.sent(m) for m in traffic(76, 60, 200, around_ms=now_ms() - 1_000, spread_s=1))
+    await site.settled()
+    site.put_grid(GENEROUS)
+    worker.signal(signal.SIGHUP)
+    await judged_by(site, GENEROUS)
+    await site.send(site.sent(m) for m in traffic(77, 60, 200, around_ms=now_ms() - 1_000, spread_s=1))
+    await site.settled()
+    await worker.stop()
+    await site.restore(old)
+    if not old:
+        await site.allow_rebuild()
+    third = GENEROUS.replace("min: 20", "min: 5").replace("version: 2", "version: 3")
+    site.put_grid(third)
+    heir = site.worker()
+    await heir.says("folding again")
+    await judged_by(site, third)
+    await site.settled()
+    await heir.stop()
+    await site.verdict()
+
+
+async def ticked(site: Site) -> None:
+    """Wait until partition 0 has had a tick of late."""
+    deadline = time.monotonic() + 20
+    while int((await site.position(0)).get("clock", 0)) < now_ms() - 4_000:
+        assert time.monotonic() < deadline, f"no tick\n{site.logs()}"
+        await asyncio.sleep(0.1)
+
+
+async def judged_by(site: Site, grid: str) -> None:
+    """Wait until every lead was judged by *grid*."""
+    tag = next(scorer.tag for scorer in site.scorers.values() if scorer.grid.source == grid.encode())
+    deadline = time.monotonic() + 30
+    while True:
+        states = [unpack(packed) for packed in (await site.states()).values()]
+        others = [state for state in states if state.alive and state.grid != tag]
+        if states and not others:
+            return
+        assert time.monotonic() < deadline, f"{len(others)} of {len(states)} leads not judged by it\n{site.logs()}"
+        await asyncio.sleep(0.1)
