@@ -63,9 +63,9 @@ def ready(site: Mapping[str, str], further: int = 0) -> bool:
         return False
 
 
-def taken(site: Mapping[str, str]) -> int:
+def taken(site: Mapping[str, str], further: int = 0) -> int:
     """Return how many events the worker has taken."""
-    with urlopen(f"http://127.0.0.1:{site['LEADPULSE_METRICS_PORT']}/metrics", timeout=5) as answer:
+    with urlopen(f"http://127.0.0.1:{int(site['LEADPULSE_METRICS_PORT']) + further}/metrics", timeout=5) as answer:
         lines = answer.read().decode().splitlines()
     return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("leadpulse_events_total{")))
 
@@ -115,6 +115,39 @@ def test_live_answers_are_those_of_a_replay(topics: dict[str, str], tmp_path: Pa
     for expected in replayed:
         live = json.loads(leadpulse("explain", expected["lead_id"], "--at", at, "--json", env=topics).stdout)
         assert {name: live[name] for name in expected} == expected
+
+
+def in_force(site: Mapping[str, str], further: int = 0) -> tuple[int, bool]:
+    """Return the version of the grid in force, and whether the file is refused as it is."""
+    with urlopen(f"http://127.0.0.1:{int(site['LEADPULSE_METRICS_PORT']) + further}/readyz", timeout=5) as answer:
+        grid = json.load(answer)["grid"]
+    return grid["version"], grid["refused"] is not None
+
+
+def test_a_signal_puts_a_changed_grid_in_force_in_every_worker(topics: dict[str, str], tmp_path: Path) -> None:
+    """And `explain` and `top` answer by the grid in force, whatever the caller's file says; `--grid` asks what if."""
+    site = topics | {"LEADPULSE_METRICS_PORT": str(free_port())}
+    grid = Path(site["LEADPULSE_GRID"])
+    with Running(["-m", "worker.cli", "run", "--workers", "2"], site, tmp_path) as parent:
+        parent.until(lambda: ready(site) and ready(site, 1))
+        leadpulse("produce", a_file(tmp_path), "--topic", site["LEADPULSE_INPUT_TOPICS"], env=site)
+        parent.until(lambda: taken(site) + taken(site, 1) == 8)
+        grid.write_text(GRID.replace("version: 1", "version: 2").replace("points: 10, on: page", "points: 11, on: page"))
+        parent.process.send_signal(signal.SIGHUP)
+        parent.until(lambda: in_force(site) == in_force(site, 1) == (2, False))
+        grid.write_text("grid: [")
+        parent.process.send_signal(signal.SIGHUP)
+        parent.until(lambda: in_force(site) == in_force(site, 1) == (2, True))
+        assert parent.words.count("refused; the grid in force stays: cli-test version 2") == 2
+        assert parent.process.poll() is None
+        ann = json.loads(leadpulse("explain", "ann", "--json", env=site).stdout)
+        assert 74 < ann["score"] < 75, "20 for who she is, 5 times 11 for what she did"
+        grid.write_text(GRID)
+        before = json.loads(leadpulse("explain", "ann", "--json", "--grid", str(grid), env=site).stdout)
+        assert 69 < before["score"] < 70
+        hottest = [json.loads(line) for line in leadpulse("top", "--json", env=site).stdout.splitlines()]
+        assert hottest[0]["score"] == ann["score"]
+        assert parent.end(within_s=15) == 0
 
 
 def test_top_takes_no_more_than_asked(topics: dict[str, str], tmp_path: Path) -> None:

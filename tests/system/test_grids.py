@@ -85,6 +85,22 @@ async def test_a_worker_killed_while_it_begins_a_grid_leaves_nobody_unjudged(mak
     await site.verdict()
 
 
+async def test_other_word_lists_judge_every_lead_again(make_site: MakeSite) -> None:
+    """After an upgrade an address may be of another kind, and fit with it, though the grid is the same."""
+    site = await make_site(clock="wall", partitions=1)
+    await site.send(site.sent(m) for m in traffic(78, 30, 150, around_ms=now_ms() - 60_000, spread_s=20))
+    first = site.worker()
+    await site.settled()
+    await first.stop()
+    async with site.redis() as redis:
+        await redis.hset(site.key(0, "position"), "words", "older lists")
+    heir = site.worker()
+    await heir.says("all leads will be judged again")
+    await site.settled()
+    await heir.stop()
+    await site.verdict()
+
+
 @pytest.mark.parametrize("copy", ["older", "none"])
 async def test_batches_of_several_grids_are_folded_again_by_the_grid_of_each(make_site: MakeSite, copy: str) -> None:
     """The journal holds each grid's text, and so does Redis: whoever takes over needs none of the files."""
