@@ -93,7 +93,10 @@ def looked_up(*happened: tuple[int, str, dict[str, Any]], at_ms: int = 0) -> Upw
 
 
 KNOWN = (0, "profile.updated", {"traits": {"email": "ada@acme.example"}})
-VISIT, SHARE, DEMO = ("page.viewed", {"url": "/"}), ("social.shared", {}), ("demo.requested", {})
+Deed = tuple[str, dict[str, Any]]
+VISIT: Deed = ("page.viewed", {"url": "/"})
+SHARE: Deed = ("social.shared", {})
+DEMO: Deed = ("demo.requested", {})
 
 
 # --- the waterfall ---------------------------------------------------------------------------------------------------
