@@ -30,7 +30,7 @@ _BANDS: Final = {
 }
 _WIDTH, _COURSE_HEIGHT, _LANE_HEIGHT = 12.5, 5.2, 0.24
 """Inches."""
-_LABEL_CHAR: Final = 0.068
+_LABEL_CHAR: Final = 0.058
 """Inches that a character of a mark's label takes."""
 _LEAST_LABEL: Final = 8
 """Characters; in less room a mark goes without its label."""
