@@ -75,7 +75,7 @@ class Replay:
         """(file, line, reason) of lines that could not be taken."""
         self._watched = watched
         self.turns: list[Turn] = []
-        """What each event and tick made of the lead *watched*, since its last erasure."""
+        """What each event made of the lead *watched*, since its last erasure."""
 
     def line(self, text: bytes, file: str = "-", number: int = 0) -> None:
         """Take one line; a bad one is noted in `refused` and leaves everything else as it is."""
@@ -165,7 +165,8 @@ class Replay:
         self.counts.late += plan.late
         self.counts.erased += plan.erased
         self._keep(plan.writes)
-        self._watch(plan.writes, events[-1] if events else None)
+        if events:
+            self._watch(plan.writes, events[-1])
         self._outputs += plan.outputs
 
     def _tick(self, at_ms: int) -> None:
@@ -179,7 +180,6 @@ class Replay:
         self._keep(plan.writes)
         self._outputs += plan.outputs
         self.clock_ms = at_ms
-        self._watch(plan.writes, None)
 
     def _keep(self, writes: Iterable[LeadWrite]) -> None:
         for write in writes:
@@ -187,7 +187,7 @@ class Replay:
             if write.due_ms is not None:
                 heapq.heappush(self._due, (write.due_ms, write.lead))
 
-    def _watch(self, writes: Iterable[LeadWrite], event: Event | None) -> None:
+    def _watch(self, writes: Iterable[LeadWrite], event: Event) -> None:
         """Note what became of the watched lead; events are folded as soon as one of it comes, so *event*, the last, is its."""
         for write in writes:
             if write.lead == self._watched:

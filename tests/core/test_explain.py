@@ -224,6 +224,21 @@ def test_missing_fit_names_the_facts_that_would_mend_it() -> None:
     assert {way.times for way in found.ways} <= {None}
 
 
+def test_an_act_counts_for_every_rule_that_is_sure_to_take_it() -> None:
+    """A visit on another day is worth the visit and the step of the velocity that it completes."""
+    found = looked_up(KNOWN, (0, *VISIT), at_ms=DAY)
+    (visit,) = [way for way in found.ways if way.event == "page.viewed"]
+    assert visit.rules == ["visit", "returns"]
+    assert visit.adds == pytest.approx(12 - 8 * 2 ** (-1 / 7) + 3)
+
+
+def test_an_act_that_excludes_the_lead_is_no_way_up() -> None:
+    """Points for an event that also bars the lead bring it nowhere."""
+    grid = GRID.replace("- {id: left, on: email.unsubscribed}", "- {id: left, on: social.shared}")
+    scorer, state, at_ms = ada(KNOWN, (0, *VISIT), at_ms=0, grid=grid)
+    assert [way.event for way in upward(scorer, state, at_ms).ways] == ["demo.requested", "page.viewed"]
+
+
 def test_a_missing_intent_is_named_and_what_mends_it() -> None:
     """Points enough for sales, and no wish to be called within ten days."""
     grid = GRID.replace("half_life: 7d", "half_life: none").replace("once_per: lead", "cap: 30")
@@ -288,6 +303,16 @@ def test_what_lies_ahead_is_what_ticks_then_publish(case: Case, waits: list[int]
             data = event["data"]
             published[event["subject"]].append((event["time"], event["type"], data["from"], data["to"]))
     assert {name: found[:10] for name, found in published.items()} == foreseen
+
+
+@pytest.mark.parametrize(("after", "seen"), [("90d", True), ("91d", False)])
+def test_ninety_days_are_looked_ahead(after: str, seen: bool) -> None:
+    """A change at the last instant is told, one a day later is not."""
+    grid = GRID.replace("half_life: 7d", "half_life: none").replace(
+        "after: 3d, every: 1d, points: -2, min: -6", f"after: {after}, points: -40"
+    )
+    changes = ahead(*ada(KNOWN, (0, *DEMO), at_ms=0, grid=grid.replace("intent_within: 10d", "sla: 4h")))
+    assert ("lead.cooled" in [change.type for change in changes]) == seen
 
 
 def test_histories_reach_every_standing() -> None:

@@ -210,9 +210,7 @@ def _draw(picture: Path, found: _Found, explained: Explained) -> None:
         every_ms = max((now_ms - found.turns[0].at_ms) // _SAMPLES, 1)
         behind = list(past(scorer, found.turns, now_ms, every_ms))
         marks = [
-            plot.Mark(turn.event.at_ms, turn.event.type, label(turn.event))
-            for turn in found.turns
-            if turn.event is not None and not turn.event.machine
+            plot.Mark(turn.event.at_ms, turn.event.type, label(turn.event)) for turn in found.turns if not turn.event.machine
         ]
         moves = [(b.at_ms, b.stage) for a, b in pairwise(behind) if a.stage != b.stage]
         stages = [(behind[0].at_ms, behind[0].stage), *moves]

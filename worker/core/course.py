@@ -26,13 +26,12 @@ class Sample(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What a lead became by an event or a tick, judged at its clock *at_ms*."""
+    """What a lead became by an event, judged at its clock *at_ms*; what ticks do, time alone does."""
 
     at_ms: int
     state: bytes
     """Packed."""
-    event: Event | None
-    """`None`: a tick."""
+    event: Event
 
 
 def course(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int, every_ms: int) -> Iterator[Sample]:
