@@ -14,9 +14,10 @@ import msgspec
 
 from worker.core.codec import decode
 from worker.core.codec import instant as parse_instant
+from worker.core.course import Turn
 from worker.core.days import rfc3339
 from worker.core.grid import Grid
-from worker.core.model import Event, Output, Record, Rejected, Unknown
+from worker.core.model import Event, LeadWrite, Output, Record, Rejected, Unknown
 from worker.core.plan import plan_events, plan_tick
 from worker.core.score import Reason, read, reasons
 from worker.core.scorer import Scorer
@@ -60,7 +61,7 @@ class Counts:
 class Replay:
     """One run. Feed it lines, then `finish`; outputs are handed over as they come by `take_outputs`."""
 
-    def __init__(self, grid: Grid, source: str = "/leadpulse/replay") -> None:
+    def __init__(self, grid: Grid, source: str = "/leadpulse/replay", watched: str | None = None) -> None:
         self.scorer = Scorer(grid, source)
         self.counts = Counts()
         self.clock_ms: int | None = None
@@ -72,6 +73,9 @@ class Replay:
         self._outputs: list[Output] = []
         self.refused: list[tuple[str, int, str]] = []
         """(file, line, reason) of lines that could not be taken."""
+        self._watched = watched
+        self.turns: list[Turn] = []
+        """What each event made of the lead *watched*, since its last erasure."""
 
     def line(self, text: bytes, file: str = "-", number: int = 0) -> None:
         """Take one line; a bad one is noted in `refused` and leaves everything else as it is."""
@@ -85,7 +89,7 @@ class Replay:
                 self.latest_ms = max(decoded.at_ms, self.latest_ms or 0)
                 self._waiting.append(decoded)
                 self._places.append((file, number))
-                if len(self._waiting) >= CHUNK:
+                if len(self._waiting) >= CHUNK or decoded.lead == self._watched:
                     self._fold()
             case Unknown():
                 self.counts.unknown += 1
@@ -161,6 +165,8 @@ class Replay:
         self.counts.late += plan.late
         self.counts.erased += plan.erased
         self._keep(plan.writes)
+        if events:
+            self._watch(plan.writes, events[-1])
         self._outputs += plan.outputs
 
     def _tick(self, at_ms: int) -> None:
@@ -175,11 +181,21 @@ class Replay:
         self._outputs += plan.outputs
         self.clock_ms = at_ms
 
-    def _keep(self, writes: Iterable[Any]) -> None:
+    def _keep(self, writes: Iterable[LeadWrite]) -> None:
         for write in writes:
             self._states[write.lead] = write.state
             if write.due_ms is not None:
                 heapq.heappush(self._due, (write.due_ms, write.lead))
+
+    def _watch(self, writes: Iterable[LeadWrite], event: Event) -> None:
+        """Note what became of the watched lead; events are folded as soon as one of it comes, so *event*, the last, is its."""
+        for write in writes:
+            if write.lead == self._watched:
+                state = unpack(write.state)
+                if state.alive:
+                    self.turns.append(Turn(max(state.clock, self.clock_ms or 0), write.state, event))
+                else:
+                    self.turns.clear()
 
 
 @dataclass

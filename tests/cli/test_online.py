@@ -132,7 +132,8 @@ def test_a_signal_puts_a_changed_grid_in_force_in_every_worker(topics: dict[str,
         parent.until(lambda: ready(site) and ready(site, 1))
         leadpulse("produce", a_file(tmp_path), "--topic", site["LEADPULSE_INPUT_TOPICS"], env=site)
         parent.until(lambda: taken(site) + taken(site, 1) == 8)
-        grid.write_text(GRID.replace("version: 1", "version: 2").replace("points: 10, on: page", "points: 11, on: page"))
+        second = GRID.replace("version: 1", "version: 2").replace("points: 20, where", "points: 25, where")
+        grid.write_text(second.replace("points: 10, on: page", "points: 11, on: page"))
         parent.process.send_signal(signal.SIGHUP)
         parent.until(lambda: in_force(site) == in_force(site, 1) == (2, False))
         grid.write_text("grid: [")
@@ -141,7 +142,7 @@ def test_a_signal_puts_a_changed_grid_in_force_in_every_worker(topics: dict[str,
         assert parent.words.count("refused; the grid in force stays: cli-test version 2") == 2
         assert parent.process.poll() is None
         ann = json.loads(leadpulse("explain", "ann", "--json", env=site).stdout)
-        assert 74 < ann["score"] < 75, "20 for who she is, 5 times 11 for what she did"
+        assert 79 < ann["score"] < 80, "25 for who she is, 5 times 11 for what she did, before any tick judged her again"
         grid.write_text(GRID)
         before = json.loads(leadpulse("explain", "ann", "--json", "--grid", str(grid), env=site).stdout)
         assert 69 < before["score"] < 70

@@ -24,9 +24,7 @@ COMMANDS: Final[dict[str, _Command]] = {
     "demo": _Command("worker.cli.demo", "demo", "Show the whole thing at work, with nothing installed but this package."),
     "run": _Command("worker.cli.run", "run", "Run the worker until it is told to stop."),
     "replay": _Command("worker.cli.replay", "replay", "Score files of events as the live worker would."),
-    "explain": _Command(
-        "worker.cli.explain", "explain", "Show where every point of LEAD comes from, and what time alone will do to it next."
-    ),
+    "explain": _Command("worker.cli.explain", "explain", "Show where every point of LEAD comes from, and what would move it."),
     "top": _Command("worker.cli.top", "top", "List the hottest leads, exactly."),
     "grid": _Command("worker.cli.grid", "grid", "Check, show and compare scoring grids."),
     "topics": _Command("worker.cli.topics", "topics", "Make the Kafka topics."),

@@ -14,9 +14,10 @@ import msgspec
 from worker.adapters.store_redis import RedisStore, connect
 from worker.cli.common import load_grid, parsed
 from worker.core.days import rfc3339
+from worker.core.plan import Lead
 from worker.core.score import read
 from worker.core.scorer import ALLOWANCE, Scorer
-from worker.core.state import STAGES, LeadState, unpack
+from worker.core.state import STAGES, LeadState
 from worker.ports import Position, Store
 from worker.settings import Settings
 
@@ -91,10 +92,10 @@ async def hottest(stores: Sequence[Store], scorers: Sequence[Scorer], count: int
         if queue.bound == -float("inf") or (len(scores) >= count and queue.bound < scores[0] - ALLOWANCE):
             break
         lead, packed = await queue.pop()
-        state = None if packed is None else unpack(packed)
-        if state is None or not state.alive:
+        held = Lead(queue.scorer, lead, packed, max(queue.clock_ms, at_ms or 0), [])
+        if not held.state.alive:
             continue
-        hot = judged(queue.scorer, lead, state, max(state.clock, queue.clock_ms, at_ms or 0))
+        hot = judged(queue.scorer, lead, held.state, held.at_ms)
         found.append((-hot.score, lead, hot))
         (heapq.heappush if len(scores) < count else heapq.heappushpop)(scores, hot.score)
     return [hot for _, _, hot in sorted(found, key=lambda one: one[:2])[:count]]

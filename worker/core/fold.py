@@ -80,10 +80,10 @@ def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes) -> No
             data = data | {"page_type": derived}
     for counter in scorer.counters.get(event.type, ()):
         if counter.match is None or counter.match(data):
-            _count(scorer, state, counter, event.at_ms, data)
+            count_one(scorer, state, counter, event.at_ms, data)
     for pacer in scorer.pacers.get(event.type, ()):
         if pacer.match is None or pacer.match(data):
-            _pace(scorer, state, pacer, event.at_ms, data)
+            pace_one(scorer, state, pacer, event.at_ms, data)
     for bar in scorer.bars.get(event.type, ()):
         if bar.match is None or bar.match(data):
             state.bars[bar.key] = min(event.at_ms, state.bars.get(bar.key, event.at_ms))
@@ -99,7 +99,8 @@ def judge_traits(scorer: Scorer, state: LeadState) -> None:
     state.barred = scorer.barred(view)
 
 
-def _count(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, data: dict[str, Any]) -> None:
+def count_one(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, data: dict[str, Any]) -> None:
+    """Count one matching event, unless `once_per` has counted its value already."""
     count = state.counts.get(counter.key)
     if count is None:
         count = state.counts[counter.key] = Count(last=at_ms)
@@ -138,7 +139,8 @@ def _value(scorer: Scorer, counter: Counter, at_ms: int, data: dict[str, Any]) -
     return None if held is None else mark(as_text(held))
 
 
-def _pace(scorer: Scorer, state: LeadState, pacer: Pacer, at_ms: int, data: dict[str, Any]) -> None:
+def pace_one(scorer: Scorer, state: LeadState, pacer: Pacer, at_ms: int, data: dict[str, Any]) -> None:
+    """Lay one matching event over the velocity's days; a session is told by `data.session_id`."""
     session = b""
     if pacer.kind == "sessions":
         held = data.get("session_id")

@@ -95,9 +95,9 @@ def read(scorer: Scorer, state: LeadState, at_ms: int) -> Reading:
             lowest += -INFINITY if inactivity.min is None else min(inactivity.min, points)
         step_ms = min(step_ms, next_ms)
     return Reading(
-        *_clamped(scorer, state.fit, total),
-        _clamped(scorer, state.fit, highest)[0],
-        _clamped(scorer, state.fit, lowest)[0],
+        *clamped(scorer, state.fit, total),
+        clamped(scorer, state.fit, highest)[0],
+        clamped(scorer, state.fit, lowest)[0],
         falling,
         fall_half,
         rising,
@@ -107,11 +107,11 @@ def read(scorer: Scorer, state: LeadState, at_ms: int) -> Reading:
     )
 
 
-def _clamped(scorer: Scorer, fit: float, engagement: float) -> tuple[float, float, float]:
+def clamped(scorer: Scorer, fit: float, engagement: float) -> tuple[float, float, float]:
     """Return (score, fit, engagement), all clamped. *fit* is clamped already."""
     grid = scorer.grid
-    clamped = clamp(engagement, grid.engagement.min, grid.engagement.max)
-    return clamp(fit + clamped, grid.score.min, grid.score.max), fit, clamped
+    held = clamp(engagement, grid.engagement.min, grid.engagement.max)
+    return clamp(fit + held, grid.score.min, grid.score.max), fit, held
 
 
 def held_to(points: float, cap: float) -> float:
@@ -235,7 +235,7 @@ def reasons(scorer: Scorer, state: LeadState, at_ms: int) -> list[Reason]:
     fit = clamp(fit_sum, grid.fit.min, grid.fit.max)
     found.append(Reason("clamp", fit - fit_sum, "fit"))
     total = 0.0
-    for rule, count in _in_grid_order(scorer, state):
+    for rule, count in in_grid_order(scorer, state):
         if rule.expires_after and at_ms >= count.last + rule.expires_after:
             continue
         raw = _raw(rule, count, at_ms)
@@ -263,5 +263,6 @@ def reasons(scorer: Scorer, state: LeadState, at_ms: int) -> list[Reason]:
     return [reason for reason in found if reason.points]
 
 
-def _in_grid_order(scorer: Scorer, state: LeadState) -> list[tuple[Reader, Count]]:
+def in_grid_order(scorer: Scorer, state: LeadState) -> list[tuple[Reader, Count]]:
+    """Return the engagement rules that have counted something, with what they count."""
     return [(rule, state.counts[key]) for key, readers in scorer.readers.items() if key in state.counts for rule in readers]

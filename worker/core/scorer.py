@@ -31,6 +31,8 @@ class Counter(NamedTuple):
     once_per: str
     path: tuple[str, ...]
     """Where `once_per` names a path in `data`: its parts."""
+    where: Where | None
+    """What *match* was compiled from."""
 
 
 class Reader(NamedTuple):
@@ -51,6 +53,8 @@ class Pacer(NamedTuple):
     key: int
     match: Match | None
     kind: str
+    where: Where | None
+    """What *match* was compiled from."""
 
 
 class PaceReader(NamedTuple):
@@ -68,6 +72,8 @@ class Bar(NamedTuple):
 
     key: int
     match: Match | None
+    where: Where | None
+    """What *match* was compiled from."""
 
 
 class Step(NamedTuple):
@@ -98,11 +104,12 @@ class Scorer:
         self.pace_kinds: dict[int, str] = {}
         self.bars: dict[str, list[Bar]] = {}
         self.bar_keys: set[int] = set()
+        self.bar_ids: dict[int, list[str]] = {}
         self.intent_keys: set[int] = set()
         self._compile_rules()
         self._compile_velocity()
         self.fit_rules = [(rule.id, rule.points, compile_where(rule.where, flat=True)) for rule in grid.fit.rules]
-        self.trait_bars: list[Match] = []
+        self.trait_bars: list[tuple[str, Match]] = []
         self._compile_exclusions()
         ladder = ((MQL, "lead.mql", grid.stages.mql), (SQL, "lead.sql", grid.stages.sql))
         self.ladder = tuple(
@@ -133,7 +140,9 @@ class Scorer:
                 self.intent_keys.add(key)
             if key not in made:
                 made.add(key)
-                counter = Counter(key, _match(rule.where), rule.half_life, rule.once_per, tuple(rule.once_per.split(".")))
+                counter = Counter(
+                    key, _match(rule.where), rule.half_life, rule.once_per, tuple(rule.once_per.split(".")), rule.where
+                )
                 for type_ in rule.on:
                     self.counters.setdefault(type_, []).append(counter)
 
@@ -147,20 +156,21 @@ class Scorer:
             if key not in made:
                 made.add(key)
                 for type_ in rule.on:
-                    self.pacers.setdefault(type_, []).append(Pacer(key, _match(rule.where), kind))
+                    self.pacers.setdefault(type_, []).append(Pacer(key, _match(rule.where), kind, rule.where))
 
     def _compile_exclusions(self) -> None:
         for rule in self.grid.exclusions:
             if rule.on is None:
                 if rule.where is not None:
-                    self.trait_bars.append(compile_where(rule.where, flat=True))
+                    self.trait_bars.append((rule.id, compile_where(rule.where, flat=True)))
                 continue
             key = _key("exclusion", rule.on, rule.where)
+            self.bar_ids.setdefault(key, []).append(rule.id)
             if key in self.bar_keys:
                 continue
             self.bar_keys.add(key)
             for type_ in rule.on:
-                self.bars.setdefault(type_, []).append(Bar(key, _match(rule.where)))
+                self.bars.setdefault(type_, []).append(Bar(key, _match(rule.where), rule.where))
 
     def derived(self, traits: dict[str, Any]) -> dict[str, Any]:
         """Return *traits* with what follows from the address: `email_domain` and `email_kind`."""
@@ -182,7 +192,7 @@ class Scorer:
 
     def barred(self, traits: dict[str, Any]) -> bool:
         """Return whether an exclusion by traits holds."""
-        return any(match(traits) for match in self.trait_bars)
+        return any(match(traits) for _, match in self.trait_bars)
 
     def grade(self, fit: float, engagement: float) -> str | None:
         """Return the letter by fit and digit by engagement; `None` without `grades`."""

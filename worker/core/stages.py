@@ -8,7 +8,7 @@ serves the live worker, a replay and an explanation.
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from worker.core.score import Reading, decays, read
 from worker.core.scorer import ALLOWANCE, INFINITY, Scorer, Step, clamp
@@ -91,6 +91,33 @@ def _enters(scorer: Scorer, state: LeadState, step: Step, reading: Reading, at_m
         and reading.fit >= step.min_fit - ALLOWANCE
         and (not state.closed or at_ms >= _opens_ms(scorer, state))
         and (step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))
+    )
+
+
+class Lacks(NamedTuple):
+    """What keeps a lead from entering a rung at one instant; one that enters lacks nothing."""
+
+    points: float
+    """Missing to `enter`; 0: enough."""
+    fit: float
+    """Missing to `min_fit`; 0: enough."""
+    intent: bool
+    """No event of an `intent` rule within `intent_within`."""
+    closed_until: int
+    """When the ladder, closed by a rejection or a loss, opens for a lead that has been active since; 0: open."""
+    activity: bool
+    """The closed ladder also asks for activity since it closed."""
+
+
+def lacks(scorer: Scorer, state: LeadState, step: Step, reading: Reading, at_ms: int) -> Lacks:
+    """Return what of `_enters`'s conditions does not hold at *at_ms*, one by one."""
+    closed = bool(state.closed) and at_ms < _opens_ms(scorer, state)
+    return Lacks(
+        0.0 if reading.score >= step.rung.enter - ALLOWANCE else step.rung.enter - reading.score,
+        0.0 if reading.fit >= step.min_fit - ALLOWANCE else step.min_fit - reading.fit,
+        step.stage == SQL and at_ms >= _intent_ends_ms(scorer, state),
+        state.closed + scorer.quiet if closed else 0,
+        closed and state.active <= state.closed,
     )
 
 
