@@ -42,11 +42,10 @@ def leads(count: int) -> Iterator[tuple[str, list[Event]]]:
 
 def written(scorer: Scorer, lead: str, events: list[Event]) -> LeadWrite:
     """Return what is stored of a lead after these events, each a batch of its own."""
-    packed = None
+    writes: list[LeadWrite] = []
     for event in events:
-        [write] = plan_events(scorer, {lead: packed}, [event], None).writes
-        packed = write.state
-    return write
+        writes += plan_events(scorer, {lead: writes[-1].state if writes else None}, [event], None).writes
+    return writes[-1]
 
 
 def _events(rnd: random.Random, lead: str, number: int) -> list[Event]:

@@ -14,12 +14,16 @@ from typing import Any, Final
 import msgspec
 import xxhash
 
+from worker.core.migrations import migrated
+
 FOLD_VERSION: Final = 1
-"""Version of the fold and of the packed state. A batch is folded again only by the version that folded it first."""
+"""Version of what a fold computes. A batch is folded again only by the version that folded it first."""
+
+STATE_VERSION: Final = 2
+"""Version of the packed layout. Older states are migrated when they are read, and written as this one when next touched."""
 
 IDS_KEPT: Final = 64
 VALUES_KEPT: Final = 64
-RECENT_KEPT: Final = 20
 HISTORY_KEPT: Final = 20
 MARK_BYTES: Final = 6
 """48 bits of a hash stand for an id or a value: two of 64 remembered ones meet once in 10^12 events."""
@@ -88,7 +92,7 @@ class Pace(msgspec.Struct, array_like=True, gc=False):
 class LeadState(msgspec.Struct, array_like=True):
     """One lead. Instants are ms; 0 stands for 'never' (events before 1970 are refused at the door)."""
 
-    version: int = FOLD_VERSION
+    version: int = STATE_VERSION
     grid: int = 0
     """Tag of the grid and word lists by which `fit`, `barred`, `due` and the stage hold; others judge the lead again."""
     stage: int = CONTACT
@@ -125,7 +129,7 @@ class LeadState(msgspec.Struct, array_like=True):
     traits: msgspec.Raw = _EMPTY_LIST
     """Packed by `worker.core.traits`; opened only when they change or go out."""
     recent: msgspec.Raw = _EMPTY_LIST
-    """(instant, type, label) of the last events, by rising instant."""
+    """Packed by `worker.core.short`: (instant, type, label) of the last 20 events, by rising instant."""
     history: msgspec.Raw = _EMPTY_LIST
     """(stage, instant) of the last moves."""
 
@@ -141,23 +145,46 @@ class UnreadableState(ValueError):
 
 def pack(state: LeadState) -> bytes:
     """Return *state* as bytes; `unpack` gives it back bit for bit."""
-    return _encoder.encode(state)
+    # Small numbers are short in msgpack: instants of counts travel as ms before the clock, and whole floats, of which `unpack`
+    # makes floats again, as integers.
+    short: Any = state
+    counts, fit, clock = state.counts, state.fit, state.clock
+    short.counts = {key: (c.n, clock - c.last, int(s) if (s := c.sum).is_integer() else s, c.seen) for key, c in counts.items()}
+    short.fit = int(fit) if float(fit).is_integer() else fit
+    packed = _encoder.encode(short)
+    short.counts, short.fit = counts, fit
+    return packed
 
 
 def unpack(packed: bytes) -> LeadState:
-    """Return the state that *packed* holds.
+    """Return the state that *packed* holds, whichever version packed it.
 
-    Raises `UnreadableState` when it was packed by a newer version, or is damaged.
+    Raises `UnreadableState` when that was a newer version, or when it is damaged.
     """
     try:
         state = _decoder.decode(packed)
-    except msgspec.MsgspecError as err:
-        raise UnreadableState(f"a lead's packed state is damaged or of another version: {err}") from err
-    if state.version != FOLD_VERSION:
-        raise UnreadableState(
-            f"a lead's packed state has version {state.version}, this worker reads {FOLD_VERSION}: run the one that wrote it"
-        )
+    except msgspec.MsgspecError:
+        state = None
+    if state is None or state.version != STATE_VERSION:
+        state = _unpack_other(packed)
+    clock = state.clock
+    for count in state.counts.values():
+        count.last = clock - count.last
     return state
+
+
+def _unpack_other(packed: bytes) -> LeadState:
+    """Return what a state of another version becomes in this one."""
+    try:
+        fields = _any.decode(packed)
+        version = fields[0]
+        if 1 <= version <= STATE_VERSION:
+            return _decoder.decode(migrated(fields, STATE_VERSION))
+    except (msgspec.MsgspecError, TypeError, ValueError, LookupError, AttributeError, OverflowError) as err:
+        raise UnreadableState(f"a lead's packed state is damaged or of another version: {err}") from err
+    raise UnreadableState(
+        f"a lead's packed state has version {version}, this worker reads {STATE_VERSION}: run the one that wrote it"
+    )
 
 
 def pack_list(items: list[Any]) -> msgspec.Raw:

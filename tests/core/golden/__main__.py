@@ -7,6 +7,7 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 
 from tests.core.comparison import Partition, text
@@ -61,7 +62,7 @@ def main() -> None:
     }
     path = Path(__file__).with_name(f"state-{version}.json")
     path.write_text(json.dumps(golden, ensure_ascii=False, separators=(",", ":")) + "\n")
-    print(path)
+    click.echo(path)
 
 
 if __name__ == "__main__":
