@@ -122,7 +122,8 @@ def _count(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, data:
         count.seen = remember(count.seen, value, at_ms)
     count.n += 1
     if half_life:
-        count.sum += math.exp2((at_ms - count.last) / half_life)
+        sum_ = count.sum + math.exp2((at_ms - count.last) / half_life)
+        count.sum = 1 if sum_ == 1 else sum_
 
 
 def _value(scorer: Scorer, counter: Counter, at_ms: int, data: dict[str, Any]) -> bytes | None:

@@ -19,10 +19,13 @@ _COUNTS, _TRAITS, _RECENT, _CLOCK = 17, 20, 21, 4
 
 
 def _from_1(fields: Fields) -> Fields:
-    """Turn counts' instants to ms before the lead's clock; shorten traits and last events."""
+    """Turn counts' instants to ms before the lead's clock and sums of 0 and 1 to integers; shorten traits and last events."""
     fields = list(fields)
     clock = fields[_CLOCK]
-    fields[_COUNTS] = {key: [n, clock - last, sum_, seen] for key, (n, last, sum_, seen) in fields[_COUNTS].items()}
+    fields[_COUNTS] = {
+        key: [n, clock - last, int(sum_) if sum_ in (0, 1) else sum_, seen]
+        for key, (n, last, sum_, seen) in fields[_COUNTS].items()
+    }
     fields[_TRAITS] = [
         [at_ms, short_id(event_id), {short_name(path): value for path, value in paths.items()}]
         for at_ms, event_id, paths in fields[_TRAITS]

@@ -48,9 +48,10 @@ def note(flat: list[Any], entry: Recent) -> list[Any]:
 
 def _push(flat: list[Any], entry: Recent) -> None:
     at_ms, type_, label = entry
-    if label in flat:
-        at = flat.index(label)
-        flat[at] = (len(flat) + 2 - at) // 3
+    labels = flat[3::3]
+    if label in labels:
+        at = labels.index(label)
+        flat[3 + 3 * at] = len(labels) - at
     flat += (at_ms - flat[0], type_, label)
     flat[0] = at_ms
     if len(flat) > 1 + 3 * RECENT_KEPT:
