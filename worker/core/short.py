@@ -6,7 +6,6 @@ Everything here is on plain lists, as they are packed, and gives back exactly wh
 from __future__ import annotations
 
 from typing import Any, Final
-from uuid import UUID
 
 RECENT_KEPT: Final = 20
 
@@ -38,16 +37,11 @@ def note(flat: list[Any], entry: Recent) -> list[Any]:
     *flat* is the latest instant, then for each event: ms since the one before it (0 for the first), number of its type, label.
     In place of a label that comes again stands how many events later it does: most people look at the same few pages.
     """
-    if not flat:
-        return [entry[0], 0, entry[1], entry[2]]
-    if entry < (flat[0], flat[-2], flat[-1]):
-        return close([*open_(flat), entry])
-    _push(flat, entry)
-    return flat
-
-
-def _push(flat: list[Any], entry: Recent) -> None:
     at_ms, type_, label = entry
+    if not flat:
+        return [at_ms, 0, type_, label]
+    if at_ms <= flat[0] and entry < (flat[0], flat[-2], flat[-1]):
+        return close([*open_(flat), entry])
     labels = flat[3::3]
     if label in labels:
         at = labels.index(label)
@@ -57,6 +51,7 @@ def _push(flat: list[Any], entry: Recent) -> None:
     if len(flat) > 1 + 3 * RECENT_KEPT:
         del flat[1:4]
         flat[1] = 0
+    return flat
 
 
 def close(entries: list[Recent]) -> list[Any]:
@@ -74,21 +69,16 @@ def open_(flat: list[Any]) -> list[Recent]:
     at_ms = flat[0]
     found: list[Recent] = []
     for at in range(len(flat) - 3, 0, -3):
-        gap, type_, label = flat[at : at + 3]
-        found.append((at_ms, type_, label if isinstance(label, str) else found[-label][2]))
-        at_ms -= gap
+        label = flat[at + 2]
+        found.append((at_ms, flat[at + 1], label if isinstance(label, str) else found[-label][2]))
+        at_ms -= flat[at]
     found.reverse()
     return found
 
 
 def short_name(path: str) -> str | int:
-    """Return how a trait's path is packed."""
+    """Return how a trait's path is packed: its place in `TRAIT_NAMES`, or itself."""
     return _NUMBERS.get(path, path)
-
-
-def long_name(packed: str | int) -> str:
-    """Return the trait's path that `short_name` packed."""
-    return TRAIT_NAMES[packed] if isinstance(packed, int) else packed
 
 
 def short_id(text: str) -> str | bytes:
@@ -105,4 +95,7 @@ def short_id(text: str) -> str | bytes:
 
 def long_id(packed: str | bytes) -> str:
     """Return the id that `short_id` packed."""
-    return packed if isinstance(packed, str) else str(UUID(bytes=packed))
+    if isinstance(packed, str):
+        return packed
+    text = packed.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

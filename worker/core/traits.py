@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.core.short import TRAIT_NAMES, long_id, long_name, short_id, short_name
+from worker.core.short import TRAIT_NAMES, long_id, short_id, short_name
 from worker.core.state import pack_list, unpack_list
 
 TRAITS_LIMIT_BYTES: Final = 65_536
@@ -96,7 +96,7 @@ def take(traits: Traits, news: Iterable[tuple[str, Any]], at_ms: int, event_id: 
 
 
 def _above(path: str) -> list[str]:
-    return [path[:i] for i, char in enumerate(path) if char == "."]
+    return [path[:i] for i, char in enumerate(path) if char == "."] if "." in path else []
 
 
 def _note_below(below: dict[str, set[str]], path: str) -> None:
@@ -154,5 +154,5 @@ def unpack_traits(raw: msgspec.Raw) -> Traits:
     for at_ms, short, paths in unpack_list(raw):
         event_id = long_id(short)
         for path, value in paths.items():
-            found[long_name(path)] = Write(at_ms, event_id, value)
+            found[path if isinstance(path, str) else TRAIT_NAMES[path]] = Write(at_ms, event_id, value)
     return found
