@@ -127,13 +127,13 @@ BOUND = most_bytes(4, 3, 1)
 
 
 def test_no_lead_grows_past_the_bound_whatever_it_does() -> None:
-    """Every memory full, of the longest there is: Redis' memory is the leads' number times a bound, whoever sends the events."""
+    """Every memory full, of the longest there is: what Redis needs is the number of leads times a bound, whoever sends."""
     far = 253_370_764_800_000 - 90 * DAY
     wide = "\U0001f600" * 60
     said: list[tuple[int, str, dict[str, Any]]] = [(far, "email.unsubscribed", {"message_id": "m"})]
     said += [(far, "profile.updated", {"traits": {f"{n:04}": "x" * 993 for n in range(65)}})]
     said += [(0, "page.viewed", {"url": "/first", "session_id": "first"})]
-    for turn in range(15):
+    for _ in range(15):
         # In and out of the exclusion by stages that the CRM sets, until the moves are full.
         said += [(far, "crm.opportunity", {}), (far, "crm.rejected", {})]
     for number in range(1_600):
