@@ -14,7 +14,7 @@ LEADS = 40
 
 @pytest.mark.parametrize(("listpack_value", "median", "most"), [("4096", 2_048, 2_304), ("64", 2_432, 2_688)])
 async def test_a_lead_of_50_events_over_10_rules_stays_small(listpack_value: str, median: int, most: int) -> None:
-    """Bytes by `MEMORY USAGE`, traits and the last 20 events included: half stay under 2 KB where Redis is set as `doctor` says."""
+    """Bytes by `MEMORY USAGE`, traits and last events included: half stay under 2 KB where Redis is set as `doctor` says."""
     judge = scorer()
     writes = []
     for lead, events in leads(LEADS):
