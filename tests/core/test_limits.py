@@ -7,12 +7,15 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from worker.core.codec import MAX_BYTES, MAX_NAME, decode
 from worker.core.grid import parse_grid
 from worker.core.model import Event, Record, Rejected
 from worker.core.plan import plan_events, plan_tick
 from worker.core.scorer import Scorer
+from worker.core.state import most_bytes, unpack, unpack_list
 from worker.core.where import MATCHED_CHARS, compile_where, parse_where
 
 DAY = 86_400_000
@@ -100,3 +103,67 @@ def test_a_crash_between_two_slices_of_a_tick_turns_no_lead_back_in_time() -> No
     after = plan_events(SCORER, {"L": sliced.writes[0].state}, [older], None)
     assert after.outputs == []
     assert after.late == 1
+
+
+EVERY_KIND = """
+grid: hostile
+version: 1
+engagement:
+  half_life: 7d
+  rules:
+    - {id: event, points: 1, on: page.viewed}
+    - {id: value, points: 1, on: page.viewed, once_per: session_id}
+    - {id: other, points: 1, on: page.viewed, once_per: url}
+    - {id: day, points: 1, on: page.viewed, once_per: day}
+velocity:
+  - {id: days, on: page.viewed, count: days, within: 45d, steps: {1: 1}}
+  - {id: events, on: page.viewed, count: events, within: 45d, steps: {1: 1}}
+  - {id: sessions, on: page.viewed, count: sessions, within: 7d, steps: {1: 1}}
+exclusions: [{id: gone, on: email.unsubscribed}]
+stages: {mql: {enter: 1, leave: 1}}
+"""
+HOSTILE = Scorer(parse_grid(EVERY_KIND, "hostile.yaml"), "/test")
+BOUND = most_bytes(4, 3, 1)
+
+
+def test_no_lead_grows_past_the_bound_whatever_it_does() -> None:
+    """Every memory full, of the longest there is: what Redis needs is the number of leads times a bound, whoever sends."""
+    far = 253_370_764_800_000 - 90 * DAY
+    wide = "\U0001f600" * 60
+    said: list[tuple[int, str, dict[str, Any]]] = [(far, "email.unsubscribed", {"message_id": "m"})]
+    said += [(far, "profile.updated", {"traits": {f"{n:04}": "x" * 993 for n in range(65)}})]
+    said += [(0, "page.viewed", {"url": "/first", "session_id": "first"})]
+    for _ in range(15):
+        # In and out of the exclusion by stages that the CRM sets, until the moves are full.
+        said += [(far, "crm.opportunity", {}), (far, "crm.rejected", {})]
+    for number in range(1_600):
+        at = far + number // 16 * DAY + 1_000 + number
+        said.append((at, "page.viewed", {"url": f"/{number}", "session_id": f"{number}", "cta": f"{number}{wide}"}))
+    events = [Event("L", kind, at, f"id-{n}", "/s", data, False, "t", 0, n) for n, (at, kind, data) in enumerate(said)]
+    plan = plan_events(HOSTILE, {"L": None}, events, None)
+    assert plan.refused == []
+    [write] = plan.writes
+    state = unpack(write.state)
+    assert (len(state.ids), len(unpack_list(state.history))) == (64 * 6, 20)
+    assert [len(count.seen) // 12 for count in state.counts.values()] == [0, 64, 64, 64]
+    assert len(bytes(state.traits)) > 64_000
+    # Close to it, too: a bound that is far off helps nobody to plan.
+    assert 0.9 * BOUND < len(write.state) <= BOUND
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 253_370_764_800_000), st.sampled_from(["\U0001f600", "a", "\0", ""]), st.integers(0, 200)),
+        max_size=150,
+    )
+)
+def test_random_histories_stay_under_the_bound(happened: list[tuple[int, str, int]]) -> None:
+    """Instants from the first to the last, labels of any length and bytes."""
+    events = [
+        Event("L", "page.viewed", at, str(n), "/s", {"url": "/" + char * size, "session_id": str(size)}, False, "t", 0, n)
+        for n, (at, char, size) in enumerate(happened)
+    ]
+    for write in plan_events(HOSTILE, {"L": None}, events, None).writes:
+        assert len(write.state) <= BOUND - 65_536
+        assert unpack(write.state).version > 0

@@ -17,8 +17,8 @@ from worker.ports import StoreRefused, StoreUnavailable
 Level = Literal["error", "warning", "hint"]
 
 _LISTPACK_VALUE = 2048
-"""With this `hash-max-listpack-value` leads of 700 (1,900) bytes of state take 1,255 (2,408) bytes in all, schedule and rank
-included; with Redis' default of 64 they take 1,623 (2,904). Measured on Redis 7.0.15, `used_memory` of 10,000 leads."""
+"""With this `hash-max-listpack-value` a lead with 50 events over 10 rules takes 1,905 bytes in all, schedule and rank included;
+with Redis' default of 64 it takes 2,337 (`tests.benchmarks.bench_memory`, Redis 7.0.15)."""
 
 
 class Finding(NamedTuple):

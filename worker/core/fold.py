@@ -11,11 +11,11 @@ from worker.core import traits as traits_
 from worker.core.model import Event
 from worker.core.pace import lay, one_match
 from worker.core.scorer import Counter, Pacer, Scorer
+from worker.core.short import note
 from worker.core.state import (
     EVENT_TYPES,
     IDS_KEPT,
     MARK_BYTES,
-    RECENT_KEPT,
     Count,
     LeadState,
     find,
@@ -123,7 +123,8 @@ def count_one(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, da
         count.seen = remember(count.seen, value, at_ms)
     count.n += 1
     if half_life:
-        count.sum += math.exp2((at_ms - count.last) / half_life)
+        sum_ = count.sum + math.exp2((at_ms - count.last) / half_life)
+        count.sum = 1 if sum_ == 1 else sum_
 
 
 def _value(scorer: Scorer, counter: Counter, at_ms: int, data: dict[str, Any]) -> bytes | None:
@@ -181,8 +182,5 @@ def label(event: Event) -> str:
 
 
 def _note_recent(state: LeadState, event: Event) -> None:
-    recent = unpack_list(state.recent)
-    recent.append([event.at_ms, _TYPE_NUMBERS[event.type], label(event)])
-    if len(recent) > 1 and recent[-2] > recent[-1]:
-        recent.sort()
-    state.recent = pack_list(recent[-RECENT_KEPT:])
+    entry = (event.at_ms, _TYPE_NUMBERS[event.type], label(event))
+    state.recent = pack_list(note(unpack_list(state.recent), entry))

@@ -8,10 +8,10 @@ from worker.core import traits as traits_
 from worker.core.fold import judge_traits
 from worker.core.pace import lay
 from worker.core.scorer import Scorer
+from worker.core.short import close, open_
 from worker.core.state import (
     IDS_KEPT,
     MARK_BYTES,
-    RECENT_KEPT,
     Count,
     LeadState,
     entries,
@@ -43,8 +43,7 @@ def merge(scorer: Scorer, lead: LeadState, visitor: LeadState) -> None:
         traits_.take(held, [(path, write.value)], *write.stamp)
     lead.traits = traits_.pack_traits(held)
     judge_traits(scorer, lead)
-    recent = sorted([*unpack_list(lead.recent), *unpack_list(visitor.recent)])
-    lead.recent = pack_list(recent[-RECENT_KEPT:])
+    lead.recent = pack_list(close([*open_(unpack_list(lead.recent)), *open_(unpack_list(visitor.recent))]))
 
 
 def _counts(one: Count, other: Count, half_life: int) -> Count:

@@ -10,6 +10,7 @@ from worker.core.days import rfc3339
 from worker.core.model import Event, Output
 from worker.core.score import Reading, reasons
 from worker.core.scorer import Scorer
+from worker.core.short import open_
 from worker.core.state import EVENT_TYPES, HISTORY_KEPT, STAGES, LeadState, pack_list, unpack_list
 from worker.core.traits import unpack_traits, values
 
@@ -79,7 +80,8 @@ CLOUDEVENT_HEADERS = (("content-type", b"application/cloudevents+json; charset=U
 def recent(state: LeadState) -> list[dict[str, Any]]:
     """Return the last events, oldest first, as outputs show them."""
     return [
-        {"time": rfc3339(at), "type": EVENT_TYPES[number], "label": label} for at, number, label in unpack_list(state.recent)
+        {"time": rfc3339(at), "type": EVENT_TYPES[number], "label": label}
+        for at, number, label in open_(unpack_list(state.recent))
     ]
 
 

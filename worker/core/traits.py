@@ -12,11 +12,14 @@ from typing import Any, Final
 
 import msgspec
 
+from worker.core.short import TRAIT_NAMES, long_id, short_id, short_name
 from worker.core.state import pack_list, unpack_list
 
 TRAITS_LIMIT_BYTES: Final = 65_536
 DEPTH_LIMIT: Final = 16
 PATH_LIMIT: Final = 1_000
+_SHORTENED: Final = 1 + max(map(len, TRAIT_NAMES))
+"""At most so many times shorter is what is packed than what is written out in full."""
 
 _json = msgspec.json.Encoder(order="sorted")
 
@@ -93,7 +96,7 @@ def take(traits: Traits, news: Iterable[tuple[str, Any]], at_ms: int, event_id: 
 
 
 def _above(path: str) -> list[str]:
-    return [path[:i] for i, char in enumerate(path) if char == "."]
+    return [path[:i] for i, char in enumerate(path) if char == "."] if "." in path else []
 
 
 def _note_below(below: dict[str, set[str]], path: str) -> None:
@@ -129,12 +132,27 @@ def pack_traits(traits: Traits) -> msgspec.Raw:
     events: dict[tuple[int, str], dict[str, Any]] = {}
     for path, held in traits.items():
         events.setdefault(held.stamp, {})[path] = held.value
-    packed = pack_list([[at_ms, event_id, paths] for (at_ms, event_id), paths in events.items()])
-    if len(bytes(packed)) > TRAITS_LIMIT_BYTES:
+    packed = pack_list(
+        [
+            [at_ms, short_id(event_id), {short_name(path): value for path, value in paths.items()}]
+            for (at_ms, event_id), paths in events.items()
+        ]
+    )
+    # What is refused must not change with the layout of the state: the limit is on what is written out in full.
+    if len(bytes(packed)) * _SHORTENED > TRAITS_LIMIT_BYTES and _in_full(events) > TRAITS_LIMIT_BYTES:
         raise TraitsRefused(f"the lead's traits would take more than {TRAITS_LIMIT_BYTES} bytes; remove some with null first")
     return packed
 
 
+def _in_full(events: dict[tuple[int, str], dict[str, Any]]) -> int:
+    return len(bytes(pack_list([[at_ms, event_id, paths] for (at_ms, event_id), paths in events.items()])))
+
+
 def unpack_traits(raw: msgspec.Raw) -> Traits:
     """Open what `pack_traits` packed."""
-    return {path: Write(at_ms, event_id, value) for at_ms, event_id, paths in unpack_list(raw) for path, value in paths.items()}
+    found: Traits = {}
+    for at_ms, short, paths in unpack_list(raw):
+        event_id = long_id(short)
+        for path, value in paths.items():
+            found[path if isinstance(path, str) else TRAIT_NAMES[path]] = Write(at_ms, event_id, value)
+    return found

@@ -1,0 +1,102 @@
+"""States that older versions packed: read alike, folded on alike, written back as this version packs them."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.core.comparison import Partition
+from tests.core.golden.__main__ import told
+from worker.core.migrations import MIGRATIONS
+from worker.core.state import STATE_VERSION, LeadState, UnreadableState, pack, unpack
+
+FILES = sorted(Path(__file__).with_name("golden").glob("state-*.json"))
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def golden(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """One version's states, and what it read in them."""
+    read: dict[str, Any] = json.loads(request.param.read_text())
+    return read
+
+
+def stored(golden: dict[str, Any]) -> dict[str, bytes | None]:
+    """Return the states as they lie in Redis."""
+    return {lead: b64decode(one["state"]) for lead, one in golden["leads"].items()}
+
+
+def from_the_start(golden: dict[str, Any]) -> Partition:
+    """Return a partition in which this version has folded the same stories."""
+    return Partition(golden["grid"]).feed([json.loads(line) for line in golden["stories"]])
+
+
+def plain(value: Any) -> Any:
+    """Return *value* as JSON has it."""
+    return json.loads(msgspec.json.encode(value))
+
+
+def test_every_older_version_has_golden_states_and_a_step_to_the_next() -> None:
+    """Whoever changes the layout leaves both behind."""
+    older = list(range(1, STATE_VERSION))
+    assert [path.stem for path in FILES] == [f"state-{version}" for version in older]
+    assert sorted(MIGRATIONS) == older
+
+
+def test_golden_states_fill_every_field(golden: dict[str, Any]) -> None:
+    """A field that no golden state holds would be migrated untested."""
+    empty = LeadState()
+    filled = {
+        name
+        for packed in stored(golden).values()
+        for name in LeadState.__struct_fields__
+        if packed is not None and getattr(unpack(packed), name) != getattr(empty, name)
+    }
+    assert filled == set(LeadState.__struct_fields__) - {"version"}
+
+
+def test_an_older_state_is_read_as_its_own_version_read_it(golden: dict[str, Any]) -> None:
+    """Scores to the last bit, reasons, traits, last events and moves; and it is what this version would have packed."""
+    partition = from_the_start(golden)
+    fresh = dict(partition.states)
+    partition.states = stored(golden)
+    for lead, one in golden["leads"].items():
+        assert plain(told(partition, lead)) == one["told"], lead
+        packed = partition.states[lead]
+        assert packed is not None
+        assert pack(unpack(packed)) == fresh[lead], lead
+
+
+def test_an_older_state_is_folded_on_as_one_of_this_version(golden: dict[str, Any]) -> None:
+    """The next event writes it back in this version's layout, and nothing else can tell the two apart."""
+    later = [json.loads(line) for line in golden["later"]]
+    partition = from_the_start(golden)
+    migrated = Partition(golden["grid"])
+    migrated.states, migrated.writes = stored(golden), dict(partition.writes)
+    migrated.clock, migrated.offset = golden["clock_ms"], partition.offset
+    known = len(partition.outputs)
+    partition.feed(later)
+    migrated.feed(later)
+    assert migrated.outputs == partition.outputs[known:] == golden["outputs"]
+    assert migrated.states == partition.states
+    for lead, said in golden["told later"].items():
+        assert plain(told(migrated, lead)) == said, lead
+
+
+def test_a_newer_state_is_refused_whatever_its_layout() -> None:
+    """After a rollback of the worker nobody may guess at what a newer one has written."""
+    newer = STATE_VERSION + 1
+    for fields in ([newer], [newer, "other", {}], [newer, *msgspec.msgpack.decode(pack(LeadState()))[1:]]):
+        with pytest.raises(UnreadableState, match=f"has version {newer}, this worker reads {STATE_VERSION}"):
+            unpack(msgspec.msgpack.encode(fields))
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\x93\x01", b"\xc0", b"\x91\x01", b"\x92\x02\xa1a", b"\x91\xa1a", b"\x80"])
+def test_a_damaged_state_is_refused(damaged: bytes) -> None:
+    """By its own error, which stops the partition with words, not by whatever the decoder raises."""
+    with pytest.raises(UnreadableState, match="damaged"):
+        unpack(damaged)

@@ -1,0 +1,101 @@
+"""Shorter ways of writing what nearly every lead holds: the last events, names of traits, ids that are UUIDs.
+
+Everything here is on plain lists, as they are packed, and gives back exactly what it was given.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+RECENT_KEPT: Final = 20
+
+TRAIT_NAMES: Final = (
+    "email",
+    "role",
+    "seniority",
+    "country",
+    "phone",
+    "decision_role",
+    "company.name",
+    "company.domain",
+    "company.industry",
+    "company.size",
+    "company.type",
+    "company.country",
+)
+"""Packed traits name these paths by their place here: new ones are added at the end, with a new version of the state."""
+
+_NUMBERS: Final = {name: number for number, name in enumerate(TRAIT_NAMES)}
+
+Recent = tuple[int, int, str]
+"""Instant, number of the type, label."""
+
+
+def note(flat: list[Any], entry: Recent) -> list[Any]:
+    """Return the packed list of last events *flat* with one more, by rising instant; past 20 the earliest is dropped.
+
+    *flat* is the latest instant, then for each event: ms since the one before it (0 for the first), number of its type, label.
+    In place of a label that comes again stands how many events later it does: most people look at the same few pages.
+    """
+    at_ms, type_, label = entry
+    if not flat:
+        return [at_ms, 0, type_, label]
+    if at_ms <= flat[0] and entry < (flat[0], flat[-2], flat[-1]):
+        return close([*open_(flat), entry])
+    labels = flat[3::3]
+    if label in labels:
+        at = labels.index(label)
+        flat[3 + 3 * at] = len(labels) - at
+    flat += (at_ms - flat[0], type_, label)
+    flat[0] = at_ms
+    if len(flat) > 1 + 3 * RECENT_KEPT:
+        del flat[1:4]
+        flat[1] = 0
+    return flat
+
+
+def close(entries: list[Recent]) -> list[Any]:
+    """Return the last 20 of *entries* as `note` packs them."""
+    flat: list[Any] = []
+    for entry in sorted(entries)[-RECENT_KEPT:]:
+        flat = note(flat, entry)
+    return flat
+
+
+def open_(flat: list[Any]) -> list[Recent]:
+    """Return the events that *flat* holds, by rising instant."""
+    if not flat:
+        return []
+    at_ms = flat[0]
+    found: list[Recent] = []
+    for at in range(len(flat) - 3, 0, -3):
+        label = flat[at + 2]
+        found.append((at_ms, flat[at + 1], label if isinstance(label, str) else found[-label][2]))
+        at_ms -= flat[at]
+    found.reverse()
+    return found
+
+
+def short_name(path: str) -> str | int:
+    """Return how a trait's path is packed: its place in `TRAIT_NAMES`, or itself."""
+    return _NUMBERS.get(path, path)
+
+
+def short_id(text: str) -> str | bytes:
+    """Return how an event's id is packed: a UUID, as it is usually written, takes 16 bytes instead of 36."""
+    if len(text) == 36:
+        try:
+            packed = bytes.fromhex(text.replace("-", ""))
+        except ValueError:
+            return text
+        if len(packed) == 16 and long_id(packed) == text:
+            return packed
+    return text
+
+
+def long_id(packed: str | bytes) -> str:
+    """Return the id that `short_id` packed."""
+    if isinstance(packed, str):
+        return packed
+    text = packed.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
