@@ -124,6 +124,7 @@ def test_compose_redis_keeps_every_lead() -> None:
         "--appendonly": "yes",
         "--appendfsync": "everysec",
         "--maxmemory-policy": "noeviction",
+        "--hash-max-listpack-value": "2048",
     }
 
 
