@@ -7,16 +7,18 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 UNSUITABLE := LeadPulse needs Python >= 3.11 with the venv module (Debian: apt install python3-venv). \
 	Name one with: make PYTHON=/path/to/python3.11
 FOR ?= 30s
+TIMES ?= 20
 UPGRADE ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lock services
+.PHONY: help demo test check properties lock services
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      leads scored live for $(FOR) (FOR=2m for longer), with a broker and a store of its own'
 	@echo 'make test      lint, types and all tests, on real Kafka and Redis where Java 17, Maven and redis-server are there'
 	@echo 'make check     lint and types alone'
+	@echo 'make properties  the core against the oracle, on $(TIMES) times as many random grids and histories as make test (TIMES=5 for fewer)'
 	@echo 'make services  real Kafka and Redis until Ctrl-C, for work by hand'
 	@echo 'make lock      requirements/*.lock after a change in pyproject.toml (UPGRADE=--upgrade for newer versions)'
 
@@ -30,6 +32,9 @@ check: .venv-dev/.installed
 
 test: check
 	.venv-dev/bin/python -m pytest
+
+properties: .venv-dev/.installed
+	EXAMPLES_TIMES=$(TIMES) .venv-dev/bin/python -m pytest --timeout=7200 tests/core/test_properties.py
 
 services: .venv-dev/.installed
 	@.venv-dev/bin/python -m ops.dev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from itertools import accumulate
 from random import Random
 from typing import Any
@@ -34,8 +35,15 @@ from worker.core.grid import parse_grid
 from worker.core.state import pack, unpack
 from worker.replay import replay_lines
 
-# Slow machines and the oracle's recounts are no reason to fail.
-thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+TIMES = int(os.environ.get("EXAMPLES_TIMES", "1"))
+"""How many times as many examples are tried as in every test run; `make properties` sets it."""
+
+
+def examples(count: int) -> settings:
+    """Return settings for *count* examples; slow machines and the oracle's recounts are no reason to fail."""
+    healthy = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(deadline=None, suppress_health_check=healthy, max_examples=count * TIMES)
+
 
 ACCEPTED_AT_ONCE = """
 grid: made-up
@@ -56,7 +64,7 @@ def loaded(grid: str) -> Any:
 # --- The oracle --------------------------------------------------------------------------------------------------------------
 
 
-@settings(thorough, max_examples=150)
+@examples(150)
 @given(cases())
 @example(Case(ACCEPTED_AT_ONCE, [an_event("ada", 1, START, "crm.accepted", {})], START + DAY))
 @example(
@@ -75,35 +83,35 @@ def test_the_core_says_what_the_oracle_says(case: Case) -> None:
     assert_replay_is_right(case)
 
 
-@settings(thorough, max_examples=300)
+@examples(300)
 @given(selling())
 def test_every_wait_of_the_ladder_ends_at_its_own_millisecond(case: Case) -> None:
     """Quiet, intent, SLA, closed ladder, exclusion, `min_fit`, with events at the very instants at which a wait is over."""
     assert_replay_is_right(case)
 
 
-@settings(thorough, max_examples=150)
+@examples(150)
 @given(fading())
 def test_the_first_of_several_crossings_is_found(case: Case) -> None:
     """Points and penalties that fade at different speeds lead a score up and down again between two events."""
     assert_replay_is_right(case)
 
 
-@settings(thorough, max_examples=150)
+@examples(150)
 @given(pacing())
 def test_velocity_steps_at_local_midnights(case: Case) -> None:
     """Windows move with the grid's calendar, on the days that are an hour longer or shorter too."""
     assert_replay_is_right(case)
 
 
-@settings(thorough, max_examples=300)
+@examples(300)
 @given(learning())
 def test_traits_at_odds_end_as_their_times_say(case: Case) -> None:
     """Last writer by event time, above and below it too, in whatever order the profiles arrive."""
     assert_replay_is_right(case)
 
 
-@settings(thorough, max_examples=30)
+@examples(30)
 @given(crowds())
 @example(again_after(62))
 @example(again_after(63))
@@ -113,7 +121,7 @@ def test_the_core_remembers_as_much_as_is_stated_and_forgets_the_rest_alike(case
     assert_replay_is_right(case)
 
 
-@settings(thorough, max_examples=80)
+@examples(80)
 @given(cases())
 def test_what_people_read_of_a_lead_is_what_replay_says(case: Case) -> None:
     """The fields of the lead's hash are true for the instant that stands beside them."""
@@ -131,7 +139,7 @@ def test_what_people_read_of_a_lead_is_what_replay_says(case: Case) -> None:
 # --- Order, repeats, batches, ticks ------------------------------------------------------------------------------------------
 
 
-@settings(thorough, max_examples=120)
+@examples(120)
 @given(cases(ticks=False, repeats=False, erasures=False), st.randoms(use_true_random=False))
 def test_the_order_of_arrival_does_not_change_the_score(case: Case, random: Random) -> None:
     """A late page view counts as if it had come on time. Stages may differ: they are judged as the news comes in."""
@@ -144,7 +152,7 @@ def test_the_order_of_arrival_does_not_change_the_score(case: Case, random: Rand
         assert_same_numbers(a, b)
 
 
-@settings(thorough, max_examples=80)
+@examples(80)
 @given(cases(repeats=False, erasures=False), st.data())
 def test_events_that_arrive_again_change_nothing(case: Case, data: st.DataObject) -> None:
     """A producer that retries, or a topic read twice: neither the outputs nor the score hear of it."""
@@ -163,7 +171,7 @@ def without_cause(output: dict[str, Any]) -> dict[str, Any]:
     return output | {"data": {name: value for name, value in output["data"].items() if name != "cause"}}
 
 
-@settings(thorough, max_examples=80)
+@examples(80)
 @given(cases(), st.lists(st.integers(1, 12), min_size=1, max_size=8))
 def test_where_a_batch_ends_changes_nothing(case: Case, sizes: list[int]) -> None:
     """One event a batch, or many: the same outputs and the same states, bit for bit."""
@@ -172,7 +180,7 @@ def test_where_a_batch_ends_changes_nothing(case: Case, sizes: list[int]) -> Non
     assert single.states == cut.states
 
 
-@settings(thorough, max_examples=150)
+@examples(150)
 @given(cases(late=False, ticks=False), st.data())
 def test_when_ticks_come_changes_nothing_for_leads_without_late_events(case: Case, data: st.DataObject) -> None:
     """Each output carries the instant at which it became true, whichever record reveals it: a tick or the next event."""
@@ -195,7 +203,7 @@ def test_when_ticks_come_changes_nothing_for_leads_without_late_events(case: Cas
 # --- Scores ------------------------------------------------------------------------------------------------------------------
 
 
-@settings(thorough, max_examples=120)
+@examples(120)
 @given(cases())
 def test_reasons_add_up_and_no_cap_or_clamp_is_passed(case: Case) -> None:
     """A salesperson can see where every point came from; the limits of the grid hold in every output and every score."""
@@ -214,7 +222,7 @@ def test_reasons_add_up_and_no_cap_or_clamp_is_passed(case: Case) -> None:
             assert limits.get("min", -math.inf) <= scored[name] <= limits.get("max", math.inf)
 
 
-@settings(thorough)
+@examples(100)
 @given(
     st.sampled_from(["days", "rise"]),
     st.integers(2, 7),
@@ -235,7 +243,7 @@ def test_a_steady_return_beats_one_burst(count: str, visits: int, times: list[in
     assert (steady > burst) == (visits >= min(points))
 
 
-@settings(thorough, max_examples=80)
+@examples(80)
 @given(cases(), st.integers(2, 5))
 def test_other_points_are_in_force_at_once_and_exactly(case: Case, times: int) -> None:
     """The state keeps unit sums: a grid with other points, caps and steps scores the past as if it had always been so."""
@@ -257,7 +265,7 @@ def test_other_points_are_in_force_at_once_and_exactly(case: Case, times: int) -
 # --- State -------------------------------------------------------------------------------------------------------------------
 
 
-@settings(thorough, max_examples=80)
+@examples(80)
 @given(cases())
 def test_a_state_survives_packing(case: Case) -> None:
     """What is read back and written again is the same, bit for bit: a reload changes nothing."""
@@ -269,7 +277,7 @@ def test_a_state_survives_packing(case: Case) -> None:
             assert pack(unpack(packed)) == packed
 
 
-@settings(thorough, max_examples=150)
+@examples(150)
 @given(st.one_of(cases(), fading()), st.sampled_from([DAY, 10 * DAY, 60 * DAY]))
 def test_the_scheduled_instant_is_never_late(case: Case, ahead: int) -> None:
     """`due` is the only way in which a tick finds a lead: what it schedules too late is published by nobody in time."""
@@ -281,7 +289,7 @@ def test_the_scheduled_instant_is_never_late(case: Case, ahead: int) -> None:
         assert name not in first or (write.due_ms is not None and write.due_ms <= first[name])
 
 
-@settings(thorough, max_examples=120)
+@examples(120)
 @given(
     st.one_of(cases(), pacing()), st.lists(st.one_of(st.integers(0, 4 * DAY), st.integers(0, 60 * DAY)), min_size=1, max_size=5)
 )
