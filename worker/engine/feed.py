@@ -45,6 +45,8 @@ class Feed:
         self._partition = partition
         self._next = dict(next_)
         self._assignment: object = None
+        self._rest: dict[str, Fetched] = {}
+        """What was cut off a fetch that was too large. Fetched anew, a batch that compressed well would be unpacked again."""
 
     def tp(self, topic: str) -> TopicPartition:
         """Return the partition of *topic*."""
@@ -59,6 +61,7 @@ class Feed:
                 return False
             for tp, at in tps.items():
                 self._consumer.seek(tp, at)
+            self._rest.clear()
             self._assignment = assignment
         return True
 
@@ -73,19 +76,19 @@ class Feed:
             if not self.ready():
                 await asyncio.sleep(_UNASSIGNED_S)
                 return {}
-            tps = [self.tp(topic) for topic in topics]
-            for tp in tps:
-                if await self._consumer.position(tp) != self._next[tp.topic]:
-                    self._consumer.seek(tp, self._next[tp.topic])
-            got = await self._consumer.getmany(*tps, timeout_ms=max(1, int(wait_s * 1000)), max_records=most)
-            if self._consumer.assignment() is not self._assignment:
-                return {}
-            # No suspension point between the fetch and here: the positions are those of these records.
-            fetched = {
-                tp.topic: Fetched([to_record(r) for r in got.get(tp, ())], await self._consumer.position(tp)) for tp in tps
-            }
-            if sum(size(record) for part in fetched.values() for record in part.records) > MOST_BYTES:
-                fetched = shortened(fetched, MOST_BYTES)  # what was cut off is sought again: the next positions say so
+            fetched = {topic: self._rest.pop(topic) for topic in topics if topic in self._rest}
+            if not fetched:
+                tps = [self.tp(topic) for topic in topics]
+                for tp in tps:
+                    if await self._consumer.position(tp) != self._next[tp.topic]:
+                        self._consumer.seek(tp, self._next[tp.topic])
+                got = await self._consumer.getmany(*tps, timeout_ms=max(1, int(wait_s * 1000)), max_records=most)
+                if self._consumer.assignment() is not self._assignment:
+                    return {}
+                # No suspension point between the fetch and here: the positions are those of these records.
+                fetched = {
+                    tp.topic: Fetched([to_record(r) for r in got.get(tp, ())], await self._consumer.position(tp)) for tp in tps
+                }
         except IllegalStateError:  # the assignment changed between two lines
             return {}
         except OffsetOutOfRangeError as err:
@@ -100,9 +103,15 @@ class Feed:
             ) from err
         except KafkaError as err:
             raise Lost(f"partition {self._partition}: fetch failed: {err!r}") from err
-        for topic, part in fetched.items():
+        given = fetched
+        if sum(size(record) for part in fetched.values() for record in part.records) > MOST_BYTES:
+            given = shortened(fetched, MOST_BYTES)
+        for topic, part in given.items():
             self._next[topic] = part.next
-        return fetched
+            left = fetched[topic].records[len(part.records) :]
+            if left:
+                self._rest[topic] = Fetched(left, fetched[topic].next)
+        return given
 
     def polled(self, topic: str) -> tuple[int | None, int | None]:
         """Return the topic's high watermark at the last fetch and when that was (ms, this machine's clock)."""

@@ -166,7 +166,7 @@ class Partition:
         ends = {topic: part.next for topic, part in fetched.items()}
         records[self._internal], tick, ends[self._internal] = self._until_tick()
         await self._events(records, ends)
-        self._busy = tick is not None and all(self.next.get(topic, at) >= at for topic, at in tick.next.items())
+        self._busy = tick is not None and ripe(tick, self.next, lambda topic: self._feed.polled(topic)[0])
         if tick is not None and self._busy:
             await self._slice(tick, self._waiting[0])
 
@@ -271,7 +271,9 @@ class Partition:
 
     def _saw(self, record: Record) -> None:
         if record.timestamp_ms is not None:
-            self._seen_ms[record.topic] = record.timestamp_ms
+            # A producer's clock may run ahead; no record shows its topic to be read past the time of the fetch that gave it.
+            _, polled_ms = self._feed.polled(record.topic)
+            self._seen_ms[record.topic] = min(record.timestamp_ms, polled_ms or record.timestamp_ms)
 
     def _report(self, taken: Taken, records: Sequence[Record], began: float) -> None:
         metrics = self._metrics
@@ -290,6 +292,20 @@ class Partition:
         newest = max((record.timestamp_ms or 0 for record in records), default=0)
         if newest:
             metrics.event_age_seconds.observe(max(0.0, time.time() - newest / 1000))
+
+
+def ripe(tick: Tick, next_: Mapping[str, int], end: Callable[[str], int | None]) -> bool:
+    """Return whether everything that *tick* must not overtake is applied; *end* says where a topic's log ends.
+
+    Its writer had applied all of it, so a log that ends before that was made anew, and what is gone is not waited for.
+    """
+    for topic, at in tick.next.items():
+        stands = next_.get(topic, at)
+        if stands < at:
+            log_end = end(topic)
+            if log_end is None or log_end >= at or stands < log_end:
+                return False
+    return True
 
 
 class BadShare:

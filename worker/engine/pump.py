@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 _NOWHERE = TopicPartition("", 0)
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 10.0
+_STEADY_S = 30.0
+"""An incarnation that lasted so long was not ended by what ended the one before: its next try comes soon again."""
 
 
 class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -90,6 +93,7 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         wait_s = _FIRST_WAIT_S
         while not self._context.draining.is_set():
             partition = self.partitions[p] = Partition(self._context, p)
+            began = time.monotonic()
             try:
                 await partition.run()
             except Exception as group:  # noqa: BLE001 (sorted out below, and logged)
@@ -97,11 +101,9 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 cause = await self._judge(p, err)
                 if cause is None:
                     return
-                wait_s = _FIRST_WAIT_S if partition.batch else min(wait_s * 2, _LONGEST_WAIT_S)
-                if cause == "fenced":
-                    wait_s = HEARTBEAT_S
                 self._context.metrics.incarnations.labels(str(p), cause).inc()
-                await asyncio.sleep(wait_s)
+                wait_s = next_wait(wait_s, time.monotonic() - began)
+                await asyncio.sleep(max(wait_s, HEARTBEAT_S) if cause == "fenced" else wait_s)
 
     async def _judge(self, p: int, err: BaseException) -> str | None:
         """Return a word for what ended the incarnation, for a new one to begin; `None` when the worker must stop."""
@@ -168,6 +170,14 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def next_wait(wait_s: float, lasted_s: float) -> float:
+    """Return how long to wait after an incarnation that lasted *lasted_s* and began *wait_s* after the one before it.
+
+    What fails again right after each take-over is tried at longer and longer intervals.
+    """
+    return _FIRST_WAIT_S if lasted_s > _STEADY_S else min(wait_s * 2, _LONGEST_WAIT_S)
 
 
 def _worst(err: BaseException) -> BaseException:
