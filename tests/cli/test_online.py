@@ -115,6 +115,11 @@ def test_live_answers_are_those_of_a_replay(topics: dict[str, str], tmp_path: Pa
     for expected in replayed:
         live = json.loads(leadpulse("explain", expected["lead_id"], "--at", at, "--json", env=topics).stdout)
         assert {name: live[name] for name in expected} == expected
+    picture = tmp_path / "ann.svg"
+    drawn = leadpulse("explain", "ann", "--plot", picture, env=topics)
+    assert drawn.returncode == 0
+    assert "Redis holds no past course" in drawn.stderr
+    assert "<svg" in picture.read_text()
 
 
 def in_force(site: Mapping[str, str], further: int = 0) -> tuple[int, bool]:
