@@ -7,11 +7,13 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 UNSUITABLE := LeadPulse needs Python >= 3.11 with the venv module (Debian: apt install python3-venv). \
 	Name one with: make PYTHON=/path/to/python3.11
 FOR ?= 30s
+MINUTES ?= 20
+SEED ?=
 TIMES ?= 20
 UPGRADE ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check properties lock services
+.PHONY: help demo test check properties soak lock services
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +21,7 @@ help:
 	@echo 'make test      lint, types and all tests, on real Kafka and Redis where Java 17, Maven and redis-server are there'
 	@echo 'make check     lint and types alone'
 	@echo 'make properties  the core against the oracle, on $(TIMES) times as many random grids and histories as make test (TIMES=5 for fewer)'
+	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
 	@echo 'make services  real Kafka and Redis until Ctrl-C, for work by hand'
 	@echo 'make lock      requirements/*.lock after a change in pyproject.toml (UPGRADE=--upgrade for newer versions)'
 
@@ -35,6 +38,9 @@ test: check
 
 properties: .venv-dev/.installed
 	EXAMPLES_TIMES=$(TIMES) .venv-dev/bin/python -m pytest --timeout=7200 tests/core/test_properties.py
+
+soak: .venv-dev/.installed
+	.venv-dev/bin/python -m tests.system.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 services: .venv-dev/.installed
 	@.venv-dev/bin/python -m ops.dev

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -112,7 +113,7 @@ def free_port() -> int:
         return port
 
 
-class Service:
+class Service(ABC):
     """A child process with a port and a folder, both kept over restarts; made by `Kafka` and `Redis`.
 
     The methods block until they have taken effect; from a coroutine use `await asyncio.to_thread(service.restart)`.
@@ -130,12 +131,13 @@ class Service:
         self._suspended = False
         atexit.register(self.close)
 
+    @abstractmethod
     def _command(self) -> Sequence[str]:
-        raise NotImplementedError
+        """Return what starts the service in its folder."""
 
+    @abstractmethod
     def _ready(self, log: str) -> bool:
-        """Whether the service answers; *log* is what it has written since its start."""
-        raise NotImplementedError
+        """Return whether the service answers; *log* is what it has written since its start."""
 
     @property
     def address(self) -> str:

@@ -37,6 +37,7 @@ class LosesReplies:
                 lose = self.left > 0 and self._needle in data
                 if lose:
                     answers.cancel()
+                    await asyncio.gather(answers, return_exceptions=True)
                 to_server.write(data)
                 await to_server.drain()
                 if lose:

@@ -1,0 +1,366 @@
+"""Every fault again and again under load, each run held to the core alone, with a table at the end: `make soak`.
+
+`python -m tests.system.soak [--minutes 20] [--seed N] [--fault NAME] [--report FILE]`. A run is told whole by its seed and its
+fault's name, so one that failed is repeated by `--seed N --fault NAME --minutes 0`. Exit code 1 when anything was lost, doubled
+or different, or when a worker did not recover.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from aiokafka.structs import TopicPartition
+
+from ops.dev.services import Kafka, Redis
+from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, traffic
+from tests.system.proxy import LosesReplies
+
+STEPS = (
+    "after_fence", "before_ready", "before_apply", "after_apply", "before_transaction", "before_commit", "after_commit",
+    "before_trim", "after_trim",
+)  # fmt: skip
+
+BURST = 60
+EVERY_S = 0.1
+LEADS = 150
+
+
+@dataclass
+class Run:
+    """One try of one fault."""
+
+    site: Site
+    random: random.Random
+    kafka: Kafka
+    redis: Redis
+    proxy: LosesReplies
+    sent: int = 0
+    workers: list[Worker] = field(default_factory=list)
+
+    async def start(self, count: int = 1, failpoint: str = "") -> list[Worker]:
+        """Start *count* workers more."""
+        started = [self.site.worker(failpoint) for _ in range(count)]
+        self.workers += started
+        return started
+
+    async def some_time(self, most_s: float = 1.5) -> None:
+        """Wait for a random while: faults hit in the middle of things."""
+        await asyncio.sleep(self.random.uniform(0.1, most_s))
+
+    def any_worker(self) -> Worker:
+        """Return one of those that run."""
+        return self.random.choice(self.workers)
+
+    def drop(self, worker: Worker) -> None:
+        """Forget a worker that has ended."""
+        self.workers.remove(worker)
+
+    @contextlib.asynccontextmanager
+    async def load(self, *, hot: bool = False, bad: bool = False) -> AsyncIterator[None]:
+        """Send traffic while the block lasts: strays, late events and duplicates among it."""
+        ended = asyncio.Event()
+
+        async def go_on() -> None:
+            while not ended.is_set():
+                await self.burst(hot=hot, bad=bad)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), EVERY_S)
+
+        sending = asyncio.create_task(go_on())
+        try:
+            yield
+        finally:
+            ended.set()
+            await sending
+
+    async def burst(self, *, hot: bool = False, bad: bool = False, commit: bool | None = None) -> None:
+        """Send some events; *hot*: nine of ten of one lead, *bad*: one of four that no worker can read."""
+        seed = self.random.getrandbits(32)
+        found = list(traffic(seed, LEADS, BURST, around_ms=now_ms() - 1_000, spread_s=2))
+        if hot:
+            found = [m if n % 10 else {**m, "subject": "lead-hot"} for n, m in enumerate(found, start=1)]
+        messages = [self.site.sent(m, crc=self.random.random() < 0.2) for m in found]
+        if bad:
+            messages += [Sent(self.site.web, 0, self.random.randbytes(30)) for _ in range(BURST // 4)]
+        for attempt in range(100):
+            try:
+                await self.site.send(messages, commit=commit)
+                break
+            except Exception:
+                if attempt == 99:
+                    raise
+                await asyncio.sleep(0.2)
+        self.sent += len(messages)
+
+
+Inject = Callable[[Run], Awaitable[None]]
+FAULTS: dict[str, tuple[Inject, dict[str, Any]]] = {}
+
+
+def fault(name: str, **settings: Any) -> Callable[[Inject], Inject]:
+    """Name a fault; *settings* are those of its workers."""
+
+    def note(inject: Inject) -> Inject:
+        FAULTS[name] = inject, settings
+        return inject
+
+    return note
+
+
+@fault("worker killed (-9) under load")
+async def _kill(run: Run) -> None:
+    victim = run.any_worker()
+    victim.kill()
+    run.drop(victim)
+    await run.start()
+
+
+@fault("worker killed (-9) at a step of the protocol")
+async def _step(run: Run) -> None:
+    step = f"{run.random.choice(STEPS)}:{run.random.randint(1, 3)}"
+    for worker in list(run.workers):
+        await worker.stop()
+        run.drop(worker)
+    victim = run.site.worker(step)
+    assert await victim.ended(60) == 137, f"never came to {step}"
+    await run.start()
+
+
+@fault("worker stopped (SIGTERM) under load")
+async def _stop(run: Run) -> None:
+    victim = run.any_worker()
+    await victim.stop()
+    run.drop(victim)
+    await run.start()
+
+
+@fault("worker frozen (SIGSTOP) and woken up after another took over")
+async def _freeze(run: Run) -> None:
+    victim = run.any_worker()
+    victim.signal(signal.SIGSTOP)
+    await asyncio.sleep(run.random.uniform(4, 15))
+    victim.signal(signal.SIGCONT)
+
+
+@fault("1, 4, 2 workers", partitions=4)
+async def _scale(run: Run) -> None:
+    started = await run.start(3)
+    await run.some_time(4)
+    for worker in [*run.workers[:1], started[0]]:
+        await worker.stop()
+        run.drop(worker)
+
+
+@fault("broker killed (-9) and started again", session_timeout=6)
+async def _kill_broker(run: Run) -> None:
+    await asyncio.to_thread(run.kafka.restart, clean=False)
+
+
+@fault("broker restarted cleanly", session_timeout=6)
+async def _restart_broker(run: Run) -> None:
+    await asyncio.to_thread(run.kafka.restart, clean=True)
+
+
+@fault("Redis killed (-9) and started again, a second of it lost at most")
+async def _kill_redis(run: Run) -> None:
+    await asyncio.to_thread(run.redis.restart, clean=False)
+
+
+@fault("Redis stalled for seconds")
+async def _stall(run: Run) -> None:
+    run.redis.suspend()
+    await asyncio.sleep(run.random.uniform(1, 8))
+    run.redis.resume()
+
+
+@fault("Redis goes back to an older copy under load")
+async def _older(run: Run) -> None:
+    old = await run.site.copy()
+    await run.some_time(4)
+    await run.site.restore(old)
+
+
+@fault("Redis emptied, allowed to be filled again, rebuilt from the topics")
+async def _empty(run: Run) -> None:
+    for worker in list(run.workers):
+        await worker.stop()
+        run.drop(worker)
+    await run.site.restore({})
+    await run.site.allow_rebuild()
+    await run.start()
+
+
+@fault("Redis out of memory for seconds")
+async def _full(run: Run) -> None:
+    async with run.site.redis() as redis:
+        await redis.config_set("maxmemory", "1mb")
+        await run.some_time(3)
+        await redis.config_set("maxmemory", "0")
+
+
+@fault("replies of Redis lost after it applied a batch", proxied=True)
+async def _lose(run: Run) -> None:
+    run.proxy.left = run.random.randint(1, 8)
+
+
+@fault("grid changed while workers run", clock="wall")
+async def _grid(run: Run) -> None:
+    limit = run.random.choice((5, 12, 20))
+    run.site.put_grid(GRID.replace("min: -50", f"min: {limit}").replace("version: 1", f"version: {limit}"))
+    for worker in run.workers:
+        worker.signal(signal.SIGHUP)
+
+
+@fault("upstream transactions aborted")
+async def _abort(run: Run) -> None:
+    for _ in range(3):
+        await run.burst(commit=run.random.random() < 0.5)
+
+
+@fault("a quarter of the records cannot be read")
+async def _poison(run: Run) -> None:
+    async with run.load(bad=True):
+        await run.some_time(3)
+
+
+@fault("one lead has nine tenths of the traffic")
+async def _hot(run: Run) -> None:
+    async with run.load(hot=True):
+        await run.some_time(3)
+
+
+@dataclass
+class Row:
+    """What all tries of one fault gave."""
+
+    tries: int = 0
+    events: int = 0
+    lost: int = 0
+    doubled: int = 0
+    states: int = 0
+    recovery_s: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+async def once(name: str, seed: int, kafka: Kafka, redis: Redis, folder: Path, row: Row) -> None:
+    """Try one fault once and note in *row* what came of it."""
+    inject, settings = FAULTS[name]
+    rnd = random.Random(f"{seed}/{name}")
+    async with LosesReplies("127.0.0.1", redis.port, b"_apply") as proxy:
+        given = {"partitions": 2, "max_batch": rnd.choice((20, 100, 500)), **settings}
+        url = f"redis://127.0.0.1:{proxy.port}/0" if given.pop("proxied", False) else redis.url
+        site = Site(kafka.address, url, f"soak-{seed}-{row.tries}-{zlib.crc32(name.encode())}", folder, **given)
+        run = Run(site, rnd, kafka, redis, proxy)
+        row.tries += 1
+        try:
+            await site.prepare()
+            await run.start(rnd.choice((1, 2)))
+            async with run.load():
+                await run.workers[0].ready(1)
+                await run.some_time()
+                began = time.monotonic()
+                await inject(run)
+                await recovered(site)
+                row.recovery_s.append(time.monotonic() - began)
+                await run.some_time()
+            await site.settled(60)
+            for worker in run.workers:
+                await worker.stop()
+            await site.verdict()
+        except Wrong as err:
+            row.lost, row.doubled, row.states = row.lost + err.lost, row.doubled + err.doubled, row.states + err.states
+            row.failed.append(f"--seed {seed} --fault {name!r}: {err}")
+        except Exception as err:  # noqa: BLE001 (a run that failed is a row's, not the soak's)
+            row.failed.append(f"--seed {seed} --fault {name!r}: {err!r}\n{site.logs()}")
+        finally:
+            row.events += run.sent
+            site.close()
+
+
+async def recovered(site: Site, timeout_s: float = 90.0) -> None:
+    """Wait until all that was sent until now is in the states."""
+    async with site.consumer() as consumer:
+        tps = [TopicPartition(topic, p) for topic in site.settings.input_topics for p in range(site.settings.partitions)]
+        ends = await consumer.end_offsets(tps)
+    deadline = time.monotonic() + timeout_s
+    for tp, end in ends.items():
+        while int((await site.position(tp.partition)).get(f"next:{tp.topic}", 0)) < end:
+            assert time.monotonic() < deadline, f"{tp} not read to {end} in {timeout_s:g} s\n{site.logs()}"
+            await asyncio.sleep(0.05)
+
+
+async def soak(minutes: float, seed: int, names: list[str], rows: dict[str, Row]) -> None:
+    """Try the faults *names* in turn until *minutes* are over, each once at least."""
+    end = time.monotonic() + minutes * 60
+    with (
+        tempfile.TemporaryDirectory(prefix="leadpulse-soak-") as folder,
+        Kafka({"group.min.session.timeout.ms": "1000"}) as kafka,
+        Redis() as redis,
+    ):
+        for turn in itertools.count():
+            for name in names:
+                if turn and time.monotonic() > end:
+                    return
+                row = rows.setdefault(name, Row())
+                before = len(row.failed)
+                await once(name, seed + turn, kafka, redis, Path(folder), row)
+                said = "FAILED" if len(row.failed) > before else f"{row.recovery_s[-1]:.1f} s"
+                click.echo(f"seed {seed + turn}  {name}: {said}", err=True)
+
+
+def table(rows: dict[str, Row]) -> str:
+    """Return the report as Markdown."""
+    lines = [
+        "| fault | tries | events | lost | doubled | states differ | recovery, median | worst |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
+        took = row.recovery_s or [float("nan")]
+        lines.append(
+            f"| {name} | {row.tries} | {row.events:,} | {row.lost} | {row.doubled} | {row.states}"
+            f" | {statistics.median(took):.1f} s | {max(took):.1f} s |"
+        )
+    events, tries = sum(row.events for row in rows.values()), sum(row.tries for row in rows.values())
+    sums = [sum(getattr(row, what) for row in rows.values()) for what in ("lost", "doubled", "states")]
+    return "\n".join([*lines, f"| **all** | {tries} | {events:,} | {sums[0]} | {sums[1]} | {sums[2]} | | |"])
+
+
+@click.command()
+@click.option("--minutes", type=float, default=20.0, help="How long; every fault is tried once even in 0.  [default 20]")
+@click.option("--seed", type=int, help="Of the first turn; each turn adds 1.  [default: random]")
+@click.option("--fault", "names", multiple=True, type=click.Choice(list(FAULTS)), help="Only this one; may be given again.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the table there too.")
+def main(minutes: float, seed: int | None, names: tuple[str, ...], report: Path | None) -> None:
+    """Try every fault under load, and show what was lost, doubled, different, and how long recovery took."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the brokers are ended on purpose
+    first = random.randrange(10**6) if seed is None else seed
+    click.echo(f"seed {first}", err=True)
+    rows: dict[str, Row] = {}
+    asyncio.run(soak(minutes, first, list(names or FAULTS), rows))
+    page = table(rows)
+    click.echo(page)
+    if report is not None:
+        report.write_text(page + "\n")
+    failed = [why for row in rows.values() for why in row.failed]
+    for why in failed:
+        click.echo(f"\nFAILED {why}", err=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
