@@ -132,7 +132,9 @@ async def _kill(run: Run) -> None:
 
 @fault("worker killed (-9) at a step of the protocol")
 async def _step(run: Run) -> None:
-    step = f"{run.random.choice(STEPS)}:{run.random.randint(1, 3)}"
+    name = run.random.choice(STEPS)
+    once_a_partition = name in ("after_fence", "before_ready")
+    step = f"{name}:{run.random.randint(1, run.site.settings.partitions if once_a_partition else 4)}"
     for worker in list(run.workers):
         await worker.stop()
         run.drop(worker)
