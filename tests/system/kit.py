@@ -406,7 +406,9 @@ class Verdict:
                         cuts += found
                     case Stray(original):
                         forwarded[original[:3]] += 1
-        assert max(forwarded.values(), default=1) == 1, "a stray was forwarded twice"
+        twice = forwarded.total() - len(forwarded)
+        if twice:
+            raise Wrong(f"{twice} strays were forwarded twice\n{self.site.logs()}", doubled=twice)
         self.strays += forwarded.total()
         while len(cuts) > 1 and cuts[1].batch == 0:  # an owner that ended before its first batch begins again
             del cuts[0]
