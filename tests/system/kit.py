@@ -103,6 +103,8 @@ class Site:
         self.grid_file = grid
         self.put_grid(GRID)
         self.workers: list[Worker] = []
+        self.also: list[Site] = []
+        """Other namespaces on its topics, to be closed with it."""
 
     def put_grid(self, text: str) -> None:
         """Write *text* as the grid that workers load from now on."""
@@ -303,6 +305,8 @@ class Site:
         """End every worker that still runs."""
         for worker in self.workers:
             worker.kill()
+        for site in self.also:
+            site.close()
 
 
 class Worker:

@@ -372,6 +372,16 @@ class Admin:
                 raise for_code(code)(f"topic {name}: {message[0] if message and message[0] else 'not created'}")
         return True
 
+    async def members(self, group: str) -> int:
+        """Return how many consumers *group* has now. Raises aiokafka's `KafkaError`, and `Refused` without the right to ask."""
+        (response,) = await self._client.describe_consumer_groups([group])
+        ((code, _, _, _, _, members, *_),) = response.groups
+        if code == GroupAuthorizationFailedError.errno:
+            raise Refused(f"no right to look at group {group!r}: grant Describe on it")
+        if code:
+            raise for_code(code)(f"group {group}")
+        return len(members)
+
     async def committed(self, partition: int) -> dict[str, OffsetAndMetadata]:
         """Return the group's committed offset and metadata for *partition* of each topic that has one.
 
@@ -496,6 +506,6 @@ def _partitions_differ(settings: Settings, topic: str, partitions: int) -> str:
     if partitions < settings.partitions:
         return f"{said} (kafka-topics.sh --alter --topic {topic} --partitions {settings.partitions})"
     return (
-        f"{said}: partitions cannot be taken away; set LEADPULSE_PARTITIONS={partitions} and start afresh under another"
-        " LEADPULSE_NAMESPACE, because each lead's owner depends on the number"
+        f"{said}: partitions cannot be taken away, and each lead's owner depends on their number; with"
+        f" LEADPULSE_PARTITIONS={partitions} and another LEADPULSE_NAMESPACE, `leadpulse repartition` moves the leads"
     )

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.resources import files
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from worker.core.model import LeadWrite
 from worker.ports import Applied, Batch, Fenced, OutboxEntry, Position, StoreRefused, StoreUnavailable
 
 Client = Redis | RedisCluster
@@ -52,6 +53,7 @@ LIBRARY, SOURCE = library(_BODY)
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]+")
 _LEAD_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade", "updated_at", "due_ms", "rank")
+_LEADS_PAGE = 500
 _OUTBOX_PAGE = 100
 """Outbox entries asked for at once: an entry with dead letters may hold megabytes, and one reply must fit the time-out."""
 
@@ -180,6 +182,45 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
         raise StoreRefused(
             f"{where}: a field of the position is not a number ({error}); restore it or rebuild the partition"
         ) from error
+
+
+async def leads_of(client: Client, namespace: str) -> AsyncIterator[tuple[int, LeadWrite]]:
+    """Yield every lead of *namespace*, erased ones (their mark) too, with its partition, as it was written.
+
+    In no order, and exact only while nobody writes. Raises `StoreUnavailable` and `StoreRefused` as the store does.
+    """
+    commands: Any = client
+    prefix, page = f"{{{namespace}:", []
+    try:
+        async for key in commands.scan_iter(match=f"{prefix}*}}:lead:*", count=1_000):
+            partition, _, lead = key.decode().removeprefix(prefix).partition("}:lead:")
+            page.append((int(partition), lead))
+            if len(page) == _LEADS_PAGE:
+                for found in await _writes(commands, prefix, page):
+                    yield found
+                page = []
+        for found in await _writes(commands, prefix, page):
+            yield found
+    except _FAILURES as error:
+        raise translated(error, f"namespace {namespace} in Redis") from error
+
+
+async def _writes(commands: Any, prefix: str, page: Sequence[tuple[int, str]]) -> list[tuple[int, LeadWrite]]:
+    async with commands.pipeline(transaction=False) as pipe:
+        for partition, lead in page:
+            tag = f"{prefix}{partition}}}:"
+            pipe.hmget(f"{tag}lead:{lead}", "state", "score", "fit", "engagement", "stage", "grade", "updated_at")
+            pipe.zscore(f"{tag}due", lead)
+            pipe.zscore(f"{tag}rank", lead)
+        answers: list[Any] = await pipe.execute()
+    found = []
+    for (partition, lead), (state, *fields), due, rank in zip(page, answers[::3], answers[1::3], answers[2::3], strict=True):
+        texts = [b"" if field is None else field for field in fields]
+        score, fit, engagement, stage, grade, updated_at = (text.decode() for text in texts)
+        due_ms = None if due is None else int(due)
+        write = LeadWrite(lead, state, score, fit, engagement, stage, grade, updated_at, due_ms, rank)
+        found.append((partition, write))
+    return found
 
 
 class RedisStore:

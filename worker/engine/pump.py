@@ -63,8 +63,8 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         if added:
             raise Stop(
                 f"partitions {added} were added to {', '.join(sorted({tp.topic for tp in assigned if tp.partition in added}))}:"
-                " a lead's owner depends on the number; start afresh under another LEADPULSE_NAMESPACE with"
-                " LEADPULSE_PARTITIONS set to the new number"
+                " a lead's owner depends on the number; move the leads with `leadpulse repartition`, into another"
+                " LEADPULSE_NAMESPACE with LEADPULSE_PARTITIONS set to the new number"
             )
         self._ours = {p for p in mentioned if all(TopicPartition(topic, p) in assigned for topic in topics)}
         for p in sorted(mentioned - self._ours):

@@ -95,8 +95,13 @@ def check_position(settings: Settings, partition: int, position: Position, publi
     if position.partitions not in (0, settings.partitions):
         raise Stop(
             f"partition {partition}: its state was made with {position.partitions} partitions, LEADPULSE_PARTITIONS says"
-            f" {settings.partitions}: a lead's owner depends on the number; set it to {position.partitions}, or start afresh"
-            " under another LEADPULSE_NAMESPACE"
+            f" {settings.partitions}: a lead's owner depends on the number; set it to {position.partitions}, or move the leads"
+            " into another LEADPULSE_NAMESPACE with `leadpulse repartition`"
+        )
+    if position.batch and not position.next:
+        raise Stop(
+            f"partition {partition}: a copy into {settings.namespace} was cut short: delete its keys ({{{settings.namespace}:*)"
+            " and run `leadpulse repartition` again"
         )
     if position.next and set(position.next) != set(settings.topics):
         raise Stop(

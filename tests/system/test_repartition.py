@@ -1,0 +1,154 @@
+"""More partitions: the leads move, and nothing is read twice or passed over."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+
+from tests.system.conftest import MakeSite
+from tests.system.kit import ROOT, Message, Sent, Site, now_ms, traffic
+from worker.core.journal import stray_output
+from worker.core.model import Record
+from worker.core.state import unpack
+from worker.replay import replay_lines
+
+
+async def test_leads_move_to_more_partitions_and_nothing_is_lost_or_doubled(make_site: MakeSite) -> None:
+    """Read to the middle, with strays on their way; what is unread, and what comes by the new number, goes on there.
+
+    Without erasures, as they alone make a score depend on the order in which partitions are read.
+    """
+    old = await make_site(max_batch=50)
+    said = [m for m in traffic(80, 120, 900, around_ms=now_ms() - 60_000, spread_s=50) if m["type"] != "lead.erased"]
+    worker = old.worker()
+    await worker.ready(2)
+    await old.send(old.sent(m, crc=True) for m in said[:400])
+    await old.settled()
+    await worker.stop()
+    await old.send(on_its_way(old, m) for m in said[400:500])
+    await old.send(old.sent(m, crc=True) for m in said[500:700])
+    new = await grown(old, 3)
+    refused = old.worker()
+    assert await refused.ended() == 1
+    assert "leadpulse repartition" in refused.said()
+    moved = repartition(new, old)
+    assert moved["leads"] == len([s for s in (await old.states()).values() if unpack(s).alive])
+    assert moved["strays"] == 100
+    first = new.worker()
+    await first.ready(3)
+    await new.send(new.sent(m) for m in said[700:])
+    await new.settled()
+    await first.stop()
+    await held_to_a_replay(new, said)
+
+
+async def test_a_copy_is_refused_where_it_could_lose_or_double_something(make_site: MakeSite) -> None:
+    """Each refusal names what mends it, and a copy that was cut short is none that a worker would take over."""
+    old = await make_site()
+    new = await grown(old, 2)
+    assert "holds nothing" in refusal(new, old)
+    worker = old.worker()
+    await worker.ready(2)
+    await old.send(old.sent(m) for m in traffic(81, 60, 300))
+    await old.settled()
+    assert "1 workers of" in refusal(new, old)
+    await worker.stop()
+    fewer = Site(old.settings.kafka, old.settings.redis.get_secret_value(), f"{new.settings.namespace}-few", old.folder)
+    fewer.environ |= new.environ | {"LEADPULSE_PARTITIONS": "1", "LEADPULSE_NAMESPACE": fewer.settings.namespace}
+    assert "Kafka cannot take partitions away" in refusal(fewer, old)
+    async with old.redis() as redis:
+        await redis.hincrby(old.key(0, "position"), "batch", 1)
+        assert "start its workers once more" in refusal(new, old)
+        await redis.hincrby(old.key(0, "position"), "batch", -1)
+        repartition(new, old)
+        assert "are not empty" in refusal(new, old)
+        for topic in new.settings.topics:
+            await redis.hdel(new.key(1, "position"), f"next:{topic}")
+    cut_short = new.worker()
+    assert await cut_short.ended() == 1
+    assert "was cut short" in cut_short.said()
+
+
+def on_its_way(site: Site, message: Message) -> Sent:
+    """Return *message* as a stray that nobody has taken from its owner's journal yet."""
+    came = site.sent(message)
+    record = Record(came.topic, came.partition, 0, now_ms(), came.key, came.value)
+    stray = stray_output(site.settings.internal_topic, came.partition, record)
+    return Sent(stray.topic, came.partition, stray.value, stray.key, stray.headers)
+
+
+async def grown(old: Site, partitions: int) -> Site:
+    """Give the input topics *partitions* partitions, and return a site on them with a namespace of its own."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=old.settings.kafka)
+    await admin.start()
+    if partitions > old.settings.partitions:
+        await admin.create_partitions({topic: NewPartitions(partitions) for topic in old.settings.input_topics})
+    await admin.close()
+    namespace = f"{old.settings.namespace}-grown"
+    site = Site(
+        old.settings.kafka,
+        old.settings.redis.get_secret_value(),
+        namespace,
+        old.folder,
+        partitions=partitions,
+        input_topics=",".join(old.settings.input_topics),
+        output_topics=old.environ["LEADPULSE_OUTPUT_TOPICS"],
+    )
+    site.web, site.crm = old.web, old.crm
+    old.also.append(site)
+    await site.prepare()
+    return site
+
+
+def run(new: Site, old: Site) -> subprocess.CompletedProcess[str]:
+    """Run the command with the settings of *new*."""
+    command = [sys.executable, "-m", "worker.cli", "repartition", "--from", old.settings.namespace]
+    return subprocess.run(command, env={**os.environ, **new.environ}, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def repartition(new: Site, old: Site) -> dict[str, int]:
+    """Copy, and return what it says."""
+    done = run(new, old)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, int] = json.loads(done.stdout)
+    return told
+
+
+def refusal(new: Site, old: Site) -> str:
+    """Return why the copy is refused."""
+    done = run(new, old)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+async def held_to_a_replay(site: Site, said: list[Message]) -> None:
+    """Scores do not depend on the order of arrival, so they are those of the same events replayed; each move went out once."""
+    (grid,) = [scorer.grid for scorer in site.scorers.values()]
+    replayed = replay_lines([json.dumps(m) for m in said], grid, 0)
+    expected = {lead["lead_id"]: (lead["score"], lead["fit"], lead["engagement"]) for lead in replayed.leads}
+    found = {}
+    async with site.redis() as redis:
+        for lead, packed in (await site.states()).items():
+            if not unpack(packed).alive:
+                continue
+            held = None
+            for p in range(site.settings.partitions):
+                held = held or await redis.hmget(site.key(p, f"lead:{lead}"), "score", "fit", "engagement")
+                if held[0] is None:
+                    held = None
+            assert held is not None
+            found[lead] = tuple(float(value or "nan") for value in held)
+    assert found.keys() == expected.keys()
+    for lead, scores in expected.items():
+        assert all(abs(a - b) < 1e-6 for a, b in zip(found[lead], scores, strict=True)), (lead, found[lead], scores)
+    dead = site.settings.output_topic("lead.dead")
+    ids = Counter(json.loads(o.value or b"")["id"] for o in await site.outputs() if o.topic != dead)
+    assert max(ids.values()) == 1
+    sequences = {lead: unpack(packed).sequence for lead, packed in (await site.states()).items()}
+    assert sum(sequences.values()) == len(ids), "every move of every lead was published, before or after"

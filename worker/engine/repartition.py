@@ -1,0 +1,198 @@
+"""All leads of one namespace copied into another, which may have more partitions: what Kafka's partitions do to owners.
+
+A lead's owner is murmur2(id) mod N, so more partitions move most leads. They move into another namespace: the old one is read
+and never written, so a copy that was cut short is thrown away and made again, and the way back is to start the old workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+from aiokafka.structs import TopicPartition
+
+from worker.adapters.kafka import Admin, free_consumer, to_record
+from worker.adapters.store_redis import Client, RedisStore, leads_of
+from worker.core.codec import decode
+from worker.core.journal import Cut, Stray, decode_entry, stray_output
+from worker.core.model import Event, LeadWrite, Output, Record
+from worker.core.partition import owner
+from worker.core.state import FOLD_VERSION, pack, unpack
+from worker.engine.checks import check_topics
+from worker.engine.errors import Stop
+from worker.ports import Applied, Batch, OutboxEntry, Position
+from worker.settings import Settings
+
+BATCH = 500
+_TOKEN = "0:0:repartition"
+"""The lowest there is: the first worker takes every partition over from it."""
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """What was copied."""
+
+    leads: int
+    erased: int
+    """Marks of erased leads: they stay erased."""
+    strays: int
+    """Records on their way to their owner, now on their way to the new one."""
+    partitions: int
+
+
+async def repartition(old: Settings, new: Settings, client: Client) -> Moved:
+    """Copy every lead of *old* into the empty namespace of *new*, each to its owner there.
+
+    Input offsets are kept: the first worker of *new* goes on where the last of *old* stopped; what was not read yet lies where
+    it lay, and reaches its new owner as strays do. Raises `Stop`, with what mends it, unless *old* is at rest and *new* empty.
+    """
+    positions = await _old_positions(old, client)
+    old = old.model_copy(update={"partitions": len(positions)})
+    if new.partitions < old.partitions:
+        raise Stop(
+            f"{old.namespace} has {old.partitions} partitions: {new.partitions} are too few, Kafka cannot take partitions away"
+        )
+    async with Admin(new) as admin:
+        await check_topics(new, admin)
+        members = await admin.members(old.group)
+        if members:
+            raise Stop(f"{members} workers of {old.namespace} are running: stop them (SIGTERM), then copy")
+    await _check_rest(old, positions)
+    stores = [RedisStore(client, new.namespace, p) for p in range(new.partitions)]
+    await _check_empty(new, stores)
+    strays = await _strays(old, new, positions)
+    copy = _Copy(stores, positions, await _starts(new))
+    async for partition, write in leads_of(client, old.namespace):
+        await copy.add(owner(write.lead, new.partitions), _stands_at(write, positions[partition].clock_ms))
+    for p in range(new.partitions):
+        await copy.close(p, new, strays[p] if p < len(strays) else [])
+    return Moved(copy.leads, copy.erased, sum(map(len, strays)), new.partitions)
+
+
+async def _old_positions(old: Settings, client: Client) -> list[Position]:
+    first = await RedisStore(client, old.namespace, 0).position()
+    if not first.batch:
+        raise Stop(f"namespace {old.namespace} holds nothing: is it the right one, and the right Redis?")
+    found = [await RedisStore(client, old.namespace, p).position() for p in range(first.partitions)]
+    empty = [p for p, position in enumerate(found) if not position.batch]
+    if empty:
+        raise Stop(
+            f"partitions {empty} of {old.namespace} were never taken over: run its workers until /readyz shows all of them"
+        )
+    return found
+
+
+async def _check_rest(old: Settings, positions: Sequence[Position]) -> None:
+    async with Admin(old) as admin:
+        for p, position in enumerate(positions):
+            committed = await admin.committed(p)
+            numbers = [int(at.metadata) for at in committed.values() if str(at.metadata).isdecimal()]
+            published = max([position.published, *numbers])
+            if position.batch != published:
+                raise Stop(
+                    f"partition {p} of {old.namespace} is at batch {position.batch}, and {published} is known to be published:"
+                    " start its workers once more and stop them with SIGTERM; they bring the two together"
+                )
+
+
+async def _check_empty(new: Settings, stores: Sequence[RedisStore]) -> None:
+    held = [p for p, store in enumerate(stores) if (await store.position()).partitions]
+    if held:
+        raise Stop(
+            f"partitions {held} of {new.namespace} are not empty: copy into another namespace, or, if a copy was cut short,"
+            f" delete its keys ({{{new.namespace}:*) first"
+        )
+
+
+async def _starts(new: Settings) -> list[dict[str, int]]:
+    """Return where each partition's topics begin: there a partition that the old namespace did not have begins to read."""
+    tps = [TopicPartition(topic, p) for topic in new.topics for p in range(new.partitions)]
+    async with free_consumer(new, tps) as consumer:
+        starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
+    used = [tp.partition for tp in tps if tp.topic == new.internal_topic and ends[tp]]
+    if used:
+        raise Stop(f"{new.internal_topic} holds records: {new.namespace} has been run before; copy into another namespace")
+    return [{topic: starts[TopicPartition(topic, p)] for topic in new.topics} for p in range(new.partitions)]
+
+
+async def _strays(old: Settings, new: Settings, positions: Sequence[Position]) -> list[list[Output]]:
+    """Return, by partition of the old journal, what waits in it for its owner, addressed to the owner in *new*."""
+    found: list[list[Output]] = []
+    for p, position in enumerate(positions):
+        waiting: list[Output] = []
+        async for record in _journal(old, p, position.next[old.internal_topic]):
+            match decode_entry(record):
+                case Stray(original):
+                    event = decode(original)
+                    home = owner(event.lead, new.partitions) if isinstance(event, Event) else p
+                    waiting.append(stray_output(new.internal_topic, home, original))
+        found.append(waiting)
+    return found
+
+
+async def _journal(old: Settings, partition: int, start: int) -> AsyncIterator[Record]:
+    tp = TopicPartition(old.internal_topic, partition)
+    async with free_consumer(old, [tp]) as consumer:
+        end = (await consumer.end_offsets([tp]))[tp]
+        consumer.seek(tp, start)
+        while await consumer.position(tp) < end:
+            for raw in (await consumer.getmany(tp, timeout_ms=500)).get(tp, ()):
+                yield to_record(raw)
+
+
+def _stands_at(write: LeadWrite, clock_ms: int | None) -> LeadWrite:
+    """Return *write* with the clock that its old partition gave it: the new one's may be behind."""
+    state = unpack(write.state)
+    if clock_ms is None or not state.alive or state.clock >= clock_ms:
+        return write
+    state.clock = clock_ms
+    return msgspec.structs.replace(write, state=pack(state))
+
+
+class _Copy:
+    """Writes leads into the new stores, in batches; only the last batch of a partition makes it fit to be taken over."""
+
+    def __init__(self, stores: Sequence[RedisStore], positions: Sequence[Position], starts: Sequence[dict[str, int]]) -> None:
+        self._stores = stores
+        self._positions = positions
+        self._starts = starts
+        self._waiting: list[list[LeadWrite]] = [[] for _ in stores]
+        self._batches = [0] * len(stores)
+        self.leads = 0
+        self.erased = 0
+
+    async def add(self, partition: int, write: LeadWrite) -> None:
+        """Take one lead for *partition*."""
+        self._waiting[partition].append(write)
+        if write.rank is None:
+            self.erased += 1
+        else:
+            self.leads += 1
+        if len(self._waiting[partition]) >= BATCH:
+            await self._apply(partition, Batch(OutboxEntry(self._cut(partition, {}), ()), (), None, send=False))
+
+    async def close(self, partition: int, new: Settings, strays: Sequence[Output]) -> None:
+        """Write what is left of *partition*, with its offsets; what it had to forward goes out with its first transaction."""
+        starts = self._starts[partition]
+        old = self._positions[partition].next if partition < len(self._positions) else {}
+        next_ = {topic: old.get(topic, starts[topic]) if topic != new.internal_topic else 0 for topic in new.topics}
+        clocks = [position.clock_ms for position in self._positions]
+        clock_ms = None if None in clocks else min(clock for clock in clocks if clock is not None)
+        await self._apply(partition, Batch(OutboxEntry(self._cut(partition, next_), tuple(strays)), (), clock_ms))
+        await self._stores[partition].trim(_TOKEN, self._batches[partition] - 1)
+
+    def _cut(self, partition: int, next_: dict[str, int]) -> Cut:
+        # Without a grid, so that the first worker begins its own and judges every lead once more, whichever grid that is.
+        self._batches[partition] += 1
+        return Cut(self._batches[partition], next_, "", "", FOLD_VERSION)
+
+    async def _apply(self, partition: int, batch: Batch) -> None:
+        store = self._stores[partition]
+        if batch.entry.cut.batch == 1:
+            await store.acquire(_TOKEN, len(self._stores))
+        writes, self._waiting[partition] = self._waiting[partition], []
+        applied = await store.apply(_TOKEN, msgspec.structs.replace(batch, writes=writes))
+        if applied is not Applied.DONE:
+            raise Stop(
+                f"partition {partition} of the new namespace changed while it was filled: does somebody else write to it?"
+            )
