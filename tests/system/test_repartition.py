@@ -39,6 +39,9 @@ async def test_leads_move_to_more_partitions_and_nothing_is_lost_or_doubled(make
     moved = repartition(new, old)
     assert moved["leads"] == len([s for s in (await old.states()).values() if unpack(s).alive])
     assert moved["strays"] == 100
+    for p in range(2):
+        stood, stands = await old.position(p), await new.position(p)
+        assert [stands[f"next:{topic}"] for topic in (old.web, old.crm)] == [stood[f"next:{t}"] for t in (old.web, old.crm)]
     first = new.worker()
     await first.ready(3)
     await new.send(new.sent(m) for m in said[700:])
