@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import signal
 import time
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
 from tests.system.kit import GRID, Site, now_ms, traffic
+from worker.core.journal import decode_entry
 from worker.core.state import unpack
 
 GENEROUS = GRID.replace("min: -50", "min: 20").replace("version: 1", "version: 2")
@@ -83,6 +86,31 @@ async def test_a_worker_killed_while_it_begins_a_grid_leaves_nobody_unjudged(mak
     await site.settled()
     await heir.stop()
     await site.verdict()
+
+
+async def test_a_grid_that_is_taken_back_during_a_take_over_judges_nobody(make_site: MakeSite) -> None:
+    """The partition's last batch was judged by the grid that is in force again: no other may come in between unannounced."""
+    site = await make_site(clock="wall", partitions=1)
+    site.put_grid(GENEROUS)
+    await site.send(site.sent(m) for m in traffic(79, 60, 300, around_ms=now_ms() - 60_000, spread_s=20))
+    first = site.worker()
+    await site.settled()
+    await first.stop()
+    site.put_grid(GRID)
+    heir = site.worker("after_fence:1:stop")
+    await heir.frozen()
+    site.put_grid(GENEROUS)
+    heir.signal(signal.SIGHUP)
+    heir.signal(signal.SIGCONT)
+    await heir.ready(1)
+    await site.send(site.sent(m) for m in traffic(69, 60, 100, around_ms=now_ms() - 1_000, spread_s=1))
+    await site.settled()
+    await heir.stop()
+    await site.verdict()
+    withdrawn = hashlib.sha256(GRID.encode()).hexdigest()
+    journal = await site.read([TopicPartition(site.settings.internal_topic, 0)])
+    cuts = [cut for record in journal for cut in getattr(decode_entry(record), "cuts", ())]
+    assert [cut.batch for cut in cuts if cut.grid == withdrawn] == []
 
 
 async def test_other_word_lists_judge_every_lead_again(make_site: MakeSite) -> None:

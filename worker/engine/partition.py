@@ -141,6 +141,7 @@ class Partition:
         """Begin the worker's grid where the last batch was judged by another; ticks then judge every lead again, bit by bit."""
         scorer = self._context.scorer()
         if Grids.of(scorer) == self._judged_by:
+            self._folder.scorer = scorer  # it may have been another for a moment, while the partition was taken over
             return
         if self.batch:
             log.info("partition %d: another grid than before: all leads will be judged again", self._partition)
