@@ -81,6 +81,8 @@ class Position(msgspec.Struct, frozen=True):
     strayed_ms: int | None = None
     horizon_ms: int | None = None
     """All records of the partition up to this log time have been read, and what they forwarded is published."""
+    regraded_ms: int | None = None
+    """The clock at which the last change of the grid will have reached every lead; before it, ranks may be the old grid's."""
     rebuild: bool = False
     """An operator allowed an empty store to be filled again from the topics."""
 

@@ -153,6 +153,7 @@ def test_a_signal_puts_a_changed_grid_in_force_in_every_worker(topics: dict[str,
         assert 69 < before["score"] < 70
         hottest = [json.loads(line) for line in leadpulse("top", "--json", env=site).stdout.splitlines()]
         assert hottest[0]["score"] == ann["score"]
+        assert "not every lead is judged by it yet" in leadpulse("top", env=site).stderr, "no tick has come, by CLOCK=events"
         assert parent.end(within_s=15) == 0
 
 

@@ -79,6 +79,8 @@ local function requeue(keys, from_ms, rate)
     end
     redis.call('ZADD', keys[2], 'LT', unpack(due))
   end
+  local ends = from_ms + math.floor(redis.call('ZCARD', keys[3]) * 1000 / rate)
+  redis.call('HSET', keys[1], 'regraded', string.format('%.0f', ends))
 end
 
 -- KEYS: [6…] lead hashes, in the order of the writes.

@@ -96,6 +96,8 @@ class MemoryStore:
             held.outbox[cut.batch] = batch.entry
         if batch.grid is not None:
             held.grid = batch.grid
+            regraded_ms = (batch.clock_ms or 0) + len(held.rank) * 1_000 // cut.requeued
+            at = msgspec.structs.replace(at, regraded_ms=regraded_ms)
             for place, (lead, _) in enumerate(self._ranked(len(held.rank))):
                 due_ms = (batch.clock_ms or 0) + place * 1_000 // cut.requeued
                 held.due[lead] = min(due_ms, held.due.get(lead, due_ms))

@@ -4,8 +4,8 @@ Every key of partition p of a namespace carries the hash tag `{NAMESPACE:p}`, so
 
 - `{ns:p}:lead:LEAD`: a hash, `state` packed and `score fit engagement stage grade updated_at` as text; an erased lead has
   only `state`, its mark
-- `{ns:p}:position`: a hash, `owner batch next:TOPIC published partitions grid words clock`, and `strayed horizon rebuild` where
-  set
+- `{ns:p}:position`: a hash, `owner batch next:TOPIC published partitions grid words clock`, and `strayed horizon regraded
+  rebuild` where set
 - `{ns:p}:grid`: the text of the grid that the position names by its hash
 - `{ns:p}:due`, `{ns:p}:rank`: sorted sets of leads, by instant (ms) and by upper bound of the score
 - `{ns:p}:outbox`: a stream, one entry a batch, id `BATCH-0`, field `entry` (msgpack of `worker.ports.OutboxEntry`)
@@ -176,6 +176,7 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
             clock_ms=instant("clock"),
             strayed_ms=instant("strayed"),
             horizon_ms=instant("horizon"),
+            regraded_ms=instant("regraded"),
             rebuild="rebuild" in fields,
         )
     except ValueError as error:

@@ -16,7 +16,7 @@ from worker.settings import Settings, SettingsError
 @click.option("--from", "source", required=True, metavar="NAMESPACE", help="The namespace that holds the leads now.")
 @settings_flags(*CONNECTION, "redis", "namespace", "partitions", "input_topics", "output_topics", "development")
 def repartition(source: str, **flags: Any) -> None:
-    """Copy all leads of a namespace into another one, which may have more partitions.
+    """Copy all leads of a namespace into another, for more partitions.
 
     A lead's owner depends on the number of partitions, so a worker refuses topics that were given more. Then: stop the workers
     (SIGTERM), choose a new LEADPULSE_NAMESPACE with the new LEADPULSE_PARTITIONS, `leadpulse topics create`, this command, and
