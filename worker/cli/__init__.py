@@ -32,7 +32,9 @@ COMMANDS: Final[dict[str, _Command]] = {
     "convert": _Command("worker.cli.convert", "convert", "Turn other formats into events, one JSON a line on stdout."),
     "produce": _Command("worker.cli.produce", "produce", "Send files of events to Kafka."),
     "doctor": _Command("worker.cli.doctor", "doctor", "Look for what would keep the worker from doing its work."),
-    "repartition": _Command("worker.cli.repartition", "repartition", "Copy all leads of a namespace into another, for more partitions."),
+    "repartition": _Command(
+        "worker.cli.repartition", "repartition", "Copy all leads of a namespace into another, for more partitions."
+    ),
     "rebuild": _Command("worker.cli.rebuild", "rebuild", "Allow an emptied partition to be filled again from the topics."),
 }
 
