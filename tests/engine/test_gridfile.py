@@ -98,6 +98,8 @@ async def test_mistakes_are_refused_until_they_are_mended(file: Path, monkeypatc
             assert refused.get() == 1
         remove(file)
         await until(grid, 1, "No such file")
+        write(file, text)
+        await until(grid, 1, words)
         write(file, ONE)
         await until(grid, 1, None)
         assert refused.get() == 0

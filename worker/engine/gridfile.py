@@ -35,10 +35,10 @@ class GridFile:
     def __init__(self, settings: Settings, scorer: Scorer, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._found = scorer.grid.source
+        self._found: bytes | None = scorer.grid.source
         """What the last look found in the file."""
-        self._judged = self._found
-        """What was last taken or refused."""
+        self._judged: bytes | None = self._found
+        """What was last taken or refused; `None` while there is nothing to read."""
         self._asked = asyncio.Event()
         self.refused: str | None = None
         """Why the file as it is now is not in force; `None` when it is."""
@@ -64,6 +64,7 @@ class GridFile:
         try:
             source = await asyncio.to_thread(Path(self._settings.grid).read_bytes)
         except OSError as err:
+            self._found = self._judged = None
             self._refuse(f"the grid {self._settings.grid} cannot be read: {err.strerror}")
             return
         settled = whole or source == self._found
