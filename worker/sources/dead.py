@@ -97,7 +97,7 @@ def event_type(record: Record) -> str | None:
         return None
 
 
-_FOUND: Final = re.compile(r"\bthe (string|number|boolean) .*", re.DOTALL)
+_FOUND: Final = re.compile(r"\bthe (string|number|boolean) .*")
 
 
 def without_values(detail: str) -> str:
