@@ -15,8 +15,9 @@ from tests.cli.shell import Running, event, leadpulse
 from tests.cli.test_online import ready, site, taken, topics
 from tests.services import free_port
 from worker.adapters.kafka import to_record
+from worker.cli.dead import page_of
 from worker.core.codec import MAX_BYTES
-from worker.core.letter import REPLAYED, dead_letter
+from worker.core.letter import REPLAYED, Letter, dead_letter
 from worker.core.model import Output, Record, Rejected
 from worker.settings import Settings
 from worker.sources.produce import kafka_sink
@@ -193,6 +194,8 @@ def test_what_is_not_there_is_said_in_one_line(topics: dict[str, str]) -> None:
             assert f"no dead letter at {wrong}" in failed.stderr
             assert words in failed.stderr
             assert len(failed.stderr.splitlines()) == 1
+    show = leadpulse("dead", "show", f"{partition}:0", env=topics).stdout
+    assert re.search(r"^value +not here; in its place:\n\{\n +\"value\": \{\n +\"bytes\": 900001,", show, re.MULTILINE)
     raw = leadpulse("dead", "show", f"{partition}:0", "--raw", env=topics)
     assert (raw.returncode, raw.stdout) == (1, "")
     assert "holds no value (too_large)" in raw.stderr
@@ -226,3 +229,19 @@ def test_wrong_usage_is_told_before_anything_is_read(tmp_path: Path) -> None:
         done = leadpulse("dead", *wrong, env={"LEADPULSE_KAFKA": f"127.0.0.1:{free_port()}"})
         assert done.returncode == 2, done.stderr
         assert words in done.stderr
+
+
+def test_a_value_is_shown_as_what_it_is_and_gives_no_orders_to_the_terminal() -> None:
+    """JSON, else text with escapes, else hexadecimal; the detail and the headers are a stranger's words too."""
+
+    def page(value: bytes, *headers: tuple[str, bytes]) -> str:
+        return page_of(Letter(0, 1, 0, "not_json", "\x1b[2J", Record("t", 0, 0, None, b"\xff", value, headers)))
+
+    assert page(b'{"a":[1e999]}').endswith('{\n  "a": [\n    1e999\n  ]\n}')
+    assert page("{né\x1b[31m\n\u202e".encode()).endswith("\n{né\\x1b[31m\n\\u202e")
+    assert page(b"\xff\x00{").endswith("\nff 00 7b")
+    assert page(b'"\xc2\x9b"').endswith('\n"\\x9b"')
+    assert "\nkey        ff\nheader     x: 1\\n2\nvalue" in page(b"", ("x", b"1\n2"))
+    assert "\ndetail     \\x1b[2J\n" in page(b"")
+    assert "(binary mode)" in page(b"", ("ce_specversion", b"1.0"))
+    assert "(binary mode)" not in page(b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from worker.core.codec import REASONS, decode
 from worker.core.letter import REPLAYED, Letter
 from worker.core.model import Headers, Record, Rejected
-from worker.sources.dead import HINTS, Wanted, again, event_type, still_bad, without_values
+from worker.settings import Settings
+from worker.sources.dead import HINTS, Counts, Wanted, again, event_type, replay, still_bad, without_values
 from worker.sources.routes import CONTENT_TYPE
 
 NOW = 1_780_000_000_000
@@ -139,3 +141,16 @@ def test_what_the_worker_would_not_count_is_still_bad() -> None:
     assert (still_bad(again(a_letter(b"{"), NOW)) or ("",))[0] == "not_json"
     assert (still_bad(again(a_letter(an_event(type="page.veiwed")), NOW)) or ("",))[0] == "unknown_type"
     assert still_bad(again(a_letter(an_event(time="9999-06-01T00:00:00Z")), NOW)) is None
+
+
+async def test_what_holds_nothing_to_send_is_counted_even_when_forced() -> None:
+    """The stand-in for a large record must never be taken for it, and no client sends what has neither key nor value."""
+
+    async def letters() -> AsyncIterator[Letter]:
+        yield a_letter(b'{"value":{"bytes":900001}}', "too_large")
+        yield a_letter(None, "empty", key=None)
+
+    counts, told = Counts(), list[str]()
+    await replay(letters(), Settings.load({}), counts, told.append, force=True, dry_run=True)
+    assert counts == Counts(without_value=2)
+    assert len(told) == 2

@@ -6,11 +6,13 @@ import contextlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 import click
 import msgspec
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from worker.cli.common import instant_option, load_settings, opened, run_async, settings_flags, shown_name
 from worker.cli.topics import CONNECTION
@@ -153,11 +155,15 @@ def _line(one: _Listed) -> str:
     return _plain(f"{one.place:<8}  {one.at or '-'}  {one.reason:<14}  {came}  {key}  {one.detail}{again}")
 
 
-def _page(letter: Letter) -> str:
+def page_of(letter: Letter) -> str:
     """Return everything of *letter*, for people."""
     record = letter.record
     what = {**REASONS, "traits_refused": "The lead cannot hold the event's traits."}.get(letter.reason, "")
     hint = HINTS.get(letter.reason, "This version does not know the reason: use the one that wrote the letter.")
+    if any(name == "ce_specversion" for name, _ in record.headers):
+        hint += (
+            " Mind: this value is `data` alone (binary mode); FILE must hold the whole event, with what the ce_ headers say."
+        )
     lines = [
         ("letter", letter.place),
         ("written", _at(letter) or "-"),
@@ -225,7 +231,7 @@ def show(place: tuple[int, int], raw: bool, **flags: Any) -> None:
     """
     letter = _run(_one(load_settings(flags), place))
     if not raw:
-        click.echo(_page(letter))
+        click.echo(page_of(letter))
     elif not letter.whole or letter.record.value is None:
         raise click.ClickException(f"the letter at {letter.place} holds no value ({letter.reason})")
     else:
@@ -245,7 +251,11 @@ async def _one(settings: Settings, place: tuple[int, int]) -> Letter:
     "--from", "mended", metavar="FILE", type=click.Path(exists=True, allow_dash=True, dir_okay=False),
     help="Send the CloudEvent (JSON) in FILE, - is stdin, in place of the value of the one PLACE given.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Send also what is still bad: it will come back as a new letter.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Send also what is still bad: it comes back as a new letter. Many can stop a worker (LEADPULSE_MAX_BAD_SHARE).",
+)
 @click.option("--dry-run", is_flag=True, help="Send nothing; say what would be sent.")
 @filters
 def replay_letters(
@@ -317,7 +327,18 @@ async def _replay(settings: Settings, wanted: Wanted, places: Sequence[tuple[int
     held = await dead_letters(settings)
     picked = held.at(dict.fromkeys(places)) if places else held.every(wanted)
     async with contextlib.aclosing(picked) as letters:
-        await replay(letters, settings, counts, tell, **how)
+        await replay(_watched(letters), settings, counts, tell, **how)
+
+
+async def _watched(letters: AsyncGenerator[Letter]) -> AsyncIterator[Letter]:
+    """Yield *letters*; on a terminal, show how many have been looked at."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("letters", total=None)
+        async for letter in letters:
+            yield letter
+            progress.advance(task)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
