@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from tests.cli.shell import Running, event, leadpulse
 from tests.cli.test_online import ready, site, taken, topics
@@ -209,6 +209,20 @@ def test_what_is_not_there_is_said_in_one_line(topics: dict[str, str]) -> None:
             assert (failed.returncode, failed.stdout) == (1, "")
             assert words in failed.stderr
             assert len(failed.stderr.splitlines()) == 1
+
+
+async def test_an_open_transaction_neither_shows_nor_holds_anyone_up(topics: dict[str, str]) -> None:
+    """A worker that died in the middle leaves one; the list ends before it, and says no more than what is committed."""
+    site_ = Settings.load(topics)
+    letter = dead_letter(site_.output_topic("lead.dead"), Rejected(Record("t", 0, 0, None, b"k", b"{"), "not_json", "why"))
+    producer = AIOKafkaProducer(bootstrap_servers=site_.kafka, transactional_id=site_.namespace)
+    async with producer:
+        for shown in (0, 0, 1):
+            await producer.begin_transaction()
+            await producer.send_and_wait(letter.topic, letter.value, key=letter.key, headers=list(letter.headers))
+            assert len(await asyncio.to_thread(listed, topics)) == 0
+            await (producer.commit_transaction() if shown else producer.abort_transaction())
+            assert len(await asyncio.to_thread(listed, topics)) == shown
 
 
 def test_wrong_usage_is_told_before_anything_is_read(tmp_path: Path) -> None:
