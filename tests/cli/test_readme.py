@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from tests.cli.shell import ROOT, leadpulse
+from tests.services import free_port
 from worker.core.partition import owner
 from worker.metrics import Metrics
 from worker.settings import Settings
@@ -26,6 +27,17 @@ def test_the_commands_over_files_work_as_printed(tmp_path: Path) -> None:
     assert re.search(r"^ rule \S+ +\+\d", done.stdout, re.MULTILINE)
     assert (tmp_path / "leads.jsonl").stat().st_size > 0
     assert (tmp_path / "outputs.jsonl").stat().st_size > 0
+
+
+def test_the_commands_for_dead_letters_are_understood(tmp_path: Path) -> None:
+    """As far as asking Kafka: wrong usage would be exit code 2, before that."""
+    (tmp_path / "mended.json").write_text("{}")
+    commands = re.findall(r"^leadpulse (dead .*)$", README, re.MULTILINE)
+    assert {command.split()[1] for command in commands} == {"list", "show", "replay"}
+    for command in commands:
+        args = shlex.split(command, comments=True)
+        done = leadpulse(*args, env={"LEADPULSE_KAFKA": f"127.0.0.1:{free_port()}"}, cwd=tmp_path)
+        assert (done.returncode, "cannot be reached" in done.stderr) == (1, True), done.stderr
 
 
 def test_the_key_in_redis_is_that_of_the_lead_which_the_examples_send() -> None:

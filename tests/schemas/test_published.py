@@ -13,10 +13,10 @@ from schemas import OUTPUTS, DeadLetterHeaders, read_output
 from schemas.documents import json_schemas
 from worker.core.codec import decode
 from worker.core.grid import parse_grid
+from worker.core.letter import dead_letter
 from worker.core.model import Event, Output, Record, Rejected
 from worker.core.plan import plan_events
 from worker.core.scorer import Scorer
-from worker.engine.batch import dead_letter
 
 GRID = """
 grid: published

@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, _Command]] = {
     "simulate": _Command("worker.cli.simulate", "simulate", "Make up the traffic of a B2B site."),
     "convert": _Command("worker.cli.convert", "convert", "Turn other formats into events, one JSON a line on stdout."),
     "produce": _Command("worker.cli.produce", "produce", "Send files of events to Kafka."),
+    "dead": _Command("worker.cli.dead", "dead", "List, show and replay the records that could not be read."),
     "doctor": _Command("worker.cli.doctor", "doctor", "Look for what would keep the worker from doing its work."),
     "repartition": _Command(
         "worker.cli.repartition", "repartition", "Copy all leads of a namespace into another, for more partitions."

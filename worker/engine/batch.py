@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from worker.core.codec import MAX_BYTES, decode
+from worker.core.codec import decode
 from worker.core.journal import Cut, Stray, decode_entry, grid_output, stray_output
+from worker.core.letter import dead_letter
 from worker.core.mail import WORDS_VERSION
-from worker.core.model import Event, Headers, LeadWrite, Output, Record, Rejected
+from worker.core.model import Event, LeadWrite, Output, Record, Rejected
 from worker.core.partition import owner
 from worker.core.plan import plan_events, plan_tick
 from worker.core.scorer import Scorer
@@ -202,36 +202,3 @@ def sift(records: Sequence[Record], settings: Settings, partition: int) -> Sifte
             case _:
                 unknown += 1
     return found._replace(unknown=unknown, strayed_ms=strayed_ms)
-
-
-def dead_letter(topic: str, bad: Rejected) -> Output:
-    """Return *bad* for the dead-letter *topic*: its record as it came, and headers that say where and why.
-
-    The names are Kafka Connect's, so that tools for its dead letters work. What would not fit into a record (a value, or a key
-    and headers, over 900 kB) is told by size and SHA-256 instead; the record itself stays where the headers say, as long as
-    its topic keeps it.
-    """
-    record = bad.record
-    key, value, headers = record.key, record.value, record.headers
-    if len(value or b"") > MAX_BYTES:
-        value = _instead(value=value)
-    if len(key or b"") + sum(len(name) + len(held) for name, held in headers) > MAX_BYTES:
-        value = _instead(key=key, value=record.value, headers=b"".join(name.encode() + held for name, held in headers))
-        key, headers = None, ()
-    why: Headers = (
-        ("__connect.errors.topic", record.topic.encode()),
-        ("__connect.errors.partition", b"%d" % record.partition),
-        ("__connect.errors.offset", b"%d" % record.offset),
-        ("__connect.errors.stage", b"VALUE_CONVERTER"),
-        ("__connect.errors.exception.class.name", b"leadpulse.Rejected"),
-        ("__connect.errors.exception.message", bad.detail.encode(errors="replace")),
-        ("lp-reason", bad.reason.encode()),
-    )
-    return Output(topic, key, value, headers + why)
-
-
-def _instead(**parts: bytes | None) -> bytes:
-    """Return what is said of parts that are too large to carry, as JSON."""
-    return msgspec.json.encode(
-        {name: {"bytes": len(part), "sha256": hashlib.sha256(part).hexdigest()} for name, part in parts.items() if part}
-    )

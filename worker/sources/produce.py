@@ -31,7 +31,7 @@ class Sink(Protocol):
     """Where records are sent. `kafka_sink` makes one."""
 
     async def send(
-        self, topic: str, key: bytes | None, value: bytes, headers: Headers = (), timestamp_ms: int | None = None
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), timestamp_ms: int | None = None
     ) -> None:
         """Hand one record over; waits while too much is on its way.
 
@@ -50,7 +50,7 @@ async def kafka_sink(settings: Settings, topics: Iterable[str] = (), *, client: 
 
     Leaving the block without an exception waits until everything is delivered. Raises `Undelivered`.
     """
-    await _check(settings, topics)
+    await check_topics(settings, topics)
     sink: _Aiokafka | _Librdkafka = _Aiokafka(settings) if client == "aiokafka" else _Librdkafka(settings)
     await sink.open()
     try:
@@ -60,8 +60,8 @@ async def kafka_sink(settings: Settings, topics: Iterable[str] = (), *, client: 
         await sink.close()
 
 
-async def _check(settings: Settings, topics: Iterable[str]) -> None:
-    """Raise `Undelivered` when the brokers cannot be reached or a topic is missing."""
+async def check_topics(settings: Settings, topics: Iterable[str]) -> dict[str, int]:
+    """Return how many partitions each topic has. Raises `Undelivered` when the brokers cannot be reached or one is missing."""
     try:
         async with asyncio.timeout(20), Admin(settings) as admin:
             partitions = await admin.partitions(topics)
@@ -72,6 +72,7 @@ async def _check(settings: Settings, topics: Iterable[str]) -> None:
         raise Undelivered(
             f"Kafka at {settings.kafka} has no topic {', '.join(missing)}: create it with `leadpulse topics create`"
         )
+    return partitions
 
 
 class _Aiokafka:
@@ -96,7 +97,7 @@ class _Aiokafka:
             raise Undelivered(f"Kafka at {self._settings.kafka}: {error!r}") from error
 
     async def send(
-        self, topic: str, key: bytes | None, value: bytes, headers: Headers = (), timestamp_ms: int | None = None
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), timestamp_ms: int | None = None
     ) -> None:
         if self._failed is not None:
             raise self._failed
@@ -148,7 +149,7 @@ class _Librdkafka:
         """Nothing: it connects by itself, and `kafka_sink` has looked whether it can."""
 
     async def send(
-        self, topic: str, key: bytes | None, value: bytes, headers: Headers = (), timestamp_ms: int | None = None
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), timestamp_ms: int | None = None
     ) -> None:
         while True:
             if self._failed is not None:

@@ -1,0 +1,349 @@
+"""`leadpulse dead`: the records that could not be read, found, understood and sent again."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from worker.cli.common import instant_option, load_settings, opened, run_async, settings_flags, shown_name
+from worker.cli.topics import CONNECTION
+from worker.core.codec import REASONS
+from worker.core.days import rfc3339
+from worker.core.letter import Letter
+from worker.settings import Settings
+from worker.sources.dead import HINTS, Counts, DeadError, Wanted, dead_letters, replay, without_values
+from worker.sources.produce import Undelivered
+
+NAMED_LETTERS: Final = 100
+"""Letters that a replay leaves out and names on stderr; the others are only counted."""
+_DETAIL_CHARS: Final = 120
+_KEY_CHARS: Final = 60
+_HEX_BYTES: Final = 32
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Place(click.ParamType):
+    """`PARTITION:OFFSET` in the dead-letter topic."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        found = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,18})", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no place; expected PARTITION:OFFSET, such as 0:17, as `leadpulse dead list` gives it")
+        return int(found[1]), int(found[2])
+
+
+PLACE: Final = _Place()
+
+
+def filters(command: F) -> F:
+    """Offer the conditions by which letters are picked; the command gets them as `Wanted`'s fields."""
+    command = settings_flags(*CONNECTION, "output_topics")(command)
+    for option in (
+        click.option("--topic", metavar="TOPIC", help="Letters of records that came from this topic."),
+        click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this event type, if it can be told.  [many]"),
+        click.option("--until", metavar="T", callback=instant_option, help="Written before T (RFC 3339)."),
+        click.option("--since", metavar="T", callback=instant_option, help="Written at T (RFC 3339) or later."),
+        click.option(
+            "--reason", "reasons", multiple=True, type=click.Choice(list(HINTS)), metavar="REASON",
+            help=f"Given up for this reason.  [many; {', '.join(HINTS)}]",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _wanted(given: dict[str, Any]) -> Wanted:
+    """Take the filters out of a command's options."""
+    return Wanted(
+        frozenset(given.pop("reasons")),
+        given.pop("since"),
+        given.pop("until"),
+        frozenset(given.pop("types")),
+        given.pop("topic"),
+    )
+
+
+@click.group()
+def dead() -> None:
+    """List, show and replay the records that could not be read.
+
+    A record that is no event goes, as it came, to the dead-letter topic (`lead.dead`, or where LEADPULSE_OUTPUT_TOPICS routes
+    it), with headers that say from where and why; its partition goes on. There it stays until the topic's retention deletes
+    it: a replay takes nothing away.
+    """
+
+
+@dead.command("list")
+@click.option("--limit", "-n", type=click.IntRange(1), metavar="N", help="Stop after N letters.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON a letter on stdout.")
+@filters
+def list_letters(limit: int | None, as_json: bool, **given: Any) -> None:
+    """List dead letters, partition by partition, oldest first.
+
+    One line a letter: its place (PARTITION:OFFSET in the dead-letter topic), when it was written, the reason, where the record
+    came from (TOPIC[PARTITION]@OFFSET), its key, and what is wrong. Payloads are not shown, nor the values that a detail
+    quotes: they may be personal data. `leadpulse dead show PLACE` shows all. Ends with the counts by reason on stderr.
+    """
+    wanted = _wanted(given)
+    _run(_list(load_settings(given), wanted, limit, as_json))
+
+
+async def _list(settings: Settings, wanted: Wanted, limit: int | None, as_json: bool) -> None:
+    reasons: Counter[str] = Counter()
+    held = await dead_letters(settings)
+    async with contextlib.aclosing(held.every(wanted)) as letters:
+        async for letter in letters:
+            click.echo(msgspec.json.encode(_listed(letter)) if as_json else _line(_listed(letter)))
+            reasons[letter.reason] += 1
+            if reasons.total() == limit:
+                break
+    click.echo(_summary(held.topic, reasons, limit, held.others), err=True)
+
+
+def _summary(topic: str, reasons: Counter[str], limit: int | None, others: int) -> str:
+    total = reasons.total()
+    counts = ", ".join(f"{count:,} {_plain(reason)}" for reason, count in reasons.most_common())
+    said = f"{total:,} dead letters in {topic}: {counts}" if total else f"no such dead letters in {topic}"
+    if total == limit:
+        said += "; stopped at --limit, there may be more"
+    return said + (f"; {others:,} other records passed over" if others else "")
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    """What `list` says of one letter: nothing of its payload."""
+
+    place: str
+    at: str | None
+    """When the worker wrote the letter."""
+    reason: str
+    topic: str
+    partition: int
+    offset: int
+    """Where the record first came."""
+    key: str | None
+    """`None` also for one that is no text."""
+    detail: str
+    replayed: str | None
+    """Place of the letter that it was replayed from, when it failed before."""
+
+
+def _listed(letter: Letter) -> _Listed:
+    at, key = _at(letter), _text(letter.record.key)
+    topic, partition, offset = letter.record[:3]
+    detail = _short(without_values(letter.detail), _DETAIL_CHARS)
+    shown = None if key is None else _short(key, _KEY_CHARS)
+    return _Listed(letter.place, at, letter.reason, topic, partition, offset, shown, detail, letter.replayed)
+
+
+def _line(one: _Listed) -> str:
+    came = f"{one.topic}[{one.partition}]@{one.offset}"
+    again = f"  (replayed from {one.replayed})" if one.replayed else ""
+    key = "-" if one.key is None else one.key
+    return _plain(f"{one.place:<8}  {one.at or '-'}  {one.reason:<14}  {came}  {key}  {one.detail}{again}")
+
+
+def page_of(letter: Letter) -> str:
+    """Return everything of *letter*, for people."""
+    record = letter.record
+    what = {**REASONS, "traits_refused": "The lead cannot hold the event's traits."}.get(letter.reason, "")
+    hint = HINTS.get(letter.reason, "This version does not know the reason: use the one that wrote the letter.")
+    if any(name == "ce_specversion" for name, _ in record.headers):
+        hint += (
+            " Mind: this value is `data` alone (binary mode); FILE must hold the whole event, with what the ce_ headers say."
+        )
+    lines = [
+        ("letter", letter.place),
+        ("written", _at(letter) or "-"),
+        ("came from", f"{record.topic}[{record.partition}]@{record.offset}"),
+        *([("replayed", f"from {letter.replayed}: it failed before")] if letter.replayed else []),
+        ("reason", f"{letter.reason}  {what}"),
+        ("detail", letter.detail),
+        ("to do", hint.replace("PLACE", letter.place)),
+        ("key", _shown(record.key)),
+        *(("header", f"{name}: {_shown(held)}") for name, held in record.headers),
+    ]
+    value = "none" if record.value is None else f"{len(record.value):,} bytes" if letter.whole else "not here; in its place:"
+    page = [f"{name:<10} {_plain(said)}" for name, said in (*lines, ("value", value))]
+    return "\n".join(page if record.value is None else [*page, _readable(record.value)])
+
+
+def _at(letter: Letter) -> str | None:
+    return None if letter.timestamp_ms is None else rfc3339(letter.timestamp_ms)
+
+
+def _readable(value: bytes) -> str:
+    """Return *value* as JSON if it is that, else as text with escapes, else in hexadecimal."""
+    try:
+        return "\n".join(map(_plain, msgspec.json.format(value).decode().split("\n")))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        text = _text(value)
+    if text is not None:
+        return "\n".join(map(_plain, text.split("\n")))
+    return "\n".join(value[at : at + _HEX_BYTES].hex(" ") for at in range(0, len(value), _HEX_BYTES))
+
+
+def _shown(held: bytes | None) -> str:
+    """Return a key or a header's value on one line."""
+    if held is None:
+        return "none"
+    text = _text(held)
+    return held.hex(" ") if text is None else text
+
+
+def _text(held: bytes | None) -> str | None:
+    try:
+        return None if held is None else held.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _plain(text: str) -> str:
+    """Return *text* with escapes for what is not printable: a record must not be able to give orders to a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@dead.command()
+@click.argument("place", type=PLACE)
+@click.option("--raw", is_flag=True, help="Write the record's value to stdout, byte for byte, and nothing else.")
+@settings_flags(*CONNECTION, "output_topics")
+def show(place: tuple[int, int], raw: bool, **flags: Any) -> None:
+    """Show everything of the dead letter at PLACE.
+
+    PLACE is PARTITION:OFFSET in the dead-letter topic, as `list` gives it. Also says what to do about such a letter. The value
+    is shown as JSON if it is that, else as text with escapes, else in hexadecimal. It may be personal data.
+    """
+    letter = _run(_one(load_settings(flags), place))
+    if not raw:
+        click.echo(page_of(letter))
+    elif not letter.whole or letter.record.value is None:
+        raise click.ClickException(f"the letter at {letter.place} holds no value ({letter.reason})")
+    else:
+        sys.stdout.buffer.write(letter.record.value)
+
+
+async def _one(settings: Settings, place: tuple[int, int]) -> Letter:
+    async with contextlib.aclosing((await dead_letters(settings)).at([place])) as letters:
+        return await anext(letters)
+
+
+@dead.command("replay")
+@click.argument("places", nargs=-1, type=PLACE, metavar="[PLACE]...")
+@click.option("--all", "every", is_flag=True, help="Every letter.")
+@click.option("--to", metavar="TOPIC", help="Send there, not to the topic that each record came from.")
+@click.option(
+    "--from", "mended", metavar="FILE", type=click.Path(exists=True, allow_dash=True, dir_okay=False),
+    help="Send the CloudEvent (JSON) in FILE, - is stdin, in place of the value of the one PLACE given.",
+)  # fmt: skip
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Send also what is still bad: it comes back as a new letter. Many can stop a worker (LEADPULSE_MAX_BAD_SHARE).",
+)
+@click.option("--dry-run", is_flag=True, help="Send nothing; say what would be sent.")
+@filters
+def replay_letters(
+    places: tuple[tuple[int, int], ...],
+    every: bool,
+    to: str | None,
+    mended: str | None,
+    force: bool,
+    dry_run: bool,
+    **given: Any,
+) -> None:
+    """Send dead letters through the normal path again.
+
+    Once the cause is mended. Name them by PLACE (PARTITION:OFFSET), by conditions as for `list`, or say --all. Each record goes
+    to the topic that it came from, with its key, value and headers, and a header lp-replayed that names the letter; its
+    timestamp is that of sending. A letter that this version would still refuse is not sent (it would only come back), nor one
+    whose type is not known (it would be passed over).
+
+    Letters stay in their topic, so the same ones can be sent twice. The worker drops an event whose source and id are among the
+    last 64 of its lead, and counts it as a duplicate; an older one would count again.
+
+    Prints one JSON object: {"replayed", "still_bad" by reason, "without_value"}. Exit code 1 when a letter was not sent.
+    """
+    wanted = _wanted(given)
+    settings = load_settings(given)
+    if (bool(places) + every + (wanted != Wanted())) != 1:
+        raise click.UsageError("say which: PLACE…, or conditions (--reason, --since, --until, --type, --topic), or --all")
+    if mended is not None and len(set(places)) != 1:
+        raise click.UsageError("--from goes with one PLACE: a mended event replaces one letter's")
+    if to in (settings.internal_topic, *settings.outputs):
+        raise click.UsageError(f"--to {to}: the worker itself writes that topic; name an input topic")
+    counts = Counts()
+    try:
+        _run(_replay(settings, wanted, places, counts, to=to, mended=_event(mended), force=force, dry_run=dry_run))
+    except click.ClickException as err:
+        raise click.ClickException(f"{err.message} ({counts.replayed:,} records were handed over before)") from None
+    click.echo(msgspec.json.encode(msgspec.to_builtins(counts) | ({"dry_run": True} if dry_run else {})))
+    left_out = counts.still_bad.total() + counts.without_value
+    if not counts.replayed and not left_out:
+        click.echo("no letter meets these conditions", err=True)
+    done = "would be sent" if dry_run else "sent"
+    click.echo(f"{counts.replayed:,} records {done}, {left_out:,} letters left out", err=True)
+    if left_out:
+        raise click.exceptions.Exit(1)
+
+
+def _event(name: str | None) -> bytes | None:
+    """Return the mended event in file *name*."""
+    if name is None:
+        return None
+    try:
+        with opened(name) as stream:
+            return stream.read().strip()
+    except (OSError, EOFError) as err:
+        raise click.ClickException(f"{shown_name(name)}: {err}") from err
+
+
+async def _replay(settings: Settings, wanted: Wanted, places: Sequence[tuple[int, int]], counts: Counts, **how: Any) -> None:
+    told = 0
+
+    def tell(words: str) -> None:
+        nonlocal told
+        told += 1
+        if told <= NAMED_LETTERS:
+            click.echo(_plain(words), err=True)
+        elif told == NAMED_LETTERS + 1:
+            click.echo("further letters left out are only counted", err=True)
+
+    held = await dead_letters(settings)
+    picked = held.at(dict.fromkeys(places)) if places else held.every(wanted)
+    async with contextlib.aclosing(picked) as letters:
+        await replay(_watched(letters), settings, counts, tell, **how)
+
+
+async def _watched(letters: AsyncGenerator[Letter]) -> AsyncIterator[Letter]:
+    """Yield *letters*; on a terminal, show how many have been looked at."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("letters", total=None)
+        async for letter in letters:
+            yield letter
+            progress.advance(task)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run *work*; what is not there, or not reachable, ends the command with one line and exit code 1."""
+    try:
+        return run_async(work)
+    except (DeadError, Undelivered) as err:
+        raise click.ClickException(str(err)) from None
