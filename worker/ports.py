@@ -28,6 +28,10 @@ class Fenced(Exception):
     """Another owner has taken the partition over, or a newer epoch of our own producer has."""
 
 
+class Elsewhere(Exception):
+    """The store is at another batch than the caller, or another's: it went back in time, or was taken over."""
+
+
 class Applied(enum.Enum):
     """What `Store.apply` did."""
 
@@ -98,8 +102,12 @@ class Store(Protocol):
         """
         ...
 
-    async def load(self, leads: Sequence[str]) -> list[bytes | None]:
-        """Return each lead's packed state, in the order asked; `None` for a lead that is not held."""
+    async def load(self, leads: Sequence[str], token: str = "", batch: int = 0) -> list[bytes | None]:
+        """Return each lead's packed state, in the order asked; `None` for a lead that is not held.
+
+        With the owner's *token*: as *batch* left them, else raises `Elsewhere`, so that what `apply` writes upon is what was
+        loaded, even where the store went back in time and forth again between the two.
+        """
         ...
 
     async def apply(self, token: str, batch: Batch) -> Applied:

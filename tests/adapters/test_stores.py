@@ -18,7 +18,7 @@ from tests.services import Redis, free_port, needed
 from worker.adapters.store_memory import MemoryStore, Snapshot
 from worker.adapters.store_redis import RedisStore, connect
 from worker.core.model import LeadWrite, Output
-from worker.ports import Applied, Fenced, Position, Store, StoreRefused
+from worker.ports import Applied, Elsewhere, Fenced, Position, Store, StoreRefused
 
 OWNER = "7:1:first"
 NEXT_OWNER = "7:2:second"
@@ -201,6 +201,18 @@ async def test_a_new_grid_makes_every_lead_due_with_its_first_batch(store: Rebui
     assert await store.apply(OWNER, a_batch(3, begins=b"grid: third", rate=1)) is Applied.ALREADY
     assert await store.due(1_010, 5_000) == [leads[1_000]]
     assert await store.grid() == b"grid: other"
+
+
+async def test_states_are_loaded_as_a_batch_left_them_or_not_at_all(store: RebuildableStore) -> None:
+    """A batch folded upon what the store held for a moment, before it went back or forth, would be applied upon others."""
+    await store.acquire(OWNER, 8)
+    assert await store.load(["a"], OWNER, 0) == [None]
+    await store.apply(OWNER, a_batch(1, [a_write("a", b"one")]))
+    assert await store.load(["a", "b"], OWNER, 1) == [b"one", None]
+    for token, batch in ((OWNER, 0), (OWNER, 2), (NEXT_OWNER, 1)):
+        with pytest.raises(Elsewhere):
+            await store.load(["a"], token, batch)
+    assert await store.load(["a"]) == [b"one"], "whoever owns nothing reads what there is"
 
 
 async def test_a_rank_that_is_no_number_is_refused_whole(store: RebuildableStore) -> None:

@@ -75,7 +75,7 @@ async def test_the_hottest_are_found_without_reading_everybody(stores: list[Memo
     read: list[str] = []
 
     class Counting(MemoryStore):
-        async def load(self, leads: Sequence[str]) -> list[bytes | None]:
+        async def load(self, leads: Sequence[str], token: str = "", batch: int = 0) -> list[bytes | None]:
             read.extend(leads)
             return await super().load(leads)
 

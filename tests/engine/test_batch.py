@@ -42,7 +42,8 @@ async def test_traits_past_their_limit_go_to_the_dead_letters_under_the_name_tha
     event = json.loads(EVENT) | {"type": "profile.updated", "data": {"traits": {"note": "x" * 70_000}}}
     record = Record("lead.events.profile", 0, 4, 5, b"L", json.dumps(event).encode())
     scorer = Scorer(parse_grid("grid: g\nversion: 1\n", "g.yaml"), SETTINGS.source)
-    folder = Folder(SETTINGS, scorer, 0, MemoryStore().load, asyncio.Lock())
+    store = MemoryStore()
+    folder = Folder(SETTINGS, scorer, 0, lambda leads, _: store.load(leads), asyncio.Lock())
     taken = await folder.events([record], Place(1, {"lead.events.profile": 5}, None))
     (dead,) = taken.batch.entry.outputs
     told = dict(dead.headers)

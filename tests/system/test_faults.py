@@ -69,6 +69,63 @@ async def test_redis_that_goes_back_under_a_running_worker_is_noticed(make_site:
     await site.verdict()
 
 
+async def test_redis_that_goes_back_while_a_partition_is_taken_over_loses_no_output(make_site: MakeSite) -> None:
+    """What the outbox held is gone with it: a transaction that says that all up to there is published must not be written."""
+    site = await make_site(partitions=1, max_batch=50)
+    first = site.worker()
+    await site.send(site.sent(m) for m in traffic(35, 60, 300))
+    await site.settled()
+    await first.stop()
+    old = await site.copy()
+    await site.send(site.sent(m) for m in traffic(36, 60, 300))
+    victim = site.worker("before_commit:2")  # its first is that of taking over; what it applied waits in the outbox
+    assert await victim.ended() == 137
+    heir = site.worker("after_acquire:1:stop")
+    await heir.frozen()
+    await site.restore(old)
+    heir.signal(signal.SIGCONT)
+    await site.settled()
+    await heir.stop()
+    assert "went back in time while it was taken over" in heir.said()
+    await site.verdict()
+
+
+@pytest.mark.parametrize("further", [False, True], ids=["at that batch", "further"])
+async def test_a_copy_of_a_past_that_was_not_to_be_is_refused(make_site: MakeSite, further: bool) -> None:
+    """Its batch has the number of one that was published, and other records: going on from it loses some and doubles some."""
+    site = await make_site(partitions=1, max_batch=200)
+    await site.send(site.sent(m) for m in traffic(37, 60, 300))
+    first = site.worker()
+    await site.settled()
+    await first.stop()
+    old = await site.copy()
+    await site.send(site.sent(m) for m in traffic(38, 60, 30))
+    victim = site.worker("before_commit:2")
+    assert await victim.ended() == 137
+    never = await site.copy()
+    assert (await site.position(0))["batch"] > (await site.position(0))["published"]
+    await site.restore(old)
+    number = int((await site.position(0))["batch"])
+    heir = site.worker(max_batch=10)
+    await heir.ready(1)
+    if further:
+        await site.settled()
+    await heir.stop()
+    published = int((await site.position(0))["published"])
+    async with site.redis() as redis:
+        await site.restore(never)
+        assert number < int((await site.position(0))["batch"]) <= published, "the same number, given twice"
+        refused = site.worker()
+        assert await refused.ended() == 1
+        assert "it is of a past that Redis went back from" in refused.said()
+        await redis.delete(*(await site.copy()))
+    await site.allow_rebuild()
+    last = site.worker()
+    await site.settled()
+    await last.stop()
+    await site.verdict()
+
+
 async def test_an_emptied_redis_is_refused_until_allowed_and_then_rebuilt(make_site: MakeSite) -> None:
     """It might be the wrong Redis. If it is not, the topics hold all that it takes."""
     site = await make_site(max_batch=50)

@@ -146,10 +146,15 @@ local function apply(keys, args)
   return 'DONE'
 end
 
--- KEYS: lead hashes only. One state for each, nil for a lead that is not held.
-local function load(keys)
+-- KEYS: position, then lead hashes. ARGV: token ('' = anybody), batch. One state for each, nil for a lead that is not held; nil
+-- alone when the partition is another's, or not at that batch.
+local function load(keys, args)
+  if args[1] ~= '' then
+    local at = redis.call('HMGET', keys[1], 'owner', 'batch')
+    if at[1] ~= args[1] or (at[2] or '0') ~= args[2] then return false end
+  end
   local states = {}
-  for i, key in ipairs(keys) do states[i] = redis.call('HGET', key, 'state') end
+  for i = 2, #keys do states[i - 1] = redis.call('HGET', keys[i], 'state') end
   return states
 end
 

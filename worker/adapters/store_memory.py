@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from worker.core.model import LeadWrite
-from worker.ports import Applied, Batch, Fenced, OutboxEntry, Position, StoreRefused
+from worker.ports import Applied, Batch, Elsewhere, Fenced, OutboxEntry, Position, StoreRefused
 
 _TOKEN = re.compile(r"([0-9]+):([0-9]+):.")
 
@@ -73,8 +73,10 @@ class MemoryStore:
         self._held.position = at
         return deepcopy(at)
 
-    async def load(self, leads: Sequence[str]) -> list[bytes | None]:
-        """Return each lead's packed state, in the order asked; `None` for a lead that is not held."""
+    async def load(self, leads: Sequence[str], token: str = "", batch: int = 0) -> list[bytes | None]:
+        """Return each lead's packed state, in the order asked; with *token*, as *batch* left them."""
+        if token and (self._held.position.owner, self._held.position.batch) != (token, batch):
+            raise Elsewhere(f"not at batch {batch} of {token}")
         held = self._held.leads
         return [held[lead].state if lead in held else None for lead in leads]
 

@@ -32,7 +32,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from worker.core.model import LeadWrite
-from worker.ports import Applied, Batch, Fenced, OutboxEntry, Position, StoreRefused, StoreUnavailable
+from worker.ports import Applied, Batch, Elsewhere, Fenced, OutboxEntry, Position, StoreRefused, StoreUnavailable
 
 Client = Redis | RedisCluster
 T = TypeVar("T")
@@ -253,12 +253,14 @@ class RedisStore:
         """
         return _position(await self._call("acquire", self._keys, token, str(partitions)), self._where)
 
-    async def load(self, leads: Sequence[str]) -> list[bytes | None]:
-        """Return each lead's packed state, in the order asked, by one call."""
+    async def load(self, leads: Sequence[str], token: str = "", batch: int = 0) -> list[bytes | None]:
+        """Return each lead's packed state, in the order asked, by one call; with *token*, as *batch* left them."""
         if not leads:
             return []
-        prefix = self._lead
-        states: list[bytes | None] = await self._call("load", [prefix + lead for lead in leads], read=True)
+        keys = [self._position, *[self._lead + lead for lead in leads]]
+        states: list[bytes | None] | None = await self._call("load", keys, token, str(batch), read=True)
+        if states is None:
+            raise Elsewhere(f"{self._where} is not at batch {batch} of {token}")
         return states
 
     async def apply(self, token: str, batch: Batch) -> Applied:

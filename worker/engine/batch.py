@@ -77,7 +77,7 @@ class Place(NamedTuple):
 
 
 class Folder:
-    """Folds batches of one partition, by the grid of `scorer`. It reads states through *load*; it writes nothing.
+    """Folds batches of one partition, by the grid of `scorer`. *load* gives it states as a batch left them; it writes nothing.
 
     *turn* is shared by the partitions of a worker: one folds at a time, and between two the event loop sees to the network.
     Eight that fold one after the other would keep an open transaction, and its readers, waiting at each of its steps.
@@ -88,7 +88,7 @@ class Folder:
         settings: Settings,
         scorer: Scorer,
         partition: int,
-        load: Callable[[Sequence[str]], Awaitable[list[bytes | None]]],
+        load: Callable[[Sequence[str], int], Awaitable[list[bytes | None]]],
         turn: asyncio.Lock,
     ) -> None:
         self._settings = settings
@@ -116,7 +116,7 @@ class Folder:
         """
         async with self._turn:
             sifted = sift(records, self._settings, self._partition)
-        before = await self._before(sifted.events)
+        before = await self._before(sifted.events, place.batch - 1)
         async with self._turn:
             plan = plan_events(self.scorer, before, sifted.events, place.clock_ms)
         refused = (Rejected(sifted.records[at], "traits_refused", why) for at, why in plan.refused)
@@ -139,14 +139,14 @@ class Folder:
 
     async def slice(self, leads: Sequence[str], tick_ms: int, place: Place, done: bool) -> Batch:
         """Judge *leads*, due by *tick_ms*, at each one's own instants up to it; *done* moves the partition's clock there."""
-        before = dict(zip(leads, await self._load(leads), strict=True))
+        before = dict(zip(leads, await self._load(leads, place.batch - 1), strict=True))
         async with self._turn:
             plan = plan_tick(self.scorer, before, tick_ms, place.clock_ms)
         return self._batch(place, plan.writes, self._routed(plan.outputs), tick_ms=tick_ms, tick_done=done)
 
-    async def _before(self, events: Sequence[Event]) -> dict[str, bytes | None]:
+    async def _before(self, events: Sequence[Event], batch: int) -> dict[str, bytes | None]:
         leads = list(dict.fromkeys(event.lead for event in events))
-        return dict(zip(leads, await self._load(leads), strict=True)) if leads else {}
+        return dict(zip(leads, await self._load(leads, batch), strict=True)) if leads else {}
 
     def _routed(self, outputs: Sequence[Output]) -> Sequence[Output]:
         routes = self._settings.output_topics

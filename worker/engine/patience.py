@@ -11,7 +11,7 @@ from typing import TypeVar
 from worker.engine.errors import Lost
 from worker.engine.failpoint import failpoint
 from worker.metrics import Metrics
-from worker.ports import Applied, Batch, OutboxEntry, Position, Store, StoreUnavailable
+from worker.ports import Applied, Batch, Elsewhere, OutboxEntry, Position, Store, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,12 @@ class Patient:
         """See `Store.acquire`."""
         return await self._patiently(lambda: self._store.acquire(self._token, partitions))
 
-    async def load(self, leads: Sequence[str]) -> list[bytes | None]:
-        """See `Store.load`."""
-        return await self._patiently(lambda: self._store.load(leads)) if leads else []
+    async def load(self, leads: Sequence[str], batch: int) -> list[bytes | None]:
+        """Return the leads' states after *batch*. Raises `Lost` when the store is not where we left it."""
+        try:
+            return await self._patiently(lambda: self._store.load(leads, self._token, batch)) if leads else []
+        except Elsewhere as err:
+            raise Lost(f"the store is not where batch {batch} left it: it went back in time, or has another owner") from err
 
     async def due(self, by_ms: int, limit: int) -> list[str]:
         """See `Store.due`."""

@@ -24,6 +24,7 @@ from worker.core.scorer import Scorer
 from worker.core.state import FOLD_VERSION
 from worker.engine.batch import SLICE, Folder, Place
 from worker.engine.errors import Lost, Stop
+from worker.engine.failpoint import failpoint
 from worker.engine.patience import Patient
 from worker.metrics import Metrics
 from worker.ports import Batch, OutboxEntry, Position
@@ -65,12 +66,15 @@ async def take_over(
     where going on would lose or double something; `Lost` where only another try can tell.
     """
     position = await store.acquire(settings.partitions)
+    failpoint("after_acquire")
     try:
         committed = await admin.committed(partition)
     except (KafkaError, TimeoutError, OSError) as err:
         raise Lost(f"partition {partition}: the group's coordinator does not say what was published: {err!r}") from err
     published = max([position.published, *(_batch_of(at) for at in committed.values())])
     check_position(settings, partition, position, published)
+    if position.batch and position.batch == published and {_batch_of(at) for at in committed.values()} == {published}:
+        check_truth(partition, position.batch, position.next, {topic: at.offset for topic, at in committed.items()})
     at = Cut(position.batch, dict(position.next), position.grid, position.words, FOLD_VERSION)
     clock_ms = position.clock_ms
     starts, beyond = await _ends(consumer, settings, partition, at.next)
@@ -87,7 +91,11 @@ async def take_over(
         next_ = {topic: starts[topic] if lost[topic] or topic in beyond else offset for topic, offset in at.next.items()}
         at = msgspec.structs.replace(at, batch=at.batch + 1, next=next_, lost=True)
         await store.apply(Batch(OutboxEntry(at, ()), (), clock_ms))
-    return Standing(at, clock_ms, published, await store.outbox(published))
+    unpublished = await store.outbox(published)
+    cuts = [entry.cut for entry in unpublished]
+    if [cut.batch for cut in cuts] != [*range(published + 1, at.batch + 1)] or (cuts and dict(cuts[-1].next) != dict(at.next)):
+        raise Lost(f"partition {partition}: the store went back in time while it was taken over")
+    return Standing(at, clock_ms, published, unpublished)
 
 
 def check_position(settings: Settings, partition: int, position: Position, published: int) -> None:
@@ -115,6 +123,21 @@ def check_position(settings: Settings, partition: int, position: Position, publi
             f"partition {partition}: the store is empty, but Kafka says that batches up to {published} were published: is it"
             f" the right Redis ({redis}) and namespace ({settings.namespace})? If its data is lost, restore a copy, or fill it"
             f" again from the topics with `leadpulse rebuild --partition {partition}`"
+        )
+
+
+def check_truth(partition: int, batch: int, held: Mapping[str, int], published: Mapping[str, int]) -> None:
+    """Raise `Stop` when the store's *batch* ends elsewhere than the one that was published under that number.
+
+    Redis went back in time, another batch took the number, and then Redis went forth again, to a copy of what was never to be.
+    """
+    differ = {topic: (offset, published[topic]) for topic, offset in held.items() if published.get(topic, offset) != offset}
+    if differ:
+        where = ", ".join(f"{topic} {ours}, published {theirs}" for topic, (ours, theirs) in differ.items())
+        raise Stop(
+            f"partition {partition}: the store's batch {batch} is not the one that was published as {batch} ({where}): it is of"
+            " a past that Redis went back from. Restore another copy, or delete the partition's keys and fill it again with"
+            f" `leadpulse rebuild --partition {partition}`"
         )
 
 
@@ -215,6 +238,8 @@ class Refold:
                 if cut.batch == 0 and at.batch == 0:  # written again by an owner that ended before its first batch
                     at = self._beginning(cut)
                     reader = Reader(behind, self._partition, at.next)
+                if cut.batch == at.batch > 0:
+                    check_truth(self._partition, at.batch, at.next, cut.next)
                 if cut.batch <= at.batch:
                     continue
                 if cut.batch != at.batch + 1 or reader is None:
