@@ -177,3 +177,15 @@ def test_without_the_past_course_its_moves_and_marks_are_drawn() -> None:
         assert word in words
     alone = Drawing("ann", now, [], to_come[:1], [], [], [], STAGES)
     assert "if nothing happens" in words_in(drawn(alone, ".svg"))
+
+
+def test_what_an_event_says_gives_no_orders_to_terminal_or_picture(tmp_path: Path, grid: Path) -> None:
+    """Visitors choose urls and form fields: escape sequences are shown as they are written, and `$` begins no formula."""
+    lead = "a$x^$ \x1b]0;owned"
+    path = tmp_path / "events.jsonl"
+    path.write_text(event(1, "page.viewed", lead, "2026-03-02T10:00:00Z", url="/\x1b[31m$x^$") + "\n")
+    picture = tmp_path / "lead.svg"
+    page = said_of(lead, path, grid, "--plot", picture)
+    assert "\x1b" not in page
+    assert "\\x1b[31m$x^$" in page
+    assert "<svg" in picture.read_text()

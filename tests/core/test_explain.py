@@ -156,7 +156,7 @@ def happening(event: str, at_ms: int, count: int) -> list[Event]:
     """Return *count* events of one type, each about something of its own."""
     made = []
     for n in range(count):
-        data: dict[str, Any] = {"message_id": f"new-{n}", "url": "/"}
+        data: dict[str, Any] = {"message_id": f"new-{n}", "session_id": f"new session {n + 1}", "url": "/"}
         made.append(Event("ada", event, at_ms, f"new-{n}", "/more", data, False, "-", 0, n))
     return made
 
@@ -330,3 +330,37 @@ def test_histories_reach_every_standing() -> None:
 
     look()
     assert {"climbing", "top", "crm", "excluded", "no_ladder", "None", "1", "2"} <= seen
+
+
+@pytest.mark.parametrize(("size", "adds"), [(500, 2), (100, None)])
+def test_a_fact_is_tried_with_all_that_other_rules_make_of_it(size: int, adds: float | None) -> None:
+    """Another size takes the points of this one away: to add a rule's points to today's sum would promise what never comes."""
+    grid = """
+grid: g
+version: 1
+fit:
+  rules:
+    - {id: icp, points: 12, where: {company.size: {gte: 50, lte: 200}}}
+    - {id: near, points: 10, where: {company.size: {gt: 200, lte: 1000}}}
+    - {id: fr, points: 1, where: {country: FR}}
+    - {id: pattern, points: 9, where: {role: {matches: chief}}}
+stages: {mql: {enter: 20, min_fit: 20}}
+"""
+    told = {"traits": {"company": {"size": size}, "country": "FR"}}
+    scorer, state, at_ms = ada((0, "profile.updated", told), at_ms=0, grid=grid)
+    facts = upward(scorer, state, at_ms).facts
+    assert [(fact.id, fact.adds, fact.enough) for fact in facts] == ([] if adds is None else [("icp", adds, False)])
+
+
+def test_an_act_is_of_a_session_of_its_own() -> None:
+    """Velocity that counts sessions would never see it otherwise."""
+    grid = """
+grid: g
+version: 1
+engagement: {rules: [{id: p, points: 1, on: page.viewed}]}
+velocity: [{id: visits, on: page.viewed, count: sessions, within: 7d, steps: {1: 10}}]
+stages: {mql: {enter: 11}}
+"""
+    scorer, state, at_ms = ada((0, "profile.updated", {"traits": {"country": "FR"}}), at_ms=0, grid=grid)
+    (way,) = upward(scorer, state, at_ms).ways
+    assert (way.event, way.adds, way.times) == ("page.viewed", 11, 1)

@@ -137,6 +137,11 @@ def opened(name: str) -> BinaryIO:
     return cast(BinaryIO, gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream)
 
 
+def plain(text: str) -> str:
+    """Return *text* with escapes for what is not printable: an event must not be able to give orders to a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def shown_name(name: str) -> str:
     """Return how messages call the input *name*."""
     return "stdin" if name == "-" else name

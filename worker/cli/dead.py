@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from worker.cli.common import instant_option, load_settings, opened, run_async, settings_flags, shown_name
+from worker.cli.common import instant_option, load_settings, opened, plain, run_async, settings_flags, shown_name
 from worker.cli.topics import CONNECTION
 from worker.core.codec import REASONS
 from worker.core.days import rfc3339
@@ -115,7 +115,7 @@ async def _list(settings: Settings, wanted: Wanted, limit: int | None, as_json: 
 
 def _summary(topic: str, reasons: Counter[str], limit: int | None, others: int) -> str:
     total = reasons.total()
-    counts = ", ".join(f"{count:,} {_plain(reason)}" for reason, count in reasons.most_common())
+    counts = ", ".join(f"{count:,} {plain(reason)}" for reason, count in reasons.most_common())
     said = f"{total:,} dead letters in {topic}: {counts}" if total else f"no such dead letters in {topic}"
     if total == limit:
         said += "; stopped at --limit, there may be more"
@@ -152,7 +152,7 @@ def _line(one: _Listed) -> str:
     came = f"{one.topic}[{one.partition}]@{one.offset}"
     again = f"  (replayed from {one.replayed})" if one.replayed else ""
     key = "-" if one.key is None else one.key
-    return _plain(f"{one.place:<8}  {one.at or '-'}  {one.reason:<14}  {came}  {key}  {one.detail}{again}")
+    return plain(f"{one.place:<8}  {one.at or '-'}  {one.reason:<14}  {came}  {key}  {one.detail}{again}")
 
 
 def page_of(letter: Letter) -> str:
@@ -176,7 +176,7 @@ def page_of(letter: Letter) -> str:
         *(("header", f"{name}: {_shown(held)}") for name, held in record.headers),
     ]
     value = "none" if record.value is None else f"{len(record.value):,} bytes" if letter.whole else "not here; in its place:"
-    page = [f"{name:<10} {_plain(said)}" for name, said in (*lines, ("value", value))]
+    page = [f"{name:<10} {plain(said)}" for name, said in (*lines, ("value", value))]
     return "\n".join(page if record.value is None else [*page, _readable(record.value)])
 
 
@@ -187,11 +187,11 @@ def _at(letter: Letter) -> str | None:
 def _readable(value: bytes) -> str:
     """Return *value* as JSON if it is that, else as text with escapes, else in hexadecimal."""
     try:
-        return "\n".join(map(_plain, msgspec.json.format(value).decode().split("\n")))
+        return "\n".join(map(plain, msgspec.json.format(value).decode().split("\n")))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = _text(value)
     if text is not None:
-        return "\n".join(map(_plain, text.split("\n")))
+        return "\n".join(map(plain, text.split("\n")))
     return "\n".join(value[at : at + _HEX_BYTES].hex(" ") for at in range(0, len(value), _HEX_BYTES))
 
 
@@ -212,11 +212,6 @@ def _text(held: bytes | None) -> str | None:
 
 def _short(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _plain(text: str) -> str:
-    """Return *text* with escapes for what is not printable: a record must not be able to give orders to a terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @dead.command()
@@ -320,7 +315,7 @@ async def _replay(settings: Settings, wanted: Wanted, places: Sequence[tuple[int
         nonlocal told
         told += 1
         if told <= NAMED_LETTERS:
-            click.echo(_plain(words), err=True)
+            click.echo(plain(words), err=True)
         elif told == NAMED_LETTERS + 1:
             click.echo("further letters left out are only counted", err=True)
 

@@ -21,6 +21,7 @@ from worker.cli.common import (
     load_grid,
     load_settings,
     opened,
+    plain,
     run_async,
     settings_flags,
     show,
@@ -276,10 +277,12 @@ def _page(lead: Explained) -> RenderableType:
 
 
 def _head(lead: Explained) -> Text:
-    text = Text.assemble((lead.lead_id, "bold"), "  ", (f"{lead.score:.1f}", "bold"), f"  {lead.grade or ''}  {lead.stage}")
+    text = Text.assemble(
+        (plain(lead.lead_id), "bold"), "  ", (f"{lead.score:.1f}", "bold"), f"  {lead.grade or ''}  {lead.stage}"
+    )
     text.append(f"  (fit {lead.fit:.1f}, engagement {lead.engagement:.1f}), as of {_when(lead.as_of)} UTC")
     if lead.redis_key is not None:
-        text.append(f"\nheld in Redis as {lead.redis_key}")
+        text.append(f"\nheld in Redis as {plain(lead.redis_key)}")
     if lead.respond_by:
         text.append(f"\nsales must answer by {_when(lead.respond_by)}")
     return text
@@ -388,13 +391,8 @@ def _conditions(up: Upward) -> list[str]:
 
 
 def _more(step: PaceStep) -> str:
-    what = "days" if step.counts == "rise" else step.counts
-    more = f"{step.more} more {what if step.more != 1 else what.removesuffix('s')}"
-    return (
-        f"{more} than in the {step.within_days} days before"
-        if step.counts == "rise"
-        else f"{more} within {step.within_days} days"
-    )
+    what = step.counts if step.more != 1 else step.counts.removesuffix("s")
+    return f"{step.more} more {what} within {step.within_days} days"
 
 
 def _act(way: Way) -> str:
@@ -446,5 +444,5 @@ def _pairs(title: str, pairs: list[tuple[str, str]]) -> Table:
     table.add_column(style="dim")
     table.add_column()
     for name, value in pairs:
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(plain(name)), Text(plain(value)))
     return table

@@ -76,7 +76,7 @@ def drawn(drawing: Drawing, suffix: str) -> bytes:
 
     with mpl.rc_context():
         mpl.rcdefaults()  # not the user's own style: a picture looks alike everywhere
-        mpl.rcParams.update({"svg.hashsalt": "leadpulse", "svg.fonttype": "none", "font.size": 9.5})
+        mpl.rcParams.update({"svg.hashsalt": "leadpulse", "svg.fonttype": "none", "font.size": 9.5, "text.parse_math": False})
         lanes = list(dict.fromkeys(mark.type for mark in sorted(drawing.marks)))
         heights = [_COURSE_HEIGHT, max(len(lanes), 1) * _LANE_HEIGHT + 0.1]
         layout: Any = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.04, wspace=0.0, hspace=0.0)

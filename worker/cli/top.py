@@ -9,7 +9,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from worker.cli.common import grid_option, load_settings, run_async, settings_flags, show
+from worker.cli.common import grid_option, load_settings, plain, run_async, settings_flags, show
 from worker.cli.leads import Hot, held_leads, hottest
 from worker.settings import Settings
 
@@ -52,5 +52,5 @@ def _table(leads: Sequence[Hot]) -> Table:
         table.add_column(name)
     for place, one in enumerate(leads, start=1):
         numbers = (f"{value:.1f}" for value in (one.score, one.fit, one.engagement))
-        table.add_row(str(place), one.lead_id, *numbers, one.grade or "", one.stage, one.as_of[:19] + "Z")
+        table.add_row(str(place), plain(one.lead_id), *numbers, one.grade or "", one.stage, one.as_of[:19] + "Z")
     return table

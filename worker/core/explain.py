@@ -7,18 +7,18 @@ the stages that the worker runs.
 from __future__ import annotations
 
 import math
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from worker.core.days import DAY_MS, rfc3339
 from worker.core.fold import count_one, is_activity, pace_one
 from worker.core.score import Reading, Reason, clamped, in_grid_order, pace_count, read, reasons, steps_points
-from worker.core.scorer import Scorer, clamp
+from worker.core.scorer import Scorer
 from worker.core.stages import advance, judge, lacks
 from worker.core.state import CLIENT, EXCLUDED, OPPORTUNITY, STAGES, Count, LeadState, pack, unpack
 from worker.core.traits import unpack_traits, values
-from worker.core.where import Condition, Where
+from worker.core.where import Condition, Where, compile_where
 
 MOST_TIMES: Final = 10
 """How often an act is tried before it counts as not enough by itself."""
@@ -127,11 +127,11 @@ class Way(msgspec.Struct, frozen=True):
 
 
 class PaceStep(msgspec.Struct, frozen=True):
-    """The next step of a velocity rule."""
+    """The next step of a velocity rule. Not of one that counts `rise`: what it compares moves with the next visit."""
 
     id: str
     counts: str
-    """`days`, `sessions`, `events` or `rise` (days more than in the window before)."""
+    """`days`, `sessions` or `events`."""
     within_days: int
     now: int
     more: int
@@ -146,7 +146,7 @@ class Fact(msgspec.Struct, frozen=True):
     id: str
     where: tuple[Condition, ...]
     adds: float
-    """Points that it would add to the fit."""
+    """Points that the fit would gain, with all that other rules make of the same trait."""
     enough: bool
     """It alone would move the lead up."""
 
@@ -250,7 +250,7 @@ def _tried(scorer: Scorer, state: LeadState, at_ms: int, score: float, act: _Act
     lead = unpack(pack(state))
     adds, times = 0.0, None
     for occurrence in range(1, MOST_TIMES + 1):
-        _occur(scorer, lead, act, at_ms)
+        _occur(scorer, lead, act, at_ms, occurrence)
         judge(scorer, lead, at_ms, _unheard)
         if occurrence == 1:
             adds = read(scorer, lead, at_ms).score - score
@@ -263,14 +263,15 @@ def _tried(scorer: Scorer, state: LeadState, at_ms: int, score: float, act: _Act
     return Way(act.event, where, _fed(scorer, act), adds, times)
 
 
-def _occur(scorer: Scorer, lead: LeadState, act: _Act, at_ms: int) -> None:
-    # Without data every occurrence counts as one of something new, as `Way` says.
+def _occur(scorer: Scorer, lead: LeadState, act: _Act, at_ms: int, occurrence: int) -> None:
+    # Without data every occurrence counts as one of something new, as `Way` says; a session must have a name.
+    session = {"session_id": f"new session {occurrence}"}
     for counter in scorer.counters.get(act.event, ()):
         if act.meets(counter.where):
             count_one(scorer, lead, counter, at_ms, {})
     for pacer in scorer.pacers.get(act.event, ()):
         if act.meets(pacer.where):
-            pace_one(scorer, lead, pacer, at_ms, {})
+            pace_one(scorer, lead, pacer, at_ms, session)
     for bar in scorer.bars.get(act.event, ()):
         if act.meets(bar.where):
             lead.bars.setdefault(bar.key, at_ms)
@@ -290,6 +291,8 @@ def _pace_steps(scorer: Scorer, state: LeadState, at_ms: int, reading: Reading) 
     for key, readers in scorer.pace_readers.items():
         pace = state.paces.get(key)
         for rule in readers:
+            if rule.counts == "rise":
+                continue
             number = 0 if pace is None else pace_count(rule, pace, today)
             points = steps_points(rule, number)
             better = next(((reached, worth) for reached, worth in rule.steps if reached > number and worth > points), None)
@@ -303,20 +306,53 @@ def _pace_steps(scorer: Scorer, state: LeadState, at_ms: int, reading: Reading) 
 
 
 def _facts(scorer: Scorer, state: LeadState, at_ms: int) -> list[Fact]:
+    """Try each rule that does not match with traits that make it match: others may match, or cease to, with them."""
     view = scorer.derived(values(unpack_traits(state.traits)))
     unmet = {id_ for id_, points, match in scorer.fit_rules if points > 0 and not match(view)}
-    held = math.fsum(points for _, points, match in scorer.fit_rules if match(view))
     found = []
     for rule in scorer.grid.fit.rules:
-        if rule.id not in unmet:
+        instead = _meeting(rule.where) if rule.id in unmet else None
+        if instead is None:
             continue
-        lead = unpack(pack(state))
-        lead.fit = clamp(held + rule.points, scorer.grid.fit.min, scorer.grid.fit.max)
+        lead, told = unpack(pack(state)), view | instead
+        lead.fit, lead.barred = scorer.fit(told), scorer.barred(told)
         adds = lead.fit - state.fit
         judge(scorer, lead, at_ms, _unheard)
         if adds > 0:
             found.append(Fact(rule.id, rule.where.conditions, adds, state.stage < lead.stage < OPPORTUNITY))
     return sorted(found, key=lambda fact: -fact.adds)
+
+
+def _meeting(where: Where) -> dict[str, Any] | None:
+    """Return traits, by path, that meet *where*; `None` where none is known (a pattern tells no text that fits it)."""
+    traits: dict[str, Any] = {}
+    for path in dict.fromkeys(condition.path for condition in where.conditions):
+        asked = Where(tuple(condition for condition in where.conditions if condition.path == path))
+        meets = compile_where(asked, flat=True)
+        offered = (value for condition in asked.conditions for value in _offers(condition))
+        value = next((value for value in offered if meets({path: value})), None)
+        if value is None:
+            return None
+        traits[path] = value
+    return traits
+
+
+def _offers(condition: Condition) -> tuple[Any, ...]:
+    """Return values that may meet *condition*."""
+    value = condition.value
+    match condition.op:
+        case "in":
+            return value if isinstance(value, tuple) else (value,)
+        case "eq" | "gte" | "lte":
+            return (value,)
+        case "gt":
+            return (value + 1,) if isinstance(value, int | float) else (f"{value} ",)
+        case "lt":
+            return (value - 1,) if isinstance(value, int | float) else ("",)
+        case "not" | "exists":
+            return ("something",)
+        case _:
+            return ()
 
 
 def _unheard(state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0) -> None:

@@ -166,7 +166,7 @@ def unpack(packed: bytes) -> LeadState:
     """
     try:
         state = _decoder.decode(packed)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         state = None
     if state is None or state.version != STATE_VERSION:
         state = _unpack_other(packed)
@@ -183,7 +183,7 @@ def _unpack_other(packed: bytes) -> LeadState:
         version = fields[0]
         if 1 <= version <= STATE_VERSION:
             return _decoder.decode(migrated(fields, STATE_VERSION))
-    except (msgspec.MsgspecError, TypeError, ValueError, LookupError, AttributeError, OverflowError) as err:
+    except (msgspec.MsgspecError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as err:
         raise UnreadableState(f"a lead's packed state is damaged or of another version: {err}") from err
     raise UnreadableState(
         f"a lead's packed state has version {version}, this worker reads {STATE_VERSION}: run the one that wrote it"
