@@ -64,6 +64,8 @@ class Batch(msgspec.Struct, frozen=True):
     """Set where the batch begins another grid: its text, kept as `Store.grid`. Every lead then becomes due, by falling rank,
     one after the other from `clock_ms` on, `entry.cut.requeued` a second (one that is due earlier stays so): the next ticks
     judge them all at that rate. Part of the batch, so that a store which loses its last second loses all of it or nothing."""
+    left: Sequence[str] = ()
+    """Topics that are no longer inputs from this batch on: their offsets are forgotten."""
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -89,6 +91,8 @@ class Position(msgspec.Struct, frozen=True):
     """The clock at which the last change of the grid will have reached every lead; before it, ranks may be the old grid's."""
     rebuild: bool = False
     """An operator allowed an empty store to be filled again from the topics."""
+    inputs: tuple[str, ...] = ()
+    """The input topics that an operator said are to be read from the next take-over on, sorted; empty: those of `next`."""
 
 
 class Store(Protocol):

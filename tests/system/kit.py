@@ -105,12 +105,22 @@ class Site:
         self.workers: list[Worker] = []
         self.also: list[Site] = []
         """Other namespaces on its topics, to be closed with it."""
+        self.gone: list[Record] = []
+        """Records that were in Kafka once, and that `read` still returns: retention or an operator deleted them."""
+        self.topics_before: set[str] = set()
+        """Input topics that are none any more."""
 
     def put_grid(self, text: str) -> None:
         """Write *text* as the grid that workers load from now on."""
         self.grid_file.write_text(text)
         grid = parse_grid(text, str(self.grid_file))
         self.scorers[grid.sha256] = Scorer(grid, self.settings.source)
+
+    def change_inputs(self, *topics: str) -> None:
+        """Let workers that start from now on read *topics*."""
+        self.topics_before |= set(self.settings.input_topics)
+        self.environ["LEADPULSE_INPUT_TOPICS"] = ",".join(topics)
+        self.settings = Settings.load(self.environ)
 
     async def prepare(self) -> None:
         """Make the topics."""
@@ -208,7 +218,8 @@ class Site:
             await consumer.stop()
 
     async def read(self, tps: Sequence[TopicPartition]) -> list[Record]:
-        """Return all committed records of *tps*, in order of topic, partition, offset."""
+        """Return all committed records of *tps*, in order of topic, partition, offset; those of `gone` come first in theirs."""
+        gone = [r for r in self.gone if TopicPartition(r.topic, r.partition) in tps]
         records: list[Record] = []
         async with self.consumer("read_uncommitted") as consumer:  # a commit is answered before its markers are written
             ends = await consumer.end_offsets(list(tps))
@@ -221,7 +232,7 @@ class Site:
                     break
                 for raws in (await consumer.getmany(*left, timeout_ms=200)).values():
                     records += map(to_record, raws)
-        return sorted(records, key=lambda r: r[:3])
+        return sorted([*gone, *sorted(records, key=lambda r: r[:3])], key=lambda r: r[:2])
 
     async def outputs(self) -> list[Record]:
         """Return everything that consumers of the outputs see."""
@@ -291,7 +302,7 @@ class Site:
         """Fold the recorded log in the journal's order, single-threaded, and hold Redis and the outputs to it."""
         verdict = Verdict(self)
         for p in range(self.settings.partitions):
-            tps = [TopicPartition(topic, p) for topic in self.settings.topics]
+            tps = [TopicPartition(topic, p) for topic in sorted({*self.settings.topics, *self.topics_before})]
             verdict.fold(p, await self.read(tps))
         states = await self.states()
         leads = states.keys() | verdict.states.keys()
@@ -425,7 +436,7 @@ class Verdict:
         at = cuts[0].next
         for cut in cuts[1:]:
             scorer = self.site.scorers[cut.grid]
-            batch = [] if cut.lost else [r for r in records if at[r.topic] <= r.offset < cut.next[r.topic]]
+            batch = [] if cut.lost else [r for r in records if r.topic in at and at[r.topic] <= r.offset < cut.next[r.topic]]
             at = cut.next
             if cut.requeued:
                 hottest = sorted(ranks, key=lambda lead: (ranks[lead], lead.encode()), reverse=True)

@@ -1,4 +1,4 @@
-"""A TCP proxy before Redis that can lose one reply, as a network does: the call took effect, and the caller cannot know."""
+"""TCP proxies before Redis and Kafka, which do to connections what networks do."""
 
 from __future__ import annotations
 
@@ -55,3 +55,75 @@ class LosesReplies:
                 to_client.write(data)
                 await to_client.drain()
         to_client.close()
+
+
+class Network:
+    """Forwards everything until it is told to be a bad network; connections on it are then cut, held, or closed by half."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = host, port
+        self._to_clients: set[asyncio.StreamWriter] = set()
+        self._whole = True
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self.delay_s = 0.0
+        """What each piece of data waits, in both directions."""
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        """Listen on a free port of the loopback interface."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop listening, and end what is open."""
+        self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Reset every connection, and each new one, until mended."""
+        self._whole = False
+        for writer in self._to_clients:
+            writer.transport.abort()
+
+    def hang(self) -> None:
+        """Hold all data back until mended: connections stay open, and nothing comes or goes."""
+        self._flows.clear()
+
+    def half_close(self) -> None:
+        """Tell every client that the other side has ended; what they still send arrives there."""
+        for writer in self._to_clients:
+            with contextlib.suppress(OSError):
+                writer.write_eof()
+
+    def mend(self) -> None:
+        """Be a good network again."""
+        self._whole = True
+        self.delay_s = 0.0
+        self._flows.set()
+
+    async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        try:
+            server, to_server = await asyncio.open_connection(*self._target)
+        except OSError:
+            to_client.transport.abort()
+            return
+        if not self._whole:
+            to_client.transport.abort()
+            to_server.transport.abort()
+            return
+        self._to_clients.add(to_client)
+        await asyncio.gather(self._pass_on(client, to_server), self._pass_on(server, to_client))
+        self._to_clients.discard(to_client)
+
+    async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        """Pass data on until *source* ends, then close *target*: nobody here goes on with half a connection for long."""
+        with contextlib.suppress(OSError, RuntimeError):
+            while data := await source.read(1 << 16):
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                await self._flows.wait()
+                target.write(data)
+                await target.drain()
+        target.close()

@@ -24,17 +24,22 @@ from pathlib import Path
 from typing import Any
 
 import click
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from ops.dev.services import Kafka, Redis
+from ops.dev.services import HOST, Kafka, Redis, free_port
 from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, traffic
-from tests.system.proxy import LosesReplies
+from tests.system.proxy import LosesReplies, Network
 
 STEPS = (
     "after_fence", "before_ready", "before_apply", "after_apply", "before_transaction", "before_commit", "after_commit",
     "before_trim", "after_trim",
 )  # fmt: skip
 
+KILLS = 15
+YEAR_S = 365 * 86_400
 BURST = 60
 EVERY_S = 0.1
 LEADS = 150
@@ -46,17 +51,31 @@ class Run:
 
     site: Site
     random: random.Random
-    kafka: Kafka
-    redis: Redis
-    proxy: LosesReplies
+    services: Services
+    told: dict[str, Any]
+    """Settings of the workers that are not the site's: where they find Kafka and Redis."""
     sent: int = 0
     workers: list[Worker] = field(default_factory=list)
 
-    async def start(self, count: int = 1, failpoint: str = "") -> list[Worker]:
-        """Start *count* workers more."""
-        started = [self.site.worker(failpoint) for _ in range(count)]
+    async def start(self, count: int = 1, **settings: Any) -> list[Worker]:
+        """Start *count* workers more, with *settings* of their own."""
+        started = [self.site.worker(**self.told, **settings) for _ in range(count)]
         self.workers += started
         return started
+
+    async def stop(self) -> None:
+        """Stop all workers in good order."""
+        for worker in list(self.workers):
+            await worker.stop()
+            self.drop(worker)
+
+    async def all_end(self, words: str) -> None:
+        """Wait until every worker has ended by itself, with exit code 1 and *words*."""
+        for worker in list(self.workers):
+            code = await worker.ended(60)
+            assert code == 1, f"ended with {code}:\n{worker.said()}"
+            assert words in worker.said(), f"did not say {words!r}:\n{worker.said()}"
+            self.drop(worker)
 
     async def some_time(self, most_s: float = 1.5) -> None:
         """Wait for a random while: faults hit in the middle of things."""
@@ -88,10 +107,13 @@ class Run:
             ended.set()
             await sending
 
-    async def burst(self, *, hot: bool = False, bad: bool = False, commit: bool | None = None) -> None:
-        """Send some events; *hot*: nine of ten of one lead, *bad*: one of four that no worker can read."""
+    async def burst(self, *, hot: bool = False, bad: bool = False, commit: bool | None = None, spread_s: float = 2.0) -> None:
+        """Send some events; *hot*: nine of ten of one lead, *bad*: one of four that no worker can read.
+
+        Their times are around now, *spread_s* from the first to the last.
+        """
         seed = self.random.getrandbits(32)
-        found = list(traffic(seed, LEADS, BURST, around_ms=now_ms() - 1_000, spread_s=2))
+        found = list(traffic(seed, LEADS, BURST, around_ms=now_ms() - int(spread_s * 500), spread_s=spread_s))
         if hot:
             found = [m if n % 10 else {**m, "subject": "lead-hot"} for n, m in enumerate(found, start=1)]
         messages = [self.site.sent(m, crc=self.random.random() < 0.2) for m in found]
@@ -108,12 +130,33 @@ class Run:
         self.sent += len(messages)
 
 
+@dataclass
+class Services:
+    """What the runs of a soak share."""
+
+    kafka: Kafka
+    redis: Redis
+    replies: LosesReplies
+    """Before Redis."""
+    to_kafka: Network
+    to_redis: Network
+
+    def seen_through(self, proxy: str) -> dict[str, Any]:
+        """Return the settings by which a worker reaches Kafka or Redis through *proxy*."""
+        match proxy:
+            case "to_kafka":
+                return {"kafka": f"{HOST}:{self.to_kafka.port}"}
+            case "to_redis" | "replies":
+                return {"redis": f"redis://{HOST}:{getattr(self, proxy).port}/0"}
+        return {}
+
+
 Inject = Callable[[Run], Awaitable[None]]
 FAULTS: dict[str, tuple[Inject, dict[str, Any]]] = {}
 
 
 def fault(name: str, **settings: Any) -> Callable[[Inject], Inject]:
-    """Name a fault; *settings* are those of its workers."""
+    """Name a fault; *settings* are those of its workers, and `through` is the proxy that they are behind."""
 
     def note(inject: Inject) -> Inject:
         FAULTS[name] = inject, settings
@@ -124,10 +167,12 @@ def fault(name: str, **settings: Any) -> Callable[[Inject], Inject]:
 
 @fault("worker killed (-9) under load")
 async def _kill(run: Run) -> None:
-    victim = run.any_worker()
-    victim.kill()
-    run.drop(victim)
-    await run.start()
+    for _ in range(KILLS):
+        victim = run.any_worker()
+        victim.kill()
+        run.drop(victim)
+        await run.start()
+        await run.some_time(3)
 
 
 @fault("worker killed (-9) at a step of the protocol")
@@ -135,9 +180,7 @@ async def _step(run: Run) -> None:
     name = run.random.choice(STEPS)
     once_a_partition = name in ("after_fence", "before_ready")
     step = f"{name}:{run.random.randint(1, run.site.settings.partitions if once_a_partition else 4)}"
-    for worker in list(run.workers):
-        await worker.stop()
-        run.drop(worker)
+    await run.stop()
     victim = run.site.worker(step)
     assert await victim.ended(60) == 137, f"never came to {step}"
     await run.start()
@@ -159,6 +202,28 @@ async def _freeze(run: Run) -> None:
     victim.signal(signal.SIGCONT)
 
 
+@fault("worker frozen (SIGSTOP) for a minute")
+async def _freeze_long(run: Run) -> None:
+    await run.start()
+    victim = run.any_worker()
+    victim.signal(signal.SIGSTOP)
+    await asyncio.sleep(60)
+    victim.signal(signal.SIGCONT)
+
+
+@fault("worker's clock a year ahead, or behind", clock="wall")
+async def _clock(run: Run) -> None:
+    wrong = await run.start(clock_ahead_s=run.random.choice((YEAR_S, -YEAR_S)))
+    for worker in run.workers[:-1]:
+        await worker.stop()
+        run.drop(worker)
+    await run.some_time(5)
+    await run.start()
+    await run.some_time(3)
+    await wrong[0].stop()
+    run.drop(wrong[0])
+
+
 @fault("1, 4, 2 workers", partitions=4)
 async def _scale(run: Run) -> None:
     started = await run.start(3)
@@ -170,24 +235,24 @@ async def _scale(run: Run) -> None:
 
 @fault("broker killed (-9) and started again", session_timeout=6)
 async def _kill_broker(run: Run) -> None:
-    await asyncio.to_thread(run.kafka.restart, clean=False)
+    await asyncio.to_thread(run.services.kafka.restart, clean=False)
 
 
 @fault("broker restarted cleanly", session_timeout=6)
 async def _restart_broker(run: Run) -> None:
-    await asyncio.to_thread(run.kafka.restart, clean=True)
+    await asyncio.to_thread(run.services.kafka.restart, clean=True)
 
 
 @fault("Redis killed (-9) and started again, a second of it lost at most")
 async def _kill_redis(run: Run) -> None:
-    await asyncio.to_thread(run.redis.restart, clean=False)
+    await asyncio.to_thread(run.services.redis.restart, clean=False)
 
 
 @fault("Redis stalled for seconds")
 async def _stall(run: Run) -> None:
-    run.redis.suspend()
+    run.services.redis.suspend()
     await asyncio.sleep(run.random.uniform(1, 8))
-    run.redis.resume()
+    run.services.redis.resume()
 
 
 @fault("Redis goes back to an older copy under load")
@@ -199,9 +264,7 @@ async def _older(run: Run) -> None:
 
 @fault("Redis emptied, allowed to be filled again, rebuilt from the topics")
 async def _empty(run: Run) -> None:
-    for worker in list(run.workers):
-        await worker.stop()
-        run.drop(worker)
+    await run.stop()
     await run.site.restore({})
     await run.site.allow_rebuild()
     await run.start()
@@ -215,9 +278,45 @@ async def _full(run: Run) -> None:
         await redis.config_set("maxmemory", "0")
 
 
-@fault("replies of Redis lost after it applied a batch", proxied=True)
+@fault("replies of Redis lost after it applied a batch", through="replies")
 async def _lose(run: Run) -> None:
-    run.proxy.left = run.random.randint(1, 8)
+    run.services.replies.left = run.random.randint(1, 8)
+
+
+def network_faults(server: str, through: str, **settings: Any) -> None:
+    """Add what a network between the workers and *server* does."""
+
+    @fault(f"network to {server} cut for seconds", through=through, **settings)
+    async def _cut(run: Run) -> None:
+        network: Network = getattr(run.services, through)
+        network.cut()
+        await run.some_time(8)
+        network.mend()
+
+    @fault(f"network to {server} hangs for seconds", through=through, **settings)
+    async def _hang(run: Run) -> None:
+        network: Network = getattr(run.services, through)
+        network.hang()
+        await asyncio.sleep(run.random.uniform(1, 15))
+        network.mend()
+
+    @fault(f"connections to {server} half closed", through=through, **settings)
+    async def _half_close(run: Run) -> None:
+        network: Network = getattr(run.services, through)
+        for _ in range(3):
+            network.half_close()
+            await run.some_time(2)
+
+    @fault(f"network to {server} slow (30 ms each way)", through=through, **settings)
+    async def _slow(run: Run) -> None:
+        network: Network = getattr(run.services, through)
+        network.delay_s = 0.03
+        await asyncio.sleep(run.random.uniform(3, 8))
+        network.mend()
+
+
+network_faults("Redis", "to_redis")
+network_faults("Kafka", "to_kafka", session_timeout=6)
 
 
 @fault("grid changed while workers run", clock="wall")
@@ -240,6 +339,80 @@ async def _poison(run: Run) -> None:
         await run.some_time(3)
 
 
+@fault("events hours late, and hours ahead of the clock")
+async def _disorder(run: Run) -> None:
+    for _ in range(10):
+        await run.burst(spread_s=run.random.uniform(1, 20) * 3_600)
+
+
+@fault("an output topic deleted under load, made again", tick_interval=0.3)
+async def _no_topic(run: Run) -> None:
+    topic = run.site.settings.output_topic("lead.mql")
+    tps = [TopicPartition(topic, p) for p in range(run.site.settings.partitions)]
+    while True:  # what an open transaction has in the topic is lost with it, by the operator's hand
+        for worker in run.workers:
+            worker.signal(signal.SIGSTOP)
+        await asyncio.sleep(0.3)
+        if not await _open_transactions(run.site, tps):
+            break
+        for worker in run.workers:
+            worker.signal(signal.SIGCONT)
+        await run.some_time()
+    run.site.gone += await run.site.read(tps)
+    async with admin_of(run.site) as admin:
+        await admin.delete_topics([topic])
+    for worker in run.workers:
+        worker.signal(signal.SIGCONT)
+    await run.all_end("leadpulse topics create")
+    await run.site.prepare()
+    await run.start()
+
+
+async def _open_transactions(site: Site, tps: list[TopicPartition]) -> bool:
+    async with site.consumer("read_uncommitted") as all_, site.consumer() as committed:
+        return bool(await all_.end_offsets(tps) != await committed.end_offsets(tps))
+
+
+@fault("an output topic refuses records for their size")
+async def _refusing(run: Run) -> None:
+    topic = run.site.settings.output_topic("lead.mql")
+    for size in ("300", str(2 << 20)):
+        async with admin_of(run.site) as admin:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": size})])
+        if run.workers:
+            await run.all_end("refuses a record for its size")
+    await run.start()
+
+
+@fault("retention deletes records before they are read; the loss is accepted")
+async def _retention(run: Run) -> None:
+    await run.stop()
+    await run.burst()
+    await run.burst()
+    web = TopicPartition(run.site.web, run.random.randrange(run.site.settings.partitions))
+    read = int((await run.site.position(web.partition))[f"next:{web.topic}"])
+    async with run.site.consumer() as consumer:
+        end = (await consumer.end_offsets([web]))[web]
+    first_left = run.random.randint(read + 1, end)
+    run.site.gone += [r for r in await run.site.read([web]) if r.offset < first_left]
+    async with admin_of(run.site) as admin:
+        await admin.delete_records({web: RecordsToDelete(first_left)})
+    await run.start()
+    await run.all_end("LEADPULSE_ACCEPT_LOSS")
+    await run.start(accept_loss="true")
+
+
+@contextlib.asynccontextmanager
+async def admin_of(site: Site) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Yield an administrator of the site's Kafka."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=site.settings.kafka)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
 @fault("one lead has nine tenths of the traffic")
 async def _hot(run: Run) -> None:
     async with run.load(hot=True):
@@ -255,43 +428,47 @@ class Row:
     lost: int = 0
     doubled: int = 0
     states: int = 0
+    faults_s: list[float] = field(default_factory=list)
+    """How long the fault itself lasted, each time."""
     recovery_s: list[float] = field(default_factory=list)
+    """From its end until all that had been sent by then was in the states."""
     failed: list[str] = field(default_factory=list)
 
 
-async def once(name: str, seed: int, kafka: Kafka, redis: Redis, folder: Path, row: Row) -> None:
+async def once(name: str, seed: int, services: Services, folder: Path, row: Row) -> None:
     """Try one fault once and note in *row* what came of it."""
     inject, settings = FAULTS[name]
     rnd = random.Random(f"{seed}/{name}")
-    async with LosesReplies("127.0.0.1", redis.port, b"_apply") as proxy:
-        given = {"partitions": 2, "max_batch": rnd.choice((20, 100, 500)), **settings}
-        url = f"redis://127.0.0.1:{proxy.port}/0" if given.pop("proxied", False) else redis.url
-        site = Site(kafka.address, url, f"soak-{seed}-{row.tries}-{zlib.crc32(name.encode())}", folder, **given)
-        run = Run(site, rnd, kafka, redis, proxy)
-        row.tries += 1
-        try:
-            await site.prepare()
-            await run.start(rnd.choice((1, 2)))
-            async with run.load():
-                await run.workers[0].ready(1)
-                await run.some_time()
-                began = time.monotonic()
-                await inject(run)
-                await recovered(site)
-                row.recovery_s.append(time.monotonic() - began)
-                await run.some_time()
-            await site.settled(60)
-            for worker in run.workers:
-                await worker.stop()
-            await site.verdict()
-        except Wrong as err:
-            row.lost, row.doubled, row.states = row.lost + err.lost, row.doubled + err.doubled, row.states + err.states
-            row.failed.append(f"--seed {seed} --fault {name!r}: {err}")
-        except Exception as err:  # noqa: BLE001 (a run that failed is a row's, not the soak's)
-            row.failed.append(f"--seed {seed} --fault {name!r}: {err!r}\n{site.logs()}")
-        finally:
-            row.events += run.sent
-            site.close()
+    given = {"partitions": 2, "max_batch": rnd.choice((20, 100, 500)), **settings}
+    told = services.seen_through(given.pop("through", ""))
+    namespace = f"soak-{seed}-{row.tries}-{zlib.crc32(name.encode())}"
+    site = Site(services.kafka.address, services.redis.url, namespace, folder, **given)
+    run = Run(site, rnd, services, told)
+    row.tries += 1
+    try:
+        await site.prepare()
+        await run.start(rnd.choice((1, 2)))
+        async with run.load():
+            await run.workers[0].ready(1)
+            await run.some_time()
+            began = time.monotonic()
+            await inject(run)
+            row.faults_s.append(time.monotonic() - began)
+            began = time.monotonic()
+            await recovered(site)
+            row.recovery_s.append(time.monotonic() - began)
+            await run.some_time()
+        await site.settled(60)
+        await run.stop()
+        await site.verdict()
+    except Wrong as err:
+        row.lost, row.doubled, row.states = row.lost + err.lost, row.doubled + err.doubled, row.states + err.states
+        row.failed.append(f"--seed {seed} --fault {name!r}: {err}")
+    except Exception as err:  # noqa: BLE001 (a run that failed is a row's, not the soak's)
+        row.failed.append(f"--seed {seed} --fault {name!r}: {err!r}\n{site.logs()}")
+    finally:
+        row.events += run.sent
+        site.close()
 
 
 async def recovered(site: Site, timeout_s: float = 90.0) -> None:
@@ -309,18 +486,27 @@ async def recovered(site: Site, timeout_s: float = 90.0) -> None:
 async def soak(minutes: float, seed: int, names: list[str], rows: dict[str, Row]) -> None:
     """Try the faults *names* in turn until *minutes* are over, each once at least."""
     end = time.monotonic() + minutes * 60
-    with (
-        tempfile.TemporaryDirectory(prefix="leadpulse-soak-") as folder,
-        Kafka({"group.min.session.timeout.ms": "1000"}) as kafka,
-        Redis() as redis,
-    ):
+    kafka = Kafka({"group.min.session.timeout.ms": "1000"})
+    listener = free_port()
+    async with contextlib.AsyncExitStack() as stack:
+        to_kafka = await stack.enter_async_context(Network(HOST, listener))
+        # A client goes where the broker says it is: for those that come by the proxy, that is the proxy.
+        kafka.settings["listeners"] += f",PROXIED://{HOST}:{listener}"
+        kafka.settings["advertised.listeners"] += f",PROXIED://{HOST}:{to_kafka.port}"
+        kafka.settings["listener.security.protocol.map"] += ",PROXIED:PLAINTEXT"
+        stack.enter_context(kafka)
+        redis = stack.enter_context(Redis())
+        replies = await stack.enter_async_context(LosesReplies(HOST, redis.port, b"_apply"))
+        to_redis = await stack.enter_async_context(Network(HOST, redis.port))
+        services = Services(kafka, redis, replies, to_kafka, to_redis)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="leadpulse-soak-"))
         for turn in itertools.count():
             for name in names:
                 if turn and time.monotonic() > end:
                     return
                 row = rows.setdefault(name, Row())
                 before = len(row.failed)
-                await once(name, seed + turn, kafka, redis, Path(folder), row)
+                await once(name, seed + turn, services, Path(folder), row)
                 said = "FAILED" if len(row.failed) > before else f"{row.recovery_s[-1]:.1f} s"
                 click.echo(f"seed {seed + turn}  {name}: {said}", err=True)
 
@@ -328,18 +514,18 @@ async def soak(minutes: float, seed: int, names: list[str], rows: dict[str, Row]
 def table(rows: dict[str, Row]) -> str:
     """Return the report as Markdown."""
     lines = [
-        "| fault | tries | events | lost | doubled | states differ | recovery, median | worst |",
-        "|---|---|---|---|---|---|---|---|",
+        "| fault | tries | events | lost | doubled | states differ | fault took, median | recovery, median | worst |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
-        took = row.recovery_s or [float("nan")]
+        lasted, took = row.faults_s or [float("nan")], row.recovery_s or [float("nan")]
         lines.append(
             f"| {name} | {row.tries} | {row.events:,} | {row.lost} | {row.doubled} | {row.states}"
-            f" | {statistics.median(took):.1f} s | {max(took):.1f} s |"
+            f" | {statistics.median(lasted):.1f} s | {statistics.median(took):.1f} s | {max(took):.1f} s |"
         )
     events, tries = sum(row.events for row in rows.values()), sum(row.tries for row in rows.values())
     sums = [sum(getattr(row, what) for row in rows.values()) for what in ("lost", "doubled", "states")]
-    return "\n".join([*lines, f"| **all** | {tries} | {events:,} | {sums[0]} | {sums[1]} | {sums[2]} | | |"])
+    return "\n".join([*lines, f"| **all** | {tries} | {events:,} | {sums[0]} | {sums[1]} | {sums[2]} | | | |"])
 
 
 @click.command()

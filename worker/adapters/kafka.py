@@ -129,7 +129,8 @@ async def free_consumer(settings: Settings, tps: Sequence[TopicPartition]) -> An
         max_partition_fetch_bytes=_FETCH_PARTITION_BYTES,
         fetch_max_bytes=_FETCH_BYTES,
     )
-    consumer.assign(list(tps))
+    if tps:
+        consumer.assign(list(tps))
     try:
         await consumer.start()
         yield consumer

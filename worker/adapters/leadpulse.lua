@@ -84,7 +84,7 @@ local function requeue(keys, from_ms, rate)
 end
 
 -- KEYS: [6…] lead hashes, in the order of the writes.
--- ARGV: [1] token  [2] batch  [3] batch - 1  [4] the position's fields and values  [5] lead, score, fit, engagement, stage,
+-- ARGV: [1] token  [2] batch  [3] batch - 1  [4] the position's fields and values, and its fields to forget  [5] lead, score, fit, engagement, stage,
 -- grade, updated_at, due, rank of each write (both msgpack)  [6] outbox entry ('' = none is kept)  [7] text
 -- of the grid that this batch begins ('' = none: it goes on with that of the one before), [8] [9] for `requeue`: from when, and
 -- how many leads a second  [10…] the packed states.
@@ -97,7 +97,7 @@ local function apply(keys, args)
   if batch ~= args[3] then return 'GAP' end
 
   try_writing(keys)
-  local position = cmsgpack.unpack(args[4])
+  local position, forgotten = unpack(cmsgpack.unpack(args[4]))
   local writes = cmsgpack.unpack(args[5])
   if #writes ~= #keys - 5 or #writes ~= #args - 9 then
     return redis.error_reply('ERR ' .. #writes .. ' writes, ' .. (#keys - 5) .. ' lead keys, ' .. (#args - 9) .. ' states')
@@ -143,6 +143,7 @@ local function apply(keys, args)
   in_chunks('ZREM', keys[3], rank_out)
   redis.call('HSET', keys[1], unpack(position))
   if at[3] then redis.call('HDEL', keys[1], 'rebuild') end
+  if #forgotten > 0 then redis.call('HDEL', keys[1], unpack(forgotten)) end
   return 'DONE'
 end
 
@@ -159,7 +160,8 @@ local function load(keys, args)
 end
 
 -- ARGV: token, published, published + 1, horizon ('' = leave it). Neither number moves back: a call whose reply was lost
--- can reach Redis after the calls that followed its repeat.
+-- can reach Redis after the calls that followed its repeat. So a horizon of a clock that ran ahead would stay for as long:
+-- none is past this server's own time.
 local function trim(keys, args)
   local at = redis.call('HMGET', keys[1], 'owner', 'published', 'horizon')
   if at[1] ~= args[1] then return fenced(at[1]) end
@@ -167,7 +169,9 @@ local function trim(keys, args)
   redis.call('XTRIM', keys[4], 'MINID', '=', args[3] .. '-0')
   if tonumber(at[2] or '0') < tonumber(args[2]) then redis.call('HSET', keys[1], 'published', args[2]) end
   if args[4] ~= '' and (not at[3] or tonumber(at[3]) < tonumber(args[4])) then
-    redis.call('HSET', keys[1], 'horizon', args[4])
+    local now = redis.call('TIME')
+    local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+    redis.call('HSET', keys[1], 'horizon', string.format('%.0f', math.min(tonumber(args[4]), now_ms)))
   end
   return 'DONE'
 end
@@ -185,6 +189,16 @@ local function allow_rebuild(keys)
   return 'DONE'
 end
 
+-- An operator's word that the next owner reads other input topics than those until now. ARGV: their names, by commas.
+local function allow_inputs(keys, args)
+  if not redis.call('HGET', keys[1], 'batch') then
+    return redis.error_reply('EMPTY ' .. keys[1] .. ' holds no state: its first owner begins with the topics that it is given')
+  end
+  try_writing(keys)
+  redis.call('HSET', keys[1], 'inputs', args[1])
+  return 'DONE'
+end
+
 -- The commands that this user may not run on KEYS[1].
 local function rights(keys)
   return missing(FROM_OUTSIDE, keys[1], missing(READING, keys[1], missing(WRITING, keys[1], {})))
@@ -198,5 +212,6 @@ register('acquire', acquire, {})
 register('apply', apply, {})
 register('trim', trim, {})
 register('allow_rebuild', allow_rebuild, {})
+register('allow_inputs', allow_inputs, {})
 register('load', load, {'no-writes'})
 register('rights', rights, {'no-writes'})

@@ -120,7 +120,7 @@ class MemoryStore:
         held.position = msgspec.structs.replace(
             at,
             batch=cut.batch,
-            next={**at.next, **cut.next},
+            next={topic: next_ for topic, next_ in {**at.next, **cut.next}.items() if topic not in batch.left},
             grid=cut.grid,
             words=cut.words,
             clock_ms=at.clock_ms if batch.clock_ms is None else batch.clock_ms,
@@ -180,6 +180,13 @@ class MemoryStore:
         if at.batch:
             raise StoreRefused(f"the partition holds state up to batch {at.batch}, there is nothing to rebuild")
         self._held.position = msgspec.structs.replace(at, rebuild=True)
+
+    async def allow_inputs(self, topics: Sequence[str]) -> None:
+        """Let the next owner read *topics* in the place of the inputs until now; `StoreRefused` when nothing is held."""
+        at = self._held.position
+        if not at.batch:
+            raise StoreRefused("the partition is empty: its first owner begins with whatever topics it is given")
+        self._held.position = msgspec.structs.replace(at, inputs=tuple(sorted(topics)))
 
     def _owned(self, token: str) -> Position:
         at = self._held.position

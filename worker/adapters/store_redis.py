@@ -5,7 +5,7 @@ Every key of partition p of a namespace carries the hash tag `{NAMESPACE:p}`, so
 - `{ns:p}:lead:LEAD`: a hash, `state` packed and `score fit engagement stage grade updated_at` as text; an erased lead has
   only `state`, its mark
 - `{ns:p}:position`: a hash, `owner batch next:TOPIC published partitions grid words clock`, and `strayed horizon regraded
-  rebuild` where set
+  rebuild inputs` where set
 - `{ns:p}:grid`: the text of the grid that the position names by its hash
 - `{ns:p}:due`, `{ns:p}:rank`: sorted sets of leads, by instant (ms) and by upper bound of the score
 - `{ns:p}:outbox`: a stream, one entry a batch, id `BATCH-0`, field `entry` (msgpack of `worker.ports.OutboxEntry`)
@@ -178,6 +178,7 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
             horizon_ms=instant("horizon"),
             regraded_ms=instant("regraded"),
             rebuild="rebuild" in fields,
+            inputs=tuple(fields["inputs"].split(",")) if "inputs" in fields else (),
         )
     except ValueError as error:
         raise StoreRefused(
@@ -284,7 +285,7 @@ class RedisStore:
             token,
             str(cut.batch),
             str(cut.batch - 1),
-            msgspec.msgpack.encode(fields),
+            msgspec.msgpack.encode((fields, ["next:" + topic for topic in batch.left])),
             msgspec.msgpack.encode([_LEAD_FIELDS(write) for write in batch.writes]),
             msgspec.msgpack.encode(batch.entry) if batch.send else b"",
             batch.grid or b"",
@@ -361,6 +362,13 @@ class RedisStore:
         once more asks once more. Raises `StoreRefused` when the partition is not empty.
         """
         await self._call("allow_rebuild", self._keys)
+
+    async def allow_inputs(self, topics: Sequence[str]) -> None:
+        """Let the next owner read *topics* in the place of the inputs until now (an operator's decision).
+
+        Raises `StoreRefused` when the partition is empty: its first owner begins with whatever topics it is given.
+        """
+        await self._call("allow_inputs", self._keys, ",".join(sorted(topics)))
 
     async def _call(self, function: str, keys: Sequence[str], *args: str | bytes, read: bool = False) -> Any:
         """Run one function of the library; after "function not found" (an emptied Redis, a new node) install it and repeat."""

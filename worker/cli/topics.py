@@ -1,4 +1,4 @@
-"""`leadpulse topics`: the Kafka topics."""
+"""`leadpulse topics`: the Kafka topics, and which of them are read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONNECTION = ("kafka", "kafka_security", "kafka_sasl", "kafka_user", "kafka_pass
 
 @click.group()
 def topics() -> None:
-    """Make the Kafka topics."""
+    """Make the Kafka topics, and change which of them are read."""
 
 
 @topics.command()
@@ -45,3 +45,45 @@ async def _create(settings: Settings, replication: int) -> dict[str, str]:
 
     async with Admin(settings) as admin:
         return await create_topics(admin, settings, replication)
+
+
+@topics.command()
+@settings_flags(*CONNECTION, "redis", "namespace", "input_topics", "partitions", "output_topics", "development")
+def change(**flags: Any) -> None:
+    """Read other input topics from now on: those of LEADPULSE_INPUT_TOPICS, or --input-topics.
+
+    The state remembers the topics that it was made of, and a worker with others is refused: one wrong setting must not pass
+    over events. This is the word that they change. Then restart the workers with the new LEADPULSE_INPUT_TOPICS, one after the
+    other; each partition changes when a new worker takes it over, and nothing is lost or read twice. A topic that comes new is
+    read from its beginning; one that goes must have been read to its end, so stop who writes to it first. To take the word
+    back, say this again with the topics of before. Prints one JSON object, topic by topic: kept, new or left.
+    """
+    settings = load_settings(flags)
+    report = run_async(_change(settings))
+    click.echo(msgspec.json.encode(report).decode())
+    said = "restart the workers with" if set(report.values()) != {"kept"} else "these are the topics that are read already:"
+    click.echo(f"{said} LEADPULSE_INPUT_TOPICS={','.join(settings.input_topics)}", err=True)
+
+
+async def _change(settings: Settings) -> dict[str, str]:
+    from worker.adapters.kafka import Admin
+    from worker.adapters.store_redis import RedisStore, connect
+    from worker.engine.checks import check_topics
+    from worker.engine.errors import Stop
+
+    client = connect(settings.redis.get_secret_value())
+    try:
+        async with Admin(settings) as admin:
+            await check_topics(settings, admin)
+        report: dict[str, str] = {}
+        for p in range(settings.partitions):
+            store = RedisStore(client, settings.namespace, p)
+            await store.allow_inputs(settings.input_topics)
+            read = (await store.position()).next.keys() - {settings.internal_topic}
+            report |= {topic: "kept" if topic in read else "new" for topic in settings.input_topics}
+            report |= dict.fromkeys(sorted(read - set(settings.input_topics)), "left")
+        return report
+    except Stop as err:
+        raise click.ClickException(str(err)) from None
+    finally:
+        await client.aclose()

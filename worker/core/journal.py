@@ -38,7 +38,8 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     tick_done: bool = False
     """The last slice of the tick: the partition's clock moves to `tick_ms`."""
     lost: bool = False
-    """Nothing was read: the offsets were moved past records that retention had deleted, as an operator allowed."""
+    """Nothing was read, the offsets were moved as an operator allowed: past records that retention had deleted, or to other
+    input topics."""
     requeued: int = 0
     """Set when the batch, empty otherwise, begins another grid (or other word lists) than those before: the leads were made due
     one after the other, so many a second. The grid's text stands in the journal before this cut."""

@@ -77,7 +77,8 @@ async def take_over(
         check_truth(partition, position.batch, position.next, {topic: at.offset for topic, at in committed.items()})
     at = Cut(position.batch, dict(position.next), position.grid, position.words, FOLD_VERSION)
     clock_ms = position.clock_ms
-    starts, beyond = await _ends(consumer, settings, partition, at.next)
+    starts, ends = await _ends(consumer, settings, partition, at.next)
+    beyond = frozenset(topic for topic, end in ends.items() if at.next.get(topic, 0) > end)
     if not position.batch:
         at = msgspec.structs.replace(at, next=starts)
     if position.batch < published:
@@ -89,13 +90,30 @@ async def take_over(
         log.error("partition %d: going on without records that were deleted before they were read: %s", partition, lost)
         metrics.lost.labels(str(partition)).inc(sum(lost.values()))
         next_ = {topic: starts[topic] if lost[topic] or topic in beyond else offset for topic, offset in at.next.items()}
-        at = msgspec.structs.replace(at, batch=at.batch + 1, next=next_, lost=True)
-        await store.apply(Batch(OutboxEntry(at, ()), (), clock_ms))
+        at = await _move(store, at, next_, clock_ms)
+    if at.next.keys() != set(settings.topics):
+        check_inputs(settings, partition, at.next, position.inputs)
+        starts, ends = await _ends(consumer, settings, partition, at.next)
+        unread = {topic: ends[topic] - offset for topic, offset in at.next.items() if topic not in settings.topics}
+        check_left(partition, unread, may_lose=settings.accept_loss)
+        log.warning("partition %d: from here on its topics are %s", partition, ", ".join(settings.topics))
+        at = await _move(store, at, {topic: at.next.get(topic, starts[topic]) for topic in settings.topics}, clock_ms)
     unpublished = await store.outbox(published)
     cuts = [entry.cut for entry in unpublished]
     if [cut.batch for cut in cuts] != [*range(published + 1, at.batch + 1)] or (cuts and dict(cuts[-1].next) != dict(at.next)):
         raise Lost(f"partition {partition}: the store went back in time while it was taken over")
     return Standing(at, clock_ms, published, unpublished)
+
+
+async def _move(store: Patient, at: Cut, next_: dict[str, int], clock_ms: int | None) -> Cut:
+    """Stand at *next_* without reading what is between, by a batch of its own; return its cut."""
+    cut = Cut(at.batch + 1, next_, at.grid, at.words, FOLD_VERSION, lost=True)
+    await store.apply(_moving(at, cut, clock_ms))
+    return cut
+
+
+def _moving(at: Cut, cut: Cut, clock_ms: int | None, *, send: bool = True) -> Batch:
+    return Batch(OutboxEntry(cut, ()), (), clock_ms, send, left=[topic for topic in at.next if topic not in cut.next])
 
 
 def check_position(settings: Settings, partition: int, position: Position, published: int) -> None:
@@ -111,18 +129,24 @@ def check_position(settings: Settings, partition: int, position: Position, publi
             f"partition {partition}: a copy into {settings.namespace} was cut short: delete its keys ({{{settings.namespace}:*)"
             " and run `leadpulse repartition` again"
         )
-    if position.next and set(position.next) != set(settings.topics):
-        raise Stop(
-            f"partition {partition}: its state remembers the topics {', '.join(sorted(position.next))}, LEADPULSE_INPUT_TOPICS"
-            f" and LEADPULSE_NAMESPACE say {', '.join(settings.topics)}: all workers must read the same ones, and a"
-            " replay too; set them back, or start afresh under another LEADPULSE_NAMESPACE"
-        )
+    if position.next:
+        check_inputs(settings, partition, position.next, position.inputs)
     if position.batch == 0 and published > 0 and not position.rebuild:
         redis = redacted(settings.redis.get_secret_value())
         raise Stop(
             f"partition {partition}: the store is empty, but Kafka says that batches up to {published} were published: is it"
             f" the right Redis ({redis}) and namespace ({settings.namespace})? If its data is lost, restore a copy, or fill it"
             f" again from the topics with `leadpulse rebuild --partition {partition}`"
+        )
+
+
+def check_inputs(settings: Settings, partition: int, next_: Collection[str], allowed: tuple[str, ...]) -> None:
+    """Raise `Stop` unless the state's topics *next_* are the settings', or an operator *allowed* those to follow."""
+    if set(next_) != set(settings.topics) and allowed != tuple(sorted(settings.input_topics)):
+        raise Stop(
+            f"partition {partition}: its state remembers the topics {', '.join(sorted(next_))}, LEADPULSE_INPUT_TOPICS"
+            f" and LEADPULSE_NAMESPACE say {', '.join(settings.topics)}: all workers must read the same ones, and a"
+            " replay too; set them back, or, if the inputs are to change, say so once with `leadpulse topics change`"
         )
 
 
@@ -138,6 +162,17 @@ def check_truth(partition: int, batch: int, held: Mapping[str, int], published: 
             f"partition {partition}: the store's batch {batch} is not the one that was published as {batch} ({where}): it is of"
             " a past that Redis went back from. Restore another copy, or delete the partition's keys and fill it again with"
             f" `leadpulse rebuild --partition {partition}`"
+        )
+
+
+def check_left(partition: int, unread: Mapping[str, int], *, may_lose: bool) -> None:
+    """Raise `Stop` when a topic that is no longer an input holds records that nobody read; *unread*: how many, about."""
+    left = {topic: count for topic, count in unread.items() if count > 0}
+    if left and not may_lose:
+        said = ", ".join(f"{topic} ({count} records)" for topic, count in left.items())
+        raise Stop(
+            f"partition {partition}: {said} is no longer an input, and was not read to its end: stop who writes to it and let"
+            " a worker with the LEADPULSE_INPUT_TOPICS of before read the rest, or lose it with LEADPULSE_ACCEPT_LOSS=true"
         )
 
 
@@ -160,19 +195,19 @@ def _batch_of(committed: OffsetAndMetadata) -> int:
 
 async def _ends(
     consumer: AIOKafkaConsumer, settings: Settings, partition: int, next_: Mapping[str, int]
-) -> tuple[dict[str, int], frozenset[str]]:
-    """Return where each topic's log begins, and the topics whose log ends before *next_*.
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return where each topic's log begins and ends: that of the settings' and those in *next_*.
 
-    A broker that has just become leader may for a moment know of less than it holds, so those are asked for again.
+    A broker that has just become leader may for a moment know of less than it holds: where a log ends before *next_*, it is
+    asked again.
     """
-    tps = [TopicPartition(topic, partition) for topic in settings.topics]
+    tps = [TopicPartition(topic, partition) for topic in sorted({*settings.topics, *next_})]
     attempt = 0
     while True:
         starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
-        beyond = frozenset(tp.topic for tp in tps if next_.get(tp.topic, 0) > ends[tp])
         attempt += 1
-        if not beyond or attempt == _ENDS_ATTEMPTS:
-            return {tp.topic: starts[tp] for tp in tps}, beyond
+        if attempt == _ENDS_ATTEMPTS or all(next_.get(tp.topic, 0) <= ends[tp] for tp in tps):
+            return {tp.topic: starts[tp] for tp in tps}, {tp.topic: ends[tp] for tp in tps}
         await asyncio.sleep(attempt)
 
 
@@ -229,9 +264,8 @@ class Refold:
     async def run(self, at: Cut, clock_ms: int | None, published: int) -> tuple[Cut, int | None]:
         """Bring the store from *at* to batch *published*; return that batch's cut and the clock then."""
         internal = self._settings.internal_topic
-        tps = [TopicPartition(topic, self._partition) for topic in self._settings.topics]
         journal = TopicPartition(internal, self._partition)
-        async with free_consumer(self._settings, [journal]) as ahead, free_consumer(self._settings, tps) as behind:
+        async with free_consumer(self._settings, [journal]) as ahead, free_consumer(self._settings, []) as behind:
             cuts = self._cuts(ahead, journal, at.next[internal])
             reader = Reader(behind, self._partition, at.next) if at.batch else None
             async for cut in cuts:
@@ -246,8 +280,11 @@ class Refold:
                     raise self._incomplete(at.batch + 1 if reader is not None else 0, cut.batch)
                 check_cut(self._partition, cut)
                 if cut.lost:
+                    await self._store.apply(_moving(at, cut, clock_ms, send=False))
+                    self._metrics.refolded.labels(str(self._partition)).inc()
                     reader = Reader(behind, self._partition, cut.next)
-                clock_ms = await self._batch(cut, await reader.until(cut.next), clock_ms)
+                else:
+                    clock_ms = await self._batch(cut, await reader.until(cut.next), clock_ms)
                 at = cut
                 if at.batch == published:
                     return at, clock_ms
@@ -255,7 +292,7 @@ class Refold:
 
     def _beginning(self, cut: Cut) -> Cut:
         """Return the cut of batch 0, which says where the partition began to read, if all since then is still there."""
-        gone = {topic: start for topic, start in self._starts.items() if cut.next[topic] < start}
+        gone = {topic: start for topic, start in self._starts.items() if cut.next.get(topic, start) < start}
         if gone:
             where = ", ".join(f"{topic} from {cut.next[topic]} (now {start})" for topic, start in gone.items())
             raise Stop(
@@ -343,6 +380,7 @@ class Reader:
         self._consumer = consumer
         self._partition = partition
         self._held: dict[str, deque[Record]] = {}
+        consumer.assign([TopicPartition(topic, partition) for topic in next_])
         for topic, at in next_.items():
             consumer.seek(TopicPartition(topic, partition), at)
             self._held[topic] = deque()
