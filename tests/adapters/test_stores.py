@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
@@ -28,6 +29,8 @@ class RebuildableStore(Store, Protocol):
     """What both adapters can beyond the port."""
 
     async def allow_rebuild(self) -> None: ...
+
+    async def allow_inputs(self, topics: Sequence[str]) -> None: ...
 
 
 @pytest.fixture(scope="session")
@@ -352,6 +355,23 @@ async def test_a_rebuild_is_allowed_once_and_only_of_an_empty_partition(store: R
     with pytest.raises(StoreRefused, match="up to batch 1"):
         await store.allow_rebuild()
     assert not (await store.position()).rebuild
+
+
+async def test_other_inputs_are_allowed_of_a_state_in_place_and_the_offsets_of_those_that_go_are_forgotten(
+    store: RebuildableStore,
+) -> None:
+    """The word stays: an owner that reads the topics of before is refused by what the position then says."""
+    with pytest.raises(StoreRefused, match="first owner"):
+        await store.allow_inputs(["web"])
+    await store.acquire(OWNER, 8)
+    await store.apply(OWNER, a_batch(1, next={"crm": 4, "web": 5}))
+    await store.allow_inputs(["web", "social"])
+    held = await store.position()
+    assert held.inputs == ("social", "web")
+    assert held.next == {"crm": 4, "web": 5}
+    await store.apply(OWNER, msgspec.structs.replace(a_batch(2, next={"social": 0, "web": 5}), left=["crm"]))
+    assert (await store.position()).next == {"social": 0, "web": 5}
+    assert (await store.position()).inputs == ("social", "web")
 
 
 async def test_owners_that_race_apply_every_batch_once(store: RebuildableStore) -> None:

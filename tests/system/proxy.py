@@ -81,6 +81,11 @@ class Network:
         self._server.close()
         self.cut()
 
+    @property
+    def connections(self) -> int:
+        """How many connections there are now."""
+        return len(self._to_clients)
+
     def cut(self) -> None:
         """Reset every connection, and each new one, until mended."""
         self._whole = False
