@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.structs import TopicPartition
 
 from tests.services import Kafka, Redis
@@ -340,3 +343,37 @@ async def max_message_bytes(site: Site, topic: str, value: int) -> None:
     await admin.start()
     await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": str(value)})])
     await admin.close()
+
+
+class Unwritable(str):
+    """A header name that goes out as bytes which are no UTF-8, as clients in C may send it."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """Return what no decoder takes."""
+        return b"caf\xe9"
+
+
+@pytest.mark.parametrize("compression", [0, 1, 3], ids=["none", "gzip", "lz4"])
+async def test_a_header_name_that_is_not_utf8_stops_nothing(make_site: MakeSite, compression: int) -> None:
+    """The Kafka client's own reader ends there: whatever any producer wrote behind it would never be scored."""
+    site = await make_site(partitions=1)
+    producer = AIOKafkaProducer(bootstrap_servers=site.settings.kafka)
+    await producer.start()
+    batch = producer.create_batch()
+    batch._builder = _DefaultRecordBatchBuilderPy(2, compression, 0, -1, -1, -1, 1 << 20)  # the one in C takes no such name
+    for number, message in enumerate(traffic(61, 30, 60)):
+        headers = [(Unwritable(), b"x")] if number % 20 == 7 else []
+        value = b"not json" if number == 27 else json.dumps(message).encode()
+        batch.append(key=message["subject"].encode(), value=value, timestamp=None, headers=headers)
+    batch.close()
+    await (await producer.send_batch(batch, site.web, partition=0))
+    await producer.stop()
+    await site.send(site.sent(m) for m in traffic(62, 30, 100))
+    worker = site.worker()
+    await site.settled()
+    await worker.stop()
+    verdict = await site.verdict()
+    assert verdict.dead.total() == 1
+    (dead,) = [r for r in await site.outputs() if r.topic == site.settings.output_topic("lead.dead")]
+    assert ("caf\\xe9", b"x") in dead.headers
+    assert "not UTF-8" in worker.said()

@@ -37,6 +37,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
+from worker.adapters.header_names import allow_any_header_names
 from worker.core.model import Output, Record
 from worker.core.partition import murmur2
 from worker.settings import Settings
@@ -63,6 +64,9 @@ _FETCH_BYTES = 16 * 1024 * 1024
 _FETCH_WAIT_MS = 200
 _INPUT_RETENTION_MS = 7 * 86_400_000
 _INTERNAL_RETENTION_MS = 14 * 86_400_000
+
+
+allow_any_header_names()
 
 
 class Refused(Exception):

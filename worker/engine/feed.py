@@ -95,12 +95,6 @@ class Feed:
             raise Lost(_gone(self._partition, err)) from err  # the take-over says whether that may be
         except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as err:
             raise Stop(f"partition {self._partition}: no right to read: {err!r}: grant Read and Describe on it") from err
-        except UnicodeDecodeError as err:
-            raise Stop(
-                f"partition {self._partition}: a record of {', '.join(topics)} after {self._next} has a header whose name is"
-                f" not UTF-8, which the Kafka client cannot read ({err}): delete the records up to it with"
-                " kafka-delete-records.sh, then start once with LEADPULSE_ACCEPT_LOSS=true"
-            ) from err
         except KafkaError as err:
             raise Lost(f"partition {self._partition}: fetch failed: {err!r}") from err
         given = fetched
