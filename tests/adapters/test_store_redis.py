@@ -78,6 +78,14 @@ async def test_the_keys_are_the_contract(store: RedisStore, redis_server: Redis,
         assert [(name, list(fields)) for name, fields in client.xrange(tag + "outbox")] == [(b"2-0", [b"entry"])]
 
 
+async def test_a_horizon_of_a_clock_that_runs_ahead_is_cut_to_the_servers_time(store: RedisStore) -> None:
+    """It never moves back: a year ahead, it would let other partitions' ticks overtake this one's strays for a year."""
+    await store.trim(OWNER, 1, int(time.time() * 1_000) + 365 * 86_400_000)
+    horizon_ms = (await store.position()).horizon_ms
+    assert horizon_ms is not None
+    assert abs(horizon_ms - time.time() * 1_000) < 60_000
+
+
 async def test_partitions_and_namespaces_do_not_touch(redis_server: Redis, namespace: str) -> None:
     """Partition 1 and 11, and two namespaces, live in one Redis side by side."""
     client = connect(redis_server.url)
