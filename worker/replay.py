@@ -56,6 +56,7 @@ class Counts:
     duplicates: int = 0
     late: int = 0
     erased: int = 0
+    merged: int = 0
 
 
 class Replay:
@@ -157,13 +158,14 @@ class Replay:
         events, self._waiting = self._waiting, []
         places, self._places = self._places, []
         before = {event.lead: self._states.get(event.lead) for event in events}
-        plan = plan_events(self.scorer, before, events, self.clock_ms)
-        for index, reason in plan.refused:
+        plan = plan_events(self.scorer, before, events, self.clock_ms, find=self._states.get)
+        for index, reason, why in plan.refused:
             self.counts.events -= 1
-            self._refuse(*places[index], f"traits_refused: {reason}")
+            self._refuse(*places[index], f"{reason}: {why}")
         self.counts.duplicates += plan.duplicates
         self.counts.late += plan.late
         self.counts.erased += plan.erased
+        self.counts.merged += plan.merged
         self._keep(plan.writes)
         if events:
             self._watch(plan.writes, events[-1])

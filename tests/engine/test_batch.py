@@ -10,7 +10,7 @@ from collections import Counter
 from worker.adapters.store_memory import MemoryStore
 from worker.core.grid import parse_grid
 from worker.core.journal import Cut, Tick, cuts_output, stray_output, tick_output
-from worker.core.model import Output, Record
+from worker.core.model import Event, Output, Record
 from worker.core.scorer import Scorer
 from worker.engine.batch import Folder, Place, sift
 from worker.ports import Batch
@@ -35,7 +35,9 @@ def test_a_tick_that_came_too_late_is_passed_over_among_a_batchs_records() -> No
         in_journal(cuts_output(journal, 0, []), 2),
     ]
     sifted = sift(records, SETTINGS, 0)
-    assert [(event.lead, event.topic, event.offset) for event in sifted.events] == [("L", "lead.events.web", 7)]
+    assert [(event.lead, event.topic, event.offset) for event in sifted.items if isinstance(event, Event)] == [
+        ("L", "lead.events.web", 7)
+    ]
     assert not sifted.rejected
     assert not sifted.strays
 

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 from redis.asyncio import Redis as Client
@@ -26,8 +27,8 @@ from worker.adapters.store_redis import RedisStore, connect
 from worker.core.codec import decode
 from worker.core.days import rfc3339
 from worker.core.grid import parse_grid
-from worker.core.journal import Cut, Cuts, Stray, decode_entry
-from worker.core.model import Event, Record, Rejected
+from worker.core.journal import Cut, Cuts, Said, Stray, decode_entry, message_output, stray_output
+from worker.core.model import Event, Item, Record, Rejected
 from worker.core.partition import owner
 from worker.core.plan import plan_events, plan_tick
 from worker.core.scorer import Scorer
@@ -309,6 +310,7 @@ class Site:
         differ = sorted(lead for lead in leads if states.get(lead) != verdict.states.get(lead))
         if differ:
             raise Wrong(f"{len(differ)} of {len(leads)} states differ: {differ[:5]}\n{self.logs()}", states=len(differ))
+        verdict.hold_passed_on()
         verdict.hold_outputs(await self.outputs())
         return verdict
 
@@ -406,6 +408,9 @@ class Verdict:
         self.in_order: dict[bytes, list[int]] = {}
         self.dead: Counter[tuple[str, int, int]] = Counter()
         self.strays = 0
+        self.passed_on: Counter[tuple[int, Any, bytes | None]] = Counter()
+        """What owners of ids say to each other and forward under aliases: by partition of the journal, headers, value."""
+        self.was_passed_on: Counter[tuple[int, Any, bytes | None]] = Counter()
         self.refused = 0
         self.ticks = 0
         self.cuts = 0
@@ -421,8 +426,10 @@ class Verdict:
                 match decode_entry(record):
                     case Cuts(found):
                         cuts += found
-                    case Stray(original):
+                    case Stray(original, ""):
                         forwarded[original[:3]] += 1
+                    case Stray() | Said():
+                        self.was_passed_on[record.partition, record.headers, record.value] += 1
         twice = forwarded.total() - len(forwarded)
         if twice:
             raise Wrong(f"{twice} strays were forwarded twice\n{self.site.logs()}", doubled=twice)
@@ -446,12 +453,18 @@ class Verdict:
                     again_ms = (clock_ms or 0) + place * 1_000 // cut.requeued
                     due[lead] = min(again_ms, due.get(lead, again_ms))
             if cut.tick_ms is None:
-                events = self._events(partition, batch)
-                plan = plan_events(scorer, {e.lead: states.get(e.lead) for e in events}, events, clock_ms)
+                items, sources = self._items(partition, batch)
+                plan = plan_events(scorer, {item.lead: states.get(item.lead) for item in items}, items, clock_ms)
                 self.refused += len(plan.refused)
-                for place, _ in plan.refused:
-                    event = events[place]
-                    self.dead[event.topic, event.partition, event.offset] += 1
+                for place, _, _ in plan.refused:
+                    self.dead[sources[place][:3]] += 1
+                for place, item in plan.passed_on:
+                    home = owner(item.lead, settings.partitions)
+                    if isinstance(item, Event):
+                        passed = stray_output(internal, home, sources[place], item.lead, item.visited)
+                    else:
+                        passed = message_output(internal, home, item)
+                    self.passed_on[home, passed.headers, passed.value] += 1
             else:
                 assert not [r for r in batch if r.topic != internal], "a tick's batch holds records"
                 leads = sorted(
@@ -474,23 +487,38 @@ class Verdict:
         assert all(at[topic] >= end for topic, end in ends.items()), f"read up to {at} of {ends}"
         self.states |= {lead: state for lead, state in states.items() if state is not None}
 
-    def _events(self, partition: int, batch: Sequence[Record]) -> list[Event]:
-        events: list[Event] = []
+    def _items(self, partition: int, batch: Sequence[Record]) -> tuple[list[Item], list[Record]]:
+        """Return what a batch folds, each with its own record."""
+        items: list[Item] = []
+        sources: list[Record] = []
         for record in batch:
-            source, forwarded = record, record.topic == self.site.settings.internal_topic
+            forwarded, source, lead = record.topic == self.site.settings.internal_topic, record, ""
+            visited: tuple[str, ...] = ()
             if forwarded:
                 match decode_entry(record):
-                    case Stray(original):
-                        source = original
+                    case Stray(source, lead, visited):
+                        pass
+                    case Said(message):
+                        items.append(message)
+                        sources.append(record)
+                        continue
                     case _:
                         continue
             match decode(source):
                 case Event() as event:
                     if forwarded or owner(event.lead, self.site.settings.partitions) == partition:
-                        events.append(event)
+                        items.append(msgspec.structs.replace(event, lead=lead, visited=visited) if lead else event)
+                        sources.append(source)
                 case Rejected():
                     self.dead[source[:3]] += 1
-        return events
+        return items, sources
+
+    def hold_passed_on(self) -> None:
+        """Compare what is said between owners, as multisets."""
+        lacking, extra = self.passed_on - self.was_passed_on, self.was_passed_on - self.passed_on
+        if lacking or extra:
+            said = f"{lacking.total()} messages lost, {extra.total()} too many: {[*lacking, *extra][:3]}\n{self.site.logs()}"
+            raise Wrong(said, lost=lacking.total(), doubled=extra.total())
 
     def hold_outputs(self, outputs: Sequence[Record]) -> None:
         """Compare as multisets; each lead's own outputs must also be in its order."""

@@ -1,8 +1,9 @@
 """The journal: what partition p of the internal topic holds, beside what the core itself writes there.
 
 The header `lp-kind` says what a record is. A `tick` is time made into an input, `cuts` say where batches ended (so that they
-can be folded again, the same), a `grid` is the text of the grid that judges from the next cut on, and a `stray` is an input
-record that came on a partition other than its lead's.
+can be folded again, the same), a `grid` is the text of the grid that judges from the next cut on, a `stray` is an input record
+that came on a partition other than its lead's, an `alias` one that came under an alias of its lead, and a `message` is what the
+owner of another id says.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from worker.core.model import Headers, Output, Record
+from worker.core.model import Headers, Message, Output, Record
 
 KIND = "lp-kind"
 _STRAY_HEADERS = 5
+_ALIAS_HEADERS = 7
 
 
 class JournalError(Exception):
@@ -74,12 +76,24 @@ class Stray(msgspec.Struct, frozen=True):
 
     record: Record
     """As it first came: topic, partition, offset and timestamp are the producer's."""
+    lead: str = ""
+    """The lead whose event it is, where that is not its subject but one that the subject is an alias of."""
+    visited: tuple[str, ...] = ()
+    """The aliases on the way there."""
 
 
-Entry = Tick | Cuts | GridText | Stray
+class Said(msgspec.Struct, frozen=True):
+    """What the owner of another id says."""
+
+    message: Message
+
+
+Entry = Tick | Cuts | GridText | Stray | Said
 
 _encode = msgspec.json.encode
 _tick = msgspec.json.Decoder(Tick)
+_message = msgspec.msgpack.Decoder(Message)
+_visited = msgspec.json.Decoder(tuple[str, ...])
 _cuts = msgspec.json.Decoder(tuple[Cut, ...])
 
 
@@ -98,16 +112,26 @@ def grid_output(topic: str, partition: int, source: bytes) -> Output:
     return Output(topic, None, source, ((KIND, b"grid"),), partition)
 
 
-def stray_output(topic: str, owner: int, record: Record) -> Output:
-    """Return *record* forwarded to partition *owner* of the internal *topic*: its key, value and headers as they came."""
+def message_output(topic: str, owner: int, message: Message) -> Output:
+    """Return *message* to partition *owner* of the internal *topic*."""
+    return Output(topic, None, msgspec.msgpack.encode(message), ((KIND, b"message"),), owner)
+
+
+def stray_output(topic: str, owner: int, record: Record, lead: str = "", visited: Sequence[str] = ()) -> Output:
+    """Return *record* forwarded to partition *owner* of the internal *topic*: its key, value and headers as they came.
+
+    *lead*: whose event it is, where its subject is an alias; *visited*: the aliases on the way.
+    """
     stamp = b"" if record.timestamp_ms is None else b"%d" % record.timestamp_ms
     ours: Headers = (
-        (KIND, b"stray"),
+        (KIND, b"alias" if lead else b"stray"),
         ("lp-topic", record.topic.encode()),
         ("lp-partition", b"%d" % record.partition),
         ("lp-offset", b"%d" % record.offset),
         ("lp-timestamp", stamp),
     )
+    if lead:
+        ours += (("lp-lead", lead.encode()), ("lp-visited", _encode(visited)))
     return Output(topic, record.key, record.value, ours + record.headers, owner)
 
 
@@ -128,7 +152,12 @@ def decode_entry(record: Record) -> Entry:
             case b"grid":
                 return GridText(record.value or b"")
             case b"stray":
-                return Stray(_original(record))
+                return Stray(_original(record, _STRAY_HEADERS))
+            case b"alias":
+                lead, visited = (value for _, value in record.headers[_STRAY_HEADERS:_ALIAS_HEADERS])
+                return Stray(_original(record, _ALIAS_HEADERS), lead.decode(), _visited.decode(visited))
+            case b"message":
+                return Said(_message.decode(record.value or b""))
     except (msgspec.MsgspecError, ValueError, LookupError) as err:
         raise JournalError(f"journal record {where}: not a readable {kind.decode() if kind else 'record'}: {err}") from err
     name = "no lp-kind header" if kind is None else f"kind {kind.decode(errors='replace')!r}"
@@ -138,8 +167,8 @@ def decode_entry(record: Record) -> Entry:
     )
 
 
-def _original(record: Record) -> Record:
-    """Return the input record inside a stray."""
+def _original(record: Record, ours_count: int) -> Record:
+    """Return the input record inside a stray, without the first *ours_count* of its headers, which are ours."""
     ours = dict(record.headers[:_STRAY_HEADERS])
     stamp = ours["lp-timestamp"]
     return Record(
@@ -149,5 +178,5 @@ def _original(record: Record) -> Record:
         int(stamp) if stamp else None,
         record.key,
         record.value,
-        record.headers[_STRAY_HEADERS:],
+        record.headers[ours_count:],
     )

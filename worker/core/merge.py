@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 from worker.core import traits as traits_
@@ -26,7 +27,7 @@ def merge(scorer: Scorer, lead: LeadState, visitor: LeadState) -> None:
 
     Sums, traits, velocity, activity and exclusions become those of both histories folded as one, whatever their order. The lead
     keeps its own stage, sequence and what was published for it; whoever calls judges it next. Ids are remembered up to 64 of
-    both, the lead's own as the later ones.
+    both, the lead's own as the later ones. Where the traits of both would take more than 64 kB, the lead keeps its own alone.
     """
     for key, count in visitor.counts.items():
         half_life = next((rule.half_life for rule in scorer.readers.get(key, ())), 0)
@@ -36,12 +37,14 @@ def merge(scorer: Scorer, lead: LeadState, visitor: LeadState) -> None:
     for key, at_ms in visitor.bars.items():
         lead.bars[key] = min(at_ms, lead.bars.get(key, at_ms))
     lead.clock = max(lead.clock, visitor.clock)
+    lead.first = min(lead.first, visitor.first) if lead.first and visitor.first else 0
     lead.active = max(lead.active, visitor.active)
     lead.ids = (visitor.ids + lead.ids)[-IDS_KEPT * MARK_BYTES :]
     held = traits_.unpack_traits(lead.traits)
     for path, write in traits_.unpack_traits(visitor.traits).items():
         traits_.take(held, [(path, write.value)], *write.stamp)
-    lead.traits = traits_.pack_traits(held)
+    with contextlib.suppress(traits_.TraitsRefused):
+        lead.traits = traits_.pack_traits(held)
     judge_traits(scorer, lead)
     lead.recent = pack_list(close([*open_(unpack_list(lead.recent)), *open_(unpack_list(visitor.recent))]))
 

@@ -34,7 +34,12 @@ def _from_1(fields: Fields) -> Fields:
     return [2, *fields[1:]]
 
 
-MIGRATIONS: Final[dict[int, Callable[[Fields], Fields]]] = {1: _from_1}
+def _from_2(fields: Fields) -> Fields:
+    """Add the earliest event time, which is not known, and no ties to other ids."""
+    return [3, *fields[1:], 0, None]
+
+
+MIGRATIONS: Final[dict[int, Callable[[Fields], Fields]]] = {1: _from_1, 2: _from_2}
 """Version → what makes the next one of it."""
 
 _encoder = msgspec.msgpack.Encoder()

@@ -40,6 +40,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     partition: int
     offset: int
     """Where the producer wrote it; a forwarded stray keeps its first coordinates."""
+    visited: tuple[str, ...] = ()
+    """The ids under which it came before it was forwarded to `lead`, whose aliases they are."""
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +62,54 @@ class Unknown(msgspec.Struct, frozen=True, gc=False):
 
 
 Decoded = Event | Rejected | Unknown
+
+
+class Cause(NamedTuple):
+    """The input record that brought something about."""
+
+    topic: str
+    partition: int
+    offset: int
+    id: str
+    """The event's."""
+
+
+class MergeRequest(msgspec.Struct, frozen=True, array_like=True, tag="request", gc=False):
+    """To the owner of the visitor `lead`: who it was is known now. Its past is wanted, and what it does from now on."""
+
+    lead: str
+    by: str
+    """The known lead."""
+    at_ms: int
+    """The time of the `lead.identified`."""
+    cause: Cause
+
+
+class Past(msgspec.Struct, frozen=True, array_like=True, tag="past", gc=False):
+    """To the owner of the known `lead`: what a visitor of its did until now."""
+
+    lead: str
+    visitor: str
+    state: bytes | None
+    """As the visitor's owner held it; `None`: nothing, or it has gone to another lead before."""
+    cause: Cause
+    visited: tuple[str, ...] = ()
+
+
+class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget", gc=False):
+    """To the owner of the alias `lead`: the lead `by` that it stands for has been erased, and the alias goes with it."""
+
+    lead: str
+    by: str
+    at_ms: int
+    cause: Cause
+
+
+Message = MergeRequest | Past | Forget
+"""What the owner of one id says to the owner of another, once and in order, through the journal."""
+
+Item = Event | Message
+"""What a batch folds; `lead` names the one whose state it is for."""
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):

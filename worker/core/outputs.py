@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from worker.core.days import rfc3339
-from worker.core.model import Event, Output
+from worker.core.model import Cause, Event, Output
 from worker.core.score import Reading, reasons
 from worker.core.scorer import Scorer
 from worker.core.short import open_
-from worker.core.state import EVENT_TYPES, HISTORY_KEPT, STAGES, LeadState, pack_list, unpack_list
+from worker.core.state import CONTACT, EVENT_TYPES, HISTORY_KEPT, STAGES, LeadState, pack_list, unpack_list
 from worker.core.traits import unpack_traits, values
 
 _json = msgspec.json.Encoder()
@@ -24,9 +24,15 @@ class Publisher:
         self._scorer = scorer
         self._lead = lead
         self._outputs = outputs
-        self.cause: Event | None = None
+        self.cause: Event | Cause | None = None
 
-    def __call__(self, state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0) -> None:
+    def merged(self, state: LeadState, at_ms: int, reading: Reading, into: str) -> None:
+        """Write the visitor's end: from now on it is the lead *into*."""
+        self(state, at_ms, "lead.stage", CONTACT, reading, into=into)
+
+    def __call__(
+        self, state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0, into: str = ""
+    ) -> None:
         """Write the output of one transition, give it the lead's next number, and note the move in its history."""
         scorer = self._scorer
         data: dict[str, Any] = {
@@ -40,6 +46,8 @@ class Publisher:
         }
         if respond_by:
             data["respond_by"] = rfc3339(respond_by)
+        if into:
+            data["merged_into"] = into
         data |= {
             "grid": scorer.identity,
             "reasons": reasons(scorer, state, at_ms),
@@ -90,7 +98,7 @@ def history(state: LeadState) -> list[dict[str, Any]]:
     return [{"stage": STAGES[stage], "at": rfc3339(at)} for stage, at in unpack_list(state.history)]
 
 
-def _cause(event: Event | None) -> dict[str, Any] | None:
+def _cause(event: Event | Cause | None) -> dict[str, Any] | None:
     if event is None:
         return None
     return {"topic": event.topic, "partition": event.partition, "offset": event.offset, "event_id": event.id}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import Final
+
+import msgspec
 
 from worker.core import stages
 from worker.core.days import rfc3339
 from worker.core.fold import add, id_mark, is_duplicate, judge_traits, with_traits
-from worker.core.model import Event, LeadWrite, Output
+from worker.core.merge import merge
+from worker.core.model import Cause, Event, Forget, Item, LeadWrite, MergeRequest, Output, Past
 from worker.core.outputs import Publisher
 from worker.core.score import Reading, read
 from worker.core.scorer import Scorer
-from worker.core.state import STAGES, LeadState, pack, unpack
+from worker.core.state import ALIASES_LIMIT_BYTES, STAGES, Kin, LeadState, pack, unpack
 from worker.core.traits import TraitsRefused
 
 MOST_BYTES = 2 * 1024 * 1024
@@ -27,26 +31,49 @@ class Plan:
 
     writes: list[LeadWrite] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
-    refused: list[tuple[int, str]] = field(default_factory=list)
-    """Valid events that cannot be taken (traits past 64 kB), by their place among the events, and why. They go to `lead.dead`
-    as bad records do, and leave no trace in the lead, so that a mended one can come again."""
+    passed_on: list[tuple[int, Item]] = field(default_factory=list)
+    """What is for another id's owner: messages, and events and messages for the lead that an id is an alias of; each with the
+    place of the item that it comes of."""
+    refused: list[tuple[int, str, str]] = field(default_factory=list)
+    """Valid events that cannot be taken, by their place among the items, the reason (`REFUSED`) and what is wrong. They go to
+    `lead.dead` as bad records do, and leave no trace in the lead, so that a mended one can come again."""
     duplicates: int = 0
     late: int = 0
     """Events older than their lead's clock, or than its partition's last tick or as old. They count all the same."""
     erased: int = 0
-    """Events dropped because their lead was erased after them."""
+    """Events dropped because their lead was erased after them, and pasts of visitors, for the same reason."""
+    merged: int = 0
+    """Visitors whose past became a lead's."""
+    moved: int = 0
+    """Aliases of one lead that another one claimed: from then on they are the other's."""
     taken: int = 0
-    """How many of the events were folded, or of the leads judged: all, unless `outputs` came to the most that they may."""
+    """How many of the items were folded, or of the leads judged: all, unless what they make came to the most that it may."""
     _counted: int = 0
     _bytes: int = 0
 
+    def pass_on(self, index: int, item: Item) -> None:
+        """Note that *item* is for another id's owner, and came of the item at *index*."""
+        self.passed_on.append((index, item))
+        if type(item) is Past:
+            self._bytes += len(item.state or b"")
+
     def full(self, most: float) -> bool:
-        """Return whether the outputs come to *most* bytes."""
+        """Return whether the outputs, with the states that are passed on, come to *most* bytes."""
         outputs = self.outputs
         while self._counted < len(outputs):
             self._bytes += len(outputs[self._counted].value or b"")
             self._counted += 1
         return self._bytes >= most
+
+
+REFUSED: Final = {
+    "traits_refused": "The lead cannot hold the event's traits.",
+    "aliases_refused": "The lead cannot hold another alias.",
+}
+"""Why a valid event is refused: what its lead cannot hold."""
+
+MOST_HOPS: Final = 64
+"""After which what is forwarded from alias to alias stays where it is: a chain that long is a mistake, or somebody's joke."""
 
 
 class Lead:
@@ -68,24 +95,40 @@ class Lead:
     def _take_grid(self) -> None:
         """Judge the lead by another grid than the last one, at its clock; drop what that grid does not count."""
         state, scorer = self.state, self.scorer
-        state.counts = {key: count for key, count in state.counts.items() if key in scorer.readers}
-        state.paces = {key: pace for key, pace in state.paces.items() if key in scorer.pace_readers}
-        state.bars = {key: at for key, at in state.bars.items() if key in scorer.bar_keys}
+        _keep_counts(scorer, state)
         judge_traits(scorer, state)
         state.grid = scorer.tag
-        self._judge()
+        if not self._waits():
+            self._judge()
         self.changed = True
+
+    def _waits(self) -> bool:
+        """Return whether the past of a visitor is on its way here: until it has come, time alone does not move the lead."""
+        return self.state.kin is not None and bool(self.state.kin.merging)
 
     def _judge(self) -> None:
         reading = stages.judge(self.scorer, self.state, self.at_ms, self.publisher)
         self.state.due = stages.due(self.scorer, self.state, reading, self.at_ms)
         self.reading = reading
 
-    def take(self, event: Event, index: int, plan: Plan) -> None:
+    def take(self, item: Item, index: int, plan: Plan) -> None:
+        """Fold one item: an event, or what the owner of another id says."""
+        if type(item) is Event:
+            self._event(item, index, plan)
+        elif isinstance(item, MergeRequest):
+            self._request(item, index, plan)
+        elif isinstance(item, Past):
+            self._past(item, index, plan)
+        elif isinstance(item, Forget):
+            self._forget(item, index, plan)
+
+    def _event(self, event: Event, index: int, plan: Plan) -> None:
         """Fold one event: what time alone changed before it, its effect, then the stage at the lead's clock."""
         state, scorer, publisher = self.state, self.scorer, self.publisher
         if state.erased and event.at_ms <= state.erased:
             plan.erased += 1
+            return
+        if state.kin is not None and self._is_for_another(event, index, plan):
             return
         event_mark = id_mark(event)
         if is_duplicate(state, event_mark):
@@ -96,8 +139,17 @@ class Lead:
             try:
                 traits = with_traits(state, event)
             except TraitsRefused as err:
-                plan.refused.append((index, str(err)))
+                plan.refused.append((index, "traits_refused", str(err)))
                 return
+        visitor = event.data["anonymous_id"] if event.type == "lead.identified" else self.name
+        if visitor != self.name:
+            known = [] if state.kin is None else state.kin.aliases
+            if visitor not in known and sum(len(alias.encode()) for alias in (*known, visitor)) > ALIASES_LIMIT_BYTES:
+                why = f"data.anonymous_id: the ids of the lead's aliases would take more than {ALIASES_LIMIT_BYTES:,} bytes"
+                plan.refused.append((index, "aliases_refused", why))
+                return
+        if state.kin is not None and self._waits():
+            stages.advance(scorer, state, state.kin.since, self.at_ms, publisher)
         if event.at_ms > self.at_ms:
             if state.due is not None and state.due < event.at_ms:
                 stages.advance(scorer, state, self.at_ms, event.at_ms - 1, publisher)
@@ -105,7 +157,7 @@ class Lead:
         elif event.at_ms < self.at_ms or event.at_ms <= self._tick_ms:
             plan.late += 1
         if event.type == "lead.erased":
-            self._erase(event)
+            self._erase(event.at_ms, _cause(event), index, plan)
             return
         publisher.cause = event
         if traits is not None:
@@ -115,29 +167,131 @@ class Lead:
             state.grid = scorer.tag
             judge_traits(scorer, state)
         add(scorer, state, event, event_mark)
+        if visitor != self.name:
+            self._ask_for(visitor, event, index, plan)
         if event.type.startswith("crm."):
             stages.take_crm(scorer, state, event.type, event.at_ms, self.at_ms, publisher)
         self._judge()
         # Once more: the event may have brought about the very lead.sql that it answers, being no older than it.
         stages.answer(state, event.type, event.at_ms)
         publisher.cause = None
+        if state.kin is not None:
+            state.kin.since = self.at_ms
         self.changed = True
 
-    def _erase(self, event: Event) -> None:
+    def _erase(self, erased_ms: int, cause: Cause, index: int, plan: Plan) -> None:
         """Keep nothing but the mark: the instant, and the sequence, so that no id of an output is ever given twice."""
-        at_ms = self.at_ms
-        self.state = LeadState(alive=False, erased=event.at_ms, sequence=self.state.sequence)
-        self.publisher.cause = event
+        at_ms, old = self.at_ms, self.state
+        for alias in () if old.kin is None else old.kin.aliases:
+            plan.pass_on(index, Forget(alias, self.name, erased_ms, cause))
+        self.state = LeadState(alive=False, erased=erased_ms, sequence=old.sequence)
+        self.publisher.cause = cause
         self.publisher.erased(self.state, at_ms)
         self.publisher.cause = None
         self.reading = None
         self.at_ms = self._tick_ms
         self.changed = True
 
+    def _ask_for(self, visitor: str, event: Event, index: int, plan: Plan) -> None:
+        """Ask the owner of *visitor* for its past; until that is here, time alone does not move the lead."""
+        kin = self.state.kin = self.state.kin or Kin()
+        if visitor not in kin.aliases:
+            kin.aliases.append(visitor)
+        if visitor not in kin.merging:
+            kin.merging.append(visitor)
+        plan.pass_on(index, MergeRequest(visitor, self.name, event.at_ms, _cause(event)))
+
+    def _is_for_another(self, item: Event | Past, index: int, plan: Plan) -> bool:
+        """Pass *item* on if this id is an alias; return whether it was.
+
+        Where aliases lead round in a circle, the smallest id of it becomes a lead again, and keeps what comes.
+        """
+        kin = self.state.kin
+        if kin is None or not kin.to:
+            return False
+        visited = item.visited
+        circle = visited[visited.index(self.name) :] if self.name in visited else ()
+        if (circle and self.name == min(circle)) or len(visited) >= MOST_HOPS:
+            kin.to = ""
+            self.changed = True
+            return False
+        plan.pass_on(index, msgspec.structs.replace(item, lead=kin.to, visited=(*visited, self.name)))
+        return True
+
+    def _request(self, item: MergeRequest, index: int, plan: Plan) -> None:
+        """Become an alias of the known lead, and give it all that was done here; outputs that were published stay published.
+
+        An alias of another lead goes over to this one with what it does from now on. A visitor that was erased since it was
+        told who it is has nothing to give and becomes no alias.
+        """
+        old, packed = self.state, None
+        kin = old.kin or Kin()
+        if item.at_ms > old.erased:
+            if kin.to:
+                plan.moved += kin.to != item.by
+            elif old.alive:
+                packed = pack(old)
+                self.publisher.cause = item.cause
+                self.publisher.merged(old, self.at_ms, self.reading or read(self.scorer, old, self.at_ms), item.by)
+                self.publisher.cause = None
+            self.state = LeadState(
+                alive=False,
+                erased=old.erased,
+                sequence=old.sequence,
+                kin=Kin(item.by, kin.aliases),
+            )
+            self.reading = None
+            self.at_ms = self._tick_ms
+            self.changed = True
+        plan.pass_on(index, Past(item.by, self.name, packed, item.cause))
+
+    def _past(self, item: Past, index: int, plan: Plan) -> None:
+        """Take what a visitor did as if the lead had done it, and judge the lead from where it stood judged on."""
+        if self._is_for_another(item, index, plan):
+            return
+        state, scorer = self.state, self.scorer
+        since = state.kin.since if state.kin is not None and self._waits() else self.at_ms
+        if state.kin is not None and item.visitor in state.kin.merging:
+            state.kin.merging.remove(item.visitor)
+        self.changed = True
+        visitor = None if item.state is None else unpack(item.state)
+        if visitor is not None and state.erased and visitor.first <= state.erased:
+            plan.erased += 1
+            visitor = None
+        if visitor is not None:
+            plan.merged += 1
+            _keep_counts(scorer, visitor)
+            if not state.alive:
+                state.alive = True
+                state.grid = scorer.tag
+                state.first = visitor.first
+                since = max(self.at_ms, visitor.clock)
+            merge(scorer, state, visitor)
+        if not state.alive:
+            return
+        self.publisher.cause = item.cause
+        end = max(self.at_ms, state.clock)
+        self.at_ms = since
+        self._judge()
+        self.publisher.cause = None
+        stages.advance(scorer, state, since, end, self.publisher)
+        self.at_ms = end
+        self._judge()
+        if state.kin is not None:
+            state.kin.since = end
+
+    def _forget(self, item: Forget, index: int, plan: Plan) -> None:
+        """Go with the lead that this id is an alias of; one that is another's by now, or nobody's, stays."""
+        if self.state.kin is not None and self.state.kin.to == item.by:
+            self._erase(item.at_ms, item.cause, index, plan)
+
     def tick(self, at_ms: int) -> None:
         """Judge the lead at every instant up to and including *at_ms* at which time alone changes the answer."""
         state, scorer = self.state, self.scorer
         if not state.alive:
+            return
+        if self._waits():
+            self.changed = True  # which takes the lead off `due` until it stops waiting
             return
         if at_ms > self.at_ms:
             stages.advance(scorer, state, self.at_ms, at_ms, self.publisher)
@@ -162,28 +316,40 @@ class Lead:
             STAGES[state.stage],
             self.scorer.grade(reading.fit, reading.engagement) or "",
             rfc3339(self.at_ms),
-            state.due,
+            None if self._waits() else state.due,
             reading.highest,
         )
 
 
 def plan_events(
-    scorer: Scorer, before: Mapping[str, bytes | None], events: Sequence[Event], clock_ms: int | None, most: float = inf
+    scorer: Scorer,
+    before: Mapping[str, bytes | None],
+    items: Sequence[Item],
+    clock_ms: int | None,
+    most: float = inf,
+    *,
+    find: Callable[[str], bytes | None] | None = None,
 ) -> Plan:
-    """Fold *events*, in order, into the leads' packed states *before* them, until the outputs come to *most* bytes.
+    """Fold *items*, in order, into the leads' packed states *before* them, until what they make comes to *most* bytes.
 
-    *before* holds the lead of each of *events* (`None`: not held yet), or of the first of them, and it ends there; *clock_ms*
-    is the partition's last tick. Raises `UnreadableState` for a state that this version cannot read.
+    *before* holds the lead of each of *items* (`None`: not held yet), or of the first of them, and it ends there; *clock_ms*
+    is the partition's last tick. With *find*, which gives the state of any lead, what is passed on is taken at once: all leads
+    are this partition's. Raises `UnreadableState` for a state that this version cannot read.
     """
     plan = Plan()
     leads: dict[str, Lead] = {}
-    for index, event in enumerate(events):
-        lead = leads.get(event.lead)
+    for index, item in enumerate(items):
+        lead = leads.get(item.lead)
         if lead is None:
-            if event.lead not in before:
+            if item.lead not in before:
                 break
-            lead = leads[event.lead] = Lead(scorer, event.lead, before[event.lead], clock_ms, plan.outputs)
-        lead.take(event, index, plan)
+            lead = leads[item.lead] = Lead(scorer, item.lead, before[item.lead], clock_ms, plan.outputs)
+        lead.take(item, index, plan)
+        while find is not None and plan.passed_on:
+            _, passed = plan.passed_on.pop(0)
+            if passed.lead not in leads:
+                leads[passed.lead] = Lead(scorer, passed.lead, find(passed.lead), clock_ms, plan.outputs)
+            leads[passed.lead].take(passed, index, plan)
         plan.taken = index + 1
         if plan.full(most):
             break
@@ -209,6 +375,17 @@ def plan_tick(
     plan.taken = len(leads)
     plan.writes = [lead.write() for lead in leads if lead.changed]
     return plan
+
+
+def _keep_counts(scorer: Scorer, state: LeadState) -> None:
+    """Drop what the grid does not count."""
+    state.counts = {key: count for key, count in state.counts.items() if key in scorer.readers}
+    state.paces = {key: pace for key, pace in state.paces.items() if key in scorer.pace_readers}
+    state.bars = {key: at for key, at in state.bars.items() if key in scorer.bar_keys}
+
+
+def _cause(event: Event) -> Cause:
+    return Cause(event.topic, event.partition, event.offset, event.id)
 
 
 def _decimal(value: float) -> str:

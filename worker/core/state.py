@@ -6,7 +6,7 @@ points, so that a rule renamed or worth other points keeps its past.
 
 Every part is bounded: 64 event ids, 64 values a rule, 90 days a velocity rule, 20 recent events, 20 moves, 64 kB of traits. So
 is the whole: no packed state under a grid with R engagement rules, V velocity rules and X exclusions by event is longer than
-`most_bytes(R, V, X)`, 71,500 + 810 R + 700 V + 15 X bytes: 91,450 for `saas-b2b.yaml`.
+`most_bytes(R, V, X)`, 104,500 + 810 R + 700 V + 15 X bytes: 124,450 for `saas-b2b.yaml`, of which 33,000 are ids of aliases.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import xxhash
 
 from worker.core.migrations import migrated
 
-FOLD_VERSION: Final = 1
+FOLD_VERSION: Final = 2
 """Version of what a fold computes. A batch is folded again only by the version that folded it first."""
 
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 3
 """Version of the packed layout. Older states are migrated when they are read, and written as this one when next touched."""
 
+ALIASES_LIMIT_BYTES: Final = 16_384
+"""Of the ids of a lead's aliases, together."""
 IDS_KEPT: Final = 64
 VALUES_KEPT: Final = 64
 HISTORY_KEPT: Final = 20
@@ -91,6 +93,19 @@ class Pace(msgspec.Struct, array_like=True, gc=False):
     """By kind: a bitmap (bit i: a match i days before), 4-byte counts, or marks of sessions, day by day."""
 
 
+class Kin(msgspec.Struct, array_like=True):
+    """What ties an id to others that are the same person's."""
+
+    to: str = ""
+    """The lead that this id is an alias of: nothing is counted here, all that comes is forwarded to it. Empty: to none."""
+    aliases: list[str] = []
+    """The ids that are aliases of this one, in the order in which they were told."""
+    merging: list[str] = []
+    """Those of them whose past was asked for and has not come yet. Until it has, time alone does not move the lead."""
+    since: int = 0
+    """While it waits: the instant up to which the lead stands judged."""
+
+
 class LeadState(msgspec.Struct, array_like=True):
     """One lead. Instants are ms; 0 stands for 'never' (events before 1970 are refused at the door)."""
 
@@ -106,7 +121,7 @@ class LeadState(msgspec.Struct, array_like=True):
     erased: int = 0
     """Events up to this instant stay dropped."""
     alive: bool = True
-    """False: only the mark of an erasure is held."""
+    """False: only the mark of an erasure is held, or an alias."""
     fit: float = 0.0
     """Clamped fit of the traits under `grid`."""
     barred: bool = False
@@ -134,6 +149,10 @@ class LeadState(msgspec.Struct, array_like=True):
     """Packed by `worker.core.short`: (instant, type, label) of the last 20 events, by rising instant."""
     history: msgspec.Raw = _EMPTY_LIST
     """(stage, instant) of the last moves."""
+    first: int = 0
+    """The earliest of the lead's event times; 0: not known (a state that an older version began)."""
+    kin: Kin | None = None
+    """`None` for nearly every lead: no alias, and none of another."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -152,8 +171,10 @@ def pack(state: LeadState) -> bytes:
     for count in state.counts.values():
         count.last = clock - count.last
     state.fit = int(fit) if float(fit).is_integer() else fit
+    first = state.first
+    state.first = first and clock - first + 1
     packed = _encoder.encode(state)
-    state.fit = fit
+    state.fit, state.first = fit, first
     for count in state.counts.values():
         count.last = clock - count.last
     return packed
@@ -171,6 +192,7 @@ def unpack(packed: bytes) -> LeadState:
     if state is None or state.version != STATE_VERSION:
         state = _unpack_other(packed)
     clock = state.clock
+    state.first = state.first and clock - state.first + 1
     for count in state.counts.values():
         count.last = clock - count.last
     return state
@@ -194,10 +216,10 @@ def most_bytes(rules: int, velocities: int, exclusions: int) -> int:
     """Return the length in bytes that no packed state passes under a grid with so many of each.
 
     A rule: 64 values of 12 bytes, key and sums. A velocity rule: 7 days of 16 sessions, 6 bytes each. An exclusion: key and
-    instant. The rest: 65,536 of traits; 20 labels of 60 characters of 4 bytes, with their instants; 64 ids; 20 moves; the plain
-    fields.
+    instant. The rest: 65,536 of traits; 20 labels of 60 characters of 4 bytes, with their instants; 64 ids; 20 moves; 16,384 of
+    aliases, all of which may be awaited; the plain fields. An alias's mark holds an id of 65,536 bytes at most, and no traits.
     """
-    return 71_500 + 810 * rules + 700 * velocities + 15 * exclusions
+    return 104_500 + 810 * rules + 700 * velocities + 15 * exclusions
 
 
 def pack_list(items: list[Any]) -> msgspec.Raw:

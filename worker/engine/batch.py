@@ -11,10 +11,10 @@ from typing import NamedTuple
 import msgspec
 
 from worker.core.codec import decode
-from worker.core.journal import Cut, Stray, decode_entry, grid_output, stray_output
+from worker.core.journal import Cut, Said, Stray, decode_entry, grid_output, message_output, stray_output
 from worker.core.letter import dead_letter
 from worker.core.mail import WORDS_VERSION
-from worker.core.model import Event, LeadWrite, Output, Record, Rejected
+from worker.core.model import Event, Item, LeadWrite, Output, Record, Rejected
 from worker.core.partition import owner
 from worker.core.plan import plan_events, plan_tick
 from worker.core.scorer import Scorer
@@ -29,11 +29,11 @@ SLICE = 1_000
 class Sifted(NamedTuple):
     """The records of a batch, sorted by what becomes of them."""
 
-    events: list[Event]
+    items: list[Item]
     records: list[Record]
-    """The events' own records, each at its event's place, for those that the plan refuses."""
+    """The items' own records, each at its item's place, for those that the plan refuses or passes on."""
     places: list[int]
-    """Where each event's record stands among the batch's."""
+    """Where each item's record stands among the batch's."""
     rejected: list[Rejected]
     strays: list[Output]
     strayed_ms: int | None
@@ -54,6 +54,10 @@ class Taken(NamedTuple):
     duplicates: int
     late: int
     erased: int
+    merged: int
+    moved: int
+    aliased: int
+    """Events forwarded to the lead that their subject is an alias of."""
 
 
 class Grids(NamedTuple):
@@ -122,31 +126,36 @@ class Folder:
         """
         async with self._turn:
             sifted = sift(records, self._settings, self._partition)
-        before = await self._before(sifted.events, place.batch - 1, most)
+        before = await self._before(sifted.items, place.batch - 1, most)
         async with self._turn:
-            plan = plan_events(self.scorer, before, sifted.events, place.clock_ms, most)
-            if plan.taken < len(sifted.events):
+            plan = plan_events(self.scorer, before, sifted.items, place.clock_ms, most)
+            if plan.taken < len(sifted.items):
                 left = records[sifted.places[plan.taken] :]
                 records = records[: len(records) - len(left)]
                 place = place._replace(next={**place.next, **{record.topic: record.offset for record in reversed(left)}})
                 sifted = sift(records, self._settings, self._partition)
-        refused = (Rejected(sifted.records[at], "traits_refused", why) for at, why in plan.refused)
+        refused = (Rejected(sifted.records[at], reason, why) for at, reason, why in plan.refused)
         rejected = [*sifted.rejected, *refused]
         outputs = [
             *self._routed(plan.outputs),
             *(dead_letter(self._settings.output_topic("lead.dead"), bad) for bad in rejected),
             *sifted.strays,
+            *(self._passed_on(item, sifted.records[at]) for at, item in plan.passed_on),
         ]
+        stamps = [sifted.strayed_ms or 0, *(records[sifted.places[at]].timestamp_ms or 0 for at, _ in plan.passed_on)]
         return Taken(
-            self._batch(place, plan.writes, outputs, strayed_ms=sifted.strayed_ms),
+            self._batch(place, plan.writes, outputs, strayed_ms=max(stamps) or None),
             len(records),
-            Counter(event.type for event in sifted.events),
+            Counter(item.type for item in sifted.items if type(item) is Event),
             Counter(bad.reason for bad in rejected),
             len(sifted.strays),
             sifted.unknown,
             plan.duplicates,
             plan.late,
             plan.erased,
+            plan.merged,
+            plan.moved,
+            sum(type(item) is Event for _, item in plan.passed_on),
         )
 
     async def slice(
@@ -166,8 +175,15 @@ class Folder:
         cut = msgspec.structs.replace(batch.entry.cut, judged=plan.taken)
         return msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
 
-    async def _before(self, events: Sequence[Event], batch: int, most: float) -> dict[str, bytes | None]:
-        leads = list(dict.fromkeys(event.lead for event in events))
+    def _passed_on(self, item: Item, record: Record) -> Output:
+        """Return *item*, which came of *record*, as a record of the journal of its lead's owner."""
+        internal, home = self._settings.internal_topic, owner(item.lead, self._settings.partitions)
+        if isinstance(item, Event):
+            return stray_output(internal, home, record, item.lead, item.visited)
+        return message_output(internal, home, item)
+
+    async def _before(self, items: Sequence[Item], batch: int, most: float) -> dict[str, bytes | None]:
+        leads = list(dict.fromkeys(item.lead for item in items))
         return dict(zip(leads, await self._load(leads, batch, most), strict=False)) if leads else {}
 
     def _routed(self, outputs: Sequence[Output]) -> Sequence[Output]:
@@ -194,7 +210,7 @@ class Folder:
 def sift(records: Sequence[Record], settings: Settings, partition: int) -> Sifted:
     """Decode *records* and sort them.
 
-    A record of the internal topic is forwarded no further: it came here once already. Cuts are for a later owner that must
+    A record of the internal topic is no stray: it came here once already. Cuts are for a later owner that must
     fold again, and are passed over. So are ticks: one that moves the clock is a batch of its own, and what stands among a
     batch's records came too late to move it. Raises `JournalError` at what cannot be read.
     """
@@ -202,22 +218,26 @@ def sift(records: Sequence[Record], settings: Settings, partition: int) -> Sifte
     unknown, strayed_ms = 0, None
     internal, partitions = settings.internal_topic, settings.partitions
     for place, record in enumerate(records):
-        forwarded = record.topic == internal
+        forwarded, source, lead = record.topic == internal, record, ""
+        visited: tuple[str, ...] = ()
         if forwarded:
             match decode_entry(record):
-                case Stray(original):
-                    source = original
+                case Stray(source, lead, visited):
+                    pass
+                case Said(message):
+                    found.items.append(message)
+                    found.records.append(record)
+                    found.places.append(place)
+                    continue
                 case _:
                     continue
-        else:
-            source = record
         match decode(source):
             case Event() as event:
                 if not forwarded and (home := owner(event.lead, partitions)) != partition:
                     found.strays.append(stray_output(internal, home, source))
                     strayed_ms = max(strayed_ms or 0, record.timestamp_ms or 0)
                 else:
-                    found.events.append(event)
+                    found.items.append(msgspec.structs.replace(event, lead=lead, visited=visited) if lead else event)
                     found.records.append(source)
                     found.places.append(place)
             case Rejected() as bad:
