@@ -244,7 +244,7 @@ again:
             j++
         od;
         j = 0;
-#ifndef NO_CUT_CHECK
+#ifndef NO_CUT_CHECK_AHEAD
         if
         :: batch > published && redis.entry[published] != 0 && TO(redis.entry[published]) != cut[published] ->
             d_step { emptied(); j = 0 }; goto ended

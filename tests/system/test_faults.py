@@ -93,9 +93,18 @@ async def test_redis_that_goes_back_while_a_partition_is_taken_over_loses_no_out
     await site.verdict()
 
 
-@pytest.mark.parametrize("further", [False, True], ids=["at that batch", "further"])
-async def test_a_copy_of_a_past_that_was_not_to_be_is_refused(make_site: MakeSite, further: bool) -> None:
-    """Its batch has the number of one that was published, and other records: going on from it loses some and doubles some."""
+@pytest.mark.parametrize(
+    ("lost", "published", "all_of_it"),
+    [(200, 10, False), (200, 10, True), (10, 200, True)],
+    ids=["at that batch", "the truth went further", "the copy went further"],
+)
+async def test_a_copy_of_a_past_that_was_not_to_be_is_refused(
+    make_site: MakeSite, lost: int, published: int, all_of_it: bool
+) -> None:
+    """Its batch has the number of one that was published, and other records: going on from it loses some and doubles some.
+
+    *lost* and *published*: records in a batch of either past. *all_of_it*: the heir publishes all there is.
+    """
     site = await make_site(partitions=1, max_batch=200)
     await site.send(site.sent(m) for m in traffic(37, 60, 300))
     first = site.worker()
@@ -103,29 +112,30 @@ async def test_a_copy_of_a_past_that_was_not_to_be_is_refused(make_site: MakeSit
     await first.stop()
     old = await site.copy()
     await site.send(site.sent(m) for m in traffic(38, 60, 30))
-    victim = site.worker("before_commit:2")
+    victim = site.worker("before_commit:2", max_batch=lost, publish_interval=1)
     assert await victim.ended() == 137
     never = await site.copy()
-    assert (await site.position(0))["batch"] > (await site.position(0))["published"]
+    last = int((await site.position(0))["batch"])
     await site.restore(old)
-    number = int((await site.position(0))["batch"])
-    heir = site.worker(max_batch=10)
+    number = int((await site.position(0))["batch"]) + 1
+    heir = site.worker(max_batch=published)
     await heir.ready(1)
-    if further:
+    if all_of_it:
         await site.settled()
     await heir.stop()
-    published = int((await site.position(0))["published"])
+    truth = int((await site.position(0))["published"])
+    assert number <= min(last, truth), "the same number, given twice"
+    assert (last > truth) == (lost < published)
     async with site.redis() as redis:
         await site.restore(never)
-        assert number < int((await site.position(0))["batch"]) <= published, "the same number, given twice"
         refused = site.worker()
         assert await refused.ended() == 1
         assert "it is of a past that Redis went back from" in refused.said()
         await redis.delete(*(await site.copy()))
     await site.allow_rebuild()
-    last = site.worker()
+    again = site.worker()
     await site.settled()
-    await last.stop()
+    await again.stop()
     await site.verdict()
 
 
