@@ -182,7 +182,7 @@ class Site:
             if position.get("batch", "0") != position.get("published", "0"):
                 return f"partition {p} published {position.get('published')} of {position.get('batch')}"
             journal = TopicPartition(self.settings.internal_topic, p)
-            strays = [r for r in await self.read([journal]) if r.headers[0][1] == b"stray"]
+            strays = [r for r in await self.read([journal]) if r.headers[0][1] in (b"stray", b"alias", b"message")]
             if strays and int(position.get(f"next:{journal.topic}", 0)) <= strays[-1].offset:
                 return f"a stray waits in the journal of {p}"
         return ""

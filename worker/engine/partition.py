@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer
 
 from worker.adapters.kafka import Admin, Producer
-from worker.core.journal import Stray, Tick, decode_entry
+from worker.core.journal import Said, Stray, Tick, decode_entry
 from worker.core.model import Record
 from worker.core.plan import MOST_BYTES
 from worker.core.scorer import Scorer
@@ -186,7 +186,7 @@ class Partition:
                 return strays, entry, record.offset
             self._waiting.popleft()
             self._saw(record)
-            if isinstance(entry, Stray):
+            if isinstance(entry, Stray | Said):
                 strays.append(record)
         return strays, None, self._internal_end
 
