@@ -455,7 +455,7 @@ class Verdict:
                 leads = sorted(
                     (lead for lead, at_ms in due.items() if at_ms <= cut.tick_ms), key=lambda x: (due[x], x.encode())
                 )
-                plan = plan_tick(scorer, {lead: states[lead] for lead in leads[:1_000]}, cut.tick_ms, clock_ms)
+                plan = plan_tick(scorer, {lead: states[lead] for lead in leads[: cut.judged or 1_000]}, cut.tick_ms, clock_ms)
                 clock_ms = cut.tick_ms if cut.tick_done else clock_ms
                 self.ticks += 1
             for write in plan.writes:
