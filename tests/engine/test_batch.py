@@ -89,6 +89,12 @@ class Partition:
         await self.apply(taken.batch)
         return taken.records
 
+    async def take_all(self, records: list[Record], next_: dict[str, int]) -> None:
+        """Take *records*, in batches of `MOST` bytes."""
+        while records:
+            records = records[await self.take(records, next_, MOST) :]
+        assert self.cut.next == next_
+
     async def tick(self, at_ms: int, past: dict[str, int], most: float = math.inf) -> None:
         """Judge those who are due, as many as make one batch."""
         leads = await self.store.due(at_ms, 1_000)
@@ -129,30 +135,27 @@ async def test_a_batch_ends_where_it_would_be_too_large_and_folds_again_the_same
     partition, whole, later = Partition(), Partition(), Partition()
     traits = {f"t{n}": "x" * 1_000 for n in range(60)}
     records = sorted(asked(n, n, "profile.updated", traits=traits) for n in range(40))
-    ends = dict.fromkeys(TOPICS, 40)
     for one in (partition, whole, later):
-        await one.take(records, ends)
-    more = [asked(n, 40 + n, "demo.requested") for n in range(40)]
-    bad = [Record("lead.events.crm", 0, 40 + n, 5, b"L", b"not json") for n in range(3)]
-    records = sorted([*more, *bad, Record("lead.events.web", 0, 80, 5, b"L", b"not json")])
-    ends = dict.fromkeys(TOPICS, 90)
-    left = records
-    while left:
-        left = left[await partition.take(left, ends, MOST) :]
-    assert partition.cut.next == ends
-    await whole.take(records, ends)
-    tick_ms = AT_MS + 60_000
-    past = dict.fromkeys(TOPICS, 91)
+        await one.take(records, dict.fromkeys(TOPICS, 40))
+    bad = [Record("lead.events.web", 0, 80 + n, 5, b"L", b"not json") for n in range(3)]
+    bad += [Record("lead.events.crm", 0, 40 + n, 5, b"L", b"not json") for n in range(3)]
+    moving = sorted([asked(n, 40 + n, "demo.requested") for n in range(40)] + bad)
+    staying = sorted(asked(n, 100 + n, "page.viewed", url="/") for n in range(40))
+    past = dict.fromkeys(TOPICS, 100)
+    await partition.take_all(moving, dict.fromkeys(TOPICS, 90))
+    await whole.take(moving, dict.fromkeys(TOPICS, 90))
     while partition.cut.next != past:
-        assert partition.cut.next == ends
-        await partition.tick(tick_ms, past, MOST)
-    await whole.tick(tick_ms, past)
+        assert partition.cut.next == dict.fromkeys(TOPICS, 90)
+        await partition.tick(AT_MS + 60_000, past, MOST)
+    await whole.tick(AT_MS + 60_000, past)
+    await partition.take_all(staying, dict.fromkeys(TOPICS, 140))
+    await whole.take(staying, dict.fromkeys(TOPICS, 140))
     for batch in partition.batches[1:]:
         assert sum(len(o.value or b"") for o in batch.entry.outputs) <= MOST + 2 * DOSSIER
         assert sum(len(write.state) for write in batch.writes) <= MOST + DOSSIER
-        await later.again(batch, records)
-    assert len(partition.batches) > 20
-    assert len(whole.batches) == 3
-    assert Counter(partition.outputs()) == Counter(whole.outputs()) == Counter(later.outputs())
+        await later.again(batch, [*moving, *staying])
+        assert later.batches[-1] == batch
+    assert (len(partition.batches), len(whole.batches)) == (1 + 20 + 20 + 10, 4)
+    assert Counter(partition.outputs()) == Counter(whole.outputs())
     names = partition.store.held()
-    assert await partition.store.load(names) == await whole.store.load(names) == await later.store.load(names)
+    assert await partition.store.load(names) == await whole.store.load(names)
