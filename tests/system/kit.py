@@ -323,13 +323,15 @@ class Site:
 class Worker:
     """A worker process."""
 
+    program: Sequence[str] = ("tests.system.worker",)
+
     def __init__(self, site: Site, failpoint: str, settings: Mapping[str, Any]) -> None:
         self.log = site.folder / f"worker-{len(site.workers)}.log"
         environ = {**os.environ, **site.environ, "LEADPULSE_FAILPOINT": failpoint}
         environ |= {f"LEADPULSE_{name.upper()}": str(value) for name, value in settings.items()}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.system.worker"], cwd=ROOT, env=environ, stdout=log, stderr=log
+                [sys.executable, "-m", *self.program], cwd=ROOT, env=environ, stdout=log, stderr=log
             )
 
     def said(self) -> str:

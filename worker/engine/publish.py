@@ -11,6 +11,7 @@ from typing import NamedTuple
 from worker.adapters.kafka import Producer
 from worker.core.journal import Tick, cuts_output, tick_output
 from worker.core.model import Output
+from worker.core.plan import MOST_BYTES
 from worker.engine.failpoint import failpoint
 from worker.engine.patience import Patient
 from worker.metrics import Metrics
@@ -18,9 +19,8 @@ from worker.ports import Cut, OutboxEntry
 from worker.settings import Settings
 
 MOST_OUTPUTS = 5_000
-MOST_BYTES = 4 * 1024 * 1024
 MOST_ENTRIES = 2_000
-"""Of one transaction: whole batches, so a single larger one goes alone."""
+"""Of one transaction, as is `MOST_BYTES`: whole batches, so a single larger one goes alone."""
 
 FULL_OUTPUTS = 20_000
 """Of one partition, unpublished, past which it takes no more records until some are out."""
