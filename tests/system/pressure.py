@@ -7,6 +7,7 @@ all states and outputs. Exit code 1 when one differs, when a worker left its gro
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 import random
@@ -253,7 +254,7 @@ CASES: dict[str, tuple[Case, dict[str, Any]]] = {}
 
 
 def case(name: str, **settings: Any) -> Callable[[Case], Case]:
-    """Name a case; *settings* are its workers'."""
+    """Name a case; *settings* are its workers', and `grid` is a grid's text."""
 
     def note(run: Case) -> Case:
         CASES[name] = run, settings
@@ -310,6 +311,19 @@ async def _outbox_full(stage: Stage) -> None:
     await _heavy_leads(stage, 0.02)
 
 
+@case("1,000 records of 850 kB that no compression helps, all for the dead letters", max_bad_share=1)
+async def _large_records(stage: Stage) -> None:
+    rnd = random.Random(1)
+    noise = base64.b64encode(rnd.randbytes(900_000)).decode()
+    pieces = (noise[rnd.randrange(300_000) :][:850_000] for _ in range(1_000))
+    values = (
+        an_event(f"lead-{n}", "profile.updated", str(n), now_ms(), f'"traits":{{"a":"{p}"}}') for n, p in enumerate(pieces)
+    )
+    stage.fill(Sent(stage.site.web, n % PARTITIONS, value) for n, value in enumerate(values))
+    async with stage.worker():
+        await stage.drained()
+
+
 async def _heavy_leads(stage: Stage, delay_s: float) -> None:
     site, at_ms, leads = stage.site, now_ms() - 3_600_000, 2_000
     stage.told["clock"] = "events"
@@ -343,10 +357,11 @@ async def once(name: str, events: int, kafka: Kafka, redis: Redis, to_kafka: Net
         session_timeout=10,
         metrics_port=0,
     )
-    site.put_grid(settings.get("grid") or files("grids").joinpath("saas-b2b.yaml").read_text())
+    told = {"kafka": f"{HOST}:{to_kafka.port}", **settings}
+    site.put_grid(told.pop("grid", None) or files("grids").joinpath("saas-b2b.yaml").read_text())
     try:
         await site.prepare()
-        await run(Stage(site, redis, to_kafka, row, events, {"kafka": f"{HOST}:{to_kafka.port}"}))
+        await run(Stage(site, redis, to_kafka, row, events, told))
         await site.verdict()
     except Exception as err:  # noqa: BLE001 (the other cases are tried all the same)
         row.wrong += f"{type(err).__name__}: {err}"

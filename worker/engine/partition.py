@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
 
@@ -51,8 +51,6 @@ class Context:
     draining: asyncio.Event
     turn: asyncio.Lock
     """Whose turn it is to fold."""
-    unpublished: dict[int, int] = field(default_factory=dict)
-    """Partition → bytes that it has applied and not published."""
 
 
 class Partition:
@@ -98,7 +96,6 @@ class Partition:
                 tasks.create_task(self._read())
         finally:
             self.ready = False
-            self._context.unpublished.pop(self._partition, None)
             self._metrics.ready.labels(self._label).set(0)
             await producer.close()
 
@@ -121,7 +118,6 @@ class Partition:
             standing.cut,
             standing.published,
             self._propose,
-            context.unpublished,
         )
         for entry in standing.unpublished:
             self._publisher.add(entry)

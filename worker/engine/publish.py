@@ -23,9 +23,8 @@ MOST_ENTRIES = 2_000
 """Of one transaction, as is `MOST_BYTES`: whole batches, so a single larger one goes alone."""
 
 FULL_OUTPUTS = 20_000
-"""Of one partition, unpublished, past which it takes no more records until some are out."""
-FULL_BYTES = 64 * 1024 * 1024
-"""The same of all partitions of a worker: it bounds memory, which they share. One that has nothing unpublished goes on."""
+FULL_BYTES = 8 * 1024 * 1024
+"""Unpublished, past which the partition takes no more records until some are out. A worker has many partitions."""
 
 _CUT_BYTES = 400
 
@@ -56,7 +55,6 @@ class Publisher:
         start: Cut,
         published: int,
         propose: Callable[[], tuple[Tick | None, int | None]],
-        unpublished: dict[int, int],
     ) -> None:
         self._settings = settings
         self._partition = partition
@@ -70,8 +68,6 @@ class Publisher:
         self._pending: deque[Waiting] = deque()
         self._outputs = 0
         self._bytes = 0
-        self._unpublished = unpublished
-        """Bytes, by partition of this worker."""
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -93,7 +89,7 @@ class Publisher:
 
     def full(self) -> bool:
         """Return whether the partition must wait for `room` before it takes more."""
-        return self._outputs > FULL_OUTPUTS or (bool(self._bytes) and sum(self._unpublished.values()) > FULL_BYTES)
+        return self._outputs > FULL_OUTPUTS or self._bytes > FULL_BYTES
 
     async def room(self) -> None:
         """Wait until there is room again, or half a second: whoever waits has other things to look after."""
@@ -207,7 +203,6 @@ class Publisher:
     def _count(self, outputs: int, size: int) -> None:
         self._outputs += outputs
         self._bytes += size
-        self._unpublished[self._partition] = self._bytes
         partition = str(self._partition)
         self._metrics.pending_outputs.labels(partition).set(self._outputs)
         self._metrics.pending_bytes.labels(partition).set(self._bytes)
