@@ -101,7 +101,7 @@ async def due(site: Site) -> list[Any]:
 
 
 async def test_a_redis_that_stalls_in_a_backlog_costs_no_place_in_the_group(make_site: MakeSite, own_redis: Redis) -> None:
-    """For longer than a session lasts: heartbeats go on, and the backlog is taken when Redis answers again."""
+    """For longer than a session and a time-out last: heartbeats go on, and the backlog is taken when Redis answers again."""
     site = await make_site(redis=own_redis.url, session_timeout=2)
     await site.send(backlog(site, 20_000, leads=2_000))
     worker = site.worker()
@@ -109,7 +109,7 @@ async def test_a_redis_that_stalls_in_a_backlog_costs_no_place_in_the_group(make
     before = await members(site)
     await drained(site, 0.2)
     own_redis.suspend()
-    await asyncio.sleep(5)
+    await asyncio.sleep(7)
     own_redis.resume()
     await drained(site, timeout_s=60)
     assert not undisturbed(worker, 2)
