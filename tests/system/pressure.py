@@ -403,7 +403,7 @@ async def try_all(names: Iterable[str], events: int) -> list[Row]:
 def table(rows: Iterable[Row]) -> str:
     """Return the report as Markdown."""
     lines = [
-        "| case | events | outputs | took | events/s | memory at rest | at most | unpublished, at most | undisturbed, all right |",
+        "| case | events | outputs | took | events/s | at rest | memory, at most | unpublished, at most | undisturbed, right |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
