@@ -9,11 +9,12 @@ UNSUITABLE := LeadPulse needs Python >= 3.11 with the venv module (Debian: apt i
 FOR ?= 30s
 MINUTES ?= 20
 SEED ?=
+EVENTS ?= 1000000
 TIMES ?= 20
 UPGRADE ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check properties soak lock services
+.PHONY: help demo test check properties soak pressure lock services
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +23,7 @@ help:
 	@echo 'make check     lint and types alone'
 	@echo 'make properties  the core against the oracle, on $(TIMES) times as many random grids and histories as make test (TIMES=5 for fewer)'
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
+	@echo 'make pressure  a backlog of $(EVENTS) events, stalls, slow networks, large dossiers: what a worker needs of memory (EVENTS=100000)'
 	@echo 'make services  real Kafka and Redis until Ctrl-C, for work by hand'
 	@echo 'make lock      requirements/*.lock after a change in pyproject.toml (UPGRADE=--upgrade for newer versions)'
 
@@ -41,6 +43,9 @@ properties: .venv-dev/.installed
 
 soak: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+pressure: .venv-dev/.installed
+	.venv-dev/bin/python -m tests.system.pressure --events $(EVENTS)
 
 services: .venv-dev/.installed
 	@.venv-dev/bin/python -m ops.dev

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from math import inf
 from typing import Protocol
 
 import msgspec
@@ -106,8 +107,10 @@ class Store(Protocol):
         """
         ...
 
-    async def load(self, leads: Sequence[str], token: str = "", batch: int = 0) -> list[bytes | None]:
+    async def load(self, leads: Sequence[str], token: str = "", batch: int = 0, most: float = inf) -> list[bytes | None]:
         """Return each lead's packed state, in the order asked; `None` for a lead that is not held.
+
+        Ends with the state that brings the bytes to *most*: the answer may be shorter than *leads*, never empty for some.
 
         With the owner's *token*: as *batch* left them, else raises `Elsewhere`, so that what `apply` writes upon is what was
         loaded, even where the store went back in time and forth again between the two.

@@ -218,6 +218,15 @@ async def test_states_are_loaded_as_a_batch_left_them_or_not_at_all(store: Rebui
     assert await store.load(["a"]) == [b"one"], "whoever owns nothing reads what there is"
 
 
+async def test_no_more_states_are_loaded_than_a_batch_may_hold(store: RebuildableStore) -> None:
+    """Five hundred leads of 60 kB are 30 MB; those past the limit are asked for once more, so one at least must come."""
+    await store.acquire(OWNER, 8)
+    await store.apply(OWNER, a_batch(1, [a_write(lead, lead.encode() * 10) for lead in "abc"]))
+    for most, loaded in ((math.inf, 4), (31, 4), (30, 4), (29, 4), (20, 3), (11, 3), (10, 1), (1, 1)):
+        assert await store.load(["a", "x", "b", "c"], OWNER, 1, most) == [b"a" * 10, None, b"b" * 10, b"c" * 10][:loaded]
+    assert await store.load(["x", "y"], OWNER, 1, 1) == [None, None]
+
+
 async def test_a_rank_that_is_no_number_is_refused_whole(store: RebuildableStore) -> None:
     """Redis would refuse it in the middle of the batch; it must be found before the first write."""
     await store.acquire(OWNER, 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -75,7 +76,9 @@ async def test_the_hottest_are_found_without_reading_everybody(stores: list[Memo
     read: list[str] = []
 
     class Counting(MemoryStore):
-        async def load(self, leads: Sequence[str], token: str = "", batch: int = 0) -> list[bytes | None]:
+        async def load(
+            self, leads: Sequence[str], token: str = "", batch: int = 0, most: float = math.inf
+        ) -> list[bytes | None]:
             read.extend(leads)
             return await super().load(leads)
 

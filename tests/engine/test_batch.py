@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+from collections import Counter
 
 from worker.adapters.store_memory import MemoryStore
 from worker.core.grid import parse_grid
-from worker.core.journal import Tick, cuts_output, stray_output, tick_output
+from worker.core.journal import Cut, Tick, cuts_output, stray_output, tick_output
 from worker.core.model import Output, Record
 from worker.core.scorer import Scorer
 from worker.engine.batch import Folder, Place, sift
+from worker.ports import Batch
 from worker.settings import Settings
 
 SETTINGS = Settings.load({"LEADPULSE_PARTITIONS": "1"})
@@ -43,10 +46,116 @@ async def test_traits_past_their_limit_go_to_the_dead_letters_under_the_name_tha
     record = Record("lead.events.profile", 0, 4, 5, b"L", json.dumps(event).encode())
     scorer = Scorer(parse_grid("grid: g\nversion: 1\n", "g.yaml"), SETTINGS.source)
     store = MemoryStore()
-    folder = Folder(SETTINGS, scorer, 0, lambda leads, _: store.load(leads), asyncio.Lock())
+    folder = Folder(SETTINGS, scorer, 0, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
     taken = await folder.events([record], Place(1, {"lead.events.profile": 5}, None))
     (dead,) = taken.batch.entry.outputs
     told = dict(dead.headers)
     assert (dead.topic, dead.key, dead.value) == ("lead.dead", record.key, record.value)
     assert (told["lp-reason"], told["__connect.errors.offset"]) == (b"traits_refused", b"4")
     assert taken.batch.writes == []
+
+
+HEAVY = """\
+grid: heavy
+version: 1
+engagement:
+  half_life: 5s
+  rules:
+    - {id: demo, points: 40, on: demo.requested, intent: true}
+stages:
+  mql: {enter: 15, leave: 10}
+  sql: {enter: 30, leave: 20}
+"""
+TOPICS = ("lead.events.crm", "lead.events.web", SETTINGS.internal_topic)
+MOST = 200_000
+DOSSIER = 61_000
+AT_MS = 1_767_225_600_000
+"""When all of these events happened."""
+
+
+class Partition:
+    """Applies what a folder makes, and keeps all of it."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        scorer = Scorer(parse_grid(HEAVY, "g.yaml"), SETTINGS.source)
+        self.folder = Folder(SETTINGS, scorer, 0, lambda leads, _, most: self.store.load(leads, most=most), asyncio.Lock())
+        self.cut = Cut(0, dict.fromkeys(TOPICS, 0), "", "", 0)
+        self.batches: list[Batch] = []
+
+    async def take(self, records: list[Record], next_: dict[str, int], most: float = math.inf) -> int:
+        """Take the first of *records*, as many as make one batch; return how many."""
+        taken = await self.folder.events(records, Place(self.cut.batch + 1, next_, None), most)
+        await self.apply(taken.batch)
+        return taken.records
+
+    async def take_all(self, records: list[Record], next_: dict[str, int]) -> None:
+        """Take *records*, in batches of `MOST` bytes."""
+        while records:
+            records = records[await self.take(records, next_, MOST) :]
+        assert self.cut.next == next_
+
+    async def tick(self, at_ms: int, past: dict[str, int], most: float = math.inf) -> None:
+        """Judge those who are due, as many as make one batch."""
+        leads = await self.store.due(at_ms, 1_000)
+        await self.apply(await self.folder.slice(leads, at_ms, Place(self.cut.batch + 1, self.cut.next, None), past, most))
+
+    async def again(self, other: Batch, records: list[Record]) -> None:
+        """Fold the batch once more by its cut, as whoever has an older store does."""
+        cut = other.entry.cut
+        place = Place(cut.batch, cut.next, None)
+        if cut.tick_ms is None:
+            mine = [r for r in records if self.cut.next[r.topic] <= r.offset < cut.next[r.topic]]
+            await self.apply((await self.folder.events(mine, place)).batch)
+        else:
+            leads = await self.store.due(cut.tick_ms, cut.judged)
+            await self.apply(await self.folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None))
+
+    async def apply(self, batch: Batch) -> None:
+        """Apply *batch* and stand at its end."""
+        await self.store.acquire("1:1:t", 1)
+        await self.store.apply("1:1:t", batch)
+        self.cut = batch.entry.cut
+        self.batches.append(batch)
+
+    def outputs(self) -> list[Output]:
+        """Return all that goes out."""
+        return [output for batch in self.batches for output in batch.entry.outputs]
+
+
+def asked(lead: int, offset: int, type_: str, **data: object) -> Record:
+    """Return a record of `web`, or as a stray of the journal's: every seventh came to another partition."""
+    event = json.loads(EVENT) | {"type": type_, "subject": f"L{lead}", "id": f"{type_}{lead}", "data": data}
+    record = Record("lead.events.web", 0, offset, 5, b"L", json.dumps(event).encode())
+    return in_journal(stray_output(SETTINGS.internal_topic, 0, record), offset) if lead % 7 == 0 else record
+
+
+async def test_a_batch_ends_where_it_would_be_too_large_and_folds_again_the_same() -> None:
+    """Five hundred leads with 60 kB of traits that all come to sql at once make 60 MB: one transaction must not."""
+    partition, whole, later = Partition(), Partition(), Partition()
+    traits = {f"t{n}": "x" * 1_000 for n in range(60)}
+    records = sorted(asked(n, n, "profile.updated", traits=traits) for n in range(40))
+    for one in (partition, whole, later):
+        await one.take(records, dict.fromkeys(TOPICS, 40))
+    bad = [Record("lead.events.web", 0, 80 + n, 5, b"L", b"not json") for n in range(3)]
+    bad += [Record("lead.events.crm", 0, 40 + n, 5, b"L", b"not json") for n in range(3)]
+    moving = sorted([asked(n, 40 + n, "demo.requested") for n in range(40)] + bad)
+    staying = sorted(asked(n, 100 + n, "page.viewed", url="/") for n in range(40))
+    past = dict.fromkeys(TOPICS, 100)
+    await partition.take_all(moving, dict.fromkeys(TOPICS, 90))
+    await whole.take(moving, dict.fromkeys(TOPICS, 90))
+    while partition.cut.next != past:
+        assert partition.cut.next == dict.fromkeys(TOPICS, 90)
+        await partition.tick(AT_MS + 60_000, past, MOST)
+    await whole.tick(AT_MS + 60_000, past)
+    await partition.take_all(staying, dict.fromkeys(TOPICS, 140))
+    await whole.take(staying, dict.fromkeys(TOPICS, 140))
+    for batch in partition.batches[1:]:
+        assert sum(len(o.value or b"") for o in batch.entry.outputs) <= MOST + 2 * DOSSIER
+        assert sum(len(write.state) for write in batch.writes) <= MOST + DOSSIER
+        await later.again(batch, [*moving, *staying])
+        assert later.batches[-1] == batch
+    assert (len(partition.batches), len(whole.batches)) == (1 + 20 + 20 + 10, 4)
+    assert Counter(partition.outputs()) == Counter(whole.outputs())
+    names = partition.store.held()
+    assert await partition.store.load(names) == await whole.store.load(names)

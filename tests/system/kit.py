@@ -323,13 +323,15 @@ class Site:
 class Worker:
     """A worker process."""
 
+    program: Sequence[str] = ("tests.system.worker",)
+
     def __init__(self, site: Site, failpoint: str, settings: Mapping[str, Any]) -> None:
         self.log = site.folder / f"worker-{len(site.workers)}.log"
         environ = {**os.environ, **site.environ, "LEADPULSE_FAILPOINT": failpoint}
         environ |= {f"LEADPULSE_{name.upper()}": str(value) for name, value in settings.items()}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.system.worker"], cwd=ROOT, env=environ, stdout=log, stderr=log
+                [sys.executable, "-m", *self.program], cwd=ROOT, env=environ, stdout=log, stderr=log
             )
 
     def said(self) -> str:
@@ -455,7 +457,7 @@ class Verdict:
                 leads = sorted(
                     (lead for lead, at_ms in due.items() if at_ms <= cut.tick_ms), key=lambda x: (due[x], x.encode())
                 )
-                plan = plan_tick(scorer, {lead: states[lead] for lead in leads[:1_000]}, cut.tick_ms, clock_ms)
+                plan = plan_tick(scorer, {lead: states[lead] for lead in leads[: cut.judged or 1_000]}, cut.tick_ms, clock_ms)
                 clock_ms = cut.tick_ms if cut.tick_done else clock_ms
                 self.ticks += 1
             for write in plan.writes:

@@ -60,8 +60,9 @@ class LosesReplies:
 class Network:
     """Forwards everything until it is told to be a bad network; connections on it are then cut, held, or closed by half."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, listen: int = 0) -> None:
         self._target = host, port
+        self._listen = listen
         self._to_clients: set[asyncio.StreamWriter] = set()
         self._whole = True
         self._flows = asyncio.Event()
@@ -71,8 +72,8 @@ class Network:
         self.port = 0
 
     async def __aenter__(self) -> Self:
-        """Listen on a free port of the loopback interface."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        """Listen on the loopback interface, on the port given or on a free one."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._listen)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

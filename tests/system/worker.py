@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 
+from worker.engine import publish
 from worker.engine.engine import Engine
 from worker.engine.errors import Stop
 from worker.settings import Settings
@@ -38,6 +39,8 @@ AHEAD_S = float(os.environ.get("LEADPULSE_CLOCK_AHEAD_S", "0"))
 if AHEAD_S:
     true_time = time.time
     time.time = lambda: true_time() + AHEAD_S
+
+publish.FULL_OUTPUTS = int(os.environ.get("LEADPULSE_FULL_OUTPUTS", publish.FULL_OUTPUTS))
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S")
 logging.getLogger("aiokafka").setLevel(logging.ERROR)

@@ -147,15 +147,21 @@ local function apply(keys, args)
   return 'DONE'
 end
 
--- KEYS: position, then lead hashes. ARGV: token ('' = anybody), batch. One state for each, nil for a lead that is not held; nil
--- alone when the partition is another's, or not at that batch.
+-- KEYS: position, then lead hashes. ARGV: token ('' = anybody), batch, bytes. One state for each, nil for a lead that is not
+-- held, and none after the one that brings them to so many bytes ('inf' = no limit); nil alone when the partition is another's,
+-- or not at that batch.
 local function load(keys, args)
   if args[1] ~= '' then
     local at = redis.call('HMGET', keys[1], 'owner', 'batch')
     if at[1] ~= args[1] or (at[2] or '0') ~= args[2] then return false end
   end
-  local states = {}
-  for i = 2, #keys do states[i - 1] = redis.call('HGET', keys[i], 'state') end
+  local states, left = {}, args[3] == 'inf' and math.huge or tonumber(args[3])
+  for i = 2, #keys do
+    local state = redis.call('HGET', keys[i], 'state')
+    states[i - 1] = state
+    if state then left = left - #state end
+    if left <= 0 then break end
+  end
   return states
 end
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import msgspec
 
@@ -73,12 +74,19 @@ class MemoryStore:
         self._held.position = at
         return deepcopy(at)
 
-    async def load(self, leads: Sequence[str], token: str = "", batch: int = 0) -> list[bytes | None]:
-        """Return each lead's packed state, in the order asked; with *token*, as *batch* left them."""
+    async def load(self, leads: Sequence[str], token: str = "", batch: int = 0, most: float = inf) -> list[bytes | None]:
+        """Return each lead's packed state, in the order asked, up to *most* bytes; with *token*, as *batch* left them."""
         if token and (self._held.position.owner, self._held.position.batch) != (token, batch):
             raise Elsewhere(f"not at batch {batch} of {token}")
         held = self._held.leads
-        return [held[lead].state if lead in held else None for lead in leads]
+        states: list[bytes | None] = []
+        for lead in leads:
+            state = held[lead].state if lead in held else None
+            states.append(state)
+            most -= len(state or b"")
+            if most <= 0:
+                break
+        return states
 
     async def apply(self, token: str, batch: Batch) -> Applied:
         """Write *batch* whole or not at all; *batch* names each lead once."""

@@ -21,6 +21,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.resources import files
+from math import inf
 from operator import attrgetter
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -254,12 +255,15 @@ class RedisStore:
         """
         return _position(await self._call("acquire", self._keys, token, str(partitions)), self._where)
 
-    async def load(self, leads: Sequence[str], token: str = "", batch: int = 0) -> list[bytes | None]:
-        """Return each lead's packed state, in the order asked, by one call; with *token*, as *batch* left them."""
+    async def load(self, leads: Sequence[str], token: str = "", batch: int = 0, most: float = inf) -> list[bytes | None]:
+        """Return each lead's packed state, in the order asked, up to *most* bytes; with *token*, as *batch* left them.
+
+        One call, and Redis counts: whoever asks cannot know how large they are.
+        """
         if not leads:
             return []
         keys = [self._position, *[self._lead + lead for lead in leads]]
-        states: list[bytes | None] | None = await self._call("load", keys, token, str(batch), read=True)
+        states: list[bytes | None] | None = await self._call("load", keys, token, str(batch), str(most), read=True)
         if states is None:
             raise Elsewhere(f"{self._where} is not at batch {batch} of {token}")
         return states

@@ -34,7 +34,7 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     fold: int
     """Version of the fold; a batch is folded again only by the same."""
     tick_ms: int | None = None
-    """Set when the batch is a slice of a tick at this instant: at most 1,000 leads due by then."""
+    """Set when the batch is a slice of a tick at this instant: `judged` of the leads due by then."""
     tick_done: bool = False
     """The last slice of the tick: the partition's clock moves to `tick_ms`."""
     lost: bool = False
@@ -43,6 +43,8 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     requeued: int = 0
     """Set when the batch, empty otherwise, begins another grid (or other word lists) than those before: the leads were made due
     one after the other, so many a second. The grid's text stands in the journal before this cut."""
+    judged: int = 0
+    """How many leads a slice of a tick judged, those due first; 0 in older journals: 1,000, or all where fewer were due."""
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True):

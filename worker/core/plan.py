@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from worker.core import stages
 from worker.core.days import rfc3339
@@ -14,6 +15,10 @@ from worker.core.score import Reading, read
 from worker.core.scorer import Scorer
 from worker.core.state import STAGES, LeadState, pack, unpack
 from worker.core.traits import TraitsRefused
+
+MOST_BYTES = 2 * 1024 * 1024
+"""Of the records that a batch takes, of the states that it loads, and of the transitions that it makes: each on its own, and
+passed by the last of them at most. An ordinary batch comes to a part of it; a lead with 64 kB of traits to 60 kB each time."""
 
 
 @dataclass
@@ -30,6 +35,18 @@ class Plan:
     """Events older than their lead's clock, or than its partition's last tick or as old. They count all the same."""
     erased: int = 0
     """Events dropped because their lead was erased after them."""
+    taken: int = 0
+    """How many of the events were folded, or of the leads judged: all, unless `outputs` came to the most that they may."""
+    _counted: int = 0
+    _bytes: int = 0
+
+    def full(self, most: float) -> bool:
+        """Return whether the outputs come to *most* bytes."""
+        outputs = self.outputs
+        while self._counted < len(outputs):
+            self._bytes += len(outputs[self._counted].value or b"")
+            self._counted += 1
+        return self._bytes >= most
 
 
 class Lead:
@@ -150,31 +167,46 @@ class Lead:
         )
 
 
-def plan_events(scorer: Scorer, before: Mapping[str, bytes | None], events: Sequence[Event], clock_ms: int | None) -> Plan:
-    """Fold *events*, in order, into the leads' packed states *before* them.
+def plan_events(
+    scorer: Scorer, before: Mapping[str, bytes | None], events: Sequence[Event], clock_ms: int | None, most: float = inf
+) -> Plan:
+    """Fold *events*, in order, into the leads' packed states *before* them, until the outputs come to *most* bytes.
 
-    *before* holds every lead of *events* (`None`: not held yet); *clock_ms* is the partition's last tick. Raises
-    `UnreadableState` for a state that this version cannot read.
+    *before* holds the lead of each of *events* (`None`: not held yet), or of the first of them, and it ends there; *clock_ms*
+    is the partition's last tick. Raises `UnreadableState` for a state that this version cannot read.
     """
     plan = Plan()
     leads: dict[str, Lead] = {}
     for index, event in enumerate(events):
         lead = leads.get(event.lead)
         if lead is None:
+            if event.lead not in before:
+                break
             lead = leads[event.lead] = Lead(scorer, event.lead, before[event.lead], clock_ms, plan.outputs)
         lead.take(event, index, plan)
+        plan.taken = index + 1
+        if plan.full(most):
+            break
     plan.writes = [lead.write() for lead in leads.values() if lead.changed]
     return plan
 
 
-def plan_tick(scorer: Scorer, before: Mapping[str, bytes | None], tick_ms: int, clock_ms: int | None) -> Plan:
-    """Judge the leads of *before* (those due, or all of them under a new grid) at a tick; *clock_ms* is the one before it."""
+def plan_tick(
+    scorer: Scorer, before: Mapping[str, bytes | None], tick_ms: int, clock_ms: int | None, most: float = inf
+) -> Plan:
+    """Judge the leads of *before*, which are due, at a tick, until the outputs come to *most* bytes.
+
+    *clock_ms* is the tick before it.
+    """
     plan = Plan()
     leads: list[Lead] = []
     for name, packed in before.items():
         lead = Lead(scorer, name, packed, clock_ms, plan.outputs)
         lead.tick(tick_ms)
         leads.append(lead)
+        if plan.full(most):
+            break
+    plan.taken = len(leads)
     plan.writes = [lead.write() for lead in leads if lead.changed]
     return plan
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 import msgspec
@@ -31,6 +32,8 @@ class Sifted(NamedTuple):
     events: list[Event]
     records: list[Record]
     """The events' own records, each at its event's place, for those that the plan refuses."""
+    places: list[int]
+    """Where each event's record stands among the batch's."""
     rejected: list[Rejected]
     strays: list[Output]
     strayed_ms: int | None
@@ -42,6 +45,8 @@ class Taken(NamedTuple):
     """A batch and what it did, for metrics."""
 
     batch: Batch
+    records: int
+    """How many of the records are in it: all, unless what they bring with them is too much for one batch."""
     types: Counter[str]
     reasons: Counter[str]
     strays: int
@@ -88,7 +93,7 @@ class Folder:
         settings: Settings,
         scorer: Scorer,
         partition: int,
-        load: Callable[[Sequence[str], int], Awaitable[list[bytes | None]]],
+        load: Callable[[Sequence[str], int, float], Awaitable[list[bytes | None]]],
         turn: asyncio.Lock,
     ) -> None:
         self._settings = settings
@@ -109,16 +114,22 @@ class Folder:
         cut = msgspec.structs.replace(batch.entry.cut, requeued=rate)
         return msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut), grid=source)
 
-    async def events(self, records: Sequence[Record], place: Place) -> Taken:
-        """Fold *records*, in order.
+    async def events(self, records: Sequence[Record], place: Place, most: float = inf) -> Taken:
+        """Fold *records*, in order, as many as bring no more than *most* bytes of states and make no more of transitions.
 
-        Transitions, dead letters and strays are outputs of the batch: they go out when its state is in, once.
+        Transitions, dead letters and strays are outputs of the batch: they go out when its state is in, once. A batch cut
+        short ends where its cut says, so whoever folds it again has the same records.
         """
         async with self._turn:
             sifted = sift(records, self._settings, self._partition)
-        before = await self._before(sifted.events, place.batch - 1)
+        before = await self._before(sifted.events, place.batch - 1, most)
         async with self._turn:
-            plan = plan_events(self.scorer, before, sifted.events, place.clock_ms)
+            plan = plan_events(self.scorer, before, sifted.events, place.clock_ms, most)
+            if plan.taken < len(sifted.events):
+                left = records[sifted.places[plan.taken] :]
+                records = records[: len(records) - len(left)]
+                place = place._replace(next={**place.next, **{record.topic: record.offset for record in reversed(left)}})
+                sifted = sift(records, self._settings, self._partition)
         refused = (Rejected(sifted.records[at], "traits_refused", why) for at, why in plan.refused)
         rejected = [*sifted.rejected, *refused]
         outputs = [
@@ -128,6 +139,7 @@ class Folder:
         ]
         return Taken(
             self._batch(place, plan.writes, outputs, strayed_ms=sifted.strayed_ms),
+            len(records),
             Counter(event.type for event in sifted.events),
             Counter(bad.reason for bad in rejected),
             len(sifted.strays),
@@ -137,16 +149,26 @@ class Folder:
             plan.erased,
         )
 
-    async def slice(self, leads: Sequence[str], tick_ms: int, place: Place, done: bool) -> Batch:
-        """Judge *leads*, due by *tick_ms*, at each one's own instants up to it; *done* moves the partition's clock there."""
-        before = dict(zip(leads, await self._load(leads, place.batch - 1), strict=True))
-        async with self._turn:
-            plan = plan_tick(self.scorer, before, tick_ms, place.clock_ms)
-        return self._batch(place, plan.writes, self._routed(plan.outputs), tick_ms=tick_ms, tick_done=done)
+    async def slice(
+        self, leads: Sequence[str], tick_ms: int, place: Place, past: Mapping[str, int] | None, most: float = inf
+    ) -> Batch:
+        """Judge *leads*, due by *tick_ms*, at each one's own instants up to it, as many as `events` would take.
 
-    async def _before(self, events: Sequence[Event], batch: int) -> dict[str, bytes | None]:
+        *past*: what is next once all who are due are judged, if these are all; with them the partition's clock moves there.
+        """
+        before = dict(zip(leads, await self._load(leads, place.batch - 1, most), strict=False))
+        async with self._turn:
+            plan = plan_tick(self.scorer, before, tick_ms, place.clock_ms, most)
+        done = past is not None and plan.taken == len(leads)
+        if past is not None and done:
+            place = place._replace(next=past)
+        batch = self._batch(place, plan.writes, self._routed(plan.outputs), tick_ms=tick_ms, tick_done=done)
+        cut = msgspec.structs.replace(batch.entry.cut, judged=plan.taken)
+        return msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
+
+    async def _before(self, events: Sequence[Event], batch: int, most: float) -> dict[str, bytes | None]:
         leads = list(dict.fromkeys(event.lead for event in events))
-        return dict(zip(leads, await self._load(leads, batch), strict=True)) if leads else {}
+        return dict(zip(leads, await self._load(leads, batch, most), strict=False)) if leads else {}
 
     def _routed(self, outputs: Sequence[Output]) -> Sequence[Output]:
         routes = self._settings.output_topics
@@ -176,10 +198,10 @@ def sift(records: Sequence[Record], settings: Settings, partition: int) -> Sifte
     fold again, and are passed over. So are ticks: one that moves the clock is a batch of its own, and what stands among a
     batch's records came too late to move it. Raises `JournalError` at what cannot be read.
     """
-    found = Sifted([], [], [], [], None, 0)
+    found = Sifted([], [], [], [], [], None, 0)
     unknown, strayed_ms = 0, None
     internal, partitions = settings.internal_topic, settings.partitions
-    for record in records:
+    for place, record in enumerate(records):
         forwarded = record.topic == internal
         if forwarded:
             match decode_entry(record):
@@ -197,6 +219,7 @@ def sift(records: Sequence[Record], settings: Settings, partition: int) -> Sifte
                 else:
                     found.events.append(event)
                     found.records.append(source)
+                    found.places.append(place)
             case Rejected() as bad:
                 found.rejected.append(bad)
             case _:

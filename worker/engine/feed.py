@@ -18,15 +18,10 @@ from aiokafka.structs import TopicPartition
 
 from worker.adapters.kafka import to_record
 from worker.core.model import Record
+from worker.core.plan import MOST_BYTES
 from worker.engine.errors import Lost, Stop
 
 _UNASSIGNED_S = 0.05
-
-MOST_BYTES = 8 * 1024 * 1024
-"""Of the records that one fetch gives on, unpacked: a batch must fit one transaction and one call of Redis.
-
-A batch of 600 records of 890 kB compresses to less than one fetch.
-"""
 
 
 class Fetched(NamedTuple):
@@ -98,6 +93,7 @@ class Feed:
         except KafkaError as err:
             raise Lost(f"partition {self._partition}: fetch failed: {err!r}") from err
         given = fetched
+        # A batch must fit one transaction and one call of Redis, and 600 records of 890 kB compress to less than one fetch.
         if sum(size(record) for part in fetched.values() for record in part.records) > MOST_BYTES:
             given = shortened(fetched, MOST_BYTES)
         for topic, part in given.items():

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from worker.adapters.kafka import Admin, Producer
 from worker.core.journal import Stray, Tick, decode_entry
 from worker.core.model import Record
+from worker.core.plan import MOST_BYTES
 from worker.core.scorer import Scorer
 from worker.engine.batch import SLICE, Folder, Grids, Place, Taken
 from worker.engine.errors import Stop
@@ -167,6 +168,8 @@ class Partition:
         ends = {topic: part.next for topic, part in fetched.items()}
         records[self._internal], tick, ends[self._internal] = self._until_tick()
         await self._events(records, ends)
+        if self._context.draining.is_set():  # some may be left, and no tick may pass them
+            return
         self._busy = tick is not None and ripe(tick, self.next, lambda topic: self._feed.polled(topic)[0])
         if tick is not None and self._busy:
             await self._slice(tick, self._waiting[0])
@@ -189,24 +192,30 @@ class Partition:
         return strays, None, self._internal_end
 
     async def _events(self, by_topic: Mapping[str, Sequence[Record]], ends: Mapping[str, int]) -> None:
-        """Take records into the state, whole or not at all, and stand at *ends*.
+        """Take records into the state and stand at *ends*: as one batch, or as several where that would be too large a one.
 
         What goes out (transitions, dead letters, strays) is written with the state, in the outbox; the publisher sends it
-        later. A crash before `apply` leaves nothing; a crash after it leaves the outbox to the next owner.
+        later. A crash before `apply` leaves nothing; a crash after it leaves the outbox to the next owner. A worker that is
+        drained between two batches leaves the rest to the next owner.
         """
-        began = time.perf_counter()
         next_ = {**self.next, **ends}
-        records = [record for topic in sorted(by_topic) for record in by_topic[topic]]
-        if not records and not self._idle_move(next_):
+        left = [record for topic in sorted(by_topic) for record in by_topic[topic]]
+        if not left and not self._idle_move(next_):
             self.next = next_
             return
-        taken = await self._folder.events(records, Place(self.batch + 1, next_, self.clock_ms))
-        self._bad.add(len(records), taken.reasons)
-        await self._apply(taken.batch)
-        for of_topic in by_topic.values():
-            if of_topic:
-                self._saw(of_topic[-1])
-        self._report(taken, records, began)
+        while True:
+            began = time.perf_counter()
+            taken = await self._folder.events(left, Place(self.batch + 1, next_, self.clock_ms), MOST_BYTES)
+            records, left = left[: taken.records], left[taken.records :]
+            self._bad.add(len(records), taken.reasons)
+            await self._apply(taken.batch)
+            for record in {record.topic: record for record in records}.values():
+                self._saw(record)
+            self._report(taken, records, began)
+            while left and self._publisher.full() and not self._context.draining.is_set():
+                await self._publisher.room()
+            if not left or self._context.draining.is_set():
+                return
 
     def _idle_move(self, next_: Mapping[str, int]) -> bool:
         """Return whether only markers moved the inputs, and long enough ago: an empty batch then moves the offsets too."""
@@ -214,7 +223,7 @@ class Partition:
         return moved and time.monotonic() - self._applied_at > self._settings.tick_interval
 
     async def _slice(self, tick: Tick, record: Record) -> None:
-        """Judge a thousand of the leads that are due by *tick*; its offset and its time move with the last of them.
+        """Judge a thousand at most of the leads that are due by *tick*; its offset and its time move with the last of them.
 
         Events that come between two slices find some leads judged at the tick and others not yet: each lead's own clock says.
         The time is never past the record's own append time, which the broker gives: a worker's clock that runs ahead does not
@@ -226,10 +235,10 @@ class Partition:
             self.next = past
         else:
             leads = await self._store.due(time_ms, SLICE)
-            done = len(leads) < SLICE
-            place = Place(self.batch + 1, past if done else self.next, self.clock_ms)
-            batch = await self._folder.slice(leads, time_ms, place, done)
-            if not done and not _all_later(batch, leads, time_ms):
+            place = Place(self.batch + 1, self.next, self.clock_ms)
+            batch = await self._folder.slice(leads, time_ms, place, past if len(leads) < SLICE else None, MOST_BYTES)
+            done = batch.entry.cut.tick_done
+            if not done and not _all_later(batch, leads[: batch.entry.cut.judged], time_ms):
                 raise Stop(
                     f"partition {self._partition}: leads due by {time_ms} are still due after being judged then: {leads[:3]}"
                 )

@@ -37,10 +37,10 @@ class Patient:
         """See `Store.acquire`."""
         return await self._patiently(lambda: self._store.acquire(self._token, partitions))
 
-    async def load(self, leads: Sequence[str], batch: int) -> list[bytes | None]:
-        """Return the leads' states after *batch*. Raises `Lost` when the store is not where we left it."""
+    async def load(self, leads: Sequence[str], batch: int, most: float) -> list[bytes | None]:
+        """Return the leads' states after *batch*, up to *most* bytes. Raises `Lost` when the store is not where we left it."""
         try:
-            return await self._patiently(lambda: self._store.load(leads, self._token, batch)) if leads else []
+            return await self._patiently(lambda: self._store.load(leads, self._token, batch, most)) if leads else []
         except Elsewhere as err:
             raise Lost(f"the store is not where batch {batch} left it: it went back in time, or has another owner") from err
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from worker.adapters.kafka import Producer
 from worker.core.journal import Tick, cuts_output, tick_output
 from worker.core.model import Output
+from worker.core.plan import MOST_BYTES
 from worker.engine.failpoint import failpoint
 from worker.engine.patience import Patient
 from worker.metrics import Metrics
@@ -18,13 +19,12 @@ from worker.ports import Cut, OutboxEntry
 from worker.settings import Settings
 
 MOST_OUTPUTS = 5_000
-MOST_BYTES = 8 * 1024 * 1024
 MOST_ENTRIES = 2_000
-"""Of one transaction: whole batches, so a single larger one goes alone."""
+"""Of one transaction, as is `MOST_BYTES`: whole batches, so a single larger one goes alone."""
 
 FULL_OUTPUTS = 20_000
-FULL_BYTES = 64 * 1024 * 1024
-"""Unpublished, past which the partition takes no more records until some are out."""
+FULL_BYTES = 8 * 1024 * 1024
+"""Unpublished, past which the partition takes no more records until some are out. A worker has many partitions."""
 
 _CUT_BYTES = 400
 

@@ -345,8 +345,8 @@ class Refold:
         elif cut.tick_ms is None:
             batch = (await self._folder.events(records, place)).batch
         else:
-            leads = await self._store.due(cut.tick_ms, SLICE)
-            batch = await self._folder.slice(leads, cut.tick_ms, place, done=cut.tick_done)
+            leads = await self._store.due(cut.tick_ms, cut.judged or SLICE)
+            batch = await self._folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)
         await self._store.apply(batch)
         self._metrics.refolded.labels(str(self._partition)).inc()
         return batch.clock_ms
