@@ -73,7 +73,7 @@ class OneFetch:
 
 
 async def test_what_is_cut_off_a_fetch_is_kept_not_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client unpacks the whole compressed batch at each fetch: gigabytes, for each piece of 8 MB."""
+    """The client unpacks the whole compressed batch at each fetch: gigabytes, for each piece of 2 MB."""
     monkeypatch.setattr(feed, "MOST_BYTES", 250)
     monkeypatch.setattr(feed, "to_record", lambda raw: raw)
     consumer: Any = OneFetch(7)

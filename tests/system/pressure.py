@@ -189,6 +189,7 @@ class Row:
 
     name: str
     events: int = 0
+    outputs: int = 0
     seconds: float = 0.0
     at_rest_mb: float = 0.0
     peak_mb: float = 0.0
@@ -362,7 +363,8 @@ async def once(name: str, events: int, kafka: Kafka, redis: Redis, to_kafka: Net
     try:
         await site.prepare()
         await run(Stage(site, redis, to_kafka, row, events, told))
-        await site.verdict()
+        verdict = await site.verdict()
+        row.outputs = verdict.transitions.total() + verdict.dead.total()
     except Exception as err:  # noqa: BLE001 (the other cases are tried all the same)
         row.wrong += f"{type(err).__name__}: {err}"
     finally:
@@ -401,11 +403,11 @@ async def try_all(names: Iterable[str], events: int) -> list[Row]:
 def table(rows: Iterable[Row]) -> str:
     """Return the report as Markdown."""
     lines = [
-        "| case | events | took | events/s | memory at rest | at most | unpublished, at most | undisturbed, all right |",
-        "|---|---|---|---|---|---|---|---|",
+        "| case | events | outputs | took | events/s | at rest | memory, at most | unpublished, at most | undisturbed, right |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.name} | {row.events:,} | {row.seconds:.0f} s | {row.events / (row.seconds or 1):,.0f}"
+        f"| {row.name} | {row.events:,} | {row.outputs:,} | {row.seconds:.0f} s | {row.events / (row.seconds or 1):,.0f}"
         f" | {row.at_rest_mb:.0f} MB | {row.peak_mb:.0f} MB | {row.unpublished_mb:.0f} MB | {'NO' if row.wrong else 'yes'} |"
         for row in rows
     ]

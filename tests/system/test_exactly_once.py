@@ -153,7 +153,7 @@ async def test_poison_records_go_to_the_dead_letters_and_the_partition_goes_on(m
 
 
 async def test_dead_letters_of_many_megabytes_go_out_in_parts(make_site: MakeSite) -> None:
-    """A transaction holds 8 MB at most, whole batches; an open one blocks readers, so none may be large."""
+    """A transaction holds 2 MB at most, or one batch; an open one blocks readers, so none may be large."""
     site = await make_site(partitions=1, publish_interval=0.3)
     good = [site.sent(m) for m in traffic(17, 20, 100)]
     await site.send([*good, *(Sent(site.web, 0, b"x" * 899_000 + b"%d" % n) for n in range(30)), *good])

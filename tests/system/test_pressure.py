@@ -101,7 +101,7 @@ async def due(site: Site) -> list[Any]:
 
 
 async def test_a_redis_that_stalls_in_a_backlog_costs_no_place_in_the_group(make_site: MakeSite, own_redis: Redis) -> None:
-    """For longer than a session lasts: heartbeats go on, and the backlog is taken when Redis answers again."""
+    """For longer than a session and a time-out last: heartbeats go on, and the backlog is taken when Redis answers again."""
     site = await make_site(redis=own_redis.url, session_timeout=2)
     await site.send(backlog(site, 20_000, leads=2_000))
     worker = site.worker()
@@ -109,7 +109,7 @@ async def test_a_redis_that_stalls_in_a_backlog_costs_no_place_in_the_group(make
     before = await members(site)
     await drained(site, 0.2)
     own_redis.suspend()
-    await asyncio.sleep(5)
+    await asyncio.sleep(7)
     own_redis.resume()
     await drained(site, timeout_s=60)
     assert not undisturbed(worker, 2)
@@ -172,3 +172,30 @@ async def unpublished(site: Site, seconds: float = 6.0) -> list[int]:
         await asyncio.sleep(0.1)
     await client.aclose()
     return found
+
+
+async def test_a_worker_stopped_in_the_middle_of_what_it_fetched_leaves_the_rest(
+    make_site: MakeSite, far: tuple[Kafka, Network]
+) -> None:
+    """It waits for room in the outbox, and must not wait for all of it: ten seconds are what it has."""
+    kafka, network = far
+    site = await make_site(kafka=kafka.address, partitions=1, clock="wall")
+    site.put_grid(HEAVY)
+    first = site.worker(clock="events")
+    await first.ready(1)
+    await site.send(heavy(site, 60, "profile.updated", now_ms()))
+    await drained(site)
+    await first.stop()
+    await site.send(heavy(site, 60, "demo.requested", now_ms()))
+    network.delay_s = 0.05
+    victim = site.worker(kafka=f"127.0.0.1:{network.port}", full_outputs=20)
+    while not await site.outputs():
+        assert victim.process.poll() is None, victim.said()
+    await victim.stop()
+    network.mend()
+    assert 0 < len(await site.outputs()) < 120, "it was to be stopped in the middle"
+    heir = site.worker()
+    await drained(site)
+    await judged(site)
+    await heir.stop()
+    assert (await site.verdict()).transitions.total() >= 4 * 60

@@ -167,41 +167,42 @@ class Partition:
         records = {topic: part.records for topic, part in fetched.items()}
         ends = {topic: part.next for topic, part in fetched.items()}
         records[self._internal], tick, ends[self._internal] = self._until_tick()
-        if not await self._events(records, ends):
+        await self._events(records, ends)
+        if self._context.draining.is_set():  # some may be left, and no tick may pass them
             return
         self._busy = tick is not None and ripe(tick, self.next, lambda topic: self._feed.polled(topic)[0])
         if tick is not None and self._busy:
             await self._slice(tick, self._waiting[0])
 
     def _until_tick(self) -> tuple[list[Record], Tick | None, int]:
-        """Take the waiting journal records before the first tick: the strays among them, the tick, where it stands.
+        """Take the waiting journal records before the first tick: what is to be folded, the tick, where it stands.
 
         Cuts are passed over: they are for an owner that must fold again. The tick stays first in line.
         """
-        strays: list[Record] = []
+        records: list[Record] = []
         while self._waiting:
             record = self._waiting[0]
             entry = decode_entry(record)
             if isinstance(entry, Tick):
-                return strays, entry, record.offset
+                return records, entry, record.offset
             self._waiting.popleft()
             self._saw(record)
             if isinstance(entry, Stray | Said):
-                strays.append(record)
-        return strays, None, self._internal_end
+                records.append(record)
+        return records, None, self._internal_end
 
-    async def _events(self, by_topic: Mapping[str, Sequence[Record]], ends: Mapping[str, int]) -> bool:
+    async def _events(self, by_topic: Mapping[str, Sequence[Record]], ends: Mapping[str, int]) -> None:
         """Take records into the state and stand at *ends*: as one batch, or as several where that would be too large a one.
 
         What goes out (transitions, dead letters, strays) is written with the state, in the outbox; the publisher sends it
-        later. A crash before `apply` leaves nothing; a crash after it leaves the outbox to the next owner. Returns whether all
-        are taken: a worker that is drained between two batches leaves the rest to the next owner.
+        later. A crash before `apply` leaves nothing; a crash after it leaves the outbox to the next owner. A worker that is
+        drained between two batches leaves the rest to the next owner.
         """
         next_ = {**self.next, **ends}
         left = [record for topic in sorted(by_topic) for record in by_topic[topic]]
         if not left and not self._idle_move(next_):
             self.next = next_
-            return True
+            return
         while True:
             began = time.perf_counter()
             taken = await self._folder.events(left, Place(self.batch + 1, next_, self.clock_ms), MOST_BYTES)
@@ -214,7 +215,7 @@ class Partition:
             while left and self._publisher.full() and not self._context.draining.is_set():
                 await self._publisher.room()
             if not left or self._context.draining.is_set():
-                return not left
+                return
 
     def _idle_move(self, next_: Mapping[str, int]) -> bool:
         """Return whether only markers moved the inputs, and long enough ago: an empty batch then moves the offsets too."""
