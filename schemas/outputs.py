@@ -112,6 +112,10 @@ class TransitionData(Contract):
         default=None,
         description="On `lead.sql`, when the grid has an `sla`: until when sales must answer.",
     )
+    merged_into: str | None = Field(
+        default=None,
+        description="On the last `lead.stage` of a visitor that became known: the lead that its past and its future are now.",
+    )
     grid: Grid
     reasons: list[Reason] = Field(
         description="Adds up to `score` (within 1e-6), clamps included. Reasons of 0 points are left out."
@@ -170,7 +174,10 @@ class LeadExcluded(Transition):
 
 
 class LeadStage(Transition):
-    """Every other change of stage: by the CRM, out of an exclusion, or up again within the grid's `quiet`."""
+    """Every other change of stage: by the CRM, out of an exclusion, up again within the grid's `quiet`, or a visitor's last.
+
+    A visitor who becomes known ends with one: `to` is `contact`, and `merged_into` names the lead.
+    """
 
     type: Literal["lead.stage"]
 
@@ -209,7 +216,8 @@ class DeadLetterHeaders(Contract):
         alias="lp-reason",
         description=(
             "A short code: `empty`, `too_large`, `not_json`, `too_deep`, `bad_number`, `not_an_object`, `bad_envelope`, "
-            "`no_subject`, `bad_time`, `bad_data`, or `traits_refused` (the lead's traits would grow beyond what is kept)."
+            "`no_subject`, `bad_time`, `bad_data`, `traits_refused` (the lead's traits would grow beyond what is kept), or "
+            "`aliases_refused` (the ids of its aliases would)."
         ),
         pattern="^[a-z_]+$",
     )

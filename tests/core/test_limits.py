@@ -131,6 +131,7 @@ def test_no_lead_grows_past_the_bound_whatever_it_does() -> None:
     far = 253_370_764_800_000 - 90 * DAY
     wide = "\U0001f600" * 60
     said: list[tuple[int, str, dict[str, Any]]] = [(far, "email.unsubscribed", {"message_id": "m"})]
+    said += [(far, "lead.identified", {"anonymous_id": f"{n:04}{'x' * 4_091}"}) for n in range(4)]
     said += [(far, "profile.updated", {"traits": {f"{n:04}": "x" * 993 for n in range(65)}})]
     said += [(0, "page.viewed", {"url": "/first", "session_id": "first"})]
     for _ in range(15):
@@ -147,6 +148,8 @@ def test_no_lead_grows_past_the_bound_whatever_it_does() -> None:
     assert (len(state.ids), len(unpack_list(state.history))) == (64 * 6, 20)
     assert [len(count.seen) // 12 for count in state.counts.values()] == [0, 64, 64, 64]
     assert len(bytes(state.traits)) > 64_000
+    assert state.kin is not None
+    assert len(state.kin.merging) == 4
     # Close to it, too: a bound that is far off helps nobody to plan.
     assert 0.9 * BOUND < len(write.state) <= BOUND
 

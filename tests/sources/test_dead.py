@@ -12,6 +12,7 @@ import pytest
 from worker.core.codec import REASONS, decode
 from worker.core.letter import REPLAYED, Letter
 from worker.core.model import Headers, Record, Rejected
+from worker.core.plan import REFUSED
 from worker.settings import Settings
 from worker.sources.dead import HINTS, Counts, Wanted, again, event_type, replay, still_bad, without_values
 from worker.sources.routes import CONTENT_TYPE
@@ -33,7 +34,7 @@ def a_letter(value: bytes | None = b"{", reason: str = "not_json", headers: Head
 
 def test_there_is_a_hint_for_every_reason() -> None:
     """And each command in a hint names the letter itself."""
-    assert set(HINTS) == {*REASONS, "traits_refused"}
+    assert set(HINTS) == {*REASONS, *REFUSED}
     for hint in HINTS.values():
         assert "leadpulse dead replay PLACE" in hint
         assert not re.search(r"leadpulse dead \w+ (?!PLACE)", hint)

@@ -19,6 +19,7 @@ from worker.cli.topics import CONNECTION
 from worker.core.codec import REASONS
 from worker.core.days import rfc3339
 from worker.core.letter import Letter
+from worker.core.plan import REFUSED
 from worker.settings import Settings
 from worker.sources.dead import HINTS, Counts, DeadError, Wanted, dead_letters, replay, without_values
 from worker.sources.produce import Undelivered
@@ -158,7 +159,7 @@ def _line(one: _Listed) -> str:
 def page_of(letter: Letter) -> str:
     """Return everything of *letter*, for people."""
     record = letter.record
-    what = {**REASONS, "traits_refused": "The lead cannot hold the event's traits."}.get(letter.reason, "")
+    what = {**REASONS, **REFUSED}.get(letter.reason, "")
     hint = HINTS.get(letter.reason, "This version does not know the reason: use the one that wrote the letter.")
     if any(name == "ce_specversion" for name, _ in record.headers):
         hint += (

@@ -34,12 +34,12 @@ from worker.core.explain import AHEAD_MS, Change, PaceStep, Part, Totals, Upward
 from worker.core.fold import label
 from worker.core.outputs import Publisher, history, recent
 from worker.core.partition import owner
-from worker.core.plan import Lead
+from worker.core.plan import MOST_HOPS, Lead
 from worker.core.score import Reason, read, reasons
 from worker.core.scorer import Scorer
 from worker.core.short import open_
 from worker.core.stages import advance
-from worker.core.state import EVENT_TYPES, STAGES, LeadState, unpack_list
+from worker.core.state import EVENT_TYPES, STAGES, LeadState, unpack, unpack_list
 from worker.core.traits import unpack_traits, values
 from worker.core.where import Condition, Where
 from worker.gridpage import duration, where_words
@@ -154,9 +154,24 @@ async def _live(settings: Settings, lead: str, at_ms: int | None, grid: str | No
     async with held_leads(settings, grid) as held:
         partition = owner(lead, settings.partitions)
         fields = await held.stores[partition].lead(lead)
+        for _ in range(MOST_HOPS):
+            to = _alias_of(lead, fields.get("state"))
+            if not to:
+                break
+            lead, partition = to, owner(to, settings.partitions)
+            fields = await held.stores[partition].lead(lead)
         where = f"namespace {settings.namespace}, partition {partition} of {settings.partitions}"
         found = _found(held.scorers[partition], lead, fields.get("state"), held.positions[partition].clock_ms, at_ms, where)
         return found._replace(redis_key=f"{{{settings.namespace}:{partition}}}:lead:{lead}")
+
+
+def _alias_of(lead: str, packed: bytes | None) -> str:
+    """Return the lead that *lead* is an alias of, and say so; empty when it is none."""
+    kin = None if packed is None else unpack(packed).kin
+    to = "" if kin is None else kin.to
+    if to:
+        click.echo(f"{plain(lead)} is known as {plain(to)}", err=True)
+    return to
 
 
 def _replayed(lead: str, files: tuple[str, ...], grid: Any, at_ms: int | None) -> _Found:
@@ -167,10 +182,16 @@ def _replayed(lead: str, files: tuple[str, ...], grid: Any, at_ms: int | None) -
                 if line.strip():
                     run.line(line.rstrip(b"\r\n"), shown_name(name), number)
     run.finish(at_ms)
+    asked, packed = lead, run.state_of(lead)
+    for _ in range(MOST_HOPS):
+        to = _alias_of(lead, packed)
+        if not to:
+            break
+        lead, packed = to, run.state_of(to)
     for file, number, reason in run.refused:
         click.echo(f"{file}:{number}: {reason}", err=True)
-    found = _found(run.scorer, lead, run.state_of(lead), run.clock_ms, at_ms, ", ".join(map(shown_name, files)))
-    return found._replace(turns=run.turns)
+    found = _found(run.scorer, lead, packed, run.clock_ms, at_ms, ", ".join(map(shown_name, files)))
+    return found._replace(turns=run.turns if lead == asked else [])
 
 
 def _found(scorer: Scorer, lead: str, packed: bytes | None, tick_ms: int | None, at_ms: int | None, where: str) -> _Found:

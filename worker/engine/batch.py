@@ -143,10 +143,11 @@ class Folder:
             *(self._passed_on(item, sifted.records[at]) for at, item in plan.passed_on),
         ]
         stamps = [sifted.strayed_ms or 0, *(records[sifted.places[at]].timestamp_ms or 0 for at, _ in plan.passed_on)]
+        aliased = Counter(item.type for _, item in plan.passed_on if type(item) is Event)
         return Taken(
             self._batch(place, plan.writes, outputs, strayed_ms=max(stamps) or None),
             len(records),
-            Counter(item.type for item in sifted.items if type(item) is Event),
+            Counter(item.type for item in sifted.items if type(item) is Event) - aliased,
             Counter(bad.reason for bad in rejected),
             len(sifted.strays),
             sifted.unknown,
@@ -155,7 +156,7 @@ class Folder:
             plan.erased,
             plan.merged,
             plan.moved,
-            sum(type(item) is Event for _, item in plan.passed_on),
+            aliased.total(),
         )
 
     async def slice(

@@ -15,7 +15,7 @@ from aiokafka.structs import TopicPartition
 from worker.adapters.kafka import Admin, free_consumer, to_record
 from worker.adapters.store_redis import Client, RedisStore, leads_of
 from worker.core.codec import decode
-from worker.core.journal import Cut, Stray, decode_entry, stray_output
+from worker.core.journal import Cut, Said, Stray, decode_entry, message_output, stray_output
 from worker.core.model import Event, LeadWrite, Output, Record
 from worker.core.partition import owner
 from worker.core.state import FOLD_VERSION, pack, unpack
@@ -34,7 +34,7 @@ class Moved(msgspec.Struct, frozen=True):
 
     leads: int
     erased: int
-    """Marks of erased leads: they stay erased."""
+    """Marks of erased leads, which stay erased, and of aliases."""
     strays: int
     """Records on their way to their owner, now on their way to the new one."""
     partitions: int
@@ -122,10 +122,12 @@ async def _strays(old: Settings, new: Settings, positions: Sequence[Position]) -
         waiting: list[Output] = []
         async for record in _journal(old, p, position.next[old.internal_topic]):
             match decode_entry(record):
-                case Stray(original):
+                case Stray(original, lead, visited):
                     event = decode(original)
-                    home = owner(event.lead, new.partitions) if isinstance(event, Event) else p
-                    waiting.append(stray_output(new.internal_topic, home, original))
+                    home = owner(lead or event.lead, new.partitions) if isinstance(event, Event) else p
+                    waiting.append(stray_output(new.internal_topic, home, original, lead, visited))
+                case Said(message):
+                    waiting.append(message_output(new.internal_topic, owner(message.lead, new.partitions), message))
         found.append(waiting)
     return found
 

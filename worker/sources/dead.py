@@ -43,6 +43,8 @@ HINTS: Final[Mapping[str, str]] = MappingProxyType(
         "traits_refused": "The event is well formed, but the lead cannot hold its traits. If the lead has too many, remove some"
         " (a profile.updated that sets them to null), then: leadpulse dead replay PLACE. If the detail blames names in this"
         " event, shorten them in the event: leadpulse dead replay PLACE --from FILE.",
+        "aliases_refused": "The event is well formed, but so many visitors cannot be one person: find out who sends this. The"
+        " visitor stays a lead of its own; to name another lead for it: leadpulse dead replay PLACE --from FILE.",
     }
 )
 """What to do about a letter, by reason; `PLACE` stands for the letter's own."""
