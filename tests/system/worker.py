@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 
+from worker.engine import batch, takeover
 from worker.engine.engine import Engine
 from worker.engine.errors import Stop
 from worker.settings import Settings
@@ -38,6 +39,13 @@ AHEAD_S = float(os.environ.get("LEADPULSE_CLOCK_AHEAD_S", "0"))
 if AHEAD_S:
     true_time = time.time
     time.time = lambda: true_time() + AHEAD_S
+
+FOLD = os.environ.get("LEADPULSE_FOLD_VERSION")
+"""The fold that this worker takes itself to have: it stands for one of another version."""
+
+if FOLD is not None:
+    for module in (batch, takeover):
+        vars(module)["FOLD_VERSION"] = int(FOLD)
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S")
 logging.getLogger("aiokafka").setLevel(logging.ERROR)

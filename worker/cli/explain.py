@@ -18,6 +18,7 @@ from worker.cli import plot
 from worker.cli.common import (
     grid_option,
     instant_option,
+    json_line,
     load_grid,
     load_settings,
     opened,
@@ -143,7 +144,7 @@ def explain(
     )
     explained = _explained(found)
     if as_json:
-        click.echo(msgspec.json.encode(explained))
+        click.echo(json_line(explained))
     else:
         show(_page(explained))
     if picture is not None:
@@ -168,7 +169,7 @@ def _replayed(lead: str, files: tuple[str, ...], grid: Any, at_ms: int | None) -
                     run.line(line.rstrip(b"\r\n"), shown_name(name), number)
     run.finish(at_ms)
     for file, number, reason in run.refused:
-        click.echo(f"{file}:{number}: {reason}", err=True)
+        click.echo(plain(f"{file}:{number}: {reason}"), err=True)
     found = _found(run.scorer, lead, run.state_of(lead), run.clock_ms, at_ms, ", ".join(map(shown_name, files)))
     return found._replace(turns=run.turns)
 

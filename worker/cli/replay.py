@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from worker.cli.common import instant_option, load_grid, opened, shown_name
+from worker.cli.common import instant_option, load_grid, opened, plain, shown_name
 from worker.replay import Counts, Replay
 
 _OUT: Final = click.Path(dir_okay=False, allow_dash=True)
@@ -103,7 +103,7 @@ def _tell(run: Replay, told: int, strict: bool) -> int:
     for file, number, reason in run.refused[told:]:
         if strict:
             raise click.ClickException(f"{file}:{number}: {reason}")
-        click.echo(f"{file}:{number}: {reason}", err=True)
+        click.echo(plain(f"{file}:{number}: {reason}"), err=True)
     return len(run.refused)
 
 

@@ -157,8 +157,8 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _identifier(name: str) -> str:
-    if not re.fullmatch(r"[^\s:/](?:[^\n\r\t:/]{0,98}[^\s:/])?", name):
-        raise _wrong(f"{name!r} is no name: 1 to 100 characters, no `:` or `/`, no space at the ends")
+    if not re.fullmatch(r"[^\s:/](?:[^:/]{0,98}[^\s:/])?", name) or not name.isprintable():
+        raise _wrong(f"{name!r} is no name: 1 to 100 printable characters, no `:` or `/`, no space at the ends")
     return name
 
 
@@ -222,7 +222,7 @@ def _bands(raw: object) -> tuple[tuple[str, float], ...]:
     mistakes: list[tuple[Path, str]] = []
     pairs: list[tuple[float, str]] = []
     for name, floor in raw.items():
-        if not re.fullmatch(r"\S{1,8}", name):
+        if not re.fullmatch(r"\S{1,8}", name) or not name.isprintable():
             mistakes.append(((name,), f"{name!r} is no band: write a letter or a digit, as in A or 1"))
         if not _is_points(floor):
             mistakes.append(((name,), _points_message(floor)))
@@ -566,7 +566,8 @@ def parse_grid(text: str | bytes, file: str) -> Grid:
 
 def shown_path(path: Path) -> str:
     """Return a path as people write it: `engagement.rules[3].half_life`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    parts = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    return parts if parts.isprintable() else repr(parts)
 
 
 def _told(err: ValidationError, document: Document) -> Iterator[tuple[Path, str]]:

@@ -12,8 +12,11 @@ from worker.core.model import Event, LeadWrite, Output
 from worker.core.outputs import Publisher
 from worker.core.score import Reading, read
 from worker.core.scorer import Scorer
-from worker.core.state import STAGES, LeadState, pack, unpack
+from worker.core.state import STAGES, WHAT_TO_DO, LeadState, UnreadableState, pack, unpack
 from worker.core.traits import TraitsRefused
+
+_SHOWN = 100
+"""Characters of a lead's id that an error shows."""
 
 
 @dataclass
@@ -39,7 +42,10 @@ class Lead:
         self.name = name
         self.scorer = scorer
         self.publisher = Publisher(scorer, name, outputs)
-        self.state = LeadState(alive=False) if packed is None else unpack(packed)
+        try:
+            self.state = LeadState(alive=False) if packed is None else unpack(packed)
+        except UnreadableState as err:
+            raise UnreadableState(f"lead {name[:_SHOWN]!r}: {err}") from err
         self._tick_ms = clock_ms or 0
         self.at_ms = max(self.state.clock, self._tick_ms)
         """The lead's clock: the latest of its event times and of its partition's ticks."""
@@ -162,7 +168,11 @@ def plan_events(scorer: Scorer, before: Mapping[str, bytes | None], events: Sequ
         lead = leads.get(event.lead)
         if lead is None:
             lead = leads[event.lead] = Lead(scorer, event.lead, before[event.lead], clock_ms, plan.outputs)
-        lead.take(event, index, plan)
+        try:
+            lead.take(event, index, plan)
+        except Exception as err:
+            err.add_note(_whose(lead))
+            raise
     plan.writes = [lead.write() for lead in leads.values() if lead.changed]
     return plan
 
@@ -173,10 +183,19 @@ def plan_tick(scorer: Scorer, before: Mapping[str, bytes | None], tick_ms: int, 
     leads: list[Lead] = []
     for name, packed in before.items():
         lead = Lead(scorer, name, packed, clock_ms, plan.outputs)
-        lead.tick(tick_ms)
+        try:
+            lead.tick(tick_ms)
+        except Exception as err:
+            err.add_note(_whose(lead))
+            raise
         leads.append(lead)
     plan.writes = [lead.write() for lead in leads if lead.changed]
     return plan
+
+
+def _whose(lead: Lead) -> str:
+    """Return where to look when the fold fails, which no event can bring about: most likely at what is stored of the lead."""
+    return f"while lead {lead.name[:_SHOWN]!r} was folded: its state in Redis may be damaged, {WHAT_TO_DO}"
 
 
 def _decimal(value: float) -> str:
