@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -13,12 +15,14 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from tests.core.test_properties import examples
 from worker.core.codec import DATA_FIELDS, decode
-from worker.core.grid import parse_grid
+from worker.core.grid import GridError, parse_grid
 from worker.core.journal import Cut, JournalError, Stray, decode_entry, stray_output
 from worker.core.letter import dead_letter, read_letter
+from worker.core.lint import lint
 from worker.core.model import Decoded, Event, Headers, LeadWrite, Output, Record, Rejected
 from worker.core.partition import owner
 from worker.core.plan import Plan, plan_events, plan_tick
@@ -336,3 +340,66 @@ def test_an_output_is_one_for_its_lead_whatever_the_id_looks_like() -> None:
         outputs: list[Output] = plan_events(SCORER, {lead: None}, [event], None).outputs
         ids += [json.loads(output.value or b"")["id"] for output in outputs]
     assert len(ids) == len(set(ids)) == 4
+
+
+ORDERS = "x\x1b[2J\n\u202ey\x9b"
+
+
+def with_orders(grid: Any) -> Iterator[Any]:
+    """Yield copies of *grid*, each with a terminal's orders in one place: a key, a word, or instead of a value."""
+    match grid:
+        case dict():
+            for key, held in grid.items():
+                yield {(ORDERS if name == key else name): value for name, value in grid.items()}
+                for other in with_orders(held):
+                    yield grid | {key: other}
+        case list():
+            for place, held in enumerate(grid):
+                for other in with_orders(held):
+                    yield [*grid[:place], other, *grid[place + 1 :]]
+        case _:
+            yield ORDERS
+            yield f"{grid}{ORDERS}"
+
+
+def test_no_grid_gives_orders_to_the_terminal_that_checks_it() -> None:
+    """Mistakes and warnings are one line each, whatever is written where."""
+    tried = 0
+    for hostile in with_orders(YAML(typ="safe", pure=True).load(GRID)):
+        try:
+            said = [one.message for one in lint(parse_grid(json.dumps(hostile).encode(), "g.yaml"))]
+        except GridError as err:
+            said = [str(one) for one in err.mistakes]
+            assert said
+        assert all(line.isprintable() for line in said), said
+        tried += 1
+    assert tried > 200
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else '*a'] * 9)}]\n" for n in range(20)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BOMB, "once aliases are expanded"),
+        ("a: &a [*a]\n", "an alias inside itself"),
+        ("a: " + "[" * 5_000 + "]" * 5_000, "nested deeper"),
+        ("a: " + "{a: " * 900 + "1" + "}" * 900, "nested deeper"),
+        ("a" * 2_000_000, "bytes are too many"),
+        ("grid: g\0", "not YAML"),
+        ("grid: g\nversion: " + "9" * 5_000, "version: write a whole number"),
+        ("grid: g\nversion: 1\nscore: {min: 1e400}", "score.min: write a number"),
+        ("? [a]\n: 1\n", "a key must be a word"),
+        ("a: !!python/object/apply:os.system [id]\n", "means nothing in a grid"),
+    ],
+    ids=["bomb", "self", "lists", "maps", "long", "nul", "version", "number", "key", "tag"],
+)
+def test_a_grid_that_is_made_to_do_harm_is_refused_in_words(text: str, words: str) -> None:
+    """Bombs, depth, size, tags, numbers beyond numbers; soon, too: a grid also comes out of the journal."""
+    began = time.perf_counter()
+    with pytest.raises(GridError, match=re.escape(words)):
+        parse_grid(text.encode(), "g.yaml")
+    assert time.perf_counter() - began < 20

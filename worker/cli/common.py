@@ -143,11 +143,6 @@ def opened(name: str) -> BinaryIO:
     return cast(BinaryIO, gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream)
 
 
-def plain(text: str) -> str:
-    """Return *text* with escapes for what is not printable: an event must not be able to give orders to a terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def json_line(value: Any) -> str:
     """Return *value* as JSON on one line, with escapes for what is not printable: it may be read on a terminal."""
     text = msgspec.json.encode(value).decode()

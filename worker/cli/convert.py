@@ -8,7 +8,8 @@ from typing import Final
 
 import click
 
-from worker.cli.common import opened, plain, shown_name
+from worker.cli.common import opened, shown_name
+from worker.core.plain import plain
 from worker.sources.access_log import AccessLog, Malformed, lines
 
 NAMED_LINES: Final = 100

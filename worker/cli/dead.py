@@ -14,11 +14,12 @@ import msgspec
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from worker.cli.common import instant_option, json_line, load_settings, opened, plain, run_async, settings_flags, shown_name
+from worker.cli.common import instant_option, json_line, load_settings, opened, run_async, settings_flags, shown_name
 from worker.cli.topics import CONNECTION
 from worker.core.codec import REASONS
 from worker.core.days import rfc3339
 from worker.core.letter import Letter
+from worker.core.plain import plain
 from worker.settings import Settings
 from worker.sources.dead import HINTS, Counts, DeadError, Wanted, dead_letters, replay, without_values
 from worker.sources.produce import Undelivered

@@ -22,7 +22,6 @@ from worker.cli.common import (
     load_grid,
     load_settings,
     opened,
-    plain,
     run_async,
     settings_flags,
     show,
@@ -35,6 +34,7 @@ from worker.core.explain import AHEAD_MS, Change, PaceStep, Part, Totals, Upward
 from worker.core.fold import label
 from worker.core.outputs import Publisher, history, recent
 from worker.core.partition import owner
+from worker.core.plain import plain
 from worker.core.plan import Lead
 from worker.core.score import Reason, read, reasons
 from worker.core.scorer import Scorer

@@ -12,7 +12,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from worker.cli.common import load_settings, opened, plain, settings_flags, shown_name
+from worker.cli.common import load_settings, opened, settings_flags, shown_name
+from worker.core.plain import plain
 from worker.settings import Settings
 from worker.sources.produce import Sink, Undelivered, kafka_sink
 from worker.sources.routes import CONTENT_TYPE, TOPICS, BadLine, address, address_raw

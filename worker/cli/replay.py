@@ -14,7 +14,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from worker.cli.common import instant_option, load_grid, opened, plain, shown_name
+from worker.cli.common import instant_option, load_grid, opened, shown_name
+from worker.core.plain import plain
 from worker.replay import Counts, Replay
 
 _OUT: Final = click.Path(dir_okay=False, allow_dash=True)

@@ -34,6 +34,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from worker.core.codec import DATA_FIELDS
 from worker.core.mail import MailLists
+from worker.core.plain import plain
 from worker.core.where import OPERATORS, Where, WhereError, parse_where
 from worker.core.yamltext import Document, Path, read_yaml
 
@@ -546,7 +547,7 @@ def parse_grid(text: str | bytes, file: str) -> Grid:
     document = read_yaml(source)
     found = list(document.mistakes)
     if not document.lines:  # no YAML at all: nothing more can be said
-        raise GridError([Mistake(file, line, shown_path(path), message) for line, path, message in found])
+        raise GridError([Mistake(file, line, shown_path(path), plain(message)) for line, path, message in found])
     grid: GridFile | None = None
     if not isinstance(document.data, dict):
         found.append((1, (), f"write a mapping that begins with `grid: NAME` and `version: 1`; got {_shown(document.data)}"))
@@ -559,15 +560,14 @@ def parse_grid(text: str | bytes, file: str) -> Grid:
     if found or grid is None:
         # Mistakes of one line in the order they were found; the same one is told once.
         unique = dict.fromkeys(sorted(found, key=lambda one: one[0]))
-        raise GridError([Mistake(file, line, shown_path(path), message) for line, path, message in unique])
+        raise GridError([Mistake(file, line, shown_path(path), plain(message)) for line, path, message in unique])
     values = {name: getattr(grid, name) for name in GridFile.model_fields}
     return Grid.model_construct(**values, sha256=hashlib.sha256(source).hexdigest(), source=source)
 
 
 def shown_path(path: Path) -> str:
     """Return a path as people write it: `engagement.rules[3].half_life`."""
-    parts = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
-    return parts if parts.isprintable() else repr(parts)
+    return plain("".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix("."))
 
 
 def _told(err: ValidationError, document: Document) -> Iterator[tuple[Path, str]]:
