@@ -27,6 +27,13 @@ async def put_back(site: Site) -> int:
     return len(states)
 
 
+async def touch_everybody(site: Site, seed: int) -> None:
+    """Let every lead do something, and wait until it is taken."""
+    last = {**traffic(seed, 1, 1, around_ms=now_ms())[0], "type": "page.viewed", "data": {"url": "/"}}
+    await site.send([site.sent({**last, "subject": lead}) for lead in await site.states()])
+    await site.settled()
+
+
 async def test_states_of_version_1_are_gone_on_with_as_if_they_had_always_been_of_this_one(make_site: MakeSite) -> None:
     """Events, ticks and takings-over meet leads that an older worker left: the outcome is that of the log folded anew.
 
@@ -46,9 +53,7 @@ async def test_states_of_version_1_are_gone_on_with_as_if_they_had_always_been_o
     heir = site.worker()
     await site.settled()
     await site.cooled_more()
-    last = {**traffic(92, 1, 1, around_ms=now_ms())[0], "type": "page.viewed", "data": {"url": "/"}}
-    await site.send([site.sent({**last, "subject": lead}) for lead in await site.states()])
-    await site.settled()
+    await touch_everybody(site, 92)
     await heir.stop()
     assert {version(packed) for packed in (await site.states()).values()} == {STATE_VERSION}
     verdict = await site.verdict()
@@ -79,6 +84,29 @@ async def test_an_older_worker_refuses_the_state_of_a_newer_one_and_changes_noth
     newer_one = site.worker()
     await site.settled()
     await newer_one.stop()
+    await site.verdict()
+
+
+async def test_a_redis_that_went_back_to_states_of_version_1_is_folded_again_from_them(make_site: MakeSite) -> None:
+    """A copy from before the upgrade is a copy like any other, as long as the fold has not changed."""
+    site = await make_site(partitions=1, max_batch=50)
+    await site.send(site.sent(m) for m in traffic(98, 40, 300))
+    older = site.worker()
+    await site.settled()
+    await older.stop()
+    assert await put_back(site) > 30
+    copy = await site.copy()
+    newer = site.worker()
+    await site.send(site.sent(m) for m in traffic(99, 40, 300))
+    await touch_everybody(site, 100)
+    await newer.stop()
+    await site.restore(copy)
+    assert {version(packed) for packed in (await site.states()).values()} == {1}
+    heir = site.worker()
+    await heir.says("folding again")
+    await site.settled()
+    await heir.stop()
+    assert {version(packed) for packed in (await site.states()).values()} == {STATE_VERSION}
     await site.verdict()
 
 
