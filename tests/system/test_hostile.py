@@ -12,6 +12,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from redis.crc import key_slot
 
 from tests.cli.shell import Running, leadpulse
@@ -177,6 +178,34 @@ async def test_what_another_program_writes_into_the_journal_stops_the_worker_by_
     assert re.search(
         rf"journal record {re.escape(internal)}\[0\] offset \d+: not a readable tick .*only LeadPulse may write", said
     )
+
+
+async def test_headers_that_are_larger_than_they_look_stop_nobody(make_site: MakeSite) -> None:
+    """Names of four bytes a character, and half a million headers of nothing: compressed they pass the broker's limit.
+
+    Forwarded or given up as they came, with headers of ours, they would fit into no record.
+    """
+    site = await make_site(partitions=2, max_bad_share=1)
+    event = {**traffic(85, 1, 1)[0], "type": "page.viewed", "data": {"url": "/"}, "padding": "x" * 890_000}
+    wide = [("\U0001f4a5" * 400_000, b"")]
+    many = [("", b"")] * 800_000
+    producer = AIOKafkaProducer(
+        bootstrap_servers=site.settings.kafka, compression_type="gzip", max_batch_size=8_000_000, max_request_size=8_000_000
+    )
+    await producer.start()
+    for value in (json.dumps(event).encode(), b"x" * 890_000):
+        for headers in (wide, many):
+            for p in range(2):
+                batch = producer.create_batch()
+                assert batch.append(key=b"k", value=value, timestamp=None, headers=headers) is not None
+                await producer.send_batch(batch, site.web, partition=p)
+    await producer.stop()
+    await site.send(site.sent(m) for m in traffic(86, 20, 100))
+    worker = site.worker()
+    await site.settled()
+    await worker.stop()
+    verdict = await site.verdict()
+    assert verdict.dead.total() == 8
 
 
 GARBAGE = (b"hello\x1b[2J", b"\x80" * 100_000)
