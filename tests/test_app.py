@@ -129,10 +129,19 @@ def asked(settings: Mapping[str, str], request: bytes) -> bytes:
             return b""
 
 
+def test_the_pages_are_for_this_machine_unless_told_otherwise() -> None:
+    """What they tell (offsets, the grid, counts) is for whoever runs the worker."""
+    assert Settings.load({}).metrics_host == "127.0.0.1"
+
+
 def test_pages_that_somebody_plays_with_disturb_no_worker(topics: dict[str, str], tmp_path: Path) -> None:
     """Endless headers, other methods, no HTTP, half requests, clients that never read: nothing of it is even logged."""
     with Running(RUN, topics, tmp_path) as worker, contextlib.ExitStack() as slow:
         worker.until(lambda: ready(topics))
+        port = f"{int(topics['LEADPULSE_METRICS_PORT']):04X}"
+        listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines() if f":{port} " in line]
+        assert f"0100007F:{port}" in listening
+        assert f"00000000:{port}" not in listening
         long = b"a" * 200_000
         for request, answer in (
             (b"GET /" + long + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
@@ -156,14 +165,3 @@ def test_pages_that_somebody_plays_with_disturb_no_worker(topics: dict[str, str]
         assert ready(topics)
         assert worker.end(within_s=10) == 0
         assert "aiohttp" not in worker.words
-
-
-def test_the_pages_are_for_this_machine_unless_told_otherwise(topics: dict[str, str], tmp_path: Path) -> None:
-    """What they tell (offsets, the grid, counts) is for whoever runs the worker."""
-    assert Settings.load({}).metrics_host == "127.0.0.1"
-    with Running(RUN, topics, tmp_path) as worker:
-        worker.until(lambda: "pages on http://127.0.0.1:" in worker.words)
-        port = f"{int(topics['LEADPULSE_METRICS_PORT']):04X}"
-        listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines() if f":{port} " in line]
-        assert f"0100007F:{port}" in listening
-        assert f"00000000:{port}" not in listening

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from worker.core.codec import MAX_BYTES, MAX_NAME, decode
 from worker.core.grid import parse_grid
+from worker.core.letter import dead_letter
 from worker.core.model import Event, Record, Rejected
 from worker.core.plan import plan_events, plan_tick
 from worker.core.scorer import Scorer
@@ -69,6 +70,8 @@ def test_key_and_headers_count_towards_a_records_size() -> None:
         rejected = decode(bad)
         assert isinstance(rejected, Rejected)
         assert rejected.reason == "too_large"
+        letter = dead_letter("lead.dead", rejected)
+        assert (letter.key, len(letter.headers)) == (None, 7)
     assert isinstance(decode(record(key=b"k" * 800_000)), Event)
 
 
