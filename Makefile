@@ -14,7 +14,7 @@ TIMES ?= 20
 UPGRADE ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check properties soak pressure lock services
+.PHONY: help demo test check properties soak pressure lock audit services
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
 	@echo 'make pressure  a backlog of $(EVENTS) events, stalls, slow networks, large dossiers: what a worker needs of memory (EVENTS=100000)'
 	@echo 'make services  real Kafka and Redis until Ctrl-C, for work by hand'
+	@echo 'make audit     known vulnerabilities of what requirements/*.lock pin, as PyPI knows them (needs a network)'
 	@echo 'make lock      requirements/*.lock after a change in pyproject.toml (UPGRADE=--upgrade for newer versions)'
 
 demo: .venv/.installed
@@ -72,3 +73,9 @@ lock: .venv-dev/.installed
 	$(COMPILE) pyproject.toml -o requirements/run.lock
 	$(COMPILE) pyproject.toml --extra demo -c requirements/run.lock -o requirements/demo.lock
 	$(COMPILE) pyproject.toml --extra dev -c requirements/demo.lock -o requirements/dev.lock
+
+# In an environment of its own, so that it checks ours and is no part of it. Strict, because a package that could not be
+# looked up is else reported as one without vulnerabilities.
+AUDIT = .venv-dev/bin/uv tool run --from pip-audit==2.10.1 pip-audit --strict --disable-pip --require-hashes --progress-spinner off
+audit: .venv-dev/.installed
+	$(AUDIT) -r requirements/build.lock -r requirements/dev.lock

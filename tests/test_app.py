@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -14,6 +15,7 @@ import pytest
 
 from tests.cli.shell import Running
 from tests.cli.test_online import ready, site, topics
+from worker.settings import Settings
 
 __all__ = ["site", "topics"]
 
@@ -115,3 +117,51 @@ def test_wrong_settings_end_either_command_before_anything_is_reached(tmp_path: 
                 assert f"LEADPULSE_{name}" in worker.words
                 assert words in worker.words
                 assert "Traceback" not in worker.words
+
+
+def asked(settings: Mapping[str, str], request: bytes) -> bytes:
+    """Return the first line that the pages answer to the bytes *request*; nothing where they hang up."""
+    with socket.create_connection(("127.0.0.1", int(settings["LEADPULSE_METRICS_PORT"])), timeout=5) as client:
+        try:
+            client.sendall(request)
+            return client.recv(1_000).partition(b"\r\n")[0]
+        except ConnectionError:
+            return b""
+
+
+def test_the_pages_are_for_this_machine_unless_told_otherwise() -> None:
+    """What they tell (offsets, the grid, counts) is for whoever runs the worker."""
+    assert Settings.load({}).metrics_host == "127.0.0.1"
+
+
+def test_pages_that_somebody_plays_with_disturb_no_worker(topics: dict[str, str], tmp_path: Path) -> None:
+    """Endless headers, other methods, no HTTP, half requests, clients that never read: nothing of it is even logged."""
+    with Running(RUN, topics, tmp_path) as worker, contextlib.ExitStack() as slow:
+        worker.until(lambda: ready(topics))
+        port = f"{int(topics['LEADPULSE_METRICS_PORT']):04X}"
+        listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines() if f":{port} " in line]
+        assert f"0100007F:{port}" in listening
+        assert f"00000000:{port}" not in listening
+        long = b"a" * 200_000
+        for request, answer in (
+            (b"GET /" + long + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+            (b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + long + b"\r\n\r\n", b"400"),
+            (b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"X: a\r\n" * 50_000 + b"\r\n", b""),
+            (b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", b"405"),
+            (b"DELETE /readyz HTTP/1.1\r\nHost: x\r\n\r\n", b"405"),
+            (b"GET /../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
+            (b"GET /livez%00/..%2f HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
+            (b"\x16\x03\x01\0\xa5\x01\0", b""),
+        ):
+            assert answer in asked(topics, request), request[:60]
+        address = ("127.0.0.1", int(topics["LEADPULSE_METRICS_PORT"]))
+        for _ in range(100):
+            slow.enter_context(socket.create_connection(address)).sendall(b"GET /metr")
+        for _ in range(20):
+            never_reads = slow.enter_context(socket.create_connection(address))
+            never_reads.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            never_reads.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+        assert page(topics, "livez")[0] == 200
+        assert ready(topics)
+        assert worker.end(within_s=10) == 0
+        assert "aiohttp" not in worker.words

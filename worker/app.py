@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Final, NoReturn
 import faust
 import mode
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from faust.app.base import BootStrategy
 from faust.worker import Worker
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -33,15 +34,25 @@ log = logging.getLogger("leadpulse")
 DRAIN_S: Final = 8.0
 """Given to the engine to finish what it holds; with it the process ends within 10 s of the signal."""
 
+
+class _NotTheirs(logging.Filter):
+    """Keeps what clients of the pages send wrongly out of the log: whoever reaches the pages could fill it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 LOGGING: Final[dict[str, Any]] = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"not theirs": {"()": _NotTheirs}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"level": "WARNING", "handlers": ["stderr"]},
     "loggers": {
         "leadpulse": {"level": "INFO"},
         "worker": {"level": "INFO"},
+        "aiohttp.server": {"filters": ["not theirs"]},
         __name__: {"level": "WARNING"},  # where Faust tells of each service that starts and stops
     },
 }

@@ -78,6 +78,30 @@ async def test_the_keys_are_the_contract(store: RedisStore, redis_server: Redis,
         assert [(name, list(fields)) for name, fields in client.xrange(tag + "outbox")] == [(b"2-0", [b"entry"])]
 
 
+@pytest.mark.parametrize(
+    ("command", "read"),
+    [
+        (("HSET", "position", "clock", b"\xff"), RedisStore.position),
+        (("HSET", "position", b"\xff", "1"), RedisStore.position),
+        (("HSET", "position", "batch", "many"), RedisStore.position),
+        (("HSET", "position", "batch", "9" * 5_000), RedisStore.position),
+        (("XADD", "outbox", "*", "entry", b"\x92\x95\x01\x81\xa1\xff"), lambda store: store.outbox(0)),
+        (("XADD", "outbox", "*", "other", b""), lambda store: store.outbox(0)),
+        (("ZADD", "due", "0", b"\xff"), lambda store: store.due(1, 9)),
+        (("ZADD", "rank", "0", b"\xff"), lambda store: store.top(9)),
+    ],
+)
+async def test_garbage_is_refused_by_place(
+    store: RedisStore, redis_server: Redis, namespace: str, command: tuple[Any, ...], read: Callable[[RedisStore], Any]
+) -> None:
+    """Somebody else wrote under our keys: the worker says where, and does not begin anew for ever with a traceback."""
+    verb, key, *rest = command
+    with plain.Redis(port=redis_server.port) as client:
+        client.execute_command(verb, f"{{{namespace}:0}}:{key}", *rest)
+    with pytest.raises(StoreRefused, match=f"partition 0 of namespace {namespace} in Redis"):
+        await read(store)
+
+
 async def test_a_horizon_of_a_clock_that_runs_ahead_is_cut_to_the_servers_time(store: RedisStore) -> None:
     """It never moves back: a year ahead, it would let other partitions' ticks overtake this one's strays for a year."""
     await store.trim(OWNER, 1, int(time.time() * 1_000) + 365 * 86_400_000)

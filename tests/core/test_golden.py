@@ -12,6 +12,7 @@ import pytest
 
 from tests.core.comparison import Partition
 from tests.core.golden.__main__ import told
+from tests.core.golden.older import as_version_1
 from worker.core.migrations import MIGRATIONS
 from worker.core.state import STATE_VERSION, LeadState, UnreadableState, pack, unpack
 
@@ -99,6 +100,13 @@ def test_an_older_state_is_folded_on_as_one_of_this_version(golden: dict[str, An
     }
     for lead, said in golden["told later"].items():
         assert plain(told(migrated, lead)) == said, lead
+
+
+def test_the_step_back_packs_what_version_1_packed() -> None:
+    """The system tests fill a Redis with such states."""
+    golden = json.loads(Path(__file__).with_name("golden").joinpath("state-1.json").read_text())
+    fresh = from_the_start(golden).states
+    assert {lead: as_version_1(packed or b"") for lead, packed in fresh.items()} == stored(golden)
 
 
 def test_a_newer_state_is_refused_whatever_its_layout() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from worker.core.codec import MAX_BYTES, MAX_NAME, decode
 from worker.core.grid import parse_grid
+from worker.core.letter import dead_letter
 from worker.core.model import Event, Record, Rejected
 from worker.core.plan import plan_events, plan_tick
 from worker.core.scorer import Scorer
@@ -60,10 +61,17 @@ def test_a_header_that_names_an_event_is_held_to_the_same_length() -> None:
 
 def test_key_and_headers_count_towards_a_records_size() -> None:
     """A record that cannot be forwarded to its owner must not be tried for ever."""
-    for bad in (record(key=b"k" * (MAX_BYTES + 1)), record(headers=(("h", b"v" * MAX_BYTES),))):
+    for bad in (
+        record(key=b"k" * (MAX_BYTES + 1)),
+        record(headers=(("h", b"v" * MAX_BYTES),)),
+        record(headers=(("\U0001f4a5" * (MAX_BYTES // 4), b""),)),
+        record(headers=(("", b""),) * (MAX_BYTES // 6 + 1)),
+    ):
         rejected = decode(bad)
         assert isinstance(rejected, Rejected)
         assert rejected.reason == "too_large"
+        letter = dead_letter("lead.dead", rejected)
+        assert (letter.key, len(letter.headers)) == (None, 7)
     assert isinstance(decode(record(key=b"k" * 800_000)), Event)
 
 

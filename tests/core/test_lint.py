@@ -185,3 +185,51 @@ def test_a_warning_names_the_line_why_and_what_to_do() -> None:
     assert warning.line == 13
     assert "up to the engagement's max of 80" in warning.message
     assert "add a cap, as in cap: 15" in warning.message
+
+
+def matching(pattern: str) -> str:
+    """Return a sound grid with a rule that matches a url by *pattern*."""
+    return sound(f"- {{id: a, points: 5, on: page.viewed, cap: 9, where: {{url: {{matches: '{pattern}'}}}}}}")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^(a+)+$",
+        "(a*)*b",
+        "(a|aa)+$",
+        r"(\w|\d)+$",
+        "(a|b|ab)*c",
+        r"^https://x\.example/(\w+\s?)*$",
+        "(.*,)*x",
+        "(?:[a-z]+){2,}!",
+        "(?P<n>[^]x]+)*x",
+        "((a+))+$",
+        "(a+){1,50}$",
+    ],
+)
+def test_a_pattern_that_a_text_can_keep_busy_for_years_is_named(pattern: str) -> None:
+    """Nothing interrupts a search once it has begun: the partition would stand still, and every worker that takes it over."""
+    assert codes(matching(pattern)) == [("slow-pattern", f"{R2}.where.url.matches")]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^/pricing",
+        "a+b+c+",
+        "(/[a-z]+)*$",
+        "(a|b)+",
+        r"\(a+\)+",
+        "[(a+)+]+",
+        "(a+)++",
+        "(?>a+)+",
+        "(abc)+",
+        r"(\d{3})+",
+        "(a+)?",
+        "x{2,}",
+    ],
+)
+def test_a_pattern_whose_turns_are_told_apart_is_not(pattern: str) -> None:
+    """Groups that repeat are usual."""
+    assert codes(matching(pattern)) == []

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-from worker.engine import publish
+from worker.engine import batch, publish, takeover
 from worker.engine.engine import Engine
 from worker.engine.errors import Stop
 from worker.settings import Settings
@@ -41,6 +41,13 @@ if AHEAD_S:
     time.time = lambda: true_time() + AHEAD_S
 
 publish.FULL_OUTPUTS = int(os.environ.get("LEADPULSE_FULL_OUTPUTS", publish.FULL_OUTPUTS))
+
+FOLD = os.environ.get("LEADPULSE_FOLD_VERSION")
+"""The fold that this worker takes itself to have: it stands for one of another version."""
+
+if FOLD is not None:
+    for module in (batch, takeover):
+        vars(module)["FOLD_VERSION"] = int(FOLD)
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S")
 logging.getLogger("aiokafka").setLevel(logging.ERROR)

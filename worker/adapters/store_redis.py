@@ -160,12 +160,11 @@ def translated(error: Exception, where: str) -> StoreUnavailable | StoreRefused 
 
 
 def _position(flat: Sequence[bytes], where: str) -> Position:
-    fields = {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
-
     def instant(name: str) -> int | None:
         return int(fields[name]) if name in fields else None
 
     try:
+        fields = {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
         return Position(
             owner=fields.get("owner", ""),
             batch=int(fields.get("batch", 0)),
@@ -183,7 +182,7 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
         )
     except ValueError as error:
         raise StoreRefused(
-            f"{where}: a field of the position is not a number ({error}); restore it or rebuild the partition"
+            f"{where}: a field of the position is no text or no number ({error}); restore it or rebuild the partition"
         ) from error
 
 
@@ -302,7 +301,7 @@ class RedisStore:
     async def due(self, by_ms: int, limit: int) -> list[str]:
         """Return at most *limit* leads due by *by_ms*, earliest first, then by id (its UTF-8 bytes)."""
         found = await self._run(lambda: self._commands.zrangebyscore(self._due, "-inf", by_ms, start=0, num=limit))
-        return [lead.decode() for lead in found]
+        return [self._text(lead) for lead in found]
 
     async def outbox(self, after: int) -> list[OutboxEntry]:
         """Return the outbox entries of batches past *after*, in order.
@@ -315,7 +314,7 @@ class RedisStore:
             for entry_id, fields in page:
                 try:
                     entry = msgspec.msgpack.decode(fields[b"entry"], type=OutboxEntry)
-                except (KeyError, msgspec.DecodeError) as error:
+                except (KeyError, ValueError, msgspec.DecodeError) as error:
                     raise StoreRefused(
                         f"{self._where}: outbox entry {entry_id.decode()} cannot be read ({error}); "
                         "run the version of the worker that wrote it until the outbox is empty"
@@ -352,7 +351,15 @@ class RedisStore:
             return []
         stop = offset + count - 1
         found = await self._run(lambda: self._commands.zrevrange(self._rank, offset, stop, withscores=True))
-        return [(lead.decode(), float(rank)) for lead, rank in found]
+        return [(self._text(lead), float(rank)) for lead, rank in found]
+
+    def _text(self, lead: bytes) -> str:
+        try:
+            return lead.decode()
+        except UnicodeDecodeError as error:
+            raise StoreRefused(
+                f"{self._where}: {lead[:100]!r} is no lead's id ({error}); {_WHAT_TO_DO['WRONGTYPE']}"
+            ) from error
 
     async def lead(self, lead: str) -> dict[str, bytes]:
         """Return the lead's hash as it is; empty for a lead that is not held."""

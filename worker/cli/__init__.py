@@ -27,7 +27,7 @@ COMMANDS: Final[dict[str, _Command]] = {
     "explain": _Command("worker.cli.explain", "explain", "Show where every point of LEAD comes from, and what would move it."),
     "top": _Command("worker.cli.top", "top", "List the hottest leads, exactly."),
     "grid": _Command("worker.cli.grid", "grid", "Check, show and compare scoring grids."),
-    "topics": _Command("worker.cli.topics", "topics", "Make the Kafka topics."),
+    "topics": _Command("worker.cli.topics", "topics", "Make the Kafka topics, and change which of them are read."),
     "simulate": _Command("worker.cli.simulate", "simulate", "Make up the traffic of a B2B site."),
     "convert": _Command("worker.cli.convert", "convert", "Turn other formats into events, one JSON a line on stdout."),
     "produce": _Command("worker.cli.produce", "produce", "Send files of events to Kafka."),

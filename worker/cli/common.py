@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import json
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, cast
 
 import click
+import msgspec
 from rich.console import Console, RenderableType
 
 from worker.settings import PREFIX, Settings, SettingsError
@@ -67,16 +69,20 @@ def load_settings(flags: dict[str, Any]) -> Settings:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run *work* to its end. An unreachable or unwilling Kafka or Redis ends the command with one line and exit code 1."""
+    """Run *work* to its end. An unreachable or unwilling Kafka or Redis, or a lead that cannot be read, ends the command.
+
+    With one line and exit code 1.
+    """
     from aiokafka.errors import KafkaError
 
     from worker.adapters.kafka import Refused
+    from worker.core.state import UnreadableState
     from worker.ports import StoreRefused, StoreUnavailable
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs what it then raises
     try:
         return asyncio.run(work)
-    except (Refused, StoreRefused, StoreUnavailable) as err:
+    except (Refused, StoreRefused, StoreUnavailable, UnreadableState) as err:
         raise click.ClickException(str(err)) from None
     except KafkaError as err:
         raise click.ClickException(f"Kafka: {err}") from None
@@ -137,9 +143,10 @@ def opened(name: str) -> BinaryIO:
     return cast(BinaryIO, gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream)
 
 
-def plain(text: str) -> str:
-    """Return *text* with escapes for what is not printable: an event must not be able to give orders to a terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def json_line(value: Any) -> str:
+    """Return *value* as JSON on one line, with escapes for what is not printable: it may be read on a terminal."""
+    text = msgspec.json.encode(value).decode()
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def shown_name(name: str) -> str:

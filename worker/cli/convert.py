@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from worker.cli.common import opened, shown_name
+from worker.core.plain import plain
 from worker.sources.access_log import AccessLog, Malformed, lines
 
 NAMED_LINES: Final = 100
@@ -67,7 +68,7 @@ def _convert_file(log: AccessLog, name: str, strict: bool) -> None:
                     if strict:
                         raise click.ClickException(f"{shown}:{number}: {error}") from error
                     if log.summary.malformed <= NAMED_LINES:
-                        click.echo(f"{shown}:{number}: {error}", err=True)
+                        click.echo(plain(f"{shown}:{number}: {error}"), err=True)
                     elif log.summary.malformed == NAMED_LINES + 1:
                         click.echo("further malformed lines are only counted", err=True)
                     continue

@@ -14,11 +14,12 @@ import msgspec
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from worker.cli.common import instant_option, load_settings, opened, plain, run_async, settings_flags, shown_name
+from worker.cli.common import instant_option, json_line, load_settings, opened, run_async, settings_flags, shown_name
 from worker.cli.topics import CONNECTION
 from worker.core.codec import REASONS
 from worker.core.days import rfc3339
 from worker.core.letter import Letter
+from worker.core.plain import plain
 from worker.core.plan import REFUSED
 from worker.settings import Settings
 from worker.sources.dead import HINTS, Counts, DeadError, Wanted, dead_letters, replay, without_values
@@ -107,7 +108,7 @@ async def _list(settings: Settings, wanted: Wanted, limit: int | None, as_json: 
     held = await dead_letters(settings)
     async with contextlib.aclosing(held.every(wanted)) as letters:
         async for letter in letters:
-            click.echo(msgspec.json.encode(_listed(letter)) if as_json else _line(_listed(letter)))
+            click.echo(json_line(_listed(letter)) if as_json else _line(_listed(letter)))
             reasons[letter.reason] += 1
             if reasons.total() == limit:
                 break

@@ -18,10 +18,10 @@ from worker.cli import plot
 from worker.cli.common import (
     grid_option,
     instant_option,
+    json_line,
     load_grid,
     load_settings,
     opened,
-    plain,
     run_async,
     settings_flags,
     show,
@@ -34,6 +34,7 @@ from worker.core.explain import AHEAD_MS, Change, PaceStep, Part, Totals, Upward
 from worker.core.fold import label
 from worker.core.outputs import Publisher, history, recent
 from worker.core.partition import owner
+from worker.core.plain import plain
 from worker.core.plan import MOST_HOPS, Lead
 from worker.core.score import Reason, read, reasons
 from worker.core.scorer import Scorer
@@ -143,7 +144,7 @@ def explain(
     )
     explained = _explained(found)
     if as_json:
-        click.echo(msgspec.json.encode(explained))
+        click.echo(json_line(explained))
     else:
         show(_page(explained))
     if picture is not None:
@@ -189,7 +190,7 @@ def _replayed(lead: str, files: tuple[str, ...], grid: Any, at_ms: int | None) -
             break
         lead, packed = to, run.state_of(to)
     for file, number, reason in run.refused:
-        click.echo(f"{file}:{number}: {reason}", err=True)
+        click.echo(plain(f"{file}:{number}: {reason}"), err=True)
     found = _found(run.scorer, lead, packed, run.clock_ms, at_ms, ", ".join(map(shown_name, files)))
     return found._replace(turns=run.turns if lead == asked else [])
 

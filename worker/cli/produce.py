@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from worker.cli.common import load_settings, opened, settings_flags, shown_name
+from worker.core.plain import plain
 from worker.settings import Settings
 from worker.sources.produce import Sink, Undelivered, kafka_sink
 from worker.sources.routes import CONTENT_TYPE, TOPICS, BadLine, address, address_raw
@@ -77,7 +78,7 @@ async def _send(sink: Sink, where: str, line: bytes, topic: str | None, raw: boo
     except BadLine as error:
         counts.bad += 1
         if counts.bad <= NAMED_LINES:
-            click.echo(f"{where}: {error}", err=True)
+            click.echo(plain(f"{where}: {error}"), err=True)
         elif counts.bad == NAMED_LINES + 1:
             click.echo("further bad lines are only counted", err=True)
         return

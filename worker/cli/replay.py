@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker.cli.common import instant_option, load_grid, opened, shown_name
+from worker.core.plain import plain
 from worker.replay import Counts, Replay
 
 _OUT: Final = click.Path(dir_okay=False, allow_dash=True)
@@ -103,7 +104,7 @@ def _tell(run: Replay, told: int, strict: bool) -> int:
     for file, number, reason in run.refused[told:]:
         if strict:
             raise click.ClickException(f"{file}:{number}: {reason}")
-        click.echo(f"{file}:{number}: {reason}", err=True)
+        click.echo(plain(f"{file}:{number}: {reason}"), err=True)
     return len(run.refused)
 
 

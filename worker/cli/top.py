@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-import msgspec
 from rich.table import Table
 
-from worker.cli.common import grid_option, load_settings, plain, run_async, settings_flags, show
+from worker.cli.common import grid_option, json_line, load_settings, run_async, settings_flags, show
 from worker.cli.leads import Hot, held_leads, hottest
+from worker.core.plain import plain
 from worker.settings import Settings
 
 
@@ -28,7 +28,7 @@ def top(count: int, as_json: bool, grid: str | None, **flags: Any) -> None:
     leads = run_async(_hottest(load_settings(flags), count, grid))
     if as_json:
         for one in leads:
-            click.echo(msgspec.json.encode(one))
+            click.echo(json_line(one))
     else:
         show(_table(leads))
     if not leads:

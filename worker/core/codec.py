@@ -20,10 +20,13 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from worker.core.model import Decoded, Event, Record, Rejected, Unknown
+from worker.core.model import Decoded, Event, Headers, Record, Rejected, Unknown
 
 MAX_BYTES: Final = 900_000
 """Longest value of an input record, in bytes; and as much for key and headers together, or nobody could forward it."""
+
+_LENGTHS_BYTES: Final = 6
+"""What the lengths of a header's name and value take in a record at most; else a million headers of nothing weighed nothing."""
 
 MAX_NAME: Final = 16_384
 """Longest `id`, `source` and `subject`, in characters: outputs repeat them, and must still fit into a record."""
@@ -198,6 +201,13 @@ _RFC3339: Final = re.compile(
 ).fullmatch
 
 
+def beside_value(key: bytes | None, headers: Headers) -> int:
+    """Return how many bytes of a record are not its value: names in UTF-8, and the two lengths of each header."""
+    return len(key or b"") + sum(
+        len(name.encode(errors="surrogatepass")) + len(held or b"") + _LENGTHS_BYTES for name, held in headers
+    )
+
+
 def decode(record: Record) -> Decoded:
     """Return what *record* holds. Raises nothing, whatever the bytes.
 
@@ -209,9 +219,7 @@ def decode(record: Record) -> Decoded:
     value = record.value
     if value is not None and len(value) > MAX_BYTES:
         return Rejected(record, "too_large", f"value: {len(value):,} bytes; expected at most {MAX_BYTES:,}")
-    beside = len(record.key or b"")
-    if record.headers:
-        beside += sum(len(name) + len(header or b"") for name, header in record.headers)
+    beside = beside_value(record.key, record.headers) if record.headers else len(record.key or b"")
     if beside > MAX_BYTES:
         return Rejected(record, "too_large", f"key and headers: {beside:,} bytes; expected at most {MAX_BYTES:,}")
     if record.headers and _is_binary(record):

@@ -34,6 +34,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from worker.core.codec import DATA_FIELDS
 from worker.core.mail import MailLists
+from worker.core.plain import plain
 from worker.core.where import OPERATORS, Where, WhereError, parse_where
 from worker.core.yamltext import Document, Path, read_yaml
 
@@ -157,8 +158,8 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _identifier(name: str) -> str:
-    if not re.fullmatch(r"[^\s:/](?:[^\n\r\t:/]{0,98}[^\s:/])?", name):
-        raise _wrong(f"{name!r} is no name: 1 to 100 characters, no `:` or `/`, no space at the ends")
+    if not re.fullmatch(r"[^\s:/](?:[^:/]{0,98}[^\s:/])?", name) or not name.isprintable():
+        raise _wrong(f"{name!r} is no name: 1 to 100 printable characters, no `:` or `/`, no space at the ends")
     return name
 
 
@@ -222,7 +223,7 @@ def _bands(raw: object) -> tuple[tuple[str, float], ...]:
     mistakes: list[tuple[Path, str]] = []
     pairs: list[tuple[float, str]] = []
     for name, floor in raw.items():
-        if not re.fullmatch(r"\S{1,8}", name):
+        if not re.fullmatch(r"\S{1,8}", name) or not name.isprintable():
             mistakes.append(((name,), f"{name!r} is no band: write a letter or a digit, as in A or 1"))
         if not _is_points(floor):
             mistakes.append(((name,), _points_message(floor)))
@@ -546,7 +547,7 @@ def parse_grid(text: str | bytes, file: str) -> Grid:
     document = read_yaml(source)
     found = list(document.mistakes)
     if not document.lines:  # no YAML at all: nothing more can be said
-        raise GridError([Mistake(file, line, shown_path(path), message) for line, path, message in found])
+        raise GridError([Mistake(file, line, shown_path(path), plain(message)) for line, path, message in found])
     grid: GridFile | None = None
     if not isinstance(document.data, dict):
         found.append((1, (), f"write a mapping that begins with `grid: NAME` and `version: 1`; got {_shown(document.data)}"))
@@ -559,14 +560,14 @@ def parse_grid(text: str | bytes, file: str) -> Grid:
     if found or grid is None:
         # Mistakes of one line in the order they were found; the same one is told once.
         unique = dict.fromkeys(sorted(found, key=lambda one: one[0]))
-        raise GridError([Mistake(file, line, shown_path(path), message) for line, path, message in unique])
+        raise GridError([Mistake(file, line, shown_path(path), plain(message)) for line, path, message in unique])
     values = {name: getattr(grid, name) for name in GridFile.model_fields}
     return Grid.model_construct(**values, sha256=hashlib.sha256(source).hexdigest(), source=source)
 
 
 def shown_path(path: Path) -> str:
     """Return a path as people write it: `engagement.rules[3].half_life`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    return plain("".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix("."))
 
 
 def _told(err: ValidationError, document: Document) -> Iterator[tuple[Path, str]]:

@@ -9,6 +9,7 @@ owner of another id says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Final
 
 import msgspec
 
@@ -18,6 +19,11 @@ KIND = "lp-kind"
 _STRAY_HEADERS = 5
 _ALIAS_HEADERS = 7
 
+MOST: Final = 2**63 - 1
+_Number = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+"""What Kafka can count: an offset or an instant. Larger ones, which only another program can have written, would be read here
+and then fit into nothing that we write."""
+
 
 class JournalError(Exception):
     """A journal record that this version cannot read. The partition must not go on as if it were not there."""
@@ -26,8 +32,8 @@ class JournalError(Exception):
 class Cut(msgspec.Struct, frozen=True, array_like=True):
     """Where batch `batch` ended: enough to fold the very same batch again from the topics."""
 
-    batch: int
-    next: dict[str, int]
+    batch: _Number
+    next: dict[str, _Number]
     """Input topic → the next offset after this batch."""
     grid: str
     """sha256 of the grid that judged it."""
@@ -35,14 +41,14 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     """Version of the word lists (free and disposable mail domains)."""
     fold: int
     """Version of the fold; a batch is folded again only by the same."""
-    tick_ms: int | None = None
+    tick_ms: _Number | None = None
     """Set when the batch is a slice of a tick at this instant: `judged` of the leads due by then."""
     tick_done: bool = False
     """The last slice of the tick: the partition's clock moves to `tick_ms`."""
     lost: bool = False
     """Nothing was read, the offsets were moved as an operator allowed: past records that retention had deleted, or to other
     input topics."""
-    requeued: int = 0
+    requeued: _Number = 0
     """Set when the batch, empty otherwise, begins another grid (or other word lists) than those before: the leads were made due
     one after the other, so many a second. The grid's text stands in the journal before this cut."""
     judged: int = 0
@@ -52,9 +58,9 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
 class Tick(msgspec.Struct, frozen=True, array_like=True):
     """Time as an input record."""
 
-    time_ms: int
+    time_ms: _Number
     """The instant up to which the writer had read everything; never taken later than the record's own append time."""
-    next: dict[str, int]
+    next: dict[str, _Number]
     """Topic → next offset when it was written: the tick is held until these are applied, so it overtakes no event."""
 
 
@@ -159,7 +165,10 @@ def decode_entry(record: Record) -> Entry:
             case b"message":
                 return Said(_message.decode(record.value or b""))
     except (msgspec.MsgspecError, ValueError, LookupError) as err:
-        raise JournalError(f"journal record {where}: not a readable {kind.decode() if kind else 'record'}: {err}") from err
+        raise JournalError(
+            f"journal record {where}: not a readable {kind.decode() if kind else 'record'} ({err}): only LeadPulse may write to"
+            " this topic. Find out what did, take its right from it, then start afresh under another LEADPULSE_NAMESPACE"
+        ) from err
     name = "no lp-kind header" if kind is None else f"kind {kind.decode(errors='replace')!r}"
     raise JournalError(
         f"journal record {where}: {name} is not known to this version; it was written by a newer LeadPulse or by another"
@@ -173,10 +182,17 @@ def _original(record: Record, ours_count: int) -> Record:
     stamp = ours["lp-timestamp"]
     return Record(
         ours["lp-topic"].decode(),
-        int(ours["lp-partition"]),
-        int(ours["lp-offset"]),
-        int(stamp) if stamp else None,
+        _number(ours["lp-partition"]),
+        _number(ours["lp-offset"]),
+        _number(stamp) if stamp else None,
         record.key,
         record.value,
         record.headers[ours_count:],
     )
+
+
+def _number(text: bytes) -> int:
+    number = int(text)
+    if not 0 <= number <= MOST:
+        raise ValueError(f"{text[:40]!r} is no offset, partition or instant of Kafka's")
+    return number

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from worker.core.codec import MAX_BYTES
+from worker.core.codec import MAX_BYTES, beside_value
 from worker.core.model import Headers, Output, Record, Rejected
 
 REPLAYED: Final = "lp-replayed"
@@ -66,7 +66,7 @@ def dead_letter(topic: str, bad: Rejected) -> Output:
     key, value, headers = record.key, record.value, record.headers
     if len(value or b"") > MAX_BYTES:
         value = _instead(value=value)
-    if len(key or b"") + sum(len(name) + len(held) for name, held in headers) > MAX_BYTES:
+    if beside_value(key, headers) > MAX_BYTES:
         value = _instead(key=key, value=record.value, headers=b"".join(name.encode() + held for name, held in headers))
         key, headers = None, ()
     told = (

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from worker.core.codec import DATA_FIELDS
 from worker.core.grid import Grid, Velocity, shown_path
+from worker.core.plain import plain
 from worker.core.where import Path, Where
 from worker.core.yamltext import Document, read_yaml
 
@@ -56,6 +57,7 @@ Code = Literal[
     "unknown-field",
     "unknown-page-type",
     "number-in-quotes",
+    "slow-pattern",
     "bands-out-of-order",
 ]
 """What a warning is about; docs/scoring.md explains each."""
@@ -73,7 +75,7 @@ class Lint(NamedTuple):
 def lint(grid: Grid) -> list[Lint]:
     """Return the warnings about *grid*, by line. An empty list does not prove that the points are right."""
     document = read_yaml(grid.source)
-    found = [Lint(document.line(path), code, shown_path(path), message) for path, code, message in _all(grid, document)]
+    found = [Lint(document.line(path), code, shown_path(path), plain(message)) for path, code, message in _all(grid, document)]
     return sorted(dict.fromkeys(found), key=lambda one: one.line)
 
 
@@ -88,6 +90,7 @@ def _all(grid: Grid, document: Document) -> Iterator[tuple[Path, Code, str]]:
     yield from _steps(grid)
     yield from _fields(grid)
     yield from _quoted_numbers(grid)
+    yield from _slow_patterns(grid)
     yield from _bands(document)
 
 
@@ -353,6 +356,17 @@ def _near(grid: Grid, at: Path, on: Iterable[str], name: str) -> Iterator[tuple[
 
 def _quoted_numbers(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     """Limits such as `gte: "50"`: texts are compared letter by letter, and never with a number."""
+    for path, op, value in _conditions(grid):
+        if op in ("gt", "gte", "lt", "lte") and isinstance(value, str) and _NUMBER.fullmatch(value):
+            yield (
+                path,
+                "number-in-quotes",
+                f'{op}: "{value}" is a text, which no number is compared with: write {op}: {value.strip()}',
+            )
+
+
+def _conditions(grid: Grid) -> Iterator[tuple[Path, str, object]]:
+    """Yield every condition of the grid: where, operator, operand."""
     places: list[tuple[Path, Where | None]] = [
         *((("fit", "rules", i), rule.where) for i, rule in enumerate(grid.fit.rules)),
         *((("engagement", "rules", i), rule.where) for i, rule in enumerate(grid.engagement.rules)),
@@ -361,12 +375,76 @@ def _quoted_numbers(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     ]
     for path, where in places:
         for name, op, value in where.conditions if where is not None else ():
-            if op in ("gt", "gte", "lt", "lte") and isinstance(value, str) and _NUMBER.fullmatch(value):
-                yield (
-                    (*path, "where", name, op),
-                    "number-in-quotes",
-                    f'{op}: "{value}" is a text, which no number is compared with: write {op}: {value.strip()}',
-                )
+            yield (*path, "where", name, op), op, value
+
+
+def _slow_patterns(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    """Regular expressions that one short text can keep busy for years: nothing interrupts Python's."""
+    for path, op, value in _conditions(grid):
+        slow = _ambiguous(value) if op == "matches" and isinstance(value, str) else None
+        if slow is not None:
+            yield (
+                path,
+                "slow-pattern",
+                f"{slow!r} can read one text in many ways and tries them all where the rest does not fit: thirty characters "
+                f"can stop a worker for good; let each turn begin with a character of its own, or write {slow + '+'!r}",
+            )
+
+
+_REPEATED: Final = re.compile(r"(?:[*+]|\{[0-9]*,(?:[0-9]{2,})?\})(?![+])")
+_GROUP: Final = re.compile(r"\?(?:P<\w+>|[aiLmsux-]*:)")
+_LETTERS: Final = "aA0 _-/.,:;@%&=+"
+
+
+def _ambiguous(pattern: str) -> str | None:
+    """Return the first repeated group of *pattern* for which some text is one turn as well as two, or one in two ways.
+
+    Such a group tries 2^n ways on n characters. Tried with texts of one and two characters: not every slow pattern shows.
+    """
+    for ways, whole in _repeated_groups(pattern):
+        try:
+            each = [re.compile(way).fullmatch for way in ways]
+        except re.error:  # it refers to a group outside
+            continue
+        letters = [c for c in sorted({*_LETTERS, *whole[:200]}) if any(fits(c) for fits in each)]
+        twice = any(sum(fits(c) is not None for fits in each) > 1 for c in letters)
+        if twice or any(fits(a + b) for fits in each for a in letters for b in letters):
+            return whole
+    return None
+
+
+def _repeated_groups(pattern: str) -> Iterator[tuple[list[str], str]]:
+    """Yield the groups of *pattern* that are repeated without a low limit: their alternatives, and all of it."""
+    open_: list[list[int]] = []
+    at = 0
+    while at < len(pattern):
+        match pattern[at]:
+            case "\\":
+                at += 1
+            case "[":
+                at = _end_of_class(pattern, at)
+            case "(":
+                open_.append([at])
+            case "|" if open_:
+                open_[-1].append(at)
+            case ")" if open_:
+                bars = [*open_.pop(), at]
+                ways = [pattern[a + 1 : b] for a, b in itertools.pairwise(bars)]
+                head = _GROUP.match(ways[0])
+                ways[0] = ways[0][head.end() :] if head else ways[0]
+                repeat = _REPEATED.match(pattern, at + 1)
+                if repeat and not ways[0].startswith("?"):
+                    yield ways, pattern[bars[0] : repeat.end()]
+        at += 1
+
+
+def _end_of_class(pattern: str, at: int) -> int:
+    """Return where the character class that begins *at* ends; a `]` that comes first in it is one of its characters."""
+    at += 2 if pattern.startswith("[^", at) else 1
+    at += pattern.startswith("]", at)
+    while at < len(pattern) and pattern[at] != "]":
+        at += 2 if pattern[at] == "\\" else 1
+    return at
 
 
 def _bands(document: Document) -> Iterator[tuple[Path, Code, str]]:

@@ -5,11 +5,13 @@ Instants are whole milliseconds since 1970-01-01T00:00Z (`*_ms`), as in Kafka.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 Headers = tuple[tuple[str, bytes], ...]
+_Instant = Annotated[int, msgspec.Meta(ge=0, le=253_370_764_800_000)]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Record(NamedTuple):
@@ -68,8 +70,8 @@ class Cause(NamedTuple):
     """The input record that brought something about."""
 
     topic: str
-    partition: int
-    offset: int
+    partition: _Number
+    offset: _Number
     id: str
     """The event's."""
 
@@ -80,7 +82,7 @@ class MergeRequest(msgspec.Struct, frozen=True, array_like=True, tag="request", 
     lead: str
     by: str
     """The known lead."""
-    at_ms: int
+    at_ms: _Instant
     """The time of the `lead.identified`."""
     cause: Cause
 
@@ -101,7 +103,7 @@ class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget", gc=Fals
 
     lead: str
     by: str
-    at_ms: int
+    at_ms: _Instant
     cause: Cause
 
 

@@ -17,12 +17,15 @@ from worker.core.model import Cause, Event, Forget, Item, LeadWrite, MergeReques
 from worker.core.outputs import Publisher
 from worker.core.score import Reading, read
 from worker.core.scorer import Scorer
-from worker.core.state import ALIASES_LIMIT_BYTES, STAGES, Kin, LeadState, pack, unpack
+from worker.core.state import ALIASES_LIMIT_BYTES, STAGES, WHAT_TO_DO, Kin, LeadState, UnreadableState, pack, unpack
 from worker.core.traits import TraitsRefused
 
 MOST_BYTES = 2 * 1024 * 1024
 """Of the records that a batch takes, of the states that it loads, and of the transitions that it makes: each on its own, and
 passed by the last of them at most. An ordinary batch comes to a part of it; a lead with 64 kB of traits to 60 kB each time."""
+
+_SHOWN = 100
+"""Characters of a lead's id that an error shows."""
 
 
 @dataclass
@@ -83,7 +86,10 @@ class Lead:
         self.name = name
         self.scorer = scorer
         self.publisher = Publisher(scorer, name, outputs)
-        self.state = LeadState(alive=False) if packed is None else unpack(packed)
+        try:
+            self.state = LeadState(alive=False) if packed is None else unpack(packed)
+        except UnreadableState as err:
+            raise UnreadableState(f"lead {name[:_SHOWN]!r}: {err}") from err
         self._tick_ms = clock_ms or 0
         self.at_ms = max(self.state.clock, self._tick_ms)
         """The lead's clock: the latest of its event times and of its partition's ticks."""
@@ -344,17 +350,25 @@ def plan_events(
             if item.lead not in before:
                 break
             lead = leads[item.lead] = Lead(scorer, item.lead, before[item.lead], clock_ms, plan.outputs)
-        lead.take(item, index, plan)
+        _take(lead, item, index, plan)
         while find is not None and plan.passed_on:
             _, passed = plan.passed_on.pop(0)
             if passed.lead not in leads:
                 leads[passed.lead] = Lead(scorer, passed.lead, find(passed.lead), clock_ms, plan.outputs)
-            leads[passed.lead].take(passed, index, plan)
+            _take(leads[passed.lead], passed, index, plan)
         plan.taken = index + 1
         if plan.full(most):
             break
     plan.writes = [lead.write() for lead in leads.values() if lead.changed]
     return plan
+
+
+def _take(lead: Lead, item: Item, index: int, plan: Plan) -> None:
+    try:
+        lead.take(item, index, plan)
+    except Exception as err:
+        err.add_note(_whose(lead))
+        raise
 
 
 def plan_tick(
@@ -368,7 +382,11 @@ def plan_tick(
     leads: list[Lead] = []
     for name, packed in before.items():
         lead = Lead(scorer, name, packed, clock_ms, plan.outputs)
-        lead.tick(tick_ms)
+        try:
+            lead.tick(tick_ms)
+        except Exception as err:
+            err.add_note(_whose(lead))
+            raise
         leads.append(lead)
         if plan.full(most):
             break
@@ -386,6 +404,11 @@ def _keep_counts(scorer: Scorer, state: LeadState) -> None:
 
 def _cause(event: Event) -> Cause:
     return Cause(event.topic, event.partition, event.offset, event.id)
+
+
+def _whose(lead: Lead) -> str:
+    """Return where to look when the fold fails, which no event can bring about: most likely at what is stored of the lead."""
+    return f"while lead {lead.name[:_SHOWN]!r} was folded: its state in Redis may be damaged, {WHAT_TO_DO}"
 
 
 def _decimal(value: float) -> str:

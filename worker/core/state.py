@@ -160,6 +160,12 @@ _decoder = msgspec.msgpack.Decoder(LeadState)
 _any = msgspec.msgpack.Decoder()
 
 
+WHAT_TO_DO: Final = (
+    "restore a copy of Redis, or delete the partition's keys and fill it again from the topics with `leadpulse rebuild`"
+)
+"""About a state that is damaged. Its lead cannot begin anew alone: it would number its outputs from 1 once more."""
+
+
 class UnreadableState(ValueError):
     """The packed state is not one that this version can read."""
 
@@ -206,9 +212,9 @@ def _unpack_other(packed: bytes) -> LeadState:
         if 1 <= version <= STATE_VERSION:
             return _decoder.decode(migrated(fields, STATE_VERSION))
     except (msgspec.MsgspecError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as err:
-        raise UnreadableState(f"a lead's packed state is damaged or of another version: {err}") from err
+        raise UnreadableState(f"the packed state is damaged or of another version ({err}): {WHAT_TO_DO}") from err
     raise UnreadableState(
-        f"a lead's packed state has version {version}, this worker reads {STATE_VERSION}: run the one that wrote it"
+        f"the packed state has version {version}, this worker reads {STATE_VERSION}: run the one that wrote it"
     )
 
 

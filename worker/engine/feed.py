@@ -17,6 +17,7 @@ from aiokafka.errors import (
 from aiokafka.structs import TopicPartition
 
 from worker.adapters.kafka import to_record
+from worker.core.codec import beside_value
 from worker.core.model import Record
 from worker.core.plan import MOST_BYTES
 from worker.engine.errors import Lost, Stop
@@ -113,7 +114,7 @@ class Feed:
 
 def size(record: Record) -> int:
     """Return how many bytes of *record* its dead letter or its stray would carry: key, value and headers."""
-    return len(record.key or b"") + len(record.value or b"") + sum(len(name) + len(held) for name, held in record.headers)
+    return beside_value(record.key, record.headers) + len(record.value or b"")
 
 
 def shortened(fetched: Mapping[str, Fetched], most: int) -> dict[str, Fetched]:

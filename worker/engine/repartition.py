@@ -18,7 +18,7 @@ from worker.core.codec import decode
 from worker.core.journal import Cut, Said, Stray, decode_entry, message_output, stray_output
 from worker.core.model import Event, LeadWrite, Output, Record
 from worker.core.partition import owner
-from worker.core.state import FOLD_VERSION, pack, unpack
+from worker.core.state import FOLD_VERSION, UnreadableState, pack, unpack
 from worker.engine.checks import check_topics
 from worker.engine.errors import Stop
 from worker.ports import Applied, Batch, OutboxEntry, Position
@@ -144,7 +144,10 @@ async def _journal(old: Settings, partition: int, start: int) -> AsyncIterator[R
 
 def _stands_at(write: LeadWrite, clock_ms: int | None) -> LeadWrite:
     """Return *write* with the clock that its old partition gave it: the new one's may be behind."""
-    state = unpack(write.state)
+    try:
+        state = unpack(write.state)
+    except UnreadableState as err:
+        raise UnreadableState(f"lead {write.lead[:100]!r}: {err}") from err
     if clock_ms is None or not state.alive or state.clock >= clock_ms:
         return write
     state.clock = clock_ms

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
@@ -263,6 +264,8 @@ class Refold:
         self._metrics = metrics
         self._starts = starts
         self._scorers = {folder.scorer.grid.sha256: folder.scorer}
+        self._texts: dict[str, bytes] = {}
+        """Grids by SHA-256, as the journal gave them: only one that a cut names has to be readable."""
 
     async def run(self, at: Cut, clock_ms: int | None, published: int) -> tuple[Cut, int | None]:
         """Bring the store from *at* to batch *published*; return that batch's cut and the clock then."""
@@ -328,7 +331,7 @@ class Refold:
                         for cut in cuts:
                             yield cut
                     case GridText(source):
-                        self._know(source)
+                        self._texts[sha256(source).hexdigest()] = source
             end = consumer.highwater(tp)
             if end is not None and await consumer.position(tp) >= end:
                 return
@@ -353,11 +356,11 @@ class Refold:
 
     async def _scorer(self, cut: Cut) -> Scorer:
         """Return the grid that judged *cut*: ours, the store's, or one that the journal held on the way here."""
-        if cut.grid not in self._scorers:
-            source = await self._store.grid()
-            if source is not None:
-                self._know(source)
         found = self._scorers.get(cut.grid)
+        if found is None:
+            source = self._texts.get(cut.grid) or await self._store.grid()
+            if source is not None and sha256(source).hexdigest() == cut.grid:
+                found = self._scorers[cut.grid] = self._parsed(source)
         if found is None:
             raise Stop(
                 f"partition {self._partition}: the store is behind Kafka, and neither it nor the journal holds the grid that"
@@ -365,15 +368,14 @@ class Refold:
             )
         return found
 
-    def _know(self, source: bytes) -> None:
+    def _parsed(self, source: bytes) -> Scorer:
         try:
-            grid = parse_grid(source, "the journal's grid")
+            return Scorer(parse_grid(source, "the journal's grid"), self._settings.source)
         except GridError as err:
             raise Stop(
                 f"partition {self._partition}: the store is behind Kafka, and the grid that judged then has mistakes for this"
                 f" version: let the version that took it bring the partition up to date first:\n{err}"
             ) from err
-        self._scorers[grid.sha256] = Scorer(grid, self._settings.source)
 
 
 class Reader:
