@@ -16,7 +16,7 @@ from tests.core.golden.older import as_version_1
 from worker.core.migrations import MIGRATIONS
 from worker.core.state import STATE_VERSION, LeadState, UnreadableState, pack, unpack
 
-ADDED = {3: {"first", "kin"}}
+ADDED = {3: {"kin"}}
 """Version → the fields that it added."""
 
 FILES = sorted(Path(__file__).with_name("golden").glob("state-*.json"))
@@ -37,13 +37,6 @@ def stored(golden: dict[str, Any]) -> dict[str, bytes | None]:
 def from_the_start(golden: dict[str, Any]) -> Partition:
     """Return a partition in which this version has folded the same stories."""
     return Partition(golden["grid"]).feed([json.loads(line) for line in golden["stories"]])
-
-
-def without_first(packed: bytes | None) -> bytes:
-    """Return the state without its earliest event time, which versions 1 and 2 did not keep."""
-    state = unpack(packed or b"")
-    state.first = 0
-    return pack(state)
 
 
 def plain(value: Any) -> Any:
@@ -78,10 +71,9 @@ def test_an_older_state_is_read_as_its_own_version_read_it(golden: dict[str, Any
     partition.states = stored(golden)
     for lead, one in golden["leads"].items():
         assert plain(told(partition, lead)) == one["told"], lead
-        packed, made = partition.states[lead], fresh[lead]
+        packed = partition.states[lead]
         assert packed is not None
-        assert made is not None
-        assert pack(unpack(packed)) == without_first(made), lead
+        assert pack(unpack(packed)) == fresh[lead], lead
 
 
 def test_an_older_state_is_folded_on_as_one_of_this_version(golden: dict[str, Any]) -> None:
@@ -95,9 +87,7 @@ def test_an_older_state_is_folded_on_as_one_of_this_version(golden: dict[str, An
     partition.feed(later)
     migrated.feed(later)
     assert migrated.outputs == partition.outputs[known:] == golden["outputs"]
-    assert {lead: without_first(state) for lead, state in migrated.states.items()} == {
-        lead: without_first(state) for lead, state in partition.states.items()
-    }
+    assert migrated.states == partition.states
     for lead, said in golden["told later"].items():
         assert plain(told(migrated, lead)) == said, lead
 

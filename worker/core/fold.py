@@ -71,8 +71,6 @@ def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes) -> No
     state.ids = (state.ids + event_mark)[-IDS_KEPT * MARK_BYTES :]
     if event.at_ms > state.clock:
         state.clock = event.at_ms
-    if not state.first or event.at_ms < state.first:
-        state.first = event.at_ms
     if event.machine:
         return
     data = event.data

@@ -37,7 +37,6 @@ def merge(scorer: Scorer, lead: LeadState, visitor: LeadState) -> None:
     for key, at_ms in visitor.bars.items():
         lead.bars[key] = min(at_ms, lead.bars.get(key, at_ms))
     lead.clock = max(lead.clock, visitor.clock)
-    lead.first = min(lead.first, visitor.first) if lead.first and visitor.first else 0
     lead.active = max(lead.active, visitor.active)
     lead.ids = (visitor.ids + lead.ids)[-IDS_KEPT * MARK_BYTES :]
     held = traits_.unpack_traits(lead.traits)

@@ -35,8 +35,8 @@ def _from_1(fields: Fields) -> Fields:
 
 
 def _from_2(fields: Fields) -> Fields:
-    """Add the earliest event time, which is not known, and no ties to other ids."""
-    return [3, *fields[1:], 0, None]
+    """Add no ties to other ids."""
+    return [3, *fields[1:], None]
 
 
 MIGRATIONS: Final[dict[int, Callable[[Fields], Fields]]] = {1: _from_1, 2: _from_2}

@@ -17,7 +17,18 @@ from worker.core.model import Cause, Event, Forget, Item, LeadWrite, MergeReques
 from worker.core.outputs import Publisher
 from worker.core.score import Reading, read
 from worker.core.scorer import Scorer
-from worker.core.state import ALIASES_LIMIT_BYTES, STAGES, WHAT_TO_DO, Kin, LeadState, UnreadableState, pack, unpack
+from worker.core.short import RECENT_KEPT, open_
+from worker.core.state import (
+    ALIASES_LIMIT_BYTES,
+    STAGES,
+    WHAT_TO_DO,
+    Kin,
+    LeadState,
+    UnreadableState,
+    pack,
+    unpack,
+    unpack_list,
+)
 from worker.core.traits import TraitsRefused
 
 MOST_BYTES = 2 * 1024 * 1024
@@ -261,7 +272,7 @@ class Lead:
             state.kin.merging.remove(item.visitor)
         self.changed = True
         visitor = None if item.state is None else unpack(item.state)
-        if visitor is not None and state.erased and visitor.first <= state.erased:
+        if visitor is not None and state.erased and not _began_after(visitor, state.erased):
             plan.erased += 1
             visitor = None
         if visitor is not None:
@@ -270,7 +281,6 @@ class Lead:
             if not state.alive:
                 state.alive = True
                 state.grid = scorer.tag
-                state.first = visitor.first
                 since = max(self.at_ms, visitor.clock)
             merge(scorer, state, visitor)
         if not state.alive:
@@ -400,6 +410,12 @@ def _keep_counts(scorer: Scorer, state: LeadState) -> None:
     state.counts = {key: count for key, count in state.counts.items() if key in scorer.readers}
     state.paces = {key: pace for key, pace in state.paces.items() if key in scorer.pace_readers}
     state.bars = {key: at for key, at in state.bars.items() if key in scorer.bar_keys}
+
+
+def _began_after(state: LeadState, at_ms: int) -> bool:
+    """Return whether all that the state holds is known to be later than *at_ms*: by its last events, if they are all."""
+    held = open_(unpack_list(state.recent))
+    return 0 < len(held) < RECENT_KEPT and held[0][0] > at_ms
 
 
 def _cause(event: Event) -> Cause:

@@ -149,8 +149,6 @@ class LeadState(msgspec.Struct, array_like=True):
     """Packed by `worker.core.short`: (instant, type, label) of the last 20 events, by rising instant."""
     history: msgspec.Raw = _EMPTY_LIST
     """(stage, instant) of the last moves."""
-    first: int = 0
-    """The earliest of the lead's event times; 0: not known (a state that an older version began)."""
     kin: Kin | None = None
     """`None` for nearly every lead: no alias, and none of another."""
 
@@ -177,10 +175,8 @@ def pack(state: LeadState) -> bytes:
     for count in state.counts.values():
         count.last = clock - count.last
     state.fit = int(fit) if float(fit).is_integer() else fit
-    first = state.first
-    state.first = first and clock - first + 1
     packed = _encoder.encode(state)
-    state.fit, state.first = fit, first
+    state.fit = fit
     for count in state.counts.values():
         count.last = clock - count.last
     return packed
@@ -198,7 +194,6 @@ def unpack(packed: bytes) -> LeadState:
     if state is None or state.version != STATE_VERSION:
         state = _unpack_other(packed)
     clock = state.clock
-    state.first = state.first and clock - state.first + 1
     for count in state.counts.values():
         count.last = clock - count.last
     return state
