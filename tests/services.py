@@ -8,11 +8,21 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from ops.dev.services import Kafka, Redis, Service, ServiceFailed, ServiceMissing, create_topics, free_port
+from ops.dev.services import Kafka, Redis, RedisCluster, ServiceFailed, ServiceMissing, create_topics, free_port
 
-__all__ = ["Kafka", "Redis", "ServiceFailed", "ServiceMissing", "create_topics", "free_port", "missing", "needed"]
+__all__ = [
+    "Kafka",
+    "Redis",
+    "RedisCluster",
+    "ServiceFailed",
+    "ServiceMissing",
+    "create_topics",
+    "free_port",
+    "missing",
+    "needed",
+]
 
-S = TypeVar("S", bound=Service)
+S = TypeVar("S", Kafka, Redis, RedisCluster)
 
 
 def missing(reason: str) -> NoReturn:

@@ -22,9 +22,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
+import redis
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from redis.crc import key_slot
 
 KAFKA_VERSION = "4.1.0"
 HOST = "127.0.0.1"
@@ -364,6 +366,114 @@ class Redis(Service):
                 return connection.recv(64).startswith(b"+PONG")
         except OSError:
             return False
+
+
+class RedisCluster:
+    """A Redis Cluster of *primaries* that share the slots evenly, and of *empty* further nodes that hold none yet.
+
+    A node is stopped, killed and started again as the `Redis` that it is; none has a replica. *settings* go to every node.
+    """
+
+    ready_within_s = 30.0
+
+    def __init__(self, primaries: int = 3, *, empty: int = 0, settings: Mapping[str, str] | None = None) -> None:
+        self._primaries = primaries
+        self.nodes = [Redis(_cluster_settings() | dict(settings or {})) for _ in range(primaries + empty)]
+
+    @property
+    def url(self) -> str:
+        """`redis+cluster://host:port`, by its first node."""
+        return f"redis+cluster://{self.nodes[0].address}"
+
+    def start(self) -> Self:
+        """Start the nodes and wait until each of them says that all slots are served. Raises as `Service.start` does."""
+        for node in self.nodes:
+            node.start()
+        if not self._met():
+            self._found()
+        return self.settle()
+
+    def settle(self) -> Self:
+        """Wait until every node knows every other and says that the cluster is whole. Raises `ServiceFailed`."""
+        until = time.monotonic() + self.ready_within_s
+        while not self._met() or any("cluster_state:ok" not in self.ask(node, "CLUSTER", "INFO") for node in self.nodes):
+            if time.monotonic() > until:
+                said = "\n".join(self.ask(node, "CLUSTER", "NODES") for node in self.nodes)
+                raise ServiceFailed(f"the cluster was not whole within {self.ready_within_s:.0f} s:\n{said}")
+            time.sleep(0.05)
+        return self
+
+    def _met(self) -> bool:
+        return all(f"cluster_known_nodes:{len(self.nodes)}" in self.ask(node, "CLUSTER", "INFO") for node in self.nodes)
+
+    def _found(self) -> None:
+        """Give each primary its share of the slots and make the nodes known to each other, as `redis-cli --cluster` does."""
+        bounds = [_SLOTS * place // self._primaries for place in range(self._primaries + 1)]
+        for place, node in enumerate(self.nodes):
+            self.ask(node, "CLUSTER", "SET-CONFIG-EPOCH", place + 1)
+            if place < self._primaries:
+                self.ask(node, "CLUSTER", "ADDSLOTSRANGE", bounds[place], bounds[place + 1] - 1)
+        for node in self.nodes[1:]:
+            self.ask(self.nodes[0], "CLUSTER", "MEET", HOST, node.port, node.settings["cluster-port"])
+
+    def ask(self, node: Redis, *command: str | int) -> Any:
+        """Return what *node* answers to *command*, as text."""
+        with redis.Redis(port=node.port, decode_responses=True) as client:
+            client.response_callbacks.clear()
+            return client.execute_command(*command)
+
+    def slot(self, key: str) -> int:
+        """Return the slot of *key*."""
+        return key_slot(key.encode())
+
+    def owner(self, slot: int) -> Redis:
+        """Return the node that serves *slot*, as a running node knows it."""
+        asked = next(node for node in self.nodes if node.pid is not None)
+        ports = {first: serves[1] for first, last, serves, *_ in self.ask(asked, "CLUSTER", "SLOTS") if first <= slot <= last}
+        return next(node for node in self.nodes if node.port in ports.values())
+
+    def migrate(self, slot: int, to: Redis, *, pause_s: float = 0.0) -> int:
+        """Move *slot* to node *to* key by key while clients go on, as operators' tools do; return how many keys moved.
+
+        After each key it waits *pause_s*, so that clients meet a slot that is partly here and partly there.
+        """
+        source = self.owner(slot)
+        here, there = (self.ask(node, "CLUSTER", "MYID") for node in (source, to))
+        self.ask(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", here)
+        self.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", there)
+        moved = 0
+        while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 1):
+            self.ask(source, "MIGRATE", HOST, to.port, "", 0, 5_000, "KEYS", *keys)
+            moved += len(keys)
+            time.sleep(pause_s)
+        # The new owner first: the other order would leave a moment in which nobody serves the slot.
+        for node in (to, source, *(node for node in self.nodes if node not in (to, source))):
+            self.ask(node, "CLUSTER", "SETSLOT", slot, "NODE", there)
+        return moved
+
+    def close(self) -> None:
+        """Kill the nodes and remove their folders. For good."""
+        for node in self.nodes:
+            node.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+_SLOTS = 16_384
+
+
+def _cluster_settings() -> dict[str, str]:
+    """Return what makes a Redis a node. It is held for lost after 2 s of silence, not after the default's 15."""
+    return {
+        "cluster-enabled": "yes",
+        "cluster-port": str(free_port()),
+        "cluster-announce-ip": HOST,
+        "cluster-node-timeout": "2000",
+    }
 
 
 @functools.cache

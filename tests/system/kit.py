@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
-from redis.asyncio import Redis as Client
 
 from worker.adapters.kafka import Admin, create_topics, to_record
 from worker.adapters.store_redis import RedisStore, connect
@@ -197,9 +196,9 @@ class Site:
         """Return the Redis key *name* of *partition*."""
         return f"{{{self.settings.namespace}:{partition}}}:{name}"
 
-    def redis(self) -> Client:
-        """Return a client of this site's Redis."""
-        return Client.from_url(self.settings.redis.get_secret_value())
+    def redis(self) -> Any:
+        """Return a client of this site's Redis, alone or a cluster."""
+        return connect(self.settings.redis.get_secret_value())
 
     @contextlib.asynccontextmanager
     async def consumer(self, isolation: str = "read_committed") -> AsyncIterator[AIOKafkaConsumer]:
@@ -285,7 +284,7 @@ class Site:
                     pipe.restore(key, 0, dumped)
                 await pipe.execute()
 
-    async def _keys(self, redis: Client) -> list[bytes]:
+    async def _keys(self, redis: Any) -> list[bytes]:
         return [key async for key in redis.scan_iter(match=f"{{{self.settings.namespace}:*", count=1_000)]
 
     async def allow_rebuild(self) -> None:

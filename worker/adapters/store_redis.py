@@ -86,6 +86,20 @@ def redacted(url: str) -> str:
     return re.sub(r"(?i)([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", r"\1***", shown)
 
 
+class _Cluster(RedisCluster):
+    """redis-py's client, able to meet a slot on its way to a node that serves none yet.
+
+    No node lists that one, so redis-py does not find it when it is sent there, and would fail for want of an object.
+    """
+
+    def get_node(self, host: str | None = None, port: int | None = None, node_name: str | None = None) -> Any:
+        """Return the node. Raises what the partition waits for when it is not known."""
+        node = super().get_node(host, port, node_name)
+        if node is None:
+            raise failures.ClusterError(f"TRYAGAIN a slot is being moved to {node_name or f'{host}:{port}'}, a new node")
+        return node
+
+
 def connect(url: str, *, timeout_s: float = 5.0, connect_timeout_s: float = 2.0, name: str = "leadpulse") -> Client:
     """Return a client for *url*; nothing is sent before its first call.
 
@@ -109,7 +123,7 @@ def connect(url: str, *, timeout_s: float = 5.0, connect_timeout_s: float = 2.0,
     try:
         if plus and scheme in ("redis", "rediss"):
             parts = urlsplit(url)
-            return RedisCluster.from_url(urlunsplit(parts._replace(scheme=scheme)), **options)
+            return _Cluster.from_url(urlunsplit(parts._replace(scheme=scheme)), **options)
         return Redis.from_url(url, **options)
     except (ValueError, TypeError, failures.RedisClusterException):
         raise ValueError(
