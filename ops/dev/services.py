@@ -250,14 +250,18 @@ class Service(ABC):
 class Kafka(Service):
     """One broker that is its own controller (KRaft). Topics are made by `create_topics`, never by use.
 
-    *settings* go over the ones below, as in `server.properties`. *heap* is Java's: raise it for benchmarks.
+    *settings* go over the ones below, as in `server.properties`. *heap* is Java's: raise it for benchmarks. *scram*: users and
+    their passwords for SCRAM-SHA-512.
     """
 
     name = "kafka"
 
-    def __init__(self, settings: Mapping[str, str] | None = None, *, heap: str = "384m") -> None:
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, *, heap: str = "384m", scram: Mapping[str, str] | None = None
+    ) -> None:
         self._java, self._jars = java(), kafka_jars()
         self._heap = heap
+        self._scram = dict(scram or {})
         super().__init__()
         self.data = self.folder / "data"
         controller = free_port()
@@ -309,7 +313,9 @@ class Kafka(Service):
         properties.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
         if not (self.data / "meta.properties").exists():
             cluster = "leadpulse-dev-cluster0"
+            users = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in self._scram.items()]
             tool = [*self._run("kafka.tools.StorageTool"), "format", "--cluster-id", cluster, "--config", str(properties)]
+            tool += [part for user in users for part in ("--add-scram", user)]
             done = subprocess.run(tool, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise ServiceFailed(f"kafka could not format {self.data}:\n{done.stdout}{done.stderr}")

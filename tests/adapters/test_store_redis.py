@@ -438,7 +438,7 @@ def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
 )
 def test_an_unreadable_address_is_refused_at_once(url: str) -> None:
     """The error says what an address looks like, and never the password."""
-    with pytest.raises(ValueError, match="cannot read the Redis address") as refused:
+    with pytest.raises(StoreRefused, match="cannot read the Redis address") as refused:
         connect(url)
     assert "cret" not in str(refused.value)
     assert refused.value.__cause__ is None

@@ -24,6 +24,7 @@ from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     InvalidTopicError,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     PolicyViolationError,
@@ -82,7 +83,7 @@ class OutOfTime(ProducerFailed):
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
-    """Return what every client needs to reach the brokers."""
+    """Return what every client needs to reach the brokers. Raises `Refused` when the CA file cannot be read."""
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka,
         "security_protocol": settings.kafka_security,
@@ -91,8 +92,28 @@ def client_options(settings: Settings) -> dict[str, Any]:
         "sasl_plain_password": settings.kafka_password.get_secret_value() if settings.kafka_password else None,
     }
     if "SSL" in settings.kafka_security:
-        options["ssl_context"] = ssl.create_default_context(cafile=settings.kafka_cafile)
+        try:
+            options["ssl_context"] = ssl.create_default_context(cafile=settings.kafka_cafile)
+        except OSError as err:  # ssl.SSLError is one
+            why = err.strerror or err
+            raise Refused(
+                f"LEADPULSE_KAFKA_CAFILE {settings.kafka_cafile}: {why}: expected a PEM file of certificates"
+            ) from None
     return options
+
+
+def in_words(err: KafkaError) -> str:
+    """Return what *err* says, with what to do about it."""
+    if isinstance(err, KafkaConnectionError):
+        return (
+            f"no Kafka broker answers: {err}: check LEADPULSE_KAFKA, and that the brokers expect what LEADPULSE_KAFKA_SECURITY,"
+            " LEADPULSE_KAFKA_SASL, LEADPULSE_KAFKA_USER, LEADPULSE_KAFKA_PASSWORD and LEADPULSE_KAFKA_CAFILE say"
+        )
+    if isinstance(err, GroupAuthorizationFailedError):
+        return f"no right to read as group {err}: grant Read on it"
+    if isinstance(err, TopicAuthorizationFailedError):
+        return f"no right to topic {err}: grant Read on inputs, Write on outputs, and both on the internal topic"
+    return f"Kafka: {err!r}"
 
 
 def group_consumer(settings: Settings) -> AIOKafkaConsumer:

@@ -108,7 +108,7 @@ def connect(url: str, *, timeout_s: float = 5.0, connect_timeout_s: float = 2.0,
 
     The client repeats nothing by itself. A silent repeat would be harmless for the state (`apply` knows its batch by number)
     but would make a stalled Redis look like a slow one: one time-out after the other instead of one `StoreUnavailable` after
-    *timeout_s*. Raises `ValueError`, without the password, when *url* cannot be read.
+    *timeout_s*. Raises `StoreRefused`, without the password, when *url* cannot be read.
     """
     scheme, plus, _ = url.partition("+cluster://")
     options: dict[str, Any] = {
@@ -126,7 +126,7 @@ def connect(url: str, *, timeout_s: float = 5.0, connect_timeout_s: float = 2.0,
             return _Cluster.from_url(urlunsplit(parts._replace(scheme=scheme)), **options)
         return Redis.from_url(url, **options)
     except (ValueError, TypeError, failures.RedisClusterException):
-        raise ValueError(
+        raise StoreRefused(
             f"cannot read the Redis address {redacted(url)}: expected redis://, rediss:// or unix:// (a cluster: "
             "redis+cluster:// or rediss+cluster://), then [user:password@]host:port[/database]; "
             "in a password write / as %2F, @ as %40, # as %23"

@@ -75,7 +75,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     """
     from aiokafka.errors import KafkaError
 
-    from worker.adapters.kafka import Refused
+    from worker.adapters.kafka import Refused, in_words
     from worker.core.state import UnreadableState
     from worker.ports import StoreRefused, StoreUnavailable
 
@@ -85,7 +85,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     except (Refused, StoreRefused, StoreUnavailable, UnreadableState) as err:
         raise click.ClickException(str(err)) from None
     except KafkaError as err:
-        raise click.ClickException(f"Kafka: {err}") from None
+        raise click.ClickException(in_words(err)) from None
 
 
 def show(page: RenderableType) -> None:

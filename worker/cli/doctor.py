@@ -14,11 +14,12 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from worker.adapters import redis_check
-from worker.adapters.kafka import Admin, Refused, differences, longest
+from worker.adapters.kafka import Admin, Refused, differences, in_words, longest
 from worker.adapters.store_redis import Client, RedisStore, connect, redacted
 from worker.cli.common import installed, load_settings, preset_or_file, presets, run_async, settings_flags
 from worker.core.grid import Grid, GridError, parse_grid
 from worker.core.lint import lint
+from worker.engine.checks import MISSING
 from worker.engine.errors import Stop
 from worker.engine.takeover import check_position
 from worker.ports import Position, StoreRefused, StoreUnavailable
@@ -169,9 +170,10 @@ async def _kafka(settings: Settings, positions: list[Position]) -> AsyncIterator
                 yield finding
     except Refused as err:
         yield Finding("kafka", "error", str(err))
-    except (KafkaError, OSError) as err:
-        what = str(err) or type(err).__name__
-        yield Finding("kafka", "error", f"{settings.kafka}: {what}", "start Kafka, or correct LEADPULSE_KAFKA and its security")
+    except KafkaError as err:
+        yield Finding("kafka", "error", f"{settings.kafka}: {in_words(err)}")
+    except OSError as err:
+        yield Finding("kafka", "error", f"{settings.kafka}: {err}", "start Kafka, or correct LEADPULSE_KAFKA")
 
 
 async def _topics(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
@@ -179,7 +181,7 @@ async def _topics(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
     there = await admin.partitions(topics)
     missing = [topic for topic, partitions in there.items() if not partitions]
     if missing:
-        yield Finding("topics", "error", f"missing: {', '.join(missing)}", "`leadpulse topics create` makes them")
+        yield Finding("topics", "error", f"missing: {', '.join(missing)}", MISSING)
     found = [topic for topic in topics if topic not in missing]
     configs = {} if settings.development or not found else await admin.configs(found)
     retention = str(longest(int(configs[topic]["retention.ms"]) for topic in settings.input_topics if topic in configs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from worker.adapters import redis_check
 from worker.adapters.kafka import Admin, differences, longest
@@ -15,6 +16,10 @@ from worker.ports import Store
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
+
+MISSING: Final = (
+    "`leadpulse topics create` makes them; if they are there, grant Read or Write on them, without which none is shown"
+)
 
 
 async def check_topics(settings: Settings, admin: Admin) -> None:
@@ -28,7 +33,7 @@ async def check_topics(settings: Settings, admin: Admin) -> None:
     there = await admin.partitions(topics)
     missing = [topic for topic, partitions in there.items() if not partitions]
     if missing:
-        raise Stop(f"missing topics: {', '.join(missing)}: `leadpulse topics create` makes them")
+        raise Stop(f"missing topics: {', '.join(missing)}: {MISSING}")
     configs = {} if settings.development else await admin.configs(topics)
     retention = longest(int(configs[topic]["retention.ms"]) for topic in settings.input_topics if topic in configs)
     wrong = [

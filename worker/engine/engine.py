@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import msgspec
-from aiokafka.errors import InvalidSessionTimeoutError, KafkaConnectionError, KafkaError
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
-from worker.adapters.kafka import Admin, Refused, group_consumer
+from worker.adapters.kafka import Admin, Refused, group_consumer, in_words
 from worker.adapters.store_redis import Client, RedisStore, connect
 from worker.core.journal import JournalError
 from worker.core.scorer import Scorer
@@ -249,15 +249,13 @@ def _reason(err: BaseException) -> Stop | None:
     """Return *err* as the one line that the worker ends with, or `None` where a person must see the traceback."""
     if isinstance(err, Stop):
         return err
-    if isinstance(err, KafkaConnectionError):
-        return Stop(f"no Kafka broker answers: {err}: check LEADPULSE_KAFKA")
     if isinstance(err, InvalidSessionTimeoutError):
         return Stop(
             "the brokers do not allow sessions as short or long as LEADPULSE_SESSION_TIMEOUT says: keep it between their"
             " group.min.session.timeout.ms (6 s unless set) and group.max.session.timeout.ms"
         )
     if isinstance(err, KafkaError):
-        return Stop(f"Kafka: {err!r}")
+        return Stop(in_words(err))
     if isinstance(err, StoreUnavailable):
         return Stop(f"no answer from Redis: {err}: check LEADPULSE_REDIS")
     if isinstance(err, Refused | JournalError | UnreadableState | StoreRefused):

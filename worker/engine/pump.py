@@ -15,6 +15,7 @@ from aiokafka.structs import TopicPartition
 from worker.adapters.kafka import HEARTBEAT_S, ProducerFailed, Refused
 from worker.core.journal import JournalError
 from worker.core.state import UnreadableState
+from worker.engine.checks import MISSING
 from worker.engine.errors import Lost, Stop
 from worker.engine.partition import Context, Partition
 from worker.ports import Fenced, StoreRefused
@@ -116,7 +117,7 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         if isinstance(err, ProducerFailed):
             missing = await self._missing()
             if missing:
-                self._stop(Stop(f"missing topics: {', '.join(missing)}: `leadpulse topics create` makes them"))
+                self._stop(Stop(f"missing topics: {', '.join(missing)}: {MISSING}"))
                 return None
             log.warning("partition %d: beginning anew: %s", p, err)
             return "transaction"

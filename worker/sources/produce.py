@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Protocol
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from worker.adapters.kafka import Admin, client_options
+from worker.adapters.kafka import Admin, Refused, client_options, in_words
 from worker.core.model import Headers
 from worker.settings import Settings
 
@@ -65,8 +65,12 @@ async def check_topics(settings: Settings, topics: Iterable[str]) -> dict[str, i
     try:
         async with asyncio.timeout(20), Admin(settings) as admin:
             partitions = await admin.partitions(topics)
-    except (KafkaError, OSError, TimeoutError) as error:
-        why = error or type(error).__name__
+    except Refused as error:
+        raise Undelivered(str(error)) from error
+    except KafkaError as error:
+        raise Undelivered(in_words(error)) from error
+    except (OSError, TimeoutError) as error:
+        why = str(error) or type(error).__name__
         raise Undelivered(f"Kafka at {settings.kafka} cannot be reached ({why}): does it run, is the address right?") from error
     if missing := sorted(topic for topic, count in partitions.items() if not count):
         raise Undelivered(

@@ -1,0 +1,269 @@
+"""Encrypted and authenticated connections, the least rights, and secrets that nobody gets to see."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import redis as plain_redis
+
+from tests.services import Kafka, Redis, free_port, missing, needed
+from tests.system.conftest import MakeSite
+from tests.system.kit import ROOT, Site, traffic
+
+SECRET = "s3cret/of@kafka"
+REDIS_SECRET = "s3cret-of-redis"
+WRONG = "wr0ng-s3cret"
+
+
+class Certificates(NamedTuple):
+    """An authority of the test's own, and a server's certificate by it."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+    @property
+    def both(self) -> Path:
+        """Key and certificate in one file, as Kafka reads them."""
+        return self.key.with_name("both.pem")
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Made with openssl, for 127.0.0.1."""
+    folder = tmp_path_factory.mktemp("certificates")
+    made = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+    authority_key, request, extension = folder / "ca.key", folder / "server.csr", folder / "extension"
+    extension.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    new = ["req", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    try:
+        openssl(*new, "-x509", "-subj", "/CN=Test", "-keyout", authority_key, "-out", made.authority)
+    except FileNotFoundError:
+        missing("openssl is not installed")
+    openssl(*new[:4], "-subj", "/CN=127.0.0.1", "-keyout", made.key, "-out", request)
+    by = ["-CA", made.authority, "-CAkey", authority_key, "-CAcreateserial", "-days", "2", "-extfile", extension]
+    openssl("x509", "-req", "-in", request, *by, "-out", made.certificate)
+    made.both.write_text(made.key.read_text() + made.certificate.read_text())
+    return made
+
+
+def openssl(*arguments: object) -> None:
+    """Run openssl."""
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+class Guarded(NamedTuple):
+    """A broker with a listener for those who log in; the other one is the test's own, and may do everything."""
+
+    kafka: Kafka
+    address: str
+
+
+@pytest.fixture(scope="module")
+def guarded(certificates: Certificates) -> Iterator[Guarded]:
+    """One with SCRAM, TLS and access control: who is not allowed may nothing."""
+    port = free_port()
+    listener = "listener.name.secure."
+    settings = {
+        "group.min.session.timeout.ms": "1000",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+        f"{listener}ssl.keystore.type": "PEM",
+        f"{listener}ssl.keystore.location": str(certificates.both),
+        f"{listener}sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        f"{listener}scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+    }
+
+    def made() -> Kafka:
+        kafka = Kafka(settings, scram={"leadpulse": SECRET})
+        kafka.settings["listeners"] += f",SECURE://127.0.0.1:{port}"
+        kafka.settings["advertised.listeners"] += f",SECURE://127.0.0.1:{port}"
+        kafka.settings["listener.security.protocol.map"] += ",SECURE:SASL_SSL"
+        return kafka
+
+    with needed(made) as kafka:
+        yield Guarded(kafka, f"127.0.0.1:{port}")
+
+
+@pytest.fixture(scope="module")
+def guarded_redis(certificates: Certificates) -> Iterator[Redis]:
+    """One that speaks TLS on a port of its own, and on which the worker is a user with few rights."""
+    tls = {
+        "tls-port": str(free_port()),
+        "tls-cert-file": str(certificates.certificate),
+        "tls-key-file": str(certificates.key),
+        "tls-ca-cert-file": str(certificates.authority),
+        "tls-auth-clients": "no",
+    }
+    with needed(lambda: Redis(tls)) as server:
+        yield server
+
+
+def documented(language: str) -> list[str]:
+    """Return the lines of docs/security.md in a block of *language*."""
+    page = (ROOT / "docs" / "security.md").read_text()
+    return [line for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for line in block.splitlines() if line]
+
+
+def allow(site: Site, kafka: Kafka, *, but: str = "") -> None:
+    """Give the worker's user the rights that the page names, but for those lines that hold *but*."""
+    settings = site.settings
+    lines = []
+    for line in documented("sh"):
+        if but and but in line:
+            continue
+        topics: tuple[str, ...] = ("",)
+        if "lead.events.web" in line or "lead.mql" in line:
+            topics = settings.input_topics if "lead.events.web" in line else settings.outputs
+        for topic in topics:
+            ours = line.replace("leadpulse.default", f"leadpulse.{settings.namespace}")
+            lines.append(ours.replace("lead.events.web", topic).replace("lead.mql", topic).split()[1:])
+    for words in merged(lines):
+        tool = kafka.console("org.apache.kafka.tools.AclCommand", "--bootstrap-server", kafka.address, *words)
+        subprocess.run(tool, check=True, capture_output=True, text=True, timeout=60)
+
+
+def merged(lines: list[list[str]]) -> list[list[str]]:
+    """Return the commands with those that differ in their topic alone as one: each takes Java a second to start."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for words in lines:
+        if "--topic" in words:
+            at = words.index("--topic")
+            found.setdefault((*words[:at], *words[at + 2 :]), []).extend(words[at : at + 2])
+        else:
+            found[tuple(words)] = []
+    return [[*words, *topics] for words, topics in found.items()]
+
+
+def secured(guarded: Guarded, server: Redis, certificates: Certificates, site: Site) -> dict[str, Any]:
+    """Return the settings by which the worker logs in, and make its Redis user."""
+    (line,) = [line for line in documented("redis") if line.startswith("ACL SETUSER")]
+    rules = line.replace("PASSWORD", REDIS_SECRET).replace("{default:", f"{{{site.settings.namespace}:").split()
+    with plain_redis.Redis(port=server.port) as client:
+        client.execute_command(*rules)
+    redis = f"rediss://leadpulse:{REDIS_SECRET}@127.0.0.1:{server.settings['tls-port']}/0?ssl_ca_certs={certificates.authority}"
+    return {
+        "kafka": guarded.address,
+        "kafka_security": "SASL_SSL",
+        "kafka_sasl": "SCRAM-SHA-512",
+        "kafka_user": "leadpulse",
+        "kafka_password": SECRET,
+        "kafka_cafile": certificates.authority,
+        "redis": redis,
+    }
+
+
+@pytest.fixture
+async def site(make_site: MakeSite, guarded: Guarded, guarded_redis: Redis) -> Site:
+    """Return one on the guarded servers; the test itself comes in by the back door."""
+    return await make_site(kafka=guarded.kafka.address, redis=guarded_redis.url)
+
+
+def run(site: Site, settings: dict[str, Any], *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of leadpulse with *settings*."""
+    environ = {**os.environ, **site.environ} | {f"LEADPULSE_{name.upper()}": str(value) for name, value in settings.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "worker.cli", *command], env=environ, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+async def test_a_worker_does_its_work_with_the_least_rights_over_encrypted_connections(
+    site: Site, guarded: Guarded, guarded_redis: Redis, certificates: Certificates
+) -> None:
+    """With SCRAM and TLS to Kafka, TLS and a user of its own to Redis, and nothing more than the page grants."""
+    allow(site, guarded.kafka)
+    settings = secured(guarded, guarded_redis, certificates, site)
+    said = []
+    doctor = run(site, settings, "doctor")
+    assert doctor.returncode == 0, doctor.stderr
+    await site.send(site.sent(m, crc=n % 3 == 0) for n, m in enumerate(traffic(400, 60, 400)))
+    worker = site.worker(**settings)
+    await site.settled()
+    await worker.stop()
+    heir = site.worker(**settings)
+    await site.send(site.sent(m) for m in traffic(401, 60, 200))
+    await site.settled()
+    lead = next(iter(await site.states()))
+    for command in (["top", "-n", "3"], ["explain", lead, "--json"], ["dead", "list"]):
+        done = run(site, settings, *command)
+        assert done.returncode == 0, (command, done.stderr)
+        said += [done.stdout, done.stderr]
+    await heir.stop()
+    await site.verdict()
+    assert "unexpected" not in worker.said() + heir.said()
+    held_secret([*said, doctor.stdout, doctor.stderr, worker.said(), heir.said()])
+
+
+@pytest.mark.parametrize(
+    ("lacking", "words"),
+    [
+        ("lead.events.web", [".web", "Read"]),
+        (".internal", [".internal", "Read"]),
+        ("lead.mql", ["lead.mql", "Write"]),
+        ("--group", ["group", "Read"]),
+        ("--transactional-id", ["transactional ids that begin with", "Write"]),
+    ],
+)
+async def test_a_missing_right_is_named_with_what_to_grant(
+    site: Site, guarded: Guarded, guarded_redis: Redis, certificates: Certificates, lacking: str, words: list[str]
+) -> None:
+    """Whoever manages Kafka gets a line that can be passed on as it is, and no traceback."""
+    allow(site, guarded.kafka, but=lacking)
+    settings = secured(guarded, guarded_redis, certificates, site)
+    worker = site.worker(**settings)
+    assert await worker.ended(60) == 1, worker.said()
+    (line,) = [line for line in worker.said().splitlines() if line.startswith("STOPPED")]
+    assert "grant" in line, line
+    for word in words:
+        assert word in line, line
+    assert "Traceback" not in worker.said()
+    held_secret([worker.said()])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"kafka_password": WRONG}, "LEADPULSE_KAFKA_PASSWORD"),
+        ({"kafka_cafile": "/nowhere/ca.pem"}, "LEADPULSE_KAFKA_CAFILE"),
+        ({"kafka_cafile": __file__}, "LEADPULSE_KAFKA_CAFILE"),
+        ({"kafka_security": "PLAINTEXT"}, "LEADPULSE_KAFKA_SECURITY"),
+        ({"redis": f"redis://leadpulse:{WRONG}@127.0.0.1:PORT/0"}, "password"),
+        ({"redis": f"redis://leadpulse:{WRONG}@127.0.0.1:1/0"}, "LEADPULSE_REDIS"),
+        ({"redis": f"redis://leadpulse:{WRONG}@127.0.0.1:{WRONG}/0"}, "Redis address"),
+        ({"redis": f"http://leadpulse:{WRONG}@127.0.0.1/0"}, "LEADPULSE_REDIS"),
+    ],
+)
+async def test_what_is_wrong_with_a_log_in_is_told_without_the_secret(
+    site: Site, guarded: Guarded, guarded_redis: Redis, certificates: Certificates, wrong: dict[str, str], named: str
+) -> None:
+    """By the worker and by each command, in one line that names the setting; never a traceback, which shows arguments."""
+    settings = secured(guarded, guarded_redis, certificates, site)
+    settings |= {name: value.replace("PORT", str(guarded_redis.port)) for name, value in wrong.items()}
+    if "redis" in wrong:
+        settings |= {"kafka": guarded.kafka.address, "kafka_security": "PLAINTEXT"}
+    told = []
+    commands = ("run --metrics-port 0", "doctor", "top", "explain lead-1", "topics create", "dead list")
+    for command in (line.split() for line in commands):
+        of_redis = command[0] in ("top", "explain")
+        if of_redis != ("redis" in wrong) and command[0] not in ("run", "doctor"):
+            continue
+        done = run(site, settings, *command)
+        assert done.returncode in (1, 2), (command, done.stderr)
+        assert "Traceback" not in done.stderr, (command, done.stderr)
+        assert named in done.stderr, (command, done.stderr)
+        told += [done.stdout, done.stderr]
+    held_secret(told)
+
+
+def held_secret(said: list[str]) -> None:
+    """Assert that no secret is in anything that was said."""
+    for text in said:
+        for secret in (SECRET, REDIS_SECRET, WRONG):
+            assert secret not in text, text
