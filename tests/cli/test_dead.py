@@ -202,7 +202,7 @@ def test_what_is_not_there_is_said_in_one_line(topics: dict[str, str]) -> None:
 
     for changed, words in (
         ({"LEADPULSE_OUTPUT_TOPICS": f"lead.dead={dead}er"}, f"has no topic {dead}er"),
-        ({"LEADPULSE_KAFKA": f"127.0.0.1:{free_port()}"}, "cannot be reached"),
+        ({"LEADPULSE_KAFKA": f"127.0.0.1:{free_port()}"}, "no Kafka broker answers"),
     ):
         for args in (["list"], ["show", "0:0"], ["replay", "--all"]):
             failed = leadpulse("dead", *args, env=topics | changed)

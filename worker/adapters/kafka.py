@@ -70,6 +70,12 @@ _INTERNAL_RETENTION_MS = 14 * 86_400_000
 allow_any_header_names()
 
 
+CHECK_CONNECTION = (
+    "does it run, and do the brokers expect what LEADPULSE_KAFKA, LEADPULSE_KAFKA_SECURITY, LEADPULSE_KAFKA_SASL,"
+    " LEADPULSE_KAFKA_USER, LEADPULSE_KAFKA_PASSWORD and LEADPULSE_KAFKA_CAFILE say?"
+)
+
+
 class Refused(Exception):
     """Kafka refuses what we write, and would again: too large, not allowed, no such topic."""
 
@@ -105,10 +111,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
 def in_words(err: KafkaError) -> str:
     """Return what *err* says, with what to do about it."""
     if isinstance(err, KafkaConnectionError):
-        return (
-            f"no Kafka broker answers: {err}: check LEADPULSE_KAFKA, and that the brokers expect what LEADPULSE_KAFKA_SECURITY,"
-            " LEADPULSE_KAFKA_SASL, LEADPULSE_KAFKA_USER, LEADPULSE_KAFKA_PASSWORD and LEADPULSE_KAFKA_CAFILE say"
-        )
+        return f"no Kafka broker answers: {err}: {CHECK_CONNECTION}"
     if isinstance(err, GroupAuthorizationFailedError):
         return f"no right to read as group {err}: grant Read on it"
     if isinstance(err, TopicAuthorizationFailedError):

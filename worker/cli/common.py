@@ -82,8 +82,10 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs what it then raises
     try:
         return asyncio.run(work)
-    except (Refused, StoreRefused, StoreUnavailable, UnreadableState) as err:
+    except (Refused, StoreRefused, UnreadableState) as err:
         raise click.ClickException(str(err)) from None
+    except StoreUnavailable as err:
+        raise click.ClickException(f"no answer from Redis: {err}: check LEADPULSE_REDIS") from None
     except KafkaError as err:
         raise click.ClickException(in_words(err)) from None
 

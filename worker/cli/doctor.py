@@ -11,10 +11,10 @@ from typing import Any, Final, Literal
 
 import click
 import msgspec
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from worker.adapters import redis_check
-from worker.adapters.kafka import Admin, Refused, differences, in_words, longest
+from worker.adapters.kafka import CHECK_CONNECTION, Admin, Refused, differences, in_words, longest
 from worker.adapters.store_redis import Client, RedisStore, connect, redacted
 from worker.cli.common import installed, load_settings, preset_or_file, presets, run_async, settings_flags
 from worker.core.grid import Grid, GridError, parse_grid
@@ -171,7 +171,10 @@ async def _kafka(settings: Settings, positions: list[Position]) -> AsyncIterator
     except Refused as err:
         yield Finding("kafka", "error", str(err))
     except KafkaError as err:
-        yield Finding("kafka", "error", f"{settings.kafka}: {in_words(err)}")
+        if isinstance(err, KafkaConnectionError):
+            yield Finding("kafka", "error", f"{settings.kafka}: {err}", CHECK_CONNECTION)
+        else:
+            yield Finding("kafka", "error", f"{settings.kafka}: {in_words(err)}")
     except OSError as err:
         yield Finding("kafka", "error", f"{settings.kafka}: {err}", "start Kafka, or correct LEADPULSE_KAFKA")
 
