@@ -10,6 +10,7 @@ FOR ?= 30s
 MINUTES ?= 20
 SEED ?=
 EVENTS ?= 1000000
+JOBS ?= 2
 TIMES ?= 20
 UPGRADE ?=
 
@@ -19,7 +20,7 @@ UPGRADE ?=
 
 help:
 	@echo 'make demo      leads scored live for $(FOR) (FOR=2m for longer), with a broker and a store of its own'
-	@echo 'make test      lint, types and all tests, on real Kafka and Redis where Java 17, Maven and redis-server are there'
+	@echo 'make test      lint, types and all tests, on real Kafka and Redis where Java 17, Maven and redis-server are there (JOBS=1 one by one)'
 	@echo 'make check     lint and types alone'
 	@echo 'make properties  the core against the oracle, on $(TIMES) times as many random grids and histories as make test (TIMES=5 for fewer)'
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
@@ -36,8 +37,9 @@ check: .venv-dev/.installed
 	.venv-dev/bin/ruff format --check
 	.venv-dev/bin/mypy
 
+# Most tests wait for servers: two at a time, file by file, need little more than half the time.
 test: check
-	.venv-dev/bin/python -m pytest
+	.venv-dev/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 properties: .venv-dev/.installed
 	EXAMPLES_TIMES=$(TIMES) .venv-dev/bin/python -m pytest --timeout=7200 tests/core/test_properties.py

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import socket
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
@@ -16,11 +19,26 @@ __all__ = [
     "RedisCluster",
     "ServiceFailed",
     "ServiceMissing",
+    "adjacent_ports",
     "create_topics",
     "free_port",
     "missing",
     "needed",
 ]
+
+_QUIET = range(20_000, 32_000)
+"""Below the ports that the system gives to outgoing connections: nobody takes one of these by chance."""
+
+
+def adjacent_ports() -> int:
+    """Return the first of two ports next to each other that nobody listens on."""
+    while True:
+        first = random.choice(_QUIET)
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", first))
+            other.bind(("127.0.0.1", first + 1))
+            return first
+
 
 S = TypeVar("S", Kafka, Redis, RedisCluster)
 

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.cli.shell import GRID, Running, a_file, leadpulse
-from tests.services import Kafka, Redis, free_port
+from tests.services import Kafka, Redis, adjacent_ports
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def site(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Path) -> d
             )
         )
         + f",lead.dead={namespace}.dead",
-        "LEADPULSE_METRICS_PORT": str(free_port()),
+        "LEADPULSE_METRICS_PORT": str(adjacent_ports()),
         "LEADPULSE_CLOCK": "events",
         "LEADPULSE_DEVELOPMENT": "true",
     }
@@ -131,7 +131,7 @@ def in_force(site: Mapping[str, str], further: int = 0) -> tuple[int, bool]:
 
 def test_a_signal_puts_a_changed_grid_in_force_in_every_worker(topics: dict[str, str], tmp_path: Path) -> None:
     """And `explain` and `top` answer by the grid in force, whatever the caller's file says; `--grid` asks what if."""
-    site = topics | {"LEADPULSE_METRICS_PORT": str(free_port())}
+    site = topics | {"LEADPULSE_METRICS_PORT": str(adjacent_ports())}
     grid = Path(site["LEADPULSE_GRID"])
     with Running(["-m", "worker.cli", "run", "--workers", "2"], site, tmp_path) as parent:
         parent.until(lambda: ready(site) and ready(site, 1))
@@ -195,7 +195,7 @@ def children(pid: int) -> list[int]:
 
 def test_several_workers_share_the_partitions_and_end_together(topics: dict[str, str], tmp_path: Path) -> None:
     """SIGTERM to the parent drains them all; their pages are on ports next to each other."""
-    port = free_port()
+    port = adjacent_ports()
     site = topics | {"LEADPULSE_METRICS_PORT": str(port)}
     with Running(["-m", "worker.cli", "run", "--workers", "2"], site, tmp_path) as parent:
         parent.until(lambda: ready(site) and ready(site, 1))
