@@ -122,6 +122,13 @@ class Site:
         self.environ["LEADPULSE_INPUT_TOPICS"] = ",".join(topics)
         self.settings = Settings.load(self.environ)
 
+    def allow_inputs(self) -> dict[str, str]:
+        """Say by `leadpulse topics change` that the inputs are others from now on; return what it says."""
+        done = self.command("topics", "change")
+        assert done.returncode == 0, done.stderr
+        told: dict[str, str] = json.loads(done.stdout)
+        return told
+
     async def prepare(self) -> None:
         """Make the topics."""
         async with Admin(self.settings) as admin:
@@ -132,6 +139,12 @@ class Site:
         worker = Worker(self, failpoint, settings)
         self.workers.append(worker)
         return worker
+
+    def command(self, *words: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command of leadpulse with the site's settings, and others."""
+        environ = {**os.environ, **self.environ} | {f"LEADPULSE_{name.upper()}": str(held) for name, held in settings.items()}
+        line = [sys.executable, "-m", "worker.cli", *words]
+        return subprocess.run(line, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
     async def send(self, messages: Iterable[Sent], *, commit: bool | None = None) -> None:
         """Produce *messages*; in a transaction when *commit* says whether it is committed or aborted."""
@@ -373,6 +386,13 @@ class Worker:
         code = await self.ended(timeout_s)
         assert code == 0, f"exit {code}:\n{self.said()}"
 
+    async def leave(self, words: str) -> None:
+        """SIGTERM, and expect a clean end; or that it has ended by itself, saying *words*."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        code = await self.ended(15)
+        assert code == 0 or (code == 1 and words in self.said()), f"exit {code}:\n{self.said()}"
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
@@ -596,3 +616,15 @@ def traffic(seed: int, leads: int, count: int, *, around_ms: int | None = None, 
             }
         )
     return messages
+
+
+def people(seed: int, leads: int, count: int, **told: Any) -> list[Message]:
+    """Return *traffic* in which it is told who was who: chains, circles, visitors that two leads claim."""
+    rnd = random.Random(seed)
+    said = traffic(seed, leads, count, **told)
+    for number in range(count // 8):
+        lead, visitor = f"lead-{rnd.randrange(1, leads // 2)}", f"lead-{rnd.randrange(1, leads)}"
+        at = rnd.randrange(len(said))
+        known = {"type": "lead.identified", "subject": lead, "data": {"anonymous_id": visitor}, "id": f"{seed}-who-{number}"}
+        said.insert(at, said[at] | known)
+    return said

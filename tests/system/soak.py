@@ -30,7 +30,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from ops.dev.services import HOST, Kafka, Redis, free_port
-from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, traffic
+from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, people
 from tests.system.proxy import LosesReplies, Network
 
 STEPS = (
@@ -91,7 +91,7 @@ class Run:
 
     @contextlib.asynccontextmanager
     async def load(self, *, hot: bool = False, bad: bool = False) -> AsyncIterator[None]:
-        """Send traffic while the block lasts: strays, late events and duplicates among it."""
+        """Send traffic while the block lasts: strays, late events, duplicates and visitors who become known among it."""
         ended = asyncio.Event()
 
         async def go_on() -> None:
@@ -113,7 +113,7 @@ class Run:
         Their times are around now, *spread_s* from the first to the last.
         """
         seed = self.random.getrandbits(32)
-        found = list(traffic(seed, LEADS, BURST, around_ms=now_ms() - int(spread_s * 500), spread_s=spread_s))
+        found = people(seed, LEADS, BURST, around_ms=now_ms() - int(spread_s * 500), spread_s=spread_s)
         if hot:
             found = [m if n % 10 else {**m, "subject": "lead-hot"} for n, m in enumerate(found, start=1)]
         messages = [self.site.sent(m, crc=self.random.random() < 0.2) for m in found]
@@ -332,6 +332,19 @@ async def _grid(run: Run) -> None:
     run.site.put_grid(GRID.replace("min: -50", f"min: {limit}").replace("version: 1", f"version: {limit}"))
     for worker in run.workers:
         worker.signal(signal.SIGHUP)
+
+
+@fault("input topics changed, worker by worker")
+async def _inputs(run: Run) -> None:
+    site = run.site
+    site.change_inputs(site.web, site.crm, f"{site.settings.namespace}.social")
+    await site.prepare()
+    await asyncio.to_thread(site.allow_inputs)
+    for worker in list(run.workers):
+        await run.start()
+        await run.some_time()
+        await worker.leave("leadpulse topics change")
+        run.drop(worker)
 
 
 @fault("upstream transactions aborted")

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from typing import Any
 
 import pytest
 
 from tests.system.conftest import MakeSite
-from tests.system.kit import Message, Site, now_ms, traffic
+from tests.system.kit import Site, now_ms, people, traffic
 from worker.core.state import unpack
 
 STEPS = (
     "before_apply:4", "after_apply:4", "before_transaction:5", "in_transaction:5", "before_commit:5", "after_commit:5",
     "before_trim:5", "after_trim:5",
 )  # fmt: skip
-
-
-def people(seed: int, count: int, *, around_ms: int | None = None) -> list[Message]:
-    """Return *count* events of visitors and leads, with who was who among them: chains, circles, one that two leads claim."""
-    rnd = random.Random(seed)
-    said = traffic(seed, 40, count, around_ms=around_ms)
-    for number in range(count // 8):
-        lead, visitor = f"lead-{rnd.randrange(1, 20)}", f"lead-{rnd.randrange(1, 40)}"
-        at = rnd.randrange(len(said))
-        told: dict[str, Any] = {"type": "lead.identified", "subject": lead, "data": {"anonymous_id": visitor}}
-        said.insert(at, said[at] | told | {"id": f"{seed}-who-{number}"})
-    return said
 
 
 async def held(site: Site) -> None:
@@ -44,7 +30,7 @@ async def test_visitors_become_leads_across_partitions(make_site: MakeSite) -> N
     """What owners say to each other goes out and comes in once, in order; nobody waits for ever."""
     site = await make_site(partitions=3, max_batch=20)
     worker = site.worker()
-    await site.send(site.sent(m, crc=n % 5 == 0) for n, m in enumerate(people(300, 600)))
+    await site.send(site.sent(m, crc=n % 5 == 0) for n, m in enumerate(people(300, 40, 600)))
     await site.settled()
     await worker.stop()
     await held(site)
@@ -54,10 +40,10 @@ async def test_visitors_become_leads_across_partitions(make_site: MakeSite) -> N
 async def test_a_worker_killed_at_any_step_of_a_merge_loses_and_doubles_nothing(make_site: MakeSite, step: str) -> None:
     """A past is in its visitor's state, on its way, or in the lead's: in one of them, and nowhere else."""
     site = await make_site(partitions=3, max_batch=20)
-    await site.send(site.sent(m) for m in people(301, 300))
+    await site.send(site.sent(m) for m in people(301, 40, 300))
     victim = site.worker(step)
     assert await victim.ended() == 137, victim.said()
-    await site.send(site.sent(m) for m in people(302, 200))
+    await site.send(site.sent(m) for m in people(302, 40, 200))
     heir = site.worker()
     await site.settled()
     await site.send(site.sent(m) for m in traffic(305, 40, 100))
@@ -70,10 +56,10 @@ async def test_merges_survive_an_older_redis_and_ticks(make_site: MakeSite) -> N
     """The same messages are folded again by the cuts, and said no second time."""
     site = await make_site(partitions=3, max_batch=20, clock="wall")
     worker = site.worker()
-    await site.send(site.sent(m) for m in people(303, 300, around_ms=now_ms() - 3_000))
+    await site.send(site.sent(m) for m in people(303, 40, 300, around_ms=now_ms() - 3_000))
     await site.settled()
     old = await site.copy()
-    await site.send(site.sent(m) for m in people(304, 300, around_ms=now_ms() - 1_000))
+    await site.send(site.sent(m) for m in people(304, 40, 300, around_ms=now_ms() - 1_000))
     await site.settled()
     await asyncio.sleep(1)
     worker.kill()

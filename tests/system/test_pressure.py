@@ -86,6 +86,7 @@ async def test_a_tick_cut_into_small_slices_is_folded_again_up_to_the_last_one_t
     await site.restore({})
     await site.allow_rebuild()
     heir = site.worker(clock="wall")
+    await heir.ready(1)  # it has filled the store again, and `due` with it
     await judged(site)
     await heir.stop()
     verdict = await site.verdict()

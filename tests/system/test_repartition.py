@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from tests.system.conftest import MakeSite
-from tests.system.kit import ROOT, Message, Sent, Site, now_ms, traffic
+from tests.system.kit import Message, Sent, Site, now_ms, traffic
 from worker.core.journal import stray_output
 from worker.core.model import Record
 from worker.core.state import unpack
@@ -108,15 +105,9 @@ async def grown(old: Site, partitions: int) -> Site:
     return site
 
 
-def run(new: Site, old: Site) -> subprocess.CompletedProcess[str]:
-    """Run the command with the settings of *new*."""
-    command = [sys.executable, "-m", "worker.cli", "repartition", "--from", old.settings.namespace]
-    return subprocess.run(command, env={**os.environ, **new.environ}, cwd=ROOT, capture_output=True, text=True, timeout=60)
-
-
 def repartition(new: Site, old: Site) -> dict[str, int]:
     """Copy, and return what it says."""
-    done = run(new, old)
+    done = new.command("repartition", "--from", old.settings.namespace)
     assert done.returncode == 0, done.stderr
     told: dict[str, int] = json.loads(done.stdout)
     return told
@@ -124,7 +115,7 @@ def repartition(new: Site, old: Site) -> dict[str, int]:
 
 def refusal(new: Site, old: Site) -> str:
     """Return why the copy is refused."""
-    done = run(new, old)
+    done = new.command("repartition", "--from", old.settings.namespace)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr

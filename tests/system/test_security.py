@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,14 +164,6 @@ async def site(make_site: MakeSite, guarded: Guarded, guarded_redis: Redis) -> S
     return await make_site(kafka=guarded.kafka.address, redis=guarded_redis.url)
 
 
-def run(site: Site, settings: dict[str, Any], *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of leadpulse with *settings*."""
-    environ = {**os.environ, **site.environ} | {f"LEADPULSE_{name.upper()}": str(value) for name, value in settings.items()}
-    return subprocess.run(
-        [sys.executable, "-m", "worker.cli", *command], env=environ, cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-
-
 async def test_a_worker_does_its_work_with_the_least_rights_over_encrypted_connections(
     site: Site, guarded: Guarded, guarded_redis: Redis, certificates: Certificates
 ) -> None:
@@ -181,7 +171,7 @@ async def test_a_worker_does_its_work_with_the_least_rights_over_encrypted_conne
     allow(site, guarded.kafka)
     settings = secured(guarded, guarded_redis, certificates, site)
     said = []
-    doctor = run(site, settings, "doctor")
+    doctor = site.command("doctor", **settings)
     assert doctor.returncode == 0, doctor.stderr
     await site.send(site.sent(m, crc=n % 3 == 0) for n, m in enumerate(traffic(400, 60, 400)))
     worker = site.worker(**settings)
@@ -192,7 +182,7 @@ async def test_a_worker_does_its_work_with_the_least_rights_over_encrypted_conne
     await site.settled()
     lead = next(iter(await site.states()))
     for command in (["top", "-n", "3"], ["explain", lead, "--json"], ["dead", "list"]):
-        done = run(site, settings, *command)
+        done = site.command(*command, **settings)
         assert done.returncode == 0, (command, done.stderr)
         said += [done.stdout, done.stderr]
     await heir.stop()
@@ -254,7 +244,7 @@ async def test_what_is_wrong_with_a_log_in_is_told_without_the_secret(
         of_redis = command[0] in ("top", "explain")
         if of_redis != ("redis" in wrong) and command[0] not in ("run", "doctor"):
             continue
-        done = run(site, settings, *command)
+        done = site.command(*command, **settings)
         assert done.returncode in (1, 2), (command, done.stderr)
         assert "Traceback" not in done.stderr, (command, done.stderr)
         assert named in done.stderr, (command, done.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -40,7 +41,7 @@ from worker.core.score import Reason, read, reasons
 from worker.core.scorer import Scorer
 from worker.core.short import open_
 from worker.core.stages import advance
-from worker.core.state import EVENT_TYPES, STAGES, LeadState, unpack, unpack_list
+from worker.core.state import EVENT_TYPES, STAGES, LeadState, UnreadableState, unpack, unpack_list
 from worker.core.traits import unpack_traits, values
 from worker.core.where import Condition, Where
 from worker.gridpage import duration, where_words
@@ -167,8 +168,10 @@ async def _live(settings: Settings, lead: str, at_ms: int | None, grid: str | No
 
 
 def _alias_of(lead: str, packed: bytes | None) -> str:
-    """Return the lead that *lead* is an alias of, and say so; empty when it is none."""
-    kin = None if packed is None else unpack(packed).kin
+    """Return the lead that *lead* is an alias of, and say so; empty when it is none, or its state cannot be read."""
+    kin = None
+    with contextlib.suppress(UnreadableState):
+        kin = None if packed is None else unpack(packed).kin
     to = "" if kin is None else kin.to
     if to:
         click.echo(f"{plain(lead)} is known as {plain(to)}", err=True)

@@ -54,7 +54,8 @@ def change(**flags: Any) -> None:
 
     The state remembers the topics that it was made of, and a worker with others is refused: one wrong setting must not pass
     over events. This is the word that they change. Then restart the workers with the new LEADPULSE_INPUT_TOPICS, one after the
-    other; each partition changes when a new worker takes it over, and nothing is lost or read twice. A topic that comes new is
+    other; each partition changes when a new worker takes it over, and nothing is lost or read twice. A worker with the old list
+    that is given a partition which has changed ends, and leaves it to the others. A topic that comes new is
     read from its beginning; one that goes must have been read to its end, so stop who writes to it first. To take the word
     back, say this again with the topics of before. Prints one JSON object, topic by topic: kept, new or left.
     """
