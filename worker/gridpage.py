@@ -198,6 +198,8 @@ def _page(grid: Grid) -> Iterator[str]:
     )
     if grid.inactivity is not None:
         yield from ("", "## Silence", "", _silence(grid.inactivity))
+    if grid.retention is not None:
+        yield from ("", "## Retention", "", f"A contact of whom nothing was heard for {duration(grid.retention)} is removed.")
     yield from _section(
         "Never called",
         ("exclusion", "when"),
@@ -377,6 +379,7 @@ def _head(grid: Grid) -> dict[str, str]:
         "engagement": _clamp_words(grid.engagement),
         "inactivity": "" if grid.inactivity is None else _silence(grid.inactivity).removesuffix("."),
         "stages.quiet": duration(grid.stages.quiet) if grid.stages.quiet else "",
+        "retention": duration(grid.retention) if grid.retention is not None else "",
     }
     for name, rung in (("mql", grid.stages.mql), ("sql", grid.stages.sql)):
         fields |= {f"stages.{name}.{field}": words for field, words in _rung_fields(rung).items()}

@@ -33,6 +33,7 @@ class Metrics:
         self.aliased = counter("aliased_events", "Events of aliases, forwarded to the leads that they stand for")
         self.merged = counter("merged_visitors", "Visitors whose past became a known lead's")
         self.moved = counter("moved_aliases", "Aliases of one lead that another lead claimed, and got from then on")
+        self.removed = counter("removed_leads", "Leads removed because they were idle past the grid's retention")
         self.outputs = counter("outputs", "Records published, committed", "topic")
         self.batches = counter("batches", "Batches applied", "kind")
         self.batch_seconds = histogram("batch_seconds", "From the records of a batch to its being applied", _SECONDS)

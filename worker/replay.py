@@ -6,7 +6,7 @@ One CloudEvent a line, in order of arrival; a line `{"tick": "2026-03-05T12:00:0
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,8 @@ from worker.core.codec import instant as parse_instant
 from worker.core.course import Turn
 from worker.core.days import rfc3339
 from worker.core.grid import Grid
-from worker.core.model import Event, LeadWrite, Output, Record, Rejected, Unknown
-from worker.core.plan import plan_events, plan_tick
+from worker.core.model import Event, Item, LeadWrite, Output, Record, Rejected, Unknown
+from worker.core.plan import Plan, plan_events, plan_tick
 from worker.core.score import Reason, read, reasons
 from worker.core.scorer import Scorer
 from worker.core.state import STAGES, unpack
@@ -57,6 +57,7 @@ class Counts:
     late: int = 0
     erased: int = 0
     merged: int = 0
+    removed: int = 0
 
 
 class Replay:
@@ -157,8 +158,7 @@ class Replay:
     def _fold(self) -> None:
         events, self._waiting = self._waiting, []
         places, self._places = self._places, []
-        before = {event.lead: self._states.get(event.lead) for event in events}
-        plan = plan_events(self.scorer, before, events, self.clock_ms, find=self._states.get)
+        plan = self._said(events)
         for index, reason, why in plan.refused:
             self.counts.events -= 1
             self._refuse(*places[index], f"{reason}: {why}")
@@ -166,6 +166,7 @@ class Replay:
         self.counts.late += plan.late
         self.counts.erased += plan.erased
         self.counts.merged += plan.merged
+        self.counts.removed += plan.removed
         self._keep(plan.writes)
         if events:
             self._watch(plan.writes, events[-1])
@@ -177,15 +178,28 @@ class Replay:
         due: dict[str, bytes | None] = {}
         while self._due and self._due[0][0] <= at_ms:
             _, lead = heapq.heappop(self._due)
-            due[lead] = self._states[lead]
+            if lead in self._states:
+                due[lead] = self._states[lead]
         plan = plan_tick(self.scorer, due, at_ms, self.clock_ms)
+        self.counts.removed += plan.removed
         self._keep(plan.writes)
         self._outputs += plan.outputs
         self.clock_ms = at_ms
+        after = self._said([item for _, item in plan.passed_on])
+        self._keep(after.writes)
+        self._outputs += after.outputs
+
+    def _said(self, items: Sequence[Item]) -> Plan:
+        """Fold *items*, and at once what they make owners of ids say to each other."""
+        before = {item.lead: self._states.get(item.lead) for item in items}
+        return plan_events(self.scorer, before, items, self.clock_ms, find=self._states.get)
 
     def _keep(self, writes: Iterable[LeadWrite]) -> None:
         for write in writes:
-            self._states[write.lead] = write.state
+            if write.state:
+                self._states[write.lead] = write.state
+            else:
+                self._states.pop(write.lead, None)
             if write.due_ms is not None:
                 heapq.heappush(self._due, (write.due_ms, write.lead))
 
@@ -193,8 +207,8 @@ class Replay:
         """Note what became of the watched lead; events are folded as soon as one of it comes, so *event*, the last, is its."""
         for write in writes:
             if write.lead == self._watched:
-                state = unpack(write.state)
-                if state.alive:
+                state = unpack(write.state) if write.state else None
+                if state is not None and state.alive:
                     self.turns.append(Turn(max(state.clock, self.clock_ms or 0), write.state, event))
                 else:
                     self.turns.clear()

@@ -350,6 +350,17 @@ async def test_of_an_erased_lead_only_its_mark_stays(store: RebuildableStore) ->
     assert set(await store.lead("a")) == {"state", "score", "fit", "engagement", "stage", "grade", "updated_at"}
 
 
+async def test_of_a_lead_of_which_nothing_is_to_be_held_not_even_the_key_stays(store: RebuildableStore) -> None:
+    """A removed lead leaves nothing that names it."""
+    await store.acquire(OWNER, 8)
+    await store.apply(OWNER, a_batch(1, [a_write("a", b"much", due_ms=1, rank=1.0)]))
+    await store.apply(OWNER, a_batch(2, [LeadWrite("a", b"", "", "", "", "", "", "", None, None)]))
+    assert await store.lead("a") == {}
+    assert await store.load(["a"]) == [None]
+    assert await store.due(10, 10) == []
+    assert await store.top(10) == []
+
+
 async def test_a_rebuild_is_allowed_once_and_only_of_an_empty_partition(store: RebuildableStore) -> None:
     """The permission is for the loss that the operator saw: the first batch uses it up, a state in place refuses it."""
     await store.allow_rebuild()

@@ -96,7 +96,7 @@ class Owners:
         assert plan.refused == []
         self.plans.append(plan)
         for write in plan.writes:
-            self.states[write.lead] = write.state
+            self.states[write.lead] = write.state or None
             self.writes[write.lead] = write
         self.outputs += [json.loads(output.value or b"") for output in plan.outputs]
         for _, item in plan.passed_on:
@@ -106,8 +106,8 @@ class Owners:
         """Return the points of every id that is a lead, by reason."""
         found = {}
         for name, packed in self.states.items():
-            state = unpack(packed or b"")
-            if state.alive:
+            state = None if packed is None else unpack(packed)
+            if state is not None and state.alive:
                 assert state.kin is None or not state.kin.merging
                 found[name] = {f"{r.kind} {r.id}": r.points for r in reasons(SCORER, state, END)}
         return found

@@ -100,7 +100,9 @@ class Partition:
     async def tick(self, at_ms: int, past: dict[str, int], most: float = math.inf) -> None:
         """Judge those who are due, as many as make one batch."""
         leads = await self.store.due(at_ms, 1_000)
-        await self.apply(await self.folder.slice(leads, at_ms, Place(self.cut.batch + 1, self.cut.next, None), past, most))
+        await self.apply(
+            (await self.folder.slice(leads, at_ms, Place(self.cut.batch + 1, self.cut.next, None), past, most)).batch
+        )
 
     async def again(self, other: Batch, records: list[Record]) -> None:
         """Fold the batch once more by its cut, as whoever has an older store does."""
@@ -111,7 +113,7 @@ class Partition:
             await self.apply((await self.folder.events(mine, place)).batch)
         else:
             leads = await self.store.due(cut.tick_ms, cut.judged)
-            await self.apply(await self.folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None))
+            await self.apply((await self.folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)).batch)
 
     async def apply(self, batch: Batch) -> None:
         """Apply *batch* and stand at its end."""

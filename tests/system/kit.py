@@ -478,12 +478,7 @@ class Verdict:
                 for place, _, _ in plan.refused:
                     self.dead[sources[place][:3]] += 1
                 for place, item in plan.passed_on:
-                    home = owner(item.lead, settings.partitions)
-                    if isinstance(item, Event):
-                        passed = stray_output(internal, home, sources[place], item.lead, item.visited)
-                    else:
-                        passed = message_output(internal, home, item)
-                    self.passed_on[home, passed.headers, passed.value] += 1
+                    self._passed_on(item, sources[place])
             else:
                 assert not [r for r in batch if r.topic != internal], "a tick's batch holds records"
                 leads = sorted(
@@ -492,8 +487,10 @@ class Verdict:
                 plan = plan_tick(scorer, {lead: states[lead] for lead in leads[: cut.judged or 1_000]}, cut.tick_ms, clock_ms)
                 clock_ms = cut.tick_ms if cut.tick_done else clock_ms
                 self.ticks += 1
+                for _, item in plan.passed_on:
+                    self._passed_on(item, None)
             for write in plan.writes:
-                states[write.lead] = write.state
+                states[write.lead] = write.state or None
                 due.pop(write.lead, None)
                 ranks.pop(write.lead, None)
                 if write.rank is not None:
@@ -505,6 +502,16 @@ class Verdict:
         ends = {topic: max((r.offset + 1 for r in records if r.topic == topic), default=0) for topic in settings.input_topics}
         assert all(at[topic] >= end for topic, end in ends.items()), f"read up to {at} of {ends}"
         self.states |= {lead: state for lead, state in states.items() if state is not None}
+
+    def _passed_on(self, item: Item, source: Record | None) -> None:
+        """Note what is for another id's owner."""
+        internal, home = self.site.settings.internal_topic, owner(item.lead, self.site.settings.partitions)
+        if isinstance(item, Event):
+            assert source is not None
+            passed = stray_output(internal, home, source, item.lead, item.visited)
+        else:
+            passed = message_output(internal, home, item)
+        self.passed_on[home, passed.headers, passed.value] += 1
 
     def _items(self, partition: int, batch: Sequence[Record]) -> tuple[list[Item], list[Record]]:
         """Return what a batch folds, each with its own record."""

@@ -131,7 +131,7 @@ local function apply(keys, args)
     local key, state = keys[5 + i], args[9 + i]
     if write[2] == '' then
       redis.call('DEL', key)
-      redis.call('HSET', key, 'state', state)
+      if state ~= '' then redis.call('HSET', key, 'state', state) end
     else
       redis.call('HSET', key, 'state', state, 'score', write[2], 'fit', write[3], 'engagement', write[4],
         'stage', write[5], 'grade', write[6], 'updated_at', write[7])

@@ -113,7 +113,10 @@ class MemoryStore:
                 held.due[lead] = min(due_ms, held.due.get(lead, due_ms))
             self._rebuild_schedule()
         for write in batch.writes:
-            held.leads[write.lead] = write
+            if write.state or write.score:
+                held.leads[write.lead] = write
+            else:
+                held.leads.pop(write.lead, None)
             if write.due_ms is None:
                 held.due.pop(write.lead, None)
             elif held.due.get(write.lead) != write.due_ms:

@@ -204,6 +204,10 @@ def _found(scorer: Scorer, lead: str, packed: bytes | None, tick_ms: int | None,
         raise click.ClickException(f"lead {lead} is not held ({where}): no event of it has been taken")
     held = Lead(scorer, lead, packed, tick_ms, [])
     state, now_ms = held.state, held.at_ms
+    if not state.alive and not state.erased:
+        raise click.ClickException(
+            f"lead {lead} is not held ({where}): it was removed after the grid's retention, or never was a lead"
+        )
     if not state.alive:
         raise click.ClickException(f"lead {lead} was erased: only the mark of its erasure at {rfc3339(state.erased)} is kept")
     if at_ms is not None and at_ms > now_ms:

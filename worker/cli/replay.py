@@ -136,6 +136,7 @@ def _summary(c: Counts, held: int, published: int, seconds: float) -> str:
         (c.duplicates, "duplicate" if c.duplicates == 1 else "duplicates"),
         (c.late, "late"),
         (c.erased, "dropped after an erasure"),
+        (c.removed, "removed after the grid's retention"),
         (c.unknown, "of unknown types"),
         (c.bad, "bad line" if c.bad == 1 else "bad lines"),
     )

@@ -527,6 +527,8 @@ class GridFile(_Model):
     stages: Stages = Stages()
     grades: Grades | None = None
     mail: _MailDomains = _MailDomains()
+    retention: DurationOrNone = None
+    """Time without an event after which a lead that is a contact is removed; `none` or absent keeps it for ever."""
 
 
 class Grid(GridFile):

@@ -96,18 +96,28 @@ class Past(msgspec.Struct, frozen=True, array_like=True, tag="past", gc=False):
     """As the visitor's owner held it; `None`: nothing, or it has gone to another lead before."""
     cause: Cause
     visited: tuple[str, ...] = ()
+    told_ms: _Instant | None = None
+    """By a `lead.identified` of which time the visitor is an alias of `lead` now; 0: it is none. `None`: an older version."""
+
+
+class Parted(msgspec.Struct, frozen=True, array_like=True, tag="parted", gc=False):
+    """To the owner of the known `lead`: an alias of it is none any more, it went over to another lead."""
+
+    lead: str
+    alias: str
 
 
 class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget", gc=False):
-    """To the owner of the alias `lead`: the lead `by` that it stands for has been erased, and the alias goes with it."""
+    """To the owner of the alias `lead`: the lead `by` that it stands for is gone, and the alias goes with it."""
 
     lead: str
     by: str
     at_ms: _Instant
-    cause: Cause
+    """When `by` was erased; 0: it was idle past the grid's `retention`."""
+    cause: Cause | None
 
 
-Message = MergeRequest | Past | Forget
+Message = MergeRequest | Past | Parted | Forget
 """What the owner of one id says to the owner of another, once and in order, through the journal."""
 
 Item = Event | Message
@@ -130,7 +140,7 @@ class LeadWrite(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     lead: str
     state: bytes
-    """Packed by `worker.core.state`; opaque to the store."""
+    """Packed by `worker.core.state`; opaque to the store. Empty: nothing is to be held of the lead, not even its key."""
     score: str
     """Decimal text, as are fit and engagement; empty when the lead is erased (only `state`, the mark, is kept)."""
     fit: str

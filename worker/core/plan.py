@@ -13,8 +13,9 @@ from worker.core import stages
 from worker.core.days import rfc3339
 from worker.core.fold import add, id_mark, is_duplicate, judge_traits, with_traits
 from worker.core.merge import merge
-from worker.core.model import Cause, Event, Forget, Item, LeadWrite, MergeRequest, Output, Past
+from worker.core.model import Cause, Event, Forget, Item, LeadWrite, MergeRequest, Output, Parted, Past
 from worker.core.outputs import Publisher
+from worker.core.retention import ends_ms
 from worker.core.score import Reading, read
 from worker.core.scorer import Scorer
 from worker.core.short import RECENT_KEPT, open_
@@ -25,6 +26,7 @@ from worker.core.state import (
     Kin,
     LeadState,
     UnreadableState,
+    is_nothing,
     pack,
     unpack,
     unpack_list,
@@ -58,6 +60,8 @@ class Plan:
     """Events dropped because their lead was erased after them, and pasts of visitors, for the same reason."""
     merged: int = 0
     """Visitors whose past became a lead's."""
+    removed: int = 0
+    """Leads that were idle past the grid's `retention`."""
     moved: int = 0
     """Aliases of one lead that another one claimed: from then on they are the other's."""
     taken: int = 0
@@ -125,8 +129,15 @@ class Lead:
 
     def _judge(self) -> None:
         reading = stages.judge(self.scorer, self.state, self.at_ms, self.publisher)
-        self.state.due = stages.due(self.scorer, self.state, reading, self.at_ms)
+        self._schedule(stages.due(self.scorer, self.state, reading, self.at_ms))
         self.reading = reading
+
+    def _schedule(self, due: int | None) -> None:
+        """Let the lead be judged at *due*, or when it will have been idle for too long, if that is before."""
+        if self.scorer.retention is not None:
+            ends = max(ends_ms(self.scorer, self.state), self.at_ms + 1)
+            due = due if ends == inf else int(min(ends, inf if due is None else due))
+        self.state.due = due
 
     def take(self, item: Item, index: int, plan: Plan) -> None:
         """Fold one item: an event, or what the owner of another id says."""
@@ -136,6 +147,8 @@ class Lead:
             self._request(item, index, plan)
         elif isinstance(item, Past):
             self._past(item, index, plan)
+        elif isinstance(item, Parted):
+            self._parted(item)
         elif isinstance(item, Forget):
             self._forget(item, index, plan)
 
@@ -146,7 +159,16 @@ class Lead:
             plan.erased += 1
             return
         if state.kin is not None and self._is_for_another(event, index, plan):
+            if event.type == "lead.erased":  # here too, and now: on its way the alias might become another lead's
+                self._erase(event.at_ms, _cause(event), index, plan)
             return
+        if (
+            scorer.retention is not None
+            and state.due is not None
+            and state.due < event.at_ms
+            and self._idle_until(event.at_ms - 1, index, plan)
+        ):
+            state = self.state
         event_mark = id_mark(event)
         if is_duplicate(state, event_mark):
             plan.duplicates += 1
@@ -196,7 +218,7 @@ class Lead:
             state.kin.since = self.at_ms
         self.changed = True
 
-    def _erase(self, erased_ms: int, cause: Cause, index: int, plan: Plan) -> None:
+    def _erase(self, erased_ms: int, cause: Cause | None, index: int, plan: Plan) -> None:
         """Keep nothing but the mark: the instant, and the sequence, so that no id of an output is ever given twice."""
         at_ms, old = self.at_ms, self.state
         for alias in () if old.kin is None else old.kin.aliases:
@@ -207,6 +229,29 @@ class Lead:
         self.publisher.cause = None
         self.reading = None
         self.at_ms = self._tick_ms
+        self.changed = True
+
+    def _idle_until(self, to_ms: int, index: int, plan: Plan) -> bool:
+        """Let time pass until *to_ms*; return whether the lead was removed on the way, idle past the grid's `retention`."""
+        scorer, state = self.scorer, self.state
+        self.changed = True
+        while self.at_ms < to_ms:
+            stop = int(min(max(ends_ms(scorer, state), self.at_ms + 1), to_ms))
+            stages.advance(scorer, state, self.at_ms, stop, self.publisher)
+            self.at_ms = stop
+            if ends_ms(scorer, state) <= stop and not self._waits():
+                plan.removed += 1
+                self._remove(index, plan)
+                return True
+        return False
+
+    def _remove(self, index: int, plan: Plan) -> None:
+        """Keep nothing but what keeps ids of outputs from being given twice, and earlier events of an erased lead out."""
+        old = self.state
+        for alias in () if old.kin is None else old.kin.aliases:
+            plan.pass_on(index, Forget(alias, self.name, 0, None))
+        self.state = LeadState(alive=False, erased=old.erased, sequence=old.sequence)
+        self.reading = None
         self.changed = True
 
     def _ask_for(self, visitor: str, event: Event, index: int, plan: Plan) -> None:
@@ -229,6 +274,7 @@ class Lead:
         visited = item.visited
         circle = visited[visited.index(self.name) :] if self.name in visited else ()
         if (circle and self.name == min(circle)) or len(visited) >= MOST_HOPS:
+            plan.pass_on(index, Parted(kin.to, self.name))
             kin.to = ""
             self.changed = True
             return False
@@ -241,11 +287,14 @@ class Lead:
         An alias of another lead goes over to this one with what it does from now on. A visitor that was erased since it was
         told who it is has nothing to give and becomes no alias.
         """
-        old, packed = self.state, None
+        old, packed, told_ms = self.state, None, 0
         kin = old.kin or Kin()
         if item.at_ms > old.erased:
+            told_ms = item.at_ms
             if kin.to:
-                plan.moved += kin.to != item.by
+                if kin.to != item.by:
+                    plan.moved += 1
+                    plan.pass_on(index, Parted(kin.to, self.name))
             elif old.alive:
                 packed = pack(old)
                 self.publisher.cause = item.cause
@@ -260,10 +309,12 @@ class Lead:
             self.reading = None
             self.at_ms = self._tick_ms
             self.changed = True
-        plan.pass_on(index, Past(item.by, self.name, packed, item.cause))
+        plan.pass_on(index, Past(item.by, self.name, packed, item.cause, told_ms=told_ms))
 
     def _past(self, item: Past, index: int, plan: Plan) -> None:
         """Take what a visitor did as if the lead had done it, and judge the lead from where it stood judged on."""
+        if not item.visited:
+            self._hold_alias(item, index, plan)
         if self._is_for_another(item, index, plan):
             return
         state, scorer = self.state, self.scorer
@@ -296,12 +347,39 @@ class Lead:
         if state.kin is not None:
             state.kin.since = end
 
+    def _hold_alias(self, item: Past, index: int, plan: Plan) -> None:
+        """List the visitor among the aliases exactly if it is one: an erasure must reach all of them, and nobody else's."""
+        if item.told_ms is None:
+            return
+        self.changed = True
+        known = [] if self.state.kin is None else self.state.kin.aliases
+        if item.told_ms > self.state.erased:
+            self.state.kin = self.state.kin or Kin()
+            if item.visitor not in known:
+                self.state.kin.aliases.append(item.visitor)
+        elif item.visitor not in known:
+            if item.told_ms:  # it became an alias on the eve of the erasure, which did not know
+                plan.pass_on(index, Forget(item.visitor, self.name, self.state.erased, item.cause))
+        elif not item.told_ms:
+            known.remove(item.visitor)
+
+    def _parted(self, item: Parted) -> None:
+        """Strike an alias that went over to another lead off the list, unless it has been asked for again."""
+        kin = self.state.kin
+        if kin is not None and item.alias in kin.aliases and item.alias not in kin.merging:
+            kin.aliases.remove(item.alias)
+            self.changed = True
+
     def _forget(self, item: Forget, index: int, plan: Plan) -> None:
         """Go with the lead that this id is an alias of; one that is another's by now, or nobody's, stays."""
-        if self.state.kin is not None and self.state.kin.to == item.by:
+        if self.state.kin is None or self.state.kin.to != item.by:
+            return
+        if item.at_ms:
             self._erase(item.at_ms, item.cause, index, plan)
+        else:
+            self._remove(index, plan)
 
-    def tick(self, at_ms: int) -> None:
+    def tick(self, at_ms: int, plan: Plan) -> None:
         """Judge the lead at every instant up to and including *at_ms* at which time alone changes the answer."""
         state, scorer = self.state, self.scorer
         if not state.alive:
@@ -310,18 +388,20 @@ class Lead:
             self.changed = True  # which takes the lead off `due` until it stops waiting
             return
         if at_ms > self.at_ms:
+            if scorer.retention is not None and self._idle_until(at_ms, 0, plan):
+                return
             stages.advance(scorer, state, self.at_ms, at_ms, self.publisher)
             # Kept, because a tick is applied in slices: after a crash between two, events come before the tick's last slice.
             self.at_ms = state.clock = at_ms
         self.reading = read(scorer, state, self.at_ms)
-        state.due = stages.exact_due(scorer, state, self.reading, self.at_ms)
+        self._schedule(stages.exact_due(scorer, state, self.reading, self.at_ms))
         self.changed = True
 
     def write(self) -> LeadWrite:
         """Return what is to be stored of the lead."""
         state = self.state
         if not state.alive:
-            return LeadWrite(self.name, pack(state), "", "", "", "", "", "", None, None)
+            return LeadWrite(self.name, b"" if is_nothing(state) else pack(state), "", "", "", "", "", "", None, None)
         reading = self.reading or read(self.scorer, state, self.at_ms)
         return LeadWrite(
             self.name,
@@ -393,7 +473,7 @@ def plan_tick(
     for name, packed in before.items():
         lead = Lead(scorer, name, packed, clock_ms, plan.outputs)
         try:
-            lead.tick(tick_ms)
+            lead.tick(tick_ms, plan)
         except Exception as err:
             err.add_note(_whose(lead))
             raise

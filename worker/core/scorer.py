@@ -118,6 +118,7 @@ class Scorer:
             if rung is not None
         )
         self.quiet = grid.stages.quiet
+        self.retention = grid.retention
         sql = grid.stages.sql
         self.intent_within = sql.intent_within if sql is not None else None
         self.sla = sql.sla if sql is not None else None

@@ -18,7 +18,7 @@ import xxhash
 
 from worker.core.migrations import migrated
 
-FOLD_VERSION: Final = 2
+FOLD_VERSION: Final = 3
 """Version of what a fold computes. A batch is folded again only by the version that folded it first."""
 
 STATE_VERSION: Final = 3
@@ -151,6 +151,11 @@ class LeadState(msgspec.Struct, array_like=True):
     """(stage, instant) of the last moves."""
     kin: Kin | None = None
     """`None` for nearly every lead: no alias, and none of another."""
+
+
+def is_nothing(state: LeadState) -> bool:
+    """Return whether *state* says no more than a lead that was never heard of."""
+    return not (state.alive or state.erased or state.sequence or (state.kin is not None and state.kin != Kin()))
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -56,8 +56,16 @@ class Taken(NamedTuple):
     erased: int
     merged: int
     moved: int
+    removed: int
     aliased: int
     """Events forwarded to the lead that their subject is an alias of."""
+
+
+class Slice(NamedTuple):
+    """A batch of a tick and what it did, for metrics."""
+
+    batch: Batch
+    removed: int
 
 
 class Grids(NamedTuple):
@@ -99,6 +107,7 @@ class Folder:
         partition: int,
         load: Callable[[Sequence[str], int, float], Awaitable[list[bytes | None]]],
         turn: asyncio.Lock,
+        compacted: Sequence[str] = (),
     ) -> None:
         self._settings = settings
         self.scorer = scorer
@@ -106,6 +115,7 @@ class Folder:
         self._partition = partition
         self._load = load
         self._turn = turn
+        self._compacted = compacted
 
     def begin(self, scorer: Scorer, place: Place, rate: int) -> Batch:
         """Return a batch without records that begins another grid: from then on *scorer* judges, and all leads once more.
@@ -156,12 +166,13 @@ class Folder:
             plan.erased,
             plan.merged,
             plan.moved,
+            plan.removed,
             aliased.total(),
         )
 
     async def slice(
         self, leads: Sequence[str], tick_ms: int, place: Place, past: Mapping[str, int] | None, most: float = inf
-    ) -> Batch:
+    ) -> Slice:
         """Judge *leads*, due by *tick_ms*, at each one's own instants up to it, as many as `events` would take.
 
         *past*: what is next once all who are due are judged, if these are all; with them the partition's clock moves there.
@@ -172,16 +183,22 @@ class Folder:
         done = past is not None and plan.taken == len(leads)
         if past is not None and done:
             place = place._replace(next=past)
-        batch = self._batch(place, plan.writes, self._routed(plan.outputs), tick_ms=tick_ms, tick_done=done)
+        outputs = [*self._routed(plan.outputs), *(self._said(item) for _, item in plan.passed_on)]
+        batch = self._batch(place, plan.writes, outputs, tick_ms=tick_ms, tick_done=done)
         cut = msgspec.structs.replace(batch.entry.cut, judged=plan.taken)
-        return msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
+        return Slice(msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut)), plan.removed)
 
     def _passed_on(self, item: Item, record: Record) -> Output:
         """Return *item*, which came of *record*, as a record of the journal of its lead's owner."""
-        internal, home = self._settings.internal_topic, owner(item.lead, self._settings.partitions)
         if isinstance(item, Event):
-            return stray_output(internal, home, record, item.lead, item.visited)
-        return message_output(internal, home, item)
+            home = owner(item.lead, self._settings.partitions)
+            return stray_output(self._settings.internal_topic, home, record, item.lead, item.visited)
+        return self._said(item)
+
+    def _said(self, item: Item) -> Output:
+        """Return a message as a record of the journal of its lead's owner."""
+        assert not isinstance(item, Event), "time alone forwards no event"
+        return message_output(self._settings.internal_topic, owner(item.lead, self._settings.partitions), item)
 
     async def _before(self, items: Sequence[Item], batch: int, most: float) -> dict[str, bytes | None]:
         leads = list(dict.fromkeys(item.lead for item in items))
@@ -189,9 +206,17 @@ class Folder:
 
     def _routed(self, outputs: Sequence[Output]) -> Sequence[Output]:
         routes = self._settings.output_topics
+        if self._compacted:
+            outputs = [one for output in outputs for one in self._with_tombstones(output)]
         if not routes:
             return outputs
         return [msgspec.structs.replace(o, topic=routes[o.topic]) if o.topic in routes else o for o in outputs]
+
+    def _with_tombstones(self, output: Output) -> list[Output]:
+        """Follow a `lead.erased` by a record without a value in each compacted topic: Kafka forgets the key there."""
+        if output.topic != "lead.erased":
+            return [output]
+        return [output, *(Output(topic, output.key, None) for topic in self._compacted)]
 
     def _batch(
         self,

@@ -22,8 +22,8 @@ MISSING: Final = (
 )
 
 
-async def check_topics(settings: Settings, admin: Admin) -> None:
-    """Raise `Stop` unless every topic is there and can hold what goes into it.
+async def check_topics(settings: Settings, admin: Admin) -> tuple[str, ...]:
+    """Return the output topics that are compacted. Raise `Stop` unless every topic is there and can hold what goes into it.
 
     Inputs and the internal topic need N partitions each, because owners are found by it. The internal topic must stamp its
     records itself (`LogAppendTime`), delete by age only, and keep them as long as the longest input; what the worker writes to
@@ -43,6 +43,7 @@ async def check_topics(settings: Settings, admin: Admin) -> None:
     ]
     if wrong:
         raise Stop("topics that cannot be used as they are:\n" + "\n".join(wrong))
+    return tuple(topic for topic in settings.outputs if topic in configs and "compact" in configs[topic]["cleanup.policy"])
 
 
 async def check_positions(settings: Settings, store_of: Callable[[int], Store]) -> None:

@@ -120,14 +120,23 @@ class Engine:
         grid = self._grid = GridFile(settings, self._scorer or load_scorer(settings), metrics)
         store_of = self._given_store_of or self._redis_stores()
         admin = await self._closing.enter_async_context(Admin(settings))
-        await check_topics(settings, admin)
+        compacted = await check_topics(settings, admin)
         if self._redis is not None:
             await check_redis(settings, self._redis)
         await check_positions(settings, store_of)
         consumer = group_consumer(settings)
         self._closing.push_async_callback(_stop_consumer, consumer)
         context = Context(
-            settings, lambda: grid.scorer, consumer, admin, store_of, metrics, self._others, self._draining, asyncio.Lock()
+            settings,
+            lambda: grid.scorer,
+            consumer,
+            admin,
+            store_of,
+            metrics,
+            self._others,
+            self._draining,
+            asyncio.Lock(),
+            compacted,
         )
         self._pump = Pump(context, self._fail)
         self._closing.push_async_callback(self._pump.end)

@@ -51,6 +51,8 @@ class Context:
     draining: asyncio.Event
     turn: asyncio.Lock
     """Whose turn it is to fold."""
+    compacted: Sequence[str]
+    """Output topics that Kafka compacts: what they keep of an erased lead goes by a record without a value."""
 
 
 class Partition:
@@ -102,7 +104,9 @@ class Partition:
     async def _take_over(self, producer: Producer) -> None:
         context = self._context
         self._store = Patient(context.store_of(self._partition), producer.token, self._metrics)
-        self._folder = Folder(self._settings, context.scorer(), self._partition, self._store.load, context.turn)
+        self._folder = Folder(
+            self._settings, context.scorer(), self._partition, self._store.load, context.turn, context.compacted
+        )
         standing: Standing = await take_over(
             self._settings, self._partition, self._store, self._folder, context.admin, context.consumer, self._metrics
         )
@@ -236,7 +240,7 @@ class Partition:
         else:
             leads = await self._store.due(time_ms, SLICE)
             place = Place(self.batch + 1, self.next, self.clock_ms)
-            batch = await self._folder.slice(leads, time_ms, place, past if len(leads) < SLICE else None, MOST_BYTES)
+            batch, removed = await self._folder.slice(leads, time_ms, place, past if len(leads) < SLICE else None, MOST_BYTES)
             done = batch.entry.cut.tick_done
             if not done and not _all_later(batch, leads[: batch.entry.cut.judged], time_ms):
                 raise Stop(
@@ -244,6 +248,7 @@ class Partition:
                 )
             await self._apply(batch, idle=not leads)
             self._metrics.batches.labels("tick").inc()
+            self._metrics.removed.inc(removed)
             if not done:
                 return
         self._waiting.popleft()
@@ -299,6 +304,7 @@ class Partition:
         metrics.aliased.inc(taken.aliased)
         metrics.merged.inc(taken.merged)
         metrics.moved.inc(taken.moved)
+        metrics.removed.inc(taken.removed)
         metrics.batches.labels("events").inc()
         metrics.batch_records.observe(len(records))
         metrics.batch_seconds.observe(time.perf_counter() - began)

@@ -349,7 +349,7 @@ class Refold:
             batch = (await self._folder.events(records, place)).batch
         else:
             leads = await self._store.due(cut.tick_ms, cut.judged or SLICE)
-            batch = await self._folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)
+            batch = (await self._folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)).batch
         await self._store.apply(batch)
         self._metrics.refolded.labels(str(self._partition)).inc()
         return batch.clock_ms
