@@ -380,6 +380,12 @@ class RedisStore:
         fields = await self._run(lambda: self._commands.hgetall(self._lead + lead))
         return {name.decode(): value for name, value in fields.items()}
 
+    async def schedule(self, lead: str) -> tuple[int | None, float | None]:
+        """Return when *lead* is due (ms) and the upper bound of its score; `None` where it is off the list."""
+        due = await self._run(lambda: self._commands.zscore(self._due, lead))
+        rank = await self._run(lambda: self._commands.zscore(self._rank, lead))
+        return None if due is None else int(due), None if rank is None else float(rank)
+
     async def allow_rebuild(self) -> None:
         """Let the next owner fill this empty partition again from the topics (an operator's decision).
 

@@ -32,6 +32,12 @@ COMMANDS: Final[dict[str, _Command]] = {
     "convert": _Command("worker.cli.convert", "convert", "Turn other formats into events, one JSON a line on stdout."),
     "produce": _Command("worker.cli.produce", "produce", "Send files of events to Kafka."),
     "dead": _Command("worker.cli.dead", "dead", "List, show and replay the records that could not be read."),
+    "erase": _Command("worker.cli.erase", "erase", "Erase everything held of LEAD, and of every other id of the same person."),
+    "export": _Command(
+        "worker.cli.export",
+        "export",
+        "Print everything that Redis holds of LEAD, and of every other id of the same person, as one JSON object.",
+    ),
     "doctor": _Command("worker.cli.doctor", "doctor", "Look for what would keep the worker from doing its work."),
     "repartition": _Command(
         "worker.cli.repartition", "repartition", "Copy all leads of a namespace into another, for more partitions."

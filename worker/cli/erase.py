@@ -1,0 +1,115 @@
+"""`leadpulse erase`: everything held of a lead is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from typing import Any, Final
+
+import click
+import msgspec
+
+from worker.cli.common import json_line, load_settings, run_async, settings_flags
+from worker.cli.person import Person, persons
+from worker.cli.topics import CONNECTION
+from worker.core.days import rfc3339
+from worker.core.plain import plain
+from worker.settings import Settings
+from worker.sources.produce import Undelivered, kafka_sink
+from worker.sources.routes import CONTENT_TYPE, topic_of
+
+_LOOK_S: Final = 0.2
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """What `leadpulse erase` prints."""
+
+    lead_id: str
+    ids: list[str]
+    """Of the same person, as they were held when it was asked for."""
+    erased_up_to: str | None
+    """The `lead.erased`'s time: earlier events of these ids stay dropped. `None`: nothing was sent."""
+    done: bool
+    """Whether every one of the ids is gone by now."""
+
+
+@click.command()
+@click.argument("lead")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only say which ids would be erased.")
+@click.option(
+    "--wait", "wait_s", type=click.FloatRange(0), default=60.0, metavar="SECONDS",
+    help="How long to wait until it is done; 0 does not wait.  [default 60]",
+)  # fmt: skip
+@settings_flags(*CONNECTION, "redis", "namespace", "partitions", "input_topics")
+def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> None:
+    """Erase everything held of LEAD, and of every other id of the same person.
+
+    Sends a `lead.erased` as any producer would, and waits until the workers have done it: nothing is left of the ids but the
+    mark that keeps earlier events out, also when they are read again. `lead.erased` is published for each id, so that those
+    downstream forget too. What Kafka's topics still hold of them goes by their retention; the internal topic's too.
+
+    Prints one JSON object; exit code 1 when it was not done in time: the event is sent then, and is taken when workers run.
+    """
+    settings = load_settings(flags)
+    found = run_async(_found(settings, lead))
+    ids = [lead, *(person.lead for person in found if person.lead != lead)]
+    if not any(person.state.alive for person in found):
+        click.echo(f"nothing is held of {plain(lead)} now; its earlier events would be kept out", err=True)
+    if dry_run:
+        click.echo(json_line(Erased(lead, ids, None, False)))
+        return
+    if not yes:
+        click.confirm(f"Erase {', '.join(map(plain, ids))} for good?", abort=True, err=True)
+    at_ms = int(time.time() * 1_000)
+    try:
+        asyncio.run(_send(settings, lead, at_ms))
+    except Undelivered as err:
+        raise click.ClickException(str(err)) from None
+    done = run_async(_gone(settings, lead, ids, at_ms, wait_s)) if wait_s else False
+    click.echo(json_line(Erased(lead, ids, rfc3339(at_ms), done)))
+    if wait_s and not done:
+        click.echo(
+            f"sent, but not done within {wait_s:g} s: do workers run (`leadpulse doctor`)? They take it when they do", err=True
+        )
+        raise click.exceptions.Exit(1)
+
+
+async def _found(settings: Settings, lead: str) -> list[Person]:
+    async with persons(settings) as held:
+        return await held.ids(lead)
+
+
+async def _send(settings: Settings, lead: str, at_ms: int) -> None:
+    """Send the event to the topic of its family, or, where that is no input, to the first of the inputs."""
+    usual = topic_of("lead.erased")
+    topic = usual if usual in settings.input_topics else settings.input_topics[0]
+    event = {
+        "specversion": "1.0",
+        "id": str(uuid.uuid4()),
+        "source": "/leadpulse/erase",
+        "type": "lead.erased",
+        "subject": lead,
+        "time": rfc3339(at_ms),
+        "data": {},
+    }
+    async with kafka_sink(settings, [topic]) as sink:
+        await sink.send(topic, lead.encode(), msgspec.json.encode(event), CONTENT_TYPE)
+
+
+async def _gone(settings: Settings, lead: str, ids: list[str], at_ms: int, wait_s: float) -> bool:
+    """Wait until each id is marked as erased then, or holds nothing from before."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(wait_s), persons(settings) as held:
+            while True:
+                found = {one: await held.person(one) for one in ids}
+                if all(_is_gone(person, at_ms, one == lead) for one, person in found.items()):
+                    return True
+                await asyncio.sleep(_LOOK_S)
+    return False
+
+
+def _is_gone(person: Person | None, at_ms: int, asked: bool) -> bool:
+    return not asked if person is None else person.state.erased >= at_ms

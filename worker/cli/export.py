@@ -1,0 +1,132 @@
+"""`leadpulse export`: everything held of a lead, for whoever asks what we know of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from worker.cli.common import json_line, load_settings, run_async, settings_flags
+from worker.cli.person import Person, Persons, persons
+from worker.core.days import rfc3339
+from worker.core.outputs import history, recent
+from worker.core.plan import Lead
+from worker.core.score import read, reasons
+from worker.core.state import MARK_BYTES, STAGES, Count, Pace, entries
+from worker.core.traits import unpack_traits
+from worker.settings import Settings
+
+
+@click.command()
+@click.argument("lead")
+@settings_flags("redis", "namespace", "partitions")
+def export(lead: str, **flags: Any) -> None:
+    """Print everything that Redis holds of LEAD, and of every other id of the same person, as one JSON object.
+
+    Traits with the event that told each, last events, moves, every count and the rules that read it, ties to other ids, times
+    and keys, beside the score with its reasons. Marks (of event ids and of the values that `once_per` counts) are hashes: what
+    they were made of is not kept. Exit code 1 when nothing is held.
+    """
+    settings = load_settings(flags)
+    found = run_async(_export(settings, lead))
+    if not found["ids"]:
+        raise click.ClickException(f"nothing is held of {lead} in namespace {settings.namespace}")
+    click.echo(json_line(found))
+
+
+async def _export(settings: Settings, lead: str) -> dict[str, Any]:
+    async with persons(settings) as held:
+        people = await held.ids(lead)
+        return {
+            "asked": lead,
+            "lead_id": people[0].lead if people else lead,
+            "namespace": settings.namespace,
+            "ids": [await _id(settings, held, person) for person in people],
+        }
+
+
+async def _id(settings: Settings, held: Persons, person: Person) -> dict[str, Any]:
+    """Return one id's part: what its hash holds, opened, and where else it stands."""
+    state, scorer = person.state, held.scorers[person.partition]
+    tag = f"{{{settings.namespace}:{person.partition}}}:"
+    due_ms, rank = await held.schedule(person)
+    kin = state.kin
+    shown: dict[str, Any] = {
+        "id": person.lead,
+        "alias_of": (kin.to or None) if kin is not None else None,
+        "aliases": [] if kin is None else kin.aliases,
+        "merging": [] if kin is None else kin.merging,
+        "erased_up_to": _instant(state.erased),
+        "sequence": state.sequence,
+        "keys": {
+            f"{tag}lead:{person.lead}": {name: text.decode() for name, text in person.fields.items() if name != "state"},
+            **({} if due_ms is None else {f"{tag}due": rfc3339(due_ms)}),
+            **({} if rank is None else {f"{tag}rank": rank}),
+        },
+        "state_bytes": len(person.fields["state"]),
+    }
+    if not state.alive:
+        return shown
+    lead = Lead(scorer, person.lead, person.fields["state"], held.positions[person.partition].clock_ms, [])
+    reading = read(scorer, lead.state, lead.at_ms)
+    return shown | {
+        "judged": {
+            "as_of": rfc3339(lead.at_ms),
+            "stage": STAGES[lead.state.stage],
+            "score": reading.score,
+            "fit": reading.fit,
+            "engagement": reading.engagement,
+            "grade": scorer.grade(reading.fit, reading.engagement),
+            "reasons": msgspec.to_builtins(reasons(scorer, lead.state, lead.at_ms)),
+        },
+        "traits": {
+            path: {"value": write.value, "at": rfc3339(write.at_ms), "event_id": write.event_id}
+            for path, write in sorted(unpack_traits(state.traits).items())
+        },
+        "derived_traits": _derived(lead),
+        "recent": recent(state),
+        "history": history(state),
+        "times": {
+            "clock": _instant(state.clock),
+            "latest_activity": _instant(state.active),
+            "latest_crm": _instant(state.crm),
+            "ladder_closed": _instant(state.closed),
+            "lead_mql": _instant(state.mql_at),
+            "lead_sql": _instant(state.sql_at),
+            "respond_by": _instant(state.respond_by),
+            "due": _instant(state.due or 0),
+        },
+        "packed": {"version": state.version, "grid": state.grid, "fit": state.fit, "barred": state.barred},
+        "counts": [
+            {"key": key, "rules": [rule.id for rule in scorer.readers.get(key, ())], **_count(count)}
+            for key, count in state.counts.items()
+        ],
+        "paces": [
+            {"key": key, "rules": [rule.id for rule in scorer.pace_readers.get(key, ())], **_pace(pace)}
+            for key, pace in state.paces.items()
+        ],
+        "exclusions": [
+            {"key": key, "rules": scorer.bar_ids.get(key, []), "since": rfc3339(at_ms)} for key, at_ms in state.bars.items()
+        ],
+        "event_marks": [state.ids[at : at + MARK_BYTES].hex() for at in range(0, len(state.ids), MARK_BYTES)],
+        "merging_since": _instant(kin.since) if kin is not None else None,
+    }
+
+
+def _derived(lead: Lead) -> dict[str, Any]:
+    held = {path: write.value for path, write in unpack_traits(lead.state.traits).items() if write.value is not None}
+    return {path: value for path, value in lead.scorer.derived(held).items() if path not in held}
+
+
+def _count(count: Count) -> dict[str, Any]:
+    values = [{"mark": value.hex(), "at": rfc3339(at_ms)} for value, at_ms in entries(count.seen)]
+    return {"count": count.n, "last_at": _instant(count.last), "decayed_sum": count.sum, "once_per": values}
+
+
+def _pace(pace: Pace) -> dict[str, Any]:
+    return {"latest_day": pace.day, "days": pace.days.hex()}
+
+
+def _instant(at_ms: int) -> str | None:
+    return rfc3339(at_ms) if at_ms else None
