@@ -7,7 +7,7 @@ import pytest
 from tests.benchmarks.bench_memory import bytes_in_redis, write
 from tests.benchmarks.typical import EVENTS, RULES, leads, scorer, written
 from tests.services import Redis, needed
-from worker.core.state import unpack, unpack_list
+from worker.core.state import unpack
 
 LEADS = 40
 
@@ -22,7 +22,7 @@ async def test_a_lead_of_50_events_over_10_rules_stays_small(listpack_value: str
         state = unpack(writes[-1].state)
         assert len(events) == EVENTS
         assert {rule.id for key in state.counts for rule in judge.readers[key]} == RULES
-        assert len(unpack_list(state.recent)) == 1 + 3 * 20
+        assert len(state.recent) == 1 + 3 * 20
     with needed(lambda: Redis({"hash-max-listpack-value": listpack_value}, keep=False)) as server:
         await write(server.url, writes)
         found = sorted(sum(bytes_in_redis(server.port, one.lead, LEADS)) for one in writes)

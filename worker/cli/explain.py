@@ -270,7 +270,7 @@ def _draw(picture: Path, found: _Found, explained: Explained) -> None:
         moves = [(b.at_ms, b.stage) for a, b in pairwise(behind) if a.stage != b.stage]
         stages = [(behind[0].at_ms, behind[0].stage), *moves]
     else:
-        marks = [plot.Mark(at, EVENT_TYPES[number], text) for at, number, text in open_(unpack_list(state.recent))]
+        marks = [plot.Mark(at, EVENT_TYPES[number], text) for at, number, text in open_(state.recent)]
         stages = [(at, stage) for stage, at in unpack_list(state.history)]
         click.echo("Redis holds no past course of a score: to draw it, give the lead's events with --events FILE", err=True)
     grade = f"grade {explained.grade}, " if explained.grade else ""

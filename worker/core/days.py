@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 DAY_MS = 86_400_000
@@ -64,4 +65,14 @@ class Calendar:
 
 def rfc3339(at_ms: int) -> str:
     """Return the instant as RFC 3339 in UTC with milliseconds, as every output writes it."""
-    return (_EPOCH + timedelta(milliseconds=at_ms)).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at_ms % 1000:03d}Z"
+    day = at_ms // DAY_MS
+    rest = at_ms - day * DAY_MS
+    return f"{_date(day)}{_MINUTES[rest // 60_000]}{rest // 1000 % 60:02d}.{rest % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4_096)
+def _date(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).strftime("%Y-%m-%d")
+
+
+_MINUTES = [f"T{minute // 60:02d}:{minute % 60:02d}:" for minute in range(1_440)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from worker.core import traits as traits_
 from worker.core.model import Event
 from worker.core.pace import lay, one_match
-from worker.core.scorer import Counter, Pacer, Scorer
+from worker.core.scorer import INFINITY, Counter, Pacer, Scorer
 from worker.core.short import note
 from worker.core.state import (
     EVENT_TYPES,
@@ -22,16 +23,17 @@ from worker.core.state import (
     forget,
     mark,
     occurrence,
-    pack_list,
     remember,
-    unpack_list,
 )
 
 ACTIVITY_PREFIXES: Final = ("page.", "form.", "content.", "demo.", "trial.", "quote.", "social.")
 ACTIVITY_TYPES: Final = frozenset(
     {"email.opened", "email.clicked", "email.replied", "webinar.registered", "webinar.attended", "webinar.replayed"}
 )
+_ACTIVITIES: Final = frozenset(name for name in EVENT_TYPES if name in ACTIVITY_TYPES or name.startswith(ACTIVITY_PREFIXES))
 _LABEL_CHARS: Final = 60
+_REMEMBERED_CHARS: Final = 2_048
+"""A longer url is hardly ever seen again, and thousands of them would fill the memory."""
 _LABELS: Final = ("cta", "url", "webinar_id", "content_id", "form_id", "campaign_id", "network", "reason", "message_id")
 _FOREVER: Final = b"\0" * MARK_BYTES
 
@@ -42,7 +44,7 @@ _json = msgspec.json.Encoder(order="sorted")
 
 def is_activity(type_: str) -> bool:
     """Return whether an event of this type shows the lead to be active (design: inactivity counts from the latest one)."""
-    return type_ in ACTIVITY_TYPES or type_.startswith(ACTIVITY_PREFIXES)
+    return type_ in _ACTIVITIES
 
 
 def id_mark(event: Event) -> bytes:
@@ -66,30 +68,51 @@ def with_traits(state: LeadState, event: Event) -> msgspec.Raw:
     return traits_.pack_traits(held)
 
 
-def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes) -> None:
-    """Take the event's effect on counts, velocity, exclusions and activity into *state*; traits come by `with_traits`."""
-    state.ids = (state.ids + event_mark)[-IDS_KEPT * MARK_BYTES :]
-    if event.at_ms > state.clock:
-        state.clock = event.at_ms
+def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes) -> float:
+    """Take the event's effect on counts, velocity, exclusions and activity into *state*; traits come by `with_traits`.
+
+    Return how far it can have moved the `reach` of a reading made before it: to nothing above it by more; infinity where that
+    cannot be told, because an exclusion matched or what had expired counts again.
+    """
+    ids: bytes = state.ids + event_mark
+    state.ids = ids if len(ids) <= IDS_KEPT * MARK_BYTES else ids[-IDS_KEPT * MARK_BYTES :]
+    at_ms = event.at_ms
+    if at_ms > state.clock:
+        state.clock = at_ms
     if event.machine:
-        return
+        return 0.0
+    gain = 0.0
+    type_ = event.type
     data = event.data
-    if event.type == "page.viewed" and data.get("page_type") is None:
+    if type_ == "page.viewed" and data.get("page_type") is None:
         derived = scorer.page_type(data["url"])
         if derived is not None:
             data = data | {"page_type": derived}
-    for counter in scorer.counters.get(event.type, ()):
-        if counter.match is None or counter.match(data):
-            count_one(scorer, state, counter, event.at_ms, data)
-    for pacer in scorer.pacers.get(event.type, ()):
-        if pacer.match is None or pacer.match(data):
-            pace_one(scorer, state, pacer, event.at_ms, data)
-    for bar in scorer.bars.get(event.type, ()):
-        if bar.match is None or bar.match(data):
-            state.bars[bar.key] = min(event.at_ms, state.bars.get(bar.key, event.at_ms))
-    if event.at_ms > state.active and is_activity(event.type):
-        state.active = event.at_ms
-    _note_recent(state, event)
+    counters = scorer.counters.get(type_)
+    if counters is not None:
+        for counter in counters:
+            if counter.match is None or counter.match(data):
+                if counter.expires_after:
+                    before = state.counts.get(counter.key)
+                    if before is not None and state.clock >= before.last + counter.expires_after:
+                        gain = INFINITY
+                count_one(scorer, state, counter, at_ms, data)
+                gain += counter.gain
+    pacers = scorer.pacers.get(type_)
+    if pacers is not None:
+        for pacer in pacers:
+            if pacer.match is None or pacer.match(data):
+                pace_one(scorer, state, pacer, at_ms, data)
+    bars = scorer.bars.get(type_)
+    if bars is not None:
+        for bar in bars:
+            if bar.match is None or bar.match(data):
+                state.bars[bar.key] = min(at_ms, state.bars.get(bar.key, at_ms))
+                gain = INFINITY
+    if at_ms > state.active and is_activity(type_):
+        state.active = at_ms
+    state.recent = note(state.recent, (at_ms, _TYPE_NUMBERS[type_], label(event)))
+    return gain
 
 
 def judge_traits(scorer: Scorer, state: LeadState) -> None:
@@ -175,12 +198,14 @@ def label(event: Event) -> str:
         text = data.get(name)
         if isinstance(text, str) and text:
             if name == "url":
-                rest = text.partition("?")[0].partition("#")[0].rpartition("://")[2]
-                text = rest if rest.startswith("/") else "/" + rest.partition("/")[2]
+                return _url_label(text) if len(text) > _REMEMBERED_CHARS else _remembered_label(text)
             return text[:_LABEL_CHARS]
     return ""
 
 
-def _note_recent(state: LeadState, event: Event) -> None:
-    entry = (event.at_ms, _TYPE_NUMBERS[event.type], label(event))
-    state.recent = pack_list(note(unpack_list(state.recent), entry))
+def _url_label(url: str) -> str:
+    rest = url.partition("?")[0].partition("#")[0].rpartition("://")[2]
+    return (rest if rest.startswith("/") else "/" + rest.partition("/")[2])[:_LABEL_CHARS]
+
+
+_remembered_label = lru_cache(maxsize=8_192)(_url_label)

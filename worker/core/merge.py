@@ -16,9 +16,7 @@ from worker.core.state import (
     Count,
     LeadState,
     entries,
-    pack_list,
     remember,
-    unpack_list,
 )
 
 
@@ -45,7 +43,7 @@ def merge(scorer: Scorer, lead: LeadState, visitor: LeadState) -> None:
     with contextlib.suppress(traits_.TraitsRefused):
         lead.traits = traits_.pack_traits(held)
     judge_traits(scorer, lead)
-    lead.recent = pack_list(close([*open_(unpack_list(lead.recent)), *open_(unpack_list(visitor.recent))]))
+    lead.recent = close([*open_(lead.recent), *open_(visitor.recent)])
 
 
 def _counts(one: Count, other: Count, half_life: int) -> Count:

@@ -87,10 +87,7 @@ CLOUDEVENT_HEADERS = (("content-type", b"application/cloudevents+json; charset=U
 
 def recent(state: LeadState) -> list[dict[str, Any]]:
     """Return the last events, oldest first, as outputs show them."""
-    return [
-        {"time": rfc3339(at), "type": EVENT_TYPES[number], "label": label}
-        for at, number, label in open_(unpack_list(state.recent))
-    ]
+    return [{"time": rfc3339(at), "type": EVENT_TYPES[number], "label": label} for at, number, label in open_(state.recent)]
 
 
 def history(state: LeadState) -> list[dict[str, Any]]:

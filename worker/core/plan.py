@@ -29,7 +29,6 @@ from worker.core.state import (
     is_nothing,
     pack,
     unpack,
-    unpack_list,
 )
 from worker.core.traits import TraitsRefused
 
@@ -109,6 +108,8 @@ class Lead:
         self.at_ms = max(self.state.clock, self._tick_ms)
         """The lead's clock: the latest of its event times and of its partition's ticks."""
         self.reading: Reading | None = None
+        self._room = -1.0
+        """So many points more than the last reading's `reach` move the lead nowhere and make it due no sooner."""
         self.changed = False
         if self.state.alive and self.state.grid != scorer.tag:
             self._take_grid()
@@ -131,6 +132,7 @@ class Lead:
         reading = stages.judge(self.scorer, self.state, self.at_ms, self.publisher)
         self._schedule(stages.due(self.scorer, self.state, reading, self.at_ms))
         self.reading = reading
+        self._room = stages.room(self.scorer, self.state, reading)
 
     def _schedule(self, due: int | None) -> None:
         """Let the lead be judged at *due*, or when it will have been idle for too long, if that is before."""
@@ -182,8 +184,8 @@ class Lead:
                 return
         visitor = event.data["anonymous_id"] if event.type == "lead.identified" else self.name
         if visitor != self.name:
-            known = [] if state.kin is None else state.kin.aliases
-            if visitor not in known and sum(len(alias.encode()) for alias in (*known, visitor)) > ALIASES_LIMIT_BYTES:
+            aliases = [] if state.kin is None else state.kin.aliases
+            if visitor not in aliases and sum(len(alias.encode()) for alias in (*aliases, visitor)) > ALIASES_LIMIT_BYTES:
                 why = f"data.anonymous_id: the ids of the lead's aliases would take more than {ALIASES_LIMIT_BYTES:,} bytes"
                 plan.refused.append((index, "aliases_refused", why))
                 return
@@ -201,15 +203,23 @@ class Lead:
         publisher.cause = event
         if traits is not None:
             state.traits = traits
-        if traits is not None or not state.alive:
+        known = traits is None and state.alive
+        if not known:
             state.alive = True
             state.grid = scorer.tag
             judge_traits(scorer, state)
-        add(scorer, state, event, event_mark)
+        gain = add(scorer, state, event, event_mark)
         if visitor != self.name:
             self._ask_for(visitor, event, index, plan)
         if event.type.startswith("crm."):
             stages.take_crm(scorer, state, event.type, event.at_ms, self.at_ms, publisher)
+        elif known and gain <= self._room and state.kin is None:
+            # The lead stays where it is, and is due as before: it is read once, when it is written.
+            self._room -= gain
+            self.reading = None
+            publisher.cause = None
+            self.changed = True
+            return
         self._judge()
         # Once more: the event may have brought about the very lead.sql that it answers, being no older than it.
         stages.answer(state, event.type, event.at_ms)
@@ -227,7 +237,7 @@ class Lead:
         self.publisher.cause = cause
         self.publisher.erased(self.state, at_ms)
         self.publisher.cause = None
-        self.reading = None
+        self.reading, self._room = None, -1.0
         self.at_ms = self._tick_ms
         self.changed = True
 
@@ -306,7 +316,7 @@ class Lead:
                 sequence=old.sequence,
                 kin=Kin(item.by, kin.aliases),
             )
-            self.reading = None
+            self.reading, self._room = None, -1.0
             self.at_ms = self._tick_ms
             self.changed = True
         plan.pass_on(index, Past(item.by, self.name, packed, item.cause, told_ms=told_ms))
@@ -494,7 +504,7 @@ def _keep_counts(scorer: Scorer, state: LeadState) -> None:
 
 def _began_after(state: LeadState, at_ms: int) -> bool:
     """Return whether all that the state holds is known to be later than *at_ms*: by its last events, if they are all."""
-    held = open_(unpack_list(state.recent))
+    held = open_(state.recent)
     return 0 < len(held) < RECENT_KEPT and held[0][0] > at_ms
 
 

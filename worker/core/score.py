@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -15,96 +15,151 @@ from worker.core.state import MARK_BYTES, Count, LeadState, Pace
 from worker.core.traits import unpack_traits, values
 
 
-class Reading(NamedTuple):
+class Reading:
     """A lead at one instant, and what time alone can do to it from then on.
 
     The engagement's parts are points before its clamp. Between two steps (an expiry, a midnight, an inactivity step) only
     decay is at work: positive parts fall, negative ones rise, neither faster than its shortest half-life.
     """
 
-    score: float
-    fit: float
-    engagement: float
-    highest: float
-    """No later score without new events is above this."""
-    lowest: float
-    """Nor below this."""
-    falling: float
-    """Σ of the positive decaying parts."""
-    falling_half_life: float
-    rising: float
-    """−Σ of the negative decaying parts."""
-    rising_half_life: float
-    step_ms: float
-    """The next instant after this one at which a part steps; infinite when none does."""
-    total: float
-    """The engagement before its clamp."""
+    def __init__(
+        self,
+        scorer: Scorer,
+        fit: float,
+        total: float,
+        highest: float,
+        lowest: float,
+        reach: float,
+        falling: float,
+        falling_half_life: float,
+        rising: float,
+        rising_half_life: float,
+        step_ms: float,
+    ) -> None:
+        self.fit = fit
+        self.engagement = held_between(total, scorer.engagement_min, scorer.engagement_max)
+        self.score = held_between(fit + self.engagement, scorer.score_min, scorer.score_max)
+        self.highest = _score(scorer, fit, highest)
+        """No later score without new events is above this."""
+        self.lowest = _score(scorer, fit, lowest)
+        """Nor below this."""
+        self.reach = _score(scorer, fit, reach)
+        """Nor, without new occurrences and other traits, above this: whatever velocity and activity events may bring."""
+        self.falling = falling
+        """Σ of the positive decaying parts."""
+        self.falling_half_life = falling_half_life
+        self.rising = rising
+        """−Σ of the negative decaying parts."""
+        self.rising_half_life = rising_half_life
+        self.step_ms = step_ms
+        """The next instant after this one at which a part steps; infinite when none does."""
+        self.total = total
+        """The engagement before its clamp."""
 
 
 def read(scorer: Scorer, state: LeadState, at_ms: int) -> Reading:
     """Return the lead's score at *at_ms* (not before the state's clock), by formulas 1 to 6 of the grid."""
     total = highest = lowest = falling = rising = 0.0
     fall_half = rise_half = step_ms = INFINITY
+    readers = scorer.readers
     for key, count in state.counts.items():
-        for rule in scorer.readers.get(key, ()):
-            if rule.expires_after:
-                end = count.last + rule.expires_after
+        rules = readers.get(key)
+        if rules is None:
+            continue
+        last: int = count.last
+        for rule in rules:
+            expires_after = rule.expires_after
+            if expires_after:
+                end = last + expires_after
                 if at_ms >= end:
                     continue
-                step_ms = min(step_ms, end)
+                if end < step_ms:
+                    step_ms = float(end)
+            half_life = rule.half_life
             points = held_to(_raw(rule, count, at_ms), rule.cap)
             total += points
-            fades = rule.half_life > 0
             if points > 0:
                 highest += points
-                if fades:
+                if half_life:
                     falling += points
-                    fall_half = min(fall_half, rule.half_life)
-                elif not rule.expires_after:
+                    if half_life < fall_half:
+                        fall_half = float(half_life)
+                elif not expires_after:
                     lowest += points
             else:
                 lowest += points
-                if fades:
+                if half_life:
                     rising -= points
-                    rise_half = min(rise_half, rule.half_life)
-                elif not rule.expires_after:
+                    if half_life < rise_half:
+                        rise_half = float(half_life)
+                elif not expires_after:
                     highest += points
+    reach = highest + scorer.pace_most
     if state.paces:
         today = scorer.calendar.day(at_ms)
         moving = False
         for key, pace in state.paces.items():
-            for velocity in scorer.pace_readers.get(key, ()):
-                number = pace_count(velocity, pace, today)
-                points = steps_points(velocity, number)
-                low, high = _later_steps(velocity, number, points)
+            paces = scorer.pace_readers.get(key)
+            if paces is None:
+                continue
+            for velocity in paces:
+                points, low, high = _paced(velocity, pace, today)
                 total += points
                 lowest += low
                 highest += high
-                moving = moving or low != high
+                if low != high:
+                    moving = True
         if moving:
-            step_ms = min(step_ms, scorer.calendar.next_day_ms(at_ms))
+            step_ms = min(step_ms, float(scorer.calendar.next_day_ms(at_ms)))
     inactivity = scorer.grid.inactivity
-    if inactivity is not None and state.active:
-        points, next_ms = inactive(inactivity, state.active, at_ms)
+    active: int = state.active
+    if inactivity is not None and active:
+        points, next_ms = inactive(inactivity, active, at_ms)
         total += points
         if inactivity.points > 0:
             highest += INFINITY
+            reach += INFINITY
             lowest += points
         else:
             highest += points
             lowest += -INFINITY if inactivity.min is None else min(inactivity.min, points)
         step_ms = min(step_ms, next_ms)
-    return Reading(
-        *clamped(scorer, state.fit, total),
-        clamped(scorer, state.fit, highest)[0],
-        clamped(scorer, state.fit, lowest)[0],
-        falling,
-        fall_half,
-        rising,
-        rise_half,
-        step_ms,
-        total,
-    )
+    return Reading(scorer, state.fit, total, highest, lowest, reach, falling, fall_half, rising, rise_half, step_ms)
+
+
+_MOST_READ: Final = 4_096
+
+
+def _paced(rule: PaceReader, pace: Pace, today: int) -> tuple[float, float, float]:
+    """Return the velocity rule's points on the day *today*, and the least and most that they can be from then on.
+
+    Most leads have few different days behind them, so what was read once is mostly known.
+    """
+    asked = (pace.days, today - pace.day)
+    known = rule.read.get(asked)
+    if known is None:
+        number = pace_count(rule, pace, today)
+        points = steps_points(rule, number)
+        low, high = _later_steps(rule, number, points)
+        known = points, low, high
+        if len(rule.read) >= _MOST_READ:
+            rule.read.clear()
+        rule.read[asked] = known
+    return known
+
+
+def held_between(value: float, low: float, high: float) -> float:
+    """Return *value* held between *low* and *high*, as `clamp` with both."""
+    if value > high:
+        value = high
+    if value < low:
+        value = low
+    return value + 0.0
+
+
+def _score(scorer: Scorer, fit: float, engagement: float) -> float:
+    held = held_between(engagement, scorer.engagement_min, scorer.engagement_max)
+    return held_between(fit + held, scorer.score_min, scorer.score_max)
 
 
 def clamped(scorer: Scorer, fit: float, engagement: float) -> tuple[float, float, float]:
@@ -163,12 +218,12 @@ def inactive(rule: Inactivity, active_ms: int, at_ms: int) -> tuple[float, float
     """Formula 5: return (points, next instant at which they step; infinite when at the minimum)."""
     begin = active_ms + rule.after
     if at_ms < begin:
-        return 0.0, begin
+        return 0.0, float(begin)
     if rule.every is None:
         points, next_ms = rule.points, INFINITY
     else:
         passed = (at_ms - begin) // rule.every
-        points, next_ms = rule.points * (1 + passed), begin + (passed + 1) * rule.every
+        points, next_ms = rule.points * (1 + passed), float(begin + (passed + 1) * rule.every)
     if rule.min is not None and points <= rule.min:
         return rule.min, INFINITY
     return points, next_ms

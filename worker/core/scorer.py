@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import xxhash
 
 from worker.core.days import Calendar
-from worker.core.grid import Grid, Rung
+from worker.core.grid import Grid, Rule, Rung, Velocity
 from worker.core.mail import WORDS_VERSION, email_domain, email_kind
 from worker.core.pages import compile_pages
-from worker.core.state import CONTACT, MQL, SQL
+from worker.core.state import CONTACT, MQL, SQL, STAGES
 from worker.core.where import Where, compile_where
 
 Match = Callable[[Mapping[str, Any]], bool]
@@ -22,69 +22,93 @@ ALLOWANCE: Final = 1e-9
 """Thresholds, bands and `leave` are compared with this much grace, so that float dust moves nobody."""
 
 
-class Counter(NamedTuple):
-    """How one kind of occurrence is counted; rules that differ only in what it is worth share it."""
-
-    key: int
-    match: Match | None
-    half_life: int | None
-    once_per: str
-    path: tuple[str, ...]
-    """Where `once_per` names a path in `data`: its parts."""
-    where: Where | None
-    """What *match* was compiled from."""
+# The hot path reads these once an event or more: plain classes, whose attributes cost least, compiled or not.
 
 
-class Reader(NamedTuple):
+class Reader:
     """How a rule of the grid reads its counter."""
 
-    id: str
-    points: float
-    half_life: int
-    """0: no decay."""
-    cap: float
-    expires_after: int
-    """0: never."""
+    def __init__(self, rule: Rule) -> None:
+        self.id = rule.id
+        self.points = rule.points
+        self.half_life: int = rule.half_life or 0
+        """0: no decay."""
+        self.cap: float = INFINITY if rule.cap is None else rule.cap
+        self.expires_after: int = rule.expires_after or 0
+        """0: never."""
 
 
-class Pacer(NamedTuple):
+class Counter:
+    """How one kind of occurrence is counted; rules that differ only in what it is worth share it."""
+
+    def __init__(self, key: int, rule: Rule) -> None:
+        self.key = key
+        self.match = _match(rule.where)
+        self.half_life: int = rule.half_life or 0
+        """0: no decay."""
+        self.once_per = rule.once_per
+        self.path = tuple(rule.once_per.split("."))
+        """Where `once_per` names a path in `data`: its parts."""
+        self.where = rule.where
+        """What `match` was compiled from."""
+        self.gain = 0.0
+        """No occurrence adds more points than this, whatever it is later..."""
+        self.expires_after = 0
+        """...unless the rule that reads it and expires soonest had expired by then; 0: none does."""
+
+    def is_read_by(self, reader: Reader) -> None:
+        """Take account of one more rule that reads the counter."""
+        if reader.points > 0:
+            self.gain += reader.points
+        if reader.expires_after and (not self.expires_after or reader.expires_after < self.expires_after):
+            self.expires_after = reader.expires_after
+
+
+class Pacer:
     """How one kind of velocity is counted: `days` (which also serves `rise`), `events` or `sessions`."""
 
-    key: int
-    match: Match | None
-    kind: str
-    where: Where | None
-    """What *match* was compiled from."""
+    def __init__(self, key: int, kind: str, where: Where | None) -> None:
+        self.key = key
+        self.match = _match(where)
+        self.kind = kind
+        self.where = where
+        """What `match` was compiled from."""
 
 
-class PaceReader(NamedTuple):
+class PaceReader:
     """How a velocity rule of the grid reads its days."""
 
-    id: str
-    counts: str
-    """`days`, `sessions`, `events` or `rise`."""
-    within_days: int
-    steps: tuple[tuple[float, float], ...]
+    def __init__(self, rule: Velocity) -> None:
+        self.id = rule.id
+        self.counts: str = rule.count
+        """`days`, `sessions`, `events` or `rise`."""
+        self.within_days = rule.within_days
+        self.steps = rule.steps
+        self.read: dict[tuple[bytes, int], tuple[float, float, float]] = {}
+        """What was read: (days, how long ago the last one was) → points, and the least and most that they can become."""
 
 
-class Bar(NamedTuple):
+class Bar:
     """An exclusion by event."""
 
-    key: int
-    match: Match | None
-    where: Where | None
-    """What *match* was compiled from."""
+    def __init__(self, key: int, where: Where | None) -> None:
+        self.key = key
+        self.match = _match(where)
+        self.where = where
+        """What `match` was compiled from."""
 
 
-class Step(NamedTuple):
+class Step:
     """One rung of the ladder, with its stage and its output."""
 
-    stage: int
-    output: str
-    rung: Rung
-    leave: float
-    """`leave` above `enter` would move a lead up and down at every look; it is taken as `enter`."""
-    min_fit: float
+    def __init__(self, stage: int, output: str, rung: Rung) -> None:
+        self.stage = stage
+        self.output = output
+        self.rung = rung
+        self.enter = rung.enter
+        self.leave = min(rung.leave, rung.enter)
+        """`leave` above `enter` would move a lead up and down at every look; it is taken as `enter`."""
+        self.min_fit: float = -INFINITY if rung.min_fit is None else rung.min_fit
 
 
 class Scorer:
@@ -106,58 +130,52 @@ class Scorer:
         self.bar_keys: set[int] = set()
         self.bar_ids: dict[int, list[str]] = {}
         self.intent_keys: set[int] = set()
+        self.pace_most = 0.0
+        """No more points than these come of all velocity rules together."""
         self._compile_rules()
         self._compile_velocity()
         self.fit_rules = [(rule.id, rule.points, compile_where(rule.where, flat=True)) for rule in grid.fit.rules]
         self.trait_bars: list[tuple[str, Match]] = []
         self._compile_exclusions()
         ladder = ((MQL, "lead.mql", grid.stages.mql), (SQL, "lead.sql", grid.stages.sql))
-        self.ladder = tuple(
-            Step(stage, output, rung, min(rung.leave, rung.enter), -INFINITY if rung.min_fit is None else rung.min_fit)
-            for stage, output, rung in ladder
-            if rung is not None
-        )
+        self.ladder = tuple(Step(stage, output, rung) for stage, output, rung in ladder if rung is not None)
+        self._above = [next((step for step in self.ladder if step.stage > stage), None) for stage in range(len(STAGES))]
+        self._at = [next((step for step in self.ladder if step.stage == stage), None) for stage in range(len(STAGES))]
         self.quiet = grid.stages.quiet
         self.retention = grid.retention
+        self.engagement_min, self.engagement_max = _bounds(grid.engagement.min, grid.engagement.max)
+        self.score_min, self.score_max = _bounds(grid.score.min, grid.score.max)
         sql = grid.stages.sql
         self.intent_within = sql.intent_within if sql is not None else None
         self.sla = sql.sla if sql is not None else None
         self.identity = {"name": grid.grid, "version": grid.version, "sha256": grid.sha256}
 
     def _compile_rules(self) -> None:
-        made: set[int] = set()
+        made: dict[int, Counter] = {}
         for rule in self.grid.engagement.rules:
             key = _key("rule", rule.on, rule.where, rule.once_per, rule.half_life)
-            self.readers.setdefault(key, []).append(
-                Reader(
-                    rule.id,
-                    rule.points,
-                    rule.half_life or 0,
-                    INFINITY if rule.cap is None else rule.cap,
-                    rule.expires_after or 0,
-                )
-            )
+            reader = Reader(rule)
+            self.readers.setdefault(key, []).append(reader)
             if rule.intent:
                 self.intent_keys.add(key)
             if key not in made:
-                made.add(key)
-                counter = Counter(
-                    key, _match(rule.where), rule.half_life, rule.once_per, tuple(rule.once_per.split(".")), rule.where
-                )
+                made[key] = counter = Counter(key, rule)
                 for type_ in rule.on:
                     self.counters.setdefault(type_, []).append(counter)
+            made[key].is_read_by(reader)
 
     def _compile_velocity(self) -> None:
         made: set[int] = set()
         for rule in self.grid.velocity:
             kind = "days" if rule.count == "rise" else rule.count
             key = _key("velocity", rule.on, rule.where, kind)
-            self.pace_readers.setdefault(key, []).append(PaceReader(rule.id, rule.count, rule.within_days, rule.steps))
+            self.pace_readers.setdefault(key, []).append(PaceReader(rule))
+            self.pace_most += max(0.0, *(points for _, points in rule.steps), 0.0)
             self.pace_kinds[key] = kind
             if key not in made:
                 made.add(key)
                 for type_ in rule.on:
-                    self.pacers.setdefault(type_, []).append(Pacer(key, _match(rule.where), kind, rule.where))
+                    self.pacers.setdefault(type_, []).append(Pacer(key, kind, rule.where))
 
     def _compile_exclusions(self) -> None:
         for rule in self.grid.exclusions:
@@ -171,7 +189,7 @@ class Scorer:
                 continue
             self.bar_keys.add(key)
             for type_ in rule.on:
-                self.bars.setdefault(type_, []).append(Bar(key, _match(rule.where), rule.where))
+                self.bars.setdefault(type_, []).append(Bar(key, rule.where))
 
     def derived(self, traits: dict[str, Any]) -> dict[str, Any]:
         """Return *traits* with what follows from the address: `email_domain` and `email_kind`."""
@@ -202,10 +220,7 @@ class Scorer:
 
     def next_step(self, stage: int) -> Step | None:
         """Return the rung above *stage*."""
-        for step in self.ladder:
-            if step.stage > stage:
-                return step
-        return None
+        return self._above[stage]
 
     def rung_below(self, stage: int) -> int:
         """Return the stage to which a lead at *stage* cools."""
@@ -217,10 +232,7 @@ class Scorer:
 
     def step_at(self, stage: int) -> Step | None:
         """Return the rung that *stage* stands on, where the grid has it."""
-        for step in self.ladder:
-            if step.stage == stage:
-                return step
-        return None
+        return self._at[stage]
 
 
 def clamp(value: float, low: float | None, high: float | None) -> float:
@@ -230,6 +242,10 @@ def clamp(value: float, low: float | None, high: float | None) -> float:
     if low is not None and value < low:
         value = low
     return value + 0.0  # −0.0 reads badly
+
+
+def _bounds(low: float | None, high: float | None) -> tuple[float, float]:
+    return -INFINITY if low is None else low, INFINITY if high is None else high
 
 
 def _band(bands: tuple[tuple[str, float], ...], value: float) -> str:

@@ -5,6 +5,7 @@ Everything here is on plain lists, as they are packed, and gives back exactly wh
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import Any, Final
 
 RECENT_KEPT: Final = 20
@@ -41,7 +42,9 @@ def note(flat: list[Any], entry: Recent) -> list[Any]:
     if not flat:
         return [at_ms, 0, type_, label]
     if at_ms <= flat[0] and entry < (flat[0], flat[-2], flat[-1]):
-        return close([*open_(flat), entry])
+        entries = open_(flat)
+        insort(entries, entry)
+        return _close(entries)
     labels = flat[3::3]
     if label in labels:
         at = labels.index(label)
@@ -56,9 +59,22 @@ def note(flat: list[Any], entry: Recent) -> list[Any]:
 
 def close(entries: list[Recent]) -> list[Any]:
     """Return the last 20 of *entries* as `note` packs them."""
-    flat: list[Any] = []
-    for entry in sorted(entries)[-RECENT_KEPT:]:
-        flat = note(flat, entry)
+    return _close(sorted(entries))
+
+
+def _close(entries: list[Recent]) -> list[Any]:
+    entries = entries[-RECENT_KEPT:]
+    if not entries:
+        return []
+    flat: list[Any] = [entries[-1][0]]
+    later: dict[str, int] = {}
+    for at in range(len(entries) - 1, -1, -1):
+        label = entries[at][2]
+        again = later.get(label)
+        later[label] = at
+        before = entries[at - 1][0] if at else entries[at][0]
+        flat += (label if again is None else again - at, entries[at][1], entries[at][0] - before)
+    flat[1:] = flat[:0:-1]
     return flat
 
 

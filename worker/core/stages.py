@@ -17,6 +17,9 @@ from worker.core.state import CLIENT, CONTACT, EXCLUDED, MQL, OPPORTUNITY, SQL, 
 _SLACK = 1e-10
 """Bounds are computed in another order than scores: this covers the float dust between them."""
 
+_DUST = 1e-6
+"""Enough for the float dust of as many additions as a batch can have."""
+
 _HORIZON_MS = 30 * 86_400_000
 
 ANSWERS = frozenset({"crm.accepted", "crm.rejected", "crm.opportunity", "crm.won", "crm.lost"})
@@ -87,7 +90,7 @@ def _climb_or_cool(scorer: Scorer, state: LeadState, at_ms: int, reading: Readin
 
 def _enters(scorer: Scorer, state: LeadState, step: Step, reading: Reading, at_ms: int) -> bool:
     return (
-        reading.score >= step.rung.enter - ALLOWANCE
+        reading.score >= step.enter - ALLOWANCE
         and reading.fit >= step.min_fit - ALLOWANCE
         and (not state.closed or at_ms >= _opens_ms(scorer, state))
         and (step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))
@@ -113,7 +116,7 @@ def lacks(scorer: Scorer, state: LeadState, step: Step, reading: Reading, at_ms:
     """Return what of `_enters`'s conditions does not hold at *at_ms*, one by one."""
     closed = bool(state.closed) and at_ms < _opens_ms(scorer, state)
     return Lacks(
-        0.0 if reading.score >= step.rung.enter - ALLOWANCE else step.rung.enter - reading.score,
+        0.0 if reading.score >= step.enter - ALLOWANCE else step.enter - reading.score,
         0.0 if reading.fit >= step.min_fit - ALLOWANCE else step.min_fit - reading.fit,
         step.stage == SQL and at_ms >= _intent_ends_ms(scorer, state),
         state.closed + scorer.quiet if closed else 0,
@@ -274,7 +277,7 @@ def _thresholds(scorer: Scorer, state: LeadState, at_ms: int) -> tuple[float | N
         and (not state.closed or at_ms >= _opens_ms(scorer, state))
         and (step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))
     ):
-        up = step.rung.enter - ALLOWANCE
+        up = step.enter - ALLOWANCE
     held = scorer.step_at(state.stage)
     if held is not None:
         down = held.leave - ALLOWANCE
@@ -292,10 +295,10 @@ def due(scorer: Scorer, state: LeadState, reading: Reading, at_ms: int) -> int |
         if (
             step is not None
             and reading.fit >= step.min_fit - ALLOWANCE
-            and reading.highest >= step.rung.enter - ALLOWANCE - _SLACK
+            and reading.highest >= step.enter - ALLOWANCE - _SLACK
             and (step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))
         ):
-            gap = step.rung.enter - ALLOWANCE - reading.score
+            gap = step.enter - ALLOWANCE - reading.score
             opens = _opens_ms(scorer, state) if state.closed else -INFINITY
             if opens > at_ms:
                 found = min(found, opens)
@@ -308,6 +311,23 @@ def due(scorer: Scorer, state: LeadState, reading: Reading, at_ms: int) -> int |
             crosses = at_ms + _reach(gap, reading.falling, reading.falling_half_life)
             found = min(found, reading.step_ms, crosses)
     return None if found == INFINITY else max(int(found), at_ms + 1)
+
+
+def room(scorer: Scorer, state: LeadState, reading: Reading) -> float:
+    """Return how many points more than `reading.reach` leave the lead, just judged, where it is, with nothing due; −1: none.
+
+    It holds while neither traits nor the CRM nor an exclusion by event change: those ask for a judgement of their own.
+    """
+    if state.due is not None:
+        return -1.0
+    if state.stage > SQL:
+        return INFINITY
+    if state.stage != CONTACT:
+        return -1.0
+    step = scorer.next_step(CONTACT)
+    if step is None or reading.fit < step.min_fit - ALLOWANCE:
+        return INFINITY
+    return step.enter - _DUST - reading.reach
 
 
 def _reach(gap: float, parts: float, half_life: float) -> float:

@@ -145,8 +145,8 @@ class LeadState(msgspec.Struct, array_like=True):
     """Exclusions by event: key → the first instant."""
     traits: msgspec.Raw = _EMPTY_LIST
     """Packed by `worker.core.traits`; opened only when they change or go out."""
-    recent: msgspec.Raw = _EMPTY_LIST
-    """Packed by `worker.core.short`: (instant, type, label) of the last 20 events, by rising instant."""
+    recent: list[Any] = []
+    """Flat, as `worker.core.short` writes it: (instant, type, label) of the last 20 events, by rising instant."""
     history: msgspec.Raw = _EMPTY_LIST
     """(stage, instant) of the last moves."""
     kin: Kin | None = None
@@ -194,7 +194,7 @@ def unpack(packed: bytes) -> LeadState:
     """
     try:
         state = _decoder.decode(packed)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         state = None
     if state is None or state.version != STATE_VERSION:
         state = _unpack_other(packed)

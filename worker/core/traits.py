@@ -8,6 +8,7 @@ a removal with its own stamp: it still outdates older writes that arrive later.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from worker.core.state import pack_list, unpack_list
 TRAITS_LIMIT_BYTES: Final = 65_536
 DEPTH_LIMIT: Final = 16
 PATH_LIMIT: Final = 1_000
+_REMEMBERED_CHARS: Final = 64
 _SHORTENED: Final = 1 + max(map(len, TRAIT_NAMES))
 """At most so many times shorter is what is packed than what is written out in full."""
 
@@ -80,8 +82,12 @@ def take(traits: Traits, news: Iterable[tuple[str, Any]], at_ms: int, event_id: 
         held = traits.get(path)
         if held is not None and not _wins(stamp, value, held):
             continue
-        above = [over for over in _above(path) if over in traits]
-        if any(traits[over].stamp > stamp for over in above):
+        above = [over for over in _above(path) if over in traits] if "." in path else ()
+        if above and any(traits[over].stamp > stamp for over in above):
+            continue
+        if not above and path not in below:
+            traits[path] = Write(at_ms, event_id, value)
+            _note_below(below, path)
             continue
         under = [other for other in below.get(path, ()) if other in traits]
         outdated = any(traits[other].stamp > stamp for other in under)
@@ -95,11 +101,20 @@ def take(traits: Traits, news: Iterable[tuple[str, Any]], at_ms: int, event_id: 
         _note_below(below, path)
 
 
-def _above(path: str) -> list[str]:
-    return [path[:i] for i, char in enumerate(path) if char == "."] if "." in path else []
+def _above(path: str) -> tuple[str, ...]:
+    return _known_above(path) if len(path) <= _REMEMBERED_CHARS else _all_above(path)
+
+
+def _all_above(path: str) -> tuple[str, ...]:
+    return tuple(path[:i] for i, char in enumerate(path) if char == ".")
+
+
+_known_above = lru_cache(maxsize=1_024)(_all_above)
 
 
 def _note_below(below: dict[str, set[str]], path: str) -> None:
+    if "." not in path:
+        return
     for over in _above(path):
         below.setdefault(over, set()).add(path)
 

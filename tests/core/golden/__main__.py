@@ -29,9 +29,21 @@ def told(partition: Partition, lead: str) -> dict[str, Any]:
         "history": history(state),
     }
     if state.alive:
-        said["reading"] = [repr(number) for number in read(partition.scorer, state, at_ms)]
+        reading = read(partition.scorer, state, at_ms)
+        said["reading"] = [_said(name, getattr(reading, name)) for name in READ]
         said["reasons"] = msgspec.to_builtins(reasons(partition.scorer, state, at_ms))
     return said
+
+
+READ = (
+    *("score", "fit", "engagement", "highest", "lowest", "falling"),
+    *("falling_half_life", "rising", "rising_half_life", "step_ms", "total"),
+)
+
+
+def _said(name: str, number: float) -> str:
+    # Spans and instants were whole numbers when the golden states were made.
+    return repr(number).removesuffix(".0") if name.endswith(("half_life", "_ms")) else repr(number)
 
 
 def fields(partition: Partition, lead: str) -> list[Any]:
