@@ -130,9 +130,10 @@ class Lead:
 
     def _judge(self) -> None:
         reading = stages.judge(self.scorer, self.state, self.at_ms, self.publisher)
-        self._schedule(stages.due(self.scorer, self.state, reading, self.at_ms))
+        due = stages.due(self.scorer, self.state, reading, self.at_ms)
+        self._room = stages.room(self.scorer, self.state, reading) if due is None else -1.0
+        self._schedule(due)
         self.reading = reading
-        self._room = stages.room(self.scorer, self.state, reading)
 
     def _schedule(self, due: int | None) -> None:
         """Let the lead be judged at *due*, or when it will have been idle for too long, if that is before."""
@@ -213,10 +214,12 @@ class Lead:
             self._ask_for(visitor, event, index, plan)
         if event.type.startswith("crm."):
             stages.take_crm(scorer, state, event.type, event.at_ms, self.at_ms, publisher)
-        elif known and gain <= self._room and state.kin is None:
-            # The lead stays where it is, and is due as before: it is read once, when it is written.
+        elif known and gain < inf and gain <= self._room and state.kin is None:
+            # The lead stays where it is, and by points alone is never due: it is read once, when it is written.
             self._room -= gain
             self.reading = None
+            if scorer.retention is not None:
+                self._schedule(None)
             publisher.cause = None
             self.changed = True
             return
@@ -261,7 +264,7 @@ class Lead:
         for alias in () if old.kin is None else old.kin.aliases:
             plan.pass_on(index, Forget(alias, self.name, 0, None))
         self.state = LeadState(alive=False, erased=old.erased, sequence=old.sequence)
-        self.reading = None
+        self.reading, self._room = None, -1.0
         self.changed = True
 
     def _ask_for(self, visitor: str, event: Event, index: int, plan: Plan) -> None:

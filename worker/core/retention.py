@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from worker.core.scorer import Scorer
-from worker.core.state import CONTACT, LeadState, unpack_list
+from worker.core.state import CONTACT, LeadState
 
 
 def ends_ms(scorer: Scorer, state: LeadState) -> float:
@@ -16,7 +16,6 @@ def ends_ms(scorer: Scorer, state: LeadState) -> float:
     """
     if scorer.retention is None or state.stage != CONTACT or state.respond_by:
         return inf
-    recent = unpack_list(state.recent)
-    latest: int = recent[0] if recent else state.clock
+    latest: int = state.recent[0] if state.recent else state.clock
     quiet = (at_ms + scorer.quiet for at_ms in (state.closed, state.mql_at, state.sql_at) if at_ms)
     return max(latest + scorer.retention, *quiet, 0)

@@ -314,12 +314,10 @@ def due(scorer: Scorer, state: LeadState, reading: Reading, at_ms: int) -> int |
 
 
 def room(scorer: Scorer, state: LeadState, reading: Reading) -> float:
-    """Return how many points more than `reading.reach` leave the lead, just judged, where it is, with nothing due; −1: none.
+    """Return how many points more than `reading.reach` leave the lead, just judged and not due, where it is; −1: none.
 
     It holds while neither traits nor the CRM nor an exclusion by event change: those ask for a judgement of their own.
     """
-    if state.due is not None:
-        return -1.0
     if state.stage > SQL:
         return INFINITY
     if state.stage != CONTACT:
