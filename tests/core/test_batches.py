@@ -18,6 +18,7 @@ LOW = GRID.replace("mql: {enter: 50, leave: 40, min_fit: 0}", "mql: {enter: 12, 
     "sql: {enter: 75, leave: 60, min_fit: 0,", "sql: {enter: 25, leave: 20,"
 )
 SHORT_LIVED = LOW.replace("  quiet: 7d", "  quiet: 1d\nretention: 3d").replace("expires_after: 30d", "expires_after: 6h")
+UNFIT = GRID.replace("min_fit: 0", "min_fit: 39").replace("on: email.unsubscribed}", "on: [email.unsubscribed, email.clicked]}")
 
 
 def traffic(seed: int) -> list[Event]:
@@ -55,7 +56,7 @@ def by_lead(output: Output) -> tuple[bytes, int]:
     return output.key or b"", int(value.partition(b'"sequence":"')[2].partition(b'"')[0])
 
 
-@pytest.mark.parametrize("grid", [GRID, LOW, SHORT_LIVED], ids=["preset", "low", "short-lived"])
+@pytest.mark.parametrize("grid", [GRID, LOW, SHORT_LIVED, UNFIT], ids=["preset", "low", "short-lived", "unfit"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_batch_spares_nothing_that_shows(grid: str, seed: int) -> None:
     """A lead is read once a batch where bounds prove that nothing moves it: no byte of state or output may tell."""

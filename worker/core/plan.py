@@ -169,6 +169,7 @@ class Lead:
             scorer.retention is not None
             and state.due is not None
             and state.due < event.at_ms
+            and not self._waits()
             and self._idle_until(event.at_ms - 1, index, plan)
         ):
             state = self.state
