@@ -19,7 +19,7 @@ from tests.services import Redis, free_port, needed
 from worker.adapters.store_memory import MemoryStore, Snapshot
 from worker.adapters.store_redis import RedisStore, connect
 from worker.core.model import LeadWrite, Output
-from worker.ports import Applied, Elsewhere, Fenced, Position, Store, StoreRefused
+from worker.ports import Applied, Elsewhere, Fenced, Position, Store, StoreRefused, StoreUnavailable
 
 OWNER = "7:1:first"
 NEXT_OWNER = "7:2:second"
@@ -516,3 +516,30 @@ async def test_memory_goes_back_in_time() -> None:
     assert await store.apply(OWNER, a_batch(3)) is Applied.GAP
     store.restore(Snapshot())
     assert await store.position() == Position("", 0, {}, 0, 0, "", "", None)
+
+
+async def test_a_cluster_client_that_closes_its_connections_makes_the_others_wait(cluster: Redis, namespace: str) -> None:
+    """One partition's error closes the connections of all; who was just connecting asks again."""
+    client = connect(f"redis+cluster://{cluster.address}")
+    stores = [RedisStore(client, namespace, partition) for partition in range(20)]
+    waited, until = 0, time.monotonic() + 2
+
+    async def ask(store: RedisStore) -> None:
+        nonlocal waited
+        while time.monotonic() < until:
+            try:
+                await store.position()
+                await store.load(["a"])
+            except StoreUnavailable:
+                waited += 1
+
+    async def close() -> None:
+        while time.monotonic() < until:
+            await client.aclose()
+            await asyncio.sleep(0.001)
+
+    try:
+        await asyncio.gather(close(), *(ask(store) for store in stores))
+    finally:
+        await client.aclose()
+    assert waited

@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.resources import files
 from math import inf
 from operator import attrgetter
+from types import NoneType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -436,6 +437,12 @@ class RedisStore:
             raise translated(error, self._where) from error
         except _FAILURES as error:
             raise translated(error, self._where) from error
+        except AttributeError as error:
+            # A cluster client closes the connections of all its tasks when one of them meets an error: a task that was just
+            # connecting or reading finds `None` in their place.
+            if not (isinstance(self._client, RedisCluster) and isinstance(error.obj, NoneType)):
+                raise
+            raise StoreUnavailable(f"{self._where}: the connection was closed while it was opened or read") from error
         finally:
             # redis-py sends through `asyncio.wait_for`, which up to Python 3.11 loses a cancellation that comes in the turn in
             # which the sending ends: the task that was told to stop would go on.
