@@ -18,6 +18,9 @@ OUTPUT_TYPES = (
     "lead.stage",
     "lead.sla_breached",
     "lead.erased",
+    "lead.duplicate",
+    "account.hot",
+    "account.cooled",
     "lead.dead",
 )
 

@@ -48,7 +48,8 @@ END = START + 300 * HOUR
 class Owners:
     """Every id with an owner of its own; what they say to each other arrives in order from each, and whenever it is let."""
 
-    def __init__(self) -> None:
+    def __init__(self, scorer: Scorer = SCORER) -> None:
+        self.scorer = scorer
         self.states: dict[str, bytes | None] = {}
         self.writes: dict[str, LeadWrite] = {}
         self.outputs: list[dict[str, Any]] = []
@@ -82,7 +83,7 @@ class Owners:
         """Let time pass for everybody who is due."""
         for name, write in list(self.writes.items()):
             if write.due_ms is not None and write.due_ms <= at_ms:
-                self._keep(name, plan_tick(SCORER, {name: self.states[name]}, at_ms, None))
+                self._keep(name, plan_tick(self.scorer, {name: self.states[name]}, at_ms, None))
 
     def due(self, name: str) -> int | None:
         """Return when time is to judge *name*."""
@@ -90,7 +91,7 @@ class Owners:
 
     def _take(self, item: Item) -> None:
         name = item.lead
-        self._keep(name, plan_events(SCORER, {name: self.states.get(name)}, [item], None))
+        self._keep(name, plan_events(self.scorer, {name: self.states.get(name)}, [item], None))
 
     def _keep(self, name: str, plan: Plan) -> None:
         assert plan.refused == []
@@ -109,7 +110,7 @@ class Owners:
             state = None if packed is None else unpack(packed)
             if state is not None and state.alive:
                 assert state.kin is None or not state.kin.merging
-                found[name] = {f"{r.kind} {r.id}": r.points for r in reasons(SCORER, state, END)}
+                found[name] = {f"{r.kind} {r.id}": r.points for r in reasons(self.scorer, state, END)}
         return found
 
 

@@ -14,6 +14,7 @@ import msgspec
 from worker.cli.common import json_line, load_settings, run_async, settings_flags
 from worker.cli.person import Person, persons
 from worker.cli.topics import CONNECTION
+from worker.core.codec import MAX_AHEAD_MS
 from worker.core.days import rfc3339
 from worker.core.plain import plain
 from worker.settings import Settings
@@ -63,7 +64,9 @@ def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> N
         return
     if not yes:
         click.confirm(f"Erase {', '.join(map(plain, ids))} for good?", abort=True, err=True)
+    # After all that is held, where some producer's clock ran ahead; a time past this is taken as the record's own anyhow.
     at_ms = int(time.time() * 1_000)
+    at_ms = min(max([at_ms, *(person.state.clock for person in found)]), at_ms + MAX_AHEAD_MS)
     try:
         asyncio.run(_send(settings, lead, at_ms))
     except Undelivered as err:

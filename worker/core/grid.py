@@ -480,9 +480,13 @@ class Rung(_Model):
     @model_validator(mode="before")
     @classmethod
     def _leave_is_enter(cls, raw: Any) -> Any:
-        if isinstance(raw, Mapping) and "leave" not in raw and _is_points(raw.get("enter")):
-            return {**raw, "leave": raw["enter"]}
-        return raw
+        return _with_leave(raw)
+
+
+def _with_leave(raw: Any) -> Any:
+    if isinstance(raw, Mapping) and "leave" not in raw and _is_points(raw.get("enter")):
+        return {**raw, "leave": raw["enter"]}
+    return raw
 
 
 class Stages(_Model):
@@ -499,6 +503,42 @@ class Grades(_Model):
 
     fit: Bands
     engagement: Bands
+
+
+def _above_zero_points(number: float) -> float:
+    if number <= 0:
+        raise _wrong(f"{number:g} is no step: write a number above 0, as in 5")
+    return number
+
+
+class Accounts(_Model):
+    """Leads with the same `company.domain`, taken together."""
+
+    enter: Points
+    """The sum of their scores from which on the account is hot."""
+    leave: Points = Field(default=0.0, json_schema_extra=_without_default)
+    """Below it the account cools; absent is `enter`, filled in here already."""
+    active: Points = 1.0
+    """A lead counts from this score on, unless it is excluded."""
+    min_leads: Annotated[int, Field(ge=1, le=500)] = 1
+    """So many leads must count."""
+    roles: tuple[Literal["initiator", "influencer", "sponsor", "signatory"], ...] = ()
+    """Decision roles (trait `decision_role`) that must all be among them."""
+    step: Annotated[Points, AfterValidator(_above_zero_points)] = 5.0
+    """A lead tells its account when its score has moved by so much."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_is_enter(cls, raw: Any) -> Any:
+        return _with_leave(raw)
+
+
+class Identity(_Model):
+    """What an e-mail address says about who is who."""
+
+    email: Literal["report", "link"]
+    """`report`: a lead with an address that another has is told of by `lead.duplicate`. `link`: also, what comes for the id
+    `email:ADDRESS` is that of the one lead with this address."""
 
 
 class _MailDomains(MailLists):
@@ -527,6 +567,8 @@ class GridFile(_Model):
     stages: Stages = Stages()
     grades: Grades | None = None
     mail: _MailDomains = _MailDomains()
+    identity: Identity | None = None
+    accounts: Accounts | None = None
     retention: DurationOrNone = None
     """Time without an event after which a lead that is a contact is removed; `none` or absent keeps it for ever."""
 

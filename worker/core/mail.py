@@ -53,6 +53,12 @@ def email_kind(address: str, lists: MailLists = NO_LISTS) -> EmailKind:
     return "invalid" if domain is None else _kind(domain, lists)
 
 
+def is_business(domain: str, lists: MailLists = NO_LISTS) -> bool:
+    """Return whether *domain*, in lower case, is one that a company of its own stands behind: no free or disposable mail."""
+    name = _domain(f"a@{domain}") if len(domain) <= 253 else None
+    return name is not None and _kind(name, lists) == "business"
+
+
 @lru_cache(maxsize=1 << 14)
 def _domain(address: str) -> str | None:
     try:

@@ -83,8 +83,11 @@ class MergeRequest(msgspec.Struct, frozen=True, array_like=True, tag="request", 
     by: str
     """The known lead."""
     at_ms: _Instant
-    """The time of the `lead.identified`."""
-    cause: Cause
+    """The time of the `lead.identified`, or of the trait `email`."""
+    cause: Cause | None
+    link: bool | None = None
+    """`None`: it is known. Else it is the lead's address that says so: only where no other lead has it, and the lead waits for
+    an answer (`True`); or never, only another lead that has it is to be told (`False`)."""
 
 
 class Past(msgspec.Struct, frozen=True, array_like=True, tag="past", gc=False):
@@ -94,10 +97,12 @@ class Past(msgspec.Struct, frozen=True, array_like=True, tag="past", gc=False):
     visitor: str
     state: bytes | None
     """As the visitor's owner held it; `None`: nothing, or it has gone to another lead before."""
-    cause: Cause
+    cause: Cause | None
     visited: tuple[str, ...] = ()
     told_ms: _Instant | None = None
     """By a `lead.identified` of which time the visitor is an alias of `lead` now; 0: it is none. `None`: an older version."""
+    holders: tuple[str, ...] = ()
+    """Other leads that have the address which the visitor is."""
 
 
 class Parted(msgspec.Struct, frozen=True, array_like=True, tag="parted", gc=False):
@@ -105,6 +110,29 @@ class Parted(msgspec.Struct, frozen=True, array_like=True, tag="parted", gc=Fals
 
     lead: str
     alias: str
+
+
+class Release(msgspec.Struct, frozen=True, array_like=True, tag="release", gc=False):
+    """To the owner of the id `email:ADDRESS`: the lead `by` has that address no more."""
+
+    lead: str
+    by: str
+    merged: bool = False
+    """Because `by` is an alias of another lead now, which says by itself that it has the address."""
+
+
+class Share(msgspec.Struct, frozen=True, array_like=True, tag="share", gc=False):
+    """To the owner of the id `account:DOMAIN`: what the lead `by` adds to it from now on."""
+
+    lead: str
+    by: str
+    score: float | None
+    """`None`: nothing."""
+    role: Annotated[int, msgspec.Meta(ge=0, le=4)]
+    at_ms: _Instant
+    """The lead's clock."""
+    cause: Cause | None
+    """The event that brought it about; `None`: time."""
 
 
 class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget", gc=False):
@@ -117,7 +145,7 @@ class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget", gc=Fals
     cause: Cause | None
 
 
-Message = MergeRequest | Past | Parted | Forget
+Message = MergeRequest | Past | Parted | Release | Share | Forget
 """What the owner of one id says to the owner of another, once and in order, through the journal."""
 
 Item = Event | Message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -65,6 +66,24 @@ class Publisher:
     def erased(self, state: LeadState, at_ms: int) -> None:
         """Write `lead.erased`: downstream forgets the lead. Carries the id, the instant and the cause, nothing else."""
         self._write(state, at_ms, "lead.erased", {"lead_id": self._lead, "cause": _cause(self.cause)})
+
+    def duplicate(self, state: LeadState, at_ms: int, email: str, held_by: Sequence[str]) -> None:
+        """Write `lead.duplicate`: other leads have the lead's address *email*. Nobody is merged on a guess."""
+        data = {"lead_id": self._lead, "email": email, "held_by": list(held_by), "cause": _cause(self.cause)}
+        self._write(state, at_ms, "lead.duplicate", data)
+
+    def account(self, state: LeadState, at_ms: int, output: str, figures: dict[str, Any]) -> None:
+        """Write `account.hot` or `account.cooled`, with the leads behind it; its number is that of the account's id."""
+        members = [member | {"at": rfc3339(member["at"])} for member in figures["members"]]
+        data = {
+            "account_id": self._lead,
+            "domain": self._lead.partition(":")[2],
+            **figures,
+            "members": members,
+            "grid": self._scorer.identity,
+            "cause": _cause(self.cause),
+        }
+        self._write(state, at_ms, output, data)
 
     def _write(self, state: LeadState, at_ms: int, output: str, data: dict[str, Any]) -> None:
         state.sequence += 1

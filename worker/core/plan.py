@@ -9,11 +9,23 @@ from typing import Final
 
 import msgspec
 
-from worker.core import stages
+from worker.core import stages, ties
 from worker.core.days import rfc3339
 from worker.core.fold import add, id_mark, is_duplicate, judge_traits, with_traits
 from worker.core.merge import merge
-from worker.core.model import Cause, Event, Forget, Item, LeadWrite, MergeRequest, Output, Parted, Past
+from worker.core.model import (
+    Cause,
+    Event,
+    Forget,
+    Item,
+    LeadWrite,
+    MergeRequest,
+    Output,
+    Parted,
+    Past,
+    Release,
+    Share,
+)
 from worker.core.outputs import Publisher
 from worker.core.retention import ends_ms
 from worker.core.score import Reading, read
@@ -23,8 +35,10 @@ from worker.core.state import (
     ALIASES_LIMIT_BYTES,
     STAGES,
     WHAT_TO_DO,
+    Account,
     Kin,
     LeadState,
+    Member,
     UnreadableState,
     is_nothing,
     pack,
@@ -111,6 +125,8 @@ class Lead:
         self._room = -1.0
         """So many points more than the last reading's `reach` move the lead nowhere and make it due no sooner."""
         self.changed = False
+        self._who_changed = False
+        """Whether the traits, or how the grid reads them, are others than when the lead last told who it is."""
         if self.state.alive and self.state.grid != scorer.tag:
             self._take_grid()
 
@@ -119,6 +135,7 @@ class Lead:
         state, scorer = self.state, self.scorer
         _keep_counts(scorer, state)
         judge_traits(scorer, state)
+        self._who_changed = True
         state.grid = scorer.tag
         if not self._waits():
             self._judge()
@@ -150,8 +167,12 @@ class Lead:
             self._request(item, index, plan)
         elif isinstance(item, Past):
             self._past(item, index, plan)
+        elif isinstance(item, Share):
+            self._share(item)
         elif isinstance(item, Parted):
             self._parted(item)
+        elif isinstance(item, Release):
+            self._release(item, index, plan)
         elif isinstance(item, Forget):
             self._forget(item, index, plan)
 
@@ -210,6 +231,7 @@ class Lead:
             state.alive = True
             state.grid = scorer.tag
             judge_traits(scorer, state)
+            self._who_changed = True
         gain = add(scorer, state, event, event_mark)
         if visitor != self.name:
             self._ask_for(visitor, event, index, plan)
@@ -235,9 +257,11 @@ class Lead:
     def _erase(self, erased_ms: int, cause: Cause | None, index: int, plan: Plan) -> None:
         """Keep nothing but the mark: the instant, and the sequence, so that no id of an output is ever given twice."""
         at_ms, old = self.at_ms, self.state
-        for alias in () if old.kin is None else old.kin.aliases:
+        # An address whose answer is on its way may be an alias already, and is listed when that is here.
+        for alias in () if old.kin is None else dict.fromkeys((*old.kin.aliases, *old.kin.merging)):
             plan.pass_on(index, Forget(alias, self.name, erased_ms, cause))
-        self.state = LeadState(alive=False, erased=erased_ms, sequence=old.sequence)
+        self._leave(index, plan)
+        self.state = LeadState(alive=False, erased=erased_ms, sequence=old.sequence, kin=_of_others(old.kin))
         self.publisher.cause = cause
         self.publisher.erased(self.state, at_ms)
         self.publisher.cause = None
@@ -264,8 +288,99 @@ class Lead:
         old = self.state
         for alias in () if old.kin is None else old.kin.aliases:
             plan.pass_on(index, Forget(alias, self.name, 0, None))
-        self.state = LeadState(alive=False, erased=old.erased, sequence=old.sequence)
+        self._leave(index, plan)
+        self.state = LeadState(alive=False, erased=old.erased, sequence=old.sequence, kin=_of_others(old.kin))
         self.reading, self._room = None, -1.0
+        self.changed = True
+
+    def tell(self, index: int, plan: Plan, cause: Cause | None) -> None:
+        """Tell the owners of the lead's address and of its account what has changed for them, and when time will do so next."""
+        state, scorer, accounts = self.state, self.scorer, self.scorer.grid.accounts
+        if not state.alive or (self.reading is None and not self._who_changed):
+            return
+        kin = state.kin
+        member = Member() if kin is None or kin.member is None else kin.member
+        account, role = member.account, member.role
+        if self._who_changed:
+            self._who_changed = False
+            email, account, role = ties.who(scorer, state)
+            if email != ("" if kin is None else kin.email):
+                self._tell_address(email, index, plan, cause)
+                kin = state.kin
+        if not (account or member.account):
+            return
+        if accounts is None or self.reading is None:
+            self.reading = read(scorer, state, self.at_ms)
+        if account != member.account:
+            self._leave_account(member, index, plan, cause)
+            member = Member(account, role)
+        score = None if accounts is None else ties.told(accounts, state, self.reading, member)
+        if account and (score, role) != (member.score, member.role) and (score is not None or member.score is not None):
+            plan.pass_on(index, Share(account, self.name, score, role, self.at_ms, cause))
+        news = Member(account, role, score, self.at_ms if score != member.score else member.at_ms)
+        if kin is None or news != kin.member:
+            kin = state.kin = kin or Kin()
+            kin.member = news if account else None
+            self.changed = True
+        if accounts is not None:
+            look = max(ties.next_look_ms(accounts, state, self.reading, news, self.at_ms), self.at_ms + 1)
+            if look != inf and (state.due is None or look < state.due):
+                state.due = int(look)
+                self.changed = True
+
+    def _tell_address(self, email: str, index: int, plan: Plan, cause: Cause | None) -> None:
+        """Tell the owner of the address that the lead has now, and of the one that it had."""
+        kin = self.state.kin = self.state.kin or Kin()
+        self.changed = True
+        if kin.email:
+            plan.pass_on(index, Release(kin.email, self.name))
+        kin.email = email
+        if not email or email == self.name:
+            return
+        identity = self.scorer.grid.identity
+        link = identity is not None and identity.email == "link"
+        if link and email not in kin.merging:
+            if not kin.merging:
+                kin.since = self.at_ms
+            kin.merging.append(email)
+        plan.pass_on(index, MergeRequest(email, self.name, self.at_ms, cause, link))
+
+    def _leave(self, index: int, plan: Plan, *, merged: bool = False) -> None:
+        """Take back what the owners of the lead's address and account were told; *merged*: this id is an alias now."""
+        kin = self.state.kin
+        if kin is None:
+            return
+        if kin.email and kin.email != self.name:
+            plan.pass_on(index, Release(kin.email, self.name, merged))
+        if kin.member is not None:
+            self._leave_account(kin.member, index, plan, None)
+
+    def _leave_account(self, member: Member, index: int, plan: Plan, cause: Cause | None) -> None:
+        if member.account and member.score is not None:
+            plan.pass_on(index, Share(member.account, self.name, None, 0, self.at_ms, cause))
+
+    def _share(self, item: Share) -> None:
+        """Take what a lead of this account told."""
+        kin = self.state.kin = self.state.kin or Kin()
+        account = kin.account = kin.account or Account()
+        ties.take(account, item.by, None if item.score is None else Member("", item.role, item.score, item.at_ms))
+        account.at_ms = max(account.at_ms, item.at_ms)
+        self._judge_account(item.cause)
+
+    def _judge_account(self, cause: Cause | None) -> None:
+        """Publish that the account became hot or cooled, if it did."""
+        state, accounts = self.state, self.scorer.grid.accounts
+        kin = state.kin
+        if kin is None or (account := kin.account) is None:
+            return
+        if accounts is not None and ties.is_hot(accounts, account) != account.hot:
+            account.hot = not account.hot
+            self.publisher.cause = cause
+            kind = "account.hot" if account.hot else "account.cooled"
+            self.publisher.account(state, account.at_ms, kind, ties.figures(account))
+            self.publisher.cause = None
+        if not account.members and not account.hot:
+            kin.account = None
         self.changed = True
 
     def _ask_for(self, visitor: str, event: Event, index: int, plan: Plan) -> None:
@@ -289,7 +404,7 @@ class Lead:
         circle = visited[visited.index(self.name) :] if self.name in visited else ()
         if (circle and self.name == min(circle)) or len(visited) >= MOST_HOPS:
             plan.pass_on(index, Parted(kin.to, self.name))
-            kin.to = ""
+            kin.to, kin.told, kin.guessed = "", 0, False
             self.changed = True
             return False
         plan.pass_on(index, msgspec.structs.replace(item, lead=kin.to, visited=(*visited, self.name)))
@@ -303,6 +418,17 @@ class Lead:
         """
         old, packed, told_ms = self.state, None, 0
         kin = old.kin or Kin()
+        holders: tuple[str, ...] = ()
+        if item.link is not None:
+            holders = self._claimed(kin, item.by)
+            if not item.link:
+                if holders:
+                    plan.pass_on(index, Past(item.by, self.name, None, item.cause, holders=holders))
+                return
+            if holders or kin.to not in ("", item.by):
+                told_ms = item.at_ms if kin.to == item.by else 0
+                plan.pass_on(index, Past(item.by, self.name, None, item.cause, holders=holders, told_ms=told_ms))
+                return
         if item.at_ms > old.erased:
             told_ms = item.at_ms
             if kin.to:
@@ -314,16 +440,34 @@ class Lead:
                 self.publisher.cause = item.cause
                 self.publisher.merged(old, self.at_ms, self.reading or read(self.scorer, old, self.at_ms), item.by)
                 self.publisher.cause = None
-            self.state = LeadState(
-                alive=False,
-                erased=old.erased,
-                sequence=old.sequence,
-                kin=Kin(item.by, kin.aliases),
-            )
+            self._leave(index, plan, merged=True)
+            mine = _of_others(kin) or Kin()
+            mine.told = max(item.at_ms, kin.told if kin.to == item.by else 0)
+            mine.to, mine.aliases, mine.guessed = item.by, kin.aliases, bool(item.link) and (kin.guessed or not kin.to)
+            self.state = LeadState(alive=False, erased=old.erased, sequence=old.sequence, kin=mine)
             self.reading, self._room = None, -1.0
             self.at_ms = self._tick_ms
             self.changed = True
         plan.pass_on(index, Past(item.by, self.name, packed, item.cause, told_ms=told_ms))
+
+    def _claimed(self, kin: Kin, lead: str) -> tuple[str, ...]:
+        """Note that *lead* has the address which this id is; return the others that have it."""
+        if lead not in kin.holders and len(kin.holders) < ties.MOST_HOLDERS:
+            kin.holders.append(lead)
+            self.state.kin = kin
+            self.changed = True
+        return ties.others(kin, lead)
+
+    def _release(self, item: Release, index: int, plan: Plan) -> None:
+        """Strike a lead off those that have the address which this id is; what is its alias for that alone is none any more."""
+        kin = self.state.kin
+        if kin is None or item.by not in kin.holders:
+            return
+        kin.holders.remove(item.by)
+        if kin.guessed and kin.to == item.by and not item.merged:
+            kin.to, kin.told, kin.guessed = "", 0, False
+            plan.pass_on(index, Parted(item.by, self.name))
+        self.changed = True
 
     def _past(self, item: Past, index: int, plan: Plan) -> None:
         """Take what a visitor did as if the lead had done it, and judge the lead from where it stood judged on."""
@@ -348,9 +492,14 @@ class Lead:
                 state.grid = scorer.tag
                 since = max(self.at_ms, visitor.clock)
             merge(scorer, state, visitor)
+            self._who_changed = True
         if not state.alive:
             return
         self.publisher.cause = item.cause
+        known = () if state.kin is None else state.kin.aliases
+        held_by = [holder for holder in item.holders if holder != self.name and holder not in known]
+        if held_by:
+            self.publisher.duplicate(state, self.at_ms, item.visitor.partition(":")[2], held_by)
         end = max(self.at_ms, state.clock)
         self.at_ms = since
         self._judge()
@@ -386,7 +535,8 @@ class Lead:
 
     def _forget(self, item: Forget, index: int, plan: Plan) -> None:
         """Go with the lead that this id is an alias of; one that is another's by now, or nobody's, stays."""
-        if self.state.kin is None or self.state.kin.to != item.by:
+        kin = self.state.kin
+        if kin is None or kin.to != item.by or (item.at_ms and kin.told > item.at_ms):
             return
         if item.at_ms:
             self._erase(item.at_ms, item.cause, index, plan)
@@ -396,6 +546,9 @@ class Lead:
     def tick(self, at_ms: int, plan: Plan) -> None:
         """Judge the lead at every instant up to and including *at_ms* at which time alone changes the answer."""
         state, scorer = self.state, self.scorer
+        if state.kin is not None and state.kin.account is not None:
+            self._judge_account(None)  # as another grid asks for
+            self.changed = True
         if not state.alive:
             return
         if self._waits():
@@ -414,8 +567,12 @@ class Lead:
     def write(self) -> LeadWrite:
         """Return what is to be stored of the lead."""
         state = self.state
+        if state.kin is not None and state.kin == Kin():
+            state.kin = None
         if not state.alive:
-            return LeadWrite(self.name, b"" if is_nothing(state) else pack(state), "", "", "", "", "", "", None, None)
+            account = None if state.kin is None else state.kin.account
+            rank = None if account is None else ties.total(account)
+            return LeadWrite(self.name, b"" if is_nothing(state) else pack(state), "", "", "", "", "", "", None, rank)
         reading = self.reading or read(self.scorer, state, self.at_ms)
         return LeadWrite(
             self.name,
@@ -470,6 +627,8 @@ def plan_events(
 def _take(lead: Lead, item: Item, index: int, plan: Plan) -> None:
     try:
         lead.take(item, index, plan)
+        if lead.scorer.ties or lead.state.kin is not None:
+            lead.tell(index, plan, _cause(item) if type(item) is Event else getattr(item, "cause", None))
     except Exception as err:
         err.add_note(_whose(lead))
         raise
@@ -488,6 +647,8 @@ def plan_tick(
         lead = Lead(scorer, name, packed, clock_ms, plan.outputs)
         try:
             lead.tick(tick_ms, plan)
+            if scorer.ties or lead.state.kin is not None:
+                lead.tell(0, plan, None)
         except Exception as err:
             err.add_note(_whose(lead))
             raise
@@ -510,6 +671,13 @@ def _began_after(state: LeadState, at_ms: int) -> bool:
     """Return whether all that the state holds is known to be later than *at_ms*: by its last events, if they are all."""
     held = open_(state.recent)
     return 0 < len(held) < RECENT_KEPT and held[0][0] > at_ms
+
+
+def _of_others(kin: Kin | None) -> Kin | None:
+    """Return what an id holds that is not about itself: the leads that have its address, or that are its company's."""
+    if kin is None or not (kin.holders or kin.account):
+        return None
+    return Kin(holders=kin.holders, account=kin.account)
 
 
 def _cause(event: Event) -> Cause:

@@ -145,6 +145,8 @@ class Scorer:
         self.retention = grid.retention
         self.engagement_min, self.engagement_max = _bounds(grid.engagement.min, grid.engagement.max)
         self.score_min, self.score_max = _bounds(grid.score.min, grid.score.max)
+        self.ties = grid.accounts is not None or grid.identity is not None
+        """Whether leads tell the owners of other ids of themselves."""
         sql = grid.stages.sql
         self.intent_within = sql.intent_within if sql is not None else None
         self.sla = sql.sla if sql is not None else None

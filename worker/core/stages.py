@@ -303,12 +303,12 @@ def due(scorer: Scorer, state: LeadState, reading: Reading, at_ms: int) -> int |
             if opens > at_ms:
                 found = min(found, opens)
             else:
-                crosses = at_ms + _reach(gap, reading.rising, reading.rising_half_life)
+                crosses = at_ms + reach(gap, reading.rising, reading.rising_half_life)
                 found = min(found, reading.step_ms, crosses)
         held = scorer.step_at(state.stage)
         if held is not None and reading.lowest < held.leave - ALLOWANCE + _SLACK:
             gap = reading.score - (held.leave - ALLOWANCE)
-            crosses = at_ms + _reach(gap, reading.falling, reading.falling_half_life)
+            crosses = at_ms + reach(gap, reading.falling, reading.falling_half_life)
             found = min(found, reading.step_ms, crosses)
     return None if found == INFINITY else max(int(found), at_ms + 1)
 
@@ -328,7 +328,7 @@ def room(scorer: Scorer, state: LeadState, reading: Reading) -> float:
     return step.enter - _DUST - reading.reach
 
 
-def _reach(gap: float, parts: float, half_life: float) -> float:
+def reach(gap: float, parts: float, half_life: float) -> float:
     """Return how many ms *parts* need at least to change by *gap* when they fade to nothing with *half_life*."""
     gap -= _SLACK
     if gap >= parts:

@@ -93,8 +93,30 @@ class Pace(msgspec.Struct, array_like=True, gc=False):
     """By kind: a bitmap (bit i: a match i days before), 4-byte counts, or marks of sessions, day by day."""
 
 
+class Member(msgspec.Struct, array_like=True, gc=False):
+    """What a lead last told its account, kept by both."""
+
+    account: str = ""
+    """Of the lead's own: its account's id, empty for none. In the account: empty."""
+    role: int = 0
+    """Place of its decision role in `worker.core.ties.ROLES`, from 1 on; 0: another, or none."""
+    score: float | None = None
+    """`None`: it does not count, being excluded or below `active`."""
+    at_ms: int = 0
+    """Its clock then."""
+
+
+class Account(msgspec.Struct, array_like=True):
+    """The leads of one company."""
+
+    hot: bool = False
+    at_ms: int = 0
+    """The latest clock of a lead that told something."""
+    members: dict[str, Member] = {}
+
+
 class Kin(msgspec.Struct, array_like=True):
-    """What ties an id to others that are the same person's."""
+    """What ties an id to others that are the same person's, or the same company's."""
 
     to: str = ""
     """The lead that this id is an alias of: nothing is counted here, all that comes is forwarded to it. Empty: to none."""
@@ -104,6 +126,18 @@ class Kin(msgspec.Struct, array_like=True):
     """Those of them whose past was asked for and has not come yet. Until it has, time alone does not move the lead."""
     since: int = 0
     """While it waits: the instant up to which the lead stands judged."""
+    email: str = ""
+    """The id `email:ADDRESS` that was told that the lead has this address."""
+    member: Member | None = None
+    """What the lead told its account."""
+    holders: list[str] = []
+    """Of an id `email:ADDRESS`: the leads that have that address, in the order in which they said so."""
+    told: int = 0
+    """By a `lead.identified` of which time the id is an alias: what that lead's erasure before then says is not about it."""
+    guessed: bool = False
+    """The id is an alias because of the lead's address alone: it is one for as long as the lead has that address."""
+    account: Account | None = None
+    """Of an id `account:DOMAIN`: its leads."""
 
 
 class LeadState(msgspec.Struct, array_like=True):
@@ -224,6 +258,7 @@ def most_bytes(rules: int, velocities: int, exclusions: int) -> int:
     A rule: 64 values of 12 bytes, key and sums. A velocity rule: 7 days of 16 sessions, 6 bytes each. An exclusion: key and
     instant. The rest: 65,536 of traits; 20 labels of 60 characters of 4 bytes, with their instants; 64 ids; 20 moves; 16,384 of
     aliases, all of which may be awaited; the plain fields. An alias's mark holds an id of 65,536 bytes at most, and no traits.
+    The id of an account holds up to 45,000 bytes more: 500 leads with 32,768 bytes of ids. That of an address, 16 ids of leads.
     """
     return 104_500 + 810 * rules + 700 * velocities + 15 * exclusions
 

@@ -14,7 +14,7 @@ from worker.core.codec import decode
 from worker.core.journal import Cut, Said, Stray, decode_entry, grid_output, message_output, stray_output
 from worker.core.letter import dead_letter
 from worker.core.mail import WORDS_VERSION
-from worker.core.model import Event, Item, LeadWrite, Output, Record, Rejected
+from worker.core.model import Event, Item, LeadWrite, Output, Record, Rejected, Release, Share
 from worker.core.partition import owner
 from worker.core.plan import plan_events, plan_tick
 from worker.core.scorer import Scorer
@@ -152,7 +152,9 @@ class Folder:
             *sifted.strays,
             *(self._passed_on(item, sifted.records[at]) for at, item in plan.passed_on),
         ]
-        stamps = [sifted.strayed_ms or 0, *(records[sifted.places[at]].timestamp_ms or 0 for at, _ in plan.passed_on)]
+        # What accounts and addresses hear waits for no tick, so it holds none back.
+        passed_on = (at for at, item in plan.passed_on if not isinstance(item, Share | Release))
+        stamps = [sifted.strayed_ms or 0, *(records[sifted.places[at]].timestamp_ms or 0 for at in passed_on)]
         aliased = Counter(item.type for _, item in plan.passed_on if type(item) is Event)
         return Taken(
             self._batch(place, plan.writes, outputs, strayed_ms=max(stamps) or None),
