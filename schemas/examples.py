@@ -91,18 +91,49 @@ def output_example(event_type: str) -> dict[str, Any]:
     """Return a published CloudEvent of an output type."""
     if event_type == "lead.erased":
         data: dict[str, Any] = {"lead_id": "lead-48213", "cause": _CAUSE | {"topic": "lead.events.profile"}}
+    elif event_type == "lead.duplicate":
+        cause = _CAUSE | {"topic": "lead.events.profile"}
+        data = {"lead_id": "lead-48213", "email": "ada@acme.example", "held_by": ["lead-17"], "cause": cause}
+    elif event_type.startswith("account."):
+        data = _account(event_type == "account.hot")
     else:
         data = _dossier(event_type)
+    subject = data.get("account_id", "lead-48213")
     return {
         "specversion": "1.0",
         "type": event_type,
         "source": "/leadpulse/default",
-        "id": "lead-48213:2",
-        "subject": "lead-48213",
+        "id": f"{subject}:2",
+        "subject": subject,
         "time": "2026-03-05T12:34:56.789Z",
         "datacontenttype": "application/json",
         "sequence": "2",
         "data": data,
+    }
+
+
+_GRID: dict[str, Any] = {
+    "name": "saas-b2b",
+    "version": 1,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+}
+
+
+def _account(hot: bool) -> dict[str, Any]:
+    members = [
+        {"lead_id": "lead-48213", "score": 78.5, "decision_role": "sponsor", "at": "2026-03-05T12:34:56.789Z"},
+        {"lead_id": "lead-9", "score": 41.5, "decision_role": None, "at": "2026-03-05T11:20:00.000Z"},
+    ][: 2 if hot else 1]
+    return {
+        "account_id": "account:acme.example",
+        "domain": "acme.example",
+        "leads": len(members),
+        "sum": 120.0 if hot else 78.5,
+        "max": 78.5,
+        "roles": ["sponsor"],
+        "members": members,
+        "grid": _GRID,
+        "cause": _CAUSE if hot else None,
     }
 
 
@@ -117,11 +148,7 @@ def _dossier(event_type: str) -> dict[str, Any]:
         "engagement": 48.5,
         "grade": "B1",
         **({"respond_by": "2026-03-05T16:34:56.789Z"} if event_type == "lead.sql" else {}),
-        "grid": {
-            "name": "saas-b2b",
-            "version": 1,
-            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        },
+        "grid": _GRID,
         "reasons": [
             {"kind": "fit", "id": "business-email", "points": 5.0},
             {"kind": "fit", "id": "icp-size", "points": 25.0},

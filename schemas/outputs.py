@@ -136,11 +136,11 @@ class ErasedNotice(Contract):
 class OutputEvent(CloudEvent):
     """An event that LeadPulse publishes. Its `time` is the instant the lead moved, not the moment it was noticed."""
 
-    id: str = Field(description="`LEAD:SEQ`: the same input gives the same id, so it serves to drop duplicates.")
+    id: str = Field(description="`SUBJECT:SEQ`: the same input gives the same id, so it serves to drop duplicates.")
     source: str = Field(description="`/leadpulse/NAMESPACE`.", pattern="^/leadpulse/.+")
     type: str
     datacontenttype: Literal["application/json"] | None = None
-    sequence: str = Field(description="The lead's own count of outputs, from 1, in decimal.", pattern="^[1-9][0-9]*$")
+    sequence: str = Field(description="The subject's own count of outputs, from 1, in decimal.", pattern="^[1-9][0-9]*$")
 
 
 class Transition(OutputEvent):
@@ -195,6 +195,68 @@ class LeadErasedNotice(OutputEvent):
     data: ErasedNotice
 
 
+class DuplicateNotice(Contract):
+    """Whose address it is as well."""
+
+    lead_id: str
+    email: str = Field(description="In lower case.")
+    held_by: list[str] = Field(
+        description="The other leads that have it, in the order in which they said so; at most 16.", min_length=1
+    )
+    cause: Cause | None = Field(description="The event that told the address; null when another grid asks for it.")
+
+
+class LeadDuplicate(OutputEvent):
+    """The lead has an e-mail address that other leads have: merge them with `lead.identified`, if they are one person.
+
+    Published where the grid has `identity`, once for each time that a lead gets such an address. Nobody is merged on a guess.
+    """
+
+    type: Literal["lead.duplicate"]
+    data: DuplicateNotice
+
+
+class AccountMember(Contract):
+    """One lead of an account, as it last told."""
+
+    lead_id: str
+    score: float
+    decision_role: Literal["initiator", "influencer", "sponsor", "signatory"] | None
+    at: Instant = Field(description="The lead's clock when it told this score.")
+
+
+class AccountData(Contract):
+    """A company: what its leads come to, and who they are."""
+
+    account_id: str = Field(description="`account:DOMAIN`.")
+    domain: str
+    leads: int = Field(description="How many count: not excluded, and at or above the grid's `accounts.active`.", ge=0)
+    sum: float = Field(description="Of their scores, each as last told: within `accounts.step` of what it is.")
+    max: float
+    roles: list[str] = Field(description="The decision roles that they cover.")
+    members: list[AccountMember] = Field(description="The highest first; at most 500.", max_length=500)
+    grid: Grid
+    cause: Cause | None = Field(description="The event that brought it about; null when time did, or a lead that left.")
+
+
+class AccountEvent(OutputEvent):
+    """A change of an account: its key, and the subject, is `account:DOMAIN`, which numbers its own outputs."""
+
+    data: AccountData
+
+
+class AccountHot(AccountEvent):
+    """The leads of a company together reached `accounts.enter`."""
+
+    type: Literal["account.hot"]
+
+
+class AccountCooled(AccountEvent):
+    """They fell below `accounts.leave` again, or leads or roles that it takes are no longer there."""
+
+    type: Literal["account.cooled"]
+
+
 class DeadLetterHeaders(Contract):
     """Headers, in UTF-8, that `lead.dead` adds to a record that could not be read; named as Kafka Connect names them.
 
@@ -224,7 +286,16 @@ class DeadLetterHeaders(Contract):
 
 
 Published = Annotated[
-    LeadMql | LeadSql | LeadCooled | LeadExcluded | LeadStage | LeadSlaBreached | LeadErasedNotice,
+    LeadMql
+    | LeadSql
+    | LeadCooled
+    | LeadExcluded
+    | LeadStage
+    | LeadSlaBreached
+    | LeadErasedNotice
+    | LeadDuplicate
+    | AccountHot
+    | AccountCooled,
     Field(discriminator="type"),
 ]
 """Any event that LeadPulse publishes, `lead.dead` apart."""

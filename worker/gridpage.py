@@ -9,7 +9,19 @@ from typing import Final, Literal, NamedTuple
 
 from markdown_it import MarkdownIt
 
-from worker.core.grid import DAY_MS, Clamp, Exclusion, FitRule, Grid, Inactivity, Rule, Rung, Velocity
+from worker.core.grid import (
+    DAY_MS,
+    Accounts,
+    Clamp,
+    Exclusion,
+    FitRule,
+    Grid,
+    Identity,
+    Inactivity,
+    Rule,
+    Rung,
+    Velocity,
+)
 from worker.core.lint import lint
 from worker.core.recount import Replayed, replayed
 from worker.core.where import Condition, Where
@@ -198,6 +210,10 @@ def _page(grid: Grid) -> Iterator[str]:
     )
     if grid.inactivity is not None:
         yield from ("", "## Silence", "", _silence(grid.inactivity))
+    if grid.accounts is not None:
+        yield from ("", "## Accounts", "", _account_words(grid.accounts))
+    if grid.identity is not None:
+        yield from ("", "## Addresses", "", _identity_words(grid.identity))
     if grid.retention is not None:
         yield from ("", "## Retention", "", f"A contact of whom nothing was heard for {duration(grid.retention)} is removed.")
     yield from _section(
@@ -252,6 +268,21 @@ def _ladder(grid: Grid) -> Iterator[str]:
         )
     heads = ("stage", "score from", "left below", "fit at least", "intent shown", "sales respond within")
     yield from _section("When a lead moves", heads, rungs, note)
+
+
+def _account_words(accounts: Accounts) -> str:
+    least = f"at least {accounts.min_leads} " if accounts.min_leads > 1 else ""
+    roles = f", {' and '.join(accounts.roles)} among them," if accounts.roles else ""
+    return (
+        f"Leads with the same company.domain make an account. It is hot when {least}leads at {number(accounts.active)} or "
+        f"more{roles} come to {number(accounts.enter)}, and cools below {number(min(accounts.leave, accounts.enter))}; each "
+        f"tells it when its score has moved by {number(accounts.step)}."
+    )
+
+
+def _identity_words(identity: Identity) -> str:
+    link = " What comes for email:ADDRESS is that of the one lead with this address." if identity.email == "link" else ""
+    return f"A lead with an address that another has is reported, and merged with nobody.{link}"
 
 
 def _section(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Iterator[str]:
@@ -379,6 +410,8 @@ def _head(grid: Grid) -> dict[str, str]:
         "engagement": _clamp_words(grid.engagement),
         "inactivity": "" if grid.inactivity is None else _silence(grid.inactivity).removesuffix("."),
         "stages.quiet": duration(grid.stages.quiet) if grid.stages.quiet else "",
+        "accounts": "" if grid.accounts is None else _account_words(grid.accounts).removesuffix("."),
+        "identity": "" if grid.identity is None else _identity_words(grid.identity).removesuffix("."),
         "retention": duration(grid.retention) if grid.retention is not None else "",
     }
     for name, rung in (("mql", grid.stages.mql), ("sql", grid.stages.sql)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -23,6 +23,9 @@ OUTPUT_TYPES = (
     "account.cooled",
     "lead.dead",
 )
+
+ASKED_FOR_TYPES = ("lead.duplicate", "account.hot", "account.cooled")
+"""Those of them that are published only where the grid asks for it (`identity`, `accounts`)."""
 
 
 class SettingsError(ValueError):
@@ -160,6 +163,10 @@ class Settings(BaseModel):
     def outputs(self) -> tuple[str, ...]:
         """Every topic that the worker writes for others, sorted, after routing."""
         return tuple(sorted({self.output_topic(kind) for kind in OUTPUT_TYPES}))
+
+    def outputs_but(self, kinds: Collection[str]) -> tuple[str, ...]:
+        """Return the topics of `outputs` without those that only the output types *kinds* go to."""
+        return tuple(sorted({self.output_topic(kind) for kind in OUTPUT_TYPES if kind not in kinds}))
 
     @property
     def source(self) -> str:

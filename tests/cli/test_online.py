@@ -38,6 +38,9 @@ def site(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Path) -> d
                 "lead.stage",
                 "lead.sla_breached",
                 "lead.erased",
+                "lead.duplicate",
+                "account.hot",
+                "account.cooled",
             )
         )
         + f",lead.dead={namespace}.dead",

@@ -39,10 +39,18 @@ stages:
   mql: {enter: 40, leave: 30, min_fit: 15}
   sql: {enter: 70, leave: 50, min_fit: 15, intent_within: 30d, sla: 4h}
 grades: {fit: {A: 35, B: 20, C: 0}, engagement: {1: 40, 2: 20, 3: 0}}
+accounts: {enter: 40, leave: 30, roles: [sponsor]}
+identity: {email: report}
 """
 
+TRAITS: dict[str, Any] = {
+    "email": "ada@acme.example",
+    "company": {"size": 80, "domain": "acme.example"},
+    "decision_role": "sponsor",
+}
+
 STORY: list[tuple[str, str, dict[str, Any]]] = [
-    ("2026-03-02T09:00:00Z", "profile.updated", {"traits": {"email": "ada@acme.example", "company": {"size": 80}}}),
+    ("2026-03-02T09:00:00Z", "profile.updated", {"traits": TRAITS}),
     ("2026-03-02T09:05:00Z", "page.viewed", {"url": "https://www.example.com/pricing?x=1", "page_type": "pricing"}),
     ("2026-03-02T09:06:00Z", "page.viewed", {"url": "/pricing", "page_type": "pricing"}),
     ("2026-03-02T09:07:00Z", "demo.requested", {"form_id": "demo"}),
@@ -54,24 +62,26 @@ STORY: list[tuple[str, str, dict[str, Any]]] = [
 
 
 def published() -> list[Output]:
-    """Return all that one lead's story publishes; what time alone does is revealed by the next event."""
+    """Return all that one lead's story publishes, its account's too; what time alone does is revealed by the next event."""
     scorer = Scorer(parse_grid(GRID, "published.yaml"), "/leadpulse/test")
-    packed: dict[str, bytes | None] = {"lead-1": None}
+    packed: dict[str, bytes | None] = {}
     outputs: list[Output] = []
-    for number, (time, event_type, data) in enumerate(STORY):
+    known = ("2026-03-01T09:00:00Z", "profile.updated", {"traits": {"email": "ada@acme.example"}})
+    for number, (time, event_type, data) in enumerate([known, *STORY]):
+        lead = "lead-1" if number else "lead-0"
         value = {
             "specversion": "1.0",
             "id": f"e-{number}",
             "source": "/s",
             "type": event_type,
-            "subject": "lead-1",
+            "subject": lead,
             "time": time,
         }
-        event = decode(Record("lead.events.web", 0, number, None, b"lead-1", json.dumps(value | {"data": data}).encode()))
+        event = decode(Record("lead.events.web", 0, number, None, None, json.dumps(value | {"data": data}).encode()))
         assert isinstance(event, Event)
-        plan = plan_events(scorer, packed, [event], clock_ms=None)
+        plan = plan_events(scorer, {lead: packed.get(lead)}, [event], clock_ms=None, find=packed.get)
         outputs += plan.outputs
-        packed |= {write.lead: write.state for write in plan.writes}
+        packed |= {write.lead: write.state or None for write in plan.writes}
     return outputs
 
 

@@ -3,17 +3,111 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
+from collections import Counter
+from typing import Any
 
 import pytest
 
 from tests.system.conftest import MakeSite
-from tests.system.kit import Site, now_ms, people, traffic
+from tests.system.kit import GRID, Message, Site, now_ms, people, traffic
 from worker.core.state import unpack
 
 STEPS = (
     "before_apply:4", "after_apply:4", "before_transaction:5", "in_transaction:5", "before_commit:5", "after_commit:5",
     "before_trim:5", "after_trim:5",
 )  # fmt: skip
+
+
+TIES = (
+    GRID
+    + """\
+accounts: {enter: 40, leave: 25, active: 2, min_leads: 2, step: 3}
+identity: {email: link}
+"""
+)
+
+
+def colleagues(seed: int, count: int, **told: Any) -> list[Message]:
+    """Return traffic of people who tell their company, role and address, change them, merge, and are erased."""
+    rnd = random.Random(seed)
+    said = people(seed, 40, count, **told)
+    for number in range(count // 4):
+        traits = {
+            "company": {"domain": rnd.choice(["acme.example", "other.example", "gmail.com", None])},
+            "decision_role": rnd.choice(["sponsor", "signatory", "influencer", "user"]),
+            "email": f"p{rnd.randrange(25)}@acme.example",
+        }
+        profile = {"type": "profile.updated", "data": {"traits": traits}, "id": f"{seed}-who-is-{number}"}
+        at = rnd.randrange(len(said))
+        said.insert(at, said[at] | profile | {"subject": f"lead-{rnd.randrange(1, 40)}"})
+        if number % 3 == 0:
+            mail = {"type": "email.opened", "data": {"message_id": f"m{number}"}, "id": f"{seed}-mail-{number}"}
+            said.insert(at, said[at] | mail | {"subject": f"email:p{rnd.randrange(25)}@acme.example"})
+    return said
+
+
+async def recounted(site: Site) -> None:
+    """Hold everything to the core alone, and each account to what its leads say they told it."""
+    await held(site)
+    told: dict[str, dict[str, float]] = {}
+    accounts: dict[str, dict[str, float]] = {}
+    for lead, packed in (await site.states()).items():
+        state = unpack(packed)
+        kin = state.kin
+        if kin is None:
+            continue
+        if kin.member is not None and kin.member.score is not None:
+            told.setdefault(kin.member.account, {})[lead] = kin.member.score
+        if kin.account is not None and kin.account.members:
+            accounts[lead] = {name: one.score or 0.0 for name, one in kin.account.members.items()}
+    assert accounts == told != {}
+    dead = site.settings.output_topic("lead.dead")
+    kinds = Counter(json.loads(one.value or b"")["type"] for one in await site.outputs() if one.topic != dead)
+    assert kinds["account.hot"] >= 1
+    assert kinds["account.hot"] - kinds["account.cooled"] in (0, 1, 2)
+    assert kinds["lead.duplicate"] >= 1
+
+
+async def test_accounts_and_addresses_across_partitions_while_time_passes(make_site: MakeSite) -> None:
+    """Two workers, strays, an older copy of Redis, ticks that cool: each lead counts once, where it is."""
+    site = await make_site(partitions=3, max_batch=20, clock="wall")
+    site.put_grid(TIES)
+    workers = [site.worker(), site.worker()]
+    await site.send(
+        site.sent(m, crc=n % 5 == 0) for n, m in enumerate(colleagues(310, 400, around_ms=now_ms() - 9_000, spread_s=5))
+    )
+    await site.settled()
+    old = await site.copy()
+    await site.send(site.sent(m) for m in colleagues(311, 200, around_ms=now_ms() - 4_000, spread_s=3))
+    await site.settled()
+    for worker in workers:
+        worker.kill()
+    await site.restore(old)
+    heir = site.worker()
+    await heir.says("folding again", 1)
+    await site.settled()
+    await asyncio.sleep(3)
+    await heir.stop()
+    await recounted(site)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_worker_killed_at_any_step_of_a_contribution_loses_and_doubles_nothing(make_site: MakeSite, step: str) -> None:
+    """What an account holds is what its leads told, and what it published is told once."""
+    site = await make_site(partitions=3, max_batch=20)
+    site.put_grid(TIES)
+    await site.send(site.sent(m) for m in colleagues(320, 250))
+    victim = site.worker(step)
+    assert await victim.ended() == 137, victim.said()
+    await site.send(site.sent(m) for m in colleagues(321, 200))
+    heir = site.worker()
+    await site.settled()
+    await site.send(site.sent(m) for m in colleagues(322, 60))
+    await site.settled()
+    await heir.stop()
+    await recounted(site)
 
 
 async def held(site: Site) -> None:

@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, _Command]] = {
     "replay": _Command("worker.cli.replay", "replay", "Score files of events as the live worker would."),
     "explain": _Command("worker.cli.explain", "explain", "Show where every point of LEAD comes from, and what would move it."),
     "top": _Command("worker.cli.top", "top", "List the hottest leads, exactly."),
+    "accounts": _Command("worker.cli.accounts", "accounts", "List the accounts whose leads together have the highest scores."),
     "grid": _Command("worker.cli.grid", "grid", "Check, show and compare scoring grids."),
     "topics": _Command("worker.cli.topics", "topics", "Make the Kafka topics, and change which of them are read."),
     "simulate": _Command("worker.cli.simulate", "simulate", "Make up the traffic of a B2B site."),

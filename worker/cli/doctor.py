@@ -23,7 +23,7 @@ from worker.engine.checks import MISSING
 from worker.engine.errors import Stop
 from worker.engine.takeover import check_position
 from worker.ports import Position, StoreRefused, StoreUnavailable
-from worker.settings import PREFIX, Settings
+from worker.settings import ASKED_FOR_TYPES, PREFIX, Settings
 
 Level = Literal["ok", "hint", "warning", "error"]
 
@@ -182,10 +182,17 @@ async def _kafka(settings: Settings, positions: list[Position]) -> AsyncIterator
 async def _topics(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
     topics = [*settings.topics, *settings.outputs]
     there = await admin.partitions(topics)
-    missing = [topic for topic, partitions in there.items() if not partitions]
+    absent = [topic for topic, partitions in there.items() if not partitions]
+    needed = {*settings.topics, *settings.outputs_but(ASKED_FOR_TYPES)}
+    missing = [topic for topic in absent if topic in needed]
     if missing:
         yield Finding("topics", "error", f"missing: {', '.join(missing)}", MISSING)
-    found = [topic for topic in topics if topic not in missing]
+    if unneeded := [topic for topic in absent if topic not in needed]:
+        shown = ", ".join(unneeded)
+        yield Finding(
+            "topics", "warning", f"missing, and needed by a grid with `accounts` or `identity` only: {shown}", MISSING
+        )
+    found = [topic for topic in topics if topic not in absent]
     configs = {} if settings.development or not found else await admin.configs(found)
     retention = str(longest(int(configs[topic]["retention.ms"]) for topic in settings.input_topics if topic in configs))
     faults = 0
@@ -194,7 +201,7 @@ async def _topics(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
             faults += 1
             yield Finding("topics", "error", fault if topic in fault else f"{topic}: {fault}")
     if not missing and not faults:
-        yield Finding("topics", "ok", f"all {len(topics)} are there, as the worker needs them")
+        yield Finding("topics", "ok", f"all {len(found)} are there, as the worker needs them")
     if not settings.development:
         replicas = await admin.replicas(found)
         kept = {topic: (replicas[topic], int(configs[topic].get("min.insync.replicas", 1))) for topic in found}

@@ -13,7 +13,8 @@ from worker.core.days import rfc3339
 from worker.core.outputs import history, recent
 from worker.core.plan import Lead
 from worker.core.score import read, reasons
-from worker.core.state import MARK_BYTES, STAGES, Count, Pace, entries
+from worker.core.state import MARK_BYTES, STAGES, Count, Member, Pace, entries
+from worker.core.ties import ROLES, figures
 from worker.core.traits import unpack_traits
 from worker.settings import Settings
 
@@ -64,6 +65,14 @@ async def _id(settings: Settings, held: Persons, person: Person) -> dict[str, An
             **({} if due_ms is None else {f"{tag}due": rfc3339(due_ms)}),
             **({} if rank is None else {f"{tag}rank": rank}),
         },
+        "email_told": None if kin is None else kin.email or None,
+        "address_of": [] if kin is None else kin.holders,
+        "account_told": None if kin is None or kin.member is None else _member(kin.member),
+        "account": None
+        if kin is None or kin.account is None
+        else {"hot": kin.account.hot, "at": _instant(kin.account.at_ms), **figures(kin.account)},
+        "alias_told": None if kin is None else _instant(kin.told),
+        "alias_guessed": kin is not None and kin.guessed,
         "state_bytes": len(person.fields["state"]),
     }
     if not state.alive:
@@ -117,6 +126,11 @@ async def _id(settings: Settings, held: Persons, person: Person) -> dict[str, An
 def _derived(lead: Lead) -> dict[str, Any]:
     held = {path: write.value for path, write in unpack_traits(lead.state.traits).items() if write.value is not None}
     return {path: value for path, value in lead.scorer.derived(held).items() if path not in held}
+
+
+def _member(member: Member) -> dict[str, Any]:
+    role = ROLES[member.role - 1] if member.role else None
+    return {"account": member.account, "score": member.score, "decision_role": role, "at": _instant(member.at_ms)}
 
 
 def _count(count: Count) -> dict[str, Any]:

@@ -239,6 +239,13 @@ def _ladder(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     if mql is None and sql is None:
         yield ("stages",), "no-ladder", "there is no rung, so no score ever tells anyone: add stages.mql or stages.sql"
     reach = _reach(grid)
+    if grid.accounts is not None and grid.accounts.leave > grid.accounts.enter:
+        yield (
+            ("accounts", "leave"),
+            "leave-above-enter",
+            f"leave {grid.accounts.leave:g} is above enter {grid.accounts.enter:g}, so an account between them is hot and "
+            f"cooled at once: write a leave below {grid.accounts.enter:g}",
+        )
     for name, rung in (("mql", mql), ("sql", sql)):
         if rung is None:
             continue

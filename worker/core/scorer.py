@@ -147,6 +147,11 @@ class Scorer:
         self.score_min, self.score_max = _bounds(grid.score.min, grid.score.max)
         self.ties = grid.accounts is not None or grid.identity is not None
         """Whether leads tell the owners of other ids of themselves."""
+        self.unpublished = (
+            *(("account.hot", "account.cooled") if grid.accounts is None else ()),
+            *(("lead.duplicate",) if grid.identity is None else ()),
+        )
+        """Output types that this grid never publishes: their topics need not be there."""
         sql = grid.stages.sql
         self.intent_within = sql.intent_within if sql is not None else None
         self.sla = sql.sla if sql is not None else None

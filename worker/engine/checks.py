@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from worker.adapters import redis_check
@@ -13,7 +13,7 @@ from worker.adapters.store_redis import Client
 from worker.engine.errors import Stop
 from worker.engine.takeover import check_position
 from worker.ports import Store
-from worker.settings import Settings
+from worker.settings import ASKED_FOR_TYPES, Settings
 
 log = logging.getLogger(__name__)
 
@@ -22,18 +22,20 @@ MISSING: Final = (
 )
 
 
-async def check_topics(settings: Settings, admin: Admin) -> tuple[str, ...]:
+async def check_topics(settings: Settings, admin: Admin, unpublished: Collection[str] = ASKED_FOR_TYPES) -> tuple[str, ...]:
     """Return the output topics that are compacted. Raise `Stop` unless every topic is there and can hold what goes into it.
 
     Inputs and the internal topic need N partitions each, because owners are found by it. The internal topic must stamp its
     records itself (`LogAppendTime`), delete by age only, and keep them as long as the longest input; what the worker writes to
-    must take records of 2 MB. The configuration is not looked at in development: an embedded broker has none to show.
+    must take records of 2 MB. Topics of *unpublished* output types may be missing. The configuration is not looked at in
+    development: an embedded broker has none to show.
     """
-    topics = [*settings.topics, *settings.outputs]
-    there = await admin.partitions(topics)
-    missing = [topic for topic, partitions in there.items() if not partitions]
+    needed = {*settings.topics, *settings.outputs_but(unpublished)}
+    there = await admin.partitions([*settings.topics, *settings.outputs])
+    missing = [topic for topic, partitions in there.items() if not partitions and topic in needed]
     if missing:
         raise Stop(f"missing topics: {', '.join(missing)}: {MISSING}")
+    topics = [topic for topic, partitions in there.items() if partitions]
     configs = {} if settings.development else await admin.configs(topics)
     retention = longest(int(configs[topic]["retention.ms"]) for topic in settings.input_topics if topic in configs)
     wrong = [

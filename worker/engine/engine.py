@@ -120,7 +120,7 @@ class Engine:
         grid = self._grid = GridFile(settings, self._scorer or load_scorer(settings), metrics)
         store_of = self._given_store_of or self._redis_stores()
         admin = await self._closing.enter_async_context(Admin(settings))
-        compacted = await check_topics(settings, admin)
+        compacted = await check_topics(settings, admin, grid.scorer.unpublished)
         if self._redis is not None:
             await check_redis(settings, self._redis)
         await check_positions(settings, store_of)

@@ -128,9 +128,9 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         return "error"
 
     async def _missing(self) -> list[str]:
-        settings = self._context.settings
+        settings, unpublished = self._context.settings, self._context.scorer().unpublished
         try:
-            found = await self._context.admin.partitions([*settings.topics, *settings.outputs])
+            found = await self._context.admin.partitions([*settings.topics, *settings.outputs_but(unpublished)])
         except Exception as err:  # noqa: BLE001 (the brokers cannot be asked; that is no proof of anything missing)
             log.warning("could not ask the brokers which topics there are: %r", err)
             return []

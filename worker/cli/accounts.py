@@ -1,0 +1,79 @@
+"""`leadpulse accounts`: companies, by what their leads come to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.table import Table
+
+from worker.cli.common import json_line, load_settings, run_async, settings_flags, show
+from worker.cli.leads import held_leads
+from worker.core.plain import plain
+from worker.core.state import unpack
+from worker.core.ties import figures
+from worker.ports import Store
+from worker.settings import Settings
+
+_PAGE = 500
+
+
+@click.command()
+@click.option("--count", "-n", type=click.IntRange(1, 100_000), default=20, metavar="N", help="How many.  [default 20]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON an account on stdout, with its leads.")
+@settings_flags("redis", "namespace", "partitions")
+def accounts(count: int, as_json: bool, **flags: Any) -> None:
+    """List the accounts whose leads together have the highest scores.
+
+    Reads Redis alone. An account is there when the grid has `accounts` and a lead of it counts; each lead's score is the one
+    that it last told, within the grid's `accounts.step` of what it is.
+    """
+    found = run_async(_accounts(load_settings(flags), count))
+    if as_json:
+        for one in found:
+            click.echo(json_line(one))
+    else:
+        show(_table(found))
+    if not found:
+        click.echo("no accounts are held in this namespace: they take a grid with `accounts`", err=True)
+
+
+async def _accounts(settings: Settings, count: int) -> list[dict[str, Any]]:
+    async with held_leads(settings) as held:
+        found = [one for store in held.stores for one in await _of(store, count)]
+    return sorted(found, key=lambda one: (-one["sum"], one["account_id"]))[:count]
+
+
+async def _of(store: Store, count: int) -> list[dict[str, Any]]:
+    """Return the first *count* accounts of one partition: an account's rank is its sum."""
+    found: list[dict[str, Any]] = []
+    offset = 0
+    while len(found) < count and (page := await store.top(_PAGE, offset)):
+        offset += len(page)
+        names = [name for name, _ in page if name.startswith("account:")]
+        for name, packed in zip(names, await store.load(names), strict=True):
+            kin = None if packed is None else unpack(packed).kin
+            if kin is not None and kin.account is not None:
+                found.append({"account_id": name, "hot": kin.account.hot, **figures(kin.account)})
+    return found
+
+
+def _table(found: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("account", no_wrap=True)
+    for name in ("leads", "sum", "max"):
+        table.add_column(name, justify="right")
+    for name in ("", "roles", "leads, the highest first"):
+        table.add_column(name)
+    for one in found:
+        leads = ", ".join(f"{plain(member['lead_id'])} {member['score']:.1f}" for member in one["members"][:5])
+        table.add_row(
+            plain(one["account_id"].partition(":")[2]),
+            str(one["leads"]),
+            f"{one['sum']:.1f}",
+            f"{one['max']:.1f}",
+            "hot" if one["hot"] else "",
+            ", ".join(one["roles"]),
+            leads + (", …" if one["leads"] > 5 else ""),
+        )
+    return table
