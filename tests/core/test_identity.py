@@ -134,6 +134,16 @@ def known_as(number: int, lead: str, visitor: str, hours: int = 0) -> Line:
     return an_event(number, lead, hours, "lead.identified", anonymous_id=visitor)
 
 
+def replayed(lines: Iterable[Line], scorer: Scorer = SCORER) -> list[dict[str, Any]]:
+    """Return what a worker publishes that reads *lines* in order."""
+    owners = Owners(scorer)
+    for line in lines:
+        owners.say(line)
+        owners.let_all_arrive()
+    owners.tick(START + 10 * HOUR)
+    return owners.outputs
+
+
 def relabelled(lines: Iterable[Line], names: dict[str, str]) -> list[str]:
     """Return *lines* as if every visitor had been known from the start."""
     return [json.dumps(line | {"subject": names.get(line["subject"], line["subject"])}) for line in lines]
@@ -256,6 +266,32 @@ def test_a_lead_that_waits_for_a_visitor_is_not_judged_by_time() -> None:
     whole.say(known_as(10, "L", "L", 5))
     whole.tick(START + 400 * HOUR)
     assert cooled == [output["time"] for output in whole.outputs if output["type"] == "lead.cooled"]
+
+
+def test_what_a_visitor_did_moves_the_lead_no_earlier_than_it_happened() -> None:
+    """The lead was last heard of an hour before the visitor's pages, and the event that names the visitor came late."""
+    lines = [
+        an_event(1, "L", 0, "profile.updated", traits={}),
+        *(an_event(number, "v", 1) for number in range(2, 6)),
+        known_as(10, "L", "v", -5),
+    ]
+    told = [(output["type"], output["time"]) for output in replayed(lines) if output["subject"] == "L"]
+    assert told[:2] == [("lead.mql", rfc3339(START + HOUR)), ("lead.sql", rfc3339(START + HOUR))]
+
+
+def test_an_answer_that_fell_due_before_the_visitor_was_last_seen_is_told_at_its_own_instant() -> None:
+    """Time passes for the lead although it was not heard of."""
+    scorer = Scorer(parse_grid(GRID.replace("leave: 9}", "leave: 9, sla: 30m}"), "sla.yaml"), "/leadpulse/replay")
+    lines = [*(an_event(n, "L", 0) for n in range(4)), an_event(20, "v", 1), known_as(21, "L", "v", 0)]
+    breached = [output["time"] for output in replayed(lines, scorer) if output["type"] == "lead.sla_breached"]
+    assert breached == [rfc3339(START + HOUR // 2)]
+
+
+def test_the_erasure_of_an_alias_that_did_nothing_itself_is_told_at_its_instant() -> None:
+    """Such an alias has no time of its own."""
+    lines = [known_as(1, "L", "v"), an_event(2, "L", 3, "lead.erased")]
+    erased = {output["subject"]: output["time"] for output in replayed(lines) if output["type"] == "lead.erased"}
+    assert erased == dict.fromkeys(("L", "v"), rfc3339(START + 3 * HOUR))
 
 
 def test_a_visitor_that_another_lead_claims_goes_over_with_what_it_does_from_then_on() -> None:

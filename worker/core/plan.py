@@ -256,7 +256,8 @@ class Lead:
 
     def _erase(self, erased_ms: int, cause: Cause | None, index: int, plan: Plan) -> None:
         """Keep nothing but the mark: the instant, and the sequence, so that no id of an output is ever given twice."""
-        at_ms, old = self.at_ms, self.state
+        # An alias may have no clock of its own to tell the time by: what it did is the lead's.
+        at_ms, old = max(self.at_ms, erased_ms), self.state
         # An address whose answer is on its way may be an alias already, and is listed when that is here.
         for alias in () if old.kin is None else dict.fromkeys((*old.kin.aliases, *old.kin.merging)):
             plan.pass_on(index, Forget(alias, self.name, erased_ms, cause))
@@ -491,6 +492,11 @@ class Lead:
                 state.alive = True
                 state.grid = scorer.tag
                 since = max(self.at_ms, visitor.clock)
+            elif since < (last := max((at_ms for at_ms, _, _ in open_(visitor.recent)), default=0)):
+                # Nothing counts before it happened, so both are judged as one from what the visitor did last.
+                if since < state.respond_by < last:
+                    stages.breach(state, state.respond_by, read(scorer, state, state.respond_by), self.publisher)
+                since = last
             merge(scorer, state, visitor)
             self._who_changed = True
         if not state.alive:

@@ -72,9 +72,14 @@ def judge(scorer: Scorer, state: LeadState, at_ms: int, moves: Moves) -> Reading
         if not excluded:
             _climb_or_cool(scorer, state, at_ms, reading, moves)
     if state.respond_by and at_ms >= state.respond_by:
-        moves(state, at_ms, "lead.sla_breached", state.stage, reading)
-        state.respond_by = 0
+        breach(state, at_ms, reading, moves)
     return reading
+
+
+def breach(state: LeadState, at_ms: int, reading: Reading, moves: Moves) -> None:
+    """Tell that the pending `lead.sql` was not answered in time."""
+    moves(state, at_ms, "lead.sla_breached", state.stage, reading)
+    state.respond_by = 0
 
 
 def _climb_or_cool(scorer: Scorer, state: LeadState, at_ms: int, reading: Reading, moves: Moves) -> None:
