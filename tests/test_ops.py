@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from ruamel.yaml import YAML
 
 from ops.dev.services import KAFKA_VERSION, REPOSITORY
-from worker.metrics import Metrics
+from worker.metrics import Metrics, page
 from worker.settings import Settings
 
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(REPOSITORY / "docker-compose.yml")
@@ -154,6 +154,11 @@ def test_compose_itself_accepts_the_file() -> None:
     command = [docker, "compose", "--profile", "simulate", "config", "--quiet"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_of_metrics_is_written_from_the_code() -> None:
+    """Whoever writes an alert reads there which metrics there are."""
+    assert (REPOSITORY / "docs/metrics.md").read_text() == page(), "python -m worker.metrics > docs/metrics.md"
 
 
 def _named_metrics(text: str) -> set[str]:

@@ -205,6 +205,7 @@ async def _serve(app: LeadPulse) -> web.AppRunner | None:
         return web.json_response(status.as_json(), status=200 if status.ready else 503)
 
     async def metrics(_: web.Request) -> web.Response:
+        app.engine.observe()
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     site = web.Application()

@@ -1,28 +1,64 @@
-"""What the engine counts and times, for Prometheus. Base units; no lead ids, no topic that a producer could make up."""
+"""What the engine counts and times, for Prometheus. Base units; no lead ids, no topic that a producer could make up.
+
+`docs/metrics.md` is written from here: `python -m worker.metrics > docs/metrics.md`.
+"""
 
 from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from itertools import groupby
+from typing import Final, NamedTuple
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from worker.core.grid import Grid
+from worker.core.outputs import Moved
+from worker.core.state import STAGES
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_AGES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600)
+
+STATES: Final = ("taking_over", "ready", "waiting")
+"""Of a partition that the group gave to this worker: `waiting` between two incarnations."""
+
+STEPS: Final = ("decode", "load", "fold", "outputs", "apply")
+"""Of a batch of events, in this order."""
+
+
+class Described(NamedTuple):
+    """One metric, as `docs/metrics.md` lists it."""
+
+    group: str
+    name: str
+    """As Prometheus shows it: a counter with `_total`, a histogram without its suffixes."""
+    kind: str
+    labels: tuple[str, ...]
+    text: str
 
 
 class Metrics:
     """The engine's metrics in one registry. Nothing here is touched per event: batches add their sums."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.registry = registry
+        self.described: list[Described] = []
+        group = ""
+
         def counter(name: str, text: str, *labels: str) -> Counter:
+            self.described.append(Described(group, f"leadpulse_{name}_total", "counter", labels, text))
             return Counter(f"leadpulse_{name}", text, labels, registry=registry)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
+            self.described.append(Described(group, f"leadpulse_{name}", "gauge", labels, text))
             return Gauge(f"leadpulse_{name}", text, labels, registry=registry)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            self.described.append(Described(group, f"leadpulse_{name}", "histogram", labels, text))
             return Histogram(f"leadpulse_{name}", text, labels, registry=registry, buckets=buckets)
 
-        self.registry = registry
+        group = "What comes in"
         self.events = counter("events", "Events taken into lead states, duplicates included", "type")
         self.unknown = counter("unknown_events", "Valid events of a type that is not known, passed over")
         self.duplicates = counter("duplicate_events", "Events dropped because the lead had them already")
@@ -34,18 +70,60 @@ class Metrics:
         self.merged = counter("merged_visitors", "Visitors whose past became a known lead's")
         self.moved = counter("moved_aliases", "Aliases of one lead that another lead claimed, and got from then on")
         self.removed = counter("removed_leads", "Leads removed because they were idle past the grid's retention")
-        self.outputs = counter("outputs", "Records published, committed", "topic")
-        self.batches = counter("batches", "Batches applied", "kind")
+
+        group = "Batches"
+        self.batches = counter("batches", "Batches applied: of events, of a tick, of a changed grid", "kind")
         self.batch_seconds = histogram("batch_seconds", "From the records of a batch to its being applied", _SECONDS)
+        self.step_seconds = counter("batch_step_seconds", "Time spent in each step of the batches of events", "step")
         self.batch_records = histogram("batch_records", "Records of a batch", (1, 10, 50, 100, 250, 500, 1_000, 2_500, 5_000))
         self.event_age_seconds = histogram(
             "event_age_seconds",
-            "From the newest record's Kafka timestamp to its batch being applied, once a batch",
-            (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600),
+            "From the newest record's Kafka timestamp to its score in Redis, once a batch",
+            _AGES,
+        )
+        self.refolded = counter("refolded_batches", "Batches folded again because Redis was behind Kafka", "partition")
+
+        group = "What goes out"
+        self.outputs = counter("outputs", "Records published, committed", "topic")
+        self.published_age_seconds = histogram(
+            "published_age_seconds",
+            "From the oldest record's Kafka timestamp to its outputs being committed, once a batch with outputs",
+            _AGES,
         )
         self.transaction_seconds = histogram("transaction_seconds", "Transactions, from encoding to commit", _SECONDS)
+        self.transaction_records = counter("transaction_records", "Records sent in transactions, cuts and ticks included")
+        self.pending_outputs = gauge("pending_outputs", "Outputs applied and not yet published (the outbox)", "partition")
+        self.pending_bytes = gauge("pending_bytes", "Bytes of the outputs applied and not yet published", "partition")
+        self.pending_seconds = gauge(
+            "pending_seconds", "How long the oldest output has waited to be published; 0 without any", "partition"
+        )
+
+        group = "Partitions"
+        self.partitions = gauge("partitions", "Partitions of every input topic, as this worker was told")
         self.ready = gauge("partition_ready", "1 when this worker owns the partition and takes its events", "partition")
+        self.partition_state = gauge(
+            "partition_state", f"1 for the state that the partition is in ({', '.join(STATES)}), else 0", "partition", "state"
+        )
+        self.lag = gauge("lag_records", "Input records that wait to be scored, as of the last fetch", "partition")
+        self.lag_seconds = gauge(
+            "lag_seconds", "Age of the oldest input record that waits to be scored, at most; 0 when none waits", "partition"
+        )
+        self.published_lag = gauge(
+            "published_lag_records", "Input records that wait to be scored, or for what they brought about to be published",
+            "partition",
+        )  # fmt: skip
+        self.published_lag_seconds = gauge(
+            "published_lag_seconds",
+            "Age of the oldest input record that waits to be scored, or for its outputs to be published; 0 when none waits",
+            "partition",
+        )
+        self.retention = gauge(
+            "retention_seconds",
+            "Shortest time-based retention of the input topics when the worker started; +Inf without any. A lag beyond it is"
+            " loss; what a topic loses for its size is not seen here",
+        )
         self.clock = gauge("partition_clock_seconds", "Unix time of the partition's last tick", "partition")
+        self.ticks = counter("ticks", "Ticks judged to their end", "partition")
         self.tick_held_back = gauge(
             "tick_held_back_seconds", "How far strays of other partitions hold the tick's time back", "partition"
         )
@@ -54,24 +132,141 @@ class Metrics:
             "Ticks written though a partition that forwards strays lags over 15 minutes behind",
             "partition",
         )
-        self.lag = gauge("lag_records", "Records that wait in the partition's topics, as of the last fetch", "partition")
-        self.pending_outputs = gauge("pending_outputs", "Outputs applied and not yet published", "partition")
-        self.pending_bytes = gauge("pending_bytes", "Bytes of the outputs applied and not yet published", "partition")
-        self.incarnations = counter("incarnation_ends", "Ends of a partition's incarnation by cause", "partition", "cause")
-        self.refolded = counter("refolded_batches", "Batches folded again because Redis was behind Kafka", "partition")
+        self.rebalances = counter("rebalances", "Assignments of partitions that the group gave to this worker")
+        self.incarnations = counter(
+            "incarnation_ends",
+            "Ends of a partition's incarnation by cause: fenced, transaction, lost (Redis or the log is not where it was left),"
+            " store (Redis refused), error",
+            "partition",
+            "cause",
+        )
         self.lost = counter(
             "lost_records", "Offsets passed over because their records were deleted before they were read", "partition"
         )
+
+        group = "Redis"
+        self.store_seconds = histogram("store_call_seconds", "Calls to Redis that were answered", _SECONDS, "call")
+        self.store_retries = counter("store_retries", "Calls to Redis repeated because no answer came")
+        self.redis_used = gauge("redis_used_bytes", "Memory that Redis uses; of a cluster, of its fullest primary")
+        self.redis_max = gauge(
+            "redis_max_bytes",
+            "`maxmemory` of that Redis, past which it refuses writes; its machine's memory where none is set",
+        )
+
+        group = "Grid and program"
         self.grid = gauge("grid_info", "1, labelled with the grid in force", "name", "version", "sha256")
         self.grid_refused = gauge("grid_refused", "1 while the grid's file has mistakes or is gone: the last good one stays")
-        self.store_retries = counter("store_retries", "Calls to the store repeated because no answer came")
+        self.build = gauge("build_info", "1, labelled with the program's version", "version", "python")
+        self.build.labels(version("leadpulse"), platform.python_version()).set(1)
+
+        group = "Leads and sales"
+        self.leads = gauge(
+            "leads", "Leads held, by stage: exact as of the partition's last look, a few seconds ago", "partition", "stage"
+        )
+        self.transitions = counter(
+            "transitions",
+            "Outputs about leads and accounts as they were brought about; SLA breaches are `lead.sla_breached`",
+            "type",
+        )
+        self.stage_moves = counter("stage_moves", "Moves of leads from one stage to another", "origin", "to")
+        self.stage_stays = counter("stage_stays", "Ends of stays in a stage of which the beginning is known", "stage")
+        self.stage_stay_seconds = counter("stage_stay_seconds", "Length of those stays", "stage")
+        self.score_points = counter(
+            "transition_score_points", "Scores at transitions, summed; below 0 counts as 0", "type", "to"
+        )
+        self.fit_points = counter("transition_fit_points", "The part of fit in them; below 0 counts as 0", "type", "to")
+        self.engagement_points = counter(
+            "transition_engagement_points", "The part of engagement in them; below 0 counts as 0", "type", "to"
+        )
+        self.measured_moves = counter("transition_scores", "How many scores were summed", "type", "to")
 
     def grid_is(self, grid: Grid) -> None:
         """Name *grid* as the one in force."""
         self.grid.clear()
         self.grid.labels(grid.grid, str(grid.version), grid.sha256).set(1)
 
+    def state_is(self, partition: int, state: str) -> None:
+        """Note which of `STATES` *partition* is in."""
+        label = str(partition)
+        for one in STATES:
+            self.partition_state.labels(label, one).set(one == state)
+        self.ready.labels(label).set(state == "ready")
+
+    def leads_are(self, partition: int, leads: Mapping[str, int]) -> None:
+        """Note how many leads of each stage *partition* holds."""
+        for stage in STAGES:
+            self.leads.labels(str(partition), stage).set(leads.get(stage, 0))
+
+    def moves(self, moves: Iterable[Moved]) -> None:
+        """Count the transitions of one batch."""
+        for move in moves:
+            self.transitions.labels(move.type).inc()
+            if move.origin == move.to:
+                continue
+            self.stage_moves.labels(move.origin, move.to).inc()
+            if move.stayed_ms is not None:
+                self.stage_stays.labels(move.origin).inc()
+                self.stage_stay_seconds.labels(move.origin).inc(move.stayed_ms / 1000)
+            self.measured_moves.labels(move.type, move.to).inc()
+            self.score_points.labels(move.type, move.to).inc(max(0.0, move.score))
+            self.fit_points.labels(move.type, move.to).inc(max(0.0, move.fit))
+            self.engagement_points.labels(move.type, move.to).inc(max(0.0, move.engagement))
+
     def forget(self, partition: int) -> None:
         """Drop the gauges of a partition that is no longer ours; another worker reports them now."""
-        for gauge in (self.ready, self.clock, self.tick_held_back, self.lag, self.pending_outputs, self.pending_bytes):
+        self.forget_figures(partition)
+        for gauge in (self.ready, self.partition_state, self.leads):
             gauge.remove_by_labels({"partition": str(partition)})
+
+    def forget_figures(self, partition: int) -> None:
+        """Drop what is known of a partition only while it takes events."""
+        label = {"partition": str(partition)}
+        for gauge in (
+            self.lag,
+            self.lag_seconds,
+            self.published_lag,
+            self.published_lag_seconds,
+            self.clock,
+            self.tick_held_back,
+            self.pending_outputs,
+            self.pending_bytes,
+            self.pending_seconds,
+        ):
+            gauge.remove_by_labels(label)
+
+
+_INTRODUCTION: Final = """\
+# Metrics
+
+`/metrics` on `LEADPULSE_METRICS_PORT`, in Prometheus' text format. Written from `worker/metrics.py` by
+`python -m worker.metrics > docs/metrics.md`; a test holds the two equal.
+
+- **Each process has pages of its own**: with `leadpulse run --workers 4` and port 6066, scrape 6066, 6067, 6068 and 6069. A
+  port that does not answer is a worker that does not run. Give all workers of one namespace one `job`, and each namespace
+  its own: the rules in `ops/prometheus/rules` sum by `job`.
+- **Counters** are of one process and begin at 0 with it: sum their `rate` or `increase` over the workers. What a batch did
+  is counted once it is applied; a worker that is killed in that moment does not count it. Batches that are folded again
+  after a rollback of Redis are counted in `leadpulse_refolded_batches_total` alone.
+- **Gauges with `partition`** are shown by the partition's owner only. Ages and lags are reckoned when the page is asked
+  for, so a partition that hangs shows for how long.
+- **Labels** never hold a lead, an address, or anything else that a producer could make up: types, topics, reasons and
+  stages come from closed sets.
+- **Leads by stage** are counters in the partition's position in Redis, changed by the very call that writes the leads:
+  exact after a take-over, a rollback and a rebuild. A state that an older version wrote is counted once, when its partition
+  is next taken over.
+"""
+
+
+def page() -> str:
+    """Return `docs/metrics.md`."""
+    lines = [_INTRODUCTION.rstrip("\n")]
+    for group, metrics in groupby(Metrics(CollectorRegistry()).described, key=lambda one: one.group):
+        lines += ["", f"## {group}", "", "| metric | type | labels | what |", "|---|---|---|---|"]
+        for one in metrics:
+            labels = ", ".join(f"`{label}`" for label in one.labels)
+            lines.append(f"| `{one.name}` | {one.kind} | {labels} | {one.text} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")  # noqa: T201 (a page on stdout is what this is for)

@@ -92,6 +92,8 @@ class Position(msgspec.Struct, frozen=True):
     """The clock at which the last change of the grid will have reached every lead; before it, ranks may be the old grid's."""
     rebuild: bool = False
     """An operator allowed an empty store to be filled again from the topics."""
+    leads: dict[str, int] = {}
+    """Stage → how many leads are in it, exactly; a stage without any may be missing."""
     inputs: tuple[str, ...] = ()
     """The input topics that an operator said are to be read from the next take-over on, sorted; empty: those of `next`."""
 

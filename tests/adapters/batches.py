@@ -11,12 +11,18 @@ FAR_MS = 2**53
 
 
 def a_write(
-    lead: str, state: bytes = b"state", *, due_ms: int | None = None, rank: float | None = None, score: str = "1"
+    lead: str,
+    state: bytes = b"state",
+    *,
+    due_ms: int | None = None,
+    rank: float | None = None,
+    score: str = "1",
+    stage: str = "contact",
 ) -> LeadWrite:
     """Return a lead's write; with *score* empty, that of an erased lead."""
     if not score:
         return LeadWrite(lead, state, "", "", "", "", "", "", due_ms, rank)
-    return LeadWrite(lead, state, score, "1", "0", "contact", "C3", "2026-01-01T00:00:00Z", due_ms, rank)
+    return LeadWrite(lead, state, score, "1", "0", stage, "C3", "2026-01-01T00:00:00Z", due_ms, rank)
 
 
 def a_batch(

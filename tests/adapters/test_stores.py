@@ -153,6 +153,20 @@ async def test_the_position_tells_where_the_last_batch_ended(store: RebuildableS
     assert await store.acquire(NEXT_OWNER, 8) == Position(NEXT_OWNER, 2, expected.next, 0, 8, "g2", "w", big, 7)
 
 
+async def test_the_position_counts_the_leads_of_each_stage(store: RebuildableStore) -> None:
+    """Moved, erased, removed, new: the counts follow each batch, and no repeat of a batch counts twice."""
+    await store.acquire(OWNER, 8)
+    assert (await store.position()).leads == {}
+    first = a_batch(1, [a_write("a"), a_write("b"), a_write("c", stage="sql"), a_write("erased", score="")])
+    for _ in range(2):
+        await store.apply(OWNER, first)
+        assert (await store.position()).leads == {"contact": 2, "sql": 1}
+    await store.apply(OWNER, a_batch(2, [a_write("a", stage="mql"), a_write("b", score=""), a_write("d", stage="excluded")]))
+    assert (await store.position()).leads == {"mql": 1, "sql": 1, "excluded": 1}
+    await store.apply(OWNER, a_batch(3, [a_write("a", b"", score=""), a_write("b"), a_write("c", stage="sql")], send=False))
+    assert (await store.acquire(NEXT_OWNER, 8)).leads == {"contact": 1, "sql": 1, "excluded": 1}
+
+
 async def test_due_leads_come_in_slices_earliest_first(store: RebuildableStore) -> None:
     """A tick is applied slice by slice: the order decides which leads make a batch, so it must be one and the same."""
     await store.acquire(OWNER, 8)

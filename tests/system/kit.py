@@ -31,6 +31,7 @@ from worker.core.model import Event, Item, Record, Rejected
 from worker.core.partition import owner
 from worker.core.plan import plan_events, plan_tick
 from worker.core.scorer import Scorer
+from worker.core.state import STAGES, unpack
 from worker.settings import OUTPUT_TYPES, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -300,6 +301,16 @@ class Site:
     async def _keys(self, redis: Any) -> list[bytes]:
         return [key async for key in redis.scan_iter(match=f"{{{self.settings.namespace}:*", count=1_000)]
 
+    async def _hold_counts(self, states: Mapping[str, bytes]) -> None:
+        """Compare the counts of leads by stage with the leads."""
+        told: Counter[str] = Counter()
+        for p in range(self.settings.partitions):
+            position = await self.position(p)
+            told += Counter({name[6:]: int(held) for name, held in position.items() if name.startswith("leads:")})
+        alive = (state for packed in states.values() if (state := unpack(packed)).alive)
+        counted = Counter(STAGES[state.stage] for state in alive)
+        assert told == counted, f"leads by stage: {dict(told)} are told, {dict(counted)} held"
+
     async def allow_rebuild(self) -> None:
         """Say what `leadpulse rebuild` says of every partition."""
         client = connect(self.settings.redis.get_secret_value())
@@ -322,6 +333,7 @@ class Site:
         differ = sorted(lead for lead in leads if states.get(lead) != verdict.states.get(lead))
         if differ:
             raise Wrong(f"{len(differ)} of {len(leads)} states differ: {differ[:5]}\n{self.logs()}", states=len(differ))
+        await self._hold_counts(states)
         verdict.hold_passed_on()
         verdict.hold_outputs(await self.outputs())
         return verdict

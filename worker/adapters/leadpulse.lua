@@ -7,7 +7,7 @@
 -- KEYS always begin: [1] position (hash)  [2] due (zset)  [3] rank (zset)  [4] outbox (stream)  [5] grid (string)
 
 local WRITING = {'HSET', 'HDEL', 'DEL', 'ZADD', 'ZREM', 'XADD', 'XTRIM', 'SET'}
-local READING = {'HGET', 'HMGET', 'HLEN', 'HGETALL', 'ZCARD', 'XLEN', 'STRLEN', 'EXISTS'}
+local READING = {'HGET', 'HMGET', 'HGETALL', 'ZCARD', 'XLEN', 'STRLEN', 'EXISTS'}
 local FROM_OUTSIDE = {'ZRANGEBYSCORE', 'ZREVRANGE', 'XRANGE', 'GET'}
 
 -- Lua's unpack puts its values on a stack of 8,000 slots.
@@ -49,11 +49,33 @@ local function leftover(keys)
   return redis.error_reply('LEFTOVER ' .. keys[1] .. ' is empty but ' .. keys[2] .. ', its rank or its outbox is not')
 end
 
+-- Leads by stage are counted in the position: `leads:STAGE`, true as of batch `counted`.
+local STAGES = {'contact', 'mql', 'sql', 'opportunity', 'client', 'excluded'}
+local COUNTS = {'leads:contact', 'leads:mql', 'leads:sql', 'leads:opportunity', 'leads:client', 'leads:excluded'}
+
+-- Counts the leads by stage afresh, where a version of the worker that did not count wrote the last batch; from then on `apply`
+-- keeps the counts. A lead that is not erased has a rank.
+local function count_leads(keys, batch)
+  local found, prefix = {}, string.sub(keys[1], 1, -#'position' - 1) .. 'lead:'
+  for first = 0, redis.call('ZCARD', keys[3]) - 1, CHUNK do
+    for _, lead in ipairs(redis.call('ZREVRANGE', keys[3], first, first + CHUNK - 1)) do
+      local stage = redis.call('HGET', prefix .. lead, 'stage')
+      if stage then found[stage] = (found[stage] or 0) + 1 end
+    end
+  end
+  local fields = {'counted', batch}
+  for i, stage in ipairs(STAGES) do
+    fields[#fields + 1] = COUNTS[i]
+    fields[#fields + 1] = string.format('%d', found[stage] or 0)
+  end
+  redis.call('HSET', keys[1], unpack(fields))
+end
+
 -- ARGV: token, number of partitions. Returns the position, field by field.
 local function acquire(keys, args)
   local pid, epoch = string.match(args[1], '^(%d+):(%d+):.')
   if not pid then return redis.error_reply('ERR the token is not producer-id:epoch:uuid: ' .. args[1]) end
-  local at = redis.call('HMGET', keys[1], 'owner', 'batch')
+  local at = redis.call('HMGET', keys[1], 'owner', 'batch', 'counted')
   if at[1] then
     local their_pid, their_epoch = string.match(at[1], '^(%d+):(%d+):')
     if their_pid == pid and tonumber(their_epoch) > tonumber(epoch) then return fenced(at[1]) end
@@ -63,6 +85,8 @@ local function acquire(keys, args)
     local left = leftover(keys)
     if left then return left end
     redis.call('HSET', keys[1], 'partitions', args[2])
+  elseif at[3] ~= at[2] then
+    count_leads(keys, at[2])
   end
   redis.call('HSET', keys[1], 'owner', args[1])
   return redis.call('HGETALL', keys[1])
@@ -90,7 +114,7 @@ end
 -- how many leads a second  [10…] the packed states.
 -- Batch numbers and offsets are text: Lua writes numbers from 1e14 on as 1e+14.
 local function apply(keys, args)
-  local at = redis.call('HMGET', keys[1], 'owner', 'batch', 'rebuild')
+  local at = redis.call('HMGET', keys[1], 'owner', 'batch', 'rebuild', 'counted', unpack(COUNTS))
   if at[1] ~= args[1] then return fenced(at[1]) end
   local batch = at[2] or '0'
   if batch == args[2] then return 'ALREADY' end
@@ -102,9 +126,13 @@ local function apply(keys, args)
   if #writes ~= #keys - 5 or #writes ~= #args - 9 then
     return redis.error_reply('ERR ' .. #writes .. ' writes, ' .. (#keys - 5) .. ' lead keys, ' .. (#args - 9) .. ' states')
   end
-  local due_in, due_out, rank_in, rank_out = {}, {}, {}, {}
+  local due_in, due_out, rank_in, rank_out, moved = {}, {}, {}, {}, {}
   for i, write in ipairs(writes) do
-    redis.call('HLEN', keys[5 + i])
+    local before, after = redis.call('HGET', keys[5 + i], 'stage'), write[5]
+    if before ~= after then
+      if before then moved[before] = (moved[before] or 0) - 1 end
+      moved[after] = (moved[after] or 0) + 1
+    end
     local lead, due, rank = write[1], write[8], write[9]
     if due then
       due_in[#due_in + 1] = due
@@ -141,6 +169,16 @@ local function apply(keys, args)
   in_chunks('ZREM', keys[2], due_out)
   in_chunks('ZADD', keys[3], rank_in)
   in_chunks('ZREM', keys[3], rank_out)
+  if (at[4] or '0') == batch then
+    position[#position + 1] = 'counted'
+    position[#position + 1] = args[2]
+    for i, stage in ipairs(STAGES) do
+      if moved[stage] then
+        position[#position + 1] = COUNTS[i]
+        position[#position + 1] = string.format('%d', (at[4 + i] or 0) + moved[stage])
+      end
+    end
+  end
   redis.call('HSET', keys[1], unpack(position))
   if at[3] then redis.call('HDEL', keys[1], 'rebuild') end
   if #forgotten > 0 then redis.call('HDEL', keys[1], unpack(forgotten)) end

@@ -51,6 +51,29 @@ async def check(client: Client, namespace: str = "default") -> list[Finding]:
     return sorted(findings, key=lambda finding: order[finding.level])
 
 
+class Memory(NamedTuple):
+    """How full the fullest primary is."""
+
+    used: int
+    most: int
+    """`maxmemory`, or the machine's memory where none is set. Bytes."""
+
+
+async def memory(client: Client) -> Memory | None:
+    """Return how full Redis is; `None` while it cannot be reached, or where this user may not ask."""
+    try:
+        infos = await _infos(client)
+    except (failures.RedisError, failures.RedisClusterException, OSError):
+        return None
+    found = []
+    for _, info in infos:
+        if info is not None:
+            most = int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0))
+            if most:
+                found.append(Memory(int(info["used_memory"]), most))
+    return max(found, key=lambda one: one.used / one.most, default=None)
+
+
 async def _infos(client: Client) -> list[tuple[str, dict[str, Any] | None]]:
     """Return `INFO` of each server behind *client*, by a name for messages; `None` where this user may not ask."""
     # redis-py's hints for INFO cover neither `target_nodes` nor what it parses to.

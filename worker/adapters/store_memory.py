@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -72,7 +73,7 @@ class MemoryStore:
             raise Fenced(f"the partition belongs to {at.owner}")
         at = msgspec.structs.replace(at, owner=token, partitions=at.partitions if at.batch else partitions)
         self._held.position = at
-        return deepcopy(at)
+        return await self.position()
 
     async def load(self, leads: Sequence[str], token: str = "", batch: int = 0, most: float = inf) -> list[bytes | None]:
         """Return each lead's packed state, in the order asked, up to *most* bytes; with *token*, as *batch* left them."""
@@ -165,7 +166,8 @@ class MemoryStore:
 
     async def position(self) -> Position:
         """Return where the partition stands, without owning it."""
-        return deepcopy(self._held.position)
+        leads = Counter(write.stage for write in self._held.leads.values() if write.stage)
+        return msgspec.structs.replace(deepcopy(self._held.position), leads=dict(leads))
 
     async def grid(self) -> bytes | None:
         """Return the text of the grid that the position names; `None` before the first batch."""

@@ -4,8 +4,8 @@ Every key of partition p of a namespace carries the hash tag `{NAMESPACE:p}`, so
 
 - `{ns:p}:lead:LEAD`: a hash, `state` packed and `score fit engagement stage grade updated_at` as text; an erased lead has
   only `state`, its mark
-- `{ns:p}:position`: a hash, `owner batch next:TOPIC published partitions grid words clock`, and `strayed horizon regraded
-  rebuild inputs` where set
+- `{ns:p}:position`: a hash, `owner batch next:TOPIC published partitions grid words clock`, `leads:STAGE` (how many leads are
+  in it) as of batch `counted`, and `strayed horizon regraded rebuild inputs` where set
 - `{ns:p}:grid`: the text of the grid that the position names by its hash
 - `{ns:p}:due`, `{ns:p}:rank`: sorted sets of leads, by instant (ms) and by upper bound of the score
 - `{ns:p}:outbox`: a stream, one entry a batch, id `BATCH-0`, field `entry` (msgpack of `worker.ports.OutboxEntry`)
@@ -180,6 +180,8 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
 
     try:
         fields = {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
+        counted = fields.get("counted") == fields.get("batch")
+        leads = {name[6:]: int(text) for name, text in fields.items() if counted and name.startswith("leads:") and text != "0"}
         return Position(
             owner=fields.get("owner", ""),
             batch=int(fields.get("batch", 0)),
@@ -193,6 +195,7 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
             horizon_ms=instant("horizon"),
             regraded_ms=instant("regraded"),
             rebuild="rebuild" in fields,
+            leads=leads,
             inputs=tuple(fields["inputs"].split(",")) if "inputs" in fields else (),
         )
     except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,13 +18,29 @@ from worker.core.traits import unpack_traits, values
 _json = msgspec.json.Encoder()
 
 
+class Moved(NamedTuple):
+    """What one transition was, for figures about all leads: no id."""
+
+    type: str
+    """The output's type."""
+    origin: str
+    """The stage left; the same as `to` where none was."""
+    to: str
+    score: float
+    fit: float
+    engagement: float
+    stayed_ms: int | None
+    """How long the lead was in the stage that it left; `None` where its last moves do not tell, or none was left."""
+
+
 class Publisher:
     """Hears the moves of one lead and writes its outputs. *cause* is the event at hand; time alone has none."""
 
-    def __init__(self, scorer: Scorer, lead: str, outputs: list[Output]) -> None:
+    def __init__(self, scorer: Scorer, lead: str, outputs: list[Output], moves: list[Moved] | None = None) -> None:
         self._scorer = scorer
         self._lead = lead
         self._outputs = outputs
+        self._moves = moves
         self.cause: Event | Cause | None = None
 
     def merged(self, state: LeadState, at_ms: int, reading: Reading, into: str) -> None:
@@ -58,7 +74,7 @@ class Publisher:
             # An unanswered lead.sql is nobody's doing, whichever record shows that its time is up.
             "cause": None if output == "lead.sla_breached" else _cause(self.cause),
         }
-        self._write(state, at_ms, output, data)
+        self._write(state, at_ms, output, data, None if into else _moved(state, at_ms, output, to, reading))
         if to != state.stage:
             moves = [*unpack_list(state.history), [to, at_ms]]
             state.history = pack_list(moves[-HISTORY_KEPT:])
@@ -85,7 +101,10 @@ class Publisher:
         }
         self._write(state, at_ms, output, data)
 
-    def _write(self, state: LeadState, at_ms: int, output: str, data: dict[str, Any]) -> None:
+    def _write(self, state: LeadState, at_ms: int, output: str, data: dict[str, Any], moved: Moved | None = None) -> None:
+        if self._moves is not None:
+            stage = STAGES[state.stage]
+            self._moves.append(moved or Moved(output, stage, stage, 0.0, 0.0, 0.0, None))
         state.sequence += 1
         event = {
             "specversion": "1.0",
@@ -102,6 +121,12 @@ class Publisher:
 
 
 CLOUDEVENT_HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
+
+
+def _moved(state: LeadState, at_ms: int, output: str, to: int, reading: Reading) -> Moved:
+    last = unpack_list(state.history)[-1:] if to != state.stage else []
+    stayed_ms = max(0, at_ms - last[0][1]) if last and last[0][0] == state.stage else None
+    return Moved(output, STAGES[state.stage], STAGES[to], reading.score, reading.fit, reading.engagement, stayed_ms)
 
 
 def recent(state: LeadState) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from worker.core.model import (
     Release,
     Share,
 )
-from worker.core.outputs import Publisher
+from worker.core.outputs import Moved, Publisher
 from worker.core.retention import ends_ms
 from worker.core.score import Reading, read
 from worker.core.scorer import Scorer
@@ -60,6 +60,8 @@ class Plan:
 
     writes: list[LeadWrite] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
+    moves: list[Moved] = field(default_factory=list)
+    """What each transition among the outputs was."""
     passed_on: list[tuple[int, Item]] = field(default_factory=list)
     """What is for another id's owner: messages, and events and messages for the lead that an id is an alias of; each with the
     place of the item that it comes of."""
@@ -110,10 +112,18 @@ MOST_HOPS: Final = 64
 class Lead:
     """One lead while a batch is at hand: its state, and the instant up to which it stands judged."""
 
-    def __init__(self, scorer: Scorer, name: str, packed: bytes | None, clock_ms: int | None, outputs: list[Output]) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        name: str,
+        packed: bytes | None,
+        clock_ms: int | None,
+        outputs: list[Output],
+        moves: list[Moved] | None = None,
+    ) -> None:
         self.name = name
         self.scorer = scorer
-        self.publisher = Publisher(scorer, name, outputs)
+        self.publisher = Publisher(scorer, name, outputs, moves)
         try:
             self.state = LeadState(alive=False) if packed is None else unpack(packed)
         except UnreadableState as err:
@@ -616,12 +626,12 @@ def plan_events(
         if lead is None:
             if item.lead not in before:
                 break
-            lead = leads[item.lead] = Lead(scorer, item.lead, before[item.lead], clock_ms, plan.outputs)
+            lead = leads[item.lead] = Lead(scorer, item.lead, before[item.lead], clock_ms, plan.outputs, plan.moves)
         _take(lead, item, index, plan)
         while find is not None and plan.passed_on:
             _, passed = plan.passed_on.pop(0)
             if passed.lead not in leads:
-                leads[passed.lead] = Lead(scorer, passed.lead, find(passed.lead), clock_ms, plan.outputs)
+                leads[passed.lead] = Lead(scorer, passed.lead, find(passed.lead), clock_ms, plan.outputs, plan.moves)
             _take(leads[passed.lead], passed, index, plan)
         plan.taken = index + 1
         if plan.full(most):
@@ -650,7 +660,7 @@ def plan_tick(
     plan = Plan()
     leads: list[Lead] = []
     for name, packed in before.items():
-        lead = Lead(scorer, name, packed, clock_ms, plan.outputs)
+        lead = Lead(scorer, name, packed, clock_ms, plan.outputs, plan.moves)
         try:
             lead.tick(tick_ms, plan)
             if scorer.ties or lead.state.kin is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
@@ -15,6 +16,7 @@ from worker.core.journal import Cut, Said, Stray, decode_entry, grid_output, mes
 from worker.core.letter import dead_letter
 from worker.core.mail import WORDS_VERSION
 from worker.core.model import Event, Item, LeadWrite, Output, Record, Rejected, Release, Share
+from worker.core.outputs import Moved
 from worker.core.partition import owner
 from worker.core.plan import plan_events, plan_tick
 from worker.core.scorer import Scorer
@@ -59,6 +61,9 @@ class Taken(NamedTuple):
     removed: int
     aliased: int
     """Events forwarded to the lead that their subject is an alias of."""
+    moves: Sequence[Moved]
+    seconds: Mapping[str, float]
+    """What each step took: `decode`, `load` (with the waiting for Redis), `fold`, `outputs`."""
 
 
 class Slice(NamedTuple):
@@ -66,6 +71,7 @@ class Slice(NamedTuple):
 
     batch: Batch
     removed: int
+    moves: Sequence[Moved]
 
 
 class Grids(NamedTuple):
@@ -135,15 +141,20 @@ class Folder:
         short ends where its cut says, so whoever folds it again has the same records.
         """
         async with self._turn:
+            began = time.perf_counter()
             sifted = sift(records, self._settings, self._partition)
+            decoded = time.perf_counter()
         before = await self._before(sifted.items, place.batch - 1, most)
+        loaded = time.perf_counter()
         async with self._turn:
+            folding = time.perf_counter()
             plan = plan_events(self.scorer, before, sifted.items, place.clock_ms, most)
             if plan.taken < len(sifted.items):
                 left = records[sifted.places[plan.taken] :]
                 records = records[: len(records) - len(left)]
                 place = place._replace(next={**place.next, **{record.topic: record.offset for record in reversed(left)}})
                 sifted = sift(records, self._settings, self._partition)
+        folded = time.perf_counter()
         refused = (Rejected(sifted.records[at], reason, why) for at, reason, why in plan.refused)
         rejected = [*sifted.rejected, *refused]
         outputs = [
@@ -156,8 +167,15 @@ class Folder:
         passed_on = (at for at, item in plan.passed_on if not isinstance(item, Share | Release))
         stamps = [sifted.strayed_ms or 0, *(records[sifted.places[at]].timestamp_ms or 0 for at in passed_on)]
         aliased = Counter(item.type for _, item in plan.passed_on if type(item) is Event)
+        batch = self._batch(place, plan.writes, outputs, strayed_ms=max(stamps) or None)
+        seconds = {
+            "decode": decoded - began,
+            "load": loaded - decoded,
+            "fold": folded - folding,
+            "outputs": time.perf_counter() - folded,
+        }
         return Taken(
-            self._batch(place, plan.writes, outputs, strayed_ms=max(stamps) or None),
+            batch,
             len(records),
             Counter(item.type for item in sifted.items if type(item) is Event) - aliased,
             Counter(bad.reason for bad in rejected),
@@ -170,6 +188,8 @@ class Folder:
             plan.moved,
             plan.removed,
             aliased.total(),
+            plan.moves,
+            seconds,
         )
 
     async def slice(
@@ -188,7 +208,8 @@ class Folder:
         outputs = [*self._routed(plan.outputs), *(self._said(item) for _, item in plan.passed_on)]
         batch = self._batch(place, plan.writes, outputs, tick_ms=tick_ms, tick_done=done)
         cut = msgspec.structs.replace(batch.entry.cut, judged=plan.taken)
-        return Slice(msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut)), plan.removed)
+        batch = msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
+        return Slice(batch, plan.removed, plan.moves)
 
     def _passed_on(self, item: Item, record: Record) -> Output:
         """Return *item*, which came of *record*, as a record of the journal of its lead's owner."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from math import inf
 from typing import Final
 
 from worker.adapters import redis_check
@@ -46,6 +47,15 @@ async def check_topics(settings: Settings, admin: Admin, unpublished: Collection
     if wrong:
         raise Stop("topics that cannot be used as they are:\n" + "\n".join(wrong))
     return tuple(topic for topic in settings.outputs if topic in configs and "compact" in configs[topic]["cleanup.policy"])
+
+
+async def shortest_retention_s(settings: Settings, admin: Admin) -> float:
+    """Return for how long the input topics keep their records at least; infinite without a limit, or where nobody says."""
+    if settings.development:
+        return inf
+    configs = await admin.configs(settings.input_topics)
+    known = (int(config["retention.ms"]) for config in configs.values() if "delete" in config["cleanup.policy"])
+    return min((ms / 1000 for ms in known if ms >= 0), default=inf)
 
 
 async def check_positions(settings: Settings, store_of: Callable[[int], Store]) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
+from worker.adapters import redis_check
 from worker.adapters.kafka import Admin, Refused, group_consumer, in_words
 from worker.adapters.store_redis import Client, RedisStore, connect
 from worker.core.journal import JournalError
 from worker.core.scorer import Scorer
 from worker.core.state import UnreadableState
-from worker.engine.checks import check_positions, check_redis, check_topics
+from worker.engine.checks import check_positions, check_redis, check_topics, shortest_retention_s
 from worker.engine.errors import Stop
 from worker.engine.gridfile import GridFile, load_scorer
 from worker.engine.partition import Context
@@ -120,7 +121,9 @@ class Engine:
         grid = self._grid = GridFile(settings, self._scorer or load_scorer(settings), metrics)
         store_of = self._given_store_of or self._redis_stores()
         admin = await self._closing.enter_async_context(Admin(settings))
+        metrics.partitions.set(settings.partitions)
         compacted = await check_topics(settings, admin, grid.scorer.unpublished)
+        metrics.retention.set(await shortest_retention_s(settings, admin))
         if self._redis is not None:
             await check_redis(settings, self._redis)
         await check_positions(settings, store_of)
@@ -143,7 +146,9 @@ class Engine:
         consumer.subscribe(list(settings.topics), listener=self._pump)
         await consumer.start()
         self._background(self._pump.watch())
-        self._background(self._watch_neighbours(store_of))
+        self._background(self._watch_positions(store_of, metrics))
+        if self._redis is not None:
+            self._background(_watch_redis(self._redis, metrics, settings.tick_interval))
         if self._scorer is None:
             self._background(grid.watch())
 
@@ -221,10 +226,14 @@ class Engine:
     def _others(self, partition: int) -> Iterable[Neighbour]:
         return (neighbour for p, neighbour in self._neighbours.items() if p != partition)
 
-    async def _watch_neighbours(self, store_of: Callable[[int], Store]) -> None:
-        """Keep an eye on the other partitions' horizons, also those of other workers: they hold our ticks back."""
-        if self._settings.clock != "wall":
-            return
+    def observe(self) -> None:
+        """Bring up to now what metrics show of partitions that may hang; whoever shows the metrics asks for it."""
+        if self._pump is not None:
+            for partition in self._pump.partitions.values():
+                partition.observe()
+
+    async def _watch_positions(self, store_of: Callable[[int], Store], metrics: Metrics) -> None:
+        """Keep an eye on the partitions: our own leads by stage, and the others' horizons, which hold our ticks back."""
         while True:
             for p in range(self._settings.partitions):
                 try:
@@ -233,11 +242,23 @@ class Engine:
                     log.debug("partition %d: its position is not known now: %s", p, err)
                     continue
                 self._neighbours[p] = Neighbour(position.strayed_ms, position.horizon_ms)
+                if self._pump is not None and p in self._pump.partitions:
+                    metrics.leads_are(p, position.leads)
             await asyncio.sleep(self._settings.tick_interval / 2)
 
     async def _close(self) -> None:
         closing, self._closing = self._closing, contextlib.AsyncExitStack()
         await closing.aclose()
+
+
+async def _watch_redis(client: Client, metrics: Metrics, interval_s: float) -> None:
+    """Keep an eye on how full Redis is, where this user may ask."""
+    while True:
+        memory = await redis_check.memory(client)
+        if memory is not None:
+            metrics.redis_used.set(memory.used)
+            metrics.redis_max.set(memory.most)
+        await asyncio.sleep(interval_s)
 
 
 def _grid_status(file: GridFile) -> GridStatus:

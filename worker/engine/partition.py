@@ -70,6 +70,9 @@ class Partition:
         """Records of the journal behind a tick that is held."""
         self._internal_end = 0
         self._seen_ms: dict[str, int] = {}
+        self._at_end_ms: dict[str, float] = {}
+        """When `observe` last saw that no record of a topic waited."""
+        self._began_ms = time.time() * 1000
         self._bad = BadShare(self._settings.max_bad_share, partition)
         self._applied: Mapping[str, int] = {}
         self._applied_at = 0.0
@@ -89,6 +92,7 @@ class Partition:
     async def run(self) -> None:
         """Take the partition over and work on it until drained. Every other end is an exception."""
         producer = Producer(self._settings, self._partition)
+        self._metrics.state_is(self._partition, "taking_over")
         try:
             await producer.start()
             failpoint("after_fence")
@@ -98,7 +102,8 @@ class Partition:
                 tasks.create_task(self._read())
         finally:
             self.ready = False
-            self._metrics.ready.labels(self._label).set(0)
+            self._metrics.forget_figures(self._partition)
+            self._metrics.state_is(self._partition, "waiting")
             await producer.close()
 
     async def _take_over(self, producer: Producer) -> None:
@@ -130,7 +135,7 @@ class Partition:
         self._feed = Feed(context.consumer, self._partition, self.next)
         self._feed.ready()
         self.ready = True
-        self._metrics.ready.labels(self._label).set(1)
+        self._metrics.state_is(self._partition, "ready")
         log.info("partition %d: ready at batch %d, %s", self._partition, self.batch, self.next)
 
     async def _read(self) -> None:
@@ -212,7 +217,9 @@ class Partition:
             taken = await self._folder.events(left, Place(self.batch + 1, next_, self.clock_ms), MOST_BYTES)
             records, left = left[: taken.records], left[taken.records :]
             self._bad.add(len(records), taken.reasons)
-            await self._apply(taken.batch)
+            folded = time.perf_counter()
+            await self._apply(taken.batch, oldest_ms=_oldest_ms(records))
+            self._metrics.step_seconds.labels("apply").inc(time.perf_counter() - folded)
             for record in {record.topic: record for record in records}.values():
                 self._saw(record)
             self._report(taken, records, began)
@@ -240,7 +247,9 @@ class Partition:
         else:
             leads = await self._store.due(time_ms, SLICE)
             place = Place(self.batch + 1, self.next, self.clock_ms)
-            batch, removed = await self._folder.slice(leads, time_ms, place, past if len(leads) < SLICE else None, MOST_BYTES)
+            batch, removed, moves = await self._folder.slice(
+                leads, time_ms, place, past if len(leads) < SLICE else None, MOST_BYTES
+            )
             done = batch.entry.cut.tick_done
             if not done and not _all_later(batch, leads[: batch.entry.cut.judged], time_ms):
                 raise Stop(
@@ -249,31 +258,30 @@ class Partition:
             await self._apply(batch, idle=not leads)
             self._metrics.batches.labels("tick").inc()
             self._metrics.removed.inc(removed)
+            self._metrics.moves(moves)
             if not done:
                 return
+            self._metrics.ticks.labels(self._label).inc()
         self._waiting.popleft()
         self._saw(record)
         if self.clock_ms is not None:
             self._metrics.clock.labels(self._label).set(self.clock_ms / 1000)
 
-    async def _apply(self, batch: Batch, idle: bool = False) -> None:
+    async def _apply(self, batch: Batch, idle: bool = False, oldest_ms: int | None = None) -> None:
         await self._store.apply(batch)
         # No suspension point from here on: what is applied, what is to be published and where we stand change as one.
         cut = batch.entry.cut
         self.batch, self.next, self.clock_ms = cut.batch, dict(cut.next), batch.clock_ms
         self._applied, self._applied_at = cut.next, time.monotonic()
         self._judged_by = Grids(cut.grid, cut.words)
-        self._publisher.add(batch.entry, idle)
+        self._publisher.add(batch.entry, idle, oldest_ms)
 
     def _propose(self) -> tuple[Tick | None, int | None]:
         """Return the tick that may be written now, and the partition's horizon: what it has read and applied by time."""
         views = []
-        lag = 0
         for topic in self._settings.topics:
             highwater, polled_ms = self._feed.polled(topic)
             views.append(View(self.next[topic], highwater, polled_ms, self._seen_ms.get(topic)))
-            lag += max(0, (highwater or 0) - self.next[topic]) if topic != self._internal else 0
-        self._metrics.lag.labels(self._label).set(lag)
         own_ms = candidate(views) if self._settings.clock == "wall" else None
         if own_ms is None:
             return None, None
@@ -283,6 +291,34 @@ class Partition:
             self._metrics.tick_overdue.labels(self._label).inc()
         tick = Tick(time_ms, dict(self.next)) if self.clock_ms is None or time_ms > self.clock_ms else None
         return tick, own_ms
+
+    def observe(self) -> None:
+        """Show how far the partition is behind, as of now: also where it hangs and no batch would show it."""
+        if not self.ready:
+            return
+        now_ms = time.time() * 1000
+        lag = unpublished = 0
+        oldest_ms = now_ms
+        for topic in self._inputs:
+            highwater, _ = self._feed.polled(topic)
+            end = max(highwater or 0, self.next[topic])
+            unpublished += end - self._publisher.next.get(topic, end)
+            if end > self.next[topic]:
+                lag += end - self.next[topic]
+                # No record that waits is older than the last one taken, nor than the last time that none waited. Before
+                # anything was taken its age is not known: it counts from the take-over.
+                oldest_ms = min(oldest_ms, max(self._seen_ms.get(topic, 0), self._at_end_ms.get(topic, self._began_ms)))
+            elif highwater is not None:
+                self._at_end_ms[topic] = now_ms
+        metrics, label = self._metrics, self._label
+        pending_s = self._publisher.pending_s()
+        unpublished_ms = self._publisher.oldest_ms()
+        metrics.lag.labels(label).set(lag)
+        metrics.lag_seconds.labels(label).set(max(0.0, now_ms - oldest_ms) / 1000)
+        metrics.published_lag.labels(label).set(unpublished)
+        published_ms = oldest_ms if unpublished_ms is None else min(oldest_ms, unpublished_ms)
+        metrics.published_lag_seconds.labels(label).set(max(0.0, now_ms - published_ms) / 1000)
+        metrics.pending_seconds.labels(label).set(pending_s)
 
     def _saw(self, record: Record) -> None:
         if record.timestamp_ms is not None:
@@ -305,12 +341,20 @@ class Partition:
         metrics.merged.inc(taken.merged)
         metrics.moved.inc(taken.moved)
         metrics.removed.inc(taken.removed)
+        metrics.moves(taken.moves)
+        for step, seconds in taken.seconds.items():
+            metrics.step_seconds.labels(step).inc(seconds)
         metrics.batches.labels("events").inc()
         metrics.batch_records.observe(len(records))
         metrics.batch_seconds.observe(time.perf_counter() - began)
         newest = max((record.timestamp_ms or 0 for record in records), default=0)
         if newest:
             metrics.event_age_seconds.observe(max(0.0, time.time() - newest / 1000))
+
+
+def _oldest_ms(records: Sequence[Record]) -> int | None:
+    """Return the earliest Kafka timestamp among *records*; those of one topic rise, but for what producers' clocks do."""
+    return min((record.timestamp_ms for record in records if record.timestamp_ms is not None), default=None)
 
 
 def ripe(tick: Tick, next_: Mapping[str, int], end: Callable[[str], int | None]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -32,50 +33,55 @@ class Patient:
         self._store = store
         self._token = token
         self._metrics = metrics
+        self._seconds = metrics.store_seconds
 
     async def acquire(self, partitions: int) -> Position:
         """See `Store.acquire`."""
-        return await self._patiently(lambda: self._store.acquire(self._token, partitions))
+        return await self._patiently("acquire", lambda: self._store.acquire(self._token, partitions))
 
     async def load(self, leads: Sequence[str], batch: int, most: float) -> list[bytes | None]:
         """Return the leads' states after *batch*, up to *most* bytes. Raises `Lost` when the store is not where we left it."""
         try:
-            return await self._patiently(lambda: self._store.load(leads, self._token, batch, most)) if leads else []
+            return await self._patiently("load", lambda: self._store.load(leads, self._token, batch, most)) if leads else []
         except Elsewhere as err:
             raise Lost(f"the store is not where batch {batch} left it: it went back in time, or has another owner") from err
 
     async def due(self, by_ms: int, limit: int) -> list[str]:
         """See `Store.due`."""
-        return await self._patiently(lambda: self._store.due(by_ms, limit))
+        return await self._patiently("due", lambda: self._store.due(by_ms, limit))
 
     async def outbox(self, after: int) -> list[OutboxEntry]:
         """See `Store.outbox`."""
-        return await self._patiently(lambda: self._store.outbox(after))
+        return await self._patiently("outbox", lambda: self._store.outbox(after))
 
     async def grid(self) -> bytes | None:
         """See `Store.grid`."""
-        return await self._patiently(self._store.grid)
+        return await self._patiently("grid", self._store.grid)
 
     async def trim(self, published: int, horizon_ms: int | None = None) -> None:
         """See `Store.trim`."""
-        await self._patiently(lambda: self._store.trim(self._token, published, horizon_ms))
+        await self._patiently("trim", lambda: self._store.trim(self._token, published, horizon_ms))
 
     async def apply(self, batch: Batch) -> None:
         """Apply *batch* once. Raises `Lost` when the store is not where we left it."""
         failpoint("before_apply")
-        applied = await self._patiently(lambda: self._store.apply(self._token, batch))
+        applied = await self._patiently("apply", lambda: self._store.apply(self._token, batch))
         failpoint("after_apply")
         if applied is Applied.GAP:
             raise Lost(f"the store went back in time before batch {batch.entry.cut.batch}")
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
         wait_s = _FIRST_WAIT_S
         while True:
+            began = time.perf_counter()
             try:
-                return await call()
+                answer = await call()
             except StoreUnavailable as err:
                 self._metrics.store_retries.inc()
                 if wait_s == _FIRST_WAIT_S:
                     log.warning("no answer from the store, asking again until there is one: %s", err)
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+            else:
+                self._seconds.labels(name).observe(time.perf_counter() - began)
+                return answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from worker.adapters.kafka import Producer
@@ -36,6 +36,10 @@ class Waiting(NamedTuple):
     bytes: int
     idle: bool
     """A tick that judged nobody: worth a cut, but no tick after it."""
+    oldest_ms: int | None
+    """Kafka timestamp of the oldest record of the batch; `None` where there is none, and of what a predecessor left."""
+    since: float
+    """When it was applied, by `time.monotonic`, as far as this incarnation knows."""
 
 
 class Publisher:
@@ -74,10 +78,10 @@ class Publisher:
         self._closing = False
         self._last = 0.0
 
-    def add(self, entry: OutboxEntry, idle: bool = False) -> None:
+    def add(self, entry: OutboxEntry, idle: bool = False, oldest_ms: int | None = None) -> None:
         """Take over the sending of *entry*, which the store holds already."""
         size = _CUT_BYTES + sum(_size(output) for output in entry.outputs)
-        self._pending.append(Waiting(entry, size, idle))
+        self._pending.append(Waiting(entry, size, idle, oldest_ms, time.monotonic()))
         self._count(len(entry.outputs), size)
         if entry.outputs or len(self._pending) >= MOST_ENTRIES:
             self._changed.set()
@@ -86,6 +90,23 @@ class Publisher:
     def waiting(self) -> int:
         """Batches applied and not known to be published."""
         return len(self._pending)
+
+    @property
+    def next(self) -> Mapping[str, int]:
+        """Topic → the next offset after what is published."""
+        return self._cut.next
+
+    def pending_s(self) -> float:
+        """Return for how long the oldest output has waited; 0 without any.
+
+        What a predecessor left waits since the take-over.
+        """
+        oldest = next((waiting.since for waiting in self._pending if waiting.entry.outputs), None)
+        return 0.0 if oldest is None else time.monotonic() - oldest
+
+    def oldest_ms(self) -> int | None:
+        """Return the Kafka timestamp of the oldest record whose outputs wait; `None` without any."""
+        return min((one.oldest_ms for one in self._pending if one.entry.outputs and one.oldest_ms is not None), default=None)
 
     def full(self) -> bool:
         """Return whether the partition must wait for `room` before it takes more."""
@@ -177,7 +198,11 @@ class Publisher:
         with self._metrics.transaction_seconds.time():
             await self._producer.send(outputs, cut.next, cut.batch, failpoint)
         self._cut, self.published = cut, cut.batch
+        self._metrics.transaction_records.inc(len(outputs))
+        now_ms = time.time() * 1000
         for waiting in taken:
+            if waiting.entry.outputs and waiting.oldest_ms is not None:
+                self._metrics.published_age_seconds.observe(max(0.0, now_ms - waiting.oldest_ms) / 1000)
             self._pending.popleft()
             self._count(-len(waiting.entry.outputs), -waiting.bytes)
         for name, count in sent.items():

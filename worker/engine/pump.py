@@ -54,6 +54,7 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         try:
             self._assign(assigned)
             self.joined = True
+            self._context.metrics.rebalances.inc()
         except Exception as err:  # noqa: BLE001 (handed on)
             self._stop(err)
 
