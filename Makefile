@@ -13,9 +13,11 @@ EVENTS ?= 1000000
 JOBS ?= 2
 TIMES ?= 20
 UPGRADE ?=
+RUNS ?= 5
+BENCH ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check properties soak pressure lock audit services
+.PHONY: help demo test check properties soak pressure bench lock audit services
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +27,7 @@ help:
 	@echo 'make properties  the core against the oracle, on $(TIMES) times as many random grids and histories as make test (TIMES=5 for fewer)'
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
 	@echo 'make pressure  a backlog of $(EVENTS) events, stalls, slow networks, large dossiers: what a worker needs of memory (EVENTS=100000)'
+	@echo 'make bench     LeadPulse, its rivals and the floor over one log in turn, $(RUNS) times (RUNS=1 BENCH="--events 40000 --only quix")'
 	@echo 'make services  real Kafka and Redis until Ctrl-C, for work by hand'
 	@echo 'make audit     known vulnerabilities of what requirements/*.lock pin, as PyPI knows them (needs a network)'
 	@echo 'make lock      requirements/*.lock after a change in pyproject.toml (UPGRADE=--upgrade for newer versions)'
@@ -50,6 +53,9 @@ soak: .venv-dev/.installed
 pressure: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.pressure --events $(EVENTS)
 
+bench: .venv-dev/.installed .venv-rivals/.made
+	.venv-dev/bin/python -m tests.benchmarks.race --runs $(RUNS) --results .cache/race.jsonl --write docs/benchmarks.md $(BENCH)
+
 services: .venv-dev/.installed
 	@.venv-dev/bin/python -m ops.dev
 
@@ -61,6 +67,12 @@ services: .venv-dev/.installed
 	@echo 'making $(@D)' >&2
 	@$(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes $(addprefix -r ,$^)
+	@touch $@
+
+# What a rival of the benchmarks needs stays out of ours.
+.venv-rivals/.made: tests/benchmarks/rivals/requirements.txt
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 .venv/.installed .venv-dev/.installed: %/.installed: %/.made pyproject.toml
@@ -75,6 +87,7 @@ lock: .venv-dev/.installed
 	$(COMPILE) pyproject.toml -o requirements/run.lock
 	$(COMPILE) pyproject.toml --extra demo -c requirements/run.lock -o requirements/demo.lock
 	$(COMPILE) pyproject.toml --extra dev -c requirements/demo.lock -o requirements/dev.lock
+	$(COMPILE) tests/benchmarks/rivals/requirements.in -o tests/benchmarks/rivals/requirements.txt
 
 # In an environment of its own, so that it checks ours and is no part of it. Strict, because a package that could not be
 # looked up is else reported as one without vulnerabilities.

@@ -1,0 +1,43 @@
+"""A plain Faust agent that keeps its leads in Redis: read, step, write, one event after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faust
+import msgspec
+from redis.asyncio import Redis
+
+from tests.benchmarks.rivals import common, decode, spec
+
+app = faust.App(
+    common.NAME,
+    broker=f"kafka://{common.KAFKA}",
+    datadir=common.FOLDER,
+    web_enabled=False,
+    topic_partitions=common.PARTITIONS,
+    topic_disable_leader=True,
+)
+source = app.topic(common.INPUT, value_type=bytes, value_serializer="raw", key_type=bytes, key_serializer="raw")
+outputs = app.topic(common.OUTPUT, value_type=bytes, value_serializer="raw", key_type=bytes, key_serializer="raw")
+redis = Redis.from_url(common.REDIS)
+pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
+
+
+@app.agent(source)
+async def score(stream: faust.StreamT[bytes]) -> None:
+    """Score each event as it comes."""
+    async for value in stream:
+        common.first()
+        event = decode.event(value)
+        key = f"{common.NAME}:{event.subject}"
+        packed: Any = await redis.get(key)
+        state = spec.new(event.at_ms) if packed is None else unpack(packed)
+        moves = spec.step(state, event.subject, event.id, event.at_ms, event.type, event.data.page_type)
+        await redis.set(key, pack(state))
+        for move in moves:
+            await outputs.send(key=event.subject.encode(), value=msgspec.json.encode(move))
+
+
+if __name__ == "__main__":
+    app.main()
