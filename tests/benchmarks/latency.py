@@ -91,6 +91,7 @@ async def probe(site: Site, seconds: float) -> dict[str, Seen]:
             producer.produce(LOG, value, lead, home)
             producer.poll(0)
             await asyncio.sleep(1 / PROBES_A_SECOND)
+        producer.flush(5)
 
     async def stored() -> None:
         async with site.redis() as redis:

@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Final
@@ -32,7 +33,7 @@ from aiokafka.structs import TopicPartition
 
 from ops.dev.services import Kafka, Redis, RedisCluster, create_topics, java
 from tests.benchmarks import report
-from tests.benchmarks.log import Line, lines
+from tests.benchmarks.log import DAYS, Line, lines
 from tests.benchmarks.measure import committed, cpu_s, peak_mb, produce, tree
 from tests.benchmarks.report import Result
 from tests.benchmarks.rivals import decode, spec
@@ -316,11 +317,18 @@ async def tidy(place: Place) -> None:
 
 
 async def race(
-    names: Sequence[str], runs: int, events: int, short: int, leads: int, warm_up: int, keep: Callable[[Result], None]
+    names: Sequence[str],
+    runs: int,
+    events: int,
+    short: int,
+    leads: int,
+    hours: float,
+    warm_up: int,
+    keep: Callable[[Result], None],
 ) -> dict[str, list[Result]]:
     """Let *names* go over the log in turn, *runs* times; each result goes to *keep* as it comes."""
     results: dict[str, list[Result]] = {name: [] for name in names}
-    log = list(lines(events, leads))
+    log = list(lines(events, leads, span=timedelta(hours=hours)))
     wanted = {LOG: scored(log), SHORT: scored(log[:short])}
     sizes = {LOG: events, SHORT: short}
     with tempfile.TemporaryDirectory(prefix="leadpulse-bench-") as folder, Redis() as server, Kafka(heap="1g") as kafka:
@@ -343,14 +351,14 @@ async def race(
     return results
 
 
-def page(results: Mapping[str, Sequence[Result]], leads: int, warm_up: int) -> str:
+def page(results: Mapping[str, Sequence[Result]], leads: int, hours: float, warm_up: int) -> str:
     """Return the section of `docs/benchmarks.md`."""
     ours = [name for name in (FULL, SIMPLE) if name in results]
     runs = min(map(len, results.values()))
     return f"""\
 Measured on {report.where()}; {runs} rounds in turn: medians (least to greatest). CPU is that of
-the contestant's processes from the first record to the last. The log is of {leads:,} leads at most; Kafka Streams has read
-{warm_up:,} events before, to be warm.
+the contestant's processes from the first record to the last. The log is of {leads:,} leads at most and {hours:g} hours;
+Kafka Streams has read {warm_up:,} events before, to be warm.
 
 {report.table(results)}
 
@@ -363,6 +371,7 @@ the contestant's processes from the first record to the last. The log is of {lea
 @click.option("--events", default=400_000, show_default=True, help="Of the log.")
 @click.option("--short", default=40_000, show_default=True, help="Of the log's beginning, for the Faust rivals.")
 @click.option("--leads", default=50_000, show_default=True)
+@click.option("--hours", default=24.0 * DAYS, show_default=True, help="Over which the events happened.")
 @click.option("--warm-up", default=200_000, show_default=True, help="Events that Kafka Streams reads first.")
 @click.option("--only", multiple=True, help="Contestants whose name has this in it; may be given again.")
 @click.option("--results", type=click.Path(dir_okay=False, path_type=Path), help="Add each run there, a JSON line each.")
@@ -372,6 +381,7 @@ def main(
     events: int,
     short: int,
     leads: int,
+    hours: float,
     warm_up: int,
     only: tuple[str, ...],
     results: Path | None,
@@ -387,10 +397,10 @@ def main(
                 to.write(msgspec.json.encode(result) + b"\n")
 
     try:
-        found = asyncio.run(race(names, runs, events, min(short, events), leads, min(warm_up, events), keep))
+        found = asyncio.run(race(names, runs, events, min(short, events), leads, hours, min(warm_up, events), keep))
     except Failed as err:
         raise click.ClickException(str(err)) from None
-    text = page(found, leads, min(warm_up, events))
+    text = page(found, leads, hours, min(warm_up, events))
     click.echo(text)
     if target is not None:
         report.write(target, "race", text)
