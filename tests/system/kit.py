@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import TopicPartition
 
 from worker.adapters.kafka import Admin, create_topics, to_record
@@ -61,6 +63,20 @@ stages:
   mql: {enter: 15, leave: 10}
   sql: {enter: 30, leave: 20, intent_within: 30d, sla: 3s}
 grades: {fit: {A: 5, B: 0}, engagement: {1: 20, 2: 0}}
+"""
+
+# A key that came between a scan and a copy would be missing from it, or would outlive what was put in its place.
+COPY = """\
+local held = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+  held[#held + 1] = key
+  held[#held + 1] = redis.call('DUMP', key)
+end
+return held
+"""
+RESTORE = """\
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end
+for n = 2, #ARGV, 2 do redis.call('RESTORE', ARGV[n], 0, ARGV[n + 1]) end
 """
 
 Message = dict[str, Any]
@@ -151,8 +167,8 @@ class Site:
         """Produce *messages*; in a transaction when *commit* says whether it is committed or aborted."""
         extra = {} if commit is None else {"transactional_id": f"{self.settings.namespace}.test"}
         producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka, max_request_size=4_000_000, linger_ms=5, **extra)
-        await producer.start()
         try:
+            await producer.start()
             if commit is not None:
                 await producer.begin_transaction()
             deliveries = [await producer.send(m.topic, m.value, m.key, m.partition, headers=list(m.headers)) for m in messages]
@@ -217,19 +233,33 @@ class Site:
     @contextlib.asynccontextmanager
     async def consumer(self, isolation: str = "read_committed") -> AsyncIterator[AIOKafkaConsumer]:
         """Yield a consumer outside of any group."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.settings.kafka,
-            group_id=None,
-            isolation_level=isolation,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=4_000_000,
-        )
-        await consumer.start()
+        consumer = await self._connected(isolation)
         try:
             yield consumer
         finally:
             await consumer.stop()
+
+    async def _connected(self, isolation: str) -> AIOKafkaConsumer:
+        """Return a consumer, once there is a broker: one that was just killed may be away for seconds."""
+        deadline = time.monotonic() + 30
+        while True:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self.settings.kafka,
+                group_id=None,
+                isolation_level=isolation,
+                auto_offset_reset="earliest",
+                enable_auto_commit=False,
+                max_partition_fetch_bytes=4_000_000,
+            )
+            try:
+                await consumer.start()
+            except KafkaConnectionError:
+                await consumer.stop()
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                return consumer
 
     async def read(self, tps: Sequence[TopicPartition]) -> list[Record]:
         """Return all committed records of *tps*, in order of topic, partition, offset; those of `gone` come first in theirs."""
@@ -278,28 +308,15 @@ class Site:
         return found
 
     async def copy(self) -> dict[bytes, bytes]:
-        """Return a copy of everything that Redis holds of the namespace."""
+        """Return a copy of everything that Redis holds of the namespace, as of one moment."""
         async with self.redis() as redis:
-            keys = await self._keys(redis)
-            async with redis.pipeline(transaction=True) as pipe:
-                for key in keys:
-                    pipe.dump(key)
-                dumped = await pipe.execute()
-        return dict(zip(keys, dumped, strict=True))
+            held: list[bytes] = await redis.eval(COPY, 0, f"{{{self.settings.namespace}:*")
+        return dict(zip(held[::2], held[1::2], strict=True))
 
     async def restore(self, old: dict[bytes, bytes]) -> None:
-        """Put Redis back to the copy *old*, as of one moment."""
+        """Put Redis back to the copy *old*, in one moment."""
         async with self.redis() as redis:
-            keys = await self._keys(redis)
-            async with redis.pipeline(transaction=True) as pipe:
-                if keys:
-                    pipe.delete(*keys)
-                for key, dumped in old.items():
-                    pipe.restore(key, 0, dumped)
-                await pipe.execute()
-
-    async def _keys(self, redis: Any) -> list[bytes]:
-        return [key async for key in redis.scan_iter(match=f"{{{self.settings.namespace}:*", count=1_000)]
+            await redis.eval(RESTORE, 0, f"{{{self.settings.namespace}:*", *itertools.chain.from_iterable(old.items()))
 
     async def _hold_counts(self, states: Mapping[str, bytes]) -> None:
         """Compare the counts of leads by stage with the leads."""
@@ -332,7 +349,12 @@ class Site:
         leads = states.keys() | verdict.states.keys()
         differ = sorted(lead for lead in leads if states.get(lead) != verdict.states.get(lead))
         if differ:
-            raise Wrong(f"{len(differ)} of {len(leads)} states differ: {differ[:5]}\n{self.logs()}", states=len(differ))
+            shown = "\n".join(
+                f"{lead}\n  held:   {_readable(states.get(lead))}\n  folded: {_readable(verdict.states.get(lead))}"
+                for lead in differ[:5]
+            )
+            said = f"{len(differ)} of {len(leads)} states differ: {differ[:5]}\n{shown}\n{self.logs()}"
+            raise Wrong(said, states=len(differ))
         await self._hold_counts(states)
         verdict.hold_passed_on()
         verdict.hold_outputs(await self.outputs())
@@ -585,6 +607,10 @@ class Verdict:
         assert all(order == sorted(order) for order in orders.values()), "a lead's outputs are not in order"
         ids = Counter(json.loads(value or b"")["id"] for _, _, value in seen.elements())
         assert max(ids.values(), default=1) == 1, f"an id was given twice: {ids.most_common(1)}"
+
+
+def _readable(packed: bytes | None) -> str:
+    return "nothing" if packed is None else repr(unpack(packed))
 
 
 def now_ms() -> int:

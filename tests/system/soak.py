@@ -227,6 +227,8 @@ async def _clock(run: Run) -> None:
 @fault("1, 4, 2 workers", partitions=4)
 async def _scale(run: Run) -> None:
     started = await run.start(3)
+    for worker in started:
+        await worker.ready(1)
     await run.some_time(4)
     for worker in [*run.workers[:1], started[0]]:
         await worker.stop()
