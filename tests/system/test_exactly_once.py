@@ -257,7 +257,8 @@ async def test_sigterm_while_a_worker_starts_ends_it_cleanly(make_site: MakeSite
     worker = site.worker()
     await worker.says("hash-max-listpack-value")  # the checks are done, the group is not joined yet
     await worker.stop()
-    assert "ERROR" not in worker.said()
+    said = worker.said()
+    assert "ERROR" not in said, said
 
 
 async def test_a_batch_that_unpacks_to_hundreds_of_megabytes_is_taken_once_through(make_site: MakeSite) -> None:

@@ -166,6 +166,21 @@ async def free_consumer(settings: Settings, tps: Sequence[TopicPartition]) -> An
         await consumer.stop()
 
 
+async def _started(producer: AIOKafkaProducer) -> None:
+    """Start *producer*; where that is cancelled, let it come to an end first, for a second.
+
+    aiokafka lets go of the connection by which it looks for the cluster only at the end of its start.
+    """
+    starting = asyncio.create_task(producer.start())
+    starting.add_done_callback(_seen)
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting], timeout=1)
+        starting.cancel()
+        raise
+
+
 def to_record(r: ConsumerRecord) -> Record:
     """Return *r* as ours. A header without a value counts as one with an empty value."""
     headers = tuple((key, value or b"") for key, value in r.headers)
@@ -196,7 +211,7 @@ class Producer:
         """Connect and take the transactional id over. Raises `ProducerFailed`, or `Refused` without the right to it."""
         try:
             async with asyncio.timeout(4 * DEADLINE_S):
-                await self._producer.start()
+                await _started(self._producer)
         except TransactionalIdAuthorizationFailed as err:
             raise Refused(
                 f"no right to write transactions as {self._settings.transactional_id(self._partition)!r}: grant Write and"
