@@ -259,6 +259,7 @@ class Producer:
                 future.add_done_callback(_seen)
         with contextlib.suppress(Exception):
             waiting.fail_all(ProducerClosed())  # `stop` would flush it first, for ever where a topic is gone
+            waiting._batches.clear()  # the sender still runs, and asserts that what it takes has not failed
         try:
             async with asyncio.timeout(2):
                 await self._producer.stop()

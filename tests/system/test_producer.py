@@ -1,0 +1,35 @@
+"""The producer of a partition can be let go of at any moment, and nobody reads of it on stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from tests.system.conftest import MakeSite
+from worker.adapters.kafka import Producer
+from worker.core.model import Output
+
+
+async def test_a_producer_closed_in_the_middle_of_anything_says_nothing(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A rollout that is taken back is no error: aiokafka's sender met given-up records, and left connections open."""
+    site = await make_site()
+    topics = dict.fromkeys(site.settings.topics, 0)
+    outputs = [Output(topic, None, b"{}", (), 0) for topic in site.settings.outputs]
+    for attempt in range(40):
+        producer = Producer(site.settings, 0)
+
+        async def use(producer: Producer = producer, batch: int = attempt) -> None:
+            await producer.start()
+            await producer.send(outputs, topics, batch, lambda _: None)
+
+        using = asyncio.create_task(use())
+        await asyncio.sleep(0.002 * attempt)
+        using.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await using
+        await producer.close()
+    assert not [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
