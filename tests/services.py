@@ -11,10 +11,11 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from ops.dev.services import Kafka, Redis, RedisCluster, ServiceFailed, ServiceMissing, create_topics, free_port
+from ops.dev.services import Kafka, Prometheus, Redis, RedisCluster, ServiceFailed, ServiceMissing, create_topics, free_port
 
 __all__ = [
     "Kafka",
+    "Prometheus",
     "Redis",
     "RedisCluster",
     "ServiceFailed",
@@ -40,7 +41,7 @@ def adjacent_ports() -> int:
             return first
 
 
-S = TypeVar("S", Kafka, Redis, RedisCluster)
+S = TypeVar("S", Kafka, Prometheus, Redis, RedisCluster)
 
 
 def missing(reason: str) -> NoReturn:

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from worker.core.grid import Grid
 from worker.core.outputs import Moved
 from worker.core.state import STAGES
+from worker.settings import OUTPUT_TYPES
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _AGES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600)
@@ -23,8 +24,22 @@ _AGES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600)
 STATES: Final = ("taking_over", "ready", "waiting")
 """Of a partition that the group gave to this worker: `waiting` between two incarnations."""
 
+CAUSES: Final = ("fenced", "transaction", "lost", "store", "error")
+"""Of an incarnation's end."""
+
 STEPS: Final = ("decode", "load", "fold", "outputs", "apply")
 """Of a batch of events, in this order."""
+
+
+_MOVES: Final = (
+    ("lead.mql", "mql"),
+    ("lead.sql", "sql"),
+    ("lead.cooled", "mql"),
+    ("lead.cooled", "contact"),
+    ("lead.excluded", "excluded"),
+    *(("lead.stage", stage) for stage in STAGES if stage != "excluded"),
+)
+"""Type of output and stage that it leads to."""
 
 
 class Described(NamedTuple):
@@ -179,6 +194,25 @@ class Metrics:
             "transition_engagement_points", "The part of engagement in them; below 0 counts as 0", "type", "to"
         )
         self.measured_moves = counter("transition_scores", "How many scores were summed", "type", "to")
+        self._begin_at_0()
+
+    def _begin_at_0(self) -> None:
+        """Show what leads may do before the first does it: Prometheus sees no increase in a counter that begins at 1.
+
+        Of what comes by the thousand nobody misses one; of those that were won somebody does.
+        """
+        for kind in OUTPUT_TYPES:
+            if kind != "lead.dead":
+                self.transitions.labels(kind)
+        for stage in STAGES:
+            self.stage_stays.labels(stage)
+            self.stage_stay_seconds.labels(stage)
+            for to in STAGES:
+                if to != stage:
+                    self.stage_moves.labels(stage, to)
+        for kind, to in _MOVES:
+            for figure in (self.score_points, self.fit_points, self.engagement_points, self.measured_moves):
+                figure.labels(kind, to)
 
     def grid_is(self, grid: Grid) -> None:
         """Name *grid* as the one in force."""
@@ -186,8 +220,12 @@ class Metrics:
         self.grid.labels(grid.grid, str(grid.version), grid.sha256).set(1)
 
     def state_is(self, partition: int, state: str) -> None:
-        """Note which of `STATES` *partition* is in."""
+        """Note which of `STATES` *partition* is in. What may befall it begins at 0, as in `_begin_at_0`."""
         label = str(partition)
+        for trouble in (self.refolded, self.lost, self.tick_overdue):
+            trouble.labels(label)
+        for cause in CAUSES:
+            self.incarnations.labels(label, cause)
         for one in STATES:
             self.partition_state.labels(label, one).set(one == state)
         self.ready.labels(label).set(state == "ready")
@@ -246,7 +284,8 @@ _INTRODUCTION: Final = """\
   its own: the rules in `ops/prometheus/rules` sum by `job`.
 - **Counters** are of one process and begin at 0 with it: sum their `rate` or `increase` over the workers. What a batch did
   is counted once it is applied; a worker that is killed in that moment does not count it. Batches that are folded again
-  after a rollback of Redis are counted in `leadpulse_refolded_batches_total` alone.
+  after a rollback of Redis are counted in `leadpulse_refolded_batches_total` alone. What is rare and matters one by one
+  (transitions, moves, stays, what ends or befalls a partition) is shown from 0 on, so that `increase` sees the first.
 - **Gauges with `partition`** are shown by the partition's owner only. Ages and lags are reckoned when the page is asked
   for, so a partition that hangs shows for how long.
 - **Labels** never hold a lead, an address, or anything else that a producer could make up: types, topics, reasons and

