@@ -415,7 +415,8 @@ class Worker:
         return await asyncio.to_thread(self.process.wait, timeout_s)
 
     async def stop(self, timeout_s: float = 15.0) -> None:
-        """SIGTERM, and expect a clean end."""
+        """SIGTERM, once it listens to signals (it says nothing before), and expect a clean end."""
+        await self.says("\n")
         self.process.send_signal(signal.SIGTERM)
         code = await self.ended(timeout_s)
         assert code == 0, f"exit {code}:\n{self.said()}"

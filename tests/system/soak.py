@@ -119,12 +119,13 @@ class Run:
         messages = [self.site.sent(m, crc=self.random.random() < 0.2) for m in found]
         if bad:
             messages += [Sent(self.site.web, 0, self.random.randbytes(30)) for _ in range(BURST // 4)]
-        for attempt in range(100):
+        deadline = time.monotonic() + 90
+        while True:
             try:
                 await self.site.send(messages, commit=commit)
                 break
             except Exception:
-                if attempt == 99:
+                if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(0.2)
         self.sent += len(messages)
@@ -227,8 +228,6 @@ async def _clock(run: Run) -> None:
 @fault("1, 4, 2 workers", partitions=4)
 async def _scale(run: Run) -> None:
     started = await run.start(3)
-    for worker in started:
-        await worker.ready(1)
     await run.some_time(4)
     for worker in [*run.workers[:1], started[0]]:
         await worker.stop()
@@ -471,7 +470,8 @@ async def once(name: str, seed: int, services: Services, folder: Path, row: Row)
         await site.prepare()
         await run.start(rnd.choice((1, 2)))
         async with run.load():
-            await run.workers[0].ready(1)
+            for worker in run.workers:
+                await worker.ready(1)
             await run.some_time()
             began = time.monotonic()
             await inject(run)
