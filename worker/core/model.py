@@ -119,6 +119,18 @@ class Release(msgspec.Struct, frozen=True, array_like=True, tag="release", gc=Fa
     by: str
     merged: bool = False
     """Because `by` is an alias of another lead now, which says by itself that it has the address."""
+    cause: Cause | None = None
+
+
+class Offer(msgspec.Struct, frozen=True, array_like=True, tag="offer", gc=False):
+    """To the owner of the known `lead`: it alone has the address now, so it may ask for the id `email:ADDRESS` once more."""
+
+    lead: str
+    address: str
+    """That id."""
+    erased_ms: _Instant
+    """Until when it is erased; 0: it never was."""
+    cause: Cause | None
 
 
 class Share(msgspec.Struct, frozen=True, array_like=True, tag="share", gc=False):
@@ -145,7 +157,7 @@ class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget", gc=Fals
     cause: Cause | None
 
 
-Message = MergeRequest | Past | Parted | Release | Share | Forget
+Message = MergeRequest | Past | Parted | Release | Offer | Share | Forget
 """What the owner of one id says to the owner of another, once and in order, through the journal."""
 
 Item = Event | Message

@@ -20,6 +20,7 @@ from worker.core.model import (
     Item,
     LeadWrite,
     MergeRequest,
+    Offer,
     Output,
     Parted,
     Past,
@@ -44,7 +45,7 @@ from worker.core.state import (
     pack,
     unpack,
 )
-from worker.core.traits import TraitsRefused
+from worker.core.traits import TraitsRefused, unpack_traits
 
 MOST_BYTES = 2 * 1024 * 1024
 """Of the records that a batch takes, of the states that it loads, and of the transitions that it makes: each on its own, and
@@ -183,6 +184,8 @@ class Lead:
             self._parted(item)
         elif isinstance(item, Release):
             self._release(item, index, plan)
+        elif isinstance(item, Offer):
+            self._offer(item, index, plan)
         elif isinstance(item, Forget):
             self._forget(item, index, plan)
 
@@ -194,7 +197,7 @@ class Lead:
             return
         if state.kin is not None and self._is_for_another(event, index, plan):
             if event.type == "lead.erased":  # here too, and now: on its way the alias might become another lead's
-                self._erase(event.at_ms, _cause(event), index, plan)
+                self._erase_alias(state.kin, event, index, plan)
             return
         if (
             scorer.retention is not None
@@ -264,14 +267,22 @@ class Lead:
             state.kin.since = self.at_ms
         self.changed = True
 
-    def _erase(self, erased_ms: int, cause: Cause | None, index: int, plan: Plan) -> None:
+    def _erase_alias(self, kin: Kin, event: Event, index: int, plan: Plan) -> None:
+        """Erase this id, which is an alias; one that was told to be it after an erasure that comes late is it still."""
+        to, told, guessed = kin.to, kin.told, kin.guessed
+        self._erase(event.at_ms, _cause(event), index, plan, offers=told <= event.at_ms)
+        if told > event.at_ms:
+            kin = self.state.kin = self.state.kin or Kin()
+            kin.to, kin.told, kin.guessed = to, told, guessed
+
+    def _erase(self, erased_ms: int, cause: Cause | None, index: int, plan: Plan, *, offers: bool = True) -> None:
         """Keep nothing but the mark: the instant, and the sequence, so that no id of an output is ever given twice."""
         # An alias may have no clock of its own to tell the time by: what it did is the lead's.
         at_ms, old = max(self.at_ms, erased_ms), self.state
         # An address whose answer is on its way may be an alias already, and is listed when that is here.
         for alias in () if old.kin is None else dict.fromkeys((*old.kin.aliases, *old.kin.merging)):
             plan.pass_on(index, Forget(alias, self.name, erased_ms, cause))
-        self._leave(index, plan)
+        self._leave(index, plan, cause)
         self.state = LeadState(alive=False, erased=erased_ms, sequence=old.sequence, kin=_of_others(old.kin))
         self.publisher.cause = cause
         self.publisher.erased(self.state, at_ms)
@@ -279,6 +290,8 @@ class Lead:
         self.reading, self._room = None, -1.0
         self.at_ms = self._tick_ms
         self.changed = True
+        if offers:
+            self._offer_address(cause, index, plan)
 
     def _idle_until(self, to_ms: int, index: int, plan: Plan) -> bool:
         """Let time pass until *to_ms*; return whether the lead was removed on the way, idle past the grid's `retention`."""
@@ -299,10 +312,11 @@ class Lead:
         old = self.state
         for alias in () if old.kin is None else old.kin.aliases:
             plan.pass_on(index, Forget(alias, self.name, 0, None))
-        self._leave(index, plan)
+        self._leave(index, plan, None)
         self.state = LeadState(alive=False, erased=old.erased, sequence=old.sequence, kin=_of_others(old.kin))
         self.reading, self._room = None, -1.0
         self.changed = True
+        self._offer_address(None, index, plan)
 
     def tell(self, index: int, plan: Plan, cause: Cause | None) -> None:
         """Tell the owners of the lead's address and of its account what has changed for them, and when time will do so next."""
@@ -344,27 +358,44 @@ class Lead:
         kin = self.state.kin = self.state.kin or Kin()
         self.changed = True
         if kin.email:
-            plan.pass_on(index, Release(kin.email, self.name))
+            plan.pass_on(index, Release(kin.email, self.name, cause=cause))
         kin.email = email
+        self._claim(kin, index, plan, cause)
+
+    def _claim(self, kin: Kin, index: int, plan: Plan, cause: Cause | None, after_ms: int = 0) -> None:
+        """Tell the owner of the lead's address that the lead has it, since its trait says so and after *after_ms*."""
+        email = kin.email
         if not email or email == self.name:
             return
-        identity = self.scorer.grid.identity
-        link = identity is not None and identity.email == "link"
+        link = self._links()
         if link and email not in kin.merging:
             if not kin.merging:
                 kin.since = self.at_ms
             kin.merging.append(email)
-        plan.pass_on(index, MergeRequest(email, self.name, self.at_ms, cause, link))
+        told_ms = max(unpack_traits(self.state.traits)["email"].at_ms, after_ms + 1)
+        plan.pass_on(index, MergeRequest(email, self.name, told_ms, cause, link))
 
-    def _leave(self, index: int, plan: Plan, *, merged: bool = False) -> None:
+    def _links(self) -> bool:
+        """Return whether an address makes its id the lead's by itself."""
+        identity = self.scorer.grid.identity
+        return identity is not None and identity.email == "link"
+
+    def _offer(self, item: Offer, index: int, plan: Plan) -> None:
+        """Ask once more for the address that nobody else has any more, if it still is the lead's."""
+        kin = self.state.kin
+        if self.state.alive and kin is not None and kin.email == item.address:
+            self._claim(kin, index, plan, item.cause, item.erased_ms)
+            self.changed = True
+
+    def _leave(self, index: int, plan: Plan, cause: Cause | None, *, merged: bool = False) -> None:
         """Take back what the owners of the lead's address and account were told; *merged*: this id is an alias now."""
         kin = self.state.kin
         if kin is None:
             return
         if kin.email and kin.email != self.name:
-            plan.pass_on(index, Release(kin.email, self.name, merged))
+            plan.pass_on(index, Release(kin.email, self.name, merged, cause))
         if kin.member is not None:
-            self._leave_account(kin.member, index, plan, None)
+            self._leave_account(kin.member, index, plan, cause)
 
     def _leave_account(self, member: Member, index: int, plan: Plan, cause: Cause | None) -> None:
         if member.account and member.score is not None:
@@ -436,22 +467,24 @@ class Lead:
                 if holders:
                     plan.pass_on(index, Past(item.by, self.name, None, item.cause, holders=holders))
                 return
-            if holders or kin.to not in ("", item.by):
+            if holders or (kin.to not in ("", item.by) and not kin.guessed):
                 told_ms = item.at_ms if kin.to == item.by else 0
                 plan.pass_on(index, Past(item.by, self.name, None, item.cause, holders=holders, told_ms=told_ms))
                 return
-        if item.at_ms > old.erased:
+        if item.at_ms <= old.erased:
+            told_ms = kin.told if kin.to == item.by else 0
+        else:
             told_ms = item.at_ms
             if kin.to:
                 if kin.to != item.by:
-                    plan.moved += 1
+                    plan.moved += item.link is None  # else the address changed hands
                     plan.pass_on(index, Parted(kin.to, self.name))
             elif old.alive:
                 packed = pack(old)
                 self.publisher.cause = item.cause
                 self.publisher.merged(old, self.at_ms, self.reading or read(self.scorer, old, self.at_ms), item.by)
                 self.publisher.cause = None
-            self._leave(index, plan, merged=True)
+            self._leave(index, plan, item.cause, merged=True)
             mine = _of_others(kin) or Kin()
             mine.told = max(item.at_ms, kin.told if kin.to == item.by else 0)
             mine.to, mine.aliases, mine.guessed = item.by, kin.aliases, bool(item.link) and (kin.guessed or not kin.to)
@@ -475,10 +508,21 @@ class Lead:
         if kin is None or item.by not in kin.holders:
             return
         kin.holders.remove(item.by)
-        if kin.guessed and kin.to == item.by and not item.merged:
+        self.changed = True
+        if item.merged and kin.to:
+            return
+        if kin.guessed and kin.to == item.by:
             kin.to, kin.told, kin.guessed = "", 0, False
             plan.pass_on(index, Parted(item.by, self.name))
-        self.changed = True
+        self._offer_address(item.cause, index, plan)
+
+    def _offer_address(self, cause: Cause | None, index: int, plan: Plan) -> None:
+        """Let the one lead that has the address which this id is ask for it, unless a `lead.identified` said whose it is."""
+        kin = self.state.kin
+        if kin is None or len(kin.holders) != 1 or not self._links():
+            return
+        if not kin.to or (kin.guessed and kin.to != kin.holders[0]):
+            plan.pass_on(index, Offer(kin.holders[0], self.name, self.state.erased, cause))
 
     def _past(self, item: Past, index: int, plan: Plan) -> None:
         """Take what a visitor did as if the lead had done it, and judge the lead from where it stood judged on."""
@@ -552,12 +596,17 @@ class Lead:
     def _forget(self, item: Forget, index: int, plan: Plan) -> None:
         """Go with the lead that this id is an alias of; one that is another's by now, or nobody's, stays."""
         kin = self.state.kin
-        if kin is None or kin.to != item.by or (item.at_ms and kin.told > item.at_ms):
+        if kin is None or kin.to != item.by:
+            return
+        if item.at_ms and kin.told > item.at_ms:
+            # Told after an erasure that came late: still an alias, of a lead that has just forgotten all of its own.
+            plan.pass_on(index, Past(item.by, self.name, None, item.cause, told_ms=kin.told))
             return
         if item.at_ms:
             self._erase(item.at_ms, item.cause, index, plan)
         else:
             self._remove(index, plan)
+            plan.pass_on(index, Parted(item.by, self.name))  # which follows whatever said on the way that it is an alias
 
     def tick(self, at_ms: int, plan: Plan) -> None:
         """Judge the lead at every instant up to and including *at_ms* at which time alone changes the answer."""
@@ -684,9 +733,13 @@ def _keep_counts(scorer: Scorer, state: LeadState) -> None:
 
 
 def _began_after(state: LeadState, at_ms: int) -> bool:
-    """Return whether all that the state holds is known to be later than *at_ms*: by its last events, if they are all."""
+    """Return whether all that the state holds is known to be later than *at_ms*: by its last events, if they are all.
+
+    Traits are asked as well: those that a machine told are not among the last events.
+    """
     held = open_(state.recent)
-    return 0 < len(held) < RECENT_KEPT and held[0][0] > at_ms
+    told = (write.at_ms for write in unpack_traits(state.traits).values())
+    return 0 < len(held) < RECENT_KEPT and held[0][0] > at_ms and all(told_ms > at_ms for told_ms in told)
 
 
 def _of_others(kin: Kin | None) -> Kin | None:
