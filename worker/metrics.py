@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from worker.core.codec import KNOWN_TYPES
 from worker.core.grid import Grid
 from worker.core.outputs import Moved
 from worker.core.state import STAGES
@@ -121,7 +122,10 @@ class Metrics:
         )
         self.lag = gauge("lag_records", "Input records that wait to be scored, as of the last fetch", "partition")
         self.lag_seconds = gauge(
-            "lag_seconds", "Age of the oldest input record that waits to be scored, at most; 0 when none waits", "partition"
+            "lag_seconds",
+            "Age of the oldest input record that waits to be scored, at most; 0 when none waits. Until a take-over has read"
+            " one: time since the take-over",
+            "partition",
         )
         self.published_lag = gauge(
             "published_lag_records", "Input records that wait to be scored, or for what they brought about to be published",
@@ -130,6 +134,11 @@ class Metrics:
         self.published_lag_seconds = gauge(
             "published_lag_seconds",
             "Age of the oldest input record that waits to be scored, or for its outputs to be published; 0 when none waits",
+            "partition",
+        )
+        self.fetch_age = gauge(
+            "fetch_age_seconds",
+            "Time since Kafka last answered a fetch of the partition; it is not asked while what it gave waits to be taken",
             "partition",
         )
         self.retention = gauge(
@@ -201,6 +210,8 @@ class Metrics:
 
         Of what comes by the thousand nobody misses one; of those that were won somebody does.
         """
+        for event in sorted(KNOWN_TYPES):
+            self.events.labels(event)  # a worker to which nothing comes says so
         for kind in OUTPUT_TYPES:
             if kind != "lead.dead":
                 self.transitions.labels(kind)
@@ -264,6 +275,7 @@ class Metrics:
             self.lag_seconds,
             self.published_lag,
             self.published_lag_seconds,
+            self.fetch_age,
             self.clock,
             self.tick_held_back,
             self.pending_outputs,
@@ -280,8 +292,8 @@ _INTRODUCTION: Final = """\
 `python -m worker.metrics > docs/metrics.md`; a test holds the two equal.
 
 - **Each process has pages of its own**: with `leadpulse run --workers 4` and port 6066, scrape 6066, 6067, 6068 and 6069. A
-  port that does not answer is a worker that does not run. Give all workers of one namespace one `job`, and each namespace
-  its own: the rules in `ops/prometheus/rules` sum by `job`.
+  port that does not answer is a worker that does not run. Give all workers of one namespace one `job` whose name begins with
+  `leadpulse`, and each namespace its own: the rules in `ops/prometheus/rules` sum by `job`.
 - **Counters** are of one process and begin at 0 with it: sum their `rate` or `increase` over the workers. What a batch did
   is counted once it is applied; a worker that is killed in that moment does not count it. Batches that are folded again
   after a rollback of Redis are counted in `leadpulse_refolded_batches_total` alone. What is rare and matters one by one

@@ -118,10 +118,10 @@ class Engine:
     async def _start(self) -> None:
         settings = self._settings
         metrics = self._metrics or Metrics()
+        metrics.partitions.set(settings.partitions)
         grid = self._grid = GridFile(settings, self._scorer or load_scorer(settings), metrics)
         store_of = self._given_store_of or self._redis_stores()
         admin = await self._closing.enter_async_context(Admin(settings))
-        metrics.partitions.set(settings.partitions)
         compacted = await check_topics(settings, admin, grid.scorer.unpublished)
         metrics.retention.set(await shortest_retention_s(settings, admin))
         if self._redis is not None:

@@ -70,6 +70,8 @@ class Partition:
         """Records of the journal behind a tick that is held."""
         self._internal_end = 0
         self._seen_ms: dict[str, int] = {}
+        self._first_ms: dict[str, int] = {}
+        """Kafka timestamp of the first record that each topic gave us: it may wait for long to be applied."""
         self._at_end_ms: dict[str, float] = {}
         """When `observe` last saw that no record of a topic waited."""
         self._began_ms = time.time() * 1000
@@ -174,6 +176,9 @@ class Partition:
             self._waiting.extend(journal.records)
             self._internal_end = journal.next
         records = {topic: part.records for topic, part in fetched.items()}
+        for topic, some in records.items():
+            if some and some[0].timestamp_ms is not None:
+                self._first_ms.setdefault(topic, some[0].timestamp_ms)
         ends = {topic: part.next for topic, part in fetched.items()}
         records[self._internal], tick, ends[self._internal] = self._until_tick()
         await self._events(records, ends)
@@ -298,16 +303,15 @@ class Partition:
             return
         now_ms = time.time() * 1000
         lag = unpublished = 0
-        oldest_ms = now_ms
+        oldest_ms = fetched_ms = now_ms
         for topic in self._inputs:
-            highwater, _ = self._feed.polled(topic)
+            highwater, polled_ms = self._feed.polled(topic)
+            fetched_ms = min(fetched_ms, polled_ms or self._began_ms)
             end = max(highwater or 0, self.next[topic])
             unpublished += end - self._publisher.next.get(topic, end)
             if end > self.next[topic]:
                 lag += end - self.next[topic]
-                # No record that waits is older than the last one taken, nor than the last time that none waited. Before
-                # anything was taken its age is not known: it counts from the take-over.
-                oldest_ms = min(oldest_ms, max(self._seen_ms.get(topic, 0), self._at_end_ms.get(topic, self._began_ms)))
+                oldest_ms = min(oldest_ms, self._waits_since_ms(topic))
             elif highwater is not None:
                 self._at_end_ms[topic] = now_ms
         metrics, label = self._metrics, self._label
@@ -315,10 +319,21 @@ class Partition:
         unpublished_ms = self._publisher.oldest_ms()
         metrics.lag.labels(label).set(lag)
         metrics.lag_seconds.labels(label).set(max(0.0, now_ms - oldest_ms) / 1000)
+        metrics.fetch_age.labels(label).set((now_ms - fetched_ms) / 1000)
         metrics.published_lag.labels(label).set(unpublished)
         published_ms = oldest_ms if unpublished_ms is None else min(oldest_ms, unpublished_ms)
         metrics.published_lag_seconds.labels(label).set(max(0.0, now_ms - published_ms) / 1000)
         metrics.pending_seconds.labels(label).set(pending_s)
+
+    def _waits_since_ms(self, topic: str) -> float:
+        """Return an instant not later than when the first record of *topic* that waits came.
+
+        None that waits is older than the last one taken, nor than the last time that none waited. Of a backlog that was there
+        before us nothing is known until its first records are fetched; until then it counts from the take-over.
+        """
+        taken_ms = self._seen_ms.get(topic, self._first_ms.get(topic))
+        known = [at_ms for at_ms in (taken_ms, self._at_end_ms.get(topic)) if at_ms is not None]
+        return max(known, default=self._began_ms)
 
     def _saw(self, record: Record) -> None:
         if record.timestamp_ms is not None:
