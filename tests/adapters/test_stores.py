@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.adapters.batches import FAR_MS, a_batch, a_write, everything
 from tests.services import Redis, free_port, needed
+from worker.adapters.redis_check import memory
 from worker.adapters.store_memory import MemoryStore, Snapshot
 from worker.adapters.store_redis import RedisStore, connect
 from worker.core.model import LeadWrite, Output
@@ -547,13 +548,17 @@ async def test_a_cluster_client_that_closes_its_connections_makes_the_others_wai
             except StoreUnavailable:
                 waited += 1
 
+    async def watch() -> None:
+        while time.monotonic() < until:
+            await memory(client)
+
     async def close() -> None:
         while time.monotonic() < until:
             await client.aclose()
             await asyncio.sleep(0.001)
 
     try:
-        await asyncio.gather(close(), *(ask(store) for store in stores))
+        await asyncio.gather(close(), *(ask(store) for store in stores), *(watch() for _ in range(5)))
     finally:
         await client.aclose()
     assert waited

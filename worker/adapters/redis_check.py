@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from redis import exceptions as failures
 from redis.asyncio import RedisCluster
 
-from worker.adapters.store_redis import LIBRARY, Client, install, translated
+from worker.adapters.store_redis import LIBRARY, Client, closed_by_another, install, translated
 from worker.ports import StoreRefused, StoreUnavailable
 
 Level = Literal["error", "warning", "hint"]
@@ -64,6 +64,10 @@ async def memory(client: Client) -> Memory | None:
     try:
         infos = await _infos(client)
     except (failures.RedisError, failures.RedisClusterException, OSError):
+        return None
+    except AttributeError as error:
+        if not closed_by_another(client, error):
+            raise
         return None
     found = []
     for _, info in infos:

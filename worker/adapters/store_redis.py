@@ -153,6 +153,15 @@ async def _load_library(client: Client) -> None:
 _FAILURES = (failures.RedisError, failures.RedisClusterException, OSError)
 
 
+def closed_by_another(client: Client, error: AttributeError) -> bool:
+    """Return whether *error* says no more than that *client*'s connection was closed by another task of this process.
+
+    A cluster client closes the connections of all its tasks when one of them meets an error: a task that was just connecting
+    or reading finds `None` in their place.
+    """
+    return isinstance(client, RedisCluster) and isinstance(error.obj, NoneType)
+
+
 def translated(error: Exception, where: str) -> StoreUnavailable | StoreRefused | Fenced:
     """Return our error for the client's *error*, which came up *where* (words for the message)."""
     code = getattr(error, "status_code", None) or str(error).partition(" ")[0]
@@ -441,9 +450,7 @@ class RedisStore:
         except _FAILURES as error:
             raise translated(error, self._where) from error
         except AttributeError as error:
-            # A cluster client closes the connections of all its tasks when one of them meets an error: a task that was just
-            # connecting or reading finds `None` in their place.
-            if not (isinstance(self._client, RedisCluster) and isinstance(error.obj, NoneType)):
+            if not closed_by_another(self._client, error):
                 raise
             raise StoreUnavailable(f"{self._where}: the connection was closed while it was opened or read") from error
         finally:
