@@ -136,30 +136,15 @@ def figure(
     title: str, description: str, unit: str, *queries: Query, span: int = 4, red_from: float | None = None
 ) -> stat.Panel:
     """Return a panel of one figure each query, as of now, red from *red_from* on."""
-    panel = (
-        stat.Panel()
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        .graph_mode(BigValueGraphMode.NONE)
-        .color_mode(BigValueColorMode.VALUE)
-        .text_mode(
-            BigValueTextMode.AUTO if len(queries) == 1 and "{{" not in queries[0].legend else BigValueTextMode.VALUE_AND_NAME
-        )
-        .no_value("–")
-    )
+    one = len(queries) == 1 and "{{" not in queries[0].legend
+    panel = _stat(BigValueColorMode.VALUE, BigValueTextMode.AUTO if one else BigValueTextMode.VALUE_AND_NAME)
     _thresholds(panel, red_from)
     return _common(panel, title, description, unit, queries, span, 4, instant=True)
 
 
 def names(title: str, description: str, *queries: Query, span: int = 4) -> stat.Panel:
     """Return a panel that shows what series are called: versions, a grid."""
-    panel = (
-        stat.Panel()
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        .graph_mode(BigValueGraphMode.NONE)
-        .color_mode(BigValueColorMode.NONE)
-        .text_mode(BigValueTextMode.NAME)
-        .no_value("–")
-    )
+    panel = _stat(BigValueColorMode.NONE, BigValueTextMode.NAME)
     return _common(panel, title, description, "short", queries, span, 4, instant=True)
 
 
@@ -180,6 +165,17 @@ def bars(title: str, description: str, unit: str, *queries: Query, span: int = 8
     if most is not None:
         panel.max(most)
     return _common(panel, title, description, unit, queries, span, 8, instant=True)
+
+
+def _stat(color: BigValueColorMode, text: BigValueTextMode) -> stat.Panel:
+    return (
+        stat.Panel()
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .graph_mode(BigValueGraphMode.NONE)
+        .color_mode(color)
+        .text_mode(text)
+        .no_value("–")
+    )
 
 
 def _common(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import Producer
 
 from tests.benchmarks.log import Line
+from tests.deliver import Produced, deliver
 from worker.core.partition import owner
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -67,20 +68,12 @@ def produce(kafka: str, topics: Sequence[str], lines: Iterable[Line], partitions
     settings: dict[str, str | int | float | bool] = {"compression.type": "lz4", "linger.ms": 20, "enable.idempotence": True}
     producer = Producer({"bootstrap.servers": kafka, **settings})
     owners: dict[str, int] = {}
-    count = 0
-    for line in lines:
-        home = owners.get(line.lead)
-        if home is None:
-            home = owners[line.lead] = owner(line.lead, partitions)
-        told = (topics[count % len(topics)], line.value, line.lead.encode(), home)
-        while True:
-            try:
-                producer.produce(*told, timestamp=line.arrived_ms)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        count += 1
-        if count % 10_000 == 0:
-            producer.poll(0)
-    assert producer.flush(60) == 0
-    return count
+
+    def records() -> Iterator[Produced]:
+        for count, line in enumerate(lines):
+            home = owners.get(line.lead)
+            if home is None:
+                home = owners[line.lead] = owner(line.lead, partitions)
+            yield Produced(topics[count % len(topics)], line.value, line.lead.encode(), home, line.arrived_ms)
+
+    return deliver(producer, records())

@@ -28,6 +28,7 @@ from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
 
 from ops.dev.services import HOST, Kafka, Redis, free_port
+from tests.deliver import Produced, deliver
 from tests.system.kit import Sent, Site, Worker, now_ms
 from tests.system.proxy import Network
 from worker.core.days import rfc3339
@@ -101,19 +102,7 @@ def heavy(site: Site, leads: int, type_: str, at_ms: int) -> Iterator[Sent]:
 def produce(site: Site, messages: Iterable[Sent]) -> int:
     """Write *messages* fast; return how many they were."""
     producer = Producer({"bootstrap.servers": site.settings.kafka, "compression.type": "lz4", "linger.ms": 20})
-    count = 0
-    for message in messages:
-        while True:
-            try:
-                producer.produce(message.topic, message.value, message.key, message.partition)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        count += 1
-        if count % 10_000 == 0:
-            producer.poll(0)
-    assert producer.flush(60) == 0
-    return count
+    return deliver(producer, (Produced(m.topic, m.value, m.key, m.partition) for m in messages))
 
 
 def memory_mb(worker: Worker, what: str = "VmHWM") -> float:
