@@ -19,6 +19,15 @@ LOW = GRID.replace("mql: {enter: 50, leave: 40, min_fit: 0}", "mql: {enter: 12, 
 )
 SHORT_LIVED = LOW.replace("  quiet: 7d", "  quiet: 1d\nretention: 3d").replace("expires_after: 30d", "expires_after: 6h")
 UNFIT = GRID.replace("min_fit: 0", "min_fit: 39").replace("on: email.unsubscribed}", "on: [email.unsubscribed, email.clicked]}")
+TAKING = (
+    LOW.replace("steps: {2: 3, 3: 6, 5: 10}", "steps: {2: 3, 3: -6, 5: -12}")
+    .replace(
+        "points: 3, on: page.viewed, where: {page_type: product}", "points: -3, on: page.viewed, where: {page_type: product}"
+    )
+    .replace(
+        "inactivity: {after: 14d, every: 7d, points: -5, min: -30}", "inactivity: {after: 8h, every: 6h, points: -2, min: -40}"
+    )
+)
 
 
 def traffic(seed: int) -> list[Event]:
@@ -56,7 +65,9 @@ def by_lead(output: Output) -> tuple[bytes, int]:
     return output.key or b"", int(value.partition(b'"sequence":"')[2].partition(b'"')[0])
 
 
-@pytest.mark.parametrize("grid", [GRID, LOW, SHORT_LIVED, UNFIT], ids=["preset", "low", "short-lived", "unfit"])
+@pytest.mark.parametrize(
+    "grid", [GRID, LOW, SHORT_LIVED, UNFIT, TAKING], ids=["preset", "low", "short-lived", "unfit", "taking"]
+)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_batch_spares_nothing_that_shows(grid: str, seed: int) -> None:
     """A lead is read once a batch where bounds prove that nothing moves it: no byte of state or output may tell."""

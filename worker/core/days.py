@@ -21,6 +21,7 @@ class Calendar:
     def __init__(self, timezone: str) -> None:
         self._zone = None if timezone == "UTC" else ZoneInfo(timezone)
         self._offsets: dict[int, int] = {}
+        self._midnights: dict[int, int] = {}
 
     def day(self, at_ms: int) -> int:
         """Return the calendar day on which the instant *at_ms* falls."""
@@ -32,6 +33,17 @@ class Calendar:
         """Return the first whole millisecond after *at_ms* that falls on another day."""
         if self._zone is None:
             return (at_ms // DAY_MS + 1) * DAY_MS
+        block = at_ms // _BLOCK_MS
+        found = self._midnights.get(block)
+        if found is None:
+            found = self._next_day_ms(at_ms)
+            if found % _BLOCK_MS == 0:  # else midnight may lie within a block
+                if len(self._midnights) >= _CACHE_LIMIT:
+                    self._midnights.clear()
+                self._midnights[block] = found
+        return found
+
+    def _next_day_ms(self, at_ms: int) -> int:
         local = at_ms + self._offset_ms(at_ms)
         guess = at_ms + DAY_MS - local % DAY_MS
         today = local // DAY_MS

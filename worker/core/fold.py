@@ -14,9 +14,11 @@ from worker.core.pace import lay, one_match
 from worker.core.scorer import INFINITY, Counter, Pacer, Scorer
 from worker.core.short import note
 from worker.core.state import (
+    CONTACT,
     EVENT_TYPES,
     IDS_KEPT,
     MARK_BYTES,
+    SQL,
     Count,
     LeadState,
     find,
@@ -72,12 +74,15 @@ def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes) -> fl
     """Take the event's effect on counts, velocity, exclusions and activity into *state*; traits come by `with_traits`.
 
     Return how far it can have moved the `reach` of a reading made before it: to nothing above it by more; infinity where that
-    cannot be told, because an exclusion matched or what had expired counts again.
+    cannot be told, because an exclusion matched or what had expired counts again, or where a lead that stands on a rung may
+    have lost points.
     """
     ids: bytes = state.ids + event_mark
     state.ids = ids if len(ids) <= IDS_KEPT * MARK_BYTES else ids[-IDS_KEPT * MARK_BYTES :]
     at_ms = event.at_ms
-    if at_ms > state.clock:
+    # A late event may show that an occurrence came earlier, and so has decayed more.
+    late = at_ms < state.clock
+    if not late:
         state.clock = at_ms
     if event.machine:
         return 0.0
@@ -96,6 +101,8 @@ def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes) -> fl
                     before = state.counts.get(counter.key)
                     if before is not None and state.clock >= before.last + counter.expires_after:
                         gain = INFINITY
+                if (late or counter.takes) and CONTACT < state.stage <= SQL:
+                    gain = INFINITY
                 count_one(scorer, state, counter, at_ms, data)
                 gain += counter.gain
     pacers = scorer.pacers.get(type_)

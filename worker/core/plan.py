@@ -133,8 +133,15 @@ class Lead:
         self.at_ms = max(self.state.clock, self._tick_ms)
         """The lead's clock: the latest of its event times and of its partition's ticks."""
         self.reading: Reading | None = None
+        """Of now; `None` where the lead is to be read yet."""
+        self._held_by: Reading | None = None
+        """The reading of which these two are:"""
         self._room = -1.0
-        """So many points more than the last reading's `reach` move the lead nowhere and make it due no sooner."""
+        """Events that bring so many points more..."""
+        self._until = 0.0
+        """...and come before this instant move the lead nowhere (`stages.hold`)."""
+        self._unjudged = False
+        """Such events came, and the lead's `due` is still that of before."""
         self.changed = False
         self._who_changed = False
         """Whether the traits, or how the grid reads them, are others than when the lead last told who it is."""
@@ -152,16 +159,38 @@ class Lead:
             self._judge()
         self.changed = True
 
+    def _begin_anew(self) -> None:
+        """Forget what was read and proved of the state that was."""
+        self.reading = self._held_by = None
+        self._room, self._unjudged = -1.0, False
+
     def _waits(self) -> bool:
         """Return whether the past of a visitor is on its way here: until it has come, time alone does not move the lead."""
         return self.state.kin is not None and bool(self.state.kin.merging)
 
     def _judge(self) -> None:
-        reading = stages.judge(self.scorer, self.state, self.at_ms, self.publisher)
-        due = stages.due(self.scorer, self.state, reading, self.at_ms)
-        self._room = stages.room(self.scorer, self.state, reading) if due is None else -1.0
-        self._schedule(due)
-        self.reading = reading
+        reading = self.reading = stages.judge(self.scorer, self.state, self.at_ms, self.publisher)
+        self._schedule(stages.due(self.scorer, self.state, reading, self.at_ms))
+        self._unjudged = False
+
+    def _catch_up(self) -> Reading:
+        """Return the lead's reading, and see to it that `due` is as if the lead had been judged at its last event."""
+        reading = self.reading
+        if reading is None:
+            reading = self.reading = read(self.scorer, self.state, self.at_ms)
+        if self._unjudged:
+            self._schedule(stages.due(self.scorer, self.state, reading, self.at_ms))
+            self._unjudged = False
+        return reading
+
+    def _holds(self, at_ms: int) -> bool:
+        """Return whether nothing but the traits, the CRM or many points can move the lead until *at_ms* and then."""
+        if self.reading is not None and self.reading is not self._held_by:
+            self._room, self._until = stages.hold(self.scorer, self.state, self.reading)
+            if self.scorer.retention is not None and self._until < inf:
+                self._until = 0.0
+            self._held_by = self.reading
+        return at_ms < self._until and self._room >= 0
 
     def _schedule(self, due: int | None) -> None:
         """Let the lead be judged at *due*, or when it will have been idle for too long, if that is before."""
@@ -228,8 +257,7 @@ class Lead:
         if state.kin is not None and self._waits():
             stages.advance(scorer, state, state.kin.since, self.at_ms, publisher)
         if event.at_ms > self.at_ms:
-            if state.due is not None and state.due < event.at_ms:
-                stages.advance(scorer, state, self.at_ms, event.at_ms - 1, publisher)
+            self._let_pass(event.at_ms)
             self.at_ms = event.at_ms
         elif event.at_ms < self.at_ms or event.at_ms <= self._tick_ms:
             plan.late += 1
@@ -250,10 +278,11 @@ class Lead:
             self._ask_for(visitor, event, index, plan)
         if event.type.startswith("crm."):
             stages.take_crm(scorer, state, event.type, event.at_ms, self.at_ms, publisher)
-        elif known and gain < inf and gain <= self._room and state.kin is None:
-            # The lead stays where it is, and by points alone is never due: it is read once, when it is written.
+        elif known and gain < inf and state.kin is None and self._holds(self.at_ms) and gain <= self._room:
+            # The lead stays where it is: it is read once, when it is written.
             self._room -= gain
             self.reading = None
+            self._unjudged = True
             if scorer.retention is not None:
                 self._schedule(None)
             publisher.cause = None
@@ -266,6 +295,19 @@ class Lead:
         if state.kin is not None:
             state.kin.since = self.at_ms
         self.changed = True
+
+    def _let_pass(self, at_ms: int) -> None:
+        """Let time pass up to the event at *at_ms*, which is later than the lead's clock."""
+        if self._unjudged and not self._holds(at_ms):
+            self._catch_up()
+        state = self.state
+        if self._unjudged or state.due is None or state.due >= at_ms:
+            return
+        if state.kin is None:
+            self._catch_up()
+            if self._holds(at_ms):
+                return
+        stages.advance(self.scorer, state, self.at_ms, at_ms - 1, self.publisher)
 
     def _erase_alias(self, kin: Kin, event: Event, index: int, plan: Plan) -> None:
         """Erase this id, which is an alias; one that was told to be it after an erasure that comes late is it still."""
@@ -287,7 +329,7 @@ class Lead:
         self.publisher.cause = cause
         self.publisher.erased(self.state, at_ms)
         self.publisher.cause = None
-        self.reading, self._room = None, -1.0
+        self._begin_anew()
         self.at_ms = self._tick_ms
         self.changed = True
         if offers:
@@ -314,7 +356,7 @@ class Lead:
             plan.pass_on(index, Forget(alias, self.name, 0, None))
         self._leave(index, plan, None)
         self.state = LeadState(alive=False, erased=old.erased, sequence=old.sequence, kin=_of_others(old.kin))
-        self.reading, self._room = None, -1.0
+        self._begin_anew()
         self.changed = True
         self._offer_address(None, index, plan)
 
@@ -489,7 +531,7 @@ class Lead:
             mine.told = max(item.at_ms, kin.told if kin.to == item.by else 0)
             mine.to, mine.aliases, mine.guessed = item.by, kin.aliases, bool(item.link) and (kin.guessed or not kin.to)
             self.state = LeadState(alive=False, erased=old.erased, sequence=old.sequence, kin=mine)
-            self.reading, self._room = None, -1.0
+            self._begin_anew()
             self.at_ms = self._tick_ms
             self.changed = True
         plan.pass_on(index, Past(item.by, self.name, packed, item.cause, told_ms=told_ms))
@@ -638,7 +680,7 @@ class Lead:
             account = None if state.kin is None else state.kin.account
             rank = None if account is None else ties.total(account)
             return LeadWrite(self.name, b"" if is_nothing(state) else pack(state), "", "", "", "", "", "", None, rank)
-        reading = self.reading or read(self.scorer, state, self.at_ms)
+        reading = self._catch_up()
         return LeadWrite(
             self.name,
             pack(state),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from math import exp2
 from typing import Final, NamedTuple
 
 import msgspec
@@ -25,28 +26,30 @@ class Reading:
     def __init__(
         self,
         scorer: Scorer,
+        at_ms: int,
         fit: float,
         total: float,
-        highest: float,
-        lowest: float,
-        reach: float,
+        most: tuple[float, float, float],
+        firm: float,
         falling: float,
+        fading: float,
         falling_half_life: float,
         rising: float,
         rising_half_life: float,
         step_ms: float,
     ) -> None:
+        self._scorer = scorer
+        self._bounds = most
+        self.at_ms = at_ms
         self.fit = fit
         self.engagement = held_between(total, scorer.engagement_min, scorer.engagement_max)
         self.score = held_between(fit + self.engagement, scorer.score_min, scorer.score_max)
-        self.highest = _score(scorer, fit, highest)
-        """No later score without new events is above this."""
-        self.lowest = _score(scorer, fit, lowest)
-        """Nor below this."""
-        self.reach = _score(scorer, fit, reach)
-        """Nor, without new occurrences and other traits, above this: whatever velocity and activity events may bring."""
+        self.firm = firm
+        """What no time takes: Σ of the rules' parts that do not fall, without velocity and inactivity."""
         self.falling = falling
         """Σ of the positive decaying parts."""
+        self.fading = fading
+        """Of them, those that never expire: what only decay takes."""
         self.falling_half_life = falling_half_life
         self.rising = rising
         """−Σ of the negative decaying parts."""
@@ -56,10 +59,25 @@ class Reading:
         self.total = total
         """The engagement before its clamp."""
 
+    @property
+    def lowest(self) -> float:
+        """No later score without new events is below this."""
+        return _score(self._scorer, self.fit, self._bounds[0])
+
+    @property
+    def highest(self) -> float:
+        """Nor above this."""
+        return _score(self._scorer, self.fit, self._bounds[1])
+
+    @property
+    def reach(self) -> float:
+        """Nor, without new occurrences and other traits, above this: whatever velocity and activity events may bring."""
+        return _score(self._scorer, self.fit, self._bounds[2])
+
 
 def read(scorer: Scorer, state: LeadState, at_ms: int) -> Reading:
     """Return the lead's score at *at_ms* (not before the state's clock), by formulas 1 to 6 of the grid."""
-    total = highest = lowest = falling = rising = 0.0
+    total = highest = lowest = falling = passing = rising = 0.0
     fall_half = rise_half = step_ms = INFINITY
     readers = scorer.readers
     for key, count in state.counts.items():
@@ -76,12 +94,20 @@ def read(scorer: Scorer, state: LeadState, at_ms: int) -> Reading:
                 if end < step_ms:
                     step_ms = float(end)
             half_life = rule.half_life
-            points = held_to(_raw(rule, count, at_ms), rule.cap)
+            # As `_raw` and `held_to`, which cost a third of this function when it calls them.
+            points = rule.points * (count.sum * exp2((last - at_ms) / half_life) if half_life else count.n)
+            cap = rule.cap
+            if points > cap:
+                points = cap
+            elif points < -cap:
+                points = -cap
             total += points
             if points > 0:
                 highest += points
                 if half_life:
                     falling += points
+                    if expires_after:
+                        passing += points
                     if half_life < fall_half:
                         fall_half = float(half_life)
                 elif not expires_after:
@@ -95,6 +121,7 @@ def read(scorer: Scorer, state: LeadState, at_ms: int) -> Reading:
                 elif not expires_after:
                     highest += points
     reach = highest + scorer.pace_most
+    firm = lowest
     if state.paces:
         today = scorer.calendar.day(at_ms)
         moving = False
@@ -102,8 +129,9 @@ def read(scorer: Scorer, state: LeadState, at_ms: int) -> Reading:
             paces = scorer.pace_readers.get(key)
             if paces is None:
                 continue
+            asked = (pace.days, today - pace.day)
             for velocity in paces:
-                points, low, high = _paced(velocity, pace, today)
+                points, low, high = velocity.read.get(asked) or _paced(velocity, pace, today)
                 total += points
                 lowest += low
                 highest += high
@@ -123,8 +151,22 @@ def read(scorer: Scorer, state: LeadState, at_ms: int) -> Reading:
         else:
             highest += points
             lowest += -INFINITY if inactivity.min is None else min(inactivity.min, points)
-        step_ms = min(step_ms, next_ms)
-    return Reading(scorer, state.fit, total, highest, lowest, reach, falling, fall_half, rising, rise_half, step_ms)
+        if next_ms < step_ms:
+            step_ms = next_ms
+    return Reading(
+        scorer,
+        at_ms,
+        state.fit,
+        total,
+        (lowest, highest, reach),
+        firm,
+        falling,
+        falling - passing,
+        fall_half,
+        rising,
+        rise_half,
+        step_ms,
+    )
 
 
 _MOST_READ: Final = 4_096
@@ -133,19 +175,15 @@ _MOST_READ: Final = 4_096
 def _paced(rule: PaceReader, pace: Pace, today: int) -> tuple[float, float, float]:
     """Return the velocity rule's points on the day *today*, and the least and most that they can be from then on.
 
-    Most leads have few different days behind them, so what was read once is mostly known.
+    It is remembered in `rule.read`: most leads have few different days behind them.
     """
-    asked = (pace.days, today - pace.day)
-    known = rule.read.get(asked)
-    if known is None:
-        number = pace_count(rule, pace, today)
-        points = steps_points(rule, number)
-        low, high = _later_steps(rule, number, points)
-        known = points, low, high
-        if len(rule.read) >= _MOST_READ:
-            rule.read.clear()
-        rule.read[asked] = known
-    return known
+    number = pace_count(rule, pace, today)
+    points = steps_points(rule, number)
+    found = points, *_later_steps(rule, number, points)
+    if len(rule.read) >= _MOST_READ:
+        rule.read.clear()
+    rule.read[pace.days, today - pace.day] = found
+    return found
 
 
 def held_between(value: float, low: float, high: float) -> float:

@@ -55,11 +55,15 @@ class Counter:
         """No occurrence adds more points than this, whatever it is later..."""
         self.expires_after = 0
         """...unless the rule that reads it and expires soonest had expired by then; 0: none does."""
+        self.takes = False
+        """An occurrence may take points."""
 
     def is_read_by(self, reader: Reader) -> None:
         """Take account of one more rule that reads the counter."""
         if reader.points > 0:
             self.gain += reader.points
+        else:
+            self.takes = True
         if reader.expires_after and (not self.expires_after or reader.expires_after < self.expires_after):
             self.expires_after = reader.expires_after
 
@@ -132,6 +136,8 @@ class Scorer:
         self.intent_keys: set[int] = set()
         self.pace_most = 0.0
         """No more points than these come of all velocity rules together."""
+        self.pace_least = 0.0
+        """Nor less than these."""
         self._compile_rules()
         self._compile_velocity()
         self.fit_rules = [(rule.id, rule.points, compile_where(rule.where, flat=True)) for rule in grid.fit.rules]
@@ -178,6 +184,7 @@ class Scorer:
             key = _key("velocity", rule.on, rule.where, kind)
             self.pace_readers.setdefault(key, []).append(PaceReader(rule))
             self.pace_most += max(0.0, *(points for _, points in rule.steps), 0.0)
+            self.pace_least += min(0.0, *(points for _, points in rule.steps), 0.0)
             self.pace_kinds[key] = kind
             if key not in made:
                 made.add(key)

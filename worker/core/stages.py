@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Protocol
 
-from worker.core.score import Reading, decays, read
+from worker.core.score import Reading, decays, inactive, read
 from worker.core.scorer import ALLOWANCE, INFINITY, Scorer, Step, clamp
 from worker.core.state import CLIENT, CONTACT, EXCLUDED, MQL, OPPORTUNITY, SQL, LeadState
 
@@ -318,19 +318,44 @@ def due(scorer: Scorer, state: LeadState, reading: Reading, at_ms: int) -> int |
     return None if found == INFINITY else max(int(found), at_ms + 1)
 
 
-def room(scorer: Scorer, state: LeadState, reading: Reading) -> float:
-    """Return how many points more than `reading.reach` leave the lead, just judged and not due, where it is; −1: none.
+def hold(scorer: Scorer, state: LeadState, reading: Reading) -> tuple[float, float]:
+    """Return what leaves a lead where it is that stood judged at *reading*: (points, instant).
 
-    It holds while neither traits nor the CRM nor an exclusion by event change: those ask for a judgement of their own.
+    It makes no move before the instant, whatever events come by then, as long as they add no more than so many points to
+    `reading.reach`, −1: none may come; and take none from a lead on a rung (`fold.add`). It holds while neither traits nor the
+    CRM nor an exclusion by event change: those ask for a judgement of their own.
     """
+    until = float(state.respond_by) if state.respond_by else INFINITY
     if state.stage > SQL:
-        return INFINITY
-    if state.stage != CONTACT:
-        return -1.0
-    step = scorer.next_step(CONTACT)
-    if step is None or reading.fit < step.min_fit - ALLOWANCE:
-        return INFINITY
-    return step.enter - _DUST - reading.reach
+        return INFINITY, until
+    room = INFINITY
+    step = scorer.next_step(state.stage)
+    if step is not None and reading.fit >= step.min_fit - ALLOWANCE:
+        room = step.enter - _DUST - reading.reach
+    if state.stage != CONTACT and room >= 0:
+        until = min(until, _stays_ms(scorer, state, reading))
+    return room, until
+
+
+def _stays_ms(scorer: Scorer, state: LeadState, reading: Reading) -> float:
+    """Return an instant before which a lead on a rung does not leave it, if no event takes points; 0: that is not known."""
+    held = scorer.step_at(state.stage)
+    if held is None or reading.fit < held.min_fit - ALLOWANCE:
+        return 0.0
+    least = held.leave + _DUST
+    needed = least - reading.fit
+    if least > scorer.score_max or needed > scorer.engagement_max:
+        return 0.0
+    firm, next_ms = reading.firm + scorer.pace_least, INFINITY
+    if scorer.grid.inactivity is not None:
+        if not state.active:  # its first activity may be of any time
+            return 0.0
+        points, next_ms = inactive(scorer.grid.inactivity, state.active, reading.at_ms)
+        firm += min(points, 0.0)
+    spare = firm + reading.fading - needed
+    if spare <= 0:
+        return 0.0
+    return min(next_ms, reading.at_ms + reach(spare, reading.fading, reading.falling_half_life))
 
 
 def reach(gap: float, parts: float, half_life: float) -> float:
