@@ -78,3 +78,61 @@ def test_a_batch_spares_nothing_that_shows(grid: str, seed: int) -> None:
         grid, sorted(log, key=lambda event: event.type), 1
     )
     assert len(one_by_one[2]) > 25
+
+
+EDGES = """
+grid: edges
+version: 1
+timezone: UTC
+engagement:
+  half_life: none
+  rules:
+    - {id: told, points: 30, on: email.delivered, cap: 30}
+    - {id: read, points: 30, on: email.opened, once_per: message_id, half_life: 1d, cap: 30}
+"""
+RUNG = "stages: {mql: {enter: 25, leave: 20}}\n"
+DAY_MS = 86_400_000
+
+
+def happened(hours: int, type_: str, **data: object) -> Event:
+    """Return an event of one lead, so many hours after some midnight."""
+    return Event("lead-1", type_, 20_000 * DAY_MS + hours * 3_600_000, f"{type_}-{hours}", "/s", data, False, "t", 0, hours)
+
+
+@pytest.mark.parametrize(
+    ("more", "log"),
+    [
+        (
+            "",
+            [
+                happened(48, "email.opened", message_id="m"),
+                happened(49, "social.followed"),
+                happened(0, "email.opened", message_id="m"),
+            ],
+        ),
+        (
+            "velocity: [{id: back, on: page.viewed, count: days, within: 7d, steps: {2: -15}}]\n",
+            [
+                happened(0, "email.delivered", message_id="m"),
+                happened(1, "page.viewed", url="/"),
+                happened(25, "page.viewed", url="/"),
+            ],
+        ),
+        (
+            "inactivity: {after: 1d, points: -15}\n",
+            [
+                happened(0, "email.delivered", message_id="m"),
+                happened(1, "email.delivered", message_id="m"),
+                happened(2, "social.followed"),
+                happened(40, "email.delivered", message_id="m"),
+            ],
+        ),
+    ],
+    ids=["an occurrence that came earlier", "a velocity that takes points", "a first activity"],
+)
+def test_a_lead_that_loses_points_in_the_middle_of_a_batch_cools_there(more: str, log: list[Event]) -> None:
+    """What proves that a lead stays on its rung must count with everything that takes points."""
+    scorer = Scorer(parse_grid(EDGES + more + RUNG, "grid.yaml"), "/leadpulse/test")
+    plan = plan_events(scorer, {"lead-1": None}, log, None)
+    assert [output.topic for output in plan.outputs] == ["lead.mql", "lead.cooled"]
+    assert folded(EDGES + more + RUNG, log, 1) == folded(EDGES + more + RUNG, log, len(log))
