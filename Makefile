@@ -15,9 +15,10 @@ TIMES ?= 20
 UPGRADE ?=
 RUNS ?= 5
 BENCH ?=
+FACTOR ?= 10
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check properties soak pressure bench lock audit services
+.PHONY: help demo test check properties soak pressure alerts bench lock audit services
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +28,7 @@ help:
 	@echo 'make properties  the core against the oracle, on $(TIMES) times as many random grids and histories as make test (TIMES=5 for fewer)'
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
 	@echo 'make pressure  a backlog of $(EVENTS) events, stalls, slow networks, large dossiers: what a worker needs of memory (EVENTS=100000)'
+	@echo 'make alerts    faults under a real Prometheus, each alert firing and clearing, windows $(FACTOR) times as short as deployed (FACTOR=1)'
 	@echo 'make bench     LeadPulse, its rivals and the floor over one log in turn, $(RUNS) times (RUNS=1 BENCH="--events 40000 --only quix")'
 	@echo 'make services  real Kafka and Redis until Ctrl-C, for work by hand'
 	@echo 'make audit     known vulnerabilities of what requirements/*.lock pin, as PyPI knows them (needs a network)'
@@ -52,6 +54,9 @@ soak: .venv-dev/.installed
 
 pressure: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.pressure --events $(EVENTS)
+
+alerts: .venv-dev/.installed
+	.venv-dev/bin/python -m tests.system.alerts --factor $(FACTOR)
 
 bench: .venv-dev/.installed .venv-rivals/.made
 	.venv-dev/bin/python -m tests.benchmarks.race --runs $(RUNS) --results .cache/race.jsonl --write docs/benchmarks.md $(BENCH)

@@ -93,7 +93,9 @@ class Position(msgspec.Struct, frozen=True):
     rebuild: bool = False
     """An operator allowed an empty store to be filled again from the topics."""
     leads: dict[str, int] = {}
-    """Stage → how many leads are in it, exactly; a stage without any may be missing."""
+    """Stage → how many leads are in it, exactly; a stage without any may be missing. Empty while they are not `counted`."""
+    counted: bool = True
+    """False where an older version, which counted no leads, wrote the last batch; `acquire` counts them."""
     inputs: tuple[str, ...] = ()
     """The input topics that an operator said are to be read from the next take-over on, sorted; empty: those of `next`."""
 

@@ -53,29 +53,33 @@ end
 local STAGES = {'contact', 'mql', 'sql', 'opportunity', 'client', 'excluded'}
 local COUNTS = {'leads:contact', 'leads:mql', 'leads:sql', 'leads:opportunity', 'leads:client', 'leads:excluded'}
 
--- Counts the leads by stage afresh, where a version of the worker that did not count wrote the last batch; from then on `apply`
--- keeps the counts. A lead that is not erased has a rank.
-local function count_leads(keys, batch)
-  local found, prefix = {}, string.sub(keys[1], 1, -#'position' - 1) .. 'lead:'
-  for first = 0, redis.call('ZCARD', keys[3]) - 1, CHUNK do
-    for _, lead in ipairs(redis.call('ZREVRANGE', keys[3], first, first + CHUNK - 1)) do
-      local stage = redis.call('HGET', prefix .. lead, 'stage')
-      if stage then found[stage] = (found[stage] or 0) + 1 end
-    end
+-- Counts the leads by stage afresh, CHUNK of them a call, where a version of the worker that did not count wrote the last batch;
+-- after the last call `apply` keeps the counts. A lead that is not erased has a rank. ARGV: token, batch, how many leads have been
+-- counted, and those of each stage so far. Returns the last of these, as they are now. Nobody but the owner changes a lead.
+local function count(keys, args)
+  local at = redis.call('HMGET', keys[1], 'owner', 'batch')
+  if at[1] ~= args[1] or at[2] ~= args[2] then return fenced(at[1]) end
+  try_writing(keys)
+  local prefix, first = string.sub(keys[1], 1, -#'position' - 1) .. 'lead:', tonumber(args[3])
+  local found, told, fields = {}, {}, {'counted', args[2]}
+  for _, lead in ipairs(redis.call('ZREVRANGE', keys[3], first, first + CHUNK - 1)) do
+    local stage = redis.call('HGET', prefix .. lead, 'stage')
+    if stage then found[stage] = (found[stage] or 0) + 1 end
   end
-  local fields = {'counted', batch}
   for i, stage in ipairs(STAGES) do
+    told[i] = tonumber(args[3 + i]) + (found[stage] or 0)
     fields[#fields + 1] = COUNTS[i]
-    fields[#fields + 1] = string.format('%d', found[stage] or 0)
+    fields[#fields + 1] = string.format('%d', told[i])
   end
-  redis.call('HSET', keys[1], unpack(fields))
+  if first + CHUNK >= redis.call('ZCARD', keys[3]) then redis.call('HSET', keys[1], unpack(fields)) end
+  return {first + CHUNK, unpack(told)}
 end
 
 -- ARGV: token, number of partitions. Returns the position, field by field.
 local function acquire(keys, args)
   local pid, epoch = string.match(args[1], '^(%d+):(%d+):.')
   if not pid then return redis.error_reply('ERR the token is not producer-id:epoch:uuid: ' .. args[1]) end
-  local at = redis.call('HMGET', keys[1], 'owner', 'batch', 'counted')
+  local at = redis.call('HMGET', keys[1], 'owner', 'batch')
   if at[1] then
     local their_pid, their_epoch = string.match(at[1], '^(%d+):(%d+):')
     if their_pid == pid and tonumber(their_epoch) > tonumber(epoch) then return fenced(at[1]) end
@@ -85,8 +89,6 @@ local function acquire(keys, args)
     local left = leftover(keys)
     if left then return left end
     redis.call('HSET', keys[1], 'partitions', args[2])
-  elseif at[3] ~= at[2] then
-    count_leads(keys, at[2])
   end
   redis.call('HSET', keys[1], 'owner', args[1])
   return redis.call('HGETALL', keys[1])
@@ -253,6 +255,7 @@ local function register(name, callback, flags)
 end
 
 register('acquire', acquire, {})
+register('count', count, {})
 register('apply', apply, {})
 register('trim', trim, {})
 register('allow_rebuild', allow_rebuild, {})

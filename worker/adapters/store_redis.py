@@ -34,6 +34,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from worker.core.model import LeadWrite
+from worker.core.state import STAGES
 from worker.ports import Applied, Batch, Elsewhere, Fenced, OutboxEntry, Position, StoreRefused, StoreUnavailable
 
 Client = Redis | RedisCluster
@@ -205,6 +206,7 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
             regraded_ms=instant("regraded"),
             rebuild="rebuild" in fields,
             leads=leads,
+            counted=counted,
             inputs=tuple(fields["inputs"].split(",")) if "inputs" in fields else (),
         )
     except ValueError as error:
@@ -279,7 +281,12 @@ class RedisStore:
 
         *partitions* is written while no batch has been applied. `StoreRefused` when the position is gone but not all keys are.
         """
-        return _position(await self._call("acquire", self._keys, token, str(partitions)), self._where)
+        position = _position(await self._call("acquire", self._keys, token, str(partitions)), self._where)
+        counts: list[int] = [0] * (1 + len(STAGES))
+        while position.batch and not position.counted:  # bit by bit: Redis answers nobody else meanwhile
+            counts = await self._call("count", self._keys, token, str(position.batch), *map(str, counts))
+            position = await self.position()
+        return position
 
     async def load(self, leads: Sequence[str], token: str = "", batch: int = 0, most: float = inf) -> list[bytes | None]:
         """Return each lead's packed state, in the order asked, up to *most* bytes; with *token*, as *batch* left them.
