@@ -47,6 +47,17 @@ with headers that say why. The same (`source`, `id`) sent twice counts once.
 Consumers of the output read with `isolation.level=read_committed`. Events gain fields over time: ignore those you do not know.
 """
 
+_TRACE = {
+    "type": "object",
+    "properties": {
+        "traceparent": {
+            "type": "string",
+            "description": "W3C trace context, optional. What is published carries that of its cause, unchanged.",
+        },
+        "tracestate": {"type": "string", "description": "Goes with it."},
+    },
+}
+
 _KEY = {"type": "string", "description": "The lead id, in UTF-8."}
 
 
@@ -168,6 +179,7 @@ def _message(name: str, model: type[CloudEvent], example: dict[str, Any]) -> dic
         "title": name,
         "summary": inspect.getdoc(model),
         "contentType": "application/cloudevents+json",
+        "headers": _TRACE,
         "payload": {"$ref": f"#/components/schemas/{_key(model)}"},
         "bindings": {"kafka": {"key": _KEY, "bindingVersion": "0.5.0"}},
         "examples": [{"name": name, "payload": example}],

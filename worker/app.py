@@ -25,8 +25,10 @@ from faust.app.base import BootStrategy
 from faust.worker import Worker
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from worker import logs
 from worker.engine.engine import Engine
 from worker.engine.errors import Stop
+from worker.logs import fields
 from worker.settings import Settings, SettingsError
 
 log = logging.getLogger("leadpulse")
@@ -42,20 +44,15 @@ class _NotTheirs(logging.Filter):
         return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-LOGGING: Final[dict[str, Any]] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"not theirs": {"()": _NotTheirs}},
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"level": "WARNING", "handlers": ["stderr"]},
-    "loggers": {
-        "leadpulse": {"level": "INFO"},
-        "worker": {"level": "INFO"},
+def _logging(settings: Settings) -> dict[str, Any]:
+    """Return how the process logs: as `worker.logs` says, without what only Faust and who plays with the pages want to say."""
+    configuration = logs.configuration(settings.log_format, sys.stderr.isatty())
+    configuration["filters"] = {"not theirs": {"()": _NotTheirs}}
+    configuration["loggers"] |= {
         "aiohttp.server": {"filters": ["not theirs"]},
         __name__: {"level": "WARNING"},  # where Faust tells of each service that starts and stops
-    },
-}
+    }
+    return configuration
 
 
 class _ServicesOnly(BootStrategy):
@@ -104,7 +101,7 @@ class LeadPulse(faust.App):
             Worker=_Host,
             autodiscover=False,
             broker="kafka://" + settings.kafka.replace(",", ";"),  # for Faust's banner
-            logging_config=LOGGING,
+            logging_config=_logging(settings),
             store="memory://",
             worker_redirect_stdouts=False,
         )
@@ -117,7 +114,7 @@ class LeadPulse(faust.App):
         """Stop the worker with exit code 1, saying *why* in one line (`None`: it has been said)."""
         self.failed = True
         if why is not None:
-            log.critical("stopped: %s", why)
+            log.critical("stopped: %s", why, extra=fields("worker.stopped"))
         if self.host is not None:
             self.host.shut_down()
 
@@ -129,7 +126,7 @@ class LeadPulse(faust.App):
             self.fail(str(err))
             return
         except Exception:
-            log.exception("the engine did not start")
+            log.exception("the engine did not start", extra=fields("worker.failed"))
             self.fail("an error that nobody foresaw, see above; please report it")
             return
         try:
@@ -219,18 +216,22 @@ async def _serve(app: LeadPulse) -> web.AppRunner | None:
         app.fail(f"the health and metrics pages cannot be served on {host}:{port}: {err.strerror}; set LEADPULSE_METRICS_PORT")
         return None
     at = runner.addresses[0]
-    log.info("pages on http://%s:%d: /livez /readyz /metrics", at[0], at[1])
+    log.info(
+        "pages on http://%s:%d: /livez /readyz /metrics", at[0], at[1], extra=fields("pages.served", host=at[0], port=at[1])
+    )
     return runner
 
 
 async def _drain(engine: Engine) -> None:
     """Let the engine finish what it holds. What it could not finish is nobody's loss: the next owner goes on from there."""
-    log.info("draining, for %g s at most", DRAIN_S)
+    log.info("draining, for %g s at most", DRAIN_S, extra=fields("worker.draining"))
     try:
         await engine.drain(DRAIN_S)
-        log.info("drained")
+        log.info("drained", extra=fields("worker.drained"))
     except TimeoutError:
-        log.warning("not drained within %g s; the next owner goes on from the last batch", DRAIN_S)
+        log.warning(
+            "not drained within %g s; the next owner goes on from the last batch", DRAIN_S, extra=fields("worker.not_drained")
+        )
 
 
 def __getattr__(name: str) -> Any:

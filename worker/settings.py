@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from worker.logs import Format
+
 PREFIX = "LEADPULSE_"
 
 INPUT_TOPICS = ("lead.events.web", "lead.events.email", "lead.events.webinar", "lead.events.profile", "lead.events.crm")
@@ -102,6 +104,9 @@ class Settings(BaseModel):
     )
     session_timeout: float = Field(
         10.0, ge=1, le=15, description="seconds without heartbeat after which another worker takes the partitions over"
+    )
+    log_format: Format = Field(
+        "auto", description="the log's lines: json, text, or auto: text on a terminal, JSON where a program reads them"
     )
     accept_loss: bool = Field(
         False, description="go on where retention deleted records before they were read (they are lost), instead of stopping"

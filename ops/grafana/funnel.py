@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from ops.grafana.panels import Query, bars, board, figure, gained, lines, metric, rate, row
+from ops.grafana.panels import COUNT, Query, bars, board, figure, gained, lines, metric, rate, row
 
 
 def _transitions(kind: str) -> str:
@@ -30,14 +30,12 @@ def funnel() -> Dashboard:
             figure(
                 "lead.mql",
                 "Published under that name: leads for marketing to look after.",
-                "short",
+                COUNT,
                 Query(_transitions("lead.mql"), "lead.mql"),
             )
         )
         .with_panel(
-            figure(
-                "lead.sql", "Published under that name: leads to call.", "short", Query(_transitions("lead.sql"), "lead.sql")
-            )
+            figure("lead.sql", "Published under that name: leads to call.", COUNT, Query(_transitions("lead.sql"), "lead.sql"))
         )
         .with_panel(
             figure(
@@ -52,7 +50,7 @@ def funnel() -> Dashboard:
             figure(
                 "Won",
                 "Leads that became clients, by `crm.won`.",
-                "short",
+                COUNT,
                 Query(_moves(to="client"), "won"),
             )
         )
@@ -66,7 +64,7 @@ def funnel() -> Dashboard:
             )
         )
         .with_panel(
-            figure("Leads held", "In any stage, now.", "short", Query(f"sum({metric('leads')})", "leads")),
+            figure("Leads held", "In any stage, now.", COUNT, Query(f"sum({metric('leads')})", "leads")),
         )
         .with_row(row("Where leads stand"))
         .with_panel(bars("Leads by stage", "Now.", "short", Query(f"sum by (stage) ({metric('leads')})", "{{stage}}"), span=8))
@@ -150,7 +148,7 @@ def funnel() -> Dashboard:
             figure(
                 "Visitors recognized",
                 "Visitors whose past became a known lead's.",
-                "short",
+                COUNT,
                 Query(f"sum({gained('merged_visitors_total')})", "visitors"),
                 span=8,
             )
@@ -159,7 +157,7 @@ def funnel() -> Dashboard:
             figure(
                 "Erased",
                 "`lead.erased`: ids of people who asked to be forgotten.",
-                "short",
+                COUNT,
                 Query(_transitions("lead.erased"), "ids"),
                 span=8,
             )
@@ -168,7 +166,7 @@ def funnel() -> Dashboard:
             figure(
                 "Removed",
                 "Contacts that were idle past the grid's `retention`.",
-                "short",
+                COUNT,
                 Query(f"sum({gained('removed_leads_total')})", "leads"),
                 span=8,
             )

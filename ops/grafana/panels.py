@@ -29,6 +29,9 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
+COUNT = "none"
+"""Grafana's unit of what is counted one by one."""
+
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 Panel = timeseries.Panel | stat.Panel | bargauge.Panel
@@ -44,14 +47,18 @@ class Query(NamedTuple):
 
 
 def metric(name: str, over: str = "", **labels: str) -> str:
-    """Return the series of `leadpulse_NAME` of the jobs that are looked at, *over* such a time, with *labels*."""
-    fit = ",".join(('job=~"$job"', *(f'{label}="{value}"' for label, value in labels.items())))
+    """Return the series of `leadpulse_NAME` of the jobs that are looked at, *over* such a time, with *labels*.
+
+    A label's value is what it must be, or a whole matcher: `!~"a.*"`.
+    """
+    matchers = (value if value[0] in "=!" else f'="{value}"' for value in labels.values())
+    fit = ",".join(('job=~"$job"', *map("".join, zip(labels, matchers, strict=True))))
     return f"leadpulse_{name}{{{fit}}}" + (f"[{over}]" if over else "")
 
 
-def rate(name: str) -> str:
+def rate(name: str, **labels: str) -> str:
     """Return how fast a counter rises, a second, over the shortest time that tells."""
-    return f"rate({metric(name, '$__rate_interval')})"
+    return f"rate({metric(name, '$__rate_interval', **labels)})"
 
 
 def gained(name: str, **labels: str) -> str:
@@ -139,6 +146,8 @@ def figure(
     one = len(queries) == 1 and "{{" not in queries[0].legend
     panel = _stat(BigValueColorMode.VALUE, BigValueTextMode.AUTO if one else BigValueTextMode.VALUE_AND_NAME)
     _thresholds(panel, red_from)
+    if unit == COUNT:
+        panel.decimals(0)  # Prometheus' `increase` is no whole number
     return _common(panel, title, description, unit, queries, span, 4, instant=True)
 
 

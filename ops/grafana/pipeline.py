@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from ops.grafana.panels import Query, board, figure, lines, metric, names, quantile, rate, row
+from ops.grafana.panels import COUNT, Query, board, figure, lines, metric, names, quantile, rate, row
+
+NOT_INTERNAL = '!~"leadpulse[.].+[.]internal"'
+"""Topics that are no namespace's journal."""
 
 
 def pipeline() -> Dashboard:
@@ -21,7 +24,7 @@ def pipeline() -> Dashboard:
             figure(
                 "Partitions without an owner",
                 "Partitions of which no worker takes events now: their leads are not scored. Taking over lasts moments.",
-                "short",
+                COUNT,
                 Query(f"sum(max by (job) ({metric('partitions')})) - sum({metric('partition_ready')})", "partitions"),
                 red_from=1,
             )
@@ -30,7 +33,7 @@ def pipeline() -> Dashboard:
             figure(
                 "Workers",
                 "Workers whose page of metrics answers.",
-                "short",
+                COUNT,
                 Query(f"count({metric('build_info')})", "workers"),
             )
         )
@@ -47,7 +50,7 @@ def pipeline() -> Dashboard:
             figure(
                 "Records waiting",
                 "Input records that wait to be scored, or for what they brought about to be published.",
-                "short",
+                COUNT,
                 Query(f"sum({metric('published_lag_records')})", "records"),
             )
         )
@@ -82,9 +85,9 @@ def pipeline() -> Dashboard:
         .with_panel(
             lines(
                 "Records out",
-                "Published and committed, by topic.",
+                "Published and committed, by topic. What partitions say to each other is no output.",
                 "recps",
-                Query(f"sum by (topic) ({rate('outputs_total')})", "{{topic}}"),
+                Query(f"sum by (topic) ({rate('outputs_total', topic=NOT_INTERNAL)})", "{{topic}}"),
                 stacked=True,
             )
         )
@@ -177,10 +180,9 @@ def pipeline() -> Dashboard:
         .with_panel(
             lines(
                 "Redis memory, course",
-                "Of the fullest primary of a cluster. `allowed`: maxmemory, or the machine's memory where none is set.",
+                "Of the fullest primary of a cluster.",
                 "bytes",
-                Query(f"max by (job) ({metric('redis_used_bytes')})", "used {{job}}"),
-                Query(f"max by (job) ({metric('redis_max_bytes')})", "allowed {{job}}"),
+                Query(f"max by (job) ({metric('redis_used_bytes')})", "{{job}}"),
             )
         )
         .with_row(row("Partitions"))
@@ -237,7 +239,7 @@ def pipeline() -> Dashboard:
             figure(
                 "Grid file refused",
                 "Workers whose grid file has mistakes or is gone: the last good one stays in force.",
-                "short",
+                COUNT,
                 Query(f"sum({metric('grid_refused')})", "workers"),
                 span=6,
                 red_from=1,

@@ -34,6 +34,8 @@ from worker.core.partition import owner
 from worker.core.plan import plan_events, plan_tick
 from worker.core.scorer import Scorer
 from worker.core.state import STAGES, unpack
+from worker.core.trace import context
+from worker.engine.batch import traced
 from worker.settings import OUTPUT_TYPES, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -458,7 +460,7 @@ class Verdict:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.states: dict[str, bytes] = {}
-        self.transitions: Counter[tuple[str, bytes | None, bytes | None]] = Counter()
+        self.transitions: Counter[tuple[str, bytes | None, bytes | None, Any]] = Counter()
         self.in_order: dict[bytes, list[int]] = {}
         self.dead: Counter[tuple[str, int, int]] = Counter()
         self.strays = 0
@@ -506,6 +508,7 @@ class Verdict:
                 for place, lead in enumerate(hottest):
                     again_ms = (clock_ms or 0) + place * 1_000 // cut.requeued
                     due[lead] = min(again_ms, due.get(lead, again_ms))
+            sources: list[Record] = []
             if cut.tick_ms is None:
                 items, sources = self._items(partition, batch)
                 plan = plan_events(scorer, {item.lead: states.get(item.lead) for item in items}, items, clock_ms)
@@ -532,8 +535,8 @@ class Verdict:
                     ranks[write.lead] = write.rank
                 if write.due_ms is not None:
                     due[write.lead] = write.due_ms
-            for output in plan.outputs:
-                self.transitions[settings.output_topic(output.topic), output.key, output.value] += 1
+            for output in traced(plan, sources):
+                self.transitions[settings.output_topic(output.topic), output.key, output.value, output.headers] += 1
         ends = {topic: max((r.offset + 1 for r in records if r.topic == topic), default=0) for topic in settings.input_topics}
         assert all(at[topic] >= end for topic, end in ends.items()), f"read up to {at} of {ends}"
         self.states |= {lead: state for lead, state in states.items() if state is not None}
@@ -545,7 +548,7 @@ class Verdict:
             assert source is not None
             passed = stray_output(internal, home, source, item.lead, item.visited)
         else:
-            passed = message_output(internal, home, item)
+            passed = message_output(internal, home, item, () if source is None else context(source))
         self.passed_on[home, passed.headers, passed.value] += 1
 
     def _items(self, partition: int, batch: Sequence[Record]) -> tuple[list[Item], list[Record]]:
@@ -585,7 +588,7 @@ class Verdict:
         """Compare as multisets; each lead's own outputs must also be in its order."""
         dead_topic = self.site.settings.output_topic("lead.dead")
         dead: Counter[tuple[str, int, int]] = Counter()
-        seen: Counter[tuple[str, bytes | None, bytes | None]] = Counter()
+        seen: Counter[tuple[str, bytes | None, bytes | None, Any]] = Counter()
         orders: dict[tuple[str, bytes | None], list[int]] = {}
         for record in outputs:
             if record.topic == dead_topic:
@@ -597,7 +600,7 @@ class Verdict:
                 )
                 dead[where[0], int(where[1]), int(where[2])] += 1
             else:
-                seen[record.topic, record.key, record.value] += 1
+                seen[record.topic, record.key, record.value, record.headers] += 1
                 sequence = int(json.loads(record.value or b"")["sequence"])
                 orders.setdefault((record.topic, record.key), []).append(sequence)
         extra, lacking = seen - self.transitions, self.transitions - seen
@@ -606,7 +609,7 @@ class Verdict:
             examples = [*lacking, *extra, *(self.dead - dead), *(dead - self.dead)][:3]
             raise Wrong(f"{lost} outputs lost, {doubled} too many: {examples}\n{self.site.logs()}", lost=lost, doubled=doubled)
         assert all(order == sorted(order) for order in orders.values()), "a lead's outputs are not in order"
-        ids = Counter(json.loads(value or b"")["id"] for _, _, value in seen.elements())
+        ids = Counter(json.loads(value or b"")["id"] for _, _, value, _ in seen.elements())
         assert max(ids.values(), default=1) == 1, f"an id was given twice: {ids.most_common(1)}"
 
 

@@ -16,6 +16,8 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
+from worker.logs import fields
+
 log = logging.getLogger(__name__)
 
 _FIRST_MAGIC_WITH_HEADERS: Final = 2
@@ -75,7 +77,10 @@ class _Records(_MemoryRecordsPy):  # type: ignore[misc]  # see above
 
 @functools.cache
 def _say_once() -> None:
-    log.warning("somebody sends headers whose names are not UTF-8; they are read with other names, and more slowly")
+    log.warning(
+        "somebody sends headers whose names are not UTF-8; they are read with other names, and more slowly",
+        extra=fields("kafka.header_names"),
+    )
 
 
 def allow_any_header_names() -> None:

@@ -113,6 +113,7 @@ class _Show:
             PREFIX + "DEVELOPMENT": "true",
             PREFIX + "GRID": grid,
             PREFIX + "KAFKA": self._broker.address,
+            PREFIX + "LOG_FORMAT": "text",  # its end is shown where it fails
             PREFIX + "METRICS_HOST": "127.0.0.1",
             PREFIX + "METRICS_PORT": str(_free_port()),
             PREFIX + "NAMESPACE": "demo",

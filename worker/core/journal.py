@@ -118,9 +118,9 @@ def grid_output(topic: str, partition: int, source: bytes) -> Output:
     return Output(topic, None, source, ((KIND, b"grid"),), partition)
 
 
-def message_output(topic: str, owner: int, message: Message) -> Output:
-    """Return *message* to partition *owner* of the internal *topic*."""
-    return Output(topic, None, msgspec.msgpack.encode(message), ((KIND, b"message"),), owner)
+def message_output(topic: str, owner: int, message: Message, context: Headers = ()) -> Output:
+    """Return *message* to partition *owner* of the internal *topic*, with the trace *context* of what brought it about."""
+    return Output(topic, None, msgspec.msgpack.encode(message), ((KIND, b"message"), *context), owner)
 
 
 def stray_output(topic: str, owner: int, record: Record, lead: str = "", visited: Sequence[str] = ()) -> Output:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,11 +36,20 @@ class Moved(NamedTuple):
 class Publisher:
     """Hears the moves of one lead and writes its outputs. *cause* is the event at hand; time alone has none."""
 
-    def __init__(self, scorer: Scorer, lead: str, outputs: list[Output], moves: list[Moved] | None = None) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        lead: str,
+        outputs: list[Output],
+        moves: list[Moved] | None = None,
+        caused: Callable[[], None] | None = None,
+    ) -> None:
         self._scorer = scorer
         self._lead = lead
         self._outputs = outputs
         self._moves = moves
+        self._caused = caused
+        """Told before each output that has a cause is written."""
         self.cause: Event | Cause | None = None
 
     def merged(self, state: LeadState, at_ms: int, reading: Reading, into: str) -> None:
@@ -105,6 +114,8 @@ class Publisher:
         if self._moves is not None:
             stage = STAGES[state.stage]
             self._moves.append(moved or Moved(output, stage, stage, 0.0, 0.0, 0.0, None))
+        if self._caused is not None and data["cause"] is not None:
+            self._caused()
         state.sequence += 1
         event = {
             "specversion": "1.0",

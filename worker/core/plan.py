@@ -82,8 +82,14 @@ class Plan:
     """Aliases of one lead that another one claimed: from then on they are the other's."""
     taken: int = 0
     """How many of the items were folded, or of the leads judged: all, unless what they make came to the most that it may."""
+    caused: list[tuple[int, int]] = field(default_factory=list)
+    """Outputs that have a cause, each by its place and that of the item which brought it about."""
     _counted: int = 0
     _bytes: int = 0
+
+    def cause(self) -> None:
+        """Note that the next output comes of the item at hand."""
+        self.caused.append((len(self.outputs), self.taken))
 
     def pass_on(self, index: int, item: Item) -> None:
         """Note that *item* is for another id's owner, and came of the item at *index*."""
@@ -121,10 +127,11 @@ class Lead:
         clock_ms: int | None,
         outputs: list[Output],
         moves: list[Moved] | None = None,
+        caused: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self.scorer = scorer
-        self.publisher = Publisher(scorer, name, outputs, moves)
+        self.publisher = Publisher(scorer, name, outputs, moves, caused)
         try:
             self.state = LeadState(alive=False) if packed is None else unpack(packed)
         except UnreadableState as err:
@@ -711,18 +718,19 @@ def plan_events(
     are this partition's. Raises `UnreadableState` for a state that this version cannot read.
     """
     plan = Plan()
+    outputs, moves, cause = plan.outputs, plan.moves, plan.cause
     leads: dict[str, Lead] = {}
     for index, item in enumerate(items):
         lead = leads.get(item.lead)
         if lead is None:
             if item.lead not in before:
                 break
-            lead = leads[item.lead] = Lead(scorer, item.lead, before[item.lead], clock_ms, plan.outputs, plan.moves)
+            lead = leads[item.lead] = Lead(scorer, item.lead, before[item.lead], clock_ms, outputs, moves, cause)
         _take(lead, item, index, plan)
         while find is not None and plan.passed_on:
             _, passed = plan.passed_on.pop(0)
             if passed.lead not in leads:
-                leads[passed.lead] = Lead(scorer, passed.lead, find(passed.lead), clock_ms, plan.outputs, plan.moves)
+                leads[passed.lead] = Lead(scorer, passed.lead, find(passed.lead), clock_ms, outputs, moves, cause)
             _take(leads[passed.lead], passed, index, plan)
         plan.taken = index + 1
         if plan.full(most):

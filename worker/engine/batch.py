@@ -15,12 +15,13 @@ from worker.core.codec import decode
 from worker.core.journal import Cut, Said, Stray, decode_entry, grid_output, message_output, stray_output
 from worker.core.letter import dead_letter
 from worker.core.mail import WORDS_VERSION
-from worker.core.model import Event, Item, LeadWrite, Output, Record, Rejected, Release, Share
+from worker.core.model import Event, Headers, Item, LeadWrite, Output, Record, Rejected, Release, Share
 from worker.core.outputs import Moved
 from worker.core.partition import owner
-from worker.core.plan import plan_events, plan_tick
+from worker.core.plan import Plan, plan_events, plan_tick
 from worker.core.scorer import Scorer
 from worker.core.state import FOLD_VERSION
+from worker.core.trace import context
 from worker.ports import Batch, OutboxEntry
 from worker.settings import Settings
 
@@ -158,7 +159,7 @@ class Folder:
         refused = (Rejected(sifted.records[at], reason, why) for at, reason, why in plan.refused)
         rejected = [*sifted.rejected, *refused]
         outputs = [
-            *self._routed(plan.outputs),
+            *self._routed(traced(plan, sifted.records)),
             *(dead_letter(self._settings.output_topic("lead.dead"), bad) for bad in rejected),
             *sifted.strays,
             *(self._passed_on(item, sifted.records[at]) for at, item in plan.passed_on),
@@ -216,12 +217,12 @@ class Folder:
         if isinstance(item, Event):
             home = owner(item.lead, self._settings.partitions)
             return stray_output(self._settings.internal_topic, home, record, item.lead, item.visited)
-        return self._said(item)
+        return self._said(item, context(record))
 
-    def _said(self, item: Item) -> Output:
+    def _said(self, item: Item, trace: Headers = ()) -> Output:
         """Return a message as a record of the journal of its lead's owner."""
         assert not isinstance(item, Event), "time alone forwards no event"
-        return message_output(self._settings.internal_topic, owner(item.lead, self._settings.partitions), item)
+        return message_output(self._settings.internal_topic, owner(item.lead, self._settings.partitions), item, trace)
 
     async def _before(self, items: Sequence[Item], batch: int, most: float) -> dict[str, bytes | None]:
         leads = list(dict.fromkeys(item.lead for item in items))
@@ -254,6 +255,17 @@ class Folder:
         cut = Cut(place.batch, dict(place.next), *Grids.of(self.scorer), FOLD_VERSION, tick_ms, tick_done)
         clock_ms = tick_ms if tick_done else place.clock_ms
         return Batch(OutboxEntry(cut, tuple(outputs)), writes, clock_ms, place.send, strayed_ms)
+
+
+def traced(plan: Plan, records: Sequence[Record]) -> list[Output]:
+    """Return the outputs of *plan*, each with the trace context of its cause; *records* are those of the plan's items."""
+    outputs = list(plan.outputs)
+    for place, item in plan.caused:
+        headers = context(records[item])
+        if headers:
+            output = outputs[place]
+            outputs[place] = msgspec.structs.replace(output, headers=output.headers + headers)
+    return outputs
 
 
 def sift(records: Sequence[Record], settings: Settings, partition: int) -> Sifted:

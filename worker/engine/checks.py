@@ -13,6 +13,7 @@ from worker.adapters.kafka import Admin, differences, longest
 from worker.adapters.store_redis import Client
 from worker.engine.errors import Stop
 from worker.engine.takeover import check_position
+from worker.logs import fields
 from worker.ports import Store
 from worker.settings import ASKED_FOR_TYPES, Settings
 
@@ -74,6 +75,8 @@ async def check_redis(settings: Settings, client: Client) -> None:
         if finding.level == "error":
             errors.append(said)
         else:
-            log.log(logging.WARNING if finding.level == "warning" else logging.INFO, "Redis: %s", said)
+            log.log(
+                logging.WARNING if finding.level == "warning" else logging.INFO, "Redis: %s", said, extra=fields("redis.remark")
+            )
     if errors:
         raise Stop("this Redis cannot be used as it is:\n" + "\n".join(errors))

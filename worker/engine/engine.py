@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 from worker.adapters import redis_check
 from worker.adapters.kafka import Admin, Refused, group_consumer, in_words
 from worker.adapters.store_redis import Client, RedisStore, connect
+from worker.core.grid import Grid
 from worker.core.journal import JournalError
 from worker.core.scorer import Scorer
 from worker.core.state import UnreadableState
@@ -23,6 +25,7 @@ from worker.engine.gridfile import GridFile, load_scorer
 from worker.engine.partition import Context
 from worker.engine.pump import Pump
 from worker.engine.ticks import Neighbour
+from worker.logs import fields
 from worker.metrics import Metrics
 from worker.ports import Store, StoreRefused, StoreUnavailable
 from worker.settings import Settings
@@ -120,6 +123,7 @@ class Engine:
         metrics = self._metrics or Metrics()
         metrics.partitions.set(settings.partitions)
         grid = self._grid = GridFile(settings, self._scorer or load_scorer(settings), metrics)
+        _say_what_starts(settings, grid.scorer.grid)
         store_of = self._given_store_of or self._redis_stores()
         admin = await self._closing.enter_async_context(Admin(settings))
         compacted = await check_topics(settings, admin, grid.scorer.unpublished)
@@ -201,7 +205,7 @@ class Engine:
     def _fail(self, err: BaseException) -> None:
         if self._error is None:
             self._error = err
-            log.error("the worker must stop: %s", str(err) or repr(err))
+            log.error("the worker must stop: %s", str(err) or repr(err), extra=fields("worker.must_stop"))
             self._failed.set()
 
     def _redis_stores(self) -> Callable[[int], Store]:
@@ -261,6 +265,24 @@ async def _watch_redis(client: Client, metrics: Metrics, interval_s: float) -> N
         await asyncio.sleep(interval_s)
 
 
+def _say_what_starts(settings: Settings, grid: Grid) -> None:
+    program = version("leadpulse")
+    told = fields(
+        "worker.starts",
+        version=program,
+        namespace=settings.namespace,
+        group=settings.group,
+        partitions=settings.partitions,
+        topics=settings.topics,
+        clock=settings.clock,
+        grid=grid.grid,
+        grid_version=grid.version,
+        sha256=grid.sha256,
+    )
+    words = "LeadPulse %s starts in namespace %s, with grid %s version %d"
+    log.info(words, program, settings.namespace, grid.grid, grid.version, extra=told)
+
+
 def _grid_status(file: GridFile) -> GridStatus:
     grid = file.scorer.grid
     return GridStatus(grid.grid, grid.version, grid.sha256, file.refused)
@@ -272,7 +294,7 @@ async def _stop_consumer(consumer: Any) -> None:
         async with asyncio.timeout(3):
             await consumer.stop()
     except Exception as err:  # noqa: BLE001 (we are leaving)
-        log.warning("the group was not left in good order: %r", err)
+        log.warning("the group was not left in good order: %r", err, extra=fields("group.not_left"))
 
 
 def _reason(err: BaseException) -> Stop | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from typing import Any
 
 from worker.core.grid import GridError, parse_grid
 from worker.core.recount import replayed
 from worker.core.scorer import Scorer
 from worker.engine.errors import Stop
+from worker.logs import fields
 from worker.metrics import Metrics
 from worker.settings import Settings
 
@@ -71,9 +73,11 @@ class GridFile:
         self._found = source
         if source == self.scorer.grid.source:
             if self.refused is not None:
-                log.info("the grid file is again the one in force")
+                log.info("the grid file is again the one in force", extra=_told("grid.again", self.scorer))
             elif whole:
-                log.info("the grid file holds the grid in force: %s", _named(self.scorer))
+                log.info(
+                    "the grid file holds the grid in force: %s", _named(self.scorer), extra=_told("grid.same", self.scorer)
+                )
             self._take(self.scorer)
         elif settled and (whole or source != self._judged):
             await self._judge(source)
@@ -87,14 +91,22 @@ class GridFile:
             return
         except Exception as err:
             # Whatever somebody saved there, events go on being scored by the grid that is in force.
-            log.exception("an error that nobody foresaw; please report it with the grid")
+            log.exception("an error that nobody foresaw; please report it with the grid", extra=fields("grid.error"))
             self._refuse(f"the grid {self._settings.grid} cannot be used: {err!r}")
             return
-        log.info("another grid is in force: %s, before %s", _named(scorer), _named(self.scorer))
+        log.info(
+            "another grid is in force: %s, before %s", _named(scorer), _named(self.scorer), extra=_told("grid.taken", scorer)
+        )
         for rule in replayed(self.scorer.grid, scorer.grid):
-            log.warning("%s %s counts from now on only, until the past is replayed: %s", *rule)
+            log.warning(
+                "%s %s counts from now on only, until the past is replayed: %s", *rule, extra=_told("grid.recount", scorer)
+            )
         if scorer.grid.version == self.scorer.grid.version:
-            log.warning("its version is still %d: outputs tell the two apart by their sha256 alone", scorer.grid.version)
+            log.warning(
+                "its version is still %d: outputs tell the two apart by their sha256 alone",
+                scorer.grid.version,
+                extra=_told("grid.same_version", scorer),
+            )
         self._take(scorer)
 
     def _take(self, scorer: Scorer) -> None:
@@ -108,11 +120,19 @@ class GridFile:
         self._metrics.grid_refused.set(1)
         if why != self.refused:
             self.refused = why
-            log.error("%s\nrefused; the grid in force stays: %s", why, _named(self.scorer))
+            log.error(
+                "%s\nrefused; the grid in force stays: %s", why, _named(self.scorer), extra=_told("grid.refused", self.scorer)
+            )
 
 
 def _parse(source: bytes, settings: Settings) -> Scorer:
     return Scorer(parse_grid(source, settings.grid), settings.source)
+
+
+def _told(event: str, scorer: Scorer) -> dict[str, dict[str, Any]]:
+    """Return the fields of *event* about the grid of *scorer*."""
+    grid = scorer.grid
+    return fields(event, grid=grid.grid, grid_version=grid.version, sha256=grid.sha256)
 
 
 def _named(scorer: Scorer) -> str:

@@ -8,6 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
@@ -24,6 +25,7 @@ from worker.engine.patience import Patient
 from worker.engine.publish import Publisher
 from worker.engine.takeover import Standing, take_over
 from worker.engine.ticks import PATIENCE_MS, Neighbour, View, candidate, held_back
+from worker.logs import fields
 from worker.metrics import Metrics
 from worker.ports import Batch, Store
 from worker.settings import Settings
@@ -81,6 +83,8 @@ class Partition:
         self._judged_by = Grids("", "")
         self._busy = False
         """There is more to do without another record: the next fetch need not wait for one."""
+        self.owner = ""
+        """The token by which this incarnation owns the partition; empty until Kafka has given it."""
         self.ready = False
         self.batch = 0
         self.clock_ms: int | None = None
@@ -91,12 +95,17 @@ class Partition:
         """W, as far as this incarnation knows."""
         return self._publisher.published if self.ready else 0
 
+    def standing(self) -> dict[str, Any]:
+        """Return where the incarnation stands, for the log."""
+        return {"partition": self._partition, "owner": self.owner, "batch": self.batch, "offsets": dict(self.next)}
+
     async def run(self) -> None:
         """Take the partition over and work on it until drained. Every other end is an exception."""
         producer = Producer(self._settings, self._partition)
         self._metrics.state_is(self._partition, "taking_over")
         try:
             await producer.start()
+            self.owner = producer.token
             failpoint("after_fence")
             await self._take_over(producer)
             async with asyncio.TaskGroup() as tasks:
@@ -110,7 +119,7 @@ class Partition:
 
     async def _take_over(self, producer: Producer) -> None:
         context = self._context
-        self._store = Patient(context.store_of(self._partition), producer.token, self._metrics)
+        self._store = Patient(context.store_of(self._partition), self._partition, producer.token, self._metrics)
         self._folder = Folder(
             self._settings, context.scorer(), self._partition, self._store.load, context.turn, context.compacted
         )
@@ -138,7 +147,9 @@ class Partition:
         self._feed.ready()
         self.ready = True
         self._metrics.state_is(self._partition, "ready")
-        log.info("partition %d: ready at batch %d, %s", self._partition, self.batch, self.next)
+        took_s = round(time.time() - self._began_ms / 1000, 3)
+        told = fields("partition.ready", **self.standing(), seconds=took_s)
+        log.info("partition %d: ready at batch %d, %s", self._partition, self.batch, self.next, extra=told)
 
     async def _read(self) -> None:
         while not self._context.draining.is_set():
@@ -156,7 +167,8 @@ class Partition:
             self._folder.scorer = scorer  # it may have been another for a moment, while the partition was taken over
             return
         if self.batch:
-            log.info("partition %d: another grid than before: all leads will be judged again", self._partition)
+            told = fields("partition.grid", **self.standing(), sha256=scorer.grid.sha256)
+            log.info("partition %d: another grid than before: all leads will be judged again", self._partition, extra=told)
         rate = max(1, self._settings.regrade_rate // self._settings.partitions)
         await self._apply(self._folder.begin(scorer, Place(self.batch + 1, self.next, self.clock_ms), rate))
         self._metrics.batches.labels("grid").inc()

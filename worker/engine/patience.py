@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from worker.engine.errors import Lost
 from worker.engine.failpoint import failpoint
+from worker.logs import fields
 from worker.metrics import Metrics
 from worker.ports import Applied, Batch, Elsewhere, OutboxEntry, Position, Store, StoreUnavailable
 
@@ -29,8 +30,9 @@ class Patient:
     `Fenced` and `StoreRefused` pass through.
     """
 
-    def __init__(self, store: Store, token: str, metrics: Metrics) -> None:
+    def __init__(self, store: Store, partition: int, token: str, metrics: Metrics) -> None:
         self._store = store
+        self._partition = partition
         self._token = token
         self._metrics = metrics
         self._seconds = metrics.store_seconds
@@ -71,7 +73,7 @@ class Patient:
             raise Lost(f"the store went back in time before batch {batch.entry.cut.batch}")
 
     async def _patiently(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
-        wait_s = _FIRST_WAIT_S
+        wait_s, since = _FIRST_WAIT_S, time.monotonic()
         while True:
             began = time.perf_counter()
             try:
@@ -79,9 +81,15 @@ class Patient:
             except StoreUnavailable as err:
                 self._metrics.store_retries.inc()
                 if wait_s == _FIRST_WAIT_S:
-                    log.warning("no answer from the store, asking again until there is one: %s", err)
+                    told = fields("store.silent", partition=self._partition, owner=self._token, call=name)
+                    words = "partition %d: no answer from the store, asking again until there is one: %s"
+                    log.warning(words, self._partition, err, extra=told)
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
             else:
                 self._seconds.labels(name).observe(time.perf_counter() - began)
+                if wait_s != _FIRST_WAIT_S:
+                    lasted_s = round(time.monotonic() - since, 3)
+                    told = fields("store.answers", partition=self._partition, owner=self._token, call=name, seconds=lasted_s)
+                    log.info("partition %d: the store answers again, after %g s", self._partition, lasted_s, extra=told)
                 return answer

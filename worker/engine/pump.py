@@ -18,6 +18,7 @@ from worker.core.state import UnreadableState
 from worker.engine.checks import MISSING
 from worker.engine.errors import Lost, Stop
 from worker.engine.partition import Context, Partition
+from worker.logs import fields
 from worker.ports import Fenced, StoreRefused
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,10 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             )
         self._ours = {p for p in mentioned if all(TopicPartition(topic, p) in assigned for topic in topics)}
         for p in sorted(mentioned - self._ours):
-            log.warning("partition %d: not of every topic; waiting until all workers read the same topics", p)
+            told = fields("partition.waits", partition=p)
+            log.warning("partition %d: not of every topic; waiting until all workers read the same topics", p, extra=told)
+        told = fields("group.assigned", partitions=sorted(self._ours))
+        log.info("the group gives this worker the partitions %s", sorted(self._ours), extra=told)
         for p, task in self._tasks.items():
             if p not in self._ours:
                 task.cancel()
@@ -84,7 +88,10 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
 
     def _ended(self, p: int) -> None:
         del self._tasks[p]
-        self.partitions.pop(p, None)
+        partition = self.partitions.pop(p, None)
+        if partition is not None:
+            told = fields("partition.left", **partition.standing())
+            log.info("partition %d: left at batch %d, %s", p, partition.batch, partition.next, extra=told)
         if p in self._ours and not self._context.draining.is_set():  # taken away and given back while it was ending
             self._begin(p)
         else:
@@ -104,6 +111,7 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 if cause is None:
                     return
                 self._context.metrics.incarnations.labels(str(p), cause).inc()
+                _say(p, partition, cause, err)
                 wait_s = next_wait(wait_s, time.monotonic() - began)
                 await asyncio.sleep(max(wait_s, HEARTBEAT_S) if cause == "fenced" else wait_s)
 
@@ -113,19 +121,15 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             self._stop(err)
             return None
         if isinstance(err, Fenced):
-            log.warning("partition %d: another owner has taken over: %s", p, err)
             return "fenced"
         if isinstance(err, ProducerFailed):
             missing = await self._missing()
             if missing:
                 self._stop(Stop(f"missing topics: {', '.join(missing)}: {MISSING}"))
                 return None
-            log.warning("partition %d: beginning anew: %s", p, err)
             return "transaction"
         if isinstance(err, Lost | StoreRefused):
-            log.warning("partition %d: beginning anew: %s", p, err)
             return "lost" if isinstance(err, Lost) else "store"
-        log.error("partition %d: beginning anew after an unexpected error", p, exc_info=err)
         return "error"
 
     async def _missing(self) -> list[str]:
@@ -133,7 +137,7 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         try:
             found = await self._context.admin.partitions([*settings.topics, *settings.outputs_but(unpublished)])
         except Exception as err:  # noqa: BLE001 (the brokers cannot be asked; that is no proof of anything missing)
-            log.warning("could not ask the brokers which topics there are: %r", err)
+            log.warning("could not ask the brokers which topics there are: %r", err, extra=fields("kafka.silent"))
             return []
         return [topic for topic, partitions in found.items() if not partitions]
 
@@ -151,7 +155,7 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             except KafkaError as err:
                 if not err.retriable:
                     raise Stop(f"the consumer group cannot go on: {err!r}") from err
-                log.warning("consumer group: %r", err)
+                log.warning("consumer group: %r", err, extra=fields("group.error"))
                 await asyncio.sleep(1)
 
     def running(self) -> list[asyncio.Task[None]]:
@@ -172,6 +176,17 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _say(p: int, partition: Partition, cause: str, err: BaseException) -> None:
+    """Say that an incarnation of *p* has ended, and why."""
+    told = fields("partition.anew", **partition.standing(), cause=cause)
+    if cause == "error":
+        log.error("partition %d: beginning anew after an unexpected error", p, exc_info=err, extra=told)
+    elif cause == "fenced":
+        log.warning("partition %d: another owner has taken over: %s", p, err, extra=told)
+    else:
+        log.warning("partition %d: beginning anew: %s", p, err, extra=told)
 
 
 def next_wait(wait_s: float, lasted_s: float) -> float:

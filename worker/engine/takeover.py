@@ -27,6 +27,7 @@ from worker.engine.batch import SLICE, Folder, Place
 from worker.engine.errors import Lost, Stop
 from worker.engine.failpoint import failpoint
 from worker.engine.patience import Patient
+from worker.logs import fields
 from worker.metrics import Metrics
 from worker.ports import Batch, OutboxEntry, Position
 from worker.settings import Settings
@@ -84,12 +85,24 @@ async def take_over(
     if not position.batch:
         at = msgspec.structs.replace(at, next=starts)
     if position.batch < published:
-        log.warning("partition %d: the store is at batch %d, Kafka at %d: folding again", partition, position.batch, published)
+        told = fields("partition.folds_again", partition=partition, batch=position.batch, published=published, offsets=at.next)
+        log.warning(
+            "partition %d: the store is at batch %d, Kafka at %d: folding again",
+            partition,
+            position.batch,
+            published,
+            extra=told,
+        )
         check_offsets(settings, partition, at.next, starts, beyond, may_lose=False)
         at, clock_ms = await Refold(settings, partition, store, folder, metrics, starts).run(at, clock_ms, published)
     elif check_offsets(settings, partition, at.next, starts, beyond, may_lose=settings.accept_loss):
         lost = {topic: max(0, start - at.next[topic]) for topic, start in starts.items()}
-        log.error("partition %d: going on without records that were deleted before they were read: %s", partition, lost)
+        log.error(
+            "partition %d: going on without records that were deleted before they were read: %s",
+            partition,
+            lost,
+            extra=fields("partition.lost_records", partition=partition, batch=at.batch, lost=lost),
+        )
         metrics.lost.labels(str(partition)).inc(sum(lost.values()))
         next_ = {topic: starts[topic] if lost[topic] or topic in beyond else offset for topic, offset in at.next.items()}
         at = await _move(store, at, next_, clock_ms)
@@ -98,7 +111,8 @@ async def take_over(
         starts, ends = await _ends(consumer, settings, partition, at.next)
         unread = {topic: ends[topic] - offset for topic, offset in at.next.items() if topic not in settings.topics}
         check_left(partition, unread, may_lose=settings.accept_loss)
-        log.warning("partition %d: from here on its topics are %s", partition, ", ".join(settings.topics))
+        told = fields("partition.topics", partition=partition, batch=at.batch, topics=settings.topics)
+        log.warning("partition %d: from here on its topics are %s", partition, ", ".join(settings.topics), extra=told)
         at = await _move(store, at, {topic: at.next.get(topic, starts[topic]) for topic in settings.topics}, clock_ms)
     unpublished = await store.outbox(max(0, published - 1))
     if unpublished and unpublished[0].cut.batch == published:  # not trimmed yet, or it never was what was published

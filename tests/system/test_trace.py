@@ -1,0 +1,87 @@
+"""Trace context from the event to what it brings about, on real Kafka and Redis."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+
+from tests.system.conftest import MakeSite
+from tests.system.kit import Message, Sent, Site
+from tests.system.test_identity import TIES, colleagues
+from worker.core.model import Headers
+
+
+def traced(site: Site, messages: list[Message], contexts: dict[str, Headers], seed: int) -> list[Sent]:
+    """Return *messages* as producers of all kinds write them, most with a context, noted in *contexts* by the event's id."""
+    rnd = random.Random(seed)
+    sent: list[Sent] = []
+    for message in messages:
+        parent = f"00-{rnd.randrange(1, 2**128):032x}-{rnd.randrange(1, 2**64):016x}-01"
+        how = rnd.choice(["header", "state", "extension", "binary", "none"])
+        context: Headers = (("traceparent", parent.encode()),)
+        if how == "state":
+            context += (("tracestate", b"vendor=1"),)
+        extension = {"traceparent": parent} if how == "extension" else {}
+        one = site.sent(message | extension, crc=rnd.random() < 0.3)
+        if how in ("header", "state"):
+            one = one._replace(headers=context)
+        if how == "binary":
+            attributes = {**message, "traceparent": parent}
+            data = attributes.pop("data")
+            headers = tuple((f"ce_{name}", value.encode()) for name, value in attributes.items())
+            one = one._replace(value=json.dumps(data).encode(), headers=headers)
+        # An event sent twice counts once, with the context that it came with first.
+        contexts.setdefault(message["id"], () if how == "none" else context)
+        sent.append(one)
+    return sent
+
+
+async def test_an_output_carries_the_context_of_its_cause(make_site: MakeSite) -> None:
+    """Through strays, merges of ids, accounts, a worker's death and a Redis that went back: the same header, and only there."""
+    site = await make_site(partitions=3, max_batch=50)
+    site.put_grid(TIES)
+    contexts: dict[str, Headers] = {}
+    ids: set[str] = set()
+
+    def fresh(seed: int, count: int) -> list[Message]:
+        """Return traffic without duplicates: strays overtake what is no stray, so which came first would not be known."""
+        found = [m for m in colleagues(seed, count) if m["id"] not in ids]
+        kept = {m["id"]: m for m in found}
+        ids.update(kept)
+        return list(kept.values())
+
+    await site.send(traced(site, fresh(1, 600), contexts, seed=1))
+    first = site.worker()
+    await site.settled()
+    old = await site.copy()
+    await first.stop()
+    await site.send(traced(site, fresh(2, 600), contexts, seed=2))
+    victim = site.worker("after_apply:9")
+    assert await victim.ended() == 137, victim.said()
+    second = site.worker()
+    await site.settled()
+    await second.stop()
+    await site.restore(old)
+    heir = site.worker()
+    await site.send(traced(site, fresh(3, 300), contexts, seed=3))
+    await site.settled()
+    await heir.says("folding again")
+    await heir.stop()
+    verdict = await site.verdict()  # headers included, also those of messages between partitions
+    assert verdict.strays > 20
+    dead = site.settings.output_topic("lead.dead")
+    seen: Counter[str] = Counter()
+    for record in await site.outputs():
+        if record.topic == dead:
+            continue
+        event = json.loads(record.value or b"")
+        cause = event["data"]["cause"]
+        told = tuple(header for header in record.headers if header[0] != "content-type")
+        assert told == (() if cause is None else contexts[cause["event_id"]]), event
+        how = "time" if cause is None else "traced" if told else "untraced"
+        seen[how] += 1
+        if told and event["data"].get("merged_into"):
+            seen["merged"] += 1
+        seen[event["type"]] += bool(told)
+    assert min(seen[how] for how in ("time", "traced", "untraced", "lead.sql", "account.hot", "merged")) > 0, seen
