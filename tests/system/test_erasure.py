@@ -10,7 +10,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
-from tests.system.kit import Message, Site
+from tests.system.kit import GRID, Message, Site
+from tests.system.test_repartition import grown, repartition
 from worker.core.days import rfc3339
 from worker.core.state import unpack
 
@@ -123,3 +124,89 @@ async def test_an_erasure_without_workers_is_sent_and_said_to_wait(make_site: Ma
     await heir.stop()
     await site.verdict()
     assert not unpack((await site.states())["visitor-of-ada"]).alive
+
+
+TOLD = {"company": {"domain": "acme.example"}, "decision_role": "sponsor"}
+COMPANY = [
+    said(1, "email:ada@acme.example", "email.clicked", message_id="m1"),
+    *(said(n, "visitor-of-ada", "page.viewed", url="/pricing", page_type="pricing") for n in range(2, 5)),
+    said(5, "ada-lovelace", "profile.updated", traits={"email": "ada@acme.example", **TOLD}),
+    said(6, "carol", "profile.updated", traits={"email": "Ada@ACME.example", **TOLD}),
+    said(7, "ada-lovelace", "lead.identified", anonymous_id="visitor-of-ada"),
+    *(said(n, "bob", "form.submitted", form_id="demo") for n in range(8, 12)),
+    said(12, "bob", "profile.updated", traits=TOLD),
+    *(said(n, "carol", "form.submitted", form_id="demo") for n in range(13, 17)),
+    said(17, "visitor-of-ada", "form.submitted", form_id="demo"),
+    said(18, "email:ada@acme.example", "email.opened", message_id="m2"),
+]
+
+
+async def left_of_ada(site: Site) -> list[bytes]:
+    """Return the lines of `everything` that name her, but for the keys of her ids' own marks."""
+    names = (*NAMES[:2], b"email:ada@acme.example")
+    marks = {b":lead:" + name for name in names}
+    return [
+        line
+        for line in (await everything(site)).split(b"\n")
+        if any(name in line for name in NAMES)
+        and not (line.partition(b" ")[0].endswith(tuple(marks)) and sum(map(line.count, NAMES)) == 1)
+    ]
+
+
+async def test_an_erased_person_is_gone_from_company_and_address_through_replay_rebuild_and_repartition(
+    make_site: MakeSite,
+) -> None:
+    """Accounts hold their leads' ids and addresses whose they are; neither a log read again nor a copy brings her back."""
+    site = await make_site(partitions=2)
+    site.put_grid(GRID + "accounts: {enter: 40, active: 2, min_leads: 2, step: 3}\nidentity: {email: link}\n")
+    worker = site.worker()
+    for part in (COMPANY[:5], COMPANY[5:]):  # hers first: what two partitions hear at once has no order
+        await site.send(site.sent(message) for message in part)
+        await site.settled()
+    account = json.loads(site.command("accounts", "--json").stdout)
+    assert {member["lead_id"] for member in account["members"]} == {"ada-lovelace", "bob", "carol"}
+    assert account["hot"]
+    assert await left_of_ada(site)
+    done = site.command("erase", "email:ada@acme.example", "--yes")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["done"]) == (0, True), done.stderr
+    assert set(told["ids"]) == {"ada-lovelace", "visitor-of-ada", "email:ada@acme.example"}
+    await site.settled()
+    # Carol has told the same address: it is hers from now on, and she is no part of what was asked for.
+    assert [one["id"] for one in json.loads(site.command("export", "email:ada@acme.example").stdout)["ids"]] == [
+        "carol", "email:ada@acme.example",
+    ]  # fmt: skip
+    await site.send([site.sent(said(30, "carol", "lead.erased"))])
+    await site.settled()
+    assert await left_of_ada(site) == []
+    account = json.loads(site.command("accounts", "--json").stdout)
+    assert [member["lead_id"] for member in account["members"]] == ["bob"]
+    await site.send(site.sent(message | {"id": f"again-{message['id']}"}) for message in COMPANY)
+    await site.settled()
+    assert await left_of_ada(site) == []
+    await worker.stop()
+    before = await site.states()
+
+    async with site.redis() as redis:
+        for p in range(2):
+            await redis.delete(*[key async for key in redis.scan_iter(match=site.key(p, "*"))])
+    await site.allow_rebuild()
+    heir = site.worker()
+    await site.settled()
+    await heir.stop()
+    assert await site.states() == before
+    assert await left_of_ada(site) == []
+
+    new = await grown(site, 3)
+    repartition(new, site)
+    first = new.worker()
+    await first.ready(3)
+    await new.send(new.sent(message | {"id": f"once-more-{message['id']}"}) for message in COMPANY)
+    await new.settled()
+    await first.stop()
+    assert await left_of_ada(new) == []
+    kinds = [json.loads(one.value or b"") for one in await new.outputs()]
+    assert sorted(one["type"] for one in kinds if one["type"].startswith("account.")) == ["account.cooled", "account.hot"]
+    assert {one["subject"] for one in kinds if one["type"] == "lead.erased"} == {
+        "ada-lovelace", "visitor-of-ada", "email:ada@acme.example", "carol",
+    }  # fmt: skip
