@@ -57,6 +57,9 @@ MAY_BE_0 = {
     "Outbox, by partition": "it is empty most of the time",
     "Oldest that waits, by partition": "it keeps up",
     "Removed": "retention is at least 90 days",
+    "Claimed twice": "nobody errs",
+    "Addresses of two leads": "its grid does not ask for them",
+    "Accounts that became hot": "its grid has none",
 }
 """Panels that rightly show nothing but zeros here, and why. Every other shows something."""
 

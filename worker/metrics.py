@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from worker.core.codec import KNOWN_TYPES
 from worker.core.grid import Grid
+from worker.core.model import MESSAGES
 from worker.core.outputs import Moved
 from worker.core.state import STAGES
 from worker.settings import OUTPUT_TYPES
@@ -84,7 +85,16 @@ class Metrics:
         self.strays = counter("stray_records", "Records that came on another partition than their lead's, forwarded")
         self.aliased = counter("aliased_events", "Events of aliases, forwarded to the leads that they stand for")
         self.merged = counter("merged_visitors", "Visitors whose past became a known lead's")
+        self.dropped_pasts = counter(
+            "dropped_pasts", "Visitors whose past no lead got: the lead was erased, and it was not all known to be later"
+        )
         self.moved = counter("moved_aliases", "Aliases of one lead that another lead claimed, and got from then on")
+        self.said = counter(
+            "messages",
+            f"What owners of ids said to each other ({', '.join(MESSAGES.values())}): what merges (request, past), addresses"
+            " (request, release, offer) and accounts (share) cost",
+            "kind",
+        )
         self.removed = counter("removed_leads", "Leads removed because they were idle past the grid's retention")
 
         group = "Batches"
@@ -189,7 +199,8 @@ class Metrics:
         )
         self.transitions = counter(
             "transitions",
-            "Outputs about leads and accounts as they were brought about; SLA breaches are `lead.sla_breached`",
+            "Outputs about leads and accounts as they were brought about; SLA breaches are `lead.sla_breached`, addresses that"
+            " two leads have `lead.duplicate`; `account.hot` less `account.cooled`: how many more accounts are hot than before",
             "type",
         )
         self.stage_moves = counter("stage_moves", "Moves of leads from one stage to another", "origin", "to")
@@ -215,6 +226,8 @@ class Metrics:
         for kind in OUTPUT_TYPES:
             if kind != "lead.dead":
                 self.transitions.labels(kind)
+        for kind in MESSAGES.values():
+            self.said.labels(kind)
         for stage in STAGES:
             self.stage_stays.labels(stage)
             self.stage_stay_seconds.labels(stage)
@@ -245,6 +258,11 @@ class Metrics:
         """Note how many leads of each stage *partition* holds."""
         for stage in STAGES:
             self.leads.labels(str(partition), stage).set(leads.get(stage, 0))
+
+    def messages(self, said: Mapping[str, int]) -> None:
+        """Count what one batch said to the owners of other ids."""
+        for kind, count in said.items():
+            self.said.labels(kind).inc(count)
 
     def moves(self, moves: Iterable[Moved]) -> None:
         """Count the transitions of one batch."""

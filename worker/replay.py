@@ -164,7 +164,7 @@ class Replay:
             self._refuse(*places[index], f"{reason}: {why}")
         self.counts.duplicates += plan.duplicates
         self.counts.late += plan.late
-        self.counts.erased += plan.erased
+        self.counts.erased += plan.erased + plan.dropped
         self.counts.merged += plan.merged
         self.counts.removed += plan.removed
         self._keep(plan.writes)

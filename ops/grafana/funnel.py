@@ -171,5 +171,32 @@ def funnel() -> Dashboard:
                 span=8,
             )
         )
+        .with_panel(
+            figure(
+                "Claimed twice",
+                "Visitors of one lead that another lead claimed, and got from then on.",
+                "short",
+                Query(f"sum({gained('moved_aliases_total')})", "visitors"),
+                span=8,
+            )
+        )
+        .with_panel(
+            figure(
+                "Addresses of two leads",
+                "`lead.duplicate`: merged only when a `lead.identified` says so.",
+                "short",
+                Query(_transitions("lead.duplicate"), "leads"),
+                span=8,
+            )
+        )
+        .with_panel(
+            figure(
+                "Accounts that became hot",
+                "`account.hot`, of grids with `accounts`.",
+                "short",
+                Query(_transitions("account.hot"), "accounts"),
+                span=8,
+            )
+        )
         .build()
     )

@@ -345,7 +345,7 @@ def test_a_past_that_comes_after_the_erasure_is_dropped_unless_all_of_it_is_late
         owners.say(an_event(3, "L", 5, "lead.erased"))
         owners.let_all_arrive()
         assert owners.alive().keys() == left
-        assert sum(plan.erased for plan in owners.plans) == (not left)
+        assert sum(plan.dropped for plan in owners.plans) == (not left)
 
 
 def test_a_lead_is_not_its_own_visitor_and_does_not_hold_aliases_without_end() -> None:

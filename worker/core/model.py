@@ -5,7 +5,7 @@ Instants are whole milliseconds since 1970-01-01T00:00Z (`*_ms`), as in Kafka.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
@@ -159,6 +159,12 @@ class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget", gc=Fals
 
 Message = MergeRequest | Past | Parted | Release | Offer | Share | Forget
 """What the owner of one id says to the owner of another, once and in order, through the journal."""
+
+MESSAGES: Final[dict[type, str]] = {
+    MergeRequest: "request", Past: "past", Parted: "parted", Forget: "forget",
+    Release: "release", Offer: "offer", Share: "share",
+}  # fmt: skip
+"""What each is called, in the journal and in metrics."""
 
 Item = Event | Message
 """What a batch folds; `lead` names the one whose state it is for."""

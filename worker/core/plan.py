@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -14,6 +15,7 @@ from worker.core.days import rfc3339
 from worker.core.fold import add, id_mark, is_duplicate, judge_traits, with_traits
 from worker.core.merge import merge
 from worker.core.model import (
+    MESSAGES,
     Cause,
     Event,
     Forget,
@@ -73,9 +75,11 @@ class Plan:
     late: int = 0
     """Events older than their lead's clock, or than its partition's last tick or as old. They count all the same."""
     erased: int = 0
-    """Events dropped because their lead was erased after them, and pasts of visitors, for the same reason."""
+    """Events dropped because their lead was erased after them."""
     merged: int = 0
     """Visitors whose past became a lead's."""
+    dropped: int = 0
+    """Visitors whose past was dropped: their lead was erased, and not all of it is known to be later."""
     removed: int = 0
     """Leads that were idle past the grid's `retention`."""
     moved: int = 0
@@ -90,6 +94,10 @@ class Plan:
     def cause(self) -> None:
         """Note that the next output comes of the item at hand."""
         self.caused.append((len(self.outputs), self.taken))
+
+    def said(self) -> Counter[str]:
+        """Return how many messages are for the owners of other ids, by kind."""
+        return Counter(MESSAGES[type(item)] for _, item in self.passed_on if type(item) is not Event)
 
     def pass_on(self, index: int, item: Item) -> None:
         """Note that *item* is for another id's owner, and came of the item at *index*."""
@@ -586,7 +594,7 @@ class Lead:
         self.changed = True
         visitor = None if item.state is None else unpack(item.state)
         if visitor is not None and state.erased and not _began_after(visitor, state.erased):
-            plan.erased += 1
+            plan.dropped += 1
             visitor = None
         if visitor is not None:
             plan.merged += 1

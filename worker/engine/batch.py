@@ -58,10 +58,14 @@ class Taken(NamedTuple):
     late: int
     erased: int
     merged: int
+    dropped: int
+    """Pasts of visitors whose lead was erased."""
     moved: int
     removed: int
     aliased: int
     """Events forwarded to the lead that their subject is an alias of."""
+    said: Counter[str]
+    """Messages to the owners of other ids, by kind."""
     moves: Sequence[Moved]
     seconds: Mapping[str, float]
     """What each step took: `decode`, `load` (with the waiting for Redis), `fold`, `outputs`."""
@@ -72,6 +76,8 @@ class Slice(NamedTuple):
 
     batch: Batch
     removed: int
+    said: Counter[str]
+    """Messages to the owners of other ids, by kind."""
     moves: Sequence[Moved]
 
 
@@ -186,9 +192,11 @@ class Folder:
             plan.late,
             plan.erased,
             plan.merged,
+            plan.dropped,
             plan.moved,
             plan.removed,
             aliased.total(),
+            plan.said(),
             plan.moves,
             seconds,
         )
@@ -210,7 +218,7 @@ class Folder:
         batch = self._batch(place, plan.writes, outputs, tick_ms=tick_ms, tick_done=done)
         cut = msgspec.structs.replace(batch.entry.cut, judged=plan.taken)
         batch = msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
-        return Slice(batch, plan.removed, plan.moves)
+        return Slice(batch, plan.removed, plan.said(), plan.moves)
 
     def _passed_on(self, item: Item, record: Record) -> Output:
         """Return *item*, which came of *record*, as a record of the journal of its lead's owner."""

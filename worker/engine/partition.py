@@ -264,7 +264,7 @@ class Partition:
         else:
             leads = await self._store.due(time_ms, SLICE)
             place = Place(self.batch + 1, self.next, self.clock_ms)
-            batch, removed, moves = await self._folder.slice(
+            batch, removed, said, moves = await self._folder.slice(
                 leads, time_ms, place, past if len(leads) < SLICE else None, MOST_BYTES
             )
             done = batch.entry.cut.tick_done
@@ -275,6 +275,7 @@ class Partition:
             await self._apply(batch, idle=not leads)
             self._metrics.batches.labels("tick").inc()
             self._metrics.removed.inc(removed)
+            self._metrics.messages(said)
             self._metrics.moves(moves)
             if not done:
                 return
@@ -366,7 +367,9 @@ class Partition:
         metrics.erased.inc(taken.erased)
         metrics.aliased.inc(taken.aliased)
         metrics.merged.inc(taken.merged)
+        metrics.dropped_pasts.inc(taken.dropped)
         metrics.moved.inc(taken.moved)
+        metrics.messages(taken.said)
         metrics.removed.inc(taken.removed)
         metrics.moves(taken.moves)
         for step, seconds in taken.seconds.items():
