@@ -205,7 +205,7 @@ def test_several_workers_share_the_partitions_and_end_together(topics: dict[str,
         workers = children(parent.process.pid)
         assert len(workers) == 2
         assert parent.end(within_s=15) == 0
-        assert parent.words.count(": drained") == 2
+        assert parent.words.count('"worker.drained"') == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
@@ -217,7 +217,7 @@ def test_when_one_of_several_workers_dies_the_others_are_drained(topics: dict[st
         os.kill(first, signal.SIGKILL)
         assert parent.process.wait(15) == 1
         assert "draining the others" in parent.words
-        assert parent.words.count(": drained") == 1
+        assert parent.words.count('"worker.drained"') == 1
     assert not Path(f"/proc/{second}").exists()
 
 
@@ -231,4 +231,4 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(topics: dict[str, str], 
         gone = Running(["-c", "import time; time.sleep(60)"], {}, tmp_path)  # only to wait with a limit
         with gone:
             gone.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), within_s=20)
-        assert parent.words.count(": drained") == 2
+        assert parent.words.count('"worker.drained"') == 2

@@ -82,8 +82,7 @@ class Patient:
                 self._metrics.store_retries.inc()
                 if wait_s == _FIRST_WAIT_S:
                     told = fields("store.silent", partition=self._partition, owner=self._token, call=name)
-                    words = "partition %d: no answer from the store, asking again until there is one: %s"
-                    log.warning(words, self._partition, err, extra=told)
+                    log.warning("no answer from the store, asking again until there is one: %s", err, extra=told)
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
             else:
