@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import redis as plain
 
 from tests.services import Redis, free_port, needed
-from worker.adapters.redis_check import Finding, check
+from worker.adapters.redis_check import Finding, check, memory
 from worker.adapters.store_redis import Client, connect
 
 GOOD = {"hash-max-listpack-value": "2048"}
@@ -24,6 +25,24 @@ async def a_client(url: str) -> AsyncIterator[Client]:
         yield client
     finally:
         await client.aclose()
+
+
+async def test_a_task_that_watches_the_memory_stops_when_it_is_told_to() -> None:
+    """In whatever turn: a worker that drains waits for it."""
+
+    async def watch(client: Client) -> None:
+        while await memory(client):
+            pass
+
+    with needed(lambda: Redis(GOOD)) as server:
+        for turns in range(40):
+            async with a_client(server.url) as client:
+                watching = asyncio.create_task(watch(client))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                watching.cancel()
+                await asyncio.wait([watching], timeout=1)
+                assert watching.cancelled(), f"cancelled after {turns} turns, it goes on"
 
 
 async def findings(url: str) -> list[Finding]:

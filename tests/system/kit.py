@@ -414,7 +414,12 @@ class Worker:
 
     async def ended(self, timeout_s: float = 30.0) -> int:
         """Wait for its end; return the exit code."""
-        return await asyncio.to_thread(self.process.wait, timeout_s)
+        try:
+            return await asyncio.to_thread(self.process.wait, timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # its program then says where its tasks are
+            await asyncio.to_thread(self.process.wait, 10)
+            raise AssertionError(f"worker did not end within {timeout_s:g} s:\n{self.said()}") from None
 
     async def stop(self, timeout_s: float = 15.0) -> None:
         """SIGTERM, once it listens to signals (it says nothing before), and expect a clean end."""

@@ -23,6 +23,7 @@ async def main() -> int:
         signal.SIGTERM, lambda: drained.append(asyncio.create_task(engine.drain(10.0)))
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, engine.look_at_grid)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGABRT, _abort)
     try:
         await engine.start()
         await engine.run()
@@ -31,6 +32,13 @@ async def main() -> int:
         return 1
     await asyncio.gather(*drained)
     return 0
+
+
+def _abort() -> None:
+    """End at once, saying where each task is: a test waited for the end for too long."""
+    for task in asyncio.all_tasks():
+        task.print_stack()
+    os._exit(134)
 
 
 AHEAD_S = float(os.environ.get("LEADPULSE_CLOCK_AHEAD_S", "0"))

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from redis import exceptions as failures
 from redis.asyncio import RedisCluster
 
-from worker.adapters.store_redis import LIBRARY, Client, closed_by_another, install, translated
+from worker.adapters.store_redis import LIBRARY, Client, closed_by_another, heeding_cancellation, install, translated
 from worker.ports import StoreRefused, StoreUnavailable
 
 Level = Literal["error", "warning", "hint"]
@@ -62,7 +62,8 @@ class Memory(NamedTuple):
 async def memory(client: Client) -> Memory | None:
     """Return how full Redis is; `None` while it cannot be reached, or where this user may not ask."""
     try:
-        infos = await _infos(client)
+        with heeding_cancellation():
+            infos = await _infos(client)
     except (failures.RedisError, failures.RedisClusterException, OSError):
         return None
     except AttributeError as error:

@@ -17,9 +17,10 @@ the cost. The packed states travel beside it, an argument each: Redis' msgpack k
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from importlib.resources import files
 from math import inf
 from operator import attrgetter
@@ -161,6 +162,22 @@ def closed_by_another(client: Client, error: AttributeError) -> bool:
     or reading finds `None` in their place.
     """
     return isinstance(client, RedisCluster) and isinstance(error.obj, NoneType)
+
+
+@contextlib.contextmanager
+def heeding_cancellation() -> Iterator[None]:
+    """Cancel the task if it was told to stop during the calls to Redis within, even where they ended well.
+
+    redis-py sends through `asyncio.wait_for`, which up to Python 3.11 loses a cancellation that comes in the turn in which the
+    sending ends: the task that was told to stop would go on.
+    """
+    task = asyncio.current_task()
+    asked = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > asked:
+            raise asyncio.CancelledError
 
 
 def translated(error: Exception, where: str) -> StoreUnavailable | StoreRefused | Fenced:
@@ -445,10 +462,9 @@ class RedisStore:
         return await self._run(call_or_install)
 
     async def _run(self, call: Callable[[], Awaitable[T]]) -> T:
-        task = asyncio.current_task()
-        asked = task.cancelling() if task else 0
         try:
-            return await call()
+            with heeding_cancellation():
+                return await call()
         except failures.ReadOnlyError as error:
             # A failover made our server a replica; only a new connection finds the new primary behind the name.
             if isinstance(self._client, Redis):
@@ -460,8 +476,3 @@ class RedisStore:
             if not closed_by_another(self._client, error):
                 raise
             raise StoreUnavailable(f"{self._where}: the connection was closed while it was opened or read") from error
-        finally:
-            # redis-py sends through `asyncio.wait_for`, which up to Python 3.11 loses a cancellation that comes in the turn in
-            # which the sending ends: the task that was told to stop would go on.
-            if task and task.cancelling() > asked:
-                raise asyncio.CancelledError
