@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from redis import exceptions as failures
 from redis.asyncio import RedisCluster
 
-from worker.adapters.store_redis import LIBRARY, Client, closed_by_another, heeding_cancellation, install, translated
+from worker.adapters.store_redis import LIBRARY, Client, asking, install, translated
 from worker.ports import StoreRefused, StoreUnavailable
 
 Level = Literal["error", "warning", "hint"]
@@ -38,10 +38,11 @@ async def check(client: Client, namespace: str = "default") -> list[Finding]:
     """
     findings: list[Finding] = []
     try:
-        for name, info in await _infos(client):
-            findings += _judged(name, info, client)
-        findings += await _rights(client, namespace)
-        findings += await _listpack(client)
+        with asking(client):
+            for name, info in await _infos(client):
+                findings += _judged(name, info, client)
+            findings += await _rights(client, namespace)
+            findings += await _listpack(client)
     except (failures.RedisError, failures.RedisClusterException, OSError) as error:
         ours = translated(error, "asking Redis about itself")
         away = isinstance(ours, StoreUnavailable)
@@ -62,13 +63,9 @@ class Memory(NamedTuple):
 async def memory(client: Client) -> Memory | None:
     """Return how full Redis is; `None` while it cannot be reached, or where this user may not ask."""
     try:
-        with heeding_cancellation():
+        with asking(client):
             infos = await _infos(client)
     except (failures.RedisError, failures.RedisClusterException, OSError):
-        return None
-    except AttributeError as error:
-        if not closed_by_another(client, error):
-            raise
         return None
     found = []
     for _, info in infos:

@@ -142,7 +142,8 @@ async def install(client: Client) -> None:
     Raises `StoreUnavailable` and `StoreRefused` as the store does.
     """
     try:
-        await _load_library(client)
+        with asking(client):
+            await _load_library(client)
     except _FAILURES as error:
         raise translated(error, "loading the Redis functions") from error
 
@@ -155,26 +156,24 @@ async def _load_library(client: Client) -> None:
 _FAILURES = (failures.RedisError, failures.RedisClusterException, OSError)
 
 
-def closed_by_another(client: Client, error: AttributeError) -> bool:
-    """Return whether *error* says no more than that *client*'s connection was closed by another task of this process.
-
-    A cluster client closes the connections of all its tasks when one of them meets an error: a task that was just connecting
-    or reading finds `None` in their place.
-    """
-    return isinstance(client, RedisCluster) and isinstance(error.obj, NoneType)
-
-
 @contextlib.contextmanager
-def heeding_cancellation() -> Iterator[None]:
-    """Cancel the task if it was told to stop during the calls to Redis within, even where they ended well.
+def asking(client: Client) -> Iterator[None]:
+    """Make two faults of redis-py's *client* what they should be, for the calls within.
 
-    redis-py sends through `asyncio.wait_for`, which up to Python 3.11 loses a cancellation that comes in the turn in which the
-    sending ends: the task that was told to stop would go on.
+    A cluster client closes the connections of all its tasks when one of them meets an error, and a task that was just
+    connecting or reading finds `None` in their place: raises redis-py's `ConnectionError`.
+
+    Both clients send through `asyncio.wait_for`, which up to Python 3.11 loses a cancellation that comes in the turn in which
+    the sending ends: raises `CancelledError` then, or the task that was told to stop would go on.
     """
     task = asyncio.current_task()
     asked = task.cancelling() if task else 0
     try:
         yield
+    except AttributeError as error:
+        if isinstance(client, RedisCluster) and isinstance(error.obj, NoneType):
+            raise failures.ConnectionError("the connection was closed while it was opened or read") from error
+        raise
     finally:
         if task and task.cancelling() > asked:
             raise asyncio.CancelledError
@@ -463,7 +462,7 @@ class RedisStore:
 
     async def _run(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
-            with heeding_cancellation():
+            with asking(self._client):
                 return await call()
         except failures.ReadOnlyError as error:
             # A failover made our server a replica; only a new connection finds the new primary behind the name.
@@ -472,7 +471,3 @@ class RedisStore:
             raise translated(error, self._where) from error
         except _FAILURES as error:
             raise translated(error, self._where) from error
-        except AttributeError as error:
-            if not closed_by_another(self._client, error):
-                raise
-            raise StoreUnavailable(f"{self._where}: the connection was closed while it was opened or read") from error
