@@ -150,5 +150,5 @@ class Store(Protocol):
         ...
 
     async def lead(self, lead: str) -> dict[str, bytes]:
-        """Return the lead's hash as it is; empty for a lead that is not held."""
+        """Return the lead's fields, its state in one piece; empty for a lead that is not held."""
         ...

@@ -17,7 +17,7 @@ from redis import exceptions as failures
 from tests.adapters.batches import a_batch, a_write, everything
 from tests.services import Redis, free_port, needed
 from worker.adapters import store_redis
-from worker.adapters.store_redis import RedisStore, connect, install, redacted, translated
+from worker.adapters.store_redis import RedisStore, connect, install, leads_of, redacted, translated
 from worker.ports import Applied, Fenced, StoreRefused, StoreUnavailable
 
 OWNER = "7:1:first"
@@ -78,6 +78,24 @@ async def test_the_keys_are_the_contract(store: RedisStore, redis_server: Redis,
         assert client.zscore(tag + "due", "a") == 1.0
     with plain.Redis(port=redis_server.port) as client:
         assert [(name, list(fields)) for name, fields in client.xrange(tag + "outbox")] == [(b"2-0", [b"entry"])]
+
+
+async def test_a_lead_of_some_size_keeps_redis_small_form(redis_server: Redis, namespace: str) -> None:
+    """With Redis' defaults one long value in a hash costs half a kilobyte; whoever reads all leads gets each state whole."""
+    sizes = {f"lead-{size}": size for size in (60, 700, 769, 1_300, 2_048, 3_000)}
+    async with a_store(redis_server.url, namespace) as store:
+        await store.acquire(OWNER, 8)
+        await store.apply(OWNER, a_batch(1, [a_write(lead, b"long" * 1_000) for lead in sizes]))
+        writes = [a_write(lead, b"\xff" * size, due_ms=5, rank=1.5) for lead, size in sizes.items()]
+        await store.apply(OWNER, a_batch(2, writes))
+    with plain.Redis(port=redis_server.port, decode_responses=True) as client:
+        encodings = {lead: client.object("encoding", f"{{{namespace}:0}}:lead:{lead}") for lead in sizes}
+    small = {lead for lead, encoding in encodings.items() if encoding == "listpack"}
+    assert small == {"lead-769", "lead-1300", "lead-2048"}
+    client = connect(redis_server.url)
+    found = [found async for found in leads_of(client, namespace)]
+    await client.aclose()
+    assert {write.lead: (partition, write) for partition, write in found} == {write.lead: (0, write) for write in writes}
 
 
 async def test_leads_of_an_older_version_are_counted_when_the_partition_is_taken_over(

@@ -351,6 +351,28 @@ async def test_a_lead_is_readable_as_it_is(store: RebuildableStore) -> None:
     }
 
 
+SIZES = (0, 1, 62, 63, 64, 768, 769, 819, 820, 1_300, 2_047, 2_048, 2_049, 100_000)
+
+
+@pytest.mark.parametrize("after", SIZES)
+async def test_a_state_of_any_size_is_read_back_whatever_stood_there_before(store: RebuildableStore, after: int) -> None:
+    """Redis may hold it in pieces; bytes that look like numbers are no numbers, and no piece of an earlier state stays."""
+    await store.acquire(OWNER, 8)
+    number = 0
+    for before in SIZES:
+        for size in (before, after):
+            number += 1
+            states = [b"7" * size, bytes(i * 31 % 251 for i in range(size))]
+            await store.apply(OWNER, a_batch(number, [a_write("a", states[0]), a_write("b", states[1])]))
+            assert await store.load(["a", "b"]) == states
+            held = await store.lead("b")
+            assert set(held) == {"state", "score", "fit", "engagement", "stage", "grade", "updated_at"}
+            assert held["state"] == states[1]
+        mark = b"m" * before
+        await store.apply(OWNER, a_batch(number := number + 1, [a_write("a", mark, score="")]))
+        assert await store.lead("a") == ({"state": mark} if mark else {})
+
+
 async def test_of_an_erased_lead_only_its_mark_stays(store: RebuildableStore) -> None:
     """Erasure must leave no score, stage or date behind; a lead that comes back later is whole again."""
     await store.acquire(OWNER, 8)

@@ -16,7 +16,7 @@ from worker.core.letter import dead_letter
 from worker.core.model import Event, Record, Rejected
 from worker.core.plan import plan_events, plan_tick
 from worker.core.scorer import Scorer
-from worker.core.state import most_bytes, unpack, unpack_list
+from worker.core.state import entries, most_bytes, unpack, unpack_moves
 from worker.core.where import MATCHED_CHARS, compile_where, parse_where
 
 DAY = 86_400_000
@@ -153,8 +153,8 @@ def test_no_lead_grows_past_the_bound_whatever_it_does() -> None:
     assert plan.refused == []
     [write] = plan.writes
     state = unpack(write.state)
-    assert (len(state.ids), len(unpack_list(state.history))) == (64 * 6, 20)
-    assert [len(count.seen) // 12 for count in state.counts.values()] == [0, 64, 64, 64]
+    assert (len(state.ids), len(unpack_moves(state.history))) == (64 * 6, 20)
+    assert [len(entries(count.seen, count.last)) for count in state.counts.values()] == [0, 64, 64, 64]
     assert len(bytes(state.traits)) > 64_000
     assert state.kin is not None
     assert len(state.kin.merging) == 4

@@ -24,7 +24,7 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import TopicPartition
 
 from worker.adapters.kafka import Admin, create_topics, to_record
-from worker.adapters.store_redis import RedisStore, connect
+from worker.adapters.store_redis import RedisStore, connect, is_piece, lead_fields
 from worker.core.codec import decode
 from worker.core.days import rfc3339
 from worker.core.grid import parse_grid
@@ -305,9 +305,18 @@ class Site:
             for p in range(self.settings.partitions):
                 prefix = self.key(p, "lead:")
                 async for key in redis.scan_iter(match=prefix.replace("{", "\\{").replace("[", "\\[") + "*", count=1_000):
-                    state: Any = await redis.hget(key, "state")
-                    found[key.decode().removeprefix(prefix)] = state
+                    fields = lead_fields(await redis.hgetall(key))
+                    found[key.decode().removeprefix(prefix)] = fields["state"]
         return found
+
+    async def put_state(self, redis: Any, partition: int, lead: str, packed: bytes) -> None:
+        """Put *packed* in the place of a lead's state, and leave all else of it alone."""
+        key = self.key(partition, f"lead:{lead}")
+        held: dict[bytes, bytes] = await redis.hgetall(key)
+        pieces = [name for name in held if is_piece(name)]
+        if pieces:
+            await redis.hdel(key, *pieces)
+        await redis.hset(key, "state", packed)
 
     async def copy(self) -> dict[bytes, bytes]:
         """Return a copy of everything that Redis holds of the namespace, as of one moment."""

@@ -217,7 +217,7 @@ async def test_a_state_that_is_garbage_stops_the_worker_naming_the_lead_and_what
     await first.stop()
     copy = await site.copy()
     async with site.redis() as redis:
-        await redis.hset(site.key(0, f"lead:{lead}"), "state", b"\x80\x1b[2J" * 30_000)
+        await site.put_state(redis, 0, lead, b"\x80\x1b[2J" * 30_000)
     await site.send([site.sent({**traffic(84, 1, 1)[0], "type": "form.submitted", "data": {}, "subject": lead})])
     stopped = site.worker()
     assert await stopped.ended() == 1

@@ -23,7 +23,7 @@ async def put_back(site: Site) -> int:
         for p in range(site.settings.partitions):
             for lead, packed in states.items():
                 if await redis.exists(site.key(p, f"lead:{lead}")):
-                    await redis.hset(site.key(p, f"lead:{lead}"), "state", as_version_1(packed))
+                    await site.put_state(redis, p, lead, as_version_1(packed))
     return len(states)
 
 
@@ -71,7 +71,7 @@ async def test_an_older_worker_refuses_the_state_of_a_newer_one_and_changes_noth
     lead, packed = next(iter((await site.states()).items()))
     newer = msgspec.msgpack.encode([STATE_VERSION + 1, *msgspec.msgpack.decode(packed)[1:]])
     async with site.redis() as redis:
-        await redis.hset(site.key(0, f"lead:{lead}"), "state", newer)
+        await site.put_state(redis, 0, lead, newer)
         before = await site.position(0)
         await site.send([site.sent({**traffic(94, 1, 1)[0], "type": "form.submitted", "data": {}, "subject": lead})])
         older = site.worker()
@@ -80,7 +80,7 @@ async def test_an_older_worker_refuses_the_state_of_a_newer_one_and_changes_noth
         assert f"lead {lead!r}" in said
         assert f"version {STATE_VERSION + 1}, this worker reads {STATE_VERSION}: run the one that wrote it" in said
         assert {**await site.position(0), "owner": ""} == {**before, "owner": ""}
-        await redis.hset(site.key(0, f"lead:{lead}"), "state", packed)
+        await site.put_state(redis, 0, lead, packed)
     newer_one = site.worker()
     await site.settled()
     await newer_one.stop()

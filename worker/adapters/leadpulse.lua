@@ -7,7 +7,7 @@
 -- KEYS always begin: [1] position (hash)  [2] due (zset)  [3] rank (zset)  [4] outbox (stream)  [5] grid (string)
 
 local WRITING = {'HSET', 'HDEL', 'DEL', 'ZADD', 'ZREM', 'XADD', 'XTRIM', 'SET'}
-local READING = {'HGET', 'HMGET', 'HGETALL', 'ZCARD', 'XLEN', 'STRLEN', 'EXISTS'}
+local READING = {'HGET', 'HMGET', 'HGETALL', 'HLEN', 'ZCARD', 'XLEN', 'STRLEN', 'EXISTS'}
 local FROM_OUTSIDE = {'ZRANGEBYSCORE', 'ZREVRANGE', 'XRANGE', 'GET'}
 
 -- Lua's unpack puts its values on a stack of 8,000 slots.
@@ -41,6 +41,56 @@ local function in_chunks(command, key, values)
   for first = 1, #values, CHUNK do
     redis.call(command, key, unpack(values, first, math.min(first + CHUNK - 1, #values)))
   end
+end
+
+-- A hash with a value over 64 bytes costs 300 to 500 bytes more, unless the server's `hash-max-listpack-value` is raised. There a
+-- state of this many bytes lies in pieces: `state`, then one field after the other whose name (behind a byte that is the field's
+-- number) and value are the next bytes. Smaller states are small enough without, larger ones gain little by it, and each field takes
+-- a microsecond. 63, because a 64th byte takes a second byte to say how long it is.
+local PIECE, PIECES_FROM, PIECES_TO = 63, 769, 2048
+
+local function in_pieces(fields, state)
+  fields[#fields] = string.sub(state, 1, PIECE)
+  local number = 0
+  for at = PIECE + 1, #state, 2 * PIECE - 1 do
+    number = number + 1
+    fields[#fields + 1] = string.char(number) .. string.sub(state, at, at + PIECE - 2)
+    fields[#fields + 1] = string.sub(state, at + PIECE - 1, at + 2 * PIECE - 2)
+  end
+end
+
+-- Writes a lead's hash: `fields` (flat; they are added to) and its state. `server.takes_long`: whether this server keeps long
+-- values in small hashes; nil until it was tried, once a call, since the setting may change.
+local function put(server, key, fields, state)
+  fields[#fields + 1] = 'state'
+  fields[#fields + 1] = state
+  local held = redis.call('HLEN', key) * 2
+  if #state >= PIECES_FROM and #state <= PIECES_TO then
+    if server.takes_long == nil then
+      redis.call('DEL', key)
+      redis.call('HSET', key, unpack(fields))
+      server.takes_long = redis.pcall('OBJECT', 'ENCODING', key) == 'listpack'
+    end
+    -- Whatever is there has other pieces, or a long value that has cost the hash its small form for good.
+    if not server.takes_long then
+      in_pieces(fields, state)
+      held = -1
+    end
+  end
+  if held ~= #fields then redis.call('DEL', key) end
+  redis.call('HSET', key, unpack(fields))
+end
+
+-- Returns the state that `put` wrote, false for a lead that is not held.
+local function whole(key)
+  local state = redis.call('HGET', key, 'state')
+  if not state or #state ~= PIECE then return state end
+  local all, pieces = redis.call('HGETALL', key), {state}
+  for i = 1, #all, 2 do
+    local number = string.byte(all[i])
+    if number and number < 32 then pieces[number + 1] = string.sub(all[i], 2) .. all[i + 1] end
+  end
+  return table.concat(pieces)
 end
 
 -- What stands beside an empty position is what is left of a state that nobody can go on with.
@@ -157,14 +207,15 @@ local function apply(keys, args)
     redis.call('SET', keys[5], args[7])
     requeue(keys, tonumber(args[8]), tonumber(args[9]))
   end
+  local server = {}
   for i, write in ipairs(writes) do
     local key, state = keys[5 + i], args[9 + i]
     if write[2] == '' then
       redis.call('DEL', key)
-      if state ~= '' then redis.call('HSET', key, 'state', state) end
+      if state ~= '' then put(server, key, {}, state) end
     else
-      redis.call('HSET', key, 'state', state, 'score', write[2], 'fit', write[3], 'engagement', write[4],
-        'stage', write[5], 'grade', write[6], 'updated_at', write[7])
+      put(server, key, {'score', write[2], 'fit', write[3], 'engagement', write[4], 'stage', write[5], 'grade', write[6], 'updated_at',
+        write[7]}, state)
     end
   end
   in_chunks('ZADD', keys[2], due_in)
@@ -197,7 +248,7 @@ local function load(keys, args)
   end
   local states, left = {}, args[3] == 'inf' and math.huge or tonumber(args[3])
   for i = 2, #keys do
-    local state = redis.call('HGET', keys[i], 'state')
+    local state = whole(keys[i])
     states[i - 1] = state
     if state then left = left - #state end
     if left <= 0 then break end

@@ -17,8 +17,8 @@ from worker.ports import StoreRefused, StoreUnavailable
 Level = Literal["error", "warning", "hint"]
 
 _LISTPACK_VALUE = 2048
-"""With this `hash-max-listpack-value` a lead with 50 events over 10 rules takes 1,905 bytes in all, schedule and rank included;
-with Redis' default of 64 it takes 2,337 (`tests.benchmarks.bench_memory`, Redis 7.0.15)."""
+"""With this `hash-max-listpack-value` a lead with few events takes 320 bytes less than with Redis' default of 64, and one with
+many is loaded and written whole, in a third of Redis' CPU (`docs/benchmarks.md`; Redis 7.0.15)."""
 
 
 class Finding(NamedTuple):
@@ -171,7 +171,7 @@ async def _listpack(client: Client) -> list[Finding]:
     return [
         Finding(
             "hint",
-            f"hash-max-listpack-value is {int(value)}: most leads take 370 to 500 bytes more than they need to",
-            f"set hash-max-listpack-value {_LISTPACK_VALUE}: that is a fifth of the memory, at no measurable cost",
+            f"hash-max-listpack-value is {int(value)}: leads with few events take 320 bytes too many, the others CPU",
+            f"set hash-max-listpack-value {_LISTPACK_VALUE}: it costs nothing else",
         )
     ]

@@ -57,6 +57,7 @@ LIBRARY, SOURCE = library(_BODY)
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]+")
 _LEAD_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade", "updated_at", "due_ms", "rank")
+_READABLE = ("score", "fit", "engagement", "stage", "grade", "updated_at")
 _LEADS_PAGE = 500
 _OUTBOX_PAGE = 100
 """Outbox entries asked for at once: an entry with dead letters may hold megabytes, and one reply must fit the time-out."""
@@ -252,20 +253,36 @@ async def leads_of(client: Client, namespace: str) -> AsyncIterator[tuple[int, L
         raise translated(error, f"namespace {namespace} in Redis") from error
 
 
+def lead_fields(held: dict[bytes, bytes]) -> dict[str, bytes]:
+    """Return a lead's hash with its state in one piece: Redis may hold it in several, see `leadpulse.lua`."""
+    pieces = sorted(name for name in held if is_piece(name))
+    fields = {name.decode(): value for name, value in held.items() if not is_piece(name)}
+    if pieces:
+        fields["state"] += b"".join(name[1:] + held[name] for name in pieces)
+    return fields
+
+
+def is_piece(name: bytes) -> bool:
+    """Return whether a field of this name in a lead's hash is a piece of its state."""
+    return name[:1] < b" "
+
+
 async def _writes(commands: Any, prefix: str, page: Sequence[tuple[int, str]]) -> list[tuple[int, LeadWrite]]:
     async with commands.pipeline(transaction=False) as pipe:
         for partition, lead in page:
             tag = f"{prefix}{partition}}}:"
-            pipe.hmget(f"{tag}lead:{lead}", "state", "score", "fit", "engagement", "stage", "grade", "updated_at")
+            pipe.hgetall(f"{tag}lead:{lead}")
             pipe.zscore(f"{tag}due", lead)
             pipe.zscore(f"{tag}rank", lead)
         answers: list[Any] = await pipe.execute()
     found = []
-    for (partition, lead), (state, *fields), due, rank in zip(page, answers[::3], answers[1::3], answers[2::3], strict=True):
-        texts = [b"" if field is None else field for field in fields]
-        score, fit, engagement, stage, grade, updated_at = (text.decode() for text in texts)
+    for (partition, lead), held, due, rank in zip(page, answers[::3], answers[1::3], answers[2::3], strict=True):
+        if not held:
+            continue  # It was removed since its key was found.
+        fields = lead_fields(held)
+        score, fit, engagement, stage, grade, updated_at = (fields.get(name, b"").decode() for name in _READABLE)
         due_ms = None if due is None else int(due)
-        write = LeadWrite(lead, state, score, fit, engagement, stage, grade, updated_at, due_ms, rank)
+        write = LeadWrite(lead, fields["state"], score, fit, engagement, stage, grade, updated_at, due_ms, rank)
         found.append((partition, write))
     return found
 
@@ -412,9 +429,8 @@ class RedisStore:
             ) from error
 
     async def lead(self, lead: str) -> dict[str, bytes]:
-        """Return the lead's hash as it is; empty for a lead that is not held."""
-        fields = await self._run(lambda: self._commands.hgetall(self._lead + lead))
-        return {name.decode(): value for name, value in fields.items()}
+        """Return the lead's fields, its state in one piece; empty for a lead that is not held."""
+        return lead_fields(await self._run(lambda: self._commands.hgetall(self._lead + lead)))
 
     async def schedule(self, lead: str) -> tuple[int | None, float | None]:
         """Return when *lead* is due (ms) and the upper bound of its score; `None` where it is off the list."""

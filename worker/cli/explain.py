@@ -41,7 +41,7 @@ from worker.core.score import Reason, read, reasons
 from worker.core.scorer import Scorer
 from worker.core.short import open_
 from worker.core.stages import advance
-from worker.core.state import EVENT_TYPES, STAGES, LeadState, UnreadableState, unpack, unpack_list
+from worker.core.state import EVENT_TYPES, STAGES, LeadState, UnreadableState, unpack, unpack_moves
 from worker.core.traits import unpack_traits, values
 from worker.core.where import Condition, Where
 from worker.gridpage import duration, where_words
@@ -271,7 +271,7 @@ def _draw(picture: Path, found: _Found, explained: Explained) -> None:
         stages = [(behind[0].at_ms, behind[0].stage), *moves]
     else:
         marks = [plot.Mark(at, EVENT_TYPES[number], text) for at, number, text in open_(state.recent)]
-        stages = [(at, stage) for stage, at in unpack_list(state.history)]
+        stages = [(at, stage) for stage, at in unpack_moves(state.history)]
         click.echo("Redis holds no past course of a score: to draw it, give the lead's events with --events FILE", err=True)
     grade = f"grade {explained.grade}, " if explained.grade else ""
     title = f"{lead}: {explained.score:.1f} points, {grade}{explained.stage}, as of {_when(explained.as_of)} UTC"

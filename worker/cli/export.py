@@ -134,7 +134,7 @@ def _member(member: Member) -> dict[str, Any]:
 
 
 def _count(count: Count) -> dict[str, Any]:
-    values = [{"mark": value.hex(), "at": rfc3339(at_ms)} for value, at_ms in entries(count.seen)]
+    values = [{"mark": value.hex(), "at": rfc3339(at_ms)} for at_ms, value in entries(count.seen, count.last)]
     return {"count": count.n, "last_at": _instant(count.last), "decayed_sum": count.sum, "once_per": values}
 
 

@@ -21,6 +21,7 @@ from worker.core.state import (
     SQL,
     Count,
     LeadState,
+    aged,
     find,
     forget,
     mark,
@@ -138,10 +139,11 @@ def count_one(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, da
     if at_ms > count.last:
         if half_life:
             count.sum *= math.exp2((count.last - at_ms) / half_life)
+        count.seen = aged(count.seen, count.last, at_ms)
         count.last = at_ms
     value = _value(scorer, counter, at_ms, data)
     if value is not None:
-        first = occurrence(count.seen, value)
+        first = occurrence(count.seen, count.last, value)
         if first is not None and first <= at_ms:
             return
         if first is not None:
@@ -150,7 +152,7 @@ def count_one(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, da
             count.n -= 1
             if half_life:
                 count.sum -= math.exp2((first - count.last) / half_life)
-        count.seen = remember(count.seen, value, at_ms)
+        count.seen = remember(count.seen, count.last, value, at_ms)
     count.n += 1
     if half_life:
         sum_ = count.sum + math.exp2((at_ms - count.last) / half_life)

@@ -52,8 +52,8 @@ def _counts(one: Count, other: Count, half_life: int) -> Count:
     both = Count(one.n + other.n, last)
     if half_life:
         both.sum = sum(c.sum * math.exp2((c.last - last) / half_life) for c in (one, other))
-    firsts = dict(entries(one.seen))
-    for value, at_ms in entries(other.seen):
+    firsts = {value: at_ms for at_ms, value in entries(one.seen, one.last)}
+    for at_ms, value in entries(other.seen, other.last):
         known = firsts.get(value)
         if known is None:
             firsts[value] = at_ms
@@ -63,5 +63,5 @@ def _counts(one: Count, other: Count, half_life: int) -> Count:
         if half_life:
             both.sum -= math.exp2((max(known, at_ms) - last) / half_life)
     for value, at_ms in firsts.items():
-        both.seen = remember(both.seen, value, at_ms)
+        both.seen = remember(both.seen, last, value, at_ms)
     return both

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.core.short import close, short_id, short_name
+from worker.core.short import close, short_id, short_name, shorten_address
 
 Fields = list[Any]
 """A state as msgpack decodes it: the fields of `LeadState` in order, the first of them the version."""
 
-_COUNTS, _TRAITS, _RECENT, _CLOCK = 17, 20, 21, 4
+_CLOCK, _ACTIVE, _DUE, _MQL_AT, _SQL_AT = 4, 5, 10, 13, 14
+_COUNTS, _TRAITS, _RECENT, _HISTORY = 17, 20, 21, 22
 
 
 def _from_1(fields: Fields) -> Fields:
@@ -39,7 +40,39 @@ def _from_2(fields: Fields) -> Fields:
     return [3, *fields[1:], None]
 
 
-MIGRATIONS: Final[dict[int, Callable[[Fields], Fields]]] = {1: _from_1, 2: _from_2}
+def _from_3(fields: Fields) -> Fields:
+    """Turn more instants to ms before the lead's clock, or since the one before; those of remembered values to their low bytes.
+
+    Of an address with the company's domain leave the domain out.
+    """
+    fields = list(fields)
+    clock = fields[_CLOCK]
+    fields[_COUNTS] = {
+        key: [n, ago, sum_, _from_3_seen(seen, clock - ago)] for key, (n, ago, sum_, seen) in fields[_COUNTS].items()
+    }
+    for place in (_ACTIVE, _MQL_AT, _SQL_AT):
+        if fields[place]:
+            fields[place] = clock + 1 - fields[place]
+    if fields[_DUE] is not None:
+        fields[_DUE] = clock - fields[_DUE]
+    if fields[_RECENT]:
+        fields[_RECENT] = [clock - fields[_RECENT][0], *fields[_RECENT][1:]]
+    shorten_address(fields[_TRAITS])
+    instants = [0, *(at_ms for _, at_ms in fields[_HISTORY])]
+    fields[_HISTORY] = [
+        number for (stage, at_ms), before in zip(fields[_HISTORY], instants, strict=False) for number in (stage, at_ms - before)
+    ]
+    return [4, *fields[1:]]
+
+
+def _from_3_seen(seen: bytes, last: int) -> bytes:
+    """From mark and instant, 6 bytes each, by rising instant."""
+    if not seen or last - int.from_bytes(seen[6:12], "big") < 2**32:
+        return b"".join(seen[at : at + 6] + seen[at + 8 : at + 12] for at in range(0, len(seen), 12))
+    return seen + b"\0"
+
+
+MIGRATIONS: Final[dict[int, Callable[[Fields], Fields]]] = {1: _from_1, 2: _from_2, 3: _from_3}
 """Version → what makes the next one of it."""
 
 _encoder = msgspec.msgpack.Encoder()

@@ -12,7 +12,7 @@ from worker.core.model import Cause, Event, Output
 from worker.core.score import Reading, reasons
 from worker.core.scorer import Scorer
 from worker.core.short import open_
-from worker.core.state import CONTACT, EVENT_TYPES, HISTORY_KEPT, STAGES, LeadState, pack_list, unpack_list
+from worker.core.state import CONTACT, EVENT_TYPES, HISTORY_KEPT, STAGES, LeadState, pack_moves, unpack_moves
 from worker.core.traits import unpack_traits, values
 
 _json = msgspec.json.Encoder()
@@ -85,8 +85,8 @@ class Publisher:
         }
         self._write(state, at_ms, output, data, None if into else _moved(state, at_ms, output, to, reading))
         if to != state.stage:
-            moves = [*unpack_list(state.history), [to, at_ms]]
-            state.history = pack_list(moves[-HISTORY_KEPT:])
+            moves = [*unpack_moves(state.history), (to, at_ms)]
+            state.history = pack_moves(moves[-HISTORY_KEPT:])
 
     def erased(self, state: LeadState, at_ms: int) -> None:
         """Write `lead.erased`: downstream forgets the lead. Carries the id, the instant and the cause, nothing else."""
@@ -135,7 +135,7 @@ CLOUDEVENT_HEADERS = (("content-type", b"application/cloudevents+json; charset=U
 
 
 def _moved(state: LeadState, at_ms: int, output: str, to: int, reading: Reading) -> Moved:
-    last = unpack_list(state.history)[-1:] if to != state.stage else []
+    last = unpack_moves(state.history)[-1:] if to != state.stage else []
     stayed_ms = max(0, at_ms - last[0][1]) if last and last[0][0] == state.stage else None
     return Moved(output, STAGES[state.stage], STAGES[to], reading.score, reading.fit, reading.engagement, stayed_ms)
 
@@ -147,7 +147,7 @@ def recent(state: LeadState) -> list[dict[str, Any]]:
 
 def history(state: LeadState) -> list[dict[str, Any]]:
     """Return the last moves before the one at hand, oldest first, as outputs show them."""
-    return [{"stage": STAGES[stage], "at": rfc3339(at)} for stage, at in unpack_list(state.history)]
+    return [{"stage": STAGES[stage], "at": rfc3339(at)} for stage, at in unpack_moves(state.history)]
 
 
 def _cause(event: Event | Cause | None) -> dict[str, Any] | None:

@@ -26,6 +26,8 @@ TRAIT_NAMES: Final = (
 )
 """Packed traits name these paths by their place here: new ones are added at the end, with a new version of the state."""
 
+_EMAIL: Final = TRAIT_NAMES.index("email")
+_DOMAIN: Final = TRAIT_NAMES.index("company.domain")
 _NUMBERS: Final = {name: number for number, name in enumerate(TRAIT_NAMES)}
 
 Recent = tuple[int, int, str]
@@ -95,6 +97,18 @@ def open_(flat: list[Any]) -> list[Recent]:
 def short_name(path: str) -> str | int:
     """Return how a trait's path is packed: its place in `TRAIT_NAMES`, or itself."""
     return _NUMBERS.get(path, path)
+
+
+def shorten_address(traits: list[list[Any]]) -> None:
+    """Leave the domain out of an address that has its company's: what stays is bytes, which no trait is otherwise.
+
+    *traits* are as they are packed: (instant, event id, {short name: value}) of each event.
+    """
+    domain = next((paths[_DOMAIN] for _, _, paths in traits if _DOMAIN in paths), None)
+    for _, _, paths in traits:
+        address = paths.get(_EMAIL)
+        if isinstance(domain, str) and isinstance(address, str) and address.endswith("@" + domain):
+            paths[_EMAIL] = address[: -len(domain) - 1].encode()
 
 
 def short_id(text: str) -> str | bytes:

@@ -11,6 +11,8 @@ is the whole: no packed state under a grid with R engagement rules, V velocity r
 
 from __future__ import annotations
 
+from bisect import insort
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +23,7 @@ from worker.core.migrations import migrated
 FOLD_VERSION: Final = 4
 """Version of what a fold computes. A batch is folded again only by the version that folded it first."""
 
-STATE_VERSION: Final = 3
+STATE_VERSION: Final = 4
 """Version of the packed layout. Older states are migrated when they are read, and written as this one when next touched."""
 
 ALIASES_LIMIT_BYTES: Final = 16_384
@@ -31,7 +33,11 @@ VALUES_KEPT: Final = 64
 HISTORY_KEPT: Final = 20
 MARK_BYTES: Final = 6
 """48 bits of a hash stand for an id or a value: two of 64 remembered ones meet once in 10^12 events."""
-_ENTRY_BYTES: Final = MARK_BYTES + 6
+_NEAR_MS: Final = 1 << 32
+"""49.7 days: the low 4 bytes of an instant that lies less than this before a known one tell all of it."""
+_NEAR: Final = MARK_BYTES + 4
+_FAR: Final = MARK_BYTES + 6
+"""Bytes of a remembered value: mark and instant."""
 
 STAGES: Final = ("contact", "mql", "sql", "opportunity", "client", "excluded")
 CONTACT, MQL, SQL, OPPORTUNITY, CLIENT, EXCLUDED = range(6)
@@ -81,7 +87,7 @@ class Count(msgspec.Struct, array_like=True, gc=False):
     sum: int | float = 0
     """Σ 2^(−(last − t_i)/half-life) over the occurrences; unused without a half-life. 1 is an integer: 1 byte instead of 9."""
     seen: bytes = b""
-    """`once_per`: value's mark and its occurrence's instant, 6 bytes each, by rising instant."""
+    """`once_per`: each value's mark and its occurrence's instant, by rising instant, as `remember` writes them."""
 
 
 class Pace(msgspec.Struct, array_like=True, gc=False):
@@ -182,7 +188,7 @@ class LeadState(msgspec.Struct, array_like=True):
     recent: list[Any] = []
     """Flat, as `worker.core.short` writes it: (instant, type, label) of the last 20 events, by rising instant."""
     history: msgspec.Raw = _EMPTY_LIST
-    """(stage, instant) of the last moves."""
+    """The last moves, as `pack_moves` writes them."""
     kin: Kin | None = None
     """`None` for nearly every lead: no alias, and none of another."""
 
@@ -209,15 +215,13 @@ class UnreadableState(ValueError):
 
 def pack(state: LeadState) -> bytes:
     """Return *state* as bytes; `unpack` gives it back bit for bit."""
-    # Small numbers are short in msgpack: instants of counts travel as ms before the clock, whole floats as integers.
-    clock, fit = state.clock, state.fit
-    for count in state.counts.values():
-        count.last = clock - count.last
+    # Small numbers are short in msgpack: instants travel as ms before the clock, whole floats as integers.
+    fit = state.fit
     state.fit = int(fit) if float(fit).is_integer() else fit
+    _turn(state)
     packed = _encoder.encode(state)
+    _turn(state)
     state.fit = fit
-    for count in state.counts.values():
-        count.last = clock - count.last
     return packed
 
 
@@ -232,10 +236,28 @@ def unpack(packed: bytes) -> LeadState:
         state = None
     if state is None or state.version != STATE_VERSION:
         state = _unpack_other(packed)
+    try:
+        _turn(state)
+    except TypeError as err:
+        raise UnreadableState(f"the packed state is damaged ({err}): {WHAT_TO_DO}") from err
+    return state
+
+
+def _turn(state: LeadState) -> None:
+    """Turn instants to ms before the clock, or back. One that is 0 for 'never' stays so: of the others the clock's own is 1."""
     clock = state.clock
     for count in state.counts.values():
         count.last = clock - count.last
-    return state
+    if state.recent:
+        state.recent[0] = clock - state.recent[0]
+    if state.due is not None:
+        state.due = clock - state.due
+    if state.active:
+        state.active = clock + 1 - state.active
+    if state.mql_at:
+        state.mql_at = clock + 1 - state.mql_at
+    if state.sql_at:
+        state.sql_at = clock + 1 - state.sql_at
 
 
 def _unpack_other(packed: bytes) -> LeadState:
@@ -255,10 +277,11 @@ def _unpack_other(packed: bytes) -> LeadState:
 def most_bytes(rules: int, velocities: int, exclusions: int) -> int:
     """Return the length in bytes that no packed state passes under a grid with so many of each.
 
-    A rule: 64 values of 12 bytes, key and sums. A velocity rule: 7 days of 16 sessions, 6 bytes each. An exclusion: key and
-    instant. The rest: 65,536 of traits; 20 labels of 60 characters of 4 bytes, with their instants; 64 ids; 20 moves; 16,384 of
-    aliases, all of which may be awaited; the plain fields. An alias's mark holds an id of 65,536 bytes at most, and no traits.
-    The id of an account holds up to 45,000 bytes more: 500 leads with 32,768 bytes of ids. That of an address, 16 ids of leads.
+    A rule: 64 values of 12 bytes and one, key and sums. A velocity rule: 7 days of 16 sessions, 6 bytes each. An exclusion: key
+    and instant. The rest: 65,536 of traits; 20 labels of 60 characters of 4 bytes, with their instants; 64 ids; 20 moves;
+    16,384 of aliases, all of which may be awaited; the plain fields. An alias's mark holds an id of 65,536 bytes at most, and
+    no traits. The id of an account holds up to 45,000 bytes more: 500 leads with 32,768 bytes of ids. That of an address, 16
+    ids of leads.
     """
     return 104_500 + 810 * rules + 700 * velocities + 15 * exclusions
 
@@ -274,6 +297,22 @@ def unpack_list(raw: msgspec.Raw) -> list[Any]:
     return items
 
 
+def pack_moves(moves: list[tuple[int, int]]) -> msgspec.Raw:
+    """Pack (stage, instant) of each move, oldest first: flat, each instant but the first as ms since the one before it."""
+    flat: list[int] = []
+    before = 0
+    for stage, at_ms in moves:
+        flat += (stage, at_ms - before)
+        before = at_ms
+    return pack_list(flat)
+
+
+def unpack_moves(raw: msgspec.Raw) -> list[tuple[int, int]]:
+    """Open what `pack_moves` packed."""
+    flat = unpack_list(raw)
+    return list(zip(flat[::2], accumulate(flat[1::2]), strict=True))
+
+
 def mark(text: str) -> bytes:
     """Return the 6 bytes that stand for *text* among the remembered ids and values."""
     return xxhash.xxh3_64_digest(text.encode())[:MARK_BYTES]
@@ -287,31 +326,61 @@ def find(marks: bytes, wanted: bytes, width: int = MARK_BYTES) -> int:
     return at
 
 
-def remember(seen: bytes, value: bytes, at_ms: int) -> bytes:
-    """Return *seen* with an occurrence of *value*, by rising instant; past 64 values the earliest is forgotten."""
-    entry_at = at_ms.to_bytes(6, "big")
+def remember(seen: bytes, last: int, value: bytes, at_ms: int) -> bytes:
+    """Return *seen* with an occurrence of *value*, by rising instant; past 64 values the earliest is forgotten.
+
+    No instant is after *last*. While all of them are less than 2^32 ms before it, their low 4 bytes stand for them; else all
+    have their 6, and one byte more at the end makes the length odd.
+    """
+    if len(seen) & 1 or last - at_ms >= _NEAR_MS:
+        held = entries(seen, last)
+        insort(held, (at_ms, value))
+        return _written(held[-VALUES_KEPT:], last)
+    entry = value + (at_ms % _NEAR_MS).to_bytes(4, "big")
     cut = len(seen)
-    while cut and (seen[cut - 6 : cut], seen[cut - _ENTRY_BYTES : cut - 6]) > (entry_at, value):
-        cut -= _ENTRY_BYTES
-    grown = seen[:cut] + value + entry_at + seen[cut:]
-    return grown[_ENTRY_BYTES:] if len(grown) > VALUES_KEPT * _ENTRY_BYTES else grown
+    while cut and (_near(seen, cut, last), seen[cut - _NEAR : cut - 4]) > (at_ms, value):
+        cut -= _NEAR
+    grown = seen[:cut] + entry + seen[cut:]
+    return grown[_NEAR:] if len(grown) > VALUES_KEPT * _NEAR else grown
 
 
-def occurrence(seen: bytes, value: bytes) -> int | None:
+def aged(seen: bytes, before: int, last: int) -> bytes:
+    """Return *seen*, written for a `last` of *before*, for a later one."""
+    if not seen or len(seen) & 1 or last - _near(seen, _NEAR, before) < _NEAR_MS:
+        return seen
+    return _written(entries(seen, before), last)
+
+
+def occurrence(seen: bytes, last: int, value: bytes) -> int | None:
     """Return the instant of *value*'s remembered occurrence."""
-    at = find(seen, value, _ENTRY_BYTES)
-    return None if at < 0 else int.from_bytes(seen[at + MARK_BYTES : at + _ENTRY_BYTES], "big")
+    if len(seen) & 1:
+        at = find(seen, value, _FAR)
+        return None if at < 0 else int.from_bytes(seen[at + MARK_BYTES : at + _FAR], "big")
+    at = find(seen, value, _NEAR)
+    return None if at < 0 else _near(seen, at + _NEAR, last)
 
 
-def entries(seen: bytes) -> list[tuple[bytes, int]]:
-    """Return the remembered values' marks and instants, by rising instant."""
-    return [
-        (seen[at : at + MARK_BYTES], int.from_bytes(seen[at + MARK_BYTES : at + _ENTRY_BYTES], "big"))
-        for at in range(0, len(seen), _ENTRY_BYTES)
-    ]
+def entries(seen: bytes, last: int) -> list[tuple[int, bytes]]:
+    """Return the remembered values' instants and marks, by rising instant."""
+    if len(seen) & 1:
+        ends = range(_FAR, len(seen), _FAR)
+        return [(int.from_bytes(seen[end - 6 : end], "big"), seen[end - _FAR : end - 6]) for end in ends]
+    return [(_near(seen, end, last), seen[end - _NEAR : end - 4]) for end in range(_NEAR, len(seen) + 1, _NEAR)]
 
 
 def forget(seen: bytes, value: bytes) -> bytes:
     """Return *seen* without *value*."""
-    at = find(seen, value, _ENTRY_BYTES)
-    return seen if at < 0 else seen[:at] + seen[at + _ENTRY_BYTES :]
+    width = _FAR if len(seen) & 1 else _NEAR
+    at = find(seen, value, width)
+    return seen if at < 0 else seen[:at] + seen[at + width :]
+
+
+def _near(seen: bytes, end: int, last: int) -> int:
+    """Return the instant whose low 4 bytes end at *end*."""
+    return last - (last - int.from_bytes(seen[end - 4 : end], "big")) % _NEAR_MS
+
+
+def _written(held: list[tuple[int, bytes]], last: int) -> bytes:
+    if not held or last - held[0][0] < _NEAR_MS:
+        return b"".join(value + (at_ms % _NEAR_MS).to_bytes(4, "big") for at_ms, value in held)
+    return b"".join(value + at_ms.to_bytes(6, "big") for at_ms, value in held) + b"\0"

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.core.short import TRAIT_NAMES, long_id, short_id, short_name
+from worker.core.short import TRAIT_NAMES, long_id, short_id, short_name, shorten_address
 from worker.core.state import pack_list, unpack_list
 
 TRAITS_LIMIT_BYTES: Final = 65_536
@@ -147,12 +147,12 @@ def pack_traits(traits: Traits) -> msgspec.Raw:
     events: dict[tuple[int, str], dict[str, Any]] = {}
     for path, held in traits.items():
         events.setdefault(held.stamp, {})[path] = held.value
-    packed = pack_list(
-        [
-            [at_ms, short_id(event_id), {short_name(path): value for path, value in paths.items()}]
-            for (at_ms, event_id), paths in events.items()
-        ]
-    )
+    short = [
+        [at_ms, short_id(event_id), {short_name(path): value for path, value in paths.items()}]
+        for (at_ms, event_id), paths in events.items()
+    ]
+    shorten_address(short)
+    packed = pack_list(short)
     # What is refused must not change with the layout of the state: the limit is on what is written out in full.
     if len(bytes(packed)) * _SHORTENED > TRAITS_LIMIT_BYTES and _in_full(events) > TRAITS_LIMIT_BYTES:
         raise TraitsRefused(f"the lead's traits would take more than {TRAITS_LIMIT_BYTES} bytes; remove some with null first")
@@ -170,4 +170,7 @@ def unpack_traits(raw: msgspec.Raw) -> Traits:
         event_id = long_id(short)
         for path, value in paths.items():
             found[path if isinstance(path, str) else TRAIT_NAMES[path]] = Write(at_ms, event_id, value)
+    address = found.get("email")
+    if address is not None and isinstance(address.value, bytes):
+        found["email"] = Write(*address.stamp, f"{address.value.decode()}@{found['company.domain'].value}")
     return found

@@ -107,13 +107,15 @@ def _stories() -> list[Line]:
     tell("jon", 24 * DAY - HOUR, "profile.updated", traits={"role": "cto"})
     tell("jon", 24 * DAY - HOUR, "demo.requested")
     tell("jon", 24 * DAY - HOUR, "demo.requested")
+    # Waits for a visitor's past.
+    tell("lea", 24 * DAY - HOUR, "lead.identified", anonymous_id="kim")
     return tell.lines
 
 
 def _later() -> list[Line]:
     tell = _Teller()
     tell.lines += [{}] * 1000  # ids of their own
-    for number, lead in enumerate(["ada", "bob", "cyd", "dan", "eve", "fay", "gus", "hal", "ivy", "jon"]):
+    for number, lead in enumerate(["ada", "bob", "cyd", "dan", "eve", "fay", "gus", "hal", "ivy", "jon", "lea"]):
         at = 24 * DAY + number * HOUR
         tell(lead, at + 2, "page.viewed", url="/pricing", session_id="new")
         tell(lead, at, "page.viewed", url="/", session_id="s1")
