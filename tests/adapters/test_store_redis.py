@@ -82,7 +82,7 @@ async def test_the_keys_are_the_contract(store: RedisStore, redis_server: Redis,
 
 async def test_a_lead_of_some_size_keeps_redis_small_form(redis_server: Redis, namespace: str) -> None:
     """With Redis' defaults one long value in a hash costs half a kilobyte; whoever reads all leads gets each state whole."""
-    sizes = {f"lead-{size}": size for size in (60, 700, 769, 1_300, 2_048, 3_000)}
+    sizes = {f"lead-{size}": size for size in (60, 1_016, 1_017, 1_300, 1_800, 1_801)}
     async with a_store(redis_server.url, namespace) as store:
         await store.acquire(OWNER, 8)
         await store.apply(OWNER, a_batch(1, [a_write(lead, b"long" * 1_000) for lead in sizes]))
@@ -91,7 +91,7 @@ async def test_a_lead_of_some_size_keeps_redis_small_form(redis_server: Redis, n
     with plain.Redis(port=redis_server.port, decode_responses=True) as client:
         encodings = {lead: client.object("encoding", f"{{{namespace}:0}}:lead:{lead}") for lead in sizes}
     small = {lead for lead, encoding in encodings.items() if encoding == "listpack"}
-    assert small == {"lead-769", "lead-1300", "lead-2048"}
+    assert small == {"lead-1017", "lead-1300", "lead-1800"}
     client = connect(redis_server.url)
     found = [found async for found in leads_of(client, namespace)]
     await client.aclose()

@@ -233,7 +233,9 @@ TRAITS: list[dict[str, Any]] = [
     {"role": None},
     {"country": "FR"},
     {"country": "NO"},
-    {"company": {"size": 80, "name": "Acme"}},
+    {"company": {"size": 80, "name": "Acme", "domain": "acme.example"}},
+    {"company.domain": "mail.example"},
+    {"company.domain": None},
     {"company.size": 10},
     {"company.size": None},
     {"company": "acme"},
@@ -340,7 +342,7 @@ def cases(draw: st.DrawFn, /, **how: Any) -> Case:
 def crowds(draw: st.DrawFn) -> Case:
     """One lead with more values and ids than are remembered, all at instants of their own, some twice, in some disorder."""
     count, random = draw(st.integers(60, 150)), draw(st.randoms(use_true_random=False))
-    spread, sessions = draw(st.sampled_from([MINUTE, HOUR])), draw(st.sampled_from([40, 75, 200]))
+    spread, sessions = draw(st.sampled_from([MINUTE, HOUR, 15 * HOUR])), draw(st.sampled_from([40, 75, 200]))
     lines: list[Line] = []
     for number in range(count):
         at = START + (number + random.choice([0, 0, 0, -9, -70])) * spread + number

@@ -274,7 +274,9 @@ def test_a_state_survives_packing(case: Case) -> None:
         partition.feed([line])
         for packed in partition.states.values():
             assert packed is not None
-            assert pack(unpack(packed)) == packed
+            state = unpack(packed)
+            assert pack(state) == packed
+            assert unpack(packed) == state
 
 
 @examples(150)

@@ -26,7 +26,7 @@ def test_values_are_remembered_whole_however_far_apart_they_are(came: list[tuple
     seen, last = b"", 0
     model: dict[bytes, int] = {}
     for value, at_ms in came:
-        seen, last = aged(seen, last, max(last, at_ms)), max(last, at_ms)
+        seen, last = aged(seen, last, max(last, at_ms)) if seen else seen, max(last, at_ms)
         known = occurrence(seen, last, value)
         assert known == model.get(value)
         if known is not None and known <= at_ms:

@@ -43,19 +43,20 @@ local function in_chunks(command, key, values)
   end
 end
 
--- A hash with a value over 64 bytes costs 300 to 500 bytes more, unless the server's `hash-max-listpack-value` is raised. There a
+-- A hash with a value over 64 bytes costs 300 to 550 bytes more, unless the server's `hash-max-listpack-value` is raised. There a
 -- state of this many bytes lies in pieces: `state`, then one field after the other whose name (behind a byte that is the field's
--- number) and value are the next bytes. Smaller states are small enough without, larger ones gain little by it, and each field takes
--- a microsecond. 63, because a 64th byte takes a second byte to say how long it is.
-local PIECE, PIECES_FROM, PIECES_TO = 63, 769, 2048
+-- number) and value are the next bytes. A lead with a smaller state takes less than 2 kB as it is, larger ones gain nothing by it,
+-- and each piece takes half a microsecond. 63, because a 64th byte takes a second byte to say how long it is.
+local PIECE, PIECES_FROM, PIECES_TO = 63, 1017, 1800
 
 local function in_pieces(fields, state)
-  fields[#fields] = string.sub(state, 1, PIECE)
-  local number = 0
+  local sub, char, last, number = string.sub, string.char, #fields, 0
+  fields[last] = sub(state, 1, PIECE)
   for at = PIECE + 1, #state, 2 * PIECE - 1 do
     number = number + 1
-    fields[#fields + 1] = string.char(number) .. string.sub(state, at, at + PIECE - 2)
-    fields[#fields + 1] = string.sub(state, at + PIECE - 1, at + 2 * PIECE - 2)
+    fields[last + 1] = char(number) .. sub(state, at, at + PIECE - 2)
+    fields[last + 2] = sub(state, at + PIECE - 1, at + 2 * PIECE - 2)
+    last = last + 2
   end
 end
 
@@ -64,20 +65,19 @@ end
 local function put(server, key, fields, state)
   fields[#fields + 1] = 'state'
   fields[#fields + 1] = state
-  local held = redis.call('HLEN', key) * 2
-  if #state >= PIECES_FROM and #state <= PIECES_TO then
+  if #state >= PIECES_FROM and #state <= PIECES_TO and not server.takes_long then
+    -- Whatever is there has other pieces, or a long value that has cost the hash its small form for good.
+    redis.call('DEL', key)
     if server.takes_long == nil then
-      redis.call('DEL', key)
       redis.call('HSET', key, unpack(fields))
       server.takes_long = redis.pcall('OBJECT', 'ENCODING', key) == 'listpack'
+      if server.takes_long then return end
+      redis.call('DEL', key)
     end
-    -- Whatever is there has other pieces, or a long value that has cost the hash its small form for good.
-    if not server.takes_long then
-      in_pieces(fields, state)
-      held = -1
-    end
+    in_pieces(fields, state)
+  elseif redis.call('HLEN', key) * 2 ~= #fields then
+    redis.call('DEL', key)
   end
-  if held ~= #fields then redis.call('DEL', key) end
   redis.call('HSET', key, unpack(fields))
 end
 
@@ -85,10 +85,14 @@ end
 local function whole(key)
   local state = redis.call('HGET', key, 'state')
   if not state or #state ~= PIECE then return state end
-  local all, pieces = redis.call('HGETALL', key), {state}
+  local all, pieces, sub, byte = redis.call('HGETALL', key), {state}, string.sub, string.byte
   for i = 1, #all, 2 do
-    local number = string.byte(all[i])
-    if number and number < 32 then pieces[number + 1] = string.sub(all[i], 2) .. all[i + 1] end
+    local name = all[i]
+    local number = byte(name)
+    if number and number < 32 then
+      pieces[2 * number] = sub(name, 2)
+      pieces[2 * number + 1] = all[i + 1]
+    end
   end
   return table.concat(pieces)
 end

@@ -3,7 +3,7 @@
 Every key of partition p of a namespace carries the hash tag `{NAMESPACE:p}`, so each call touches one slot:
 
 - `{ns:p}:lead:LEAD`: a hash, `state` packed and `score fit engagement stage grade updated_at` as text; an erased lead has
-  only `state`, its mark
+  only `state`, its mark. A long state may lie in pieces, see `lead_fields`
 - `{ns:p}:position`: a hash, `owner batch next:TOPIC published partitions grid words clock`, `leads:STAGE` (how many leads are
   in it) as of batch `counted`, and `strayed horizon regraded rebuild inputs` where set
 - `{ns:p}:grid`: the text of the grid that the position names by its hash

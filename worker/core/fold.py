@@ -139,7 +139,8 @@ def count_one(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, da
     if at_ms > count.last:
         if half_life:
             count.sum *= math.exp2((count.last - at_ms) / half_life)
-        count.seen = aged(count.seen, count.last, at_ms)
+        if count.seen:
+            count.seen = aged(count.seen, count.last, at_ms)
         count.last = at_ms
     value = _value(scorer, counter, at_ms, data)
     if value is not None:

@@ -32,7 +32,7 @@ IDS_KEPT: Final = 64
 VALUES_KEPT: Final = 64
 HISTORY_KEPT: Final = 20
 MARK_BYTES: Final = 6
-"""48 bits of a hash stand for an id or a value: two of 64 remembered ones meet once in 10^12 events."""
+"""48 bits of a hash stand for an id or a value: two of 64 remembered ones meet once in 4·10^12 events."""
 _NEAR_MS: Final = 1 << 32
 """49.7 days: the low 4 bytes of an instant that lies less than this before a known one tell all of it."""
 _NEAR: Final = MARK_BYTES + 4
@@ -216,12 +216,17 @@ class UnreadableState(ValueError):
 def pack(state: LeadState) -> bytes:
     """Return *state* as bytes; `unpack` gives it back bit for bit."""
     # Small numbers are short in msgpack: instants travel as ms before the clock, whole floats as integers.
-    fit = state.fit
+    clock, recent = state.clock, state.recent
+    fit, due, active, mql_at, sql_at = state.fit, state.due, state.active, state.mql_at, state.sql_at
     state.fit = int(fit) if float(fit).is_integer() else fit
     _turn(state)
     packed = _encoder.encode(state)
-    _turn(state)
-    state.fit = fit
+    # Put back rather than turned back: every lead of a batch comes by here.
+    for count in state.counts.values():
+        count.last = clock - count.last
+    if recent:
+        recent[0] = clock - recent[0]
+    state.fit, state.due, state.active, state.mql_at, state.sql_at = fit, due, active, mql_at, sql_at
     return packed
 
 
@@ -248,16 +253,16 @@ def _turn(state: LeadState) -> None:
     clock = state.clock
     for count in state.counts.values():
         count.last = clock - count.last
-    if state.recent:
-        state.recent[0] = clock - state.recent[0]
-    if state.due is not None:
-        state.due = clock - state.due
-    if state.active:
-        state.active = clock + 1 - state.active
-    if state.mql_at:
-        state.mql_at = clock + 1 - state.mql_at
-    if state.sql_at:
-        state.sql_at = clock + 1 - state.sql_at
+    if recent := state.recent:
+        recent[0] = clock - recent[0]
+    if (due := state.due) is not None:
+        state.due = clock - due
+    if active := state.active:
+        state.active = clock + 1 - active
+    if mql_at := state.mql_at:
+        state.mql_at = clock + 1 - mql_at
+    if sql_at := state.sql_at:
+        state.sql_at = clock + 1 - sql_at
 
 
 def _unpack_other(packed: bytes) -> LeadState:
@@ -338,15 +343,21 @@ def remember(seen: bytes, last: int, value: bytes, at_ms: int) -> bytes:
         return _written(held[-VALUES_KEPT:], last)
     entry = value + (at_ms % _NEAR_MS).to_bytes(4, "big")
     cut = len(seen)
-    while cut and (_near(seen, cut, last), seen[cut - _NEAR : cut - 4]) > (at_ms, value):
-        cut -= _NEAR
+    if at_ms == last:  # as it is unless the event comes late: none is later
+        while cut and seen[cut - 4 : cut] == entry[MARK_BYTES:] and seen[cut - _NEAR : cut - 4] > value:
+            cut -= _NEAR
+    else:
+        while cut and (_near(seen, cut, last), seen[cut - _NEAR : cut - 4]) > (at_ms, value):
+            cut -= _NEAR
     grown = seen[:cut] + entry + seen[cut:]
     return grown[_NEAR:] if len(grown) > VALUES_KEPT * _NEAR else grown
 
 
 def aged(seen: bytes, before: int, last: int) -> bytes:
-    """Return *seen*, written for a `last` of *before*, for a later one."""
-    if not seen or len(seen) & 1 or last - _near(seen, _NEAR, before) < _NEAR_MS:
+    """Return *seen*, not empty and written for a `last` of *before*, for a later one."""
+    if len(seen) & 1:
+        return seen
+    if last - before + (before - int.from_bytes(seen[MARK_BYTES:_NEAR], "big")) % _NEAR_MS < _NEAR_MS:
         return seen
     return _written(entries(seen, before), last)
 

@@ -1,0 +1,77 @@
+"""The packed state gives back what was packed, whatever a lead can be."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.short import close
+from worker.core.state import EVENT_TYPES, STAGES, Count, Kin, LeadState, Pace, aged, mark, pack, pack_moves, remember, unpack
+from worker.core.traits import Write, pack_traits, unpack_traits
+
+CLOCK_END = 2**48
+EVEN = 2**32
+
+clocks = st.one_of(st.integers(0, CLOCK_END - 1), st.sampled_from([0, 1, 2, EVEN - 1, EVEN, EVEN + 1, CLOCK_END - 1]))
+addresses = st.sampled_from(["ada@acme.example", "ada@b@acme.example", "@acme.example", "acme.example", "é@", "@", "", None, 7])
+domains = st.sampled_from(["acme.example", "example", "ACME.example", "", None, 7])
+
+
+@st.composite
+def states(draw: st.DrawFn) -> LeadState:
+    """Any state: no instant of a deed or an output is after the lead's clock, and 0 stands for never."""
+    clock = draw(clocks)
+    instants = st.one_of(st.integers(0, clock), st.sampled_from([0, clock, max(0, clock - 1), min(1, clock)]))
+    counts = {}
+    for key in draw(st.sets(st.integers(0, 2**32 - 1), max_size=3)):
+        count = Count(draw(st.integers(0, 9)), 0, draw(st.sampled_from([0, 1, 0.5, 1e-300])))
+        for at_ms in draw(st.lists(instants, max_size=4)):
+            later = max(count.last, at_ms)
+            count.seen, count.last = aged(count.seen, count.last, later) if count.seen else b"", later
+            count.seen = remember(count.seen, count.last, mark(str(at_ms)), at_ms)
+        counts[key] = count
+    types, labels = st.integers(0, len(EVENT_TYPES) - 1), st.sampled_from(["", "/", "/é", "/pricing"])
+    moves = draw(st.lists(st.tuples(st.integers(0, len(STAGES) - 1), instants), max_size=4))
+    traits = {
+        path: Write(draw(instants), draw(st.sampled_from(["e1", "e2"])), value)
+        for path, value in (("email", draw(addresses)), ("company.domain", draw(domains)))
+        if draw(st.booleans())
+    }
+    return LeadState(
+        stage=draw(st.integers(0, len(STAGES) - 1)),
+        clock=clock,
+        active=draw(instants),
+        erased=draw(instants),
+        fit=draw(st.sampled_from([0.0, 40.0, -12.5, 1e15])),
+        due=draw(st.one_of(st.none(), st.integers(0, CLOCK_END), st.sampled_from([clock, clock + 1]))),
+        crm=draw(instants),
+        closed=draw(instants),
+        mql_at=draw(instants),
+        sql_at=draw(instants),
+        respond_by=draw(st.integers(0, CLOCK_END)),
+        ids=b"".join(mark(str(n)) for n in range(draw(st.integers(0, 3)))),
+        counts=counts,
+        paces={7: Pace(20_000, b"\x03")} if draw(st.booleans()) else {},
+        bars={8: draw(instants)} if draw(st.booleans()) else {},
+        traits=pack_traits(traits),
+        recent=close(draw(st.lists(st.tuples(instants, types, labels), max_size=25))),
+        history=pack_moves(moves),
+        kin=Kin(aliases=["visitor"]) if draw(st.booleans()) else None,
+    )
+
+
+@given(states())
+def test_what_was_packed_comes_back(state: LeadState) -> None:
+    """Field by field; and packing leaves the state itself as it was."""
+    packed = pack(state)
+    assert pack(state) == packed
+    back = unpack(packed)
+    assert back == state
+    assert (type(back.fit), pack(back)) == (float, packed)
+
+
+@given(addresses, domains, st.booleans())
+def test_an_address_is_read_back_whatever_the_company(address: object, domain: object, together: bool) -> None:
+    """Its domain may lie with the company alone: in one event with it, or in another."""
+    traits = {"email": Write(1, "e1", address), "company.domain": Write(1 if together else 2, "e1", domain)}
+    assert unpack_traits(pack_traits(traits)) == traits
