@@ -18,7 +18,7 @@ BENCH ?=
 FACTOR ?= 10
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check properties soak pressure alerts bench lock audit services
+.PHONY: help demo test check properties planted soak pressure alerts bench lock audit services
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make test      lint, types and all tests, on real Kafka and Redis where Java 17, Maven and redis-server are there (JOBS=1 one by one)'
 	@echo 'make check     lint and types alone'
 	@echo 'make properties  the core against the oracle, on $(TIMES) times as many random grids and histories as make test (TIMES=5 for fewer)'
+	@echo 'make planted   a fault in the core for every property, one after the other: which test sees it (a quarter of an hour)'
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
 	@echo 'make pressure  a backlog of $(EVENTS) events, stalls, slow networks, large dossiers: what a worker needs of memory (EVENTS=100000)'
 	@echo 'make alerts    faults under a real Prometheus, each alert firing and clearing, windows $(FACTOR) times as short as deployed (FACTOR=1)'
@@ -48,6 +49,9 @@ test: check
 
 properties: .venv-dev/.installed
 	EXAMPLES_TIMES=$(TIMES) .venv-dev/bin/python -m pytest --timeout=7200 tests/core/test_properties.py
+
+planted: .venv-dev/.installed
+	.venv-dev/bin/python -m tests.planted
 
 soak: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

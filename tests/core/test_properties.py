@@ -17,6 +17,7 @@ from tests.core.comparison import NUMBERS, Partition, assert_replay_is_right, as
 from tests.core.oracle import instant, rfc3339
 from tests.core.strategies import (
     DAY,
+    HOUR,
     START,
     Case,
     Line,
@@ -53,6 +54,13 @@ stages: {sql: {enter: 5, sla: 15m}}
 """
 
 
+INTENT_ENDS = """
+grid: made-up
+version: 1
+engagement: {rules: [{id: demo, points: 4, on: demo.requested, intent: true}, {id: page, points: 6, on: page.viewed}]}
+stages: {sql: {enter: 9, intent_within: 4h}}
+"""
+
 VELOCITY = {"id": "v", "on": "page.viewed", "count": "days", "within": "7d"}
 
 
@@ -85,6 +93,16 @@ def test_the_core_says_what_the_oracle_says(case: Case) -> None:
 
 @examples(300)
 @given(selling())
+@example(
+    Case(
+        INTENT_ENDS,
+        [
+            an_event("ada", 1, START, "demo.requested", {}),
+            an_event("ada", 2, START + 4 * HOUR, "page.viewed", {"url": "/"}),
+        ],
+        START + DAY,
+    )
+)
 def test_every_wait_of_the_ladder_ends_at_its_own_millisecond(case: Case) -> None:
     """Quiet, intent, SLA, closed ladder, exclusion, `min_fit`, with events at the very instants at which a wait is over."""
     assert_replay_is_right(case)
@@ -279,8 +297,8 @@ def test_a_state_survives_packing(case: Case) -> None:
             assert unpack(packed) == state
 
 
-@examples(150)
-@given(st.one_of(cases(), fading()), st.sampled_from([DAY, 10 * DAY, 60 * DAY]))
+@examples(250)
+@given(st.one_of(cases(), fading(), selling(), pacing()), st.sampled_from([DAY, 10 * DAY, 60 * DAY]))
 def test_the_scheduled_instant_is_never_late(case: Case, ahead: int) -> None:
     """`due` is the only way in which a tick finds a lead: what it schedules too late is published by nobody in time."""
     partition, oracle = Partition(case.grid).feed(case.lines), told(case.lines, case.grid)

@@ -140,6 +140,7 @@ def _summary(c: Counts, held: int, published: int, seconds: float) -> str:
         (c.unknown, "of unknown types"),
         (c.bad, "bad line" if c.bad == 1 else "bad lines"),
     )
-    parts = [f"{c.events:,} events, {held:,} leads, {published:,} output events"]
+    totals = ((c.events, "event"), (held, "lead"), (published, "output event"))
+    parts = [", ".join(f"{count:,} {word}{'' if count == 1 else 's'}" for count, word in totals)]
     parts += [f"{count:,} {words}" for count, words in counted if count]
     return "; ".join(parts) + f"; {seconds:.1f} s, {c.events / max(seconds, 1e-3):,.0f} events/s"

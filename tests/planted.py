@@ -1,0 +1,230 @@
+"""Faults planted in the core, one at a time, and the test that must see each: `make planted`.
+
+Each fault is one change of a few characters in a copy of the repository. A property test that passes with it proves nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import click
+from hypothesis import Phase, settings
+
+ROOT: Final = Path(__file__).parents[1]
+COPIED: Final = ("grids", "ops", "schemas", "tests", "worker", "pyproject.toml")
+
+# Under this module as a pytest plugin the first failure is enough: no smaller example is looked for.
+settings.register_profile("planted", phases=(Phase.explicit, Phase.generate), database=None)
+
+
+class Fault(NamedTuple):
+    """One change of the code, and the test that must fail with it."""
+
+    holds: str
+    """The property that the fault breaks."""
+    what: str
+    file: str
+    good: str
+    """Stands once in the file."""
+    bad: str
+    test: str
+
+
+_PROPERTIES: Final = "tests/core/test_properties.py::"
+_ORDER: Final = _PROPERTIES + "test_the_order_of_arrival_does_not_change_the_score"
+_TICKS: Final = _PROPERTIES + "test_when_ticks_come_changes_nothing_for_leads_without_late_events"
+_BATCHES: Final = "tests/core/test_batches.py"
+_MERGE: Final = "tests/core/test_merge.py::test_merging_two_states_equals_folding_both_logs"
+_SUMS: Final = _PROPERTIES + "test_reasons_add_up_and_no_cap_or_clamp_is_passed"
+_DUE: Final = _PROPERTIES + "test_the_scheduled_instant_is_never_late"
+_STEADY: Final = _PROPERTIES + "test_a_steady_return_beats_one_burst"
+_PACKED: Final = "tests/core/test_state.py::test_what_was_packed_comes_back"
+_ANSWERED: Final = "tests/core/test_codec.py::test_any_record_at_all_is_answered"
+_ORACLE: Final = _PROPERTIES + "test_the_core_says_what_the_oracle_says"
+_WAITS: Final = _PROPERTIES + "test_every_wait_of_the_ladder_ends_at_its_own_millisecond"
+
+FAULTS: Final = (
+    Fault(
+        "order of arrival", "a late event does not move a value's occurrence to its own, earlier instant",
+        "worker/core/fold.py", "if first is not None and first <= at_ms:", "if first is not None:", _ORDER,
+    ),
+    Fault(
+        "order of arrival", "a late event takes the latest activity back",
+        "worker/core/fold.py", "if at_ms > state.active and is_activity(type_):", "if is_activity(type_):", _ORDER,
+    ),
+    Fault(
+        "duplicates", "ten ids are looked at, not 64",
+        "worker/core/fold.py", "return find(state.ids, event_mark) >= 0", "return find(state.ids[-60:], event_mark) >= 0",
+        _PROPERTIES + "test_events_that_arrive_again_change_nothing",
+    ),
+    Fault(
+        "duplicates", "the latest ids are forgotten first, not the oldest",
+        "worker/core/fold.py", "ids[-IDS_KEPT * MARK_BYTES :]", "ids[: IDS_KEPT * MARK_BYTES]",
+        _PROPERTIES + "test_the_core_remembers_as_much_as_is_stated_and_forgets_the_rest_alike",
+    ),
+    Fault(
+        "batches cut anywhere", "within a batch points add up without being judged",
+        "worker/core/plan.py", "self._room -= gain", "self._room -= 0.0", _BATCHES,
+    ),
+    Fault(
+        "batches cut anywhere", "time that passes within a batch is not looked at",
+        "worker/core/plan.py", "return at_ms < self._until and self._room >= 0", "return self._room >= 0", _BATCHES,
+    ),
+    Fault(
+        "ticks at any moment", "a tick judges at its own instant, not at that of the change",
+        "worker/core/stages.py", "judge(scorer, state, at_ms, moves), at_ms)", "judge(scorer, state, to_ms, moves), at_ms)",
+        _TICKS,
+    ),
+    Fault(
+        "ticks at any moment", "an event finds no change of time's before it",
+        "worker/core/plan.py", "stages.advance(self.scorer, state, self.at_ms, at_ms - 1, self.publisher)", "return", _TICKS,
+    ),
+    Fault(
+        "two states merged are both logs folded", "a value that both have seen counts twice",
+        "worker/core/merge.py", "both.n -= 1", "both.n -= 0", _MERGE,
+    ),
+    Fault(
+        "two states merged are both logs folded", "the other's instants are read by the wrong clock",
+        "worker/core/merge.py", "in entries(other.seen, other.last):", "in entries(other.seen, last):", _MERGE,
+    ),
+    Fault(
+        "reasons add up", "a reason is a little off",
+        "worker/core/score.py", 'Reason("inactivity", points)', 'Reason("inactivity", points * 1.00001)', _SUMS,
+    ),
+    Fault(
+        "reasons add up", "the clamp of the engagement is left out",
+        "worker/core/score.py", 'found.append(Reason("clamp", engagement - total, "engagement"))', "", _SUMS,
+    ),
+    Fault(
+        "caps hold", "a penalty passes its cap",
+        "worker/core/score.py", "return cap if points > cap else -cap if points < -cap else points",
+        "return cap if points > cap else points", _SUMS,
+    ),
+    Fault(
+        "clamps hold", "a score falls below its least",
+        "worker/core/score.py", "    if value < low:\n        value = low\n    return value + 0.0",
+        "    return value + 0.0", _SUMS,
+    ),
+    Fault(
+        "the scheduled instant is never late", "it is a millisecond late",
+        "worker/core/stages.py", "else max(int(found), at_ms + 1)", "else max(int(found) + 1, at_ms + 1)", _DUE,
+    ),
+    Fault(
+        "the scheduled instant is never late", "a lead that falls forgets midnights and expiries",
+        "worker/core/stages.py", "falling_half_life)\n            found = min(found, reading.step_ms, crosses)",
+        "falling_half_life)\n            found = min(found, crosses)", _DUE,
+    ),
+    Fault(
+        "a steady return beats a burst", "every day of the window counts",
+        "worker/core/score.py", "return (bits & ((1 << window) - 1)).bit_count()", "return window", _STEADY,
+    ),
+    Fault(
+        "a steady return beats a burst", "all days fall on one",
+        "worker/core/pace.py", '"little") << min(back, BITS_DAYS)', '"little") << min(back, 0)', _STEADY,
+    ),
+    Fault(
+        "a state survives packing", "what happened at the clock's own instant is taken for never",
+        "worker/core/state.py", "state.sql_at = clock + 1 - sql_at", "state.sql_at = clock - sql_at", _PACKED,
+    ),
+    Fault(
+        "a state survives packing", "four bytes are taken for enough of instants 99 days apart",
+        "worker/core/state.py", "_NEAR_MS: Final = 1 << 32", "_NEAR_MS: Final = 1 << 33",
+        "tests/core/test_seen.py",
+    ),
+    Fault(
+        "a state survives packing", "an address gets a domain that is not its own",
+        "worker/core/short.py", 'address.endswith("@" + domain)', "address.endswith(domain)",
+        "tests/core/test_state.py::test_an_address_is_read_back_whatever_the_company",
+    ),
+    Fault(
+        "any bytes are answered", "text that is no JSON is an exception",
+        "worker/core/codec.py", "except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):\n        return",
+        "except msgspec.ValidationError:\n        return", _ANSWERED,
+    ),
+    Fault(
+        "any bytes are answered", "a header that is no text is an exception",
+        "worker/core/codec.py", "except UnicodeDecodeError:\n            reason =", "except LookupError:\n            reason =",
+        _ANSWERED,
+    ),
+    Fault(
+        "the oracle agrees", "silence costs a step less",
+        "worker/core/score.py", "rule.points * (1 + passed)", "rule.points * max(1, passed)", _ORACLE,
+    ),
+    Fault(
+        "the oracle agrees", "a lead cools below `enter`, not below `leave`",
+        "worker/core/stages.py", "reading.score < step.leave - ALLOWANCE or", "reading.score < step.enter - ALLOWANCE or",
+        _ORACLE,
+    ),
+    Fault(
+        "the oracle agrees", "an intent lasts a millisecond longer",
+        "worker/core/stages.py", "(step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))\n    )\n\n\nclass",
+        "(step.stage != SQL or at_ms <= _intent_ends_ms(scorer, state))\n    )\n\n\nclass", _WAITS,
+    ),
+    Fault(
+        "the oracle agrees", "an answer at the very last instant is too late",
+        "worker/core/stages.py", "<= event_ms <= state.respond_by", "<= event_ms < state.respond_by", _WAITS,
+    ),
+)  # fmt: skip
+
+
+def planted(fault: Fault, root: Path = ROOT) -> str:
+    """Return the faulty text of the file. Raises `ValueError` where what is to be changed does not stand there once."""
+    text = root.joinpath(fault.file).read_text(encoding="utf-8")
+    if text.count(fault.good) != 1:
+        raise ValueError(f"{fault.file}: {fault.good!r} stands there {text.count(fault.good)} times: plant {fault.what!r} anew")
+    return text.replace(fault.good, fault.bad)
+
+
+def seen(fault: Fault, copy: Path) -> bool:
+    """Plant *fault* in *copy*, run its test, mend it, and return whether the test failed as tests do (pytest's exit code 1)."""
+    file = copy / fault.file
+    good = file.read_text(encoding="utf-8")
+    file.write_text(planted(fault, copy), encoding="utf-8")
+    try:
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "tests.planted"]
+        command += ["--hypothesis-profile=planted", fault.test]
+        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        run = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    finally:
+        file.write_text(good, encoding="utf-8")
+    if run.returncode not in (0, 1):
+        raise RuntimeError(f"{fault.test} with {fault.what!r}:\n{run.stdout[-2_000:]}{run.stderr[-2_000:]}")
+    return run.returncode == 1
+
+
+@click.command()
+@click.argument("words", nargs=-1)
+def main(words: tuple[str, ...]) -> None:
+    """Plant each fault and print whether its test saw it, as a table; WORDS choose those whose line has one of them."""
+    missed = 0
+    click.echo("| property | fault | seen by | s |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / name, copy / name)
+        for fault in FAULTS:
+            if words and not any(word in " ".join(fault) for word in words):
+                continue
+            began = time.monotonic()
+            found = seen(fault, copy)
+            missed += not found
+            test = fault.test.removeprefix("tests/core/")
+            click.echo(
+                f"| {fault.holds} | {fault.what} | {f'`{test}`' if found else '**nobody**'} | {time.monotonic() - began:.0f} |"
+            )
+    if missed:
+        raise click.ClickException(f"{missed} planted faults were not seen: mend the tests")
+
+
+if __name__ == "__main__":
+    main()
