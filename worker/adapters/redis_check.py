@@ -172,7 +172,7 @@ async def _listpack(client: Client) -> list[Finding]:
         Finding(
             "hint",
             f"hash-max-listpack-value is {int(value)}: leads with few events take 200 to 330 bytes more than they need to,"
-            " the others three times the CPU of Redis",
+            " those with many three times the CPU of Redis",
             f"set hash-max-listpack-value {_LISTPACK_VALUE}: it costs nothing",
         )
     ]

@@ -56,7 +56,7 @@ def doctor(as_json: bool, **flags: Any) -> None:
     settings = load_settings(flags)
     counts = run_async(_tell(settings, as_json))
     click.echo(
-        f"{counts['error']} errors, {counts['warning']} warnings, {counts['hint']} hints"
+        ", ".join(f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in ("error", "warning", "hint"))
         + ("; the worker will not start, or not for long" if counts["error"] else ""),
         err=True,
     )

@@ -201,7 +201,7 @@ def _replayed(lead: str, files: tuple[str, ...], grid: Any, at_ms: int | None) -
 def _found(scorer: Scorer, lead: str, packed: bytes | None, tick_ms: int | None, at_ms: int | None, where: str) -> _Found:
     """Judge *lead*, whose partition's last tick was at *tick_ms*. A lead that is not held ends the command with exit code 1."""
     if packed is None:
-        raise click.ClickException(f"lead {lead} is not held ({where}): no event of it has been taken")
+        raise click.ClickException(f"lead {lead} is not held ({where}): no event with this subject has been taken")
     held = Lead(scorer, lead, packed, tick_ms, [])
     state, now_ms = held.state, held.at_ms
     if not state.alive and not state.erased:
@@ -413,7 +413,7 @@ def _conditions(up: Upward) -> list[str]:
     if up.intent:
         words.append("a recent sign of intent")
     if up.closed_until:
-        words.append(f"an open ladder: closed by sales until {_when(up.closed_until)}")
+        words.append(f"a pause to end: sales rejected or lost it, and it may climb again from {_when(up.closed_until)}")
     if up.activity:
         words.append("the lead to be active again")
     return words or ["nothing more: it moves when it is next judged"]
