@@ -104,11 +104,16 @@ def shorten_address(traits: list[list[Any]]) -> None:
 
     *traits* are as they are packed: (instant, event id, {short name: value}) of each event.
     """
-    domain = next((paths[_DOMAIN] for _, _, paths in traits if _DOMAIN in paths), None)
+    told: dict[Any, Any] = {}
+    domain = None
     for _, _, paths in traits:
-        address = paths.get(_EMAIL)
-        if isinstance(domain, str) and isinstance(address, str) and address.endswith("@" + domain):
-            paths[_EMAIL] = address[: -len(domain) - 1].encode()
+        if _EMAIL in paths:
+            told = paths
+        if _DOMAIN in paths:
+            domain = paths[_DOMAIN]
+    address = told.get(_EMAIL)
+    if isinstance(domain, str) and isinstance(address, str) and address.endswith("@" + domain):
+        told[_EMAIL] = address[: -len(domain) - 1].encode()
 
 
 def short_id(text: str) -> str | bytes:

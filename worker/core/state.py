@@ -216,13 +216,13 @@ class UnreadableState(ValueError):
 def pack(state: LeadState) -> bytes:
     """Return *state* as bytes; `unpack` gives it back bit for bit."""
     # Small numbers are short in msgpack: instants travel as ms before the clock, whole floats as integers.
-    clock, recent = state.clock, state.recent
+    clock, recent, counts = state.clock, state.recent, state.counts.values()
     fit, due, active, mql_at, sql_at = state.fit, state.due, state.active, state.mql_at, state.sql_at
     state.fit = int(fit) if float(fit).is_integer() else fit
     _turn(state)
     packed = _encoder.encode(state)
     # Put back rather than turned back: every lead of a batch comes by here.
-    for count in state.counts.values():
+    for count in counts:
         count.last = clock - count.last
     if recent:
         recent[0] = clock - recent[0]
@@ -349,7 +349,7 @@ def remember(seen: bytes, last: int, value: bytes, at_ms: int) -> bytes:
     else:
         while cut and (_near(seen, cut, last), seen[cut - _NEAR : cut - 4]) > (at_ms, value):
             cut -= _NEAR
-    grown = seen[:cut] + entry + seen[cut:]
+    grown = seen + entry if cut == len(seen) else seen[:cut] + entry + seen[cut:]
     return grown[_NEAR:] if len(grown) > VALUES_KEPT * _NEAR else grown
 
 
@@ -364,11 +364,13 @@ def aged(seen: bytes, before: int, last: int) -> bytes:
 
 def occurrence(seen: bytes, last: int, value: bytes) -> int | None:
     """Return the instant of *value*'s remembered occurrence."""
+    if value not in seen:  # as it is of most: worth no call
+        return None
     if len(seen) & 1:
         at = find(seen, value, _FAR)
         return None if at < 0 else int.from_bytes(seen[at + MARK_BYTES : at + _FAR], "big")
     at = find(seen, value, _NEAR)
-    return None if at < 0 else _near(seen, at + _NEAR, last)
+    return None if at < 0 else last - (last - int.from_bytes(seen[at + MARK_BYTES : at + _NEAR], "big")) % _NEAR_MS
 
 
 def entries(seen: bytes, last: int) -> list[tuple[int, bytes]]:
