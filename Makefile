@@ -18,7 +18,7 @@ BENCH ?=
 FACTOR ?= 10
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check properties planted soak pressure alerts bench lock audit services
+.PHONY: help demo test check properties planted soak pressure alerts bench compiled lock audit services
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo 'make pressure  a backlog of $(EVENTS) events, stalls, slow networks, large dossiers: what a worker needs of memory (EVENTS=100000)'
 	@echo 'make alerts    faults under a real Prometheus, each alert firing and clearing, windows $(FACTOR) times as short as deployed (FACTOR=1)'
 	@echo 'make bench     LeadPulse, its rivals and the floor over one log in turn, $(RUNS) times (RUNS=1 BENCH="--events 40000 --only quix")'
+	@echo 'make compiled  a wheel for this machine and Python in dist/, its scoring core compiled (needs a C compiler and Python.h)'
 	@echo 'make services  real Kafka and Redis until Ctrl-C, for work by hand'
 	@echo 'make audit     known vulnerabilities of what requirements/*.lock pin, as PyPI knows them (needs a network)'
 	@echo 'make lock      requirements/*.lock after a change in pyproject.toml (UPGRADE=--upgrade for newer versions)'
@@ -64,6 +65,13 @@ alerts: .venv-dev/.installed
 
 bench: .venv-dev/.installed .venv-rivals/.made
 	.venv-dev/bin/python -m tests.benchmarks.race --runs $(RUNS) --results .cache/race.jsonl --write docs/benchmarks.md $(BENCH)
+
+# From a copy: what an older build left must not get into the wheel.
+compiled: .venv-dev/.installed
+	@rm -rf .cache/wheel && mkdir -p .cache/wheel && cp -r setup.py pyproject.toml README.md LICENSE worker schemas grids .cache/wheel
+	LEADPULSE_COMPILE=1 .venv-dev/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--no-index --wheel-dir dist ./.cache/wheel
+	@ls dist/leadpulse-*-$$(uname -m).whl 2>/dev/null || ls dist
 
 services: .venv-dev/.installed
 	@.venv-dev/bin/python -m ops.dev

@@ -18,6 +18,7 @@ from worker.core.grid import Grid
 from worker.core.model import MESSAGES
 from worker.core.outputs import Moved
 from worker.core.state import STAGES
+from worker.form import form
 from worker.settings import OUTPUT_TYPES
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -190,8 +191,14 @@ class Metrics:
         group = "Grid and program"
         self.grid = gauge("grid_info", "1, labelled with the grid in force", "name", "version", "sha256")
         self.grid_refused = gauge("grid_refused", "1 while the grid's file has mistakes or is gone: the last good one stays")
-        self.build = gauge("build_info", "1, labelled with the program's version", "version", "python")
-        self.build.labels(version("leadpulse"), platform.python_version()).set(1)
+        self.build = gauge(
+            "build_info",
+            "1, labelled with the program's version and the form of its core: pure, or compiled",
+            "version",
+            "python",
+            "core",
+        )
+        self.build.labels(version("leadpulse"), platform.python_version(), form()).set(1)
 
         group = "Leads and sales"
         self.leads = gauge(

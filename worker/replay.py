@@ -17,9 +17,9 @@ from worker.core.codec import instant as parse_instant
 from worker.core.course import Turn
 from worker.core.days import rfc3339
 from worker.core.grid import Grid
-from worker.core.model import Event, Item, LeadWrite, Output, Record, Rejected, Unknown
+from worker.core.model import Event, Item, LeadWrite, Output, Reason, Record, Rejected, Unknown
 from worker.core.plan import Plan, plan_events, plan_tick
-from worker.core.score import Reason, read, reasons
+from worker.core.score import read, reasons
 from worker.core.scorer import Scorer
 from worker.core.state import STAGES, unpack
 

@@ -31,6 +31,7 @@ import redis
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
+from ops.dev.compiled import compiled as compiled_core
 from ops.dev.services import Kafka, Redis, RedisCluster, create_topics, java
 from tests.benchmarks import report
 from tests.benchmarks.log import DAYS, Line, lines
@@ -47,6 +48,7 @@ LOG, SHORT = "race", "race-short"
 LONGEST_S: Final = 1_200.0
 
 FULL, SIMPLE = "LeadPulse, full model (saas-b2b)", "LeadPulse, the rivals' scoring"
+FULL_COMPILED, SIMPLE_COMPILED = f"{FULL}, compiled", f"{SIMPLE}, compiled"
 FLOOR: Final = "floor: decode, one write a lead and batch"
 
 Outputs = Counter[tuple[str, str]]
@@ -119,14 +121,18 @@ class Live(Worker):
 
 
 async def leadpulse(
-    place: Place, name: str, grid: str, log: Sequence[str] = (LOG,), workers: int = 1, **settings: object
+    place: Place, name: str, grid: str, log: Sequence[str] = (LOG,), workers: int = 1, home: Path = ROOT, **settings: object
 ) -> tuple[Result, Site]:
-    """Drain the topics *log* with so many worker processes; return the measurements and the namespace, workers ended."""
+    """Drain the topics *log* with so many worker processes; return the measurements and the namespace, workers ended.
+
+    *home* is where the program is, which may be another form of it than the one here.
+    """
     site = place.site(log, **settings)
     site.put_grid(grid)
     await site.prepare()
     events = sum(place.sizes[topic] for topic in log)
     Live.program = ("worker.cli", "run", *(("--workers", str(workers)) if workers > 1 else ()))
+    Live.home = home
     worker = Live(site, "", {})
     site.workers.append(worker)
     watch = Watch(place, worker.process)
@@ -280,13 +286,13 @@ def python(
     return rival(place, name, [interpreter, "-m", f"tests.benchmarks.rivals.{module}", *words], log, published)
 
 
-async def _full(place: Place, name: str) -> Result:
-    result, _ = await leadpulse(place, name, files("grids").joinpath("saas-b2b.yaml").read_text())
+async def _full(place: Place, name: str, home: Path = ROOT) -> Result:
+    result, _ = await leadpulse(place, name, files("grids").joinpath("saas-b2b.yaml").read_text(), home=home)
     return result
 
 
-async def _simple(place: Place, name: str) -> Result:
-    result, site = await leadpulse(place, name, (RIVALS / "race.yaml").read_text(), clock="events")
+async def _simple(place: Place, name: str, home: Path = ROOT) -> Result:
+    result, site = await leadpulse(place, name, (RIVALS / "race.yaml").read_text(), home=home, clock="events")
     found = moves([record.value or b"" for record in await site.outputs()])
     return msgspec.structs.replace(result, same=found == place.wanted[LOG])
 
@@ -294,6 +300,8 @@ async def _simple(place: Place, name: str) -> Result:
 CONTESTANTS: Final[dict[str, Callable[[Place, str], Awaitable[Result]]]] = {
     FULL: _full,
     SIMPLE: _simple,
+    FULL_COMPILED: lambda place, name: _full(place, name, compiled_core()),
+    SIMPLE_COMPILED: lambda place, name: _simple(place, name, compiled_core()),
     FLOOR: lambda place, name: python(place, name, "floor", published=False),
     "Kafka Streams 4.1, 1 thread": lambda place, name: streams(place, name, 1),
     "Kafka Streams 4.1, 2 threads": lambda place, name: streams(place, name, 2),
@@ -353,7 +361,7 @@ async def race(
 
 def page(results: Mapping[str, Sequence[Result]], leads: int, hours: float, warm_up: int) -> str:
     """Return the section of `docs/benchmarks.md`."""
-    ours = [name for name in (FULL, SIMPLE) if name in results]
+    ours = [name for name in (FULL, SIMPLE, FULL_COMPILED, SIMPLE_COMPILED) if name in results]
     runs = min(map(len, results.values()))
     return f"""\
 Measured on {report.where()}; {runs} rounds in turn: medians (least to greatest). CPU is that of

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.codec import MAX_BYTES, MAX_NAME, decode
+from worker.core.codec import MAX_BYTES, decode
+from worker.core.envelope import MAX_NAME
 from worker.core.grid import parse_grid
 from worker.core.letter import dead_letter
 from worker.core.model import Event, Record, Rejected

@@ -12,7 +12,8 @@ from worker.core.grid import parse_grid
 from worker.core.journal import Cut, Tick, cuts_output, stray_output, tick_output
 from worker.core.model import Event, Output, Record
 from worker.core.scorer import Scorer
-from worker.engine.batch import Folder, Place, sift
+from worker.core.sift import sift
+from worker.engine.batch import Folder, Place
 from worker.ports import Batch
 from worker.settings import Settings
 
@@ -34,7 +35,7 @@ def test_a_tick_that_came_too_late_is_passed_over_among_a_batchs_records() -> No
         in_journal(stray, 1),
         in_journal(cuts_output(journal, 0, []), 2),
     ]
-    sifted = sift(records, SETTINGS, 0)
+    sifted = sift(records, SETTINGS.internal_topic, 0, SETTINGS.partitions)
     assert [(event.lead, event.topic, event.offset) for event in sifted.items if isinstance(event, Event)] == [
         ("L", "lead.events.web", 7)
     ]

@@ -383,6 +383,8 @@ class Worker:
     """A worker process."""
 
     program: Sequence[str] = ("tests.system.worker",)
+    home: Path = ROOT
+    """Where the program is: here, or in a folder with another form of it."""
 
     def __init__(self, site: Site, failpoint: str, settings: Mapping[str, Any]) -> None:
         self.log = site.folder / f"worker-{len(site.workers)}.log"
@@ -390,7 +392,7 @@ class Worker:
         environ |= {f"LEADPULSE_{name.upper()}": str(value) for name, value in settings.items()}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *self.program], cwd=ROOT, env=environ, stdout=log, stderr=log
+                [sys.executable, "-m", *self.program], cwd=self.home, env=environ, stdout=log, stderr=log
             )
 
     def said(self) -> str:

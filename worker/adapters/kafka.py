@@ -183,7 +183,7 @@ async def _started(producer: AIOKafkaProducer) -> None:
 
 def to_record(r: ConsumerRecord) -> Record:
     """Return *r* as ours. A header without a value counts as one with an empty value."""
-    headers = tuple((key, value or b"") for key, value in r.headers)
+    headers = tuple([(key, value or b"") for key, value in r.headers]) if r.headers else ()
     return Record(r.topic, r.partition, r.offset, r.timestamp if r.timestamp >= 0 else None, r.key, r.value, headers)
 
 

@@ -22,6 +22,7 @@ from worker.core.lint import lint
 from worker.engine.checks import MISSING
 from worker.engine.errors import Stop
 from worker.engine.takeover import check_position
+from worker.form import form
 from worker.ports import Position, StoreRefused, StoreUnavailable
 from worker.settings import ASKED_FOR_TYPES, PREFIX, Settings
 
@@ -79,7 +80,7 @@ async def _tell(settings: Settings, as_json: bool) -> dict[Level, int]:
 
 async def _findings(settings: Settings) -> AsyncIterator[Finding]:
     versions = ", ".join(f"{name} {installed(name)}" for name in _PACKAGES)
-    yield Finding("versions", "ok", f"Python {platform.python_version()}, {versions}")
+    yield Finding("versions", "ok", f"Python {platform.python_version()}, {form()} core, {versions}")
     for finding in _misspelt(os.environ):
         yield finding
     grid = None

@@ -33,11 +33,12 @@ from worker.core.course import Sample, Turn, course, past, until_flat
 from worker.core.days import DAY_MS, rfc3339
 from worker.core.explain import AHEAD_MS, Change, PaceStep, Part, Totals, Upward, Way, ahead, totals, upward, waterfall
 from worker.core.fold import label
+from worker.core.model import Reason
 from worker.core.outputs import Publisher, history, recent
 from worker.core.partition import owner
 from worker.core.plain import plain
 from worker.core.plan import MOST_HOPS, Lead
-from worker.core.score import Reason, read, reasons
+from worker.core.score import read, reasons
 from worker.core.scorer import Scorer
 from worker.core.short import open_
 from worker.core.stages import advance

@@ -16,20 +16,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from worker.core.model import Decoded, Event, Headers, Record, Rejected, Unknown
+from worker.core.envelope import MAX_NAME, Usual
+from worker.core.model import Decoded, Event, Record, Rejected, Unknown
 
 MAX_BYTES: Final = 900_000
 """Longest value of an input record, in bytes; and as much for key and headers together, or nobody could forward it."""
 
 _LENGTHS_BYTES: Final = 6
 """What the lengths of a header's name and value take in a record at most; else a million headers of nothing weighed nothing."""
-
-MAX_NAME: Final = 16_384
-"""Longest `id`, `source` and `subject`, in characters: outputs repeat them, and must still fit into a record."""
 
 MAX_DEPTH: Final = 32
 """Deepest nesting of objects and lists inside `data`, which itself is level 1. Part of the contract, because the parser's own
@@ -166,33 +164,7 @@ _SPECS: Final[dict[str, _Spec]] = {
     for event_type, fields in DATA_FIELDS.items()
 }
 
-_Filled = Annotated[str, msgspec.Meta(min_length=1)]
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
-
-
-class _Usual(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """The envelope as nearly every producer sends it.
-
-    Unknown attributes are forbidden here because msgspec skips them without looking: invalid UTF-8 in one would pass. The
-    common optional ones are therefore named, and a record with any other takes the long way.
-    """
-
-    specversion: Literal["1.0"]
-    id: _Name
-    source: _Name
-    type: _Filled
-    subject: _Name
-    time: str
-    data: dict[str, Any] | None = None
-    datacontenttype: str | None = None
-    dataschema: str | None = None
-    partitionkey: str | None = None
-    sequence: str | None = None
-    traceparent: str | None = None
-    tracestate: str | None = None
-
-
-_usual: Final = msgspec.json.Decoder(_Usual).decode
+_usual: Final = msgspec.json.Decoder(Usual).decode
 _any: Final = msgspec.json.Decoder().decode
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -201,11 +173,16 @@ _RFC3339: Final = re.compile(
 ).fullmatch
 
 
-def beside_value(key: bytes | None, headers: Headers) -> int:
+_Sent = tuple[tuple[str, bytes | None], ...]
+"""Headers as clients may hand them over, whatever their types say: a null one as `None`."""
+
+
+def beside_value(key: bytes | None, headers: _Sent) -> int:
     """Return how many bytes of a record are not its value: names in UTF-8, and the two lengths of each header."""
-    return len(key or b"") + sum(
-        len(name.encode(errors="surrogatepass")) + len(held or b"") + _LENGTHS_BYTES for name, held in headers
-    )
+    found = len(key or b"")
+    for name, held in headers:
+        found += len(name.encode(errors="surrogatepass")) + len(held or b"") + _LENGTHS_BYTES
+    return found
 
 
 def decode(record: Record) -> Decoded:
@@ -271,11 +248,12 @@ def _examine(record: Record, value: bytes) -> Decoded:
 
 def _is_binary(record: Record) -> bool:
     """Whether *record* is in CloudEvents' binary mode for Kafka."""
-    for marker, _ in record.headers:
+    headers: _Sent = record.headers
+    for marker, _ in headers:
         if marker == "ce_specversion":
             return not any(
                 header and name.lower() == "content-type" and header.lower().startswith(b"application/cloudevents")
-                for name, header in record.headers
+                for name, header in headers
             )
     return False
 
@@ -283,10 +261,11 @@ def _is_binary(record: Record) -> bool:
 def _examine_binary(record: Record) -> Decoded:
     """Decode a record whose attributes are in its headers."""
     envelope: dict[str, Any] = {}
-    for name, header in record.headers:
+    headers: _Sent = record.headers
+    for name, header in headers:
         attribute = _CE_HEADERS.get(name)
         if attribute is None or not header:
-            continue  # clients hand a null header over as None
+            continue
         try:
             envelope[attribute] = header.decode()
         except UnicodeDecodeError:

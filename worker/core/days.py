@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import Final
 from zoneinfo import ZoneInfo
 
-DAY_MS = 86_400_000
-_BLOCK_MS = 900_000
+DAY_MS: Final = 86_400_000
+_BLOCK_MS: Final = 900_000
 """Since 1972 every zone changes its offset on a quarter of an hour, so one look-up serves a block."""
-_MODERN_MS = 63_072_000_000
+_MODERN_MS: Final = 63_072_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1)
-_CACHE_LIMIT = 20_000
+_CACHE_LIMIT: Final = 20_000
 
 
 class Calendar:
@@ -79,7 +80,7 @@ def rfc3339(at_ms: int) -> str:
     """Return the instant as RFC 3339 in UTC with milliseconds, as every output writes it."""
     day = at_ms // DAY_MS
     rest = at_ms - day * DAY_MS
-    return f"{_date(day)}{_MINUTES[rest // 60_000]}{rest // 1000 % 60:02d}.{rest % 1000:03d}Z"
+    return f"{_date(day)}{_MINUTES[rest // 60_000]}{_SECONDS[rest // 1000 % 60]}{_FRACTIONS[rest % 1000]}"
 
 
 @lru_cache(maxsize=4_096)
@@ -87,4 +88,6 @@ def _date(day: int) -> str:
     return (_EPOCH + timedelta(days=day)).strftime("%Y-%m-%d")
 
 
-_MINUTES = [f"T{minute // 60:02d}:{minute % 60:02d}:" for minute in range(1_440)]
+_MINUTES: Final = [f"T{minute // 60:02d}:{minute % 60:02d}:" for minute in range(1_440)]
+_SECONDS: Final = [f"{second:02d}" for second in range(60)]
+_FRACTIONS: Final = [f".{ms:03d}Z" for ms in range(1_000)]

@@ -13,7 +13,8 @@ import msgspec
 
 from worker.core.days import DAY_MS, rfc3339
 from worker.core.fold import count_one, is_activity, pace_one
-from worker.core.score import Reading, Reason, clamped, in_grid_order, pace_count, read, reasons, steps_points
+from worker.core.model import Reason
+from worker.core.score import Reading, clamped, in_grid_order, pace_count, read, reasons, steps_points
 from worker.core.scorer import Scorer
 from worker.core.stages import advance, judge, lacks
 from worker.core.state import CLIENT, EXCLUDED, OPPORTUNITY, STAGES, Count, LeadState, pack, unpack

@@ -58,7 +58,8 @@ def id_mark(event: Event) -> bytes:
 
 def is_duplicate(state: LeadState, event_mark: bytes) -> bool:
     """Return whether the event is among the lead's last 64."""
-    return find(state.ids, event_mark) >= 0
+    ids: bytes = state.ids
+    return event_mark in ids and find(ids, event_mark) >= 0
 
 
 def with_traits(state: LeadState, event: Event) -> msgspec.Raw:

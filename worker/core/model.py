@@ -199,3 +199,15 @@ class LeadWrite(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Not later than the next instant at which time alone moves the lead; `None` takes it off `due`."""
     rank: float | None
     """Upper bound of the score at any later time without new events; `None` takes it off `rank`."""
+
+
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where some of the points came from; a lead's reasons add up to its score."""
+
+    kind: str
+    points: float
+    id: str | None = None
+    raw: float | None = None
+    """A rule's points before its cap."""
+    count: int | None = None
+    last_at: str | None = None

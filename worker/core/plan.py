@@ -49,11 +49,11 @@ from worker.core.state import (
 )
 from worker.core.traits import TraitsRefused, unpack_traits
 
-MOST_BYTES = 2 * 1024 * 1024
+MOST_BYTES: Final = 2 * 1024 * 1024
 """Of the records that a batch takes, of the states that it loads, and of the transitions that it makes: each on its own, and
 passed by the last of them at most. An ordinary batch comes to a part of it; a lead with 64 kB of traits to 60 kB each time."""
 
-_SHOWN = 100
+_SHOWN: Final = 100
 """Characters of a lead's id that an error shows."""
 
 

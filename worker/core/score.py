@@ -6,10 +6,9 @@ import math
 from math import exp2
 from typing import Final, NamedTuple
 
-import msgspec
-
 from worker.core.days import rfc3339
 from worker.core.grid import Inactivity
+from worker.core.model import Reason
 from worker.core.pace import day_counts, day_sessions
 from worker.core.scorer import INFINITY, PaceReader, Reader, Scorer, clamp
 from worker.core.state import MARK_BYTES, Count, LeadState, Pace
@@ -301,18 +300,6 @@ def decays(scorer: Scorer, state: LeadState, at_ms: int) -> list[Decay]:
         for rule in scorer.readers.get(key, ())
         if rule.half_life and not (rule.expires_after and at_ms >= count.last + rule.expires_after)
     ]
-
-
-class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where some of the points came from; a lead's reasons add up to its score."""
-
-    kind: str
-    points: float
-    id: str | None = None
-    raw: float | None = None
-    """A rule's points before its cap."""
-    count: int | None = None
-    last_at: str | None = None
 
 
 def reasons(scorer: Scorer, state: LeadState, at_ms: int) -> list[Reason]:

@@ -8,23 +8,23 @@ serves the live worker, a replay and an explanation.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from worker.core.score import Reading, decays, inactive, read
 from worker.core.scorer import ALLOWANCE, INFINITY, Scorer, Step, clamp
 from worker.core.state import CLIENT, CONTACT, EXCLUDED, MQL, OPPORTUNITY, SQL, LeadState
 
-_SLACK = 1e-10
+_SLACK: Final = 1e-10
 """Bounds are computed in another order than scores: this covers the float dust between them."""
 
-_DUST = 1e-6
+_DUST: Final = 1e-6
 """Enough for the float dust of as many additions as a batch can have."""
 
-_HORIZON_MS = 30 * 86_400_000
+_HORIZON_MS: Final = 30 * 86_400_000
 
-ANSWERS = frozenset({"crm.accepted", "crm.rejected", "crm.opportunity", "crm.won", "crm.lost"})
-_CLOSES = frozenset({"crm.rejected", "crm.lost"})
-_SETS = {"crm.opportunity": OPPORTUNITY, "crm.won": CLIENT}
+ANSWERS: Final = frozenset({"crm.accepted", "crm.rejected", "crm.opportunity", "crm.won", "crm.lost"})
+_CLOSES: Final = frozenset({"crm.rejected", "crm.lost"})
+_SETS: Final = {"crm.opportunity": OPPORTUNITY, "crm.won": CLIENT}
 
 
 class Moves(Protocol):

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from worker.core.codec import decode
-from worker.core.journal import Cut, Said, Stray, decode_entry, grid_output, message_output, stray_output
+from worker.core.journal import Cut, grid_output, message_output, stray_output
 from worker.core.letter import dead_letter
 from worker.core.mail import WORDS_VERSION
 from worker.core.model import Event, Headers, Item, LeadWrite, Output, Record, Rejected, Release, Share
@@ -20,6 +19,7 @@ from worker.core.outputs import Moved
 from worker.core.partition import owner
 from worker.core.plan import Plan, plan_events, plan_tick
 from worker.core.scorer import Scorer
+from worker.core.sift import Sifted, sift
 from worker.core.state import FOLD_VERSION
 from worker.core.trace import context
 from worker.ports import Batch, OutboxEntry
@@ -27,21 +27,6 @@ from worker.settings import Settings
 
 SLICE = 1_000
 """Most leads that one batch of a tick judges."""
-
-
-class Sifted(NamedTuple):
-    """The records of a batch, sorted by what becomes of them."""
-
-    items: list[Item]
-    records: list[Record]
-    """The items' own records, each at its item's place, for those that the plan refuses or passes on."""
-    places: list[int]
-    """Where each item's record stands among the batch's."""
-    rejected: list[Rejected]
-    strays: list[Output]
-    strayed_ms: int | None
-    """Newest log time among the strays."""
-    unknown: int
 
 
 class Taken(NamedTuple):
@@ -149,7 +134,7 @@ class Folder:
         """
         async with self._turn:
             began = time.perf_counter()
-            sifted = sift(records, self._settings, self._partition)
+            sifted = self._sifted(records)
             decoded = time.perf_counter()
         before = await self._before(sifted.items, place.batch - 1, most)
         loaded = time.perf_counter()
@@ -160,7 +145,7 @@ class Folder:
                 left = records[sifted.places[plan.taken] :]
                 records = records[: len(records) - len(left)]
                 place = place._replace(next={**place.next, **{record.topic: record.offset for record in reversed(left)}})
-                sifted = sift(records, self._settings, self._partition)
+                sifted = self._sifted(records)
         folded = time.perf_counter()
         refused = (Rejected(sifted.records[at], reason, why) for at, reason, why in plan.refused)
         rejected = [*sifted.rejected, *refused]
@@ -220,6 +205,9 @@ class Folder:
         batch = msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
         return Slice(batch, plan.removed, plan.said(), plan.moves)
 
+    def _sifted(self, records: Sequence[Record]) -> Sifted:
+        return sift(records, self._settings.internal_topic, self._partition, self._settings.partitions)
+
     def _passed_on(self, item: Item, record: Record) -> Output:
         """Return *item*, which came of *record*, as a record of the journal of its lead's owner."""
         if isinstance(item, Event):
@@ -274,43 +262,3 @@ def traced(plan: Plan, records: Sequence[Record]) -> list[Output]:
             output = outputs[place]
             outputs[place] = msgspec.structs.replace(output, headers=output.headers + headers)
     return outputs
-
-
-def sift(records: Sequence[Record], settings: Settings, partition: int) -> Sifted:
-    """Decode *records* and sort them.
-
-    A record of the internal topic is no stray: it came here once already. Cuts are for a later owner that must
-    fold again, and are passed over. So are ticks: one that moves the clock is a batch of its own, and what stands among a
-    batch's records came too late to move it. Raises `JournalError` at what cannot be read.
-    """
-    found = Sifted([], [], [], [], [], None, 0)
-    unknown, strayed_ms = 0, None
-    internal, partitions = settings.internal_topic, settings.partitions
-    for place, record in enumerate(records):
-        forwarded, source, lead = record.topic == internal, record, ""
-        visited: tuple[str, ...] = ()
-        if forwarded:
-            match decode_entry(record):
-                case Stray(source, lead, visited):
-                    pass
-                case Said(message):
-                    found.items.append(message)
-                    found.records.append(record)
-                    found.places.append(place)
-                    continue
-                case _:
-                    continue
-        match decode(source):
-            case Event() as event:
-                if not forwarded and (home := owner(event.lead, partitions)) != partition:
-                    found.strays.append(stray_output(internal, home, source))
-                    strayed_ms = max(strayed_ms or 0, record.timestamp_ms or 0)
-                else:
-                    found.items.append(msgspec.structs.replace(event, lead=lead, visited=visited) if lead else event)
-                    found.records.append(source)
-                    found.places.append(place)
-            case Rejected() as bad:
-                found.rejected.append(bad)
-            case _:
-                unknown += 1
-    return found._replace(unknown=unknown, strayed_ms=strayed_ms)

@@ -25,6 +25,7 @@ from worker.engine.gridfile import GridFile, load_scorer
 from worker.engine.partition import Context
 from worker.engine.pump import Pump
 from worker.engine.ticks import Neighbour
+from worker.form import form
 from worker.logs import fields
 from worker.metrics import Metrics
 from worker.ports import Store, StoreRefused, StoreUnavailable
@@ -270,6 +271,7 @@ def _say_what_starts(settings: Settings, grid: Grid) -> None:
     told = fields(
         "worker.starts",
         version=program,
+        core=form(),
         namespace=settings.namespace,
         group=settings.group,
         partitions=settings.partitions,
@@ -279,8 +281,8 @@ def _say_what_starts(settings: Settings, grid: Grid) -> None:
         grid_version=grid.version,
         sha256=grid.sha256,
     )
-    words = "LeadPulse %s starts in namespace %s, with grid %s version %d"
-    log.info(words, program, settings.namespace, grid.grid, grid.version, extra=told)
+    words = "LeadPulse %s (%s core) starts in namespace %s, with grid %s version %d"
+    log.info(words, program, form(), settings.namespace, grid.grid, grid.version, extra=told)
 
 
 def _grid_status(file: GridFile) -> GridStatus:

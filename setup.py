@@ -1,0 +1,26 @@
+"""Builds the package; with LEADPULSE_COMPILE=1, the modules in `COMPILED` as machine code too, from the same source (mypyc).
+
+All else is said in `pyproject.toml`. `make compiled` is how to build that form: mypyc asks for everything that mypy asks for.
+"""
+
+import os
+from typing import Any
+
+from setuptools import setup
+
+COMPILED = (
+    "codec", "days", "fold", "merge", "outputs", "pace", "plan", "score", "scorer", "short", "sift", "stages", "ties", "where",
+)  # fmt: skip
+"""What the hot path runs of `worker.core`. A module with structures of msgspec's is left out: mypyc drops their keywords."""
+
+
+def extensions() -> list[Any]:
+    """Return what is to be compiled."""
+    if os.environ.get("LEADPULSE_COMPILE") != "1":
+        return []
+    from mypyc.build import mypycify
+
+    return mypycify([f"worker/core/{name}.py" for name in COMPILED], opt_level="3", debug_level="0")
+
+
+setup(ext_modules=extensions())
