@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -35,6 +36,9 @@ log = logging.getLogger("leadpulse")
 
 DRAIN_S: Final = 8.0
 """Given to the engine to finish what it holds; with it the process ends within 10 s of the signal."""
+
+_ALLOCATIONS: Final = 5_000
+"""After so many new objects Python's collector looks at the youngest; its own 700 are less than one batch makes."""
 
 
 class _NotTheirs(logging.Filter):
@@ -129,6 +133,7 @@ class LeadPulse(faust.App):
             log.exception("the engine did not start", extra=fields("worker.failed"))
             self.fail("an error that nobody foresaw, see above; please report it")
             return
+        _collect_less()
         try:
             await self.engine.run()
         except Stop:
@@ -177,6 +182,16 @@ def create_app(settings: Settings) -> LeadPulse:
                 await self.running
 
     return app
+
+
+def _collect_less() -> None:
+    """Let Python's collector of garbage pass over what is there now, and look less often at what batches make.
+
+    Nearly all of that goes by itself when its batch does, and what was imported stays to the end.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS, 10, 10)
 
 
 def _with_grid_file(settings: Settings) -> Settings:

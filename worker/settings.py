@@ -95,7 +95,7 @@ class Settings(BaseModel):
         le=10_000_000,
         description="leads a second, over all partitions, that are judged again after the grid changed, the hottest first",
     )
-    max_batch: int = Field(500, ge=1, le=100_000, description="most records of one batch of a partition")
+    max_batch: int = Field(1_000, ge=1, le=100_000, description="most records of one batch of a partition")
     max_bad_share: float = Field(
         0.5,
         ge=0,

@@ -17,8 +17,8 @@ from typing import Final
 from ops.dev.services import ServiceMissing
 
 ROOT: Final = Path(__file__).parents[2]
-_BUILT: Final = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "worker", "schemas", "grids")
-"""What a build reads."""
+_BUILT: Final = ("setup.py", "pyproject.toml", "worker", "schemas", "grids")
+"""What a build makes a program of."""
 
 
 def compiled() -> Path:
@@ -33,7 +33,7 @@ def compiled() -> Path:
     if not folder.exists():
         folder.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="compiling-", dir=folder.parent) as made:
-            copy(_BUILT, Path(made))
+            copy((*_BUILT, "README.md", "LICENSE"), Path(made))
             environ = os.environ | {"LEADPULSE_COMPILE": "1"}
             command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
             done = subprocess.run(command, cwd=made, env=environ, capture_output=True, text=True, check=False)
