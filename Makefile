@@ -71,7 +71,7 @@ compiled: .venv-dev/.installed
 	@rm -rf .cache/wheel && mkdir -p .cache/wheel && cp -r setup.py pyproject.toml README.md LICENSE worker schemas grids .cache/wheel
 	LEADPULSE_COMPILE=1 .venv-dev/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--no-index --wheel-dir dist ./.cache/wheel
-	@ls dist/leadpulse-*-$$(uname -m).whl 2>/dev/null || ls dist
+	@ls dist/leadpulse-*.whl
 
 services: .venv-dev/.installed
 	@.venv-dev/bin/python -m ops.dev
