@@ -43,7 +43,7 @@ def _asked(lock: str) -> list[Requirement]:
         "build": PROJECT["dependency-groups"]["build"],
         "run": PROJECT["project"]["dependencies"],
         "demo": PROJECT["project"]["dependencies"] + extras["demo"],
-        "dev": PROJECT["project"]["dependencies"] + extras["demo"] + extras["plot"] + extras["dev"],
+        "dev": PROJECT["project"]["dependencies"] + extras["demo"] + extras["otel"] + extras["plot"] + extras["dev"],
     }[lock]
     return [Requirement(line) for line in lines if not line.startswith("leadpulse")]
 

@@ -16,7 +16,7 @@ import signal
 import sys
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import faust
 import mode
@@ -31,6 +31,9 @@ from worker.engine.engine import Engine
 from worker.engine.errors import Stop
 from worker.logs import fields
 from worker.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from worker.adapters.tracing import Spans
 
 log = logging.getLogger("leadpulse")
 
@@ -110,7 +113,8 @@ class LeadPulse(faust.App):
             worker_redirect_stdouts=False,
         )
         self.settings = settings
-        self.engine = Engine(settings)
+        self.spans = _spans(settings)
+        self.engine = Engine(settings, tracer=self.spans)
         self.failed = False
         self.host: _Host | None = None
 
@@ -146,7 +150,7 @@ class LeadPulse(faust.App):
 def create_app(settings: Settings) -> LeadPulse:
     """Return the app for *settings*: one service hosts the engine, one the pages. Connects to nothing yet.
 
-    Raises `SettingsError` when there is no such grid.
+    Raises `SettingsError` when there is no such grid, or when traces are asked for and OpenTelemetry is not installed.
     """
     app = LeadPulse(_with_grid_file(settings))
 
@@ -180,6 +184,8 @@ def create_app(settings: Settings) -> LeadPulse:
             self.running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self.running
+            if app.spans is not None:
+                await asyncio.to_thread(app.spans.close)
 
     return app
 
@@ -203,6 +209,17 @@ def _with_grid_file(settings: Settings) -> Settings:
         known = sorted(entry.name.removesuffix(".yaml") for entry in files("grids").iterdir() if entry.name.endswith(".yaml"))
         raise SettingsError(f"LEADPULSE_GRID: there is no {settings.grid}; give a YAML file or one of: {', '.join(known)}")
     return settings.model_copy(update={"grid": str(preset)})
+
+
+def _spans(settings: Settings) -> Spans | None:
+    """Return where spans go, if anywhere. Raises `SettingsError` when what sends them is not installed."""
+    if not settings.traces:
+        return None
+    try:
+        from worker.adapters.tracing import Spans
+    except ImportError as err:
+        raise SettingsError(f"LEADPULSE_TRACES: {err}: pip install 'leadpulse[otel]', or leave it off") from None
+    return Spans(settings)
 
 
 async def _serve(app: LeadPulse) -> web.AppRunner | None:

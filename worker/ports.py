@@ -7,7 +7,7 @@ reached or the reply was lost: the caller cannot know whether the call took effe
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Protocol
 
@@ -152,3 +152,13 @@ class Store(Protocol):
     async def lead(self, lead: str) -> dict[str, bytes]:
         """Return the lead's fields, its state in one piece; empty for a lead that is not held."""
         ...
+
+
+class Tracer(Protocol):
+    """Tells a tracing system what happened. Called once a batch, so it must not wait for anybody; nothing depends on it."""
+
+    def applied(self, partition: int, entry: OutboxEntry, records: int, began_s: float, steps: Mapping[str, float]) -> None:
+        """A batch of *records*, at hand since *began_s* (`time.perf_counter`), is in the store; *steps*: seconds of each."""
+
+    def sent(self, partition: int, entry: OutboxEntry, since_s: float) -> None:
+        """What a batch sends out is committed; it has been in the store since *since_s* (`time.monotonic`), as far as known."""

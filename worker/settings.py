@@ -108,6 +108,9 @@ class Settings(BaseModel):
     log_format: Format = Field(
         "auto", description="the log's lines: json, text, or auto: text on a terminal, JSON where a program reads them"
     )
+    traces: bool = Field(
+        False, description="send spans by OTLP, to where OTEL_EXPORTER_OTLP_ENDPOINT says; needs pip install 'leadpulse[otel]'"
+    )
     accept_loss: bool = Field(
         False, description="go on where retention deleted records before they were read (they are lost), instead of stopping"
     )

@@ -17,7 +17,7 @@ def traced(site: Site, messages: list[Message], contexts: dict[str, Headers], se
     rnd = random.Random(seed)
     sent: list[Sent] = []
     for message in messages:
-        parent = f"00-{rnd.randrange(1, 2**128):032x}-{rnd.randrange(1, 2**64):016x}-01"
+        parent = f"00-{rnd.randrange(1, 2**128):032x}-{rnd.randrange(1, 2**64):016x}-{rnd.choice(['00', '01'])}"
         how = rnd.choice(["header", "state", "extension", "binary", "none"])
         context: Headers = (("traceparent", parent.encode()),)
         if how == "state":

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from worker.core.model import Headers, Record
+from worker.core.model import Headers, Output, Record
 
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
@@ -47,6 +47,12 @@ def context(record: Record) -> Headers:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
     return _headers(extension.traceparent.encode(), None if extension.tracestate is None else extension.tracestate.encode())
+
+
+def carried(output: Output) -> Headers:
+    """Return the trace context that *output* carries; nothing where it has none, or, in a dead letter, no valid one."""
+    found = dict(reversed(output.headers))
+    return _headers(found.get(TRACEPARENT, b""), found.get(TRACESTATE))
 
 
 def _headers(parent: bytes, state: bytes | None) -> Headers:

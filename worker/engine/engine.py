@@ -28,7 +28,7 @@ from worker.engine.ticks import Neighbour
 from worker.form import form
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import Store, StoreRefused, StoreUnavailable
+from worker.ports import Store, StoreRefused, StoreUnavailable, Tracer
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -86,8 +86,10 @@ class Engine:
         *,
         store_of: Callable[[int], Store] | None = None,
         metrics: Metrics | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
+        self._tracer = tracer
         self._scorer = scorer
         self._given_store_of = store_of
         self._redis: Client | None = None
@@ -145,6 +147,7 @@ class Engine:
             self._draining,
             asyncio.Lock(),
             compacted,
+            self._tracer,
         )
         self._pump = Pump(context, self._fail)
         self._closing.push_async_callback(self._pump.end)

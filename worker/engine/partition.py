@@ -27,7 +27,7 @@ from worker.engine.takeover import Standing, take_over
 from worker.engine.ticks import PATIENCE_MS, Neighbour, View, candidate, held_back
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import Batch, Store
+from worker.ports import Batch, Store, Tracer
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ class Context:
     """Whose turn it is to fold."""
     compacted: Sequence[str]
     """Output topics that Kafka compacts: what they keep of an erased lead goes by a record without a value."""
+    tracer: Tracer | None = None
+    """`None`: nobody traces."""
 
 
 class Partition:
@@ -138,6 +140,7 @@ class Partition:
             standing.cut,
             standing.published,
             self._propose,
+            context.tracer,
         )
         for entry in standing.unpublished:
             self._publisher.add(entry)
@@ -237,6 +240,8 @@ class Partition:
             folded = time.perf_counter()
             await self._apply(taken.batch, oldest_ms=_oldest_ms(records))
             self._metrics.step_seconds.labels("apply").inc(time.perf_counter() - folded)
+            if self._context.tracer is not None:
+                self._context.tracer.applied(self._partition, taken.batch.entry, len(records), began, taken.seconds)
             for record in {record.topic: record for record in records}.values():
                 self._saw(record)
             self._report(taken, records, began)

@@ -15,7 +15,7 @@ from worker.core.plan import MOST_BYTES
 from worker.engine.failpoint import failpoint
 from worker.engine.patience import Patient
 from worker.metrics import Metrics
-from worker.ports import Cut, OutboxEntry
+from worker.ports import Cut, OutboxEntry, Tracer
 from worker.settings import Settings
 
 MOST_OUTPUTS = 5_000
@@ -59,6 +59,7 @@ class Publisher:
         start: Cut,
         published: int,
         propose: Callable[[], tuple[Tick | None, int | None]],
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self._partition = partition
@@ -66,6 +67,7 @@ class Publisher:
         self._store = store
         self._metrics = metrics
         self._propose = propose
+        self._tracer = tracer
         self._cut = start
         """Last one published, or where the partition stands."""
         self.published = published
@@ -201,6 +203,8 @@ class Publisher:
         self._metrics.transaction_records.inc(len(outputs))
         now_ms = time.time() * 1000
         for waiting in taken:
+            if self._tracer is not None:
+                self._tracer.sent(self._partition, waiting.entry, waiting.since)
             if waiting.entry.outputs and waiting.oldest_ms is not None:
                 self._metrics.published_age_seconds.observe(max(0.0, now_ms - waiting.oldest_ms) / 1000)
             self._pending.popleft()
