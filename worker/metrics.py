@@ -272,19 +272,23 @@ class Metrics:
             self.said.labels(kind).inc(count)
 
     def moves(self, moves: Iterable[Moved]) -> None:
-        """Count the transitions of one batch."""
+        """Count the transitions of one batch: of each kind its sums, for finding a counter costs more than adding to it."""
+        kinds: dict[tuple[str, str, str], list[Moved]] = {}
         for move in moves:
-            self.transitions.labels(move.type).inc()
-            if move.origin == move.to:
+            kinds.setdefault((move.type, move.origin, move.to), []).append(move)
+        for (kind, origin, to), some in kinds.items():
+            self.transitions.labels(kind).inc(len(some))
+            if origin == to:
                 continue
-            self.stage_moves.labels(move.origin, move.to).inc()
-            if move.stayed_ms is not None:
-                self.stage_stays.labels(move.origin).inc()
-                self.stage_stay_seconds.labels(move.origin).inc(move.stayed_ms / 1000)
-            self.measured_moves.labels(move.type, move.to).inc()
-            self.score_points.labels(move.type, move.to).inc(max(0.0, move.score))
-            self.fit_points.labels(move.type, move.to).inc(max(0.0, move.fit))
-            self.engagement_points.labels(move.type, move.to).inc(max(0.0, move.engagement))
+            self.stage_moves.labels(origin, to).inc(len(some))
+            stays_ms = [move.stayed_ms for move in some if move.stayed_ms is not None]
+            if stays_ms:
+                self.stage_stays.labels(origin).inc(len(stays_ms))
+                self.stage_stay_seconds.labels(origin).inc(sum(stays_ms) / 1000)
+            self.measured_moves.labels(kind, to).inc(len(some))
+            self.score_points.labels(kind, to).inc(sum(max(0.0, move.score) for move in some))
+            self.fit_points.labels(kind, to).inc(sum(max(0.0, move.fit) for move in some))
+            self.engagement_points.labels(kind, to).inc(sum(max(0.0, move.engagement) for move in some))
 
     def forget(self, partition: int) -> None:
         """Drop the gauges of a partition that is no longer ours; another worker reports them now."""
@@ -327,6 +331,7 @@ _INTRODUCTION: Final = """\
   for, so a partition that hangs shows for how long.
 - **Labels** never hold a lead, an address, or anything else that a producer could make up: types, topics, reasons and
   stages come from closed sets.
+- **They cost** a batch about 45 µs and half a microsecond an event: 2 % of a backlog's batches (`docs/benchmarks.md`).
 - **Leads by stage** are counters in the partition's position in Redis, changed by the very call that writes the leads:
   exact after a take-over, a rollback and a rebuild. A state that an older version wrote is counted once, when its partition
   is next taken over.
