@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import socket
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.cli.shell import Running
+from tests.cli.shell import Running, leadpulse
 from tests.cli.test_online import ready, site, topics
 from worker.settings import Settings
 
@@ -83,6 +84,18 @@ def test_missing_topics_end_the_worker_in_one_line(site: dict[str, str], tmp_pat
         assert site["LEADPULSE_INPUT_TOPICS"] in why
         assert "leadpulse topics create" in why
         assert "Traceback" not in worker.words
+
+
+def test_a_worker_that_must_stop_says_why_in_its_last_line(topics: dict[str, str], tmp_path: Path) -> None:
+    """Whoever is woken reads that one; what it says of its partitions and connections comes before."""
+    with Running(RUN, topics, tmp_path) as worker:
+        worker.until(lambda: ready(topics))
+        lines = "\n".join(["{"] * 1_500)
+        sent = leadpulse("produce", "-", "--topic", topics["LEADPULSE_INPUT_TOPICS"], "--raw", env=topics, text=lines)
+        assert worker.process.wait(30) == 1, sent.stderr
+    last = json.loads(worker.words.splitlines()[-1])
+    assert last["event"] == "worker.stopped"
+    assert re.match(r"stopped: partition \d: \d+ of the last \d+ records are bad", last["message"])
 
 
 def test_a_worker_that_waits_is_alive_but_not_ready(site: dict[str, str], tmp_path: Path) -> None:

@@ -118,11 +118,10 @@ class LeadPulse(faust.App):
         self.failed = False
         self.host: _Host | None = None
 
-    def fail(self, why: str | None) -> None:
-        """Stop the worker with exit code 1, saying *why* in one line (`None`: it has been said)."""
+    def fail(self, why: str) -> None:
+        """Stop the worker with exit code 1, saying *why* in one line."""
         self.failed = True
-        if why is not None:
-            log.critical("stopped: %s", why, extra=fields("worker.stopped"))
+        log.critical("stopped: %s", why, extra=fields("worker.stopped"))
         if self.host is not None:
             self.host.shut_down()
 
@@ -140,8 +139,8 @@ class LeadPulse(faust.App):
         _collect_less()
         try:
             await self.engine.run()
-        except Stop:
-            self.fail(None)  # the engine has logged it, at the moment when it happened
+        except Stop as err:
+            self.fail(str(err))  # again, after what the engine said since the moment when it happened: the last line tells why
 
     def _create_directories(self) -> None:
         """Make none: Faust's folders are for tables, and there are none."""
