@@ -61,7 +61,7 @@ pressure: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.pressure --events $(EVENTS)
 
 alerts: .venv-dev/.installed
-	.venv-dev/bin/python -m tests.system.alerts --factor $(FACTOR)
+	.venv-dev/bin/python -m tests.system.alerts --factor $(FACTOR) --results .cache/alerts.jsonl --write ops/runbook.md
 
 bench: .venv-dev/.installed .venv-rivals/.made
 	.venv-dev/bin/python -m tests.benchmarks.race --runs $(RUNS) --results .cache/race.jsonl --write docs/benchmarks.md $(BENCH)

@@ -93,7 +93,7 @@ def where() -> str:
 
 def write(page: Path, name: str, text: str) -> None:
     """Put *text* between the marks of section *name* of *page*. Raises `ValueError` when they are not there."""
-    begin, end = f"<!-- {name}: written by a benchmark -->", f"<!-- {name}: end -->"
+    begin, end = f"<!-- {name}: written by a program -->", f"<!-- {name}: end -->"
     before, found, rest = page.read_text().partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:

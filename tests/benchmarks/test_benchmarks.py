@@ -139,9 +139,9 @@ def test_quantiles_are_values_that_were_seen() -> None:
 def test_a_section_is_written_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:
     """What is written by hand stays; a page without the marks is refused."""
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- x: written by a benchmark -->\nold\n<!-- x: end -->\nafter\n")
+    page.write_text("before\n<!-- x: written by a program -->\nold\n<!-- x: end -->\nafter\n")
     report.write(page, "x", "new")
-    assert page.read_text() == "before\n<!-- x: written by a benchmark -->\nnew\n<!-- x: end -->\nafter\n"
+    assert page.read_text() == "before\n<!-- x: written by a program -->\nnew\n<!-- x: end -->\nafter\n"
     with pytest.raises(ValueError, match="around the section"):
         report.write(page, "y", "new")
 

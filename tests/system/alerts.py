@@ -2,8 +2,9 @@
 
 `python -m tests.system.alerts [--factor 10] [--fault NAME]`. The rules are the deployed ones with every window, every `for` and
 every age that they compare with divided by the factor, and Prometheus looks that much more often; `--factor 1` is as deployed.
-What workers, Kafka and Redis do is not sped up. Prints the timeline as a table; exit code 1 when an alert did not fire or
-clear, or when one fires before any fault.
+What workers, Kafka and Redis do is not sped up. A fault begins when the alerts that it is to bring about are silent and both
+workers take events; others may still look back on the fault before it. Prints the timeline as a table; exit code 1 when an
+alert did not fire or clear, or when one fires before any fault.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.request import urlopen
 
 import click
+import msgspec
 import redis
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -34,6 +37,7 @@ from aiokafka.structs import TopicPartition
 from ruamel.yaml import YAML
 
 from ops.dev.services import HOST, REPOSITORY, Kafka, Prometheus, Redis, free_port
+from tests.benchmarks import report
 
 RULES: Final = REPOSITORY / "ops/prometheus/rules/leadpulse.yml"
 SCRAPE_S: Final = 15.0
@@ -285,8 +289,8 @@ async def all_workers_killed(stage: Stage) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def poison(stage: Stage) -> AsyncIterator[None]:
-    """Two of five records are no JSON."""
-    async with _flood(stage, b'{"oops": NUMBER', 70):
+    """One of three records is no JSON."""
+    async with _flood(stage, b'{"oops": NUMBER', 50):
         yield
 
 
@@ -339,6 +343,28 @@ async def kafka_frozen(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def kafka_slow(stage: Stage) -> AsyncIterator[None]:
+    """The broker stopped for 0.9 s (SIGSTOP), again and again: each step of a transaction takes that long."""
+
+    async def pulse() -> None:
+        try:
+            while True:
+                stage.kafka.suspend()
+                await asyncio.sleep(0.9)
+                stage.kafka.resume()
+                await asyncio.sleep(0.1)
+        finally:
+            stage.kafka.resume()
+
+    task = asyncio.create_task(pulse())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
 async def records_deleted(stage: Stage) -> AsyncIterator[None]:
     """Events deleted while no worker ran: they refuse; started with LEADPULSE_ACCEPT_LOSS=true; at the end without it again."""
     for worker in stage.workers:
@@ -369,32 +395,46 @@ async def records_deleted(stage: Stage) -> AsyncIterator[None]:
 
 Fault = Callable[[Stage], contextlib.AbstractAsyncContextManager[None]]
 FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
+    "poison, one record of three": (poison, ("LeadPulseDeadLetterFlood", "LeadPulseDeadLetters")),
+    "poison, nine records of ten": (poison_past_the_limit, ("LeadPulseWorkerRestarting",)),
+    "an unknown type": (typo, ("LeadPulseUnknownEvents",)),
+    "grid files that differ, one with a mistake": (broken_grid, ("LeadPulseGridRefused", "LeadPulseGridsDiffer")),
+    "Redis full": (redis_full, ("LeadPulseRedisFull", "LeadPulseRedisNearlyFull")),
     "Redis stopped": (
         redis_stopped,
         ("LeadPulseRedisNotAnswering", "LeadPulseEventsStuck", "LeadPulseScoresStale", "LeadPulseRetentionHeadroom"),
     ),
     "one worker killed": (worker_killed, ("LeadPulseWorkerDown",)),
     "both workers killed": (all_workers_killed, ("LeadPulseNoWorker", "LeadPulseWorkerDown")),
-    "poison, two records of five": (poison, ("LeadPulseDeadLetterFlood", "LeadPulseDeadLetters")),
-    "poison, nine records of ten": (poison_past_the_limit, ("LeadPulseWorkerRestarting",)),
-    "an unknown type": (typo, ("LeadPulseUnknownEvents",)),
+    "Kafka slow": (kafka_slow, ("LeadPulseOutboxStuck",)),
     "Kafka frozen": (kafka_frozen, ("LeadPulsePartitionWithoutOwner",)),
-    "Redis full": (redis_full, ("LeadPulseRedisFull", "LeadPulseRedisNearlyFull")),
-    "grid files that differ, one with a mistake": (broken_grid, ("LeadPulseGridRefused", "LeadPulseGridsDiffer")),
     "events deleted before they were read": (records_deleted, ("LeadPulseRecordsLost",)),
 }
 """What is done, and the alerts that it must bring about; others may fire with them, and are in the table too."""
 
 
+@dataclass
+class Spell:
+    """One time that an alert fired, by the clock of who looks twice a second."""
+
+    alert: str
+    summary: str
+    fired: float
+    cleared: float | None = None
+
+
 class Timeline:
-    """What fired and cleared, and when, by the clock of who looks twice a second."""
+    """What fired and cleared, and when."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
-        self.now: dict[str, float] = {}
-        """Alert → since when it fires."""
-        self.cleared: dict[str, float] = {}
-        self.words: dict[str, str] = {}
+        self.spells: list[Spell] = []
+        self.begins: list[float] = []
+        """Of the faults."""
+
+    def now(self) -> set[str]:
+        """Return the alerts that fire."""
+        return {spell.alert for spell in self.spells if spell.cleared is None}
 
     async def look(self) -> None:
         """Look for ever."""
@@ -402,53 +442,94 @@ class Timeline:
             with contextlib.suppress(OSError):
                 found = await asyncio.to_thread(self._watcher.firing)
                 at = time.monotonic()
-                for name, words in found.items():
-                    if self.now.setdefault(name, at) == at:
-                        self.words[name] = words
-                for name in [name for name in self.now if name not in found]:
-                    del self.now[name]
-                    self.cleared[name] = at
+                for spell in self.spells:
+                    if spell.cleared is None and spell.alert not in found:
+                        spell.cleared = at
+                now = self.now()
+                self.spells += [Spell(alert, words, at) for alert, words in found.items() if alert not in now]
             await asyncio.sleep(0.5)
 
 
-async def run_fault(stage: Stage, timeline: Timeline, name: str) -> list[str]:
-    """Bring about fault *name*, see its alerts fire and everything clear; return its lines of the table."""
-    fault, wanted = FAULTS[name]
-    began = time.monotonic()
-    fired: dict[str, float] = {}
-    limit_s = 4_500 / stage.factor + 120
+class Seen(msgspec.Struct):
+    """One fault, and what fired between its beginning and the next one's."""
 
-    def all_fired() -> bool:
-        fired.update({alert: at for alert, at in timeline.now.items() if alert not in fired})
-        return set(wanted) <= set(fired)
+    fault: str
+    factor: float
+    where: str
+    """Date and machine."""
+    alerts: dict[str, tuple[float, float]]
+    """Alert → seconds from the fault's beginning to its firing, and from the fault's end to its clearing."""
+
+
+@dataclass
+class Brought:
+    """One fault while it is watched."""
+
+    fault: str
+    began: float
+    ended: float = 0.0
+
+    def seen(self, timeline: Timeline, factor: float) -> Seen:
+        """Return what it brought about before the next fault, as far as it has cleared."""
+        until = min((at for at in timeline.begins if at > self.began), default=float("inf"))
+        alerts: dict[str, tuple[float, float]] = {}
+        for spell in timeline.spells:
+            if self.began <= spell.fired < until and spell.cleared is not None:
+                first, _ = alerts.get(spell.alert, (round(spell.fired - self.began), 0))
+                alerts[spell.alert] = first, round(spell.cleared - self.ended)
+        return Seen(self.fault, factor, report.where(), alerts)
+
+
+async def bring_about(stage: Stage, timeline: Timeline, name: str) -> Brought:
+    """Bring about fault *name* and see its alerts fire. Raises `AssertionError` when one does not, the fault undone."""
+    fault, wanted = FAULTS[name]
+    limit_s = 4_500 / stage.factor + 120
+    silent = f"{name}: its alerts are silent and the workers ready before it begins"
+    await stage.until(lambda: not set(wanted) & timeline.now() and stage.all_ready(), limit_s, silent)
+    done = Brought(name, time.monotonic())
+    timeline.begins.append(done.began)
+    failed: AssertionError | None = None
+
+    def missing() -> list[str]:
+        return sorted(set(wanted) - {spell.alert for spell in timeline.spells if spell.fired >= done.began})
 
     async with fault(stage):
-        await stage.until(all_fired, limit_s, f"{name}: {sorted(set(wanted) - set(fired))} fire")
-    ended = time.monotonic()
-    click.echo(f"  {name}: fired {[f'{alert} {at - began:.0f} s' for alert, at in fired.items()]}", err=True)
-
-    def all_clear() -> bool:
-        all_fired()
-        return not timeline.now and stage.all_ready()
-
-    await stage.until(all_clear, limit_s, f"{name}: all clears; still {sorted(timeline.now)}")
-    lines = []
-    for place, (alert, at) in enumerate(fired.items()):
-        cleared = timeline.cleared[alert] - ended
-        after = f"{cleared:.0f} s" if cleared > 0 else f"before ({-cleared:.0f} s)"
-        lines.append(f"| {name if not place else ''} | {alert} | {at - began:.0f} s | {after} |")
-        click.echo(f"  {alert}: {timeline.words[alert]}; cleared after {after}", err=True)
-    return lines
+        try:
+            await stage.until(lambda: not missing(), limit_s, f"{name}: all of {', '.join(wanted)} fire")
+        except AssertionError as wrong:
+            failed = wrong
+    done.ended = time.monotonic()
+    fired = [f"{s.alert} {s.fired - done.began:.0f} s" for s in timeline.spells if s.fired >= done.began]
+    click.echo(f"  {name}: {', '.join(fired)}", err=True)
+    if failed is not None:
+        raise failed
+    return done
 
 
-async def run(factor: float, names: Sequence[str]) -> list[str]:
-    """Run the faults *names* one after the other and return the table."""
-    # A segment is looked at for retention every 5 minutes: sped up, topics would lose what the faults leave unread.
-    settings = {"log.retention.check.interval.ms": "86400000", "group.min.session.timeout.ms": "1000"}
+def table(seen: Sequence[Seen]) -> str:
+    """Return the timeline as it stands in the runbook; of each fault the newest run."""
+    newest = {one.fault: one for one in seen}
+    runs = dict.fromkeys(f"{one.where}; windows divided by {one.factor:g}" for one in newest.values())
     lines = [
+        f"{'; '.join(runs)}.",
+        "",
         "| fault | alert | fired after the fault began | cleared after it ended |",
         "|---|---|---|---|",
     ]
+    for fault in FAULTS:
+        if fault in newest:
+            for place, (alert, (fired, cleared)) in enumerate(newest[fault].alerts.items()):
+                after = f"{cleared:.0f} s" if cleared >= 0 else f"{-cleared:.0f} s before its end"
+                lines.append(f"| {'' if place else fault} | {alert} | {fired:.0f} s | {after} |")
+    return "\n".join(lines)
+
+
+async def run(factor: float, names: Sequence[str]) -> tuple[list[Seen], list[str]]:
+    """Run the faults *names* one after the other; return what was seen, and what should have been and was not."""
+    # A segment is looked at for retention every 5 minutes: sped up, topics would lose what the faults leave unread.
+    settings = {"log.retention.check.interval.ms": "86400000", "group.min.session.timeout.ms": "1000"}
+    wrong: list[str] = []
+    brought: list[Brought] = []
     with tempfile.TemporaryDirectory(prefix="leadpulse-alerts-") as folder, Kafka(settings) as kafka, Redis() as store:
         stage = Stage(factor, kafka, store, Path(folder))
         await stage.prepare()
@@ -463,10 +544,18 @@ async def run(factor: float, names: Sequence[str]) -> list[str]:
                 background.append(asyncio.create_task(timeline.look()))
                 quiet_s = 120 / factor + 20
                 await asyncio.sleep(quiet_s)
-                assert not timeline.words, f"fired without a fault: {timeline.words}"
+                if timeline.spells:
+                    raise AssertionError(f"fired without a fault: {timeline.spells}")
                 click.echo(f"  quiet for {quiet_s:.0f} s under load", err=True)
                 for name in names:
-                    lines += await run_fault(stage, timeline, name)
+                    try:
+                        brought.append(await bring_about(stage, timeline, name))
+                    except AssertionError as err:
+                        wrong.append(str(err))
+                        click.echo(f"  {err}", err=True)
+                with contextlib.suppress(AssertionError):
+                    await stage.until(lambda: not timeline.now(), 4_500 / factor + 120, "all clears")
+                wrong += [f"did not clear: {spell.summary}" for spell in timeline.spells if spell.cleared is None]
         finally:
             for task in background:
                 task.cancel()
@@ -474,19 +563,32 @@ async def run(factor: float, names: Sequence[str]) -> list[str]:
             for worker in stage.workers:
                 worker.down()
             stage.watcher.close()
-    return lines
+    return [one.seen(timeline, factor) for one in brought], wrong
 
 
 @click.command(help=__doc__)
 @click.option("--factor", type=click.FloatRange(1, 15), default=10.0, show_default=True)
 @click.option("--fault", "faults", type=click.Choice(list(FAULTS)), multiple=True, help="These alone.")
-def main(factor: float, faults: Sequence[str]) -> None:
+@click.option("--results", type=click.Path(dir_okay=False, path_type=Path), help="Add each fault there, a JSON line each.")
+@click.option(
+    "--write", "page", type=click.Path(dir_okay=False, path_type=Path), help="Put the table of all results into this page."
+)
+def main(factor: float, faults: Sequence[str], results: Path | None, page: Path | None) -> None:
     """Run and print the table."""
     try:
-        lines = asyncio.run(run(factor, faults or list(FAULTS)))
-    except AssertionError as wrong:
-        raise click.ClickException(str(wrong)) from None
-    click.echo("\n".join(lines))
+        seen, wrong = asyncio.run(run(factor, faults or list(FAULTS)))
+    except AssertionError as err:
+        raise click.ClickException(str(err)) from None
+    if results is not None:
+        results.parent.mkdir(exist_ok=True)
+        with results.open("ab") as to:
+            to.writelines(msgspec.json.encode(one) + b"\n" for one in seen)
+        seen = [msgspec.json.decode(line, type=Seen) for line in results.read_bytes().splitlines()]
+    if page is not None:
+        report.write(page, "alerts", table(seen))
+    click.echo(table(seen))
+    if wrong:
+        raise click.ClickException("\n".join(wrong))
 
 
 if __name__ == "__main__":
