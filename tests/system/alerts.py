@@ -396,8 +396,8 @@ async def records_deleted(stage: Stage) -> AsyncIterator[None]:
 Fault = Callable[[Stage], contextlib.AbstractAsyncContextManager[None]]
 FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
     "poison, one record of three": (poison, ("LeadPulseDeadLetterFlood", "LeadPulseDeadLetters")),
-    "poison, nine records of ten": (poison_past_the_limit, ("LeadPulseWorkerRestarting",)),
     "an unknown type": (typo, ("LeadPulseUnknownEvents",)),
+    "poison, nine records of ten": (poison_past_the_limit, ("LeadPulseWorkerRestarting",)),
     "grid files that differ, one with a mistake": (broken_grid, ("LeadPulseGridRefused", "LeadPulseGridsDiffer")),
     "Redis full": (redis_full, ("LeadPulseRedisFull", "LeadPulseRedisNearlyFull")),
     "Redis stopped": (
