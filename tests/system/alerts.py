@@ -360,15 +360,15 @@ async def kafka_frozen(stage: Stage) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def kafka_slow(stage: Stage) -> AsyncIterator[None]:
-    """The broker stopped for 0.9 s (SIGSTOP), again and again: each step of a transaction takes that long."""
+    """The broker stopped for 0.7 s (SIGSTOP), again and again, with time for one answer between: so slow is each step."""
 
     async def pulse() -> None:
         try:
             while True:
                 stage.kafka.suspend()
-                await asyncio.sleep(0.9)
+                await asyncio.sleep(0.7)
                 stage.kafka.resume()
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.015)
         finally:
             stage.kafka.resume()
 
