@@ -61,7 +61,7 @@ FAULTS: Final = (
     ),
     Fault(
         "duplicates", "ten ids are looked at, not 64",
-        "worker/core/fold.py", "return find(state.ids, event_mark) >= 0", "return find(state.ids[-60:], event_mark) >= 0",
+        "worker/core/fold.py", "in ids and find(ids, event_mark) >= 0", "in ids[-60:] and find(ids, event_mark) >= 0",
         _PROPERTIES + "test_events_that_arrive_again_change_nothing",
     ),
     Fault(
