@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.cli.shell import ROOT, Running, environment, event, leadpulse
 from tests.cli.test_online import ready, site, taken, topics
@@ -81,6 +82,7 @@ def test_a_worker_logs_its_own_life_and_no_lead(topics: dict[str, str], tmp_path
         assert sent.returncode == 0, sent.stderr
         worker.until(lambda: taken(topics) == 300)
         assert worker.words.count("\n") == before
+        owners = owners_in_redis(topics)
         assert worker.end() == 0
     said = [json.loads(one) for one in worker.words.splitlines()]
     assert all(one["time"].endswith("Z") and one["level"] and one["message"] for one in said)
@@ -91,7 +93,7 @@ def test_a_worker_logs_its_own_life_and_no_lead(topics: dict[str, str], tmp_path
         ours = {one["partition"]: one for one in said if one.get("event") == name}
         assert ours.keys() == {0, 1}
         for one in ours.values():
-            assert re.fullmatch(r"\d+:\d+:[0-9a-f-]+", one["owner"])
+            assert one["owner"] == owners[one["partition"]]
             assert set(one["offsets"]) == {
                 topics["LEADPULSE_INPUT_TOPICS"],
                 f"leadpulse.{topics['LEADPULSE_NAMESPACE']}.internal",
@@ -101,6 +103,13 @@ def test_a_worker_logs_its_own_life_and_no_lead(topics: dict[str, str], tmp_path
     assert all(one["batch"] > 0 for one in at_end)
     for private in ("somebody", "hunter2"):
         assert private not in worker.words
+
+
+def owners_in_redis(site: dict[str, str]) -> list[str]:
+    """Return what Redis has as the owner of each of the two partitions."""
+    with redis.Redis.from_url(site["LEADPULSE_REDIS"], decode_responses=True) as client:
+        held = [client.hget(f"{{{site['LEADPULSE_NAMESPACE']}:{p}}}:position", "owner") for p in (0, 1)]
+    return [str(owner) for owner in held]
 
 
 def test_a_person_on_a_terminal_reads_text(site: dict[str, str], tmp_path: Path) -> None:

@@ -220,9 +220,8 @@ class Producer:
         except (KafkaError, TimeoutError) as err:
             raise ProducerFailed(f"the producer of partition {self._partition} did not start: {err!r}") from err
 
-    @property
-    def token(self) -> str:
-        """A new `producer-id:epoch:uuid`: what the store knows the owner by. A later start has a higher epoch."""
+    def new_token(self) -> str:
+        """Return a new `producer-id:epoch:uuid`: what the store knows the owner by. A later start has a higher epoch."""
         ours = self._producer._txn_manager  # no public name for the two numbers
         return f"{ours.producer_id}:{ours.producer_epoch}:{uuid.uuid4().hex}"
 

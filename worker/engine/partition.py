@@ -107,7 +107,7 @@ class Partition:
         self._metrics.state_is(self._partition, "taking_over")
         try:
             await producer.start()
-            self.owner = producer.token
+            self.owner = producer.new_token()
             failpoint("after_fence")
             await self._take_over(producer)
             async with asyncio.TaskGroup() as tasks:
@@ -121,7 +121,7 @@ class Partition:
 
     async def _take_over(self, producer: Producer) -> None:
         context = self._context
-        self._store = Patient(context.store_of(self._partition), self._partition, producer.token, self._metrics)
+        self._store = Patient(context.store_of(self._partition), self._partition, self.owner, self._metrics)
         self._folder = Folder(
             self._settings, context.scorer(), self._partition, self._store.load, context.turn, context.compacted
         )
