@@ -206,7 +206,7 @@ async def test_an_outbox_that_is_ahead_refuses_the_batch_whole(store: RedisStore
     )
 
 
-@pytest.mark.parametrize("command", ["hset", "hdel", "del", "zadd", "zrem", "xadd", "hget"])
+@pytest.mark.parametrize("command", ["hset", "hdel", "del", "zadd", "zrem", "xadd", "hget", "hlen"])
 async def test_a_missing_right_refuses_the_batch_whole(redis_server: Redis, namespace: str, command: str) -> None:
     """Rights are asked for as each command runs, so the missing one would else stop the batch in its middle."""
     with plain.Redis(port=redis_server.port) as admin:

@@ -60,9 +60,9 @@ local function in_pieces(fields, state)
   end
 end
 
--- Writes a lead's hash: `fields` (flat; they are added to) and its state. `server.takes_long`: whether this server keeps long
--- values in small hashes; nil until it was tried, once a call, since the setting may change.
-local function put(server, key, fields, state)
+-- Writes a lead's hash, which has `held` fields by now: `fields` (flat; they are added to) and its state. `server.takes_long`:
+-- whether this server keeps long values in small hashes; nil until it was tried, once a call, since the setting may change.
+local function put(server, key, held, fields, state)
   fields[#fields + 1] = 'state'
   fields[#fields + 1] = state
   if #state >= PIECES_FROM and #state <= PIECES_TO and not server.takes_long then
@@ -75,7 +75,7 @@ local function put(server, key, fields, state)
       redis.call('DEL', key)
     end
     in_pieces(fields, state)
-  elseif redis.call('HLEN', key) * 2 ~= #fields then
+  elseif held * 2 ~= #fields then
     redis.call('DEL', key)
   end
   redis.call('HSET', key, unpack(fields))
@@ -182,9 +182,10 @@ local function apply(keys, args)
   if #writes ~= #keys - 5 or #writes ~= #args - 9 then
     return redis.error_reply('ERR ' .. #writes .. ' writes, ' .. (#keys - 5) .. ' lead keys, ' .. (#args - 9) .. ' states')
   end
-  local due_in, due_out, rank_in, rank_out, moved = {}, {}, {}, {}, {}
+  local due_in, due_out, rank_in, rank_out, moved, held = {}, {}, {}, {}, {}, {}
   for i, write in ipairs(writes) do
     local before, after = redis.call('HGET', keys[5 + i], 'stage'), write[5]
+    held[i] = redis.call('HLEN', keys[5 + i])  -- here, where a right that is missing still refuses the batch whole
     if before ~= after then
       if before then moved[before] = (moved[before] or 0) - 1 end
       moved[after] = (moved[after] or 0) + 1
@@ -216,9 +217,9 @@ local function apply(keys, args)
     local key, state = keys[5 + i], args[9 + i]
     if write[2] == '' then
       redis.call('DEL', key)
-      if state ~= '' then put(server, key, {}, state) end
+      if state ~= '' then put(server, key, 0, {}, state) end
     else
-      put(server, key, {'score', write[2], 'fit', write[3], 'engagement', write[4], 'stage', write[5], 'grade', write[6], 'updated_at',
+      put(server, key, held[i], {'score', write[2], 'fit', write[3], 'engagement', write[4], 'stage', write[5], 'grade', write[6], 'updated_at',
         write[7]}, state)
     end
   end
@@ -302,7 +303,9 @@ end
 
 -- The commands that this user may not run on KEYS[1].
 local function rights(keys)
-  return missing(FROM_OUTSIDE, keys[1], missing(READING, keys[1], missing(WRITING, keys[1], {})))
+  local found = missing(FROM_OUTSIDE, keys[1], missing(READING, keys[1], missing(WRITING, keys[1], {})))
+  if not redis.acl_check_cmd('OBJECT', 'ENCODING', keys[1]) then found[#found + 1] = 'OBJECT|ENCODING' end
+  return found
 end
 
 local function register(name, callback, flags)
