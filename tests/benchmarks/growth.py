@@ -21,7 +21,7 @@ from ops.dev.services import Kafka, Redis, RedisCluster, create_topics
 from tests.benchmarks import report
 from tests.benchmarks.log import ZIPF, lines
 from tests.benchmarks.measure import produce
-from tests.benchmarks.race import LOG, PARTITIONS, Place, leadpulse
+from tests.benchmarks.race import AS_DEPLOYED, LOG, PARTITIONS, Place, leadpulse
 
 TYPES = ("page.viewed", "email.opened", "email.clicked", "content.downloaded", "form.submitted", "webinar.attended")
 
@@ -114,7 +114,7 @@ async def measure_all(groups: tuple[str, ...], scale: float) -> str:
         for number, case in enumerate(cases(scale), start=1):
             if groups and case.group not in groups:
                 continue
-            with RedisCluster(case.nodes) if case.nodes > 1 else Redis() as server:
+            with RedisCluster(case.nodes, settings=AS_DEPLOYED) if case.nodes > 1 else Redis(AS_DEPLOYED) as server:
                 rows.append(await measure(case, kafka, server, Path(folder), number))
             click.echo(rows[-1], err=True)
     return "\n".join(rows)

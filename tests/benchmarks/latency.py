@@ -26,7 +26,7 @@ from confluent_kafka import Producer
 from ops.dev.services import Kafka, Redis, create_topics
 from tests.benchmarks import report
 from tests.benchmarks.log import lines
-from tests.benchmarks.race import LOG, PARTITIONS, Live, Place
+from tests.benchmarks.race import AS_DEPLOYED, LOG, PARTITIONS, Live, Place
 from tests.system.kit import ROOT, Site
 from worker.core.partition import owner
 
@@ -132,7 +132,7 @@ async def probe(site: Site, seconds: float) -> dict[str, Seen]:
 
 async def one(rate: int, seconds: float, folder: Path) -> str:
     """Return the table's row for *rate*."""
-    with Redis() as server, Kafka(heap="1g") as kafka:
+    with Redis(AS_DEPLOYED) as server, Kafka(heap="1g") as kafka:
         await create_topics(kafka.address, [LOG], PARTITIONS)
         site = Place(kafka, server, folder, 0, {}, {}).site([LOG])
         site.put_grid(files("grids").joinpath("saas-b2b.yaml").read_text())

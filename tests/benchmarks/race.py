@@ -45,6 +45,8 @@ RIVALS: Final = Path(__file__).parent / "rivals"
 OF_RIVALS: Final = ROOT / ".venv-rivals" / "bin" / "python"
 """The interpreter with the rivals' packages that are none of ours."""
 LOG, SHORT = "race", "race-short"
+AS_DEPLOYED: Final = {"hash-max-listpack-value": "2048"}
+"""What `docker-compose.yml` sets in Redis, beside what its service here sets by itself."""
 LONGEST_S: Final = 1_200.0
 
 FULL, SIMPLE = "LeadPulse, full model (saas-b2b)", "LeadPulse, the rivals' scoring"
@@ -339,7 +341,11 @@ async def race(
     log = list(lines(events, leads, span=timedelta(hours=hours)))
     wanted = {LOG: scored(log), SHORT: scored(log[:short])}
     sizes = {LOG: events, SHORT: short}
-    with tempfile.TemporaryDirectory(prefix="leadpulse-bench-") as folder, Redis() as server, Kafka(heap="1g") as kafka:
+    with (
+        tempfile.TemporaryDirectory(prefix="leadpulse-bench-") as folder,
+        Redis(AS_DEPLOYED) as server,
+        Kafka(heap="1g") as kafka,
+    ):
         for topic, size in sizes.items():
             await create_topics(kafka.address, [topic], PARTITIONS, {"retention.ms": "-1"})
             produce(kafka.address, [topic], log[:size], PARTITIONS)
