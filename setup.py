@@ -9,7 +9,8 @@ from typing import Any
 from setuptools import setup
 
 COMPILED = (
-    "codec", "days", "fold", "merge", "outputs", "pace", "plan", "score", "scorer", "short", "sift", "stages", "ties", "where",
+    "codec", "days", "fold", "merge", "outputs", "pace", "plan", "score", "scorer", "seen", "short", "sift", "stages",
+    "ties", "where",
 )  # fmt: skip
 """What the hot path runs of `worker.core`. A module with structures of msgspec's is left out: mypyc drops their keywords."""
 

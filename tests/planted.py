@@ -135,7 +135,7 @@ FAULTS: Final = (
     ),
     Fault(
         "a state survives packing", "four bytes are taken for enough of instants 99 days apart",
-        "worker/core/state.py", "_NEAR_MS: Final = 1 << 32", "_NEAR_MS: Final = 1 << 33",
+        "worker/core/seen.py", "_NEAR_MS: Final = 1 << 32", "_NEAR_MS: Final = 1 << 33",
         "tests/core/test_seen.py",
     ),
     Fault(

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(1_200)  # a compiler is at work
 
 TOLD = (
     "batches", "codec", "days", "erasure", "golden", "hostile", "identity", "kinship", "limits", "merge", "oracle",
-    "properties", "ties", "traits", "where",
+    "properties", "seen", "ties", "traits", "where",
 )  # fmt: skip
 """The others ask what is not compiled."""
 

@@ -17,7 +17,8 @@ from worker.core.letter import dead_letter
 from worker.core.model import Event, Record, Rejected
 from worker.core.plan import plan_events, plan_tick
 from worker.core.scorer import Scorer
-from worker.core.state import entries, most_bytes, unpack, unpack_moves
+from worker.core.seen import entries
+from worker.core.state import most_bytes, unpack, unpack_moves
 from worker.core.where import MATCHED_CHARS, compile_where, parse_where
 
 DAY = 86_400_000

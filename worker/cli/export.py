@@ -13,7 +13,8 @@ from worker.core.days import rfc3339
 from worker.core.outputs import history, recent
 from worker.core.plan import Lead
 from worker.core.score import read, reasons
-from worker.core.state import MARK_BYTES, STAGES, Count, Member, Pace, entries
+from worker.core.seen import MARK_BYTES, entries
+from worker.core.state import STAGES, Count, Member, Pace
 from worker.core.ties import ROLES, figures
 from worker.core.traits import unpack_traits
 from worker.settings import Settings

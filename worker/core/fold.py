@@ -12,22 +12,9 @@ from worker.core import traits as traits_
 from worker.core.model import Event
 from worker.core.pace import lay, one_match
 from worker.core.scorer import INFINITY, Counter, Pacer, Scorer
+from worker.core.seen import MARK_BYTES, aged, find, forget, mark, occurrence, remember
 from worker.core.short import note
-from worker.core.state import (
-    CONTACT,
-    EVENT_TYPES,
-    IDS_KEPT,
-    MARK_BYTES,
-    SQL,
-    Count,
-    LeadState,
-    aged,
-    find,
-    forget,
-    mark,
-    occurrence,
-    remember,
-)
+from worker.core.state import CONTACT, EVENT_TYPES, IDS_KEPT, SQL, Count, LeadState
 
 ACTIVITY_PREFIXES: Final = ("page.", "form.", "content.", "demo.", "trial.", "quote.", "social.")
 ACTIVITY_TYPES: Final = frozenset(

@@ -9,15 +9,9 @@ from worker.core import traits as traits_
 from worker.core.fold import judge_traits
 from worker.core.pace import lay
 from worker.core.scorer import Scorer
+from worker.core.seen import MARK_BYTES, entries, remember
 from worker.core.short import close, open_
-from worker.core.state import (
-    IDS_KEPT,
-    MARK_BYTES,
-    Count,
-    LeadState,
-    entries,
-    remember,
-)
+from worker.core.state import IDS_KEPT, Count, LeadState
 
 
 def merge(scorer: Scorer, lead: LeadState, visitor: LeadState) -> None:

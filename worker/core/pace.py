@@ -10,7 +10,8 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Final
 
-from worker.core.state import MARK_BYTES, Pace, find
+from worker.core.seen import MARK_BYTES, find
+from worker.core.state import Pace
 
 BITS_DAYS: Final = 90
 """`rise` looks back over twice 45 days from the latest match."""

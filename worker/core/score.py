@@ -11,7 +11,8 @@ from worker.core.grid import Inactivity
 from worker.core.model import Reason
 from worker.core.pace import day_counts, day_sessions
 from worker.core.scorer import INFINITY, PaceReader, Reader, Scorer, clamp
-from worker.core.state import MARK_BYTES, Count, LeadState, Pace
+from worker.core.seen import MARK_BYTES
+from worker.core.state import Count, LeadState, Pace
 from worker.core.traits import unpack_traits, values
 
 
