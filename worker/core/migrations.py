@@ -52,7 +52,7 @@ def _from_3(fields: Fields) -> Fields:
     }
     for place in (_ACTIVE, _MQL_AT, _SQL_AT):
         if fields[place]:
-            fields[place] = clock + 1 - fields[place]
+            fields[place] = clock + 1 - fields[place] or clock + 1
     if fields[_DUE] is not None:
         fields[_DUE] = clock - fields[_DUE]
     if fields[_RECENT]:

@@ -239,7 +239,11 @@ def unpack(packed: bytes) -> LeadState:
 
 
 def _turn(state: LeadState) -> None:
-    """Turn instants to ms before the clock, or back. One that is 0 for 'never' stays so: of the others the clock's own is 1."""
+    """Turn instants to ms before the clock, or back. One that is 0 for 'never' stays so: of the others the clock's own is 1.
+
+    An event that came after its partition's tick is judged at the tick's instant, so an output may be later than the lead's own
+    clock. The one that is 1 ms later would turn to 0; it trades places with what nothing else turns to.
+    """
     clock = state.clock
     for count in state.counts.values():
         count.last = clock - count.last
@@ -250,9 +254,9 @@ def _turn(state: LeadState) -> None:
     if active := state.active:
         state.active = clock + 1 - active
     if mql_at := state.mql_at:
-        state.mql_at = clock + 1 - mql_at
+        state.mql_at = clock + 1 - mql_at or clock + 1
     if sql_at := state.sql_at:
-        state.sql_at = clock + 1 - sql_at
+        state.sql_at = clock + 1 - sql_at or clock + 1
 
 
 def _unpack_other(packed: bytes) -> LeadState:
