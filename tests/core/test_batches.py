@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 
 import pytest
 
 from worker.core.codec import decode
+from worker.core.days import rfc3339
 from worker.core.grid import parse_grid
 from worker.core.model import Event, Output, Record
 from worker.core.plan import plan_events, plan_tick
@@ -136,3 +138,44 @@ def test_a_lead_that_loses_points_in_the_middle_of_a_batch_cools_there(more: str
     plan = plan_events(scorer, {"lead-1": None}, log, None)
     assert [output.topic for output in plan.outputs] == ["lead.mql", "lead.cooled"]
     assert folded(EDGES + more + RUNG, log, 1) == folded(EDGES + more + RUNG, log, len(log))
+
+
+def told(grid: str, *batches: tuple[int | None, list[Event]]) -> list[tuple[str, str]]:
+    """Fold batches of one lead, each after a tick at its instant; return what goes out, with its instant."""
+    scorer = Scorer(parse_grid(grid, "grid.yaml"), "/leadpulse/test")
+    state, outputs = None, []
+    for clock_ms, batch in batches:
+        plan = plan_events(scorer, {"lead-1": state}, batch, clock_ms)
+        state = plan.writes[0].state
+        outputs += plan.outputs
+    return [(o.topic, json.loads(o.value or b"")["time"]) for o in outputs]
+
+
+def test_what_had_expired_by_the_last_tick_counts_again_in_the_middle_of_a_batch() -> None:
+    """Late beside the tick, in time for the lead's own events: the rule was read as expired, and all of it comes back."""
+    grid = EDGES.split("    - {id: told")[0] + "    - {id: load, points: 8, on: content.downloaded, expires_after: 30d}\n"
+    grid += "stages: {mql: {enter: 45}}\n"
+    past = [happened(hour, "content.downloaded") for hour in range(5)]
+    tick_ms, late = 20_031 * DAY_MS, [happened(29 * 24, "social.shared"), happened(29 * 24 + 1, "content.downloaded")]
+    one_by_one = told(grid, (None, past), (tick_ms, late[:1]), (tick_ms, late[1:]))
+    assert one_by_one == [("lead.mql", rfc3339(tick_ms))]
+    assert told(grid, (None, past), (tick_ms, late)) == one_by_one
+
+
+@pytest.mark.parametrize("lag_ms", [0, 1, 2])
+def test_nobody_is_called_twice_when_the_event_came_just_after_a_tick(lag_ms: int) -> None:
+    """The output has the tick's instant, which is after the clock that the lead is packed with."""
+    grid = (
+        EDGES.replace(", cap: 30", "")
+        + "    - {id: gone, points: -30, on: email.bounced}\nstages: {mql: {enter: 25}, quiet: 7d}\n"
+    )
+    log = [
+        happened(hour, type_, message_id="m")
+        for hour, type_ in enumerate(["email.delivered", "email.bounced", "email.delivered"])
+    ]
+    tick_ms = 20_000 * DAY_MS + lag_ms
+    assert [topic for topic, _ in told(grid, *((tick_ms, [event]) for event in log))] == [
+        "lead.mql",
+        "lead.cooled",
+        "lead.stage",
+    ]

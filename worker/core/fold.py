@@ -59,8 +59,10 @@ def with_traits(state: LeadState, event: Event) -> msgspec.Raw:
     return traits_.pack_traits(held)
 
 
-def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes) -> float:
+def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes, now_ms: int) -> float:
     """Take the event's effect on counts, velocity, exclusions and activity into *state*; traits come by `with_traits`.
+
+    *now_ms* is the lead's clock with the event, not before the partition's last tick.
 
     Return how far it can have moved the `reach` of a reading made before it: to nothing above it by more; infinity where that
     cannot be told, because an exclusion matched or what had expired counts again, or where a lead that stands on a rung may
@@ -88,7 +90,7 @@ def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes) -> fl
             if counter.match is None or counter.match(data):
                 if counter.expires_after:
                     before = state.counts.get(counter.key)
-                    if before is not None and state.clock >= before.last + counter.expires_after:
+                    if before is not None and now_ms >= before.last + counter.expires_after:
                         gain = INFINITY
                 if (late or counter.takes) and CONTACT < state.stage <= SQL:
                     gain = INFINITY

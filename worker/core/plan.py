@@ -288,7 +288,7 @@ class Lead:
             state.grid = scorer.tag
             judge_traits(scorer, state)
             self._who_changed = True
-        gain = add(scorer, state, event, event_mark)
+        gain = add(scorer, state, event, event_mark, self.at_ms)
         if visitor != self.name:
             self._ask_for(visitor, event, index, plan)
         if event.type.startswith("crm."):
