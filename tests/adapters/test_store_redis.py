@@ -185,7 +185,7 @@ async def refused_whole(
     assert before
     leads = [a_write("new", due_ms=2, rank=2.0), a_write("a", b"2"), a_write("a2", score=""), a_write("spoilt")]
     with pytest.raises(StoreRefused, match=match):
-        await store.apply(OWNER, a_batch(2, leads))
+        await store.apply(OWNER, a_batch(2, leads, begins=b"another grid", rate=1))
     assert await dump(store, server, namespace) == before
 
 
@@ -206,7 +206,7 @@ async def test_an_outbox_that_is_ahead_refuses_the_batch_whole(store: RedisStore
     )
 
 
-@pytest.mark.parametrize("command", ["hset", "hdel", "del", "zadd", "zrem", "xadd", "hget", "hlen"])
+@pytest.mark.parametrize("command", ["hset", "hdel", "del", "zadd", "zrem", "xadd", "hget", "hlen", "zrevrange"])
 async def test_a_missing_right_refuses_the_batch_whole(redis_server: Redis, namespace: str, command: str) -> None:
     """Rights are asked for as each command runs, so the missing one would else stop the batch in its middle."""
     with plain.Redis(port=redis_server.port) as admin:

@@ -206,6 +206,7 @@ local function apply(keys, args)
     end
   end
 
+  if args[7] ~= '' then redis.call('ZREVRANGE', keys[3], 0, 0) end  -- `requeue` asks it after the first write
   -- First, because it alone can still be refused: a stream takes no id at or below its last.
   if args[6] ~= '' then redis.call('XADD', keys[4], args[2] .. '-0', 'entry', args[6]) end
   if args[7] ~= '' then
