@@ -330,6 +330,13 @@ def test_a_refusal_says_what_is_wrong_and_where(value: bytes | None, reason: str
     assert (found, told in detail) == (reason, True), detail
 
 
+def test_bounds_are_told_alike_in_both_forms_of_the_core() -> None:
+    """Compiled, whole bounds are floats; a dead letter must not say which form refused the record."""
+    share = rejected(structured(envelope(type="webinar.attended", data={"webinar_id": "w", "share": 84})))
+    assert share == ("bad_data", "data.share: the number 84; expected a number from 0 to 1")
+    assert rejected(structured(envelope(data={"url": "/", "duration_s": -5})))[1].endswith("; expected a number of at least 0")
+
+
 def test_every_reason_is_seen_above() -> None:
     """The set is closed both ways: no code is documented that cannot occur."""
     assert {reason for _, _, reason, _ in REFUSED} | {"bad_time"} == set(REASONS)

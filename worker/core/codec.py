@@ -499,8 +499,8 @@ def _shown(value: Any) -> str:
 def _expected(field: Field) -> str:
     if field.kind is float:
         if field.maximum is not None:
-            return f"a number from {field.minimum} to {field.maximum}"
-        return "a number" if field.minimum is None else f"a number of at least {field.minimum}"
+            return f"a number from {field.minimum:g} to {field.maximum:g}"
+        return "a number" if field.minimum is None else f"a number of at least {field.minimum:g}"
     if field.kind is str:
         return "a string that is not empty" if field.filled else "a string"
     return "true or false" if field.kind is bool else "an object"
