@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,8 @@ class Spans:
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("leadpulse")
+        # It repeats in a warning, for each output, a `tracestate` that it drops: whoever produces could fill the log.
+        logging.getLogger("opentelemetry.trace.span").setLevel(logging.ERROR)
         self._group = settings.group
         self._internal = settings.internal_topic
         self._dead = settings.output_topic("lead.dead")

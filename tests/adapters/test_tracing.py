@@ -1,0 +1,30 @@
+"""What producers send as trace context reaches OpenTelemetry: it must harm nobody."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from worker.adapters.tracing import Spans
+from worker.core.journal import Cut
+from worker.core.model import Output
+from worker.ports import OutboxEntry
+from worker.settings import Settings
+
+PARENT = ("traceparent", b"00-11111111111111111111111111111111-2222222222222222-01")
+
+
+@pytest.mark.parametrize("state", [b"!" * 512, b"=" * 512, b"," * 512, b"a = b", b"a=1,a=1", b"a=" + b"b" * 510])
+def test_a_strange_tracestate_is_not_repeated_in_the_log(
+    state: bytes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one line for each output that carries it, and the spans are told all the same."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")  # nothing is sent
+    spans = Spans(Settings.model_validate({}))
+    outputs = (Output("lead.mql", b"k", b"v", (PARENT, ("tracestate", state))),)
+    with caplog.at_level(logging.WARNING):
+        spans.applied(0, OutboxEntry(Cut(1, {}, "g", "w", 1), outputs), 1, 0.0, {})
+        spans.sent(0, OutboxEntry(Cut(1, {}, "g", "w", 1), outputs), 0.0)
+    spans.close()
+    assert caplog.records == []
