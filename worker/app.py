@@ -211,14 +211,17 @@ def _with_grid_file(settings: Settings) -> Settings:
 
 
 def _spans(settings: Settings) -> Spans | None:
-    """Return where spans go, if anywhere. Raises `SettingsError` when what sends them is not installed."""
+    """Return where spans go, if anywhere. Raises `SettingsError` when what sends them is not installed, or told nonsense."""
     if not settings.traces:
         return None
     try:
         from worker.adapters.tracing import Spans
     except ImportError as err:
         raise SettingsError(f"LEADPULSE_TRACES: {err}: pip install 'leadpulse[otel]', or leave it off") from None
-    return Spans(settings)
+    try:
+        return Spans(settings)
+    except ValueError as err:
+        raise SettingsError(f"LEADPULSE_TRACES: OpenTelemetry refuses one of the OTEL_… variables: {err}") from None
 
 
 async def _serve(app: LeadPulse) -> web.AppRunner | None:

@@ -7,10 +7,11 @@ import logging
 import pytest
 
 from worker.adapters.tracing import Spans
+from worker.app import create_app
 from worker.core.journal import Cut
 from worker.core.model import Output
 from worker.ports import OutboxEntry
-from worker.settings import Settings
+from worker.settings import Settings, SettingsError
 
 PARENT = ("traceparent", b"00-11111111111111111111111111111111-2222222222222222-01")
 
@@ -28,3 +29,10 @@ def test_a_strange_tracestate_is_not_repeated_in_the_log(
         spans.sent(0, OutboxEntry(Cut(1, {}, "g", "w", 1), outputs), 0.0)
     spans.close()
     assert caplog.records == []
+
+
+def test_a_variable_that_opentelemetry_refuses_is_a_mistake_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line, as every other; its own check of the queue raises a bare `ValueError`."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
+    with pytest.raises(SettingsError, match=r"OTEL_.*max_queue_size"):
+        create_app(Settings.load({"LEADPULSE_TRACES": "true"}))
