@@ -18,6 +18,7 @@ from tests.adapters.batches import a_batch, a_write, everything
 from tests.services import Redis, free_port, needed
 from worker.adapters import store_redis
 from worker.adapters.store_redis import RedisStore, connect, install, leads_of, redacted, translated
+from worker.core.state import UnreadableState, unpack
 from worker.ports import Applied, Fenced, StoreRefused, StoreUnavailable
 
 OWNER = "7:1:first"
@@ -86,15 +87,20 @@ async def test_a_lead_of_some_size_keeps_redis_small_form(redis_server: Redis, n
     async with a_store(redis_server.url, namespace) as store:
         await store.acquire(OWNER, 8)
         await store.apply(OWNER, a_batch(1, [a_write(lead, b"long" * 1_000) for lead in sizes]))
-        writes = [a_write(lead, b"\xff" * size, due_ms=5, rank=1.5) for lead, size in sizes.items()]
+        head = b"\xdc\x00\x19\x07"  # msgpack's list of 25 that begins with 7: a state of version 7
+        writes = [a_write(lead, head + b"\xff" * (size - 4), due_ms=5, rank=1.5) for lead, size in sizes.items()]
         await store.apply(OWNER, a_batch(2, writes))
     with plain.Redis(port=redis_server.port, decode_responses=True) as client:
         encodings = {lead: client.object("encoding", f"{{{namespace}:0}}:lead:{lead}") for lead in sizes}
     small = {lead for lead, encoding in encodings.items() if encoding == "listpack"}
     assert small == {"lead-1017", "lead-1300", "lead-1800"}
-    client = connect(redis_server.url)
-    found = [found async for found in leads_of(client, namespace)]
-    await client.aclose()
+    with plain.Redis(port=redis_server.port) as client:  # what a worker that knows of no pieces finds
+        (told,) = {client.hget(f"{{{namespace}:0}}:lead:{lead}", "state") for lead in small}
+    with pytest.raises(UnreadableState, match="has version 7, this worker reads"):
+        unpack(told)
+    ours = connect(redis_server.url)
+    found = [found async for found in leads_of(ours, namespace)]
+    await ours.aclose()
     assert {write.lead: (partition, write) for partition, write in found} == {write.lead: (0, write) for write in writes}
 
 

@@ -351,7 +351,7 @@ async def test_a_lead_is_readable_as_it_is(store: RebuildableStore) -> None:
     }
 
 
-SIZES = (0, 1, 62, 63, 64, 1_016, 1_017, 1_063, 1_064, 1_125, 1_126, 1_800, 1_801, 100_000)
+SIZES = (0, 1, 2, 3, 62, 63, 64, 1_016, 1_017, 1_063, 1_064, 1_125, 1_126, 1_800, 1_801, 100_000)
 
 
 @pytest.mark.parametrize("after", SIZES)

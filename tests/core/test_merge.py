@@ -69,7 +69,7 @@ def folded(events: list[Event]) -> LeadState:
     for one in events:
         if one.type == "profile.updated":
             state.traits = with_traits(state, one)
-        add(SCORER, state, one, id_mark(one))
+        add(SCORER, state, one, id_mark(one), one.at_ms)
     judge_traits(SCORER, state)
     return state
 

@@ -44,15 +44,16 @@ local function in_chunks(command, key, values)
 end
 
 -- A hash with a value over 64 bytes costs 300 to 550 bytes more, unless the server's `hash-max-listpack-value` is raised. There a
--- state of this many bytes lies in pieces: `state`, then one field after the other whose name (behind a byte that is the field's
--- number) and value are the next bytes. A lead with a smaller state takes less than 2 kB as it is, larger ones gain nothing by it,
--- and each piece takes half a microsecond. 63, because a 64th byte takes a second byte to say how long it is.
-local PIECE, PIECES_FROM, PIECES_TO = 63, 1017, 1800
+-- state of this many bytes lies in pieces, one field after the other whose name (behind a byte that is the field's number) and
+-- value are the next bytes. `state` then holds no more than the state's version, as msgpack's [version]: a worker that knows of no
+-- pieces says that a newer one wrote it. A lead with a smaller state takes less than 2 kB as it is, larger ones gain nothing by
+-- it, and each piece takes half a microsecond. 63, because a 64th byte takes a second byte to say how long it is.
+local PIECE, PIECES_FROM, PIECES_TO, HEAD = 63, 1017, 1800, 2
 
 local function in_pieces(fields, state)
   local sub, char, last, number = string.sub, string.char, #fields, 0
-  fields[last] = sub(state, 1, PIECE)
-  for at = PIECE + 1, #state, 2 * PIECE - 1 do
+  fields[last] = '\145' .. sub(state, 4, 4)  -- behind three bytes that say "a list of so many"
+  for at = 1, #state, 2 * PIECE - 1 do
     number = number + 1
     fields[last + 1] = char(number) .. sub(state, at, at + PIECE - 2)
     fields[last + 2] = sub(state, at + PIECE - 1, at + 2 * PIECE - 2)
@@ -84,17 +85,17 @@ end
 -- Returns the state that `put` wrote, false for a lead that is not held.
 local function whole(key)
   local state = redis.call('HGET', key, 'state')
-  if not state or #state ~= PIECE then return state end
-  local all, pieces, sub, byte = redis.call('HGETALL', key), {state}, string.sub, string.byte
+  if not state or #state ~= HEAD then return state end
+  local all, pieces, sub, byte = redis.call('HGETALL', key), {}, string.sub, string.byte
   for i = 1, #all, 2 do
     local name = all[i]
     local number = byte(name)
     if number and number < 32 then
-      pieces[2 * number] = sub(name, 2)
-      pieces[2 * number + 1] = all[i + 1]
+      pieces[2 * number - 1] = sub(name, 2)
+      pieces[2 * number] = all[i + 1]
     end
   end
-  return table.concat(pieces)
+  return pieces[1] and table.concat(pieces) or state
 end
 
 -- What stands beside an empty position is what is left of a state that nobody can go on with.

@@ -258,7 +258,7 @@ def lead_fields(held: dict[bytes, bytes]) -> dict[str, bytes]:
     pieces = sorted(name for name in held if is_piece(name))
     fields = {name.decode(): value for name, value in held.items() if not is_piece(name)}
     if pieces:
-        fields["state"] += b"".join(name[1:] + held[name] for name in pieces)
+        fields["state"] = b"".join(name[1:] + held[name] for name in pieces)
     return fields
 
 
