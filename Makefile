@@ -26,7 +26,7 @@ help:
 	@echo 'make test      lint, types and all tests, on real Kafka and Redis where Java 17, Maven and redis-server are there (JOBS=1 one by one)'
 	@echo 'make check     lint and types alone'
 	@echo 'make properties  the core against the oracle, on $(TIMES) times as many random grids and histories as make test (TIMES=5 for fewer)'
-	@echo 'make planted   a fault in the core for every property, one after the other: which test sees it (a quarter of an hour)'
+	@echo 'make planted   a fault in the core for every property, one after the other: which test sees it (minutes)'
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
 	@echo 'make pressure  a backlog of $(EVENTS) events, stalls, slow networks, large dossiers: what a worker needs of memory (EVENTS=100000)'
 	@echo 'make alerts    faults under a real Prometheus, each alert firing and clearing, windows $(FACTOR) times as short as deployed (FACTOR=1)'

@@ -131,7 +131,7 @@ FAULTS: Final = (
     ),
     Fault(
         "a state survives packing", "what happened at the clock's own instant is taken for never",
-        "worker/core/state.py", "state.sql_at = clock + 1 - sql_at", "state.sql_at = clock - sql_at", _PACKED,
+        "worker/core/state.py", "state.active = clock + 1 - active", "state.active = clock - active", _PACKED,
     ),
     Fault(
         "a state survives packing", "four bytes are taken for enough of instants 99 days apart",

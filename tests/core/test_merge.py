@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.core.fold import add, id_mark, judge_traits, with_traits
@@ -75,6 +75,7 @@ def folded(events: list[Event]) -> LeadState:
 
 
 @given(happenings)
+@example([(-1_300, "page.viewed", 0, False), (200, "page.viewed", 1, True)])
 def test_merging_two_states_equals_folding_both_logs(happened: list[tuple[int, str, int, bool]]) -> None:
     """Points of a visitor are neither lost nor doubled when a form tells who it was, whichever of the two came first."""
     events = [event(number, *what[:3]) for number, what in enumerate(happened)]

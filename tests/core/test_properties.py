@@ -54,6 +54,14 @@ stages: {sql: {enter: 5, sla: 15m}}
 """
 
 
+PENALTY = """
+grid: made-up
+version: 1
+engagement: {rules: [{id: bounced, points: -10, on: email.bounced, cap: 15}]}
+"""
+"""A cap bounds what is taken as well."""
+
+
 INTENT_ENDS = """
 grid: made-up
 version: 1
@@ -223,6 +231,7 @@ def test_when_ticks_come_changes_nothing_for_leads_without_late_events(case: Cas
 
 @examples(120)
 @given(cases())
+@example(Case(PENALTY, [an_event("ada", n, START + n, "email.bounced", {"message_id": str(n)}) for n in range(3)], START + DAY))
 def test_reasons_add_up_and_no_cap_or_clamp_is_passed(case: Case) -> None:
     """A salesperson can see where every point came from; the limits of the grid hold in every output and every score."""
     grid = loaded(case.grid)
