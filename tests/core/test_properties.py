@@ -54,6 +54,13 @@ stages: {sql: {enter: 5, sla: 15m}}
 """
 
 
+SESSIONS = """
+grid: made-up
+version: 1
+engagement: {half_life: 1d, rules: [{id: session, points: 9, on: page.viewed, once_per: session_id}]}
+"""
+"""A session counts once, from its first page on."""
+
 PENALTY = """
 grid: made-up
 version: 1
@@ -167,15 +174,22 @@ def test_what_people_read_of_a_lead_is_what_replay_says(case: Case) -> None:
 
 @examples(120)
 @given(cases(ticks=False, repeats=False, erasures=False), st.randoms(use_true_random=False))
+@example(
+    Case(
+        SESSIONS,
+        [an_event("ada", n, START + n * DAY, "page.viewed", {"url": "/", "session_id": "s"}) for n in range(2)],
+        START + 9 * DAY,
+    ),
+    Random(0),
+)
 def test_the_order_of_arrival_does_not_change_the_score(case: Case, random: Random) -> None:
     """A late page view counts as if it had come on time. Stages may differ: they are judged as the news comes in."""
-    shuffled = random.sample(case.lines, len(case.lines))
-    straight, other = (
-        replay_lines(text(lines), parse_grid(case.grid, "made-up.yaml"), case.at_ms).leads for lines in (case.lines, shuffled)
-    )
-    for a, b in zip(straight, other, strict=True):
-        assert (a["lead_id"], a["as_of"], a["grade"]) == (b["lead_id"], b["as_of"], b["grade"])
-        assert_same_numbers(a, b)
+    orders = (case.lines, random.sample(case.lines, len(case.lines)), case.lines[::-1])
+    straight, *others = (replay_lines(text(lines), parse_grid(case.grid, "made-up.yaml"), case.at_ms).leads for lines in orders)
+    for other in others:
+        for a, b in zip(straight, other, strict=True):
+            assert (a["lead_id"], a["as_of"], a["grade"]) == (b["lead_id"], b["as_of"], b["grade"])
+            assert_same_numbers(a, b)
 
 
 @examples(80)
