@@ -37,6 +37,18 @@ def traced(site: Site, messages: list[Message], contexts: dict[str, Headers], se
     return sent
 
 
+def surely_hot(like: Message) -> list[Message]:
+    """Return what two colleagues do, all at the instant of *like*: whatever comes first, their account becomes hot by it."""
+    said = []
+    for lead in ("keen-1", "keen-2"):
+        told = {"traits": {"company": {"domain": "keen.example"}, "decision_role": "sponsor"}}
+        said.append(like | {"type": "profile.updated", "subject": lead, "data": told, "id": f"{lead}-is"})
+        for n in range(8):
+            page = {"url": "https://site.example/pricing"}
+            said.append(like | {"type": "page.viewed", "subject": lead, "data": page, "id": f"{lead}-sees-{n}"})
+    return said
+
+
 async def test_an_output_carries_the_context_of_its_cause(make_site: MakeSite) -> None:
     """Through strays, merges of ids, accounts, a worker's death and a Redis that went back: the same header, and only there."""
     site = await make_site(partitions=3, max_batch=50)
@@ -64,7 +76,12 @@ async def test_an_output_carries_the_context_of_its_cause(make_site: MakeSite) -
     await second.stop()
     await site.restore(old)
     heir = site.worker()
-    await site.send(traced(site, fresh(3, 300), contexts, seed=3))
+    last = fresh(3, 300)
+    await site.send(traced(site, last, contexts, seed=3))
+    keen = surely_hot(last[-1])
+    context: Headers = (("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),)
+    contexts.update((message["id"], context) for message in keen)
+    await site.send(site.sent(message)._replace(headers=context) for message in keen)
     await site.settled()
     await heir.says("folding again")
     await heir.stop()
