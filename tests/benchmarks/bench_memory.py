@@ -68,6 +68,7 @@ def measure(writes: Sequence[LeadWrite], listpack_value: int) -> None:
     click.echo(f"  hash            {statistics.median(hashes):6.0f} (median) {max(hashes):6} (max)")
     click.echo(f"  due and rank    {sets:6.0f}")
     click.echo(f"  altogether      {statistics.median(hashes) + sets:6.0f} (median) {max(hashes) + sets:6.0f} (max)")
+    click.echo(f"  within 2,048    {sum(hash_ + sets <= 2048 for hash_ in hashes) / len(hashes):6.1%} of the leads")
     click.echo(f"  used_memory     {grown:6.0f} (mean growth)")
 
 

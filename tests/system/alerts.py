@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -253,6 +253,17 @@ def _load(stage: Stage, rate: int) -> Iterator[None]:
 
 
 @asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let *work* go on until the block is left."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
 async def _flood(stage: Stage, value: bytes, rate: int) -> AsyncIterator[None]:
     """Send records of *value*, *rate* a second, beside the load."""
 
@@ -269,12 +280,8 @@ async def _flood(stage: Stage, value: bytes, rate: int) -> AsyncIterator[None]:
         finally:
             await producer.stop()
 
-    task = asyncio.create_task(send())
-    try:
+    async with _beside(send()):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -372,12 +379,8 @@ async def kafka_slow(stage: Stage) -> AsyncIterator[None]:
         finally:
             stage.kafka.resume()
 
-    task = asyncio.create_task(pulse())
-    try:
+    async with _beside(pulse()):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager

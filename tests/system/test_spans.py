@@ -22,10 +22,8 @@ from ops.dev.services import HOST, free_port
 from tests.cli.shell import ROOT, environment, leadpulse
 from tests.system.conftest import MakeSite
 from tests.system.kit import Sent, Worker, traffic
-from tests.system.test_trace import traced
+from tests.system.test_trace import PARENT, traced
 from worker.core.model import Headers
-
-PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Live(Worker):

@@ -11,6 +11,9 @@ from tests.system.kit import Message, Sent, Site
 from tests.system.test_identity import TIES, colleagues
 from worker.core.model import Headers
 
+PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+"""A trace that is sampled."""
+
 
 def traced(site: Site, messages: list[Message], contexts: dict[str, Headers], seed: int) -> list[Sent]:
     """Return *messages* as producers of all kinds write them, most with a context, noted in *contexts* by the event's id."""
@@ -79,7 +82,7 @@ async def test_an_output_carries_the_context_of_its_cause(make_site: MakeSite) -
     last = fresh(3, 300)
     await site.send(traced(site, last, contexts, seed=3))
     keen = surely_hot(last[-1])
-    context: Headers = (("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),)
+    context: Headers = (("traceparent", PARENT),)
     contexts.update((message["id"], context) for message in keen)
     await site.send(site.sent(message)._replace(headers=context) for message in keen)
     await site.settled()
