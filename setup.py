@@ -9,8 +9,9 @@ from typing import Any
 from setuptools import setup
 
 COMPILED = (
-    "codec", "days", "fold", "merge", "outputs", "pace", "plan", "score", "scorer", "seen", "short", "sift", "stages",
-    "ties", "where",
+    "batch/decode", "batch/plan", "contract/codec", "grid/conditions", "identity/merge",
+    "identity/messages", "scoring/calendar", "scoring/compiled_grid", "scoring/fold", "scoring/once_per",
+    "scoring/outputs", "scoring/packing", "scoring/score", "scoring/stages", "scoring/velocity",
 )  # fmt: skip
 """What the hot path runs of `worker.core`. A module with structures of msgspec's is left out: mypyc drops their keywords."""
 

@@ -2,7 +2,7 @@
 
 The pydantic models are the source. `python -m schemas` writes from them the JSON Schema files in `schemas/json/` and the
 AsyncAPI document `schemas/asyncapi.yaml`; a test keeps the files equal to the models. The worker itself decodes with
-`worker.core.codec`, which tests hold equal to the input models.
+`worker.core.contract.codec`, which tests hold equal to the input models.
 
 A producer in Python can build its events with the models and send `event.to_json()`, or check what it is about to send with
 `read_input`.

@@ -53,123 +53,127 @@ _WAITS: Final = _PROPERTIES + "test_every_wait_of_the_ladder_ends_at_its_own_mil
 FAULTS: Final = (
     Fault(
         "order of arrival", "a late event does not move a value's occurrence to its own, earlier instant",
-        "worker/core/fold.py", "if first is not None and first <= at_ms:", "if first is not None:", _ORDER,
+        "worker/core/scoring/fold.py", "if first is not None and first <= at_ms:", "if first is not None:", _ORDER,
     ),
     Fault(
         "order of arrival", "a late event takes the latest activity back",
-        "worker/core/fold.py", "if at_ms > state.active and is_activity(type_):", "if is_activity(type_):", _ORDER,
+        "worker/core/scoring/fold.py", "if at_ms > state.active and is_activity(type_):", "if is_activity(type_):", _ORDER,
     ),
     Fault(
         "duplicates", "ten ids are looked at, not 64",
-        "worker/core/fold.py", "in ids and find(ids, event_mark) >= 0", "in ids[-60:] and find(ids, event_mark) >= 0",
+        "worker/core/scoring/fold.py", "in ids and find(ids, event_mark) >= 0", "in ids[-60:] and find(ids, event_mark) >= 0",
         _PROPERTIES + "test_events_that_arrive_again_change_nothing",
     ),
     Fault(
         "duplicates", "the latest ids are forgotten first, not the oldest",
-        "worker/core/fold.py", "ids[-IDS_KEPT * MARK_BYTES :]", "ids[: IDS_KEPT * MARK_BYTES]",
+        "worker/core/scoring/fold.py", "ids[-IDS_KEPT * MARK_BYTES :]", "ids[: IDS_KEPT * MARK_BYTES]",
         _PROPERTIES + "test_the_core_remembers_as_much_as_is_stated_and_forgets_the_rest_alike",
     ),
     Fault(
         "batches cut anywhere", "within a batch points add up without being judged",
-        "worker/core/plan.py", "self._room -= gain", "self._room -= 0.0", _BATCHES,
+        "worker/core/batch/plan.py", "self._room -= gain", "self._room -= 0.0", _BATCHES,
     ),
     Fault(
         "batches cut anywhere", "time that passes within a batch is not looked at",
-        "worker/core/plan.py", "return at_ms < self._until and self._room >= 0", "return self._room >= 0", _BATCHES,
+        "worker/core/batch/plan.py", "return at_ms < self._until and self._room >= 0", "return self._room >= 0", _BATCHES,
     ),
     Fault(
         "ticks at any moment", "a tick judges at its own instant, not at that of the change",
-        "worker/core/stages.py", "judge(scorer, state, at_ms, moves), at_ms)", "judge(scorer, state, to_ms, moves), at_ms)",
+        "worker/core/scoring/stages.py",
+        "judge(scorer, state, at_ms, moves), at_ms)", "judge(scorer, state, to_ms, moves), at_ms)",
         _TICKS,
     ),
     Fault(
         "ticks at any moment", "an event finds no change of time's before it",
-        "worker/core/plan.py", "stages.advance(self.scorer, state, self.at_ms, at_ms - 1, self.publisher)", "return", _TICKS,
+        "worker/core/batch/plan.py",
+        "stages.advance(self.scorer, state, self.at_ms, at_ms - 1, self.publisher)", "return", _TICKS,
     ),
     Fault(
         "two states merged are both logs folded", "a value that both have seen counts twice",
-        "worker/core/merge.py", "both.n -= 1", "both.n -= 0", _MERGE,
+        "worker/core/identity/merge.py", "both.n -= 1", "both.n -= 0", _MERGE,
     ),
     Fault(
         "two states merged are both logs folded", "the other's instants are read by the wrong clock",
-        "worker/core/merge.py", "in entries(other.seen, other.last):", "in entries(other.seen, last):", _MERGE,
+        "worker/core/identity/merge.py", "in entries(other.seen, other.last):", "in entries(other.seen, last):", _MERGE,
     ),
     Fault(
         "reasons add up", "a reason is a little off",
-        "worker/core/score.py", 'Reason("inactivity", points)', 'Reason("inactivity", points * 1.00001)', _SUMS,
+        "worker/core/scoring/score.py", 'Reason("inactivity", points)', 'Reason("inactivity", points * 1.00001)', _SUMS,
     ),
     Fault(
         "reasons add up", "the clamp of the engagement is left out",
-        "worker/core/score.py", 'found.append(Reason("clamp", engagement - total, "engagement"))', "", _SUMS,
+        "worker/core/scoring/score.py", 'found.append(Reason("clamp", engagement - total, "engagement"))', "", _SUMS,
     ),
     Fault(
         "caps hold", "a penalty passes its cap",
-        "worker/core/score.py", "return cap if points > cap else -cap if points < -cap else points",
+        "worker/core/scoring/score.py", "return cap if points > cap else -cap if points < -cap else points",
         "return cap if points > cap else points", _SUMS,
     ),
     Fault(
         "clamps hold", "a score falls below its least",
-        "worker/core/score.py", "    if value < low:\n        value = low\n    return value + 0.0",
+        "worker/core/scoring/score.py", "    if value < low:\n        value = low\n    return value + 0.0",
         "    return value + 0.0", _SUMS,
     ),
     Fault(
         "the scheduled instant is never late", "it is a millisecond late",
-        "worker/core/stages.py", "else max(int(found), at_ms + 1)", "else max(int(found) + 1, at_ms + 1)", _DUE,
+        "worker/core/scoring/stages.py", "else max(int(found), at_ms + 1)", "else max(int(found) + 1, at_ms + 1)", _DUE,
     ),
     Fault(
         "the scheduled instant is never late", "a lead that falls forgets midnights and expiries",
-        "worker/core/stages.py", "falling_half_life)\n            found = min(found, reading.step_ms, crosses)",
+        "worker/core/scoring/stages.py", "falling_half_life)\n            found = min(found, reading.step_ms, crosses)",
         "falling_half_life)\n            found = min(found, crosses)", _DUE,
     ),
     Fault(
         "a steady return beats a burst", "every day of the window counts",
-        "worker/core/score.py", "return (bits & ((1 << window) - 1)).bit_count()", "return window", _STEADY,
+        "worker/core/scoring/score.py", "return (bits & ((1 << window) - 1)).bit_count()", "return window", _STEADY,
     ),
     Fault(
         "a steady return beats a burst", "all days fall on one",
-        "worker/core/pace.py", '"little") << min(back, BITS_DAYS)', '"little") << min(back, 0)', _STEADY,
+        "worker/core/scoring/velocity.py", '"little") << min(back, BITS_DAYS)', '"little") << min(back, 0)', _STEADY,
     ),
     Fault(
         "a state survives packing", "what happened at the clock's own instant is taken for never",
-        "worker/core/state.py", "state.active = clock + 1 - active", "state.active = clock - active", _PACKED,
+        "worker/core/scoring/state.py", "state.active = clock + 1 - active", "state.active = clock - active", _PACKED,
     ),
     Fault(
         "a state survives packing", "four bytes are taken for enough of instants 99 days apart",
-        "worker/core/seen.py", "_NEAR_MS: Final = 1 << 32", "_NEAR_MS: Final = 1 << 33",
+        "worker/core/scoring/once_per.py", "_NEAR_MS: Final = 1 << 32", "_NEAR_MS: Final = 1 << 33",
         "tests/core/test_seen.py",
     ),
     Fault(
         "a state survives packing", "an address gets a domain that is not its own",
-        "worker/core/short.py", 'address.endswith("@" + domain)', "address.endswith(domain)",
+        "worker/core/scoring/packing.py", 'address.endswith("@" + domain)', "address.endswith(domain)",
         "tests/core/test_state.py::test_an_address_is_read_back_whatever_the_company",
     ),
     Fault(
         "any bytes are answered", "text that is no JSON is an exception",
-        "worker/core/codec.py", "except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):\n        return",
+        "worker/core/contract/codec.py", "except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):\n        return",
         "except msgspec.ValidationError:\n        return", _ANSWERED,
     ),
     Fault(
         "any bytes are answered", "a header that is no text is an exception",
-        "worker/core/codec.py", "except UnicodeDecodeError:\n            reason =", "except LookupError:\n            reason =",
+        "worker/core/contract/codec.py",
+        "except UnicodeDecodeError:\n            reason =", "except LookupError:\n            reason =",
         _ANSWERED,
     ),
     Fault(
         "the oracle agrees", "silence costs a step less",
-        "worker/core/score.py", "rule.points * (1 + passed)", "rule.points * max(1, passed)", _ORACLE,
+        "worker/core/scoring/score.py", "rule.points * (1 + passed)", "rule.points * max(1, passed)", _ORACLE,
     ),
     Fault(
         "the oracle agrees", "a lead cools below `enter`, not below `leave`",
-        "worker/core/stages.py", "reading.score < step.leave - ALLOWANCE or", "reading.score < step.enter - ALLOWANCE or",
+        "worker/core/scoring/stages.py",
+        "reading.score < step.leave - ALLOWANCE or", "reading.score < step.enter - ALLOWANCE or",
         _ORACLE,
     ),
     Fault(
         "the oracle agrees", "an intent lasts a millisecond longer",
-        "worker/core/stages.py", "(step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))\n    )\n\n\nclass",
+        "worker/core/scoring/stages.py", "(step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))\n    )\n\n\nclass",
         "(step.stage != SQL or at_ms <= _intent_ends_ms(scorer, state))\n    )\n\n\nclass", _WAITS,
     ),
     Fault(
         "the oracle agrees", "an answer at the very last instant is too late",
-        "worker/core/stages.py", "<= event_ms <= state.respond_by", "<= event_ms < state.respond_by", _WAITS,
+        "worker/core/scoring/stages.py", "<= event_ms <= state.respond_by", "<= event_ms < state.respond_by", _WAITS,
     ),
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ops.dev.services import REPOSITORY
 from tests.services import missing
 from worker.adapters.kafka import _not_allowed
-from worker.adapters.store_redis import _WHAT_TO_DO
+from worker.adapters.redis_store import _WHAT_TO_DO
 
 PROMETHEUS = REPOSITORY / "ops/prometheus"
 RULES_FILE = PROMETHEUS / "rules/leadpulse.yml"

@@ -23,7 +23,7 @@ from tests.cli.shell import Running, leadpulse
 from tests.cli.test_online import ready
 from tests.services import Kafka, Prometheus, Redis, adjacent_ports, needed
 from tests.system.kit import Site
-from worker.sources.routes import TOPICS
+from worker.intake.routes import TOPICS
 
 BOARDS = ("pipeline.json", "funnel.json")
 

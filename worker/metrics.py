@@ -13,12 +13,12 @@ from typing import Final, NamedTuple
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from worker.core.codec import KNOWN_TYPES
-from worker.core.grid import Grid
-from worker.core.model import MESSAGES
-from worker.core.outputs import Moved
-from worker.core.state import STAGES
-from worker.form import form
+from worker.build_flavour import form
+from worker.core.contract.codec import KNOWN_TYPES
+from worker.core.contract.model import MESSAGES
+from worker.core.grid.models import Grid
+from worker.core.scoring.outputs import Moved
+from worker.core.scoring.state import STAGES
 from worker.settings import OUTPUT_TYPES
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import msgspec
 
-from worker.core.journal import Cut as Cut
-from worker.core.model import LeadWrite, Output
+from worker.core.contract.journal import Cut as Cut
+from worker.core.contract.model import LeadWrite, Output
 
 
 class StoreUnavailable(Exception):

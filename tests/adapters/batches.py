@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from worker.core.model import LeadWrite, Output
+from worker.core.contract.model import LeadWrite, Output
 from worker.ports import Batch, Cut, OutboxEntry, Store
 
 FAR_MS = 2**53

@@ -12,7 +12,7 @@ import redis as plain
 
 from tests.services import Redis, free_port, needed
 from worker.adapters.redis_check import Finding, check, memory
-from worker.adapters.store_redis import Client, connect
+from worker.adapters.redis_store import Client, connect
 
 GOOD = {"hash-max-listpack-value": "2048"}
 

@@ -16,9 +16,9 @@ from redis import exceptions as failures
 
 from tests.adapters.batches import a_batch, a_write, everything
 from tests.services import Redis, free_port, needed
-from worker.adapters import store_redis
-from worker.adapters.store_redis import RedisStore, connect, install, leads_of, redacted, translated
-from worker.core.state import UnreadableState, unpack
+from worker.adapters import redis_store
+from worker.adapters.redis_store import RedisStore, connect, install, leads_of, redacted, translated
+from worker.core.scoring.state import UnreadableState, unpack
 from worker.ports import Applied, Fenced, StoreRefused, StoreUnavailable
 
 OWNER = "7:1:first"
@@ -416,20 +416,20 @@ async def test_two_versions_of_the_library_live_side_by_side(
     store: RedisStore, redis_server: Redis, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a rolling upgrade old and new workers share a Redis: neither's functions may replace the other's."""
-    body = store_redis.SOURCE.split("\n", 2)[2]
-    assert store_redis.library(body) == (store_redis.LIBRARY, store_redis.SOURCE)
-    other, source = store_redis.library(body + "-- changed\n")
-    assert other != store_redis.LIBRARY
+    body = redis_store.SOURCE.split("\n", 2)[2]
+    assert redis_store.library(body) == (redis_store.LIBRARY, redis_store.SOURCE)
+    other, source = redis_store.library(body + "-- changed\n")
+    assert other != redis_store.LIBRARY
     async with a_store(redis_server.url, namespace) as newer:
         with monkeypatch.context() as patch:
-            patch.setattr(store_redis, "LIBRARY", other)
-            patch.setattr(store_redis, "SOURCE", source)
+            patch.setattr(redis_store, "LIBRARY", other)
+            patch.setattr(redis_store, "SOURCE", source)
             assert await newer.apply(OWNER, a_batch(2)) is Applied.DONE
         assert await store.apply(OWNER, a_batch(3)) is Applied.DONE
     with plain.Redis(port=redis_server.port) as client:
         libraries = {library[1].decode() for library in client.function_list("leadpulse_*")}
         client.function_delete(other)
-    assert {store_redis.LIBRARY, other} <= libraries
+    assert {redis_store.LIBRARY, other} <= libraries
 
 
 # Addresses and errors.

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from tests.adapters.batches import FAR_MS, a_batch, a_write, everything
 from tests.services import Redis, free_port, needed
+from worker.adapters.memory import MemoryStore, Snapshot
 from worker.adapters.redis_check import memory
-from worker.adapters.store_memory import MemoryStore, Snapshot
-from worker.adapters.store_redis import RedisStore, connect
-from worker.core.model import LeadWrite, Output
+from worker.adapters.redis_store import RedisStore, connect
+from worker.core.contract.model import LeadWrite, Output
 from worker.ports import Applied, Elsewhere, Fenced, Position, Store, StoreRefused, StoreUnavailable
 
 OWNER = "7:1:first"

@@ -8,8 +8,8 @@ import pytest
 
 from worker.adapters.tracing import Spans
 from worker.app import create_app
-from worker.core.journal import Cut
-from worker.core.model import Output
+from worker.core.contract.journal import Cut
+from worker.core.contract.model import Output
 from worker.ports import OutboxEntry
 from worker.settings import Settings, SettingsError
 

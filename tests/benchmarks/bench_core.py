@@ -14,12 +14,12 @@ from importlib.resources import files
 import click
 
 from schemas import read_input
-from worker.core.codec import decode
-from worker.core.grid import parse_grid
-from worker.core.model import Event, Record
-from worker.core.plan import plan_events
-from worker.core.scorer import Scorer
-from worker.sources.simulate import events
+from worker.core.batch.plan import plan_events
+from worker.core.contract.codec import decode
+from worker.core.contract.model import Event, Record
+from worker.core.grid.models import parse_grid
+from worker.core.scoring.compiled_grid import Scorer
+from worker.demo.simulate import events
 
 ROUNDS = 7
 BATCH = 500

@@ -19,9 +19,9 @@ import redis
 from ops.dev.services import Redis
 from tests.adapters.batches import a_batch
 from tests.benchmarks.typical import leads, scorer, written
-from worker.adapters.store_redis import RedisStore, connect
-from worker.core.model import LeadWrite
-from worker.core.state import LeadState
+from worker.adapters.redis_store import RedisStore, connect
+from worker.core.contract.model import LeadWrite
+from worker.core.scoring.state import LeadState
 
 BATCH = 500
 PARTS = ("ids", "counts", "paces", "traits", "recent", "history")

@@ -19,15 +19,15 @@ from typing import Any
 import click
 from prometheus_client import CollectorRegistry
 
-from worker.core.grid import parse_grid
-from worker.core.model import Headers, Record
-from worker.core.scorer import Scorer
-from worker.core.trace import context
-from worker.engine.batch import Folder, Place, Taken
+from worker.core.contract.model import Headers, Record
+from worker.core.contract.trace_context import context
+from worker.core.grid.models import parse_grid
+from worker.core.scoring.compiled_grid import Scorer
+from worker.demo.simulate import events
+from worker.engine.batch_builder import Folder, Place, Taken
 from worker.engine.partition import Partition
 from worker.metrics import Metrics
 from worker.settings import Settings
-from worker.sources.simulate import events
 
 ROUNDS = 7
 SETTINGS = Settings.load({"LEADPULSE_PARTITIONS": "1"})

@@ -28,7 +28,7 @@ from tests.benchmarks import report
 from tests.benchmarks.log import lines
 from tests.benchmarks.race import AS_DEPLOYED, LOG, PARTITIONS, Live, Place
 from tests.system.kit import ROOT, Site
-from worker.core.partition import owner
+from worker.core.contract.partitioner import owner
 
 PROBES_A_SECOND = 25
 WARM_S = 10.0

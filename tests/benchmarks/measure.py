@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from tests.benchmarks.log import Line
 from tests.deliver import Produced, deliver
-from worker.core.partition import owner
+from worker.core.contract.partitioner import owner
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -19,10 +19,10 @@ from tests.benchmarks.race import RIVALS, moves, scored
 from tests.benchmarks.report import Result
 from tests.benchmarks.rivals import common, decode, spec
 from tests.core.oracle import Oracle
-from worker.core.codec import decode as decode_ours
-from worker.core.grid import parse_grid
-from worker.core.model import Event, Record
-from worker.replay import Replay
+from worker.core.contract.codec import decode as decode_ours
+from worker.core.contract.model import Event, Record
+from worker.core.grid.models import parse_grid
+from worker.core.insight.replay import Replay
 
 
 @pytest.fixture(scope="module")

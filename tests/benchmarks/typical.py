@@ -9,12 +9,12 @@ from importlib.resources import files
 from typing import Any, Final
 from uuid import UUID
 
-from worker.core.grid import parse_grid
-from worker.core.model import Event, LeadWrite
-from worker.core.plan import plan_events
-from worker.core.scorer import Scorer
-from worker.sources.people import DOWNLOADS, PAGES, PERSONAS, SITE, a_company, traits_of
-from worker.sources.simulate import DAY_MS, START_MS
+from worker.core.batch.plan import plan_events
+from worker.core.contract.model import Event, LeadWrite
+from worker.core.grid.models import parse_grid
+from worker.core.scoring.compiled_grid import Scorer
+from worker.demo.people import DOWNLOADS, PAGES, PERSONAS, SITE, a_company, traits_of
+from worker.demo.simulate import DAY_MS, START_MS
 
 EVENTS: Final = 50
 RULES: Final = frozenset(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from worker.cli.leads import Hot
 from worker.demo.board import Board, called
+from worker.queries.leads import Hot
 
 
 def test_the_hottest_are_those_whom_one_may_call() -> None:

@@ -16,11 +16,11 @@ from tests.cli.test_online import ready, site, taken, topics
 from tests.services import free_port
 from worker.adapters.kafka import to_record
 from worker.cli.dead import page_of
-from worker.core.codec import MAX_BYTES
-from worker.core.letter import REPLAYED, Letter, dead_letter
-from worker.core.model import Output, Record, Rejected
+from worker.core.contract.codec import MAX_BYTES
+from worker.core.contract.dead_letter import REPLAYED, Letter, dead_letter
+from worker.core.contract.model import Output, Record, Rejected
+from worker.intake.producer import kafka_sink
 from worker.settings import Settings
-from worker.sources.produce import kafka_sink
 
 __all__ = ["site", "topics"]
 

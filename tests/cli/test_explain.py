@@ -12,8 +12,8 @@ import pytest
 
 from tests.cli.shell import GRID, ROOT, a_file, event, leadpulse
 from worker.cli.plot import Drawing, Mark, drawn
-from worker.core.course import Sample
-from worker.core.state import STAGES
+from worker.core.insight.trajectory import Sample
+from worker.core.scoring.state import STAGES
 
 WIDE = {"COLUMNS": "160"}
 

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 import pytest
 
 from tests.adapters.batches import a_batch
-from worker.adapters.store_memory import MemoryStore
+from worker.adapters.memory import MemoryStore
 from worker.cli.common import load_grid
-from worker.cli.leads import Hot, hottest, judged
-from worker.core.codec import decode
-from worker.core.model import Event, Record
-from worker.core.partition import owner
-from worker.core.plan import plan_events
-from worker.core.scorer import Scorer
-from worker.core.state import unpack
-from worker.sources.simulate import DAY_MS, START_MS, events
+from worker.core.batch.plan import plan_events
+from worker.core.contract.codec import decode
+from worker.core.contract.model import Event, Record
+from worker.core.contract.partitioner import owner
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.state import unpack
+from worker.demo.simulate import DAY_MS, START_MS, events
+from worker.queries.leads import Hot, hottest, judged
 
 PARTITIONS = 4
 TOKEN = "1:0:test"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.cli.shell import ROOT, leadpulse
 from tests.services import free_port
-from worker.core.partition import owner
+from worker.core.contract.partitioner import owner
 from worker.metrics import Metrics
 from worker.settings import Settings
 

@@ -12,12 +12,12 @@ from ruamel.yaml import YAML
 
 from tests.core.oracle import Oracle, instant
 from tests.core.strategies import Case, Line
-from worker.core.codec import decode
-from worker.core.grid import parse_grid
-from worker.core.model import Event, LeadWrite, Record
-from worker.core.plan import Plan, plan_events, plan_tick
-from worker.core.scorer import Scorer
-from worker.replay import replay_lines
+from worker.core.batch.plan import Plan, plan_events, plan_tick
+from worker.core.contract.codec import decode
+from worker.core.contract.model import Event, LeadWrite, Record
+from worker.core.grid.models import parse_grid
+from worker.core.insight.replay import replay_lines
+from worker.core.scoring.compiled_grid import Scorer
 
 SOURCE = "/leadpulse/replay"
 

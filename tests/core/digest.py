@@ -7,8 +7,9 @@ import hashlib
 import click
 
 from tests.core.test_batches import GRID, LOW, SHORT_LIVED, TAKING, UNFIT, folded, traffic
-from worker.core import fold, plan, score
-from worker.form import form
+from worker.build_flavour import form
+from worker.core.batch import plan
+from worker.core.scoring import fold, score
 
 modules = {str(module.__file__).endswith(".py") for module in (fold, plan, score)}
 assert modules == {form() == "pure"}, "core modules of both forms"

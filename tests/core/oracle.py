@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from worker.core.mail import email_domain, email_kind
+from worker.core.grid.email_kind import email_domain, email_kind
 
 ALLOWANCE = 1e-9
 REMEMBERED_IDS = 64

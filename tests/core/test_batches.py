@@ -7,13 +7,13 @@ from importlib.resources import files
 
 import pytest
 
-from worker.core.codec import decode
-from worker.core.days import rfc3339
-from worker.core.grid import parse_grid
-from worker.core.model import Event, Output, Record
-from worker.core.plan import plan_events, plan_tick
-from worker.core.scorer import Scorer
-from worker.sources.simulate import events
+from worker.core.batch.plan import plan_events, plan_tick
+from worker.core.contract.codec import decode
+from worker.core.contract.model import Event, Output, Record
+from worker.core.grid.models import parse_grid
+from worker.core.scoring.calendar import rfc3339
+from worker.core.scoring.compiled_grid import Scorer
+from worker.demo.simulate import events
 
 GRID = files("grids").joinpath("saas-b2b.yaml").read_text()
 LOW = GRID.replace("mql: {enter: 50, leave: 40, min_fit: 0}", "mql: {enter: 12, leave: 6}").replace(

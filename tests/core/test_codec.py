@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from schemas import INPUTS, read_input
 from schemas import envelope as contract
 from schemas.inputs import InputData
-from worker.core import codec
-from worker.core.codec import DATA_FIELDS, KNOWN_TYPES, LAST_MS, MAX_AHEAD_MS, MAX_BYTES, MAX_DEPTH, REASONS, decode
-from worker.core.model import Decoded, Event, Headers, Record, Rejected, Unknown
+from worker.core.contract import codec
+from worker.core.contract.codec import DATA_FIELDS, KNOWN_TYPES, LAST_MS, MAX_AHEAD_MS, MAX_BYTES, MAX_DEPTH, REASONS, decode
+from worker.core.contract.model import Decoded, Event, Headers, Record, Rejected, Unknown
 
 AT = "2026-03-05T12:34:56.789Z"
 AT_MS = 1_772_714_096_789

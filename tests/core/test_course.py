@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.core.oracle import instant
 from tests.core.strategies import DAY, HOUR, START, Case, an_event, cases, selling
-from worker.core.course import Sample, course, past, sample, until_flat
-from worker.core.grid import parse_grid
-from worker.core.state import STAGES, unpack
-from worker.replay import Replay
+from worker.core.grid.models import parse_grid
+from worker.core.insight.replay import Replay
+from worker.core.insight.trajectory import Sample, course, past, sample, until_flat
+from worker.core.scoring.state import STAGES, unpack
 
 thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.days import Calendar, rfc3339
+from worker.core.scoring.calendar import Calendar, rfc3339
 
 HOUR_MS = 3_600_000
 ZONES = ["UTC", "Europe/Paris", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia"]

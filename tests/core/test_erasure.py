@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from tests.core.test_identity import GRID, HOUR, START, Owners, an_event, known_as
 from tests.core.test_properties import examples
-from worker.core.codec import decode
-from worker.core.grid import parse_grid
-from worker.core.model import Event, Record
-from worker.core.plan import plan_events, plan_tick
-from worker.core.scorer import Scorer
-from worker.core.state import pack, unpack
-from worker.replay import Replay, replay_lines
+from worker.core.batch.plan import plan_events, plan_tick
+from worker.core.contract.codec import decode
+from worker.core.contract.model import Event, Record
+from worker.core.grid.models import parse_grid
+from worker.core.insight.replay import Replay, replay_lines
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.state import pack, unpack
 
 IDS = ("visitor-alpha", "visitor-bravo", "lead-charlie", "lead-delta")
 DAY = 24 * HOUR

@@ -13,14 +13,14 @@ from ruamel.yaml import YAML
 
 from tests.core.oracle import instant, rfc3339
 from tests.core.strategies import DAY, HOUR, START, Case, Line, an_event, cases, selling, yaml_of
-from worker.core.explain import Upward, ahead, totals, upward, waterfall
-from worker.core.grid import parse_grid
-from worker.core.model import Event
-from worker.core.plan import plan_events
-from worker.core.score import read, reasons
-from worker.core.scorer import Scorer
-from worker.core.state import OPPORTUNITY, STAGES, LeadState, pack, unpack
-from worker.replay import Replay
+from worker.core.batch.plan import plan_events
+from worker.core.contract.model import Event
+from worker.core.grid.models import parse_grid
+from worker.core.insight.explain import Upward, ahead, totals, upward, waterfall
+from worker.core.insight.replay import Replay
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.score import read, reasons
+from worker.core.scoring.state import OPPORTUNITY, STAGES, LeadState, pack, unpack
 
 thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 

@@ -13,8 +13,8 @@ import pytest
 from tests.core.comparison import Partition
 from tests.core.golden.__main__ import told
 from tests.core.golden.older import as_version_1
-from worker.core.migrations import MIGRATIONS
-from worker.core.state import STATE_VERSION, LeadState, UnreadableState, pack, unpack
+from worker.core.scoring.migrations import MIGRATIONS
+from worker.core.scoring.state import STATE_VERSION, LeadState, UnreadableState, pack, unpack
 
 ADDED = {3: {"kin"}}
 """Version → the fields that it added."""

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.codec import KNOWN_TYPES
-from worker.core.grid import DAY_MS, EVENT_TYPES, Grid, GridError, Mistake, duration_ms, parse_grid
-from worker.core.where import Condition, Where
+from worker.core.contract.codec import KNOWN_TYPES
+from worker.core.grid.conditions import Condition, Where
+from worker.core.grid.models import DAY_MS, EVENT_TYPES, Grid, GridError, Mistake, duration_ms, parse_grid
 
 HEAD = "grid: g\nversion: 1\n"
 

@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from tests.core.test_properties import examples
-from worker.core.codec import DATA_FIELDS, decode
-from worker.core.grid import GridError, parse_grid
-from worker.core.journal import Cut, JournalError, Stray, decode_entry, stray_output
-from worker.core.letter import dead_letter, read_letter
-from worker.core.lint import lint
-from worker.core.model import Decoded, Event, Headers, LeadWrite, Output, Record, Rejected
-from worker.core.partition import owner
-from worker.core.plan import Plan, plan_events, plan_tick
-from worker.core.scorer import Scorer
-from worker.core.state import UnreadableState, most_bytes, pack, unpack
+from worker.core.batch.plan import Plan, plan_events, plan_tick
+from worker.core.contract.codec import DATA_FIELDS, decode
+from worker.core.contract.dead_letter import dead_letter, read_letter
+from worker.core.contract.journal import Cut, JournalError, Stray, decode_entry, stray_output
+from worker.core.contract.model import Decoded, Event, Headers, LeadWrite, Output, Record, Rejected
+from worker.core.contract.partitioner import owner
+from worker.core.grid.lint import lint
+from worker.core.grid.models import GridError, parse_grid
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.state import UnreadableState, most_bytes, pack, unpack
 from worker.ports import OutboxEntry
 
 DAY = 86_400_000

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from tests.core.strategies import Line
 from tests.core.test_properties import examples
-from worker.core.codec import decode
-from worker.core.days import rfc3339
-from worker.core.grid import parse_grid
-from worker.core.model import Event, Item, LeadWrite, Record
-from worker.core.plan import Plan, plan_events, plan_tick
-from worker.core.score import read, reasons
-from worker.core.scorer import Scorer
-from worker.core.state import unpack
-from worker.replay import replay_lines
+from worker.core.batch.plan import Plan, plan_events, plan_tick
+from worker.core.contract.codec import decode
+from worker.core.contract.model import Event, Item, LeadWrite, Record
+from worker.core.grid.models import parse_grid
+from worker.core.insight.replay import replay_lines
+from worker.core.scoring.calendar import rfc3339
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.score import read, reasons
+from worker.core.scoring.state import unpack
 
 GRID = """
 grid: identity

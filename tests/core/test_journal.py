@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.journal import (
+from worker.core.contract.journal import (
     Cut,
     Cuts,
     JournalError,
@@ -18,7 +18,7 @@ from worker.core.journal import (
     stray_output,
     tick_output,
 )
-from worker.core.model import Output, Record
+from worker.core.contract.model import Output, Record
 
 JOURNAL = "leadpulse.t.internal"
 offsets = st.dictionaries(st.text(min_size=1), st.integers(0, 2**62), max_size=3)

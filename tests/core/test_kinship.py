@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from tests.core.test_identity import GRID, HOUR, START, Owners, an_event, known_as
 from tests.core.test_properties import examples
-from worker.core.grid import parse_grid
-from worker.core.model import Item
-from worker.core.plan import Plan
-from worker.core.scorer import Scorer
-from worker.core.state import LeadState, unpack
-from worker.core.ties import who
+from worker.core.batch.plan import Plan
+from worker.core.contract.model import Item
+from worker.core.grid.models import parse_grid
+from worker.core.identity.messages import who
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.state import LeadState, unpack
 
 IDS = ("lead-alpha", "lead-bravo", "lead-charlie", "lead-delta")
 ADDRESSES = ("a@acme.example", "b@acme.example")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.core.codec import MAX_BYTES, decode
-from worker.core.letter import REPLAYED, Letter, dead_letter, read_letter
-from worker.core.model import Record, Rejected
+from worker.core.contract.codec import MAX_BYTES, decode
+from worker.core.contract.dead_letter import REPLAYED, Letter, dead_letter, read_letter
+from worker.core.contract.model import Record, Rejected
 
 NAMES = st.text(max_size=8) | st.sampled_from(["lp-reason", "__connect.errors.topic", "lp-kind", REPLAYED, "ce_type"])
 RECORDS = st.builds(

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.codec import MAX_BYTES, decode
-from worker.core.envelope import MAX_NAME
-from worker.core.grid import parse_grid
-from worker.core.letter import dead_letter
-from worker.core.model import Event, Record, Rejected
-from worker.core.plan import plan_events, plan_tick
-from worker.core.scorer import Scorer
-from worker.core.seen import entries
-from worker.core.state import most_bytes, unpack, unpack_moves
-from worker.core.where import MATCHED_CHARS, compile_where, parse_where
+from worker.core.batch.plan import plan_events, plan_tick
+from worker.core.contract.codec import MAX_BYTES, decode
+from worker.core.contract.dead_letter import dead_letter
+from worker.core.contract.envelope import MAX_NAME
+from worker.core.contract.model import Event, Record, Rejected
+from worker.core.grid.conditions import MATCHED_CHARS, compile_where, parse_where
+from worker.core.grid.models import parse_grid
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.once_per import entries
+from worker.core.scoring.state import most_bytes, unpack, unpack_moves
 
 DAY = 86_400_000
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.core.grid import EVENT_TYPES, parse_grid
-from worker.core.lint import DEEDS, MAX_RULES, lint
+from worker.core.grid.lint import DEEDS, MAX_RULES, lint
+from worker.core.grid.models import EVENT_TYPES, parse_grid
 
 SOUND = """\
 grid: g

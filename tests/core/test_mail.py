@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.mail import WORDS_VERSION, MailLists, email_domain, email_kind
+from worker.core.grid.email_kind import WORDS_VERSION, MailLists, email_domain, email_kind
 
 OWN = MailLists(
     free=("provider.example",),

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.core.fold import add, id_mark, judge_traits, with_traits
-from worker.core.grid import parse_grid
-from worker.core.merge import merge
-from worker.core.model import Event
-from worker.core.score import read, reasons
-from worker.core.scorer import Scorer
-from worker.core.state import LeadState, pack, unpack
-from worker.core.traits import unpack_traits
+from worker.core.contract.model import Event
+from worker.core.grid.models import parse_grid
+from worker.core.identity.merge import merge
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.fold import add, id_mark, judge_traits, with_traits
+from worker.core.scoring.score import read, reasons
+from worker.core.scoring.state import LeadState, pack, unpack
+from worker.core.scoring.traits import unpack_traits
 
 GRID = """
 grid: merging

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.pages import compile_pages, page_type
+from worker.core.grid.page_types import compile_pages, page_type
 
 PAGES = {"pricing": ("/pricing*", "/tarifs*"), "product": ("/product/*",), "home": ("/",), "any-pdf": ("*.pdf",)}
 

@@ -32,9 +32,9 @@ from tests.core.strategies import (
     time_of,
     yaml_of,
 )
-from worker.core.grid import parse_grid
-from worker.core.state import pack, unpack
-from worker.replay import replay_lines
+from worker.core.grid.models import parse_grid
+from worker.core.insight.replay import replay_lines
+from worker.core.scoring.state import pack, unpack
 
 TIMES = int(os.environ.get("EXAMPLES_TIMES", "1"))
 """How many times as many examples are tried as in every test run; `make properties` sets it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.core.seen import VALUES_KEPT, aged, entries, forget, mark, occurrence, remember
+from worker.core.scoring.once_per import VALUES_KEPT, aged, entries, forget, mark, occurrence, remember
 
 DAY = 86_400_000
 NOW = 20_000 * DAY

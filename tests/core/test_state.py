@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.seen import aged, mark, remember
-from worker.core.short import close
-from worker.core.state import EVENT_TYPES, STAGES, Count, Kin, LeadState, Pace, pack, pack_moves, unpack
-from worker.core.traits import Write, pack_traits, unpack_traits
+from worker.core.scoring.once_per import aged, mark, remember
+from worker.core.scoring.packing import close
+from worker.core.scoring.state import EVENT_TYPES, STAGES, Count, Kin, LeadState, Pace, pack, pack_moves, unpack
+from worker.core.scoring.traits import Write, pack_traits, unpack_traits
 
 CLOCK_END = 2**48
 EVEN = 2**32

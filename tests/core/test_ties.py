@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import worker.replay
+import worker.core.insight.replay
 from tests.core.test_identity import GRID, HOUR, START, Owners, an_event, known_as
 from tests.core.test_properties import examples
-from worker.core.grid import GridError, parse_grid
-from worker.core.score import read
-from worker.core.scorer import Scorer
-from worker.core.state import EXCLUDED, Account, LeadState, Member, unpack
-from worker.core.ties import MEMBERS_LIMIT_BYTES, MOST_MEMBERS, take, total, who
-from worker.replay import replay_lines
+from worker.core.grid.models import GridError, parse_grid
+from worker.core.identity.messages import MEMBERS_LIMIT_BYTES, MOST_MEMBERS, take, total, who
+from worker.core.insight.replay import replay_lines
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.score import read
+from worker.core.scoring.state import EXCLUDED, Account, LeadState, Member, unpack
 
 ACCOUNTS = GRID + "accounts: {enter: 8, leave: 5, active: 2, min_leads: 2, step: 1.5}\n"
 SCORER = Scorer(parse_grid(ACCOUNTS, "accounts.yaml"), "/leadpulse/replay")
@@ -135,7 +135,7 @@ def test_where_batches_end_changes_nothing_in_what_accounts_say(done: list[tuple
     lines = [json.dumps(line) for line in lines_of(done)]
     whole = replay_lines(lines, SCORER.grid)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker.replay, "CHUNK", size)
+        patch.setattr(worker.core.insight.replay, "CHUNK", size)
         parts = replay_lines(lines, SCORER.grid)
     assert parts.events == whole.events
     assert parts.leads == whole.leads

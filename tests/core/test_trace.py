@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from worker.core.codec import decode
-from worker.core.grid import parse_grid
-from worker.core.journal import Said, decode_entry, message_output
-from worker.core.model import Event, Headers, Parted, Record
-from worker.core.plan import plan_events
-from worker.core.scorer import Scorer
-from worker.core.trace import context
-from worker.engine.batch import traced
+from worker.core.batch.plan import plan_events
+from worker.core.contract.codec import decode
+from worker.core.contract.journal import Said, decode_entry, message_output
+from worker.core.contract.model import Event, Headers, Parted, Record
+from worker.core.contract.trace_context import context
+from worker.core.grid.models import parse_grid
+from worker.core.scoring.compiled_grid import Scorer
+from worker.engine.batch_builder import traced
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OTHER = b"00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"

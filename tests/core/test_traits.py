@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.traits import (
+from worker.core.scoring.traits import (
     DEPTH_LIMIT,
     TRAITS_LIMIT_BYTES,
     Traits,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.where import WhereError, compile_where, parse_where
+from worker.core.grid.conditions import WhereError, compile_where, parse_where
 
 
 def holds(where: Mapping[str, Any], data: Mapping[str, Any], *, flat: bool = False) -> bool:

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from worker.core.letter import dead_letter
-from worker.core.model import Record, Rejected
+from worker.core.contract.dead_letter import dead_letter
+from worker.core.contract.model import Record, Rejected
 from worker.engine.errors import Stop
 from worker.engine.partition import BadShare
 

@@ -7,13 +7,13 @@ import json
 import math
 from collections import Counter
 
-from worker.adapters.store_memory import MemoryStore
-from worker.core.grid import parse_grid
-from worker.core.journal import Cut, Tick, cuts_output, stray_output, tick_output
-from worker.core.model import Event, Output, Record
-from worker.core.scorer import Scorer
-from worker.core.sift import sift
-from worker.engine.batch import Folder, Place
+from worker.adapters.memory import MemoryStore
+from worker.core.batch.decode import sift
+from worker.core.contract.journal import Cut, Tick, cuts_output, stray_output, tick_output
+from worker.core.contract.model import Event, Output, Record
+from worker.core.grid.models import parse_grid
+from worker.core.scoring.compiled_grid import Scorer
+from worker.engine.batch_builder import Folder, Place
 from worker.ports import Batch
 from worker.settings import Settings
 

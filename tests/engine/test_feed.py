@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.model import Record
-from worker.core.plan import MOST_BYTES
-from worker.engine.feed import Fetched, shortened, size
+from worker.core.batch.plan import MOST_BYTES
+from worker.core.contract.model import Record
+from worker.engine.reader import Fetched, shortened, size
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=3), st.integers(0, 30))

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from worker.core.scorer import Scorer
-from worker.engine import gridfile
-from worker.engine.gridfile import GridFile, load_scorer
+from worker.core.scoring.compiled_grid import Scorer
+from worker.engine import grid_file
+from worker.engine.grid_file import GridFile, load_scorer
 from worker.metrics import Metrics
 from worker.settings import Settings
 
@@ -36,7 +36,7 @@ async def watched(
     file: Path, monkeypatch: pytest.MonkeyPatch, look_s: float = LOOK_S
 ) -> AsyncIterator[tuple[GridFile, Metrics]]:
     """Watch *file*, with a look every *look_s*."""
-    monkeypatch.setattr(gridfile, "LOOK_S", look_s)
+    monkeypatch.setattr(grid_file, "LOOK_S", look_s)
     settings = Settings.load({}, grid=str(file))
     metrics = Metrics(CollectorRegistry())
     grid = GridFile(settings, load_scorer(settings), metrics)
@@ -142,7 +142,7 @@ async def test_an_error_that_nobody_foresaw_stops_nothing(file: Path, monkeypatc
             raise RuntimeError("what nobody foresaw")
 
         with monkeypatch.context() as inner:
-            inner.setattr(gridfile, "_parse", broken)
+            inner.setattr(grid_file, "_parse", broken)
             write(file, TWO)
             await until(grid, 1, "what nobody foresaw")
         grid.look()

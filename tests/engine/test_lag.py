@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from worker.core.grid import parse_grid
-from worker.core.model import Record
-from worker.core.scorer import Scorer
-from worker.engine.feed import Fetched
+from worker.core.contract.model import Record
+from worker.core.grid.models import parse_grid
+from worker.core.scoring.compiled_grid import Scorer
 from worker.engine.partition import Context, Partition
+from worker.engine.reader import Fetched
 from worker.metrics import Metrics
 from worker.settings import Settings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from worker.core.outputs import Moved
+from worker.core.scoring.outputs import Moved
 from worker.metrics import Metrics
 
 

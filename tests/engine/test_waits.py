@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from aiokafka.structs import TopicPartition
 
-from worker.core.journal import Tick
-from worker.core.model import Record
-from worker.engine import feed
-from worker.engine.feed import Feed
+from worker.core.contract.journal import Tick
+from worker.core.contract.model import Record
+from worker.engine import reader
 from worker.engine.partition import ripe
-from worker.engine.pump import next_wait
+from worker.engine.reader import Feed
+from worker.engine.supervisor import next_wait
 
 
 def test_what_fails_after_every_take_over_is_tried_less_and_less_often() -> None:
@@ -74,8 +74,8 @@ class OneFetch:
 
 async def test_what_is_cut_off_a_fetch_is_kept_not_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client unpacks the whole compressed batch at each fetch: gigabytes, for each piece of 2 MB."""
-    monkeypatch.setattr(feed, "MOST_BYTES", 250)
-    monkeypatch.setattr(feed, "to_record", lambda raw: raw)
+    monkeypatch.setattr(reader, "MOST_BYTES", 250)
+    monkeypatch.setattr(reader, "to_record", lambda raw: raw)
     consumer: Any = OneFetch(7)
     one = Feed(consumer, 0, {"web": 0})
     took: list[int] = []
@@ -90,8 +90,8 @@ async def test_what_is_cut_off_a_fetch_is_kept_not_fetched_again(monkeypatch: py
 
 async def test_what_was_kept_is_forgotten_with_its_assignment(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a rebalance the position is sought anew: the same records are fetched, and none is given twice."""
-    monkeypatch.setattr(feed, "MOST_BYTES", 250)
-    monkeypatch.setattr(feed, "to_record", lambda raw: raw)
+    monkeypatch.setattr(reader, "MOST_BYTES", 250)
+    monkeypatch.setattr(reader, "to_record", lambda raw: raw)
     consumer: Any = OneFetch(5)
     one = Feed(consumer, 0, {"web": 0})
     first = (await one.take(["web"], 500, 0))["web"].records

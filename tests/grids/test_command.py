@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
 from worker.cli.grid import grid as command
-from worker.core.grid import grid_schema
+from worker.core.grid.models import grid_schema
 
 GOOD = "grid: g\nversion: 1\nengagement: {rules: [{id: a, points: -1, on: email.bounced}]}\nstages: {mql: {enter: 5}}\n"
 WARNED = GOOD.replace("points: -1", "points: 9")

@@ -10,9 +10,9 @@ from typing import get_args
 import pytest
 
 from tests.grids.test_presets import KNOWN, PRESETS, PRICING, WEBINAR, preset
-from worker.core.grid import Grid
-from worker.core.lint import Code
-from worker.replay import replay_lines
+from worker.core.grid.lint import Code
+from worker.core.grid.models import Grid
+from worker.core.insight.replay import replay_lines
 
 ROOT = Path(__file__).parents[2]
 SCORING = (ROOT / "docs" / "scoring.md").read_text()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from worker.core.grid import Grid, parse_grid
-from worker.core.lint import lint
-from worker.replay import ReplayResult, replay_lines
+from worker.core.grid.lint import lint
+from worker.core.grid.models import Grid, parse_grid
+from worker.core.insight.replay import ReplayResult, replay_lines
 
 PRESETS = sorted(entry.name.removesuffix(".yaml") for entry in files("grids").iterdir() if entry.name.endswith(".yaml"))
 

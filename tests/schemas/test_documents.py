@@ -16,8 +16,8 @@ from schemas import INPUTS, OUTPUTS, read_input, read_output
 from schemas.documents import HERE, TOPICS, documents, json_schemas
 from schemas.examples import input_example, output_example
 from schemas.outputs import DeadLetterHeaders
-from worker.core.codec import REASONS, decode
-from worker.core.model import Event, Record
+from worker.core.contract.codec import REASONS, decode
+from worker.core.contract.model import Event, Record
 
 ASYNCAPI_SCHEMA = json.loads((Path(__file__).parent / "asyncapi" / "3.0.0.json").read_text(encoding="utf-8"))
 

@@ -11,12 +11,12 @@ from pydantic import BaseModel
 
 from schemas import OUTPUTS, DeadLetterHeaders, read_output
 from schemas.documents import json_schemas
-from worker.core.codec import decode
-from worker.core.grid import parse_grid
-from worker.core.letter import dead_letter
-from worker.core.model import Event, Output, Record, Rejected
-from worker.core.plan import plan_events
-from worker.core.scorer import Scorer
+from worker.core.batch.plan import plan_events
+from worker.core.contract.codec import decode
+from worker.core.contract.dead_letter import dead_letter
+from worker.core.contract.model import Event, Output, Record, Rejected
+from worker.core.grid.models import parse_grid
+from worker.core.scoring.compiled_grid import Scorer
 
 GRID = """
 grid: published

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.cli.convert import convert
-from worker.sources.access_log import AccessLog, Malformed, instant, is_machine, is_page
+from worker.intake.access_log import AccessLog, Malformed, instant, is_machine, is_page
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 CRAWLER = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"

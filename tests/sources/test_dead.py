@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from worker.core.codec import REASONS, decode
-from worker.core.letter import REPLAYED, Letter
-from worker.core.model import Headers, Record, Rejected
-from worker.core.plan import REFUSED
+from worker.core.batch.plan import REFUSED
+from worker.core.contract.codec import REASONS, decode
+from worker.core.contract.dead_letter import REPLAYED, Letter
+from worker.core.contract.model import Headers, Record, Rejected
+from worker.intake.routes import CONTENT_TYPE
+from worker.queries.dead_letters import HINTS, Counts, Wanted, again, event_type, replay, still_bad, without_values
 from worker.settings import Settings
-from worker.sources.dead import HINTS, Counts, Wanted, again, event_type, replay, still_bad, without_values
-from worker.sources.routes import CONTENT_TYPE
 
 NOW = 1_780_000_000_000
 BINARY: Headers = (("ce_specversion", b"1.0"), ("ce_type", b"demo.requested"), ("content-type", b"application/json"))

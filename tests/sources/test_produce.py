@@ -17,11 +17,11 @@ from click.testing import CliRunner
 from tests.services import Kafka, create_topics
 from worker.cli.produce import produce
 from worker.cli.simulate import simulate
-from worker.core.codec import KNOWN_TYPES
-from worker.core.partition import owner
+from worker.core.contract.codec import KNOWN_TYPES
+from worker.core.contract.partitioner import owner
+from worker.intake.producer import Undelivered, kafka_sink
+from worker.intake.routes import TOPICS, Addressed, BadLine, address, address_raw, topic_of
 from worker.settings import INPUT_TOPICS, Settings
-from worker.sources.produce import Undelivered, kafka_sink
-from worker.sources.routes import TOPICS, Addressed, BadLine, address, address_raw, topic_of
 
 PARTITIONS = 4
 

@@ -13,11 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from worker.cli.simulate import simulate
-from worker.core.codec import KNOWN_TYPES, REASONS, decode
-from worker.core.model import Event, Record, Rejected, Unknown
-from worker.sources.people import PERSONAS
-from worker.sources.routes import TOPICS
-from worker.sources.simulate import BAD, DAY_MS, LATE_BY_MS, START_MS, SimRecord, events, paced
+from worker.core.contract.codec import KNOWN_TYPES, REASONS, decode
+from worker.core.contract.model import Event, Record, Rejected, Unknown
+from worker.demo.people import PERSONAS
+from worker.demo.simulate import BAD, DAY_MS, LATE_BY_MS, START_MS, SimRecord, events, paced
+from worker.intake.routes import TOPICS
 
 
 def traffic(**changes: Any) -> list[SimRecord]:

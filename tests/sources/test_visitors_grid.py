@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import worker
-from worker.core.grid import parse_grid
-from worker.core.lint import lint
-from worker.replay import Replay
+from worker.core.grid.lint import lint
+from worker.core.grid.models import parse_grid
+from worker.core.insight.replay import Replay
 
 GRID = parse_grid((Path(worker.__file__).parents[1] / "grids" / "visitors.yaml").read_bytes(), "visitors.yaml")
 

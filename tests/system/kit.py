@@ -24,18 +24,18 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import TopicPartition
 
 from worker.adapters.kafka import Admin, create_topics, to_record
-from worker.adapters.store_redis import RedisStore, connect, is_piece, lead_fields
-from worker.core.codec import decode
-from worker.core.days import rfc3339
-from worker.core.grid import parse_grid
-from worker.core.journal import Cut, Cuts, Said, Stray, decode_entry, message_output, stray_output
-from worker.core.model import Event, Item, Record, Rejected
-from worker.core.partition import owner
-from worker.core.plan import plan_events, plan_tick
-from worker.core.scorer import Scorer
-from worker.core.state import STAGES, unpack
-from worker.core.trace import context
-from worker.engine.batch import traced
+from worker.adapters.redis_store import RedisStore, connect, is_piece, lead_fields
+from worker.core.batch.plan import plan_events, plan_tick
+from worker.core.contract.codec import decode
+from worker.core.contract.journal import Cut, Cuts, Said, Stray, decode_entry, message_output, stray_output
+from worker.core.contract.model import Event, Item, Record, Rejected
+from worker.core.contract.partitioner import owner
+from worker.core.contract.trace_context import context
+from worker.core.grid.models import parse_grid
+from worker.core.scoring.calendar import rfc3339
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.state import STAGES, unpack
+from worker.engine.batch_builder import traced
 from worker.settings import OUTPUT_TYPES, Settings
 
 ROOT = Path(__file__).parents[2]

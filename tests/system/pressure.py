@@ -31,8 +31,8 @@ from ops.dev.services import HOST, Kafka, Redis, free_port
 from tests.deliver import Produced, deliver
 from tests.system.kit import Sent, Site, Worker, now_ms
 from tests.system.proxy import Network
-from worker.core.days import rfc3339
-from worker.core.partition import owner
+from worker.core.contract.partitioner import owner
+from worker.core.scoring.calendar import rfc3339
 
 MOST_MB = 400
 PARTITIONS = 8

@@ -14,7 +14,7 @@ from tests.cli.shell import leadpulse
 from tests.services import Redis, RedisCluster, needed
 from tests.system.conftest import MakeSite
 from tests.system.kit import Site, now_ms, traffic
-from worker.core.partition import owner
+from worker.core.contract.partitioner import owner
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from aiokafka.structs import TopicPartition
 from tests.system.conftest import MakeSite
 from tests.system.kit import GRID, Message, Site
 from tests.system.test_repartition import grown, repartition
-from worker.core.days import rfc3339
-from worker.core.state import unpack
+from worker.core.scoring.calendar import rfc3339
+from worker.core.scoring.state import unpack
 
 NAMES = (b"ada-lovelace", b"visitor-of-ada", b"ada@acme.example")
 BASE = 1_760_000_000_000

@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
 from tests.system.kit import Sent, now_ms, traffic
-from worker.core.journal import Tick, tick_output
+from worker.core.contract.journal import Tick, tick_output
 
 
 async def test_states_and_outputs_are_those_of_the_core_alone(make_site: MakeSite) -> None:

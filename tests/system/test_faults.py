@@ -18,7 +18,7 @@ from tests.services import Kafka, Redis
 from tests.system.conftest import MakeSite
 from tests.system.kit import Sent, Site, now_ms, traffic
 from tests.system.proxy import LosesReplies
-from worker.core.journal import Tick, tick_output
+from worker.core.contract.journal import Tick, tick_output
 
 
 async def test_a_reply_lost_after_apply_counts_nothing_twice(make_site: MakeSite, redis_server: Redis) -> None:

@@ -13,8 +13,8 @@ from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
 from tests.system.kit import GRID, Site, now_ms, traffic
-from worker.core.journal import decode_entry
-from worker.core.state import unpack
+from worker.core.contract.journal import decode_entry
+from worker.core.scoring.state import unpack
 
 GENEROUS = GRID.replace("min: -50", "min: 20").replace("version: 1", "version: 2")
 """Every lead is worth 20 at least, which is more than an mql needs."""

@@ -19,10 +19,10 @@ from tests.core.test_hostile import NASTY, RAW, TIMES, damaged
 from tests.services import free_port
 from tests.system.conftest import MakeSite
 from tests.system.kit import Sent, Site, traffic
-from worker.core.codec import decode
-from worker.core.journal import KIND, Tick, tick_output
-from worker.core.model import Event, Record
-from worker.core.partition import owner
+from worker.core.contract.codec import decode
+from worker.core.contract.journal import KIND, Tick, tick_output
+from worker.core.contract.model import Event, Record
+from worker.core.contract.partitioner import owner
 
 MARK = "zq7"
 """In every hostile string, so that it can be looked for where it must not be."""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.system.conftest import MakeSite
 from tests.system.kit import GRID, Message, Site, now_ms, people, traffic
-from worker.core.state import unpack
+from worker.core.scoring.state import unpack
 
 STEPS = (
     "before_apply:4", "after_apply:4", "before_transaction:5", "in_transaction:5", "before_commit:5", "after_commit:5",

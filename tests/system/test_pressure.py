@@ -17,8 +17,8 @@ from tests.system.conftest import MakeSite
 from tests.system.kit import Site, now_ms
 from tests.system.pressure import HEAVY, backlog, drained, heavy, judged, members, memory_mb, proxied, undisturbed
 from tests.system.proxy import Network
-from worker.adapters.store_redis import RedisStore, connect
-from worker.core.plan import MOST_BYTES
+from worker.adapters.redis_store import RedisStore, connect
+from worker.core.batch.plan import MOST_BYTES
 
 DOSSIER = 62_000
 

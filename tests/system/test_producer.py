@@ -9,7 +9,7 @@ import pytest
 
 from tests.system.conftest import MakeSite
 from worker.adapters.kafka import Producer
-from worker.core.model import Output
+from worker.core.contract.model import Output
 
 
 async def test_a_producer_closed_in_the_middle_of_anything_says_nothing(

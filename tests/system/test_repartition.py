@@ -9,10 +9,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from tests.system.conftest import MakeSite
 from tests.system.kit import Message, Sent, Site, now_ms, traffic
-from worker.core.journal import stray_output
-from worker.core.model import Record
-from worker.core.state import unpack
-from worker.replay import replay_lines
+from worker.core.contract.journal import stray_output
+from worker.core.contract.model import Record
+from worker.core.insight.replay import replay_lines
+from worker.core.scoring.state import unpack
 
 
 async def test_leads_move_to_more_partitions_and_nothing_is_lost_or_doubled(make_site: MakeSite) -> None:

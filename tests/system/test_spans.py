@@ -23,7 +23,7 @@ from tests.cli.shell import ROOT, environment, leadpulse
 from tests.system.conftest import MakeSite
 from tests.system.kit import Sent, Worker, traffic
 from tests.system.test_trace import PARENT, traced
-from worker.core.model import Headers
+from worker.core.contract.model import Headers
 
 
 class Live(Worker):

@@ -9,7 +9,7 @@ from collections import Counter
 from tests.system.conftest import MakeSite
 from tests.system.kit import Message, Sent, Site
 from tests.system.test_identity import TIES, colleagues
-from worker.core.model import Headers
+from worker.core.contract.model import Headers
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 """A trace that is sampled."""

@@ -7,7 +7,7 @@ import msgspec
 from tests.core.golden.older import as_version_1
 from tests.system.conftest import MakeSite
 from tests.system.kit import Site, now_ms, traffic
-from worker.core.state import FOLD_VERSION, STATE_VERSION
+from worker.core.scoring.state import FOLD_VERSION, STATE_VERSION
 
 
 def version(packed: bytes) -> int:

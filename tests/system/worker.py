@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-from worker.engine import batch, publish, takeover
+from worker.engine import batch_builder, publisher, takeover
 from worker.engine.engine import Engine
 from worker.engine.errors import Stop
 from worker.settings import Settings
@@ -48,13 +48,13 @@ if AHEAD_S:
     true_time = time.time
     time.time = lambda: true_time() + AHEAD_S
 
-publish.FULL_OUTPUTS = int(os.environ.get("LEADPULSE_FULL_OUTPUTS", publish.FULL_OUTPUTS))
+publisher.FULL_OUTPUTS = int(os.environ.get("LEADPULSE_FULL_OUTPUTS", publisher.FULL_OUTPUTS))
 
 FOLD = os.environ.get("LEADPULSE_FOLD_VERSION")
 """The fold that this worker takes itself to have: it stands for one of another version."""
 
 if FOLD is not None:
-    for module in (batch, takeover):
+    for module in (batch_builder, takeover):
         vars(module)["FOLD_VERSION"] = int(FOLD)
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S")

@@ -39,8 +39,8 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
 from worker.adapters.header_names import allow_any_header_names
-from worker.core.model import Output, Record
-from worker.core.partition import murmur2
+from worker.core.contract.model import Output, Record
+from worker.core.contract.partitioner import murmur2
 from worker.settings import Settings
 
 MAX_RECORD_BYTES = 2 * 1024 * 1024

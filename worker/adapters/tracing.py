@@ -17,8 +17,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from worker.core.model import Output
-from worker.core.trace import carried
+from worker.core.contract.model import Output
+from worker.core.contract.trace_context import carried
 from worker.ports import OutboxEntry
 from worker.settings import Settings
 

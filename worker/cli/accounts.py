@@ -8,11 +8,11 @@ import click
 from rich.table import Table
 
 from worker.cli.common import json_line, load_settings, run_async, settings_flags, show
-from worker.cli.leads import held_leads
-from worker.core.plain import plain
-from worker.core.state import unpack
-from worker.core.ties import figures
+from worker.core.contract.printable import plain
+from worker.core.identity.messages import figures
+from worker.core.scoring.state import unpack
 from worker.ports import Store
+from worker.queries.leads import held_leads
 from worker.settings import Settings
 
 _PAGE = 500

@@ -22,7 +22,7 @@ from rich.console import Console, RenderableType
 from worker.settings import PREFIX, Settings, SettingsError
 
 if TYPE_CHECKING:
-    from worker.core.grid import Grid
+    from worker.core.grid.models import Grid
 
 _PIPED_WIDTH: Final = 10_000
 
@@ -76,7 +76,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     from aiokafka.errors import KafkaError
 
     from worker.adapters.kafka import Refused, in_words
-    from worker.core.state import UnreadableState
+    from worker.core.scoring.state import UnreadableState
     from worker.ports import StoreRefused, StoreUnavailable
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs what it then raises
@@ -125,7 +125,7 @@ def load_grid(name: str) -> Grid:
 
 def parsed(source: bytes, name: str) -> Grid:
     """Return the grid in *source*; every mistake is told as *name*'s, and ends the command with exit code 1."""
-    from worker.core.grid import GridError, parse_grid
+    from worker.core.grid.models import GridError, parse_grid
 
     try:
         return parse_grid(source, name)
@@ -164,7 +164,7 @@ def grid_option(command: F) -> F:
 
 def instant_option(_: click.Context, param: click.Parameter, text: str | None) -> int | None:
     """Read an RFC 3339 option into ms (a click callback)."""
-    from worker.core.codec import instant
+    from worker.core.contract.codec import instant
 
     if text is None:
         return None

@@ -9,8 +9,8 @@ from typing import Final
 import click
 
 from worker.cli.common import opened, shown_name
-from worker.core.plain import plain
-from worker.sources.access_log import AccessLog, Malformed, lines
+from worker.core.contract.printable import plain
+from worker.intake.access_log import AccessLog, Malformed, lines
 
 NAMED_LINES: Final = 100
 """Malformed lines named on stderr; the others are only counted, so that a wrong file does not flood the terminal."""

@@ -16,14 +16,14 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 
 from worker.cli.common import instant_option, json_line, load_settings, opened, run_async, settings_flags, shown_name
 from worker.cli.topics import CONNECTION
-from worker.core.codec import REASONS
-from worker.core.days import rfc3339
-from worker.core.letter import Letter
-from worker.core.plain import plain
-from worker.core.plan import REFUSED
+from worker.core.batch.plan import REFUSED
+from worker.core.contract.codec import REASONS
+from worker.core.contract.dead_letter import Letter
+from worker.core.contract.printable import plain
+from worker.core.scoring.calendar import rfc3339
+from worker.intake.producer import Undelivered
+from worker.queries.dead_letters import HINTS, Counts, DeadError, Wanted, dead_letters, replay, without_values
 from worker.settings import Settings
-from worker.sources.dead import HINTS, Counts, DeadError, Wanted, dead_letters, replay, without_values
-from worker.sources.produce import Undelivered
 
 NAMED_LETTERS: Final = 100
 """Letters that a replay leaves out and names on stderr; the others are only counted."""

@@ -22,15 +22,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.live import Live
 
-from worker.adapters.store_redis import RedisStore, connect
-from worker.cli.children import Children, a_worker
+from worker.adapters.redis_store import RedisStore, connect
 from worker.cli.common import load_grid
-from worker.cli.leads import hottest
 from worker.cli.run import GRACE_S
-from worker.core.scorer import Scorer
+from worker.core.scoring.compiled_grid import Scorer
 from worker.demo.board import Board
 from worker.demo.servers import PARTITIONS, Broker, Missing, Reader, ServerFailed, last_lines, start_redis
 from worker.demo.traffic import Traffic
+from worker.processes import Children, a_worker
+from worker.queries.leads import hottest
 from worker.settings import PREFIX, Settings
 
 _WATCHED: Final = 60
@@ -49,7 +49,7 @@ class _Seconds(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return *value* in seconds."""
-        from worker.core.grid import duration_ms
+        from worker.core.grid.models import duration_ms
 
         try:
             ms = duration_ms(value) or 0

@@ -15,14 +15,14 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from worker.adapters import redis_check
 from worker.adapters.kafka import CHECK_CONNECTION, Admin, Refused, differences, in_words, longest
-from worker.adapters.store_redis import Client, RedisStore, connect, redacted
+from worker.adapters.redis_store import Client, RedisStore, connect, redacted
+from worker.build_flavour import form
 from worker.cli.common import installed, load_settings, preset_or_file, presets, run_async, settings_flags
-from worker.core.grid import Grid, GridError, parse_grid
-from worker.core.lint import lint
+from worker.core.grid.lint import lint
+from worker.core.grid.models import Grid, GridError, parse_grid
 from worker.engine.checks import MISSING
 from worker.engine.errors import Stop
 from worker.engine.takeover import check_position
-from worker.form import form
 from worker.ports import Position, StoreRefused, StoreUnavailable
 from worker.settings import ASKED_FOR_TYPES, PREFIX, Settings
 

@@ -12,14 +12,14 @@ import click
 import msgspec
 
 from worker.cli.common import json_line, load_settings, run_async, settings_flags
-from worker.cli.person import Person, persons
 from worker.cli.topics import CONNECTION
-from worker.core.codec import MAX_AHEAD_MS
-from worker.core.days import rfc3339
-from worker.core.plain import plain
+from worker.core.contract.codec import MAX_AHEAD_MS
+from worker.core.contract.printable import plain
+from worker.core.scoring.calendar import rfc3339
+from worker.intake.producer import Undelivered, kafka_sink
+from worker.intake.routes import CONTENT_TYPE, topic_of
+from worker.queries.persons import Person, persons
 from worker.settings import Settings
-from worker.sources.produce import Undelivered, kafka_sink
-from worker.sources.routes import CONTENT_TYPE, topic_of
 
 _LOOK_S: Final = 0.2
 

@@ -28,25 +28,25 @@ from worker.cli.common import (
     show,
     shown_name,
 )
-from worker.cli.leads import held_leads
-from worker.core.course import Sample, Turn, course, past, until_flat
-from worker.core.days import DAY_MS, rfc3339
-from worker.core.explain import AHEAD_MS, Change, PaceStep, Part, Totals, Upward, Way, ahead, totals, upward, waterfall
-from worker.core.fold import label
-from worker.core.model import Reason
-from worker.core.outputs import Publisher, history, recent
-from worker.core.partition import owner
-from worker.core.plain import plain
-from worker.core.plan import MOST_HOPS, Lead
-from worker.core.score import read, reasons
-from worker.core.scorer import Scorer
-from worker.core.short import open_
-from worker.core.stages import advance
-from worker.core.state import EVENT_TYPES, STAGES, LeadState, UnreadableState, unpack, unpack_moves
-from worker.core.traits import unpack_traits, values
-from worker.core.where import Condition, Where
-from worker.gridpage import duration, where_words
-from worker.replay import Replay
+from worker.core.batch.plan import MOST_HOPS, Lead
+from worker.core.contract.model import Reason
+from worker.core.contract.partitioner import owner
+from worker.core.contract.printable import plain
+from worker.core.grid.conditions import Condition, Where
+from worker.core.grid.report import duration, where_words
+from worker.core.insight.explain import AHEAD_MS, Change, PaceStep, Part, Totals, Upward, Way, ahead, totals, upward, waterfall
+from worker.core.insight.replay import Replay
+from worker.core.insight.trajectory import Sample, Turn, course, past, until_flat
+from worker.core.scoring.calendar import DAY_MS, rfc3339
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.fold import label
+from worker.core.scoring.outputs import Publisher, history, recent
+from worker.core.scoring.packing import open_
+from worker.core.scoring.score import read, reasons
+from worker.core.scoring.stages import advance
+from worker.core.scoring.state import EVENT_TYPES, STAGES, LeadState, UnreadableState, unpack, unpack_moves
+from worker.core.scoring.traits import unpack_traits, values
+from worker.queries.leads import held_leads
 from worker.settings import Settings
 
 _BAR: Final = 16

@@ -8,15 +8,15 @@ import click
 import msgspec
 
 from worker.cli.common import json_line, load_settings, run_async, settings_flags
-from worker.cli.person import Person, Persons, persons
-from worker.core.days import rfc3339
-from worker.core.outputs import history, recent
-from worker.core.plan import Lead
-from worker.core.score import read, reasons
-from worker.core.seen import MARK_BYTES, entries
-from worker.core.state import STAGES, Count, Member, Pace
-from worker.core.ties import ROLES, figures
-from worker.core.traits import unpack_traits
+from worker.core.batch.plan import Lead
+from worker.core.identity.messages import ROLES, figures
+from worker.core.scoring.calendar import rfc3339
+from worker.core.scoring.once_per import MARK_BYTES, entries
+from worker.core.scoring.outputs import history, recent
+from worker.core.scoring.score import read, reasons
+from worker.core.scoring.state import STAGES, Count, Member, Pace
+from worker.core.scoring.traits import unpack_traits
+from worker.queries.persons import Person, Persons, persons
 from worker.settings import Settings
 
 

@@ -10,9 +10,9 @@ import click
 import msgspec
 
 from worker.cli.common import load_grid, presets
-from worker.core.grid import Grid, GridError, Mistake, grid_schema, parse_grid
-from worker.core.lint import Lint, lint
-from worker.gridpage import Difference, compare, show_html, show_markdown
+from worker.core.grid.lint import Lint, lint
+from worker.core.grid.models import Grid, GridError, Mistake, grid_schema, parse_grid
+from worker.core.grid.report import Difference, compare, show_html, show_markdown
 
 
 @click.group()

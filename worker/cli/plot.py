@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from worker.core.course import Sample
-from worker.core.days import DAY_MS
+from worker.core.insight.trajectory import Sample
+from worker.core.scoring.calendar import DAY_MS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from worker.cli.common import load_settings, opened, settings_flags, shown_name
-from worker.core.plain import plain
+from worker.core.contract.printable import plain
+from worker.intake.producer import Sink, Undelivered, kafka_sink
+from worker.intake.routes import CONTENT_TYPE, TOPICS, BadLine, address, address_raw
 from worker.settings import Settings
-from worker.sources.produce import Sink, Undelivered, kafka_sink
-from worker.sources.routes import CONTENT_TYPE, TOPICS, BadLine, address, address_raw
 
 NAMED_LINES: Final = 100
 """Bad lines named on stderr; the others are only counted."""

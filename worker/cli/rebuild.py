@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from worker.adapters.store_redis import RedisStore, connect
+from worker.adapters.redis_store import RedisStore, connect
 from worker.cli.common import load_settings, run_async, settings_flags
 from worker.ports import StoreRefused
 from worker.settings import Settings

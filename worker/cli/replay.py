@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker.cli.common import instant_option, load_grid, opened, shown_name
-from worker.core.plain import plain
-from worker.replay import Counts, Replay
+from worker.core.contract.printable import plain
+from worker.core.insight.replay import Counts, Replay
 
 _OUT: Final = click.Path(dir_okay=False, allow_dash=True)
 _LINES_BETWEEN: Final = 2_000

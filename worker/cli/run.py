@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import click
 
-from worker.cli.children import Children, a_worker
 from worker.cli.common import load_settings, settings_flags
+from worker.processes import Children, a_worker
 from worker.settings import PREFIX, Settings, SettingsError
 
 GRACE_S: Final = 12.0

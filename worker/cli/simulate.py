@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from worker.cli.common import load_settings
-from worker.core.codec import instant
-from worker.sources.produce import Client, Sink, Undelivered, kafka_sink
-from worker.sources.routes import TOPICS
-from worker.sources.simulate import DAY_MS, SimRecord, events, paced
+from worker.core.contract.codec import instant
+from worker.demo.simulate import DAY_MS, SimRecord, events, paced
+from worker.intake.producer import Client, Sink, Undelivered, kafka_sink
+from worker.intake.routes import TOPICS
 
 _SHARE: Final = click.FloatRange(0, 1)
 _BETWEEN: Final = 200

@@ -9,8 +9,8 @@ import click
 from rich.table import Table
 
 from worker.cli.common import grid_option, json_line, load_settings, run_async, settings_flags, show
-from worker.cli.leads import Hot, held_leads, hottest
-from worker.core.plain import plain
+from worker.core.contract.printable import plain
+from worker.queries.leads import Hot, held_leads, hottest
 from worker.settings import Settings
 
 

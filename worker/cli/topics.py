@@ -68,7 +68,7 @@ def change(**flags: Any) -> None:
 
 async def _change(settings: Settings) -> dict[str, str]:
     from worker.adapters.kafka import Admin
-    from worker.adapters.store_redis import RedisStore, connect
+    from worker.adapters.redis_store import RedisStore, connect
     from worker.engine.checks import check_topics
     from worker.engine.errors import Stop
 

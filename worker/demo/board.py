@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from worker.cli.leads import Hot
+from worker.queries.leads import Hot
 
 _SHOWN_LEADS: Final = 12
 _SHOWN_CALLS: Final = 4

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from worker.cli.children import Children
-from worker.core.model import Headers, Output
+from worker.core.contract.model import Headers, Output
+from worker.processes import Children
 
 PARTITIONS: Final = 4
 """What the mock cluster gives every topic."""

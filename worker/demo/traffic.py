@@ -12,10 +12,10 @@ import time
 from collections import Counter
 from typing import Final
 
-from worker.core.journal import Tick, tick_output
+from worker.core.contract.journal import Tick, tick_output
 from worker.demo.servers import PARTITIONS, Broker
+from worker.demo.simulate import DAY_MS, START_MS, events
 from worker.settings import Settings
-from worker.sources.simulate import DAY_MS, START_MS, events
 
 LEADS: Final = 300
 SPEED: Final = 86_400.0

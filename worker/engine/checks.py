@@ -10,7 +10,7 @@ from typing import Final
 
 from worker.adapters import redis_check
 from worker.adapters.kafka import Admin, differences, longest
-from worker.adapters.store_redis import Client
+from worker.adapters.redis_store import Client
 from worker.engine.errors import Stop
 from worker.engine.takeover import check_position
 from worker.logs import fields

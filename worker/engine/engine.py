@@ -14,18 +14,18 @@ from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
 from worker.adapters import redis_check
 from worker.adapters.kafka import Admin, Refused, group_consumer, in_words
-from worker.adapters.store_redis import Client, RedisStore, connect
-from worker.core.grid import Grid
-from worker.core.journal import JournalError
-from worker.core.scorer import Scorer
-from worker.core.state import UnreadableState
+from worker.adapters.redis_store import Client, RedisStore, connect
+from worker.build_flavour import form
+from worker.core.contract.journal import JournalError
+from worker.core.grid.models import Grid
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.state import UnreadableState
 from worker.engine.checks import check_positions, check_redis, check_topics, shortest_retention_s
 from worker.engine.errors import Stop
-from worker.engine.gridfile import GridFile, load_scorer
+from worker.engine.grid_file import GridFile, load_scorer
 from worker.engine.partition import Context
-from worker.engine.pump import Pump
+from worker.engine.supervisor import Pump
 from worker.engine.ticks import Neighbour
-from worker.form import form
 from worker.logs import fields
 from worker.metrics import Metrics
 from worker.ports import Store, StoreRefused, StoreUnavailable, Tracer

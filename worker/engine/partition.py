@@ -13,16 +13,16 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 
 from worker.adapters.kafka import Admin, Producer
-from worker.core.journal import Said, Stray, Tick, decode_entry
-from worker.core.model import Record
-from worker.core.plan import MOST_BYTES
-from worker.core.scorer import Scorer
-from worker.engine.batch import SLICE, Folder, Grids, Place, Taken
+from worker.core.batch.plan import MOST_BYTES
+from worker.core.contract.journal import Said, Stray, Tick, decode_entry
+from worker.core.contract.model import Record
+from worker.core.scoring.compiled_grid import Scorer
+from worker.engine.batch_builder import SLICE, Folder, Grids, Place, Taken
 from worker.engine.errors import Stop
 from worker.engine.failpoint import failpoint
-from worker.engine.feed import Feed, Fetched
-from worker.engine.patience import Patient
-from worker.engine.publish import Publisher
+from worker.engine.publisher import Publisher
+from worker.engine.reader import Feed, Fetched
+from worker.engine.retrying_store import Patient
 from worker.engine.takeover import Standing, take_over
 from worker.engine.ticks import PATIENCE_MS, Neighbour, View, candidate, held_back
 from worker.logs import fields

@@ -13,12 +13,12 @@ import msgspec
 from aiokafka.structs import TopicPartition
 
 from worker.adapters.kafka import Admin, free_consumer, to_record
-from worker.adapters.store_redis import Client, RedisStore, leads_of
-from worker.core.codec import decode
-from worker.core.journal import Cut, Said, Stray, decode_entry, message_output, stray_output
-from worker.core.model import Event, LeadWrite, Output, Record
-from worker.core.partition import owner
-from worker.core.state import FOLD_VERSION, UnreadableState, pack, unpack
+from worker.adapters.redis_store import Client, RedisStore, leads_of
+from worker.core.contract.codec import decode
+from worker.core.contract.journal import Cut, Said, Stray, decode_entry, message_output, stray_output
+from worker.core.contract.model import Event, LeadWrite, Output, Record
+from worker.core.contract.partitioner import owner
+from worker.core.scoring.state import FOLD_VERSION, UnreadableState, pack, unpack
 from worker.engine.checks import check_topics
 from worker.engine.errors import Stop
 from worker.ports import Applied, Batch, OutboxEntry, Position

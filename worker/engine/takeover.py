@@ -16,17 +16,17 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.adapters.kafka import Admin, free_consumer, to_record
-from worker.adapters.store_redis import redacted
-from worker.core.grid import GridError, parse_grid
-from worker.core.journal import Cut, Cuts, GridText, decode_entry
-from worker.core.mail import WORDS_VERSION
-from worker.core.model import Record
-from worker.core.scorer import Scorer
-from worker.core.state import FOLD_VERSION
-from worker.engine.batch import SLICE, Folder, Place
+from worker.adapters.redis_store import redacted
+from worker.core.contract.journal import Cut, Cuts, GridText, decode_entry
+from worker.core.contract.model import Record
+from worker.core.grid.email_kind import WORDS_VERSION
+from worker.core.grid.models import GridError, parse_grid
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.state import FOLD_VERSION
+from worker.engine.batch_builder import SLICE, Folder, Place
 from worker.engine.errors import Lost, Stop
 from worker.engine.failpoint import failpoint
-from worker.engine.patience import Patient
+from worker.engine.retrying_store import Patient
 from worker.logs import fields
 from worker.metrics import Metrics
 from worker.ports import Batch, OutboxEntry, Position

@@ -12,10 +12,10 @@ import msgspec
 
 from tests.core.comparison import Partition, text
 from tests.core.golden.stories import GRID, LATER, STORIES
-from worker.core.outputs import history, recent
-from worker.core.score import read, reasons
-from worker.core.state import unpack
-from worker.core.traits import unpack_traits, values
+from worker.core.scoring.outputs import history, recent
+from worker.core.scoring.score import read, reasons
+from worker.core.scoring.state import unpack
+from worker.core.scoring.traits import unpack_traits, values
 
 
 def told(partition: Partition, lead: str) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from itertools import accumulate
 
 import msgspec
 
-from worker.core.seen import entries
-from worker.core.short import TRAIT_NAMES, long_id, open_
-from worker.core.state import STATE_VERSION
+from worker.core.scoring.once_per import entries
+from worker.core.scoring.packing import TRAIT_NAMES, long_id, open_
+from worker.core.scoring.state import STATE_VERSION
 
 _CLOCK, _ACTIVE, _FIT, _DUE, _MQL_AT, _SQL_AT, _COUNTS, _TRAITS, _RECENT, _HISTORY = 4, 5, 8, 10, 13, 14, 17, 20, 21, 22
 

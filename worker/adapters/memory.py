@@ -1,0 +1,215 @@
+"""One partition's state in memory: for `replay`, and the twin that tests trust because one suite holds it equal to Redis."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import Counter
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from math import inf
+
+import msgspec
+
+from worker.core.contract.model import LeadWrite
+from worker.ports import Applied, Batch, Elsewhere, Fenced, OutboxEntry, Position, StoreRefused
+
+_TOKEN = re.compile(r"([0-9]+):([0-9]+):.")
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Everything a partition holds at one moment, for `MemoryStore.restore`."""
+
+    position: Position = field(default_factory=lambda: Position("", 0, {}, 0, 0, "", "", None))
+    leads: dict[str, LeadWrite] = field(default_factory=dict)
+    due: dict[str, int] = field(default_factory=dict)
+    rank: dict[str, float] = field(default_factory=dict)
+    outbox: dict[int, OutboxEntry] = field(default_factory=dict)
+    grid: bytes | None = None
+
+    def copy(self) -> Snapshot:
+        """Return one that shares only values that never change."""
+        return replace(
+            self,
+            position=deepcopy(self.position),
+            leads=dict(self.leads),
+            due=dict(self.due),
+            rank=dict(self.rank),
+            outbox=dict(self.outbox),
+        )
+
+
+class MemoryStore:
+    """`worker.ports.Store` in memory, with the same answers as `RedisStore`; never unavailable."""
+
+    def __init__(self) -> None:
+        self._held = Snapshot()
+        self._schedule: list[tuple[int, str]] = []
+        """A heap over `due`; may hold entries that `due` has moved on from, dropped when they come up."""
+
+    def snapshot(self) -> Snapshot:
+        """Return what is held now; later writes do not change it."""
+        return self._held.copy()
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to *snapshot*, as a Redis restored from an old copy does. `restore(Snapshot())` empties the store."""
+        self._held = snapshot.copy()
+        self._rebuild_schedule()
+
+    def held(self) -> list[str]:
+        """Return the ids of all leads held, erased ones (their mark) too, in order."""
+        return sorted(self._held.leads)
+
+    async def acquire(self, token: str, partitions: int) -> Position:
+        """Become the owner and return where the partition stands; see `worker.ports.Store`."""
+        ours = _TOKEN.match(token)
+        if ours is None:
+            raise StoreRefused(f"the token is not producer-id:epoch:uuid: {token}")
+        at = self._held.position
+        theirs = _TOKEN.match(at.owner)
+        if theirs is not None and theirs[1] == ours[1] and int(theirs[2]) > int(ours[2]):
+            raise Fenced(f"the partition belongs to {at.owner}")
+        at = msgspec.structs.replace(at, owner=token, partitions=at.partitions if at.batch else partitions)
+        self._held.position = at
+        return await self.position()
+
+    async def load(self, leads: Sequence[str], token: str = "", batch: int = 0, most: float = inf) -> list[bytes | None]:
+        """Return each lead's packed state, in the order asked, up to *most* bytes; with *token*, as *batch* left them."""
+        if token and (self._held.position.owner, self._held.position.batch) != (token, batch):
+            raise Elsewhere(f"not at batch {batch} of {token}")
+        held = self._held.leads
+        states: list[bytes | None] = []
+        for lead in leads:
+            state = held[lead].state if lead in held else None
+            states.append(state)
+            most -= len(state or b"")
+            if most <= 0:
+                break
+        return states
+
+    async def apply(self, token: str, batch: Batch) -> Applied:
+        """Write *batch* whole or not at all; *batch* names each lead once."""
+        at = self._owned(token)
+        cut = batch.entry.cut
+        if at.batch == cut.batch:
+            return Applied.ALREADY
+        if at.batch != cut.batch - 1:
+            return Applied.GAP
+        held = self._held
+        for write in batch.writes:
+            if write.rank is not None and write.rank != write.rank:
+                raise StoreRefused(f"the rank of lead {write.lead} is not a number")
+        if batch.send:
+            if held.outbox and max(held.outbox) >= cut.batch:
+                raise StoreRefused(f"the outbox already holds batch {max(held.outbox)}")
+            held.outbox[cut.batch] = batch.entry
+        if batch.grid is not None:
+            held.grid = batch.grid
+            regraded_ms = (batch.clock_ms or 0) + len(held.rank) * 1_000 // cut.requeued
+            at = msgspec.structs.replace(at, regraded_ms=regraded_ms)
+            for place, (lead, _) in enumerate(self._ranked(len(held.rank))):
+                due_ms = (batch.clock_ms or 0) + place * 1_000 // cut.requeued
+                held.due[lead] = min(due_ms, held.due.get(lead, due_ms))
+            self._rebuild_schedule()
+        for write in batch.writes:
+            if write.state or write.score:
+                held.leads[write.lead] = write
+            else:
+                held.leads.pop(write.lead, None)
+            if write.due_ms is None:
+                held.due.pop(write.lead, None)
+            elif held.due.get(write.lead) != write.due_ms:
+                held.due[write.lead] = write.due_ms
+                heapq.heappush(self._schedule, (write.due_ms, write.lead))
+            if write.rank is None:
+                held.rank.pop(write.lead, None)
+            else:
+                held.rank[write.lead] = write.rank
+        if len(self._schedule) > 2 * len(held.due) + 1000:
+            self._rebuild_schedule()
+        held.position = msgspec.structs.replace(
+            at,
+            batch=cut.batch,
+            next={topic: next_ for topic, next_ in {**at.next, **cut.next}.items() if topic not in batch.left},
+            grid=cut.grid,
+            words=cut.words,
+            clock_ms=at.clock_ms if batch.clock_ms is None else batch.clock_ms,
+            strayed_ms=at.strayed_ms if batch.strayed_ms is None else batch.strayed_ms,
+            rebuild=False,
+        )
+        return Applied.DONE
+
+    async def due(self, by_ms: int, limit: int) -> list[str]:
+        """Return at most *limit* leads due by *by_ms*, earliest first, then by id."""
+        found: list[tuple[int, str]] = []
+        heap = self._schedule
+        while heap and heap[0][0] <= by_ms and len(found) < limit:
+            entry = heapq.heappop(heap)
+            if self._held.due.get(entry[1]) == entry[0] and entry not in found[-1:]:
+                found.append(entry)
+        for entry in found:
+            heapq.heappush(heap, entry)
+        return [lead for _, lead in found]
+
+    async def outbox(self, after: int) -> list[OutboxEntry]:
+        """Return the outbox entries of batches past *after*, in order."""
+        return [entry for batch, entry in sorted(self._held.outbox.items()) if batch > after]
+
+    async def trim(self, token: str, published: int, horizon_ms: int | None = None) -> None:
+        """Drop outbox entries up to batch *published* and remember it and the horizon; neither ever moves back."""
+        at = self._owned(token)
+        self._held.outbox = {batch: entry for batch, entry in self._held.outbox.items() if batch > published}
+        horizon = at.horizon_ms if horizon_ms is None else max(horizon_ms, at.horizon_ms or horizon_ms)
+        self._held.position = msgspec.structs.replace(at, published=max(at.published, published), horizon_ms=horizon)
+
+    async def position(self) -> Position:
+        """Return where the partition stands, without owning it."""
+        leads = Counter(write.stage for write in self._held.leads.values() if write.stage)
+        return msgspec.structs.replace(deepcopy(self._held.position), leads=dict(leads))
+
+    async def grid(self) -> bytes | None:
+        """Return the text of the grid that the position names; `None` before the first batch."""
+        return self._held.grid
+
+    async def top(self, count: int, offset: int = 0) -> list[tuple[str, float]]:
+        """Return *count* leads from *offset* on by falling `rank`, equal ones by falling id."""
+        return self._ranked(offset + count)[offset:] if count > 0 else []
+
+    async def lead(self, lead: str) -> dict[str, bytes]:
+        """Return the lead's fields as they are in Redis; empty for a lead that is not held."""
+        write = self._held.leads.get(lead)
+        if write is None:
+            return {}
+        if write.score == "":
+            return {"state": write.state}
+        names = ("score", "fit", "engagement", "stage", "grade", "updated_at")
+        return {"state": write.state} | {name: getattr(write, name).encode() for name in names}
+
+    async def allow_rebuild(self) -> None:
+        """Let the next owner fill this empty partition again from the topics; `StoreRefused` when it is not empty."""
+        at = self._held.position
+        if at.batch:
+            raise StoreRefused(f"the partition holds state up to batch {at.batch}, there is nothing to rebuild")
+        self._held.position = msgspec.structs.replace(at, rebuild=True)
+
+    async def allow_inputs(self, topics: Sequence[str]) -> None:
+        """Let the next owner read *topics* in the place of the inputs until now; `StoreRefused` when nothing is held."""
+        at = self._held.position
+        if not at.batch:
+            raise StoreRefused("the partition is empty: its first owner begins with whatever topics it is given")
+        self._held.position = msgspec.structs.replace(at, inputs=tuple(sorted(topics)))
+
+    def _owned(self, token: str) -> Position:
+        at = self._held.position
+        if not at.owner or at.owner != token:
+            raise Fenced(f"the partition belongs to {at.owner}" if at.owner else "the partition has no owner")
+        return at
+
+    def _ranked(self, count: int) -> list[tuple[str, float]]:
+        return heapq.nlargest(count, self._held.rank.items(), key=lambda item: (item[1], item[0]))
+
+    def _rebuild_schedule(self) -> None:
+        self._schedule = [(due_ms, lead) for lead, due_ms in self._held.due.items()]
+        heapq.heapify(self._schedule)

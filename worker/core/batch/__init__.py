@@ -1,0 +1,1 @@
+"""One batch: records decoded, folded into leads, planned as writes and outputs."""

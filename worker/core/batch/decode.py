@@ -1,0 +1,72 @@
+"""The records of a batch, decoded and sorted by what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from worker.core.contract.codec import decode
+from worker.core.contract.journal import Said, Stray, decode_entry, stray_output
+from worker.core.contract.model import Event, Item, Output, Record, Rejected
+from worker.core.contract.partitioner import owner
+
+
+class Sifted(NamedTuple):
+    """The records of a batch, sorted by what becomes of them."""
+
+    items: list[Item]
+    records: list[Record]
+    """The items' own records, each at its item's place, for those that the plan refuses or passes on."""
+    places: list[int]
+    """Where each item's record stands among the batch's."""
+    rejected: list[Rejected]
+    strays: list[Output]
+    strayed_ms: int | None
+    """Newest log time among the strays."""
+    unknown: int
+
+
+def sift(records: Sequence[Record], internal: str, partition: int, partitions: int) -> Sifted:
+    """Decode *records* of *partition*, one of so many, and sort them.
+
+    A record of the *internal* topic is no stray: it came here once already. Cuts are for a later owner that must
+    fold again, and are passed over. So are ticks: one that moves the clock is a batch of its own, and what stands among a
+    batch's records came too late to move it. Raises `JournalError` at what cannot be read.
+    """
+    items: list[Item] = []
+    kept: list[Record] = []
+    places: list[int] = []
+    rejected: list[Rejected] = []
+    strays: list[Output] = []
+    unknown, strayed_ms = 0, -1
+    for place, record in enumerate(records):
+        source, lead = record, ""
+        visited: tuple[str, ...] = ()
+        forwarded = record.topic == internal
+        if forwarded:
+            entry = decode_entry(record)
+            if isinstance(entry, Said):
+                items.append(entry.message)
+                kept.append(record)
+                places.append(place)
+                continue
+            if not isinstance(entry, Stray):
+                continue
+            source, lead, visited = entry.record, entry.lead, entry.visited
+        found = decode(source)
+        if type(found) is Event:
+            home = partition if forwarded else owner(found.lead, partitions)
+            if home != partition:
+                strays.append(stray_output(internal, home, source))
+                strayed_ms = max(strayed_ms, record.timestamp_ms or 0)
+            else:
+                items.append(msgspec.structs.replace(found, lead=lead, visited=visited) if lead else found)
+                kept.append(source)
+                places.append(place)
+        elif isinstance(found, Rejected):
+            rejected.append(found)
+        else:
+            unknown += 1
+    return Sifted(items, kept, places, rejected, strays, None if strayed_ms < 0 else strayed_ms, unknown)

@@ -1,0 +1,506 @@
+"""Bytes in, a value out: every Kafka record becomes an `Event`, an `Unknown` or a `Rejected`, never an exception.
+
+This is the fast twin of the pydantic models in `schemas`, the contract that producers read; the tests hold the two equal.
+`DATA_FIELDS` below is the one place where the codec says what each type carries, `REASONS` the one place where the codes of
+`Rejected.reason` are listed.
+
+The usual record costs one typed call of msgspec and one look at each field. Whatever that call does not take (an unusual
+attribute, anything wrong) goes the long way through `_examine`, which alone decides and which finds the words for it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from worker.core.contract.envelope import MAX_NAME, Usual
+from worker.core.contract.model import Decoded, Event, Record, Rejected, Unknown
+
+MAX_BYTES: Final = 900_000
+"""Longest value of an input record, in bytes; and as much for key and headers together, or nobody could forward it."""
+
+_LENGTHS_BYTES: Final = 6
+"""What the lengths of a header's name and value take in a record at most; else a million headers of nothing weighed nothing."""
+
+MAX_DEPTH: Final = 32
+"""Deepest nesting of objects and lists inside `data`, which itself is level 1. Part of the contract, because the parser's own
+limit depends on how deep the caller's stack is, and the same record must get the same answer on every replay."""
+
+MAX_AHEAD_MS: Final = 300_000
+"""An event's `time` further than this past its record's Kafka timestamp is taken as that timestamp."""
+
+MIN_INTEGER: Final = -(2**63)
+MAX_INTEGER: Final = 2**64 - 1
+"""Integers outside of this range do not survive other programs' 64-bit numbers, nor our packed state."""
+
+LAST_MS: Final = 253_370_764_800_000
+"""9999-01-01T00:00Z: later instants are refused, so that what is counted from an event (days, deadlines) still has a date."""
+
+REASONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "empty": "The record has no value.",
+        "too_large": f"The value, or key and headers together, are longer than {MAX_BYTES:,} bytes.",
+        "not_json": "The value is not one JSON text in UTF-8 (NaN, Infinity and lone surrogates are no JSON).",
+        "too_deep": f"Objects or lists are nested more than {MAX_DEPTH} levels deep.",
+        "bad_number": "A number is beyond a double's range, or an integer beyond 64 bits.",
+        "not_an_object": "The value is JSON, but no object.",
+        "bad_envelope": "An attribute of the CloudEvents envelope is missing, wrong or too long.",
+        "no_subject": "The envelope does not name the lead: `subject` is missing, empty, too long or no string.",
+        "bad_time": "`time` is missing or no RFC 3339 instant with an offset from 1970 to 9998.",
+        "bad_data": "`data` does not have the fields of its type.",
+    }
+)
+"""The closed set of `Rejected.reason` that `decode` gives, with what each means."""
+
+
+class Field(NamedTuple):
+    """What one field of `data` must be. `null` is the same as absent."""
+
+    kind: type[str] | type[float] | type[bool] | type[dict[str, Any]]
+    """`float` takes integers too, but no boolean."""
+    required: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    """Bounds of a number, inclusive."""
+    filled: bool = False
+    """The empty string is refused."""
+
+
+_TEXT: Final = Field(str)
+_NUMBER: Final = Field(float)
+_OBJECT: Final = Field(dict)
+_AT_LEAST_0: Final = Field(float, minimum=0)
+
+_GROUPS: Final[tuple[tuple[str, dict[str, Field]], ...]] = (
+    (
+        "page.viewed",
+        {
+            "url": Field(str, required=True),
+            "page_type": _TEXT,
+            "session_id": _TEXT,
+            "duration_s": _AT_LEAST_0,
+            "referrer": _TEXT,
+            "utm": _OBJECT,
+        },
+    ),
+    (
+        "email.delivered email.opened email.clicked email.replied email.bounced email.unsubscribed email.complained",
+        {"message_id": Field(str, required=True), "campaign_id": _TEXT, "url": _TEXT, "cta": _TEXT},
+    ),
+    (
+        "webinar.registered webinar.attended webinar.no_show webinar.replayed",
+        {
+            "webinar_id": Field(str, required=True),
+            "minutes": _AT_LEAST_0,
+            "share": Field(float, minimum=0, maximum=1),
+        },
+    ),
+    (
+        "form.submitted content.downloaded demo.requested trial.started quote.requested",
+        {"form_id": _TEXT, "content_id": _TEXT, "fields": _OBJECT},
+    ),
+    ("social.shared social.clicked social.followed", {"network": _TEXT, "url": _TEXT}),
+    ("profile.updated", {"traits": Field(dict, required=True)}),
+    ("lead.identified", {"anonymous_id": Field(str, required=True, filled=True)}),
+    (
+        "crm.accepted crm.rejected crm.opportunity crm.won crm.lost crm.no_show",
+        {"reason": _TEXT, "amount": _NUMBER, "owner": _TEXT},
+    ),
+    ("lead.erased", {}),
+)
+
+DATA_FIELDS: Final[Mapping[str, Mapping[str, Field]]] = MappingProxyType(
+    {
+        event_type: MappingProxyType({**fields, "machine": Field(bool)})
+        for event_types, fields in _GROUPS
+        for event_type in event_types.split()
+    }
+)
+"""Event type → field of `data` → what it must be. Other fields are kept as they are."""
+
+KNOWN_TYPES: Final[frozenset[str]] = frozenset(DATA_FIELDS)
+"""The types that LeadPulse scores; any other is `Unknown`."""
+
+# Classes of values that need no second look. The others (integers, objects, lists) are looked at one by one.
+_NONE: Final = type(None)
+_EASY_ANY: Final[frozenset[type]] = frozenset({str, float, bool, _NONE})
+
+
+def _easy(field: Field) -> frozenset[type]:
+    if field.kind is dict or field.filled:
+        return frozenset({_NONE})
+    return frozenset({field.kind, _NONE})
+
+
+class _Spec(NamedTuple):
+    """`DATA_FIELDS` of one type, laid out for the hot path."""
+
+    name: str
+    easy: dict[str, frozenset[type]]
+    fields: Mapping[str, Field]
+    required: tuple[str, ...]
+    bounded: tuple[tuple[str, float, float], ...]
+
+
+_SPECS: Final[dict[str, _Spec]] = {
+    event_type: _Spec(
+        event_type,
+        {name: _easy(field) for name, field in fields.items()},
+        fields,
+        tuple(name for name, field in fields.items() if field.required),
+        tuple(
+            (name, -math.inf if field.minimum is None else field.minimum, math.inf if field.maximum is None else field.maximum)
+            for name, field in fields.items()
+            if field.minimum is not None or field.maximum is not None
+        ),
+    )
+    for event_type, fields in DATA_FIELDS.items()
+}
+
+_usual: Final = msgspec.json.Decoder(Usual).decode
+_any: Final = msgspec.json.Decoder().decode
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC3339: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+).fullmatch
+
+
+_Sent = tuple[tuple[str, bytes | None], ...]
+"""Headers as clients may hand them over, whatever their types say: a null one as `None`."""
+
+
+def beside_value(key: bytes | None, headers: _Sent) -> int:
+    """Return how many bytes of a record are not its value: names in UTF-8, and the two lengths of each header."""
+    found = len(key or b"")
+    for name, held in headers:
+        found += len(name.encode(errors="surrogatepass")) + len(held or b"") + _LENGTHS_BYTES
+    return found
+
+
+def decode(record: Record) -> Decoded:
+    """Return what *record* holds. Raises nothing, whatever the bytes.
+
+    Structured CloudEvents are read from the value; a record with a `ce_specversion` header and a content type other than
+    `application/cloudevents…` is in binary mode: attributes in `ce_*` headers, the value is `data`.
+
+    `Event.at_ms` is the envelope's `time`, floored to milliseconds and held to the record's timestamp (`MAX_AHEAD_MS`).
+    """
+    value = record.value
+    if value is not None and len(value) > MAX_BYTES:
+        return Rejected(record, "too_large", f"value: {len(value):,} bytes; expected at most {MAX_BYTES:,}")
+    beside = beside_value(record.key, record.headers) if record.headers else len(record.key or b"")
+    if beside > MAX_BYTES:
+        return Rejected(record, "too_large", f"key and headers: {beside:,} bytes; expected at most {MAX_BYTES:,}")
+    if record.headers and _is_binary(record):
+        return _examine_binary(record)
+    if not value:
+        return Rejected(record, "empty", "value: there is none; expected a CloudEvent in JSON")
+    try:
+        usual = _usual(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _examine(record, value)
+    topic, partition, offset, timestamp_ms, _, _, _ = record
+    spec = _SPECS.get(usual.type)
+    at_ms = instant(usual.time, timestamp_ms)
+    if spec is None or at_ms is None:
+        return _examine(record, value)
+    data = usual.data
+    if data is None:
+        data = {}
+    fault = _data_fault(spec, data)
+    if fault is not None:
+        return Rejected(record, *fault)
+    return Event(
+        usual.subject,
+        spec.name,
+        at_ms,
+        usual.id,
+        usual.source,
+        data,
+        data.get("machine") is True,
+        topic,
+        partition,
+        offset,
+    )
+
+
+# --- the long way -----------------------------------------------------------------------------------------------------
+
+
+def _examine(record: Record, value: bytes) -> Decoded:
+    """Decode a structured record step by step. Agrees with the short way wherever that one answers."""
+    try:
+        envelope = _any(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        return Rejected(record, *_parse_fault(err, value, "value"))
+    if not isinstance(envelope, dict):
+        return Rejected(record, "not_an_object", f"value: {_shown(envelope)}; expected one CloudEvent, a JSON object")
+    return _examine_event(record, envelope)
+
+
+def _is_binary(record: Record) -> bool:
+    """Whether *record* is in CloudEvents' binary mode for Kafka."""
+    headers: _Sent = record.headers
+    for marker, _ in headers:
+        if marker == "ce_specversion":
+            return not any(
+                header and name.lower() == "content-type" and header.lower().startswith(b"application/cloudevents")
+                for name, header in headers
+            )
+    return False
+
+
+def _examine_binary(record: Record) -> Decoded:
+    """Decode a record whose attributes are in its headers."""
+    envelope: dict[str, Any] = {}
+    headers: _Sent = record.headers
+    for name, header in headers:
+        attribute = _CE_HEADERS.get(name)
+        if attribute is None or not header:
+            continue
+        try:
+            envelope[attribute] = header.decode()
+        except UnicodeDecodeError:
+            reason = {"subject": "no_subject", "time": "bad_time"}.get(attribute, "bad_envelope")
+            return Rejected(record, reason, f"header {name}: bytes that are not UTF-8; expected a string")
+    return _examine_event(record, envelope, record.value)
+
+
+_CE_HEADERS: Final = {f"ce_{name}": name for name in ("specversion", "id", "source", "type", "subject", "time")}
+
+
+def _examine_event(record: Record, envelope: dict[str, Any], binary: bytes | None = None) -> Decoded:
+    """Judge a parsed envelope: its attributes, then its type, then its data, still to be parsed when it is *binary*.
+
+    The type comes first there because an unknown one may carry any format.
+    """
+    fault = _envelope_fault(envelope)
+    if fault is not None:
+        return Rejected(record, *fault)
+    time = envelope.get("time")
+    at_ms = instant(time, record.timestamp_ms) if isinstance(time, str) else None
+    if at_ms is None:
+        return Rejected(record, "bad_time", f"time: {_shown(time)}; expected {_TIME}")
+    spec = _SPECS.get(envelope["type"])
+    if binary and spec is not None:
+        try:
+            envelope["data"] = _any(binary)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+            return Rejected(record, *_parse_fault(err, binary, "value (`data` in binary mode)"))
+    data = envelope.get("data")
+    for name, value in envelope.items():
+        # Data that will be compared with its fields is looked through there.
+        if value.__class__ not in _EASY_ANY and (spec is None or value is not data or not isinstance(data, dict)):
+            fault = _value_fault(value, 1)
+            if fault is not None:
+                return Rejected(record, fault[0], f"{_short(name)}: {fault[1]}")
+    subject: str = envelope["subject"]
+    if spec is None:
+        return Unknown(envelope["type"], subject)
+    if envelope.get("data_base64") is not None:
+        return Rejected(record, "bad_data", "data_base64: bytes are not read; expected a JSON object in `data`")
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        return Rejected(record, "bad_data", f"data: {_shown(data)}; expected an object")
+    fault = _data_fault(spec, data)
+    if fault is not None:
+        return Rejected(record, *fault)
+    return Event(
+        subject,
+        spec.name,
+        at_ms,
+        envelope["id"],
+        envelope["source"],
+        data,
+        data.get("machine") is True,
+        record.topic,
+        record.partition,
+        record.offset,
+    )
+
+
+Fault = tuple[str, str]
+"""(reason, detail) of a `Rejected`."""
+
+
+def _parse_fault(err: Exception, value: bytes, where: str) -> Fault:
+    """Say why *value* could not be parsed, without repeating it."""
+    if isinstance(err, RecursionError):
+        return "too_deep", f"{where}: nested beyond what can be parsed; expected at most {MAX_DEPTH} levels"
+    if isinstance(err, msgspec.ValidationError):  # the parser has no types to check here: only a number's range is left
+        return "bad_number", f"{where}: a number out of range; expected a double or a 64-bit integer"
+    try:
+        value.decode()
+    except UnicodeDecodeError as utf8:
+        return "not_json", f"{where}: byte {utf8.start} is not UTF-8 ({utf8.reason}); expected JSON in UTF-8"
+    if value.startswith(b"\xef\xbb\xbf"):
+        return "not_json", f"{where}: starts with a byte order mark; expected JSON without one"
+    return "not_json", f"{where}: {err}; expected one JSON object"
+
+
+def _envelope_fault(envelope: Mapping[str, Any]) -> Fault | None:
+    """Compare the attributes with what they must be; `time` apart."""
+    version = envelope.get("specversion")
+    if version != "1.0":
+        return "bad_envelope", f'specversion: {_shown(version)}; expected the string "1.0" (a CloudEvent)'
+    for name in ("id", "source", "type"):
+        value = envelope.get(name)
+        if not isinstance(value, str) or not value:
+            return "bad_envelope", f"{name}: {_shown(value)}; expected a string that is not empty"
+        if len(value) > MAX_NAME and name != "type":
+            return "bad_envelope", f"{name}: {len(value):,} characters; expected at most {MAX_NAME:,}"
+    subject = envelope.get("subject")
+    if not isinstance(subject, str) or not subject:
+        return "no_subject", f"subject: {_shown(subject)}; expected the lead's id, a string that is not empty"
+    if len(subject) > MAX_NAME:
+        return "no_subject", f"subject: {len(subject):,} characters; expected at most {MAX_NAME:,}"
+    return None
+
+
+def _data_fault(spec: _Spec, data: dict[str, Any]) -> Fault | None:
+    """Compare *data* with the fields of its type."""
+    easy = spec.easy.get
+    for name, value in data.items():
+        if value.__class__ not in easy(name, _EASY_ANY):
+            field = spec.fields.get(name)
+            if field is not None and not _fits(field, value):
+                return "bad_data", _unfit(name, value, field)
+            fault = _value_fault(value, 2)
+            if fault is not None:
+                return fault[0], f"data.{_short(name)}: {fault[1]}"
+    for name in spec.required:
+        if data.get(name) is None:
+            return "bad_data", f"{_unfit(name, None, spec.fields[name])} ({spec.name} needs it)"
+    for name, minimum, maximum in spec.bounded:
+        number = data.get(name)
+        if number is not None and not minimum <= number <= maximum:
+            return "bad_data", _unfit(name, number, spec.fields[name])
+    return None
+
+
+def _fits(field: Field, value: Any) -> bool:
+    """Whether *value*, which is not null, is of the kind that *field* asks for."""
+    kind = value.__class__
+    if kind is int:
+        return field.kind is float
+    return kind is field.kind and not (field.filled and not value)
+
+
+def _unfit(name: str, value: Any, field: Field) -> str:
+    return f"data.{name}: {_shown(value)}; expected {_expected(field)}"
+
+
+def _value_fault(value: Any, level: int) -> Fault | None:
+    """Look for integers beyond 64 bits and for containers below `MAX_DEPTH`; *level* is that of *value*, were it one."""
+    kind = value.__class__
+    if kind is int:
+        if not MIN_INTEGER <= value <= MAX_INTEGER:
+            return "bad_number", "an integer beyond 64 bits; expected one from -2^63 to 2^64-1, or a string"
+        return None
+    if kind is not dict and kind is not list:
+        return None
+    if level > MAX_DEPTH:
+        return "too_deep", f"objects or lists nested too deep; expected at most {MAX_DEPTH} levels"
+    for inner in value.values() if kind is dict else value:
+        if inner.__class__ not in _EASY_ANY:
+            fault = _value_fault(inner, level + 1)
+            if fault is not None:
+                return fault
+    return None
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+# The usual time is `2026-03-05T12:34:56.789Z`. Its parts are looked up, which takes a third of what parsing takes; what is not
+# found here is parsed whole.
+_MINUTES: Final = {f"{hour:02}:{minute:02}": (hour * 60 + minute) * 60_000 for hour in range(24) for minute in range(60)}
+_SECONDS: Final = {f":{second:02}": second * 1000 for second in range(60)}
+_FRACTIONS: Final = {"Z": 0} | {f".{ms:03}Z": ms for ms in range(1000)}
+
+
+@lru_cache(maxsize=1 << 12)
+def _day(text: str) -> int | None:
+    """Return when the day of `YYYY-MM-DDT` begins, in milliseconds since 1970; `None` when the text is not that."""
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", text):
+        return None
+    try:
+        return (datetime.fromisoformat(f"{text}00:00:00Z") - _EPOCH).days * 86_400_000
+    except ValueError:
+        return None
+
+
+def instant(time: str, timestamp_ms: int | None = None) -> int | None:
+    """Return the milliseconds since 1970 of RFC 3339 *time*, floored and held to its record's timestamp, if any.
+
+    `None` when it is no such instant, or (as held) not one from 1970 to 9998.
+    """
+    day = _day(time[:11])
+    minutes = _MINUTES.get(time[11:16])
+    seconds = _SECONDS.get(time[16:19])
+    fraction = _FRACTIONS.get(time[19:])
+    if day is None or minutes is None or seconds is None or fraction is None:
+        parsed = _parsed(time)
+        if parsed is None:
+            return None
+        at_ms = parsed
+    else:
+        at_ms = day + minutes + seconds + fraction
+    if timestamp_ms is not None and at_ms > timestamp_ms + MAX_AHEAD_MS and timestamp_ms >= 0:
+        at_ms = timestamp_ms
+    return at_ms if 0 <= at_ms < LAST_MS else None
+
+
+def _parsed(time: str) -> int | None:
+    """Return any RFC 3339 *time* in milliseconds since 1970, floored. A leap second (`:60`) has no such instant."""
+    if _RFC3339(time) is None:
+        return None
+    try:  # reads more forms than RFC 3339 has, hence the line above; cuts the fraction off after microseconds, so never rounds
+        at = datetime.fromisoformat(time.upper()) - _EPOCH
+    except ValueError:
+        return None
+    return at.days * 86_400_000 + at.seconds * 1000 + at.microseconds // 1000
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+_TIME: Final = "RFC 3339 with an offset, from 1970 to 9998, such as 2026-03-05T12:34:56.789Z"
+
+
+def _short(text: str, length: int = 100) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _shown(value: Any) -> str:
+    """Name a value for a message: what it is and, when it is short enough to be of use, which."""
+    if value is None:
+        return "missing or null"
+    if isinstance(value, bool):
+        return "the boolean true" if value else "the boolean false"
+    if isinstance(value, str):
+        return f"the string {msgspec.json.encode(_short(value)).decode()}" if value else "an empty string"
+    if isinstance(value, dict):
+        return f"an object with {len(value)} members"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    return f"the number {_short(repr(value))}"
+
+
+def _expected(field: Field) -> str:
+    if field.kind is float:
+        if field.maximum is not None:
+            return f"a number from {field.minimum:g} to {field.maximum:g}"
+        return "a number" if field.minimum is None else f"a number of at least {field.minimum:g}"
+    if field.kind is str:
+        return "a string that is not empty" if field.filled else "a string"
+    return "true or false" if field.kind is bool else "an object"

@@ -1,0 +1,103 @@
+"""The dead letter: how a record that cannot be an event is kept, and how it is told again."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NamedTuple
+
+import msgspec
+
+from worker.core.contract.codec import MAX_BYTES, beside_value
+from worker.core.contract.model import Headers, Output, Record, Rejected
+
+REPLAYED: Final = "lp-replayed"
+"""Header of a record that `leadpulse dead replay` sent: the place of the letter that it came from, `PARTITION:OFFSET`."""
+
+_NAMES: Final = (
+    "__connect.errors.topic",
+    "__connect.errors.partition",
+    "__connect.errors.offset",
+    "__connect.errors.stage",
+    "__connect.errors.exception.class.name",
+    "__connect.errors.exception.message",
+    "lp-reason",
+)
+"""The headers that a letter adds, after the record's own: Kafka Connect's names, so that tools for its dead letters work."""
+
+
+class Letter(NamedTuple):
+    """A dead letter, read."""
+
+    partition: int
+    offset: int
+    """Where it lies in the dead-letter topic."""
+    timestamp_ms: int | None
+    """When the worker wrote it."""
+    reason: str
+    detail: str
+    record: Record
+    """The record as it first came: topic, partition, offset, key, value and headers. Its timestamp is not kept."""
+
+    @property
+    def place(self) -> str:
+        """`PARTITION:OFFSET` in the dead-letter topic."""
+        return f"{self.partition}:{self.offset}"
+
+    @property
+    def whole(self) -> bool:
+        """Whether the record is here, and not its sizes and digests alone."""
+        return self.reason != "too_large"
+
+    @property
+    def replayed(self) -> str | None:
+        """Place of the letter that a replay made this record from; `None` when it is a producer's own."""
+        places = [held for name, held in self.record.headers if name == REPLAYED]
+        return places[-1].decode(errors="replace") if places else None
+
+
+def dead_letter(topic: str, bad: Rejected) -> Output:
+    """Return *bad* for the dead-letter *topic*: its record as it came, and headers that say where and why.
+
+    What would not fit into a record (a value, or a key and headers, over 900 kB) is told by size and SHA-256 instead; the
+    record itself stays where the headers say, as long as its topic keeps it. Such a record's reason is always `too_large`, and
+    no other's is.
+    """
+    record = bad.record
+    key, value, headers = record.key, record.value, record.headers
+    if len(value or b"") > MAX_BYTES:
+        value = _instead(value=value)
+    if beside_value(key, headers) > MAX_BYTES:
+        value = _instead(key=key, value=record.value, headers=b"".join(name.encode() + held for name, held in headers))
+        key, headers = None, ()
+    told = (
+        record.topic.encode(),
+        b"%d" % record.partition,
+        b"%d" % record.offset,
+        b"VALUE_CONVERTER",
+        b"leadpulse.Rejected",
+        bad.detail.encode(errors="replace"),
+        bad.reason.encode(),
+    )
+    return Output(topic, key, value, headers + tuple(zip(_NAMES, told, strict=True)))
+
+
+def read_letter(record: Record) -> Letter | None:
+    """Return the letter that *record* of the dead-letter topic is; `None` for what another program, or another output, wrote.
+
+    Only the last headers are the letter's: the record may have brought some of the same names along.
+    """
+    ours: Headers = record.headers[-len(_NAMES) :]
+    if tuple(name for name, _ in ours) != _NAMES:
+        return None
+    topic, partition, offset, _, _, detail, reason = (held.decode(errors="replace") for _, held in ours)
+    if not (partition.isdecimal() and offset.isdecimal()):
+        return None
+    original = Record(topic, int(partition), int(offset), None, record.key, record.value, record.headers[: -len(_NAMES)])
+    return Letter(record.partition, record.offset, record.timestamp_ms, reason, detail, original)
+
+
+def _instead(**parts: bytes | None) -> bytes:
+    """Return what is said of parts that are too large to carry, as JSON."""
+    return msgspec.json.encode(
+        {name: {"bytes": len(part), "sha256": hashlib.sha256(part).hexdigest()} for name, part in parts.items() if part}
+    )

@@ -1,0 +1,473 @@
+"""What a sound grid avoids: the classic ways in which lead scoring goes wrong, found before sales find them.
+
+A lint is no mistake: the grid works, and its author may have a reason. Each says why it matters and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+from worker.core.contract.codec import DATA_FIELDS
+from worker.core.contract.printable import plain
+from worker.core.grid.conditions import Path, Where
+from worker.core.grid.models import Grid, Velocity, shown_path
+from worker.core.grid.yaml_lines import Document, read_yaml
+
+DEEDS: Final = (
+    "page.viewed",
+    "email.opened",
+    "email.clicked",
+    "email.replied",
+    "webinar.registered",
+    "webinar.attended",
+    "webinar.replayed",
+    "form.submitted",
+    "content.downloaded",
+    "demo.requested",
+    "trial.started",
+    "quote.requested",
+    "social.shared",
+    "social.clicked",
+    "social.followed",
+)
+"""What a lead does by itself, as opposed to what is done to it (a delivery) or said about it (a CRM move)."""
+
+MAX_RULES: Final = 40
+"""More rules than this cannot be explained to a salesperson; the larger preset has as many."""
+
+_NUMBER: Final = re.compile(r"\s*[-+]?[0-9]+(\.[0-9]+)?\s*")
+
+Code = Literal[
+    "everything-scored",
+    "no-negative-points",
+    "one-signal",
+    "no-cap",
+    "download-like-demo",
+    "open-like-click",
+    "leave-above-enter",
+    "rungs-swapped",
+    "no-decay",
+    "inactivity-rewards",
+    "no-ladder",
+    "unreachable",
+    "unknown-field",
+    "unknown-page-type",
+    "number-in-quotes",
+    "slow-pattern",
+    "bands-out-of-order",
+]
+"""What a warning is about; docs/scoring.md explains each."""
+
+
+class Lint(NamedTuple):
+    """One warning: where, which, why and what to do."""
+
+    line: int
+    code: Code
+    path: str
+    message: str
+
+
+def lint(grid: Grid) -> list[Lint]:
+    """Return the warnings about *grid*, by line. An empty list does not prove that the points are right."""
+    document = read_yaml(grid.source)
+    found = [Lint(document.line(path), code, shown_path(path), plain(message)) for path, code, message in _all(grid, document)]
+    return sorted(dict.fromkeys(found), key=lambda one: one.line)
+
+
+def _all(grid: Grid, document: Document) -> Iterator[tuple[Path, Code, str]]:
+    yield from _everything_scored(grid)
+    yield from _no_negative(grid)
+    yield from _one_signal(grid)
+    yield from _no_cap(grid)
+    yield from _comparisons(grid)
+    yield from _ladder(grid)
+    yield from _no_decay(grid)
+    yield from _steps(grid)
+    yield from _fields(grid)
+    yield from _quoted_numbers(grid)
+    yield from _slow_patterns(grid)
+    yield from _bands(document)
+
+
+def _everything_scored(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    freely: set[str] = set()
+    for i, rule in enumerate(grid.engagement.rules):
+        if rule.points <= 0:
+            continue
+        path: Path = ("engagement", "rules", i)
+        if rule.where is None:
+            freely.update(rule.on)
+            if "page.viewed" in rule.on:
+                yield (
+                    (*path, "on"),
+                    "everything-scored",
+                    "every page view scores, the careers page too: name the pages that tell something, "
+                    "as in where: {page_type: pricing}",
+                )
+        done_to_them = [name for name in rule.on if name in ("email.delivered", "email.bounced")]
+        if done_to_them:
+            yield (
+                (*path, "on"),
+                "everything-scored",
+                f"{', '.join(done_to_them)} is nothing the lead did: score the answer (email.clicked, email.replied)",
+            )
+    if freely.issuperset(DEEDS):
+        yield (
+            ("engagement", "rules"),
+            "everything-scored",
+            "everything a lead can do scores, so a high score tells only that they were busy: "
+            "keep the signals that your won deals showed and drop the others",
+        )
+    count = len(grid.fit.rules) + len(grid.engagement.rules) + len(grid.velocity)
+    if count > MAX_RULES:
+        yield (
+            (),
+            "everything-scored",
+            f"{count} rules are more than anyone can explain to sales: keep the {MAX_RULES} that tell most",
+        )
+
+
+def _no_negative(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    points = [*(rule.points for rule in grid.fit.rules), *(rule.points for rule in grid.engagement.rules)]
+    if grid.inactivity is not None:
+        points.append(grid.inactivity.points)
+        if grid.inactivity.points > 0:
+            yield (
+                ("inactivity", "points"),
+                "inactivity-rewards",
+                "a lead gains by doing nothing: write points below 0",
+            )
+    if points and min(points) >= 0:
+        yield (
+            (),
+            "no-negative-points",
+            "no points are ever taken off, so every lead rises in the end: take some off for a bad fit (off territory, "
+            "disposable address), a no-show or inactivity",
+        )
+
+
+def _one_signal(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    """A fit rule, a pace or one event of a rule without `intent` that reaches a rung with nothing beside it."""
+    for i, fit_rule in enumerate(grid.fit.rules):
+        yield from _crosses(
+            grid, ("fit", "rules", i), fit_rule.id, fit_rule.points, grid.fit.max, "being so is no interest yet"
+        )
+    for i, rule in enumerate(grid.engagement.rules):
+        if not rule.intent:
+            path: Path = ("engagement", "rules", i)
+            once = _capped(rule.points, rule.cap)
+            why = "one deed is no pattern (mark it `intent: true` if it truly is a request to be called)"
+            alone = list(_crosses(grid, path, rule.id, once, grid.engagement.max, why))
+            yield from alone
+            if not alone and rule.cap is not None and rule.once_per != "lead" and rule.points > 0:
+                why = f"the same thing again and again, up to its cap of {rule.cap:g}, is one signal still"
+                yield from _crosses(grid, path, rule.id, rule.cap, grid.engagement.max, why)
+    for i, pace in enumerate(grid.velocity):
+        most = max(points for _, points in pace.steps)
+        yield from _crosses(grid, ("velocity", i), pace.id, most, grid.engagement.max, "a pace says how often, not what for")
+
+
+def _crosses(
+    grid: Grid, path: Path, rule_id: str, points: float, section_max: float | None, why: str
+) -> Iterator[tuple[Path, Code, str]]:
+    for limit in (section_max, grid.score.max):
+        points = points if limit is None else min(points, limit)
+    for name, rung in (("sql", grid.stages.sql), ("mql", grid.stages.mql)):
+        if rung is not None and 0 < rung.enter <= points:
+            yield (
+                path,
+                "one-signal",
+                f"{rule_id} alone gives {points:g} and {name} is entered at {rung.enter:g}; {why}: "
+                f"keep it below {rung.enter:g}",
+            )
+            return
+
+
+def _no_cap(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    rungs = [rung.enter for rung in (grid.stages.mql, grid.stages.sql) if rung is not None]
+    top = grid.engagement.max
+    held = top is not None and (not rungs or top < min(rungs))
+    for i, rule in enumerate(grid.engagement.rules):
+        if rule.points <= 0 or rule.cap is not None or rule.once_per == "lead" or held or (rule.intent and top is not None):
+            continue
+        bound = "without end" if top is None else f"up to the engagement's max of {top:g}"
+        yield (
+            ("engagement", "rules", i),
+            "no-cap",
+            f"{rule.id} adds up {bound}, so much of one small thing weighs like interest in all: "
+            f"add a cap, as in cap: {3 * rule.points:g}",
+        )
+
+
+def _comparisons(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    yield from _not_as_much(
+        grid,
+        "content.downloaded",
+        "demo.requested",
+        "download-like-demo",
+        "who downloads wants to read, who asks for a demo wants to talk",
+    )
+    if any("email.clicked" in rule.on for rule in grid.engagement.rules):
+        yield from _not_as_much(
+            grid,
+            "email.opened",
+            "email.clicked",
+            "open-like-click",
+            "opens are made by mail proxies and previews too, a click is chosen",
+        )
+
+
+def _not_as_much(grid: Grid, less: str, more: str, code: Code, why: str) -> Iterator[tuple[Path, Code, str]]:
+    best = max((_capped(rule.points, rule.cap) for rule in grid.engagement.rules if more in rule.on), default=0.0)
+    for i, rule in enumerate(grid.engagement.rules):
+        worth = _capped(rule.points, rule.cap)
+        if less in rule.on and worth > 0 and worth >= best:
+            yield (
+                ("engagement", "rules", i, "points"),
+                code,
+                f"{rule.id} gives {worth:g} for {less} and {more} gives {best:g}; {why}: give {more} clearly more",
+            )
+
+
+def _ladder(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    mql, sql = grid.stages.mql, grid.stages.sql
+    if mql is None and sql is None:
+        yield ("stages",), "no-ladder", "there is no rung, so no score ever tells anyone: add stages.mql or stages.sql"
+    reach = _reach(grid)
+    if grid.accounts is not None and grid.accounts.leave > grid.accounts.enter:
+        yield (
+            ("accounts", "leave"),
+            "leave-above-enter",
+            f"leave {grid.accounts.leave:g} is above enter {grid.accounts.enter:g}, so an account between them is hot and "
+            f"cooled at once: write a leave below {grid.accounts.enter:g}",
+        )
+    for name, rung in (("mql", mql), ("sql", sql)):
+        if rung is None:
+            continue
+        if rung.leave > rung.enter:
+            yield (
+                ("stages", name, "leave"),
+                "leave-above-enter",
+                f"leave {rung.leave:g} is above enter {rung.enter:g}, so a lead between them is in and out at once: "
+                f"write a leave below {rung.enter:g}",
+            )
+        if reach is not None and rung.enter > reach:
+            yield (
+                ("stages", name, "enter"),
+                "unreachable",
+                f"{name} is entered at {rung.enter:g} and no lead can have more than {reach:g} (the max of the sums): "
+                "lower it, or raise the max",
+            )
+        if rung.min_fit is not None and grid.fit.max is not None and rung.min_fit > grid.fit.max:
+            yield (
+                ("stages", name, "min_fit"),
+                "unreachable",
+                f"min_fit {rung.min_fit:g} is above the most that fit can be, {grid.fit.max:g}: lower it, or raise fit.max",
+            )
+    if mql is not None and sql is not None and sql.enter < mql.enter:
+        yield (
+            ("stages", "sql", "enter"),
+            "rungs-swapped",
+            f"sql is entered at {sql.enter:g}, below mql at {mql.enter:g}: a lead becomes both at once, so raise sql",
+        )
+    if sql is not None and sql.intent_within is not None and not any(rule.intent for rule in grid.engagement.rules):
+        yield (
+            ("stages", "sql", "intent_within"),
+            "unreachable",
+            "sql asks for an intent and no rule has `intent: true`, so no lead ever gets there: mark the rules that show one",
+        )
+
+
+def _reach(grid: Grid) -> float | None:
+    """Return the most that a score can be by the clamps alone; `None` when they leave it open."""
+    tops = [grid.score.max]
+    if grid.fit.max is not None and grid.engagement.max is not None:
+        tops.append(grid.fit.max + grid.engagement.max)
+    return min((top for top in tops if top is not None), default=None)
+
+
+def _no_decay(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    scored = [rule for rule in grid.engagement.rules if rule.points > 0]
+    fades = any(rule.half_life is not None or rule.expires_after is not None for rule in scored)
+    if scored and not fades and grid.inactivity is None:
+        yield (
+            ("engagement",),
+            "no-decay",
+            "what a lead did last year counts like today: add engagement.half_life, as in 14d, or inactivity",
+        )
+
+
+def _steps(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    for i, pace in enumerate(grid.velocity):
+        most = _most(pace)
+        for reached, _ in pace.steps:
+            if most is not None and reached > most:
+                yield (
+                    ("velocity", i, "steps"),
+                    "unreachable",
+                    f"{pace.id} has a step at {reached:g} and `{pace.count}` within {pace.within_days}d is at most {most}: "
+                    "lower the step, or widen within",
+                )
+
+
+def _most(pace: Velocity) -> int | None:
+    match pace.count:
+        case "events":
+            return None
+        case "sessions":
+            return 16 * pace.within_days
+        case _:
+            return pace.within_days
+
+
+def _fields(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    """Names that no event has but nearly: such a rule counts nothing, or everything, in silence."""
+    for i, rule in enumerate(grid.engagement.rules):
+        path: Path = ("engagement", "rules", i)
+        yield from _misspelt(grid, path, rule.on, rule.where)
+        if rule.once_per not in ("event", "day", "lead"):
+            yield from _near(grid, (*path, "once_per"), rule.on, rule.once_per)
+    for i, pace in enumerate(grid.velocity):
+        yield from _misspelt(grid, ("velocity", i), pace.on, pace.where)
+    for i, exclusion in enumerate(grid.exclusions):
+        if exclusion.on is not None:
+            yield from _misspelt(grid, ("exclusions", i), exclusion.on, exclusion.where)
+
+
+def _misspelt(grid: Grid, path: Path, on: Iterable[str], where: Where | None) -> Iterator[tuple[Path, Code, str]]:
+    for name, op, value in where.conditions if where is not None else ():
+        at: Path = (*path, "where", name)
+        yield from _near(grid, at, on, name)
+        if name == "page_type" and op in ("eq", "in") and grid.pages:
+            for page in value if isinstance(value, tuple) else (value,):
+                if isinstance(page, str) and page not in grid.pages:
+                    yield (
+                        at,
+                        "unknown-page-type",
+                        f"{page!r} is not in `pages` ({', '.join(grid.pages)}), so only events that bring it match: add it",
+                    )
+
+
+def _near(grid: Grid, at: Path, on: Iterable[str], name: str) -> Iterator[tuple[Path, Code, str]]:
+    known = sorted({field for event_type in on for field in DATA_FIELDS[event_type]})
+    first = name.partition(".")[0]
+    close = difflib.get_close_matches(first, known, n=1, cutoff=0.75)
+    if first not in known and close:
+        yield at, "unknown-field", f"no event here has a field {first!r}, did you mean {close[0]!r}?"
+
+
+def _quoted_numbers(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    """Limits such as `gte: "50"`: texts are compared letter by letter, and never with a number."""
+    for path, op, value in _conditions(grid):
+        if op in ("gt", "gte", "lt", "lte") and isinstance(value, str) and _NUMBER.fullmatch(value):
+            yield (
+                path,
+                "number-in-quotes",
+                f'{op}: "{value}" is a text, which no number is compared with: write {op}: {value.strip()}',
+            )
+
+
+def _conditions(grid: Grid) -> Iterator[tuple[Path, str, object]]:
+    """Yield every condition of the grid: where, operator, operand."""
+    places: list[tuple[Path, Where | None]] = [
+        *((("fit", "rules", i), rule.where) for i, rule in enumerate(grid.fit.rules)),
+        *((("engagement", "rules", i), rule.where) for i, rule in enumerate(grid.engagement.rules)),
+        *((("velocity", i), pace.where) for i, pace in enumerate(grid.velocity)),
+        *((("exclusions", i), exclusion.where) for i, exclusion in enumerate(grid.exclusions)),
+    ]
+    for path, where in places:
+        for name, op, value in where.conditions if where is not None else ():
+            yield (*path, "where", name, op), op, value
+
+
+def _slow_patterns(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+    """Regular expressions that one short text can keep busy for years: nothing interrupts Python's."""
+    for path, op, value in _conditions(grid):
+        slow = _ambiguous(value) if op == "matches" and isinstance(value, str) else None
+        if slow is not None:
+            yield (
+                path,
+                "slow-pattern",
+                f"{slow!r} can read one text in many ways and tries them all where the rest does not fit: thirty characters "
+                f"can stop a worker for good; let each turn begin with a character of its own, or write {slow + '+'!r}",
+            )
+
+
+_REPEATED: Final = re.compile(r"(?:[*+]|\{[0-9]*,(?:[0-9]{2,})?\})(?![+])")
+_GROUP: Final = re.compile(r"\?(?:P<\w+>|[aiLmsux-]*:)")
+_LETTERS: Final = "aA0 _-/.,:;@%&=+"
+
+
+def _ambiguous(pattern: str) -> str | None:
+    """Return the first repeated group of *pattern* for which some text is one turn as well as two, or one in two ways.
+
+    Such a group tries 2^n ways on n characters. Tried with texts of one and two characters: not every slow pattern shows.
+    """
+    for ways, whole in _repeated_groups(pattern):
+        try:
+            each = [re.compile(way).fullmatch for way in ways]
+        except re.error:  # it refers to a group outside
+            continue
+        letters = [c for c in sorted({*_LETTERS, *whole[:200]}) if any(fits(c) for fits in each)]
+        twice = any(sum(fits(c) is not None for fits in each) > 1 for c in letters)
+        if twice or any(fits(a + b) for fits in each for a in letters for b in letters):
+            return whole
+    return None
+
+
+def _repeated_groups(pattern: str) -> Iterator[tuple[list[str], str]]:
+    """Yield the groups of *pattern* that are repeated without a low limit: their alternatives, and all of it."""
+    open_: list[list[int]] = []
+    at = 0
+    while at < len(pattern):
+        match pattern[at]:
+            case "\\":
+                at += 1
+            case "[":
+                at = _end_of_class(pattern, at)
+            case "(":
+                open_.append([at])
+            case "|" if open_:
+                open_[-1].append(at)
+            case ")" if open_:
+                bars = [*open_.pop(), at]
+                ways = [pattern[a + 1 : b] for a, b in itertools.pairwise(bars)]
+                head = _GROUP.match(ways[0])
+                ways[0] = ways[0][head.end() :] if head else ways[0]
+                repeat = _REPEATED.match(pattern, at + 1)
+                if repeat and not ways[0].startswith("?"):
+                    yield ways, pattern[bars[0] : repeat.end()]
+        at += 1
+
+
+def _end_of_class(pattern: str, at: int) -> int:
+    """Return where the character class that begins *at* ends; a `]` that comes first in it is one of its characters."""
+    at += 2 if pattern.startswith("[^", at) else 1
+    at += pattern.startswith("]", at)
+    while at < len(pattern) and pattern[at] != "]":
+        at += 2 if pattern[at] == "\\" else 1
+    return at
+
+
+def _bands(document: Document) -> Iterator[tuple[Path, Code, str]]:
+    """Bands whose floors rise as written: the best name then goes to the worse leads. The file alone knows the order."""
+    grades: Any = document.data.get("grades") if isinstance(document.data, Mapping) else None
+    for part in ("fit", "engagement") if isinstance(grades, Mapping) else ():
+        written = list(grades[part].items())
+        for (better, high), (worse, low) in itertools.pairwise(written):
+            if low > high:
+                yield (
+                    ("grades", part, worse),
+                    "bands-out-of-order",
+                    f"{worse} begins at {low:g}, above {better} at {high:g} before it: write the best band first, "
+                    "with the highest floor, or swap the two floors",
+                )
+
+
+def _capped(points: float, cap: float | None) -> float:
+    return points if cap is None else max(-cap, min(cap, points))

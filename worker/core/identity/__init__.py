@@ -1,0 +1,1 @@
+"""One person under several ids: aliases, addresses, accounts, and states merged."""

@@ -1,0 +1,61 @@
+"""Two states made one: what a visitor did becomes the lead's, as if the lead had done it from the start."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+from worker.core.scoring import traits as traits_
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.fold import judge_traits
+from worker.core.scoring.once_per import MARK_BYTES, entries, remember
+from worker.core.scoring.packing import close, open_
+from worker.core.scoring.state import IDS_KEPT, Count, LeadState
+from worker.core.scoring.velocity import lay
+
+
+def merge(scorer: Scorer, lead: LeadState, visitor: LeadState) -> None:
+    """Fold what *visitor* holds into *lead*; both must stand under the scorer's grid. *visitor* is not to be used afterwards.
+
+    Sums, traits, velocity, activity and exclusions become those of both histories folded as one, whatever their order. The lead
+    keeps its own stage, sequence and what was published for it; whoever calls judges it next. Ids are remembered up to 64 of
+    both, the lead's own as the later ones. Where the traits of both would take more than 64 kB, the lead keeps its own alone.
+    """
+    for key, count in visitor.counts.items():
+        half_life = next((rule.half_life for rule in scorer.readers.get(key, ())), 0)
+        lead.counts[key] = _counts(lead.counts[key], count, half_life) if key in lead.counts else count
+    for key, pace in visitor.paces.items():
+        lead.paces[key] = lay(scorer.pace_kinds[key], lead.paces[key], pace) if key in lead.paces else pace
+    for key, at_ms in visitor.bars.items():
+        lead.bars[key] = min(at_ms, lead.bars.get(key, at_ms))
+    lead.clock = max(lead.clock, visitor.clock)
+    lead.active = max(lead.active, visitor.active)
+    lead.ids = (visitor.ids + lead.ids)[-IDS_KEPT * MARK_BYTES :]
+    held = traits_.unpack_traits(lead.traits)
+    for path, write in traits_.unpack_traits(visitor.traits).items():
+        traits_.take(held, [(path, write.value)], *write.stamp)
+    with contextlib.suppress(traits_.TraitsRefused):
+        lead.traits = traits_.pack_traits(held)
+    judge_traits(scorer, lead)
+    lead.recent = close([*open_(lead.recent), *open_(visitor.recent)])
+
+
+def _counts(one: Count, other: Count, half_life: int) -> Count:
+    """Add two counts. A value that both have seen is one occurrence, the earliest."""
+    last = max(one.last, other.last)
+    both = Count(one.n + other.n, last)
+    if half_life:
+        both.sum = sum(c.sum * math.exp2((c.last - last) / half_life) for c in (one, other))
+    firsts = {value: at_ms for at_ms, value in entries(one.seen, one.last)}
+    for at_ms, value in entries(other.seen, other.last):
+        known = firsts.get(value)
+        if known is None:
+            firsts[value] = at_ms
+            continue
+        firsts[value] = min(known, at_ms)
+        both.n -= 1
+        if half_life:
+            both.sum -= math.exp2((max(known, at_ms) - last) / half_life)
+    for value, at_ms in firsts.items():
+        both.seen = remember(both.seen, last, value, at_ms)
+    return both

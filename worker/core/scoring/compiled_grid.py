@@ -1,0 +1,279 @@
+"""A grid made ready for use: what each event type feeds, and how each count is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+import xxhash
+
+from worker.core.grid.conditions import Where, compile_where
+from worker.core.grid.email_kind import WORDS_VERSION, email_domain, email_kind
+from worker.core.grid.models import Grid, Rule, Rung, Velocity
+from worker.core.grid.page_types import compile_pages
+from worker.core.scoring.calendar import Calendar
+from worker.core.scoring.state import CONTACT, MQL, SQL, STAGES
+
+Match = Callable[[Mapping[str, Any]], bool]
+
+INFINITY: Final = float("inf")
+ALLOWANCE: Final = 1e-9
+"""Thresholds, bands and `leave` are compared with this much grace, so that float dust moves nobody."""
+
+
+# The hot path reads these once an event or more: plain classes, whose attributes cost least, compiled or not.
+
+
+class Reader:
+    """How a rule of the grid reads its counter."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.id = rule.id
+        self.points = rule.points
+        self.half_life: int = rule.half_life or 0
+        """0: no decay."""
+        self.cap: float = INFINITY if rule.cap is None else rule.cap
+        self.expires_after: int = rule.expires_after or 0
+        """0: never."""
+
+
+class Counter:
+    """How one kind of occurrence is counted; rules that differ only in what it is worth share it."""
+
+    def __init__(self, key: int, rule: Rule) -> None:
+        self.key = key
+        self.match = _match(rule.where)
+        self.half_life: int = rule.half_life or 0
+        """0: no decay."""
+        self.once_per = rule.once_per
+        self.path = tuple(rule.once_per.split("."))
+        """Where `once_per` names a path in `data`: its parts."""
+        self.where = rule.where
+        """What `match` was compiled from."""
+        self.gain = 0.0
+        """No occurrence adds more points than this, whatever it is later..."""
+        self.expires_after = 0
+        """...unless the rule that reads it and expires soonest had expired by then; 0: none does."""
+        self.takes = False
+        """An occurrence may take points."""
+
+    def is_read_by(self, reader: Reader) -> None:
+        """Take account of one more rule that reads the counter."""
+        if reader.points > 0:
+            self.gain += reader.points
+        else:
+            self.takes = True
+        if reader.expires_after and (not self.expires_after or reader.expires_after < self.expires_after):
+            self.expires_after = reader.expires_after
+
+
+class Pacer:
+    """How one kind of velocity is counted: `days` (which also serves `rise`), `events` or `sessions`."""
+
+    def __init__(self, key: int, kind: str, where: Where | None) -> None:
+        self.key = key
+        self.match = _match(where)
+        self.kind = kind
+        self.where = where
+        """What `match` was compiled from."""
+
+
+class PaceReader:
+    """How a velocity rule of the grid reads its days."""
+
+    def __init__(self, rule: Velocity) -> None:
+        self.id = rule.id
+        self.counts: str = rule.count
+        """`days`, `sessions`, `events` or `rise`."""
+        self.within_days = rule.within_days
+        self.steps = rule.steps
+        self.read: dict[tuple[bytes, int], tuple[float, float, float]] = {}
+        """What was read: (days, how long ago the last one was) → points, and the least and most that they can become."""
+
+
+class Bar:
+    """An exclusion by event."""
+
+    def __init__(self, key: int, where: Where | None) -> None:
+        self.key = key
+        self.match = _match(where)
+        self.where = where
+        """What `match` was compiled from."""
+
+
+class Step:
+    """One rung of the ladder, with its stage and its output."""
+
+    def __init__(self, stage: int, output: str, rung: Rung) -> None:
+        self.stage = stage
+        self.output = output
+        self.rung = rung
+        self.enter = rung.enter
+        self.leave = min(rung.leave, rung.enter)
+        """`leave` above `enter` would move a lead up and down at every look; it is taken as `enter`."""
+        self.min_fit: float = -INFINITY if rung.min_fit is None else rung.min_fit
+
+
+class Scorer:
+    """One grid, compiled. *source* names the worker in its outputs: `/leadpulse/NAMESPACE`."""
+
+    def __init__(self, grid: Grid, source: str) -> None:
+        self.grid = grid
+        self.source = source
+        # Lists of mail domains change what a trait is worth, as the grid does.
+        self.tag = xxhash.xxh32_intdigest(f"{grid.sha256} {WORDS_VERSION}".encode())
+        self.calendar = Calendar(grid.timezone)
+        self.page_type = compile_pages(grid.pages)
+        self.counters: dict[str, list[Counter]] = {}
+        self.readers: dict[int, list[Reader]] = {}
+        self.pacers: dict[str, list[Pacer]] = {}
+        self.pace_readers: dict[int, list[PaceReader]] = {}
+        self.pace_kinds: dict[int, str] = {}
+        self.bars: dict[str, list[Bar]] = {}
+        self.bar_keys: set[int] = set()
+        self.bar_ids: dict[int, list[str]] = {}
+        self.intent_keys: set[int] = set()
+        self.pace_most = 0.0
+        """No more points than these come of all velocity rules together."""
+        self.pace_least = 0.0
+        """Nor less than these."""
+        self._compile_rules()
+        self._compile_velocity()
+        self.fit_rules = [(rule.id, rule.points, compile_where(rule.where, flat=True)) for rule in grid.fit.rules]
+        self.trait_bars: list[tuple[str, Match]] = []
+        self._compile_exclusions()
+        ladder = ((MQL, "lead.mql", grid.stages.mql), (SQL, "lead.sql", grid.stages.sql))
+        self.ladder = tuple(Step(stage, output, rung) for stage, output, rung in ladder if rung is not None)
+        self._above = [next((step for step in self.ladder if step.stage > stage), None) for stage in range(len(STAGES))]
+        self._at = [next((step for step in self.ladder if step.stage == stage), None) for stage in range(len(STAGES))]
+        self.quiet = grid.stages.quiet
+        self.retention = grid.retention
+        self.engagement_min, self.engagement_max = _bounds(grid.engagement.min, grid.engagement.max)
+        self.score_min, self.score_max = _bounds(grid.score.min, grid.score.max)
+        self.ties = grid.accounts is not None or grid.identity is not None
+        """Whether leads tell the owners of other ids of themselves."""
+        self.unpublished = (
+            *(("account.hot", "account.cooled") if grid.accounts is None else ()),
+            *(("lead.duplicate",) if grid.identity is None else ()),
+        )
+        """Output types that this grid never publishes: their topics need not be there."""
+        sql = grid.stages.sql
+        self.intent_within = sql.intent_within if sql is not None else None
+        self.sla = sql.sla if sql is not None else None
+        self.identity = {"name": grid.grid, "version": grid.version, "sha256": grid.sha256}
+
+    def _compile_rules(self) -> None:
+        made: dict[int, Counter] = {}
+        for rule in self.grid.engagement.rules:
+            key = _key("rule", rule.on, rule.where, rule.once_per, rule.half_life)
+            reader = Reader(rule)
+            self.readers.setdefault(key, []).append(reader)
+            if rule.intent:
+                self.intent_keys.add(key)
+            if key not in made:
+                made[key] = counter = Counter(key, rule)
+                for type_ in rule.on:
+                    self.counters.setdefault(type_, []).append(counter)
+            made[key].is_read_by(reader)
+
+    def _compile_velocity(self) -> None:
+        made: set[int] = set()
+        for rule in self.grid.velocity:
+            kind = "days" if rule.count == "rise" else rule.count
+            key = _key("velocity", rule.on, rule.where, kind)
+            self.pace_readers.setdefault(key, []).append(PaceReader(rule))
+            self.pace_most += max(0.0, *(points for _, points in rule.steps), 0.0)
+            self.pace_least += min(0.0, *(points for _, points in rule.steps), 0.0)
+            self.pace_kinds[key] = kind
+            if key not in made:
+                made.add(key)
+                for type_ in rule.on:
+                    self.pacers.setdefault(type_, []).append(Pacer(key, kind, rule.where))
+
+    def _compile_exclusions(self) -> None:
+        for rule in self.grid.exclusions:
+            if rule.on is None:
+                if rule.where is not None:
+                    self.trait_bars.append((rule.id, compile_where(rule.where, flat=True)))
+                continue
+            key = _key("exclusion", rule.on, rule.where)
+            self.bar_ids.setdefault(key, []).append(rule.id)
+            if key in self.bar_keys:
+                continue
+            self.bar_keys.add(key)
+            for type_ in rule.on:
+                self.bars.setdefault(type_, []).append(Bar(key, rule.where))
+
+    def derived(self, traits: dict[str, Any]) -> dict[str, Any]:
+        """Return *traits* with what follows from the address: `email_domain` and `email_kind`."""
+        address = traits.get("email")
+        if address is None:
+            return traits
+        text = address if isinstance(address, str) else ""
+        domain = email_domain(text)
+        more = {"email_kind": email_kind(text, self.grid.mail)}
+        return traits | more | ({"email_domain": domain} if domain else {})
+
+    def fit(self, traits: dict[str, Any]) -> float:
+        """Return the clamped fit of *traits* (with the derived ones): Σ points of the matching rules."""
+        total = 0.0
+        for _, points, match in self.fit_rules:
+            if match(traits):
+                total += points
+        return clamp(total, self.grid.fit.min, self.grid.fit.max)
+
+    def barred(self, traits: dict[str, Any]) -> bool:
+        """Return whether an exclusion by traits holds."""
+        return any(match(traits) for _, match in self.trait_bars)
+
+    def grade(self, fit: float, engagement: float) -> str | None:
+        """Return the letter by fit and digit by engagement; `None` without `grades`."""
+        grades = self.grid.grades
+        return None if grades is None else _band(grades.fit, fit) + _band(grades.engagement, engagement)
+
+    def next_step(self, stage: int) -> Step | None:
+        """Return the rung above *stage*."""
+        return self._above[stage]
+
+    def rung_below(self, stage: int) -> int:
+        """Return the stage to which a lead at *stage* cools."""
+        below = CONTACT
+        for step in self.ladder:
+            if step.stage < stage:
+                below = step.stage
+        return below
+
+    def step_at(self, stage: int) -> Step | None:
+        """Return the rung that *stage* stands on, where the grid has it."""
+        return self._at[stage]
+
+
+def clamp(value: float, low: float | None, high: float | None) -> float:
+    """Return *value* held between *low* and *high*; an absent side is open."""
+    if high is not None and value > high:
+        value = high
+    if low is not None and value < low:
+        value = low
+    return value + 0.0  # −0.0 reads badly
+
+
+def _bounds(low: float | None, high: float | None) -> tuple[float, float]:
+    return -INFINITY if low is None else low, INFINITY if high is None else high
+
+
+def _band(bands: tuple[tuple[str, float], ...], value: float) -> str:
+    for name, floor in bands:
+        if value >= floor - ALLOWANCE:
+            return name
+    return bands[-1][0]
+
+
+def _match(where: Where | None) -> Match | None:
+    return None if where is None else compile_where(where, flat=False)
+
+
+def _key(kind: str, on: tuple[str, ...], where: Where | None, *more: object) -> int:
+    """Return a number for what is counted. Id, points, caps and steps are left out: they are applied when it is read."""
+    counted = [kind, sorted(on), None if where is None else repr(where), *more]
+    return xxhash.xxh32_intdigest(msgspec.json.encode(counted))

@@ -1,0 +1,211 @@
+"""What one event does to a lead's sums and traits. Whatever the order of arrival, the sums are the same."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from worker.core.contract.model import Event
+from worker.core.scoring import traits as traits_
+from worker.core.scoring.compiled_grid import INFINITY, Counter, Pacer, Scorer
+from worker.core.scoring.once_per import MARK_BYTES, aged, find, forget, mark, occurrence, remember
+from worker.core.scoring.packing import note
+from worker.core.scoring.state import CONTACT, EVENT_TYPES, IDS_KEPT, SQL, Count, LeadState
+from worker.core.scoring.velocity import lay, one_match
+
+ACTIVITY_PREFIXES: Final = ("page.", "form.", "content.", "demo.", "trial.", "quote.", "social.")
+ACTIVITY_TYPES: Final = frozenset(
+    {"email.opened", "email.clicked", "email.replied", "webinar.registered", "webinar.attended", "webinar.replayed"}
+)
+_ACTIVITIES: Final = frozenset(name for name in EVENT_TYPES if name in ACTIVITY_TYPES or name.startswith(ACTIVITY_PREFIXES))
+_LABEL_CHARS: Final = 60
+_REMEMBERED_CHARS: Final = 2_048
+"""A longer url is hardly ever seen again, and thousands of them would fill the memory."""
+_LABELS: Final = ("cta", "url", "webinar_id", "content_id", "form_id", "campaign_id", "network", "reason", "message_id")
+_FOREVER: Final = b"\0" * MARK_BYTES
+
+_TYPE_NUMBERS: Final = {name: number for number, name in enumerate(EVENT_TYPES)}
+
+_json = msgspec.json.Encoder(order="sorted")
+
+
+def is_activity(type_: str) -> bool:
+    """Return whether an event of this type shows the lead to be active (design: inactivity counts from the latest one)."""
+    return type_ in _ACTIVITIES
+
+
+def id_mark(event: Event) -> bytes:
+    """Return what stands for the event's (source, id) among the lead's last 64."""
+    # The length first, so that no source and id run together into another pair's text.
+    return mark(f"{len(event.source)}:{event.source}{event.id}")
+
+
+def is_duplicate(state: LeadState, event_mark: bytes) -> bool:
+    """Return whether the event is among the lead's last 64."""
+    ids: bytes = state.ids
+    return event_mark in ids and find(ids, event_mark) >= 0
+
+
+def with_traits(state: LeadState, event: Event) -> msgspec.Raw:
+    """Return the lead's packed traits with those of a `profile.updated`. Raises `TraitsRefused` for what cannot be held."""
+    news = traits_.leaves(event.data["traits"])
+    if not news:
+        return state.traits
+    held = traits_.unpack_traits(state.traits)
+    traits_.take(held, news, event.at_ms, event.id)
+    return traits_.pack_traits(held)
+
+
+def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes, now_ms: int) -> float:
+    """Take the event's effect on counts, velocity, exclusions and activity into *state*; traits come by `with_traits`.
+
+    *now_ms* is the lead's clock with the event, not before the partition's last tick.
+
+    Return how far it can have moved the `reach` of a reading made before it: to nothing above it by more; infinity where that
+    cannot be told, because an exclusion matched or what had expired counts again, or where a lead that stands on a rung may
+    have lost points.
+    """
+    ids: bytes = state.ids + event_mark
+    state.ids = ids if len(ids) <= IDS_KEPT * MARK_BYTES else ids[-IDS_KEPT * MARK_BYTES :]
+    at_ms = event.at_ms
+    # A late event may show that an occurrence came earlier, and so has decayed more.
+    late = at_ms < state.clock
+    if not late:
+        state.clock = at_ms
+    if event.machine:
+        return 0.0
+    gain = 0.0
+    type_ = event.type
+    data = event.data
+    if type_ == "page.viewed" and data.get("page_type") is None:
+        derived = scorer.page_type(data["url"])
+        if derived is not None:
+            data = data | {"page_type": derived}
+    counters = scorer.counters.get(type_)
+    if counters is not None:
+        for counter in counters:
+            if counter.match is None or counter.match(data):
+                if counter.expires_after:
+                    before = state.counts.get(counter.key)
+                    if before is not None and now_ms >= before.last + counter.expires_after:
+                        gain = INFINITY
+                if (late or counter.takes) and CONTACT < state.stage <= SQL:
+                    gain = INFINITY
+                count_one(scorer, state, counter, at_ms, data)
+                gain += counter.gain
+    pacers = scorer.pacers.get(type_)
+    if pacers is not None:
+        for pacer in pacers:
+            if pacer.match is None or pacer.match(data):
+                pace_one(scorer, state, pacer, at_ms, data)
+    bars = scorer.bars.get(type_)
+    if bars is not None:
+        for bar in bars:
+            if bar.match is None or bar.match(data):
+                state.bars[bar.key] = min(at_ms, state.bars.get(bar.key, at_ms))
+                gain = INFINITY
+    if at_ms > state.active and is_activity(type_):
+        state.active = at_ms
+    state.recent = note(state.recent, (at_ms, _TYPE_NUMBERS[type_], label(event)))
+    return gain
+
+
+def judge_traits(scorer: Scorer, state: LeadState) -> None:
+    """Set what the state keeps of its traits under the scorer's grid: fit, and whether an exclusion by traits holds."""
+    view = scorer.derived(traits_.values(traits_.unpack_traits(state.traits)))
+    state.fit = scorer.fit(view)
+    state.barred = scorer.barred(view)
+
+
+def count_one(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, data: dict[str, Any]) -> None:
+    """Count one matching event, unless `once_per` has counted its value already."""
+    count = state.counts.get(counter.key)
+    if count is None:
+        count = state.counts[counter.key] = Count(last=at_ms)
+    half_life = counter.half_life
+    if at_ms > count.last:
+        if half_life:
+            count.sum *= math.exp2((count.last - at_ms) / half_life)
+        if count.seen:
+            count.seen = aged(count.seen, count.last, at_ms)
+        count.last = at_ms
+    value = _value(scorer, counter, at_ms, data)
+    if value is not None:
+        first = occurrence(count.seen, count.last, value)
+        if first is not None and first <= at_ms:
+            return
+        if first is not None:
+            # A late event shows that this value came earlier than was known: the occurrence moves, the count stays.
+            count.seen = forget(count.seen, value)
+            count.n -= 1
+            if half_life:
+                count.sum -= math.exp2((first - count.last) / half_life)
+        count.seen = remember(count.seen, count.last, value, at_ms)
+    count.n += 1
+    if half_life:
+        sum_ = count.sum + math.exp2((at_ms - count.last) / half_life)
+        count.sum = 1 if sum_ == 1 else sum_
+
+
+def _value(scorer: Scorer, counter: Counter, at_ms: int, data: dict[str, Any]) -> bytes | None:
+    """Return the mark of what `once_per` counts once; `None` makes the event an occurrence of its own."""
+    once_per = counter.once_per
+    if once_per == "event":
+        return None
+    if once_per == "lead":
+        return _FOREVER
+    if once_per == "day":
+        return scorer.calendar.day(at_ms).to_bytes(MARK_BYTES, "big", signed=True)
+    held = lookup(data, counter.path)
+    return None if held is None else mark(as_text(held))
+
+
+def pace_one(scorer: Scorer, state: LeadState, pacer: Pacer, at_ms: int, data: dict[str, Any]) -> None:
+    """Lay one matching event over the velocity's days; a session is told by `data.session_id`."""
+    session = b""
+    if pacer.kind == "sessions":
+        held = data.get("session_id")
+        if held is None:
+            return
+        session = mark(as_text(held))
+    match = one_match(pacer.kind, scorer.calendar.day(at_ms), session)
+    pace = state.paces.get(pacer.key)
+    state.paces[pacer.key] = match if pace is None else lay(pacer.kind, pace, match)
+
+
+def lookup(data: dict[str, Any], path: tuple[str, ...]) -> Any:
+    """Return what stands at *path*; `None` where nothing does (a null is nothing)."""
+    held: Any = data
+    for name in path:
+        if not isinstance(held, dict):
+            return None
+        held = held.get(name)
+    return held
+
+
+def as_text(value: Any) -> str:
+    """Return the text by which values are compared for `once_per`: a string as it is, anything else as JSON."""
+    return value if isinstance(value, str) else _json.encode(value).decode()
+
+
+def label(event: Event) -> str:
+    """Return what a salesperson reads of an event in one short phrase: the page, the call to action, the webinar."""
+    data = event.data
+    for name in _LABELS:
+        text = data.get(name)
+        if isinstance(text, str) and text:
+            if name == "url":
+                return _url_label(text) if len(text) > _REMEMBERED_CHARS else _remembered_label(text)
+            return text[:_LABEL_CHARS]
+    return ""
+
+
+def _url_label(url: str) -> str:
+    rest = url.partition("?")[0].partition("#")[0].rpartition("://")[2]
+    return (rest if rest.startswith("/") else "/" + rest.partition("/")[2])[:_LABEL_CHARS]
+
+
+_remembered_label = lru_cache(maxsize=8_192)(_url_label)

@@ -1,0 +1,156 @@
+"""What is published of a lead: one CloudEvent a transition, with everything that explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from worker.core.contract.model import Cause, Event, Output
+from worker.core.scoring.calendar import rfc3339
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.packing import open_
+from worker.core.scoring.score import Reading, reasons
+from worker.core.scoring.state import CONTACT, EVENT_TYPES, HISTORY_KEPT, STAGES, LeadState, pack_moves, unpack_moves
+from worker.core.scoring.traits import unpack_traits, values
+
+_json = msgspec.json.Encoder()
+
+
+class Moved(NamedTuple):
+    """What one transition was, for figures about all leads: no id."""
+
+    type: str
+    """The output's type."""
+    origin: str
+    """The stage left; the same as `to` where none was."""
+    to: str
+    score: float
+    fit: float
+    engagement: float
+    stayed_ms: int | None
+    """How long the lead was in the stage that it left; `None` where its last moves do not tell, or none was left."""
+
+
+class Publisher:
+    """Hears the moves of one lead and writes its outputs. *cause* is the event at hand; time alone has none."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        lead: str,
+        outputs: list[Output],
+        moves: list[Moved] | None = None,
+        caused: Callable[[], None] | None = None,
+    ) -> None:
+        self._scorer = scorer
+        self._lead = lead
+        self._outputs = outputs
+        self._moves = moves
+        self._caused = caused
+        """Told before each output that has a cause is written."""
+        self.cause: Event | Cause | None = None
+
+    def merged(self, state: LeadState, at_ms: int, reading: Reading, into: str) -> None:
+        """Write the visitor's end: from now on it is the lead *into*."""
+        self(state, at_ms, "lead.stage", CONTACT, reading, into=into)
+
+    def __call__(
+        self, state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0, into: str = ""
+    ) -> None:
+        """Write the output of one transition, give it the lead's next number, and note the move in its history."""
+        scorer = self._scorer
+        data: dict[str, Any] = {
+            "lead_id": self._lead,
+            "from": STAGES[state.stage],
+            "to": STAGES[to],
+            "score": reading.score,
+            "fit": reading.fit,
+            "engagement": reading.engagement,
+            "grade": scorer.grade(reading.fit, reading.engagement),
+        }
+        if respond_by:
+            data["respond_by"] = rfc3339(respond_by)
+        if into:
+            data["merged_into"] = into
+        data |= {
+            "grid": scorer.identity,
+            "reasons": reasons(scorer, state, at_ms),
+            "traits": scorer.derived(values(unpack_traits(state.traits))),
+            "recent": recent(state),
+            "history": history(state),
+            # An unanswered lead.sql is nobody's doing, whichever record shows that its time is up.
+            "cause": None if output == "lead.sla_breached" else _cause(self.cause),
+        }
+        self._write(state, at_ms, output, data, None if into else _moved(state, at_ms, output, to, reading))
+        if to != state.stage:
+            moves = [*unpack_moves(state.history), (to, at_ms)]
+            state.history = pack_moves(moves[-HISTORY_KEPT:])
+
+    def erased(self, state: LeadState, at_ms: int) -> None:
+        """Write `lead.erased`: downstream forgets the lead. Carries the id, the instant and the cause, nothing else."""
+        self._write(state, at_ms, "lead.erased", {"lead_id": self._lead, "cause": _cause(self.cause)})
+
+    def duplicate(self, state: LeadState, at_ms: int, email: str, held_by: Sequence[str]) -> None:
+        """Write `lead.duplicate`: other leads have the lead's address *email*. Nobody is merged on a guess."""
+        data = {"lead_id": self._lead, "email": email, "held_by": list(held_by), "cause": _cause(self.cause)}
+        self._write(state, at_ms, "lead.duplicate", data)
+
+    def account(self, state: LeadState, at_ms: int, output: str, figures: dict[str, Any]) -> None:
+        """Write `account.hot` or `account.cooled`, with the leads behind it; its number is that of the account's id."""
+        members = [member | {"at": rfc3339(member["at"])} for member in figures["members"]]
+        data = {
+            "account_id": self._lead,
+            "domain": self._lead.partition(":")[2],
+            **figures,
+            "members": members,
+            "grid": self._scorer.identity,
+            "cause": _cause(self.cause),
+        }
+        self._write(state, at_ms, output, data)
+
+    def _write(self, state: LeadState, at_ms: int, output: str, data: dict[str, Any], moved: Moved | None = None) -> None:
+        if self._moves is not None:
+            stage = STAGES[state.stage]
+            self._moves.append(moved or Moved(output, stage, stage, 0.0, 0.0, 0.0, None))
+        if self._caused is not None and data["cause"] is not None:
+            self._caused()
+        state.sequence += 1
+        event = {
+            "specversion": "1.0",
+            "type": output,
+            "source": self._scorer.source,
+            "id": f"{self._lead}:{state.sequence}",
+            "subject": self._lead,
+            "time": rfc3339(at_ms),
+            "datacontenttype": "application/json",
+            "sequence": str(state.sequence),
+            "data": data,
+        }
+        self._outputs.append(Output(output, self._lead.encode(), _json.encode(event), CLOUDEVENT_HEADERS))
+
+
+CLOUDEVENT_HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
+
+
+def _moved(state: LeadState, at_ms: int, output: str, to: int, reading: Reading) -> Moved:
+    last = unpack_moves(state.history)[-1:] if to != state.stage else []
+    stayed_ms = max(0, at_ms - last[0][1]) if last and last[0][0] == state.stage else None
+    return Moved(output, STAGES[state.stage], STAGES[to], reading.score, reading.fit, reading.engagement, stayed_ms)
+
+
+def recent(state: LeadState) -> list[dict[str, Any]]:
+    """Return the last events, oldest first, as outputs show them."""
+    return [{"time": rfc3339(at), "type": EVENT_TYPES[number], "label": label} for at, number, label in open_(state.recent)]
+
+
+def history(state: LeadState) -> list[dict[str, Any]]:
+    """Return the last moves before the one at hand, oldest first, as outputs show them."""
+    return [{"stage": STAGES[stage], "at": rfc3339(at)} for stage, at in unpack_moves(state.history)]
+
+
+def _cause(event: Event | Cause | None) -> dict[str, Any] | None:
+    if event is None:
+        return None
+    return {"topic": event.topic, "partition": event.partition, "offset": event.offset, "event_id": event.id}

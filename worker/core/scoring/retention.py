@@ -1,0 +1,21 @@
+"""How long a lead is kept that does nothing and is at no threshold."""
+
+from __future__ import annotations
+
+from math import inf
+
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.state import CONTACT, LeadState
+
+
+def ends_ms(scorer: Scorer, state: LeadState) -> float:
+    """Return the instant from which on the lead is removed, if it is still a contact then; infinite where it stays.
+
+    That is `retention` after its latest event (a machine's is none), and not while something of it still counts: `quiet` of an
+    announcement or a rejection, an SLA.
+    """
+    if scorer.retention is None or state.stage != CONTACT or state.respond_by:
+        return inf
+    latest: int = state.recent[0] if state.recent else state.clock
+    quiet = (at_ms + scorer.quiet for at_ms in (state.closed, state.mql_at, state.sql_at) if at_ms)
+    return max(latest + scorer.retention, *quiet, 0)

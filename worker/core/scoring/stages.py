@@ -1,0 +1,376 @@
+"""Stages: what a lead's score, its exclusions and the CRM make of it, and the exact instants at which time alone does.
+
+`advance` brings a lead from one instant to another without events, stopping at every instant in between at which the answer
+changes; `judge` asks the question at one instant. Both record their moves through a `Moves` listener, so that the same code
+serves the live worker, a replay and an explanation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple, Protocol
+
+from worker.core.scoring.compiled_grid import ALLOWANCE, INFINITY, Scorer, Step, clamp
+from worker.core.scoring.score import Reading, decays, inactive, read
+from worker.core.scoring.state import CLIENT, CONTACT, EXCLUDED, MQL, OPPORTUNITY, SQL, LeadState
+
+_SLACK: Final = 1e-10
+"""Bounds are computed in another order than scores: this covers the float dust between them."""
+
+_DUST: Final = 1e-6
+"""Enough for the float dust of as many additions as a batch can have."""
+
+_HORIZON_MS: Final = 30 * 86_400_000
+
+ANSWERS: Final = frozenset({"crm.accepted", "crm.rejected", "crm.opportunity", "crm.won", "crm.lost"})
+_CLOSES: Final = frozenset({"crm.rejected", "crm.lost"})
+_SETS: Final = {"crm.opportunity": OPPORTUNITY, "crm.won": CLIENT}
+
+
+class Moves(Protocol):
+    """Hears of every output of one lead, in order. Called with the state as it is before the move is made."""
+
+    def __call__(self, state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0) -> None:
+        """Take one transition (*output* is its type) at *at_ms*; for `lead.sql`, *respond_by* is its SLA's instant or 0."""
+        ...
+
+
+def take_crm(scorer: Scorer, state: LeadState, type_: str, event_ms: int, at_ms: int, moves: Moves) -> None:
+    """Take a `crm.*` event's own effect on the stage at the lead's clock *at_ms*.
+
+    An event older than the lead's last `crm.*` moves no stage and answers no SLA. Opportunity and client are set from
+    anywhere; a rejection or a loss returns the lead to contact and closes the ladder since the event's own time.
+    """
+    if event_ms < state.crm:
+        return
+    state.crm = event_ms
+    answer(state, type_, event_ms)
+    to = _SETS.get(type_)
+    if to is None and type_ in _CLOSES:
+        state.closed = event_ms
+        if state.stage not in (CONTACT, EXCLUDED):
+            to = CONTACT
+    if to is not None and to != state.stage:
+        _move(state, at_ms, "lead.stage", to, read(scorer, state, at_ms), moves)
+
+
+def answer(state: LeadState, type_: str, event_ms: int) -> None:
+    """Let an event that `take_crm` has taken answer the pending `lead.sql`: if it is an answer, not older, and in time."""
+    if type_ in ANSWERS and event_ms == state.crm and state.respond_by and state.sql_at <= event_ms <= state.respond_by:
+        state.respond_by = 0
+
+
+def judge(scorer: Scorer, state: LeadState, at_ms: int, moves: Moves) -> Reading:
+    """Judge the lead at *at_ms*: exclusion, then the ladder, then the SLA. Return the reading it was judged by."""
+    reading = read(scorer, state, at_ms)
+    if state.stage not in (OPPORTUNITY, CLIENT):
+        excluded = state.barred or (bool(state.bars) and not scorer.bar_keys.isdisjoint(state.bars))
+        if excluded and state.stage != EXCLUDED:
+            _move(state, at_ms, "lead.excluded", EXCLUDED, reading, moves)
+        elif not excluded and state.stage == EXCLUDED:
+            _move(state, at_ms, "lead.stage", CONTACT, reading, moves)
+        if not excluded:
+            _climb_or_cool(scorer, state, at_ms, reading, moves)
+    if state.respond_by and at_ms >= state.respond_by:
+        breach(state, at_ms, reading, moves)
+    return reading
+
+
+def breach(state: LeadState, at_ms: int, reading: Reading, moves: Moves) -> None:
+    """Tell that the pending `lead.sql` was not answered in time."""
+    moves(state, at_ms, "lead.sla_breached", state.stage, reading)
+    state.respond_by = 0
+
+
+def _climb_or_cool(scorer: Scorer, state: LeadState, at_ms: int, reading: Reading, moves: Moves) -> None:
+    climbed = False
+    while (step := scorer.next_step(state.stage)) is not None and _enters(scorer, state, step, reading, at_ms):
+        _climb(scorer, state, at_ms, step, reading, moves)
+        climbed = True
+    if climbed:
+        return
+    while state.stage != CONTACT and _leaves(scorer, state, reading):
+        _move(state, at_ms, "lead.cooled", scorer.rung_below(state.stage), reading, moves)
+
+
+def _enters(scorer: Scorer, state: LeadState, step: Step, reading: Reading, at_ms: int) -> bool:
+    return (
+        reading.score >= step.enter - ALLOWANCE
+        and reading.fit >= step.min_fit - ALLOWANCE
+        and (not state.closed or at_ms >= _opens_ms(scorer, state))
+        and (step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))
+    )
+
+
+class Lacks(NamedTuple):
+    """What keeps a lead from entering a rung at one instant; one that enters lacks nothing."""
+
+    points: float
+    """Missing to `enter`; 0: enough."""
+    fit: float
+    """Missing to `min_fit`; 0: enough."""
+    intent: bool
+    """No event of an `intent` rule within `intent_within`."""
+    closed_until: int
+    """When the ladder, closed by a rejection or a loss, opens for a lead that has been active since; 0: open."""
+    activity: bool
+    """The closed ladder also asks for activity since it closed."""
+
+
+def lacks(scorer: Scorer, state: LeadState, step: Step, reading: Reading, at_ms: int) -> Lacks:
+    """Return what of `_enters`'s conditions does not hold at *at_ms*, one by one."""
+    closed = bool(state.closed) and at_ms < _opens_ms(scorer, state)
+    return Lacks(
+        0.0 if reading.score >= step.enter - ALLOWANCE else step.enter - reading.score,
+        0.0 if reading.fit >= step.min_fit - ALLOWANCE else step.min_fit - reading.fit,
+        step.stage == SQL and at_ms >= _intent_ends_ms(scorer, state),
+        state.closed + scorer.quiet if closed else 0,
+        closed and state.active <= state.closed,
+    )
+
+
+def _leaves(scorer: Scorer, state: LeadState, reading: Reading) -> bool:
+    step = scorer.step_at(state.stage)
+    return step is None or reading.score < step.leave - ALLOWANCE or reading.fit < step.min_fit - ALLOWANCE
+
+
+def _opens_ms(scorer: Scorer, state: LeadState) -> float:
+    """Return when a closed ladder opens by time alone: `quiet` after it closed, and only for a lead active since."""
+    return state.closed + scorer.quiet if state.active > state.closed else INFINITY
+
+
+def _intent_ends_ms(scorer: Scorer, state: LeadState) -> float:
+    """Return when the lead's latest intent is `intent_within` old; infinite without that condition."""
+    if scorer.intent_within is None:
+        return INFINITY
+    latest = max((count.last for key, count in state.counts.items() if key in scorer.intent_keys), default=None)
+    return -INFINITY if latest is None else latest + scorer.intent_within
+
+
+def _climb(scorer: Scorer, state: LeadState, at_ms: int, step: Step, reading: Reading, moves: Moves) -> None:
+    """Move up one rung. Within `quiet` of the last output under that name nobody is called twice: it is a `lead.stage`."""
+    last = state.mql_at if step.stage == MQL else state.sql_at
+    if last and at_ms - last < scorer.quiet:
+        _move(state, at_ms, "lead.stage", step.stage, reading, moves)
+        return
+    respond_by = at_ms + scorer.sla if step.stage == SQL and scorer.sla is not None else 0
+    _move(state, at_ms, step.output, step.stage, reading, moves, respond_by)
+    if step.stage == MQL:
+        state.mql_at = at_ms
+    else:
+        state.sql_at = at_ms
+        state.respond_by = respond_by
+
+
+def _move(state: LeadState, at_ms: int, output: str, to: int, reading: Reading, moves: Moves, respond_by: int = 0) -> None:
+    moves(state, at_ms, output, to, reading, respond_by)
+    state.stage = to
+
+
+def advance(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int, moves: Moves) -> None:
+    """Judge the lead at every instant in (*from_ms*, *to_ms*] at which time alone changes the answer.
+
+    The lead must stand judged at *from_ms*. Costs nothing where `state.due` lies past *to_ms*.
+    """
+    while state.due is not None and state.due <= to_ms:
+        at_ms = next_change(scorer, state, from_ms, to_ms)
+        if at_ms is None:
+            return
+        state.due = due(scorer, state, judge(scorer, state, at_ms, moves), at_ms)
+        from_ms = at_ms
+
+
+def next_change(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int) -> int | None:
+    """Return the first whole millisecond in (*from_ms*, *to_ms*] at which the lead would move or breach; `None` if none.
+
+    Between two steps only decay is at work, where bounds and monotony lead to the crossing; at each step the lead is asked.
+    """
+    at_ms = from_ms
+    while at_ms < to_ms:
+        reading = read(scorer, state, at_ms)
+        step_ms = min(reading.step_ms, _gate_ms(scorer, state, at_ms))
+        end_ms = int(min(step_ms, to_ms + 1))
+        found = _crossing(scorer, state, at_ms, end_ms - 1)
+        if found is not None:
+            return found
+        if end_ms > to_ms:
+            return None
+        if _would_move(scorer, state, end_ms):
+            return end_ms
+        at_ms = end_ms
+    return None
+
+
+def _gate_ms(scorer: Scorer, state: LeadState, at_ms: int) -> float:
+    """Return the next instant past *at_ms* at which something other than points changes: SLA, ladder opens, intent ends."""
+    gates = [float(state.respond_by)] if state.respond_by else []
+    if state.closed:
+        gates.append(_opens_ms(scorer, state))
+    if scorer.intent_within is not None:
+        gates.append(_intent_ends_ms(scorer, state))
+    return min((gate for gate in gates if gate > at_ms), default=INFINITY)
+
+
+def _would_move(scorer: Scorer, state: LeadState, at_ms: int) -> bool:
+    if state.respond_by and at_ms >= state.respond_by:
+        return True
+    if state.stage > SQL:
+        return False
+    reading = read(scorer, state, at_ms)
+    step = scorer.next_step(state.stage)
+    return (step is not None and _enters(scorer, state, step, reading, at_ms)) or (
+        state.stage != CONTACT and _leaves(scorer, state, reading)
+    )
+
+
+def _crossing(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int) -> int | None:
+    """Return the first instant in (*from_ms*, *to_ms*], without steps, at which decay carries the score over a threshold."""
+    if state.stage > SQL or to_ms <= from_ms:
+        return None
+    up, down = _thresholds(scorer, state, from_ms)
+    parts = decays(scorer, state, from_ms)
+    if (up is None and down is None) or not parts:
+        return None
+    grid = scorer.grid
+    # What stands still: the whole sum less what decays now.
+    still = read(scorer, state, from_ms).total - math.fsum(part.at(from_ms) for part in parts)
+
+    def score(total: float) -> float:
+        return clamp(state.fit + clamp(still + total, grid.engagement.min, grid.engagement.max), grid.score.min, grid.score.max)
+
+    def moves_at(at_ms: int) -> bool:
+        value = read(scorer, state, at_ms).score
+        return (up is not None and value >= up) or (down is not None and value < down)
+
+    stack = [(from_ms, to_ms)]
+    while stack:
+        begin, end = stack.pop()
+        first, last = begin + 1, end
+        early, late = [part.at(first) for part in parts], [part.at(last) for part in parts]
+        high = score(math.fsum(max(pair) for pair in zip(early, late, strict=True)))
+        low = score(math.fsum(min(pair) for pair in zip(early, late, strict=True)))
+        if (up is None or high < up - _SLACK) and (down is None or low >= down + _SLACK):
+            continue
+        if first == last:
+            if moves_at(first):
+                return first
+            continue
+        slopes = [part.slopes(first, last) for part in parts]
+        if math.fsum(high for _, high in slopes) <= 0 or math.fsum(low for low, _ in slopes) >= 0:
+            # The score only falls, or only rises, on the whole stretch: if it moves at all, bisect to the first instant.
+            if not moves_at(last):
+                continue
+            while last > first:
+                middle = (first + last) // 2
+                if moves_at(middle):
+                    last = middle
+                else:
+                    first = middle + 1
+            return last
+        middle = (begin + end) // 2
+        stack += [(middle, end), (begin, middle)]
+    return None
+
+
+def _thresholds(scorer: Scorer, state: LeadState, at_ms: int) -> tuple[float | None, float | None]:
+    """Return the scores at which the lead would go up (from, inclusive) and down (below), as things stand at *at_ms*."""
+    up = down = None
+    step = scorer.next_step(state.stage)
+    if (
+        step is not None
+        and state.fit >= step.min_fit - ALLOWANCE
+        and (not state.closed or at_ms >= _opens_ms(scorer, state))
+        and (step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))
+    ):
+        up = step.enter - ALLOWANCE
+    held = scorer.step_at(state.stage)
+    if held is not None:
+        down = held.leave - ALLOWANCE
+    return up, down
+
+
+def due(scorer: Scorer, state: LeadState, reading: Reading, at_ms: int) -> int | None:
+    """Return an instant past *at_ms* that is not later than the next one at which time alone moves the lead; `None`: never.
+
+    A bound, not the instant: between steps the score moves no faster than if every decaying part had the shortest half-life.
+    """
+    found = float(state.respond_by) if state.respond_by else INFINITY
+    if state.stage <= SQL:
+        step = scorer.next_step(state.stage)
+        if (
+            step is not None
+            and reading.fit >= step.min_fit - ALLOWANCE
+            and reading.highest >= step.enter - ALLOWANCE - _SLACK
+            and (step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))
+        ):
+            gap = step.enter - ALLOWANCE - reading.score
+            opens = _opens_ms(scorer, state) if state.closed else -INFINITY
+            if opens > at_ms:
+                found = min(found, opens)
+            else:
+                crosses = at_ms + reach(gap, reading.rising, reading.rising_half_life)
+                found = min(found, reading.step_ms, crosses)
+        held = scorer.step_at(state.stage)
+        if held is not None and reading.lowest < held.leave - ALLOWANCE + _SLACK:
+            gap = reading.score - (held.leave - ALLOWANCE)
+            crosses = at_ms + reach(gap, reading.falling, reading.falling_half_life)
+            found = min(found, reading.step_ms, crosses)
+    return None if found == INFINITY else max(int(found), at_ms + 1)
+
+
+def hold(scorer: Scorer, state: LeadState, reading: Reading) -> tuple[float, float]:
+    """Return what leaves a lead where it is that stood judged at *reading*: (points, instant).
+
+    It makes no move before the instant, whatever events come by then, as long as they add no more than so many points to
+    `reading.reach`, −1: none may come; and take none from a lead on a rung (`fold.add`). It holds while neither traits nor the
+    CRM nor an exclusion by event change: those ask for a judgement of their own.
+    """
+    until = float(state.respond_by) if state.respond_by else INFINITY
+    if state.stage > SQL:
+        return INFINITY, until
+    room = INFINITY
+    step = scorer.next_step(state.stage)
+    if step is not None and reading.fit >= step.min_fit - ALLOWANCE:
+        room = step.enter - _DUST - reading.reach
+    if state.stage != CONTACT and room >= 0:
+        until = min(until, _stays_ms(scorer, state, reading))
+    return room, until
+
+
+def _stays_ms(scorer: Scorer, state: LeadState, reading: Reading) -> float:
+    """Return an instant before which a lead on a rung does not leave it, if no event takes points; 0: that is not known."""
+    held = scorer.step_at(state.stage)
+    if held is None or reading.fit < held.min_fit - ALLOWANCE:
+        return 0.0
+    least = held.leave + _DUST
+    needed = least - reading.fit
+    if least > scorer.score_max or needed > scorer.engagement_max:
+        return 0.0
+    firm, next_ms = reading.firm + scorer.pace_least, INFINITY
+    if scorer.grid.inactivity is not None:
+        if not state.active:  # its first activity may be of any time
+            return 0.0
+        points, next_ms = inactive(scorer.grid.inactivity, state.active, reading.at_ms)
+        firm += min(points, 0.0)
+    spare = firm + reading.fading - needed
+    if spare <= 0:
+        return 0.0
+    return min(next_ms, reading.at_ms + reach(spare, reading.fading, reading.falling_half_life))
+
+
+def reach(gap: float, parts: float, half_life: float) -> float:
+    """Return how many ms *parts* need at least to change by *gap* when they fade to nothing with *half_life*."""
+    gap -= _SLACK
+    if gap >= parts:
+        return INFINITY
+    return 0.0 if gap <= 0 else max(0.0, -half_life * math.log2(1 - gap / parts) - 1)
+
+
+def exact_due(scorer: Scorer, state: LeadState, reading: Reading, at_ms: int) -> int | None:
+    """Return `due`, exact up to the next step: a lead that a tick judged too early is not asked again and again."""
+    bound = due(scorer, state, reading, at_ms)
+    if bound is None or bound >= reading.step_ms:
+        return bound
+    horizon = int(min(reading.step_ms - 1, at_ms + _HORIZON_MS))
+    found = next_change(scorer, state, at_ms, horizon)
+    return horizon + 1 if found is None else found

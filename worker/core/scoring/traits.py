@@ -1,0 +1,176 @@
+"""Traits: facts about a lead, last writer by event time wins, leaf by leaf.
+
+A write is a value or a removal at a dotted path, stamped (event time, event id). It replaces everything older below its path
+and any older leaf above it. So that the order of arrival does not matter, what a newer write has replaced from below stays as
+a removal with its own stamp: it still outdates older writes that arrive later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from worker.core.scoring.packing import TRAIT_NAMES, long_id, short_id, short_name, shorten_address
+from worker.core.scoring.state import pack_list, unpack_list
+
+TRAITS_LIMIT_BYTES: Final = 65_536
+DEPTH_LIMIT: Final = 16
+PATH_LIMIT: Final = 1_000
+_REMEMBERED_CHARS: Final = 64
+_SHORTENED: Final = 1 + max(map(len, TRAIT_NAMES))
+"""At most so many times shorter is what is packed than what is written out in full."""
+
+_json = msgspec.json.Encoder(order="sorted")
+
+
+class TraitsRefused(ValueError):
+    """A `profile.updated` that cannot be taken; the message says why."""
+
+
+class Write(msgspec.Struct, frozen=True, gc=False):
+    """The newest thing known at one path."""
+
+    at_ms: int
+    event_id: str
+    value: Any
+    """`None`: removed, or replaced from below."""
+
+    @property
+    def stamp(self) -> tuple[int, str]:
+        """Order of writes: event time, then event id."""
+        return (self.at_ms, self.event_id)
+
+
+Traits = dict[str, Write]
+
+
+def leaves(traits: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return (dotted path, value) of a `profile.updated`, in order; a nested object is its leaves, an empty one is nothing.
+
+    Raises `TraitsRefused` where a path has more than 16 names, or is longer than a lead can hold.
+    """
+    found: list[tuple[str, Any]] = []
+    chars = 0
+    open_: list[tuple[str, Any]] = [(name, traits[name]) for name in reversed(traits)]
+    while open_:
+        path, value = open_.pop()
+        if path.count(".") >= DEPTH_LIMIT:
+            raise TraitsRefused(f"data.traits: {path[:80]!r} is nested deeper than {DEPTH_LIMIT} names")
+        chars += len(path)
+        if len(path) > PATH_LIMIT or chars > TRAITS_LIMIT_BYTES:
+            raise TraitsRefused(
+                f"data.traits: the names of its leaves are too long ({path[:80]!r}…): at most {PATH_LIMIT:,} characters each,"
+                f" and {TRAITS_LIMIT_BYTES:,} together"
+            )
+        if isinstance(value, dict):
+            open_.extend((f"{path}.{name}", value[name]) for name in reversed(value))
+        else:
+            found.append((path, _storable(value)))
+    return found
+
+
+def take(traits: Traits, news: Iterable[tuple[str, Any]], at_ms: int, event_id: str) -> None:
+    """Take the writes of one event into *traits*; the order in which events come does not matter."""
+    stamp = (at_ms, event_id)
+    below: dict[str, set[str]] = {}
+    for path in traits:
+        _note_below(below, path)
+    for path, value in news:
+        held = traits.get(path)
+        if held is not None and not _wins(stamp, value, held):
+            continue
+        above = [over for over in _above(path) if over in traits] if "." in path else ()
+        if above and any(traits[over].stamp > stamp for over in above):
+            continue
+        if not above and path not in below:
+            traits[path] = Write(at_ms, event_id, value)
+            _note_below(below, path)
+            continue
+        under = [other for other in below.get(path, ()) if other in traits]
+        outdated = any(traits[other].stamp > stamp for other in under)
+        for other in under:
+            if traits[other].stamp < stamp:
+                del traits[other]
+        for over in above:
+            if traits[over].stamp < stamp:
+                traits[over] = Write(*traits[over].stamp, None)
+        traits[path] = Write(at_ms, event_id, None if outdated else value)
+        _note_below(below, path)
+
+
+def _above(path: str) -> tuple[str, ...]:
+    return _known_above(path) if len(path) <= _REMEMBERED_CHARS else _all_above(path)
+
+
+def _all_above(path: str) -> tuple[str, ...]:
+    return tuple(path[:i] for i, char in enumerate(path) if char == ".")
+
+
+_known_above = lru_cache(maxsize=1_024)(_all_above)
+
+
+def _note_below(below: dict[str, set[str]], path: str) -> None:
+    if "." not in path:
+        return
+    for over in _above(path):
+        below.setdefault(over, set()).add(path)
+
+
+def _wins(stamp: tuple[int, str], value: Any, held: Write) -> bool:
+    """Two events may share time and id (ids are unique only within a source): then the greater JSON text wins."""
+    if stamp != held.stamp:
+        return stamp > held.stamp
+    return _json.encode(value) > _json.encode(held.value)
+
+
+def _storable(value: Any) -> Any:
+    """Whole numbers past 64 bits become floats, as JSON's own numbers are in most readers; the state packs no larger ones."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return float(value) if abs(value) < 2**1023 else str(value)
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _storable(item) for name, item in value.items()}
+    return value
+
+
+def values(traits: Traits) -> dict[str, Any]:
+    """Return the traits that hold, by dotted path."""
+    return {path: held.value for path, held in sorted(traits.items()) if held.value is not None}
+
+
+def pack_traits(traits: Traits) -> msgspec.Raw:
+    """Pack traits, each event's stamp once. Raises `TraitsRefused` over 64 kB."""
+    events: dict[tuple[int, str], dict[str, Any]] = {}
+    for path, held in traits.items():
+        events.setdefault(held.stamp, {})[path] = held.value
+    short = [
+        [at_ms, short_id(event_id), {short_name(path): value for path, value in paths.items()}]
+        for (at_ms, event_id), paths in events.items()
+    ]
+    shorten_address(short)
+    packed = pack_list(short)
+    # What is refused must not change with the layout of the state: the limit is on what is written out in full.
+    if len(bytes(packed)) * _SHORTENED > TRAITS_LIMIT_BYTES and _in_full(events) > TRAITS_LIMIT_BYTES:
+        raise TraitsRefused(f"the lead's traits would take more than {TRAITS_LIMIT_BYTES} bytes; remove some with null first")
+    return packed
+
+
+def _in_full(events: dict[tuple[int, str], dict[str, Any]]) -> int:
+    return len(bytes(pack_list([[at_ms, event_id, paths] for (at_ms, event_id), paths in events.items()])))
+
+
+def unpack_traits(raw: msgspec.Raw) -> Traits:
+    """Open what `pack_traits` packed."""
+    found: Traits = {}
+    for at_ms, short, paths in unpack_list(raw):
+        event_id = long_id(short)
+        for path, value in paths.items():
+            found[path if isinstance(path, str) else TRAIT_NAMES[path]] = Write(at_ms, event_id, value)
+    address = found.get("email")
+    if address is not None and isinstance(address.value, bytes):
+        found["email"] = Write(*address.stamp, f"{address.value.decode()}@{found['company.domain'].value}")
+    return found

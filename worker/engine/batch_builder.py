@@ -1,0 +1,264 @@
+"""One batch of a partition: from records, or from time, to one `Batch` for the store. The same for live, refold and tests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
+from typing import NamedTuple
+
+import msgspec
+
+from worker.core.batch.decode import Sifted, sift
+from worker.core.batch.plan import Plan, plan_events, plan_tick
+from worker.core.contract.dead_letter import dead_letter
+from worker.core.contract.journal import Cut, grid_output, message_output, stray_output
+from worker.core.contract.model import Event, Headers, Item, LeadWrite, Output, Record, Rejected, Release, Share
+from worker.core.contract.partitioner import owner
+from worker.core.contract.trace_context import context
+from worker.core.grid.email_kind import WORDS_VERSION
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.outputs import Moved
+from worker.core.scoring.state import FOLD_VERSION
+from worker.ports import Batch, OutboxEntry
+from worker.settings import Settings
+
+SLICE = 1_000
+"""Most leads that one batch of a tick judges."""
+
+
+class Taken(NamedTuple):
+    """A batch and what it did, for metrics."""
+
+    batch: Batch
+    records: int
+    """How many of the records are in it: all, unless what they bring with them is too much for one batch."""
+    types: Counter[str]
+    reasons: Counter[str]
+    strays: int
+    unknown: int
+    duplicates: int
+    late: int
+    erased: int
+    merged: int
+    dropped: int
+    """Pasts of visitors whose lead was erased."""
+    moved: int
+    removed: int
+    aliased: int
+    """Events forwarded to the lead that their subject is an alias of."""
+    said: Counter[str]
+    """Messages to the owners of other ids, by kind."""
+    moves: Sequence[Moved]
+    seconds: Mapping[str, float]
+    """What each step took: `decode`, `load` (with the waiting for Redis), `fold`, `outputs`."""
+
+
+class Slice(NamedTuple):
+    """A batch of a tick and what it did, for metrics."""
+
+    batch: Batch
+    removed: int
+    said: Counter[str]
+    """Messages to the owners of other ids, by kind."""
+    moves: Sequence[Moved]
+
+
+class Grids(NamedTuple):
+    """What leads are judged by. Another one judges every lead again."""
+
+    grid: str
+    """sha256 of the grid."""
+    words: str
+    """Version of the word lists."""
+
+    @classmethod
+    def of(cls, scorer: Scorer) -> Grids:
+        """Return what *scorer* judges by."""
+        return cls(scorer.grid.sha256, WORDS_VERSION)
+
+
+class Place(NamedTuple):
+    """Where a batch begins and what it is called."""
+
+    batch: int
+    next: Mapping[str, int]
+    """Topic → next offset after the batch."""
+    clock_ms: int | None
+    """The partition's clock before it."""
+    send: bool = True
+
+
+class Folder:
+    """Folds batches of one partition, by the grid of `scorer`. *load* gives it states as a batch left them; it writes nothing.
+
+    *turn* is shared by the partitions of a worker: one folds at a time, and between two the event loop sees to the network.
+    Eight that fold one after the other would keep an open transaction, and its readers, waiting at each of its steps.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        scorer: Scorer,
+        partition: int,
+        load: Callable[[Sequence[str], int, float], Awaitable[list[bytes | None]]],
+        turn: asyncio.Lock,
+        compacted: Sequence[str] = (),
+    ) -> None:
+        self._settings = settings
+        self.scorer = scorer
+        """Of the partition's last batch: `begin` takes another, between two batches."""
+        self._partition = partition
+        self._load = load
+        self._turn = turn
+        self._compacted = compacted
+
+    def begin(self, scorer: Scorer, place: Place, rate: int) -> Batch:
+        """Return a batch without records that begins another grid: from then on *scorer* judges, and all leads once more.
+
+        They become due *rate* a second. The grid's text goes into the journal before the batch's cut, and into the store.
+        """
+        self.scorer = scorer
+        source = scorer.grid.source
+        batch = self._batch(place, (), [grid_output(self._settings.internal_topic, self._partition, source)])
+        cut = msgspec.structs.replace(batch.entry.cut, requeued=rate)
+        return msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut), grid=source)
+
+    async def events(self, records: Sequence[Record], place: Place, most: float = inf) -> Taken:
+        """Fold *records*, in order, as many as bring no more than *most* bytes of states and make no more of transitions.
+
+        Transitions, dead letters and strays are outputs of the batch: they go out when its state is in, once. A batch cut
+        short ends where its cut says, so whoever folds it again has the same records.
+        """
+        async with self._turn:
+            began = time.perf_counter()
+            sifted = self._sifted(records)
+            decoded = time.perf_counter()
+        before = await self._before(sifted.items, place.batch - 1, most)
+        loaded = time.perf_counter()
+        async with self._turn:
+            folding = time.perf_counter()
+            plan = plan_events(self.scorer, before, sifted.items, place.clock_ms, most)
+            if plan.taken < len(sifted.items):
+                left = records[sifted.places[plan.taken] :]
+                records = records[: len(records) - len(left)]
+                place = place._replace(next={**place.next, **{record.topic: record.offset for record in reversed(left)}})
+                sifted = self._sifted(records)
+        folded = time.perf_counter()
+        refused = (Rejected(sifted.records[at], reason, why) for at, reason, why in plan.refused)
+        rejected = [*sifted.rejected, *refused]
+        outputs = [
+            *self._routed(traced(plan, sifted.records)),
+            *(dead_letter(self._settings.output_topic("lead.dead"), bad) for bad in rejected),
+            *sifted.strays,
+            *(self._passed_on(item, sifted.records[at]) for at, item in plan.passed_on),
+        ]
+        # What accounts and addresses hear waits for no tick, so it holds none back.
+        passed_on = (at for at, item in plan.passed_on if not isinstance(item, Share | Release))
+        stamps = [sifted.strayed_ms or 0, *(records[sifted.places[at]].timestamp_ms or 0 for at in passed_on)]
+        aliased = Counter(item.type for _, item in plan.passed_on if type(item) is Event)
+        batch = self._batch(place, plan.writes, outputs, strayed_ms=max(stamps) or None)
+        seconds = {
+            "decode": decoded - began,
+            "load": loaded - decoded,
+            "fold": folded - folding,
+            "outputs": time.perf_counter() - folded,
+        }
+        return Taken(
+            batch,
+            len(records),
+            Counter(item.type for item in sifted.items if type(item) is Event) - aliased,
+            Counter(bad.reason for bad in rejected),
+            len(sifted.strays),
+            sifted.unknown,
+            plan.duplicates,
+            plan.late,
+            plan.erased,
+            plan.merged,
+            plan.dropped,
+            plan.moved,
+            plan.removed,
+            aliased.total(),
+            plan.said(),
+            plan.moves,
+            seconds,
+        )
+
+    async def slice(
+        self, leads: Sequence[str], tick_ms: int, place: Place, past: Mapping[str, int] | None, most: float = inf
+    ) -> Slice:
+        """Judge *leads*, due by *tick_ms*, at each one's own instants up to it, as many as `events` would take.
+
+        *past*: what is next once all who are due are judged, if these are all; with them the partition's clock moves there.
+        """
+        before = dict(zip(leads, await self._load(leads, place.batch - 1, most), strict=False))
+        async with self._turn:
+            plan = plan_tick(self.scorer, before, tick_ms, place.clock_ms, most)
+        done = past is not None and plan.taken == len(leads)
+        if past is not None and done:
+            place = place._replace(next=past)
+        outputs = [*self._routed(plan.outputs), *(self._said(item) for _, item in plan.passed_on)]
+        batch = self._batch(place, plan.writes, outputs, tick_ms=tick_ms, tick_done=done)
+        cut = msgspec.structs.replace(batch.entry.cut, judged=plan.taken)
+        batch = msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
+        return Slice(batch, plan.removed, plan.said(), plan.moves)
+
+    def _sifted(self, records: Sequence[Record]) -> Sifted:
+        return sift(records, self._settings.internal_topic, self._partition, self._settings.partitions)
+
+    def _passed_on(self, item: Item, record: Record) -> Output:
+        """Return *item*, which came of *record*, as a record of the journal of its lead's owner."""
+        if isinstance(item, Event):
+            home = owner(item.lead, self._settings.partitions)
+            return stray_output(self._settings.internal_topic, home, record, item.lead, item.visited)
+        return self._said(item, context(record))
+
+    def _said(self, item: Item, trace: Headers = ()) -> Output:
+        """Return a message as a record of the journal of its lead's owner."""
+        assert not isinstance(item, Event), "time alone forwards no event"
+        return message_output(self._settings.internal_topic, owner(item.lead, self._settings.partitions), item, trace)
+
+    async def _before(self, items: Sequence[Item], batch: int, most: float) -> dict[str, bytes | None]:
+        leads = list(dict.fromkeys(item.lead for item in items))
+        return dict(zip(leads, await self._load(leads, batch, most), strict=False)) if leads else {}
+
+    def _routed(self, outputs: Sequence[Output]) -> Sequence[Output]:
+        routes = self._settings.output_topics
+        if self._compacted:
+            outputs = [one for output in outputs for one in self._with_tombstones(output)]
+        if not routes:
+            return outputs
+        return [msgspec.structs.replace(o, topic=routes[o.topic]) if o.topic in routes else o for o in outputs]
+
+    def _with_tombstones(self, output: Output) -> list[Output]:
+        """Follow a `lead.erased` by a record without a value in each compacted topic: Kafka forgets the key there."""
+        if output.topic != "lead.erased":
+            return [output]
+        return [output, *(Output(topic, output.key, None) for topic in self._compacted)]
+
+    def _batch(
+        self,
+        place: Place,
+        writes: Sequence[LeadWrite],
+        outputs: Sequence[Output],
+        *,
+        tick_ms: int | None = None,
+        tick_done: bool = False,
+        strayed_ms: int | None = None,
+    ) -> Batch:
+        cut = Cut(place.batch, dict(place.next), *Grids.of(self.scorer), FOLD_VERSION, tick_ms, tick_done)
+        clock_ms = tick_ms if tick_done else place.clock_ms
+        return Batch(OutboxEntry(cut, tuple(outputs)), writes, clock_ms, place.send, strayed_ms)
+
+
+def traced(plan: Plan, records: Sequence[Record]) -> list[Output]:
+    """Return the outputs of *plan*, each with the trace context of its cause; *records* are those of the plan's items."""
+    outputs = list(plan.outputs)
+    for place, item in plan.caused:
+        headers = context(records[item])
+        if headers:
+            output = outputs[place]
+            outputs[place] = msgspec.structs.replace(output, headers=output.headers + headers)
+    return outputs

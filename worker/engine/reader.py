@@ -1,0 +1,138 @@
+"""The gate: one partition's records from the shared consumer, each exactly once and in order, across rebalances."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+)
+from aiokafka.structs import TopicPartition
+
+from worker.adapters.kafka import to_record
+from worker.core.batch.plan import MOST_BYTES
+from worker.core.contract.codec import beside_value
+from worker.core.contract.model import Record
+from worker.engine.errors import Lost, Stop
+
+_UNASSIGNED_S = 0.05
+
+
+class Fetched(NamedTuple):
+    """What one topic gave."""
+
+    records: list[Record]
+    next: int
+    """The position after them; it may have moved with no record (transaction markers, aborted records)."""
+
+
+class Feed:
+    """Reads from *next_* on. Every partition has its own, so one that waits holds up no other."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, partition: int, next_: Mapping[str, int]) -> None:
+        self._consumer = consumer
+        self._partition = partition
+        self._next = dict(next_)
+        self._assignment: object = None
+        self._rest: dict[str, Fetched] = {}
+        """What was cut off a fetch that was too large. Fetched anew, a batch that compressed well would be unpacked again."""
+
+    def tp(self, topic: str) -> TopicPartition:
+        """Return the partition of *topic*."""
+        return TopicPartition(topic, self._partition)
+
+    def ready(self) -> bool:
+        """Return whether all topics are ours to read, with each position where we left it; seeks where it is not."""
+        assignment = self._consumer.assignment()
+        if assignment is not self._assignment:  # a new object at every rebalance, and with it every position is forgotten
+            tps = {self.tp(topic): at for topic, at in self._next.items()}
+            if not tps.keys() <= assignment:
+                return False
+            for tp, at in tps.items():
+                self._consumer.seek(tp, at)
+            self._rest.clear()
+            self._assignment = assignment
+        return True
+
+    async def take(self, topics: Sequence[str], most: int, wait_s: float) -> dict[str, Fetched]:
+        """Return at most *most* records of *topics*, waiting up to *wait_s* for the first; nothing while a rebalance is on.
+
+        Records count only if the position before the fetch was the next that we expect. A rebalance in the middle of the
+        fetch sets positions to what is committed, which is older: then nothing of it counts, and the next call seeks again.
+        Raises `Stop` for what no repeat mends, `Lost` when only a new incarnation can tell.
+        """
+        try:
+            if not self.ready():
+                await asyncio.sleep(_UNASSIGNED_S)
+                return {}
+            fetched = {topic: self._rest.pop(topic) for topic in topics if topic in self._rest}
+            if not fetched:
+                tps = [self.tp(topic) for topic in topics]
+                for tp in tps:
+                    if await self._consumer.position(tp) != self._next[tp.topic]:
+                        self._consumer.seek(tp, self._next[tp.topic])
+                got = await self._consumer.getmany(*tps, timeout_ms=max(1, int(wait_s * 1000)), max_records=most)
+                if self._consumer.assignment() is not self._assignment:
+                    return {}
+                # No suspension point between the fetch and here: the positions are those of these records.
+                fetched = {
+                    tp.topic: Fetched([to_record(r) for r in got.get(tp, ())], await self._consumer.position(tp)) for tp in tps
+                }
+        except IllegalStateError:  # the assignment changed between two lines
+            return {}
+        except OffsetOutOfRangeError as err:
+            raise Lost(_gone(self._partition, err)) from err  # the take-over says whether that may be
+        except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as err:
+            raise Stop(f"partition {self._partition}: no right to read: {err!r}: grant Read and Describe on it") from err
+        except KafkaError as err:
+            raise Lost(f"partition {self._partition}: fetch failed: {err!r}") from err
+        given = fetched
+        # A batch must fit one transaction and one call of Redis, and 600 records of 890 kB compress to less than one fetch.
+        if sum(size(record) for part in fetched.values() for record in part.records) > MOST_BYTES:
+            given = shortened(fetched, MOST_BYTES)
+        for topic, part in given.items():
+            self._next[topic] = part.next
+            left = fetched[topic].records[len(part.records) :]
+            if left:
+                self._rest[topic] = Fetched(left, fetched[topic].next)
+        return given
+
+    def polled(self, topic: str) -> tuple[int | None, int | None]:
+        """Return the topic's high watermark at the last fetch and when that was (ms, this machine's clock)."""
+        tp = self.tp(topic)
+        if self._consumer.assignment() is not self._assignment:
+            return None, None
+        return self._consumer.highwater(tp), self._consumer.last_poll_timestamp(tp)
+
+
+def size(record: Record) -> int:
+    """Return how many bytes of *record* its dead letter or its stray would carry: key, value and headers."""
+    return beside_value(record.key, record.headers) + len(record.value or b"")
+
+
+def shortened(fetched: Mapping[str, Fetched], most: int) -> dict[str, Fetched]:
+    """Return the first records of each topic, *most* bytes in all; a first record is given whatever its size."""
+    left = most
+    short: dict[str, Fetched] = {}
+    for topic, part in fetched.items():
+        taken = 0
+        for record in part.records:
+            left -= size(record)
+            if left < 0 and (taken or any(other.records for other in short.values())):
+                break
+            taken += 1
+        next_ = part.next if taken == len(part.records) else part.records[taken].offset
+        short[topic] = Fetched(part.records[:taken], next_)
+    return short
+
+
+def _gone(partition: int, err: OffsetOutOfRangeError) -> str:
+    offsets = ", ".join(f"{tp.topic}[{tp.partition}] offset {offset}" for tp, offset in err.args[0].items())
+    return f"partition {partition}: {offsets} is no longer in the log"

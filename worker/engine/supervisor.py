@@ -1,0 +1,215 @@
+"""Who works on which partition: the worker's consumer, its assignments, and each partition's incarnations."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
+from aiokafka.structs import TopicPartition
+
+from worker.adapters.kafka import HEARTBEAT_S, ProducerFailed, Refused
+from worker.core.contract.journal import JournalError
+from worker.core.scoring.state import UnreadableState
+from worker.engine.checks import MISSING
+from worker.engine.errors import Lost, Stop
+from worker.engine.partition import Context, Partition
+from worker.logs import fields
+from worker.ports import Fenced, StoreRefused
+
+log = logging.getLogger(__name__)
+
+_NOWHERE = TopicPartition("", 0)
+_FIRST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 10.0
+_STEADY_S = 30.0
+"""An incarnation that lasted so long was not ended by what ended the one before: its next try comes soon again."""
+
+
+class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Starts a partition when p of every topic is assigned to this worker, and ends it when one no longer is.
+
+    A partition that stays ours through a rebalance goes on undisturbed: its producer and its token say who owns it, the group
+    only says who should. Faults end one incarnation and the next begins; a `Stop` goes to *stop*, which ends the worker.
+    """
+
+    def __init__(self, context: Context, stop: Callable[[BaseException], None]) -> None:
+        self._context = context
+        self._stop = stop
+        self._ours: set[int] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self.partitions: dict[int, Partition] = {}
+        """The incarnations at work, by partition."""
+        self.joined = False
+        """The group has given us our share, which may be nothing."""
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        """Do nothing: with this protocol all are taken away before each assignment, also those that stay."""
+
+    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Start and end partitions by the new assignment. aiokafka swallows what is raised here, so nothing may be."""
+        try:
+            self._assign(assigned)
+            self.joined = True
+            self._context.metrics.rebalances.inc()
+        except Exception as err:  # noqa: BLE001 (handed on)
+            self._stop(err)
+
+    def _assign(self, assigned: set[TopicPartition]) -> None:
+        topics = self._context.settings.topics
+        mentioned = {tp.partition for tp in assigned}
+        added = [p for p in mentioned if p >= self._context.settings.partitions]
+        if added:
+            raise Stop(
+                f"partitions {added} were added to {', '.join(sorted({tp.topic for tp in assigned if tp.partition in added}))}:"
+                " a lead's owner depends on the number; move the leads with `leadpulse repartition`, into another"
+                " LEADPULSE_NAMESPACE with LEADPULSE_PARTITIONS set to the new number"
+            )
+        self._ours = {p for p in mentioned if all(TopicPartition(topic, p) in assigned for topic in topics)}
+        for p in sorted(mentioned - self._ours):
+            told = fields("partition.waits", partition=p)
+            log.warning("partition %d: not of every topic; waiting until all workers read the same topics", p, extra=told)
+        told = fields("group.assigned", partitions=sorted(self._ours))
+        log.info("the group gives this worker the partitions %s", sorted(self._ours), extra=told)
+        for p, task in self._tasks.items():
+            if p not in self._ours:
+                task.cancel()
+        for p in self._ours:
+            if p not in self._tasks and not self._context.draining.is_set():
+                self._begin(p)
+
+    def _begin(self, p: int) -> None:
+        task = self._tasks[p] = asyncio.create_task(self._tend(p), name=f"partition-{p}")
+        task.add_done_callback(lambda _: self._ended(p))
+
+    def _ended(self, p: int) -> None:
+        del self._tasks[p]
+        partition = self.partitions.pop(p, None)
+        if partition is not None:
+            told = fields("partition.left", **partition.standing())
+            log.info("partition %d: left at batch %d, %s", p, partition.batch, partition.next, extra=told)
+        if p in self._ours and not self._context.draining.is_set():  # taken away and given back while it was ending
+            self._begin(p)
+        else:
+            self._context.metrics.forget(p)
+
+    async def _tend(self, p: int) -> None:
+        """Run one incarnation after the other, for as long as the partition is ours."""
+        wait_s = _FIRST_WAIT_S
+        while not self._context.draining.is_set():
+            partition = self.partitions[p] = Partition(self._context, p)
+            began = time.monotonic()
+            try:
+                await partition.run()
+            except Exception as group:  # noqa: BLE001 (sorted out below, and logged)
+                err = _worst(group)
+                cause = await self._judge(p, err)
+                if cause is None:
+                    return
+                self._context.metrics.incarnations.labels(str(p), cause).inc()
+                _say(p, partition, cause, err)
+                wait_s = next_wait(wait_s, time.monotonic() - began)
+                await asyncio.sleep(max(wait_s, HEARTBEAT_S) if cause == "fenced" else wait_s)
+
+    async def _judge(self, p: int, err: BaseException) -> str | None:
+        """Return a word for what ended the incarnation, for a new one to begin; `None` when the worker must stop."""
+        if isinstance(err, Stop | Refused | JournalError | UnreadableState):
+            self._stop(err)
+            return None
+        if isinstance(err, Fenced):
+            return "fenced"
+        if isinstance(err, ProducerFailed):
+            missing = await self._missing()
+            if missing:
+                self._stop(Stop(f"missing topics: {', '.join(missing)}: {MISSING}"))
+                return None
+            return "transaction"
+        if isinstance(err, Lost | StoreRefused):
+            return "lost" if isinstance(err, Lost) else "store"
+        return "error"
+
+    async def _missing(self) -> list[str]:
+        settings, unpublished = self._context.settings, self._context.scorer().unpublished
+        try:
+            found = await self._context.admin.partitions([*settings.topics, *settings.outputs_but(unpublished)])
+        except Exception as err:  # noqa: BLE001 (the brokers cannot be asked; that is no proof of anything missing)
+            log.warning("could not ask the brokers which topics there are: %r", err, extra=fields("kafka.silent"))
+            return []
+        return [topic for topic, partitions in found.items() if not partitions]
+
+    async def watch(self) -> None:
+        """Ask the consumer for nothing, again and again.
+
+        A worker whose partitions all wait, or that has none, must be seen to live: aiokafka leaves the group after five
+        minutes without a fetch, and stays out. It also tells here what went wrong in the group's background.
+        """
+        while True:
+            try:
+                await self._context.consumer.getmany(_NOWHERE, timeout_ms=1_000)
+            except (GroupAuthorizationFailedError, TopicAuthorizationFailedError) as err:
+                raise Stop(f"no right to read as group {self._context.settings.group!r}: {err!r}: grant Read on it") from err
+            except KafkaError as err:
+                if not err.retriable:
+                    raise Stop(f"the consumer group cannot go on: {err!r}") from err
+                log.warning("consumer group: %r", err, extra=fields("group.error"))
+                await asyncio.sleep(1)
+
+    def running(self) -> list[asyncio.Task[None]]:
+        """Return the tasks of the partitions at work."""
+        return list(self._tasks.values())
+
+    def let_go(self) -> None:
+        """End what has nothing to finish: partitions that are being taken over, or that wait for their next try."""
+        for p, task in self._tasks.items():
+            partition = self.partitions.get(p)
+            if partition is None or not partition.ready:
+                task.cancel()
+
+    async def end(self) -> None:
+        """Cancel what still runs and wait for it."""
+        self._ours = set()
+        tasks = self.running()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _say(p: int, partition: Partition, cause: str, err: BaseException) -> None:
+    """Say that an incarnation of *p* has ended, and why."""
+    told = fields("partition.anew", **partition.standing(), cause=cause)
+    if cause == "error":
+        log.error("partition %d: beginning anew after an unexpected error", p, exc_info=err, extra=told)
+    elif cause == "fenced":
+        log.warning("partition %d: another owner has taken over: %s", p, err, extra=told)
+    else:
+        log.warning("partition %d: beginning anew: %s", p, err, extra=told)
+
+
+def next_wait(wait_s: float, lasted_s: float) -> float:
+    """Return how long to wait after an incarnation that lasted *lasted_s* and began *wait_s* after the one before it.
+
+    What fails again right after each take-over is tried at longer and longer intervals.
+    """
+    return _FIRST_WAIT_S if lasted_s > _STEADY_S else min(wait_s * 2, _LONGEST_WAIT_S)
+
+
+def _worst(err: BaseException) -> BaseException:
+    """Return the one error of a group that decides what happens next."""
+    kinds = (Stop, Refused, JournalError, UnreadableState, Fenced, StoreRefused, Lost, ProducerFailed)
+
+    def rank(one: BaseException) -> int:
+        return next((place for place, kind in enumerate(kinds) if isinstance(one, kind)), len(kinds))
+
+    return min(_leaves(err), key=rank)
+
+
+def _leaves(err: BaseException) -> Iterator[BaseException]:
+    if isinstance(err, BaseExceptionGroup):
+        for one in err.exceptions:
+            yield from _leaves(one)
+    else:
+        yield err

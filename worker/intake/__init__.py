@@ -1,0 +1,1 @@
+"""Ways in: other formats become CloudEvents, and events become Kafka records."""

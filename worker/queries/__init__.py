@@ -1,0 +1,1 @@
+"""The read side: leads, persons and dead letters, without a command line around them."""

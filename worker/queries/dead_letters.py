@@ -1,0 +1,264 @@
+"""Dead letters read from Kafka, picked, and sent again: letter by letter, so that a topic of any size can be worked through."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import msgspec
+from aiokafka.structs import TopicPartition
+
+from worker.adapters.kafka import free_consumer, to_record
+from worker.core.contract.codec import decode
+from worker.core.contract.dead_letter import REPLAYED, Letter, read_letter
+from worker.core.contract.model import Record, Rejected, Unknown
+from worker.intake.producer import check_topics, kafka_sink
+from worker.intake.routes import CONTENT_TYPE
+from worker.settings import Settings
+
+
+def _mend(act: str) -> str:
+    return f" To save this one: leadpulse dead show PLACE --raw > FILE, {act}, leadpulse dead replay PLACE --from FILE."
+
+
+HINTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "empty": "Mend the producer: a record without a value says nothing. If you know the event that it should have been:"
+        " leadpulse dead replay PLACE --from FILE.",
+        "too_large": "Only its sizes and digests are here. While its own topic still keeps it, read it there, make it smaller"
+        " and send that: leadpulse dead replay PLACE --from FILE. Then mend the producer.",
+        "not_json": "Mend the producer's encoder; the detail says which byte." + _mend("correct it"),
+        "too_deep": "Have the producer send flatter data." + _mend("flatten it"),
+        "bad_number": "Have the producer send long digits as strings." + _mend("put the number in quotes"),
+        "not_an_object": "Have the producer send one CloudEvent a record." + _mend("leave one event in it"),
+        "bad_envelope": "Mend the producer by the envelope in schemas/asyncapi.yaml." + _mend("correct the attribute"),
+        "no_subject": "Have the producer name the lead in `subject`." + _mend("name the lead, if you know which"),
+        "bad_time": "Have the producer write RFC 3339 with an offset (2026-03-05T12:34:56Z)." + _mend("correct `time`"),
+        "bad_data": "Mend the producer by schemas/json/ (a file for each type)." + _mend("correct the field"),
+        "traits_refused": "The event is well formed, but the lead cannot hold its traits. If the lead has too many, remove some"
+        " (a profile.updated that sets them to null), then: leadpulse dead replay PLACE. If the detail blames names in this"
+        " event, shorten them in the event: leadpulse dead replay PLACE --from FILE.",
+        "aliases_refused": "The event is well formed, but so many visitors cannot be one person: find out who sends this. The"
+        " visitor stays a lead of its own; to name another lead for it: leadpulse dead replay PLACE --from FILE.",
+    }
+)
+"""What to do about a letter, by reason; `PLACE` stands for the letter's own."""
+
+_FETCH_MS: Final = 1_000
+_FETCH_RECORDS: Final = 500
+_PATIENCE_S: Final = 30.0
+
+
+class DeadError(Exception):
+    """What was asked for is not there, or cannot be read; the message is for the person who asked."""
+
+
+class Wanted(NamedTuple):
+    """Which letters: those that meet every condition that is set."""
+
+    reasons: frozenset[str] = frozenset()
+    since_ms: int | None = None
+    until_ms: int | None = None
+    """When the worker wrote the letter: from `since_ms` on, before `until_ms`."""
+    types: frozenset[str] = frozenset()
+    topic: str | None = None
+    """Where the record first came."""
+
+    def takes(self, letter: Letter) -> bool:
+        """Return whether *letter* is one of them. One whose type cannot be told is of none of `types`."""
+        at_ms = letter.timestamp_ms or 0
+        return (
+            (not self.reasons or letter.reason in self.reasons)
+            and (self.since_ms is None or at_ms >= self.since_ms)
+            and (self.until_ms is None or at_ms < self.until_ms)
+            and (self.topic is None or letter.record.topic == self.topic)
+            and (not self.types or event_type(letter.record) in self.types)
+        )
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+_typed: Final = msgspec.json.Decoder(_Typed).decode
+
+
+def event_type(record: Record) -> str | None:
+    """Return the CloudEvent type of *record* as far as it can be told: from its `ce_type` header, else from its JSON."""
+    for name, held in record.headers:
+        if name == "ce_type":
+            return held.decode(errors="replace")
+    try:
+        return _typed(record.value or b"").type or None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+_FOUND: Final = re.compile(r"\bthe (string|number|boolean) .*")
+
+
+def without_values(detail: str) -> str:
+    """Return *detail* without the value that it quotes: a field may have held an address or a phone number."""
+    found, semicolon, expected = detail.rpartition("; expected ")
+    return _FOUND.sub(r"a \1", found) + semicolon + expected if semicolon else detail
+
+
+def again(letter: Letter, now_ms: int, to: str | None = None, mended: bytes | None = None) -> Record:
+    """Return the record that a replay of *letter* sends: the original, to the topic that it came from (or *to*), under its key.
+
+    *mended* is a structured CloudEvent in place of the original value; what the headers said of the old one (binary mode,
+    content type) then goes. A header names the letter, so that a second failure can be told from a first.
+    """
+    headers = tuple((name, held) for name, held in letter.record.headers if name != REPLAYED)
+    value = letter.record.value
+    if mended is not None:
+        kept = (one for one in headers if one[0].lower() != "content-type" and not one[0].startswith("ce_"))
+        headers = (*kept, *CONTENT_TYPE)
+        value = mended
+    return letter.record._replace(
+        topic=to or letter.record.topic,
+        timestamp_ms=now_ms,
+        value=value,
+        headers=(*headers, (REPLAYED, letter.place.encode())),
+    )
+
+
+def still_bad(record: Record) -> tuple[str, str] | None:
+    """Return why a worker of this version would not count *record*, (reason, detail); `None` when it would take it.
+
+    A type that is not known is one more reason here: the worker would pass over it without a word.
+    """
+    match decode(record):
+        case Rejected(reason=reason, detail=detail):
+            return reason, detail
+        case Unknown(type=name):
+            return "unknown_type", f"type: {name}: the worker passes over events of types that it does not know"
+        case _:
+            return None
+
+
+class DeadLetters:
+    """The dead-letter topic, for reading. `dead_letters` makes one."""
+
+    def __init__(self, settings: Settings, topic: str, partitions: int) -> None:
+        self._settings = settings
+        self.topic = topic
+        self._partitions = partitions
+        self.others = 0
+        """Records met that are no letters."""
+
+    async def every(self, wanted: Wanted) -> AsyncGenerator[Letter]:
+        """Yield the letters that are *wanted*, partition by partition, from the topic's start to its end as of now."""
+        tps = [TopicPartition(self.topic, partition) for partition in range(self._partitions)]
+        for tp, (start, end) in (await self._bounds(tps)).items():
+            async with contextlib.aclosing(self._records(tp, start, end)) as records:
+                async for record in records:
+                    letter = read_letter(record)
+                    if letter is None:
+                        self.others += 1
+                    elif wanted.takes(letter):
+                        yield letter
+
+    async def at(self, places: Iterable[tuple[int, int]]) -> AsyncGenerator[Letter]:
+        """Yield the letters at *places*, (partition, offset) each. Raises `DeadError` for a place that has none."""
+        for partition, offset in places:
+            yield await self._one(partition, offset)
+
+    async def _one(self, partition: int, offset: int) -> Letter:
+        where = f"no dead letter at {partition}:{offset}"
+        if partition >= self._partitions:
+            raise DeadError(f"{where}: topic {self.topic} has {self._partitions} partitions, from 0 on")
+        tp = TopicPartition(self.topic, partition)
+        start, end = (await self._bounds([tp]))[tp]
+        if not start <= offset < end:
+            held = f"holds offsets {start} to {end - 1}" if start < end else "is empty"
+            raise DeadError(f"{where}: partition {partition} of topic {self.topic} {held}")
+        async with contextlib.aclosing(self._records(tp, offset, offset + 1)) as records:
+            async for record in records:
+                if letter := read_letter(record):
+                    return letter
+        raise DeadError(f"{where}: what topic {self.topic} has there is none; `leadpulse dead list` names those that it has")
+
+    async def _bounds(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """Return the offsets at which the committed records of each of *tps* begin, and before which they end."""
+        async with free_consumer(self._settings, ()) as consumer:
+            starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        return {tp: (starts[tp], ends[tp]) for tp in tps}
+
+    async def _records(self, tp: TopicPartition, start: int, end: int) -> AsyncGenerator[Record]:
+        """Yield the committed records of *tp* from offset *start* to before *end*, which is no later than its end."""
+        if start >= end:
+            return
+        # A consumer a partition: aiokafka's holds back a broker's next answer while records of another partition wait, and one
+        # that is stopped soon after it was assigned anew may never stop.
+        async with free_consumer(self._settings, [tp]) as consumer:
+            consumer.seek(tp, start)
+            deadline = time.monotonic() + _PATIENCE_S
+            while await consumer.position(tp) < end:
+                got = await consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=_FETCH_RECORDS)
+                for raw in got.get(tp, ()):
+                    if raw.offset < end:
+                        yield to_record(raw)
+                if got:
+                    deadline = time.monotonic() + _PATIENCE_S
+                elif time.monotonic() > deadline:
+                    raise DeadError(f"{tp.topic}[{tp.partition}] gave nothing for {_PATIENCE_S:g} s before offset {end}")
+
+
+async def dead_letters(settings: Settings) -> DeadLetters:
+    """Return the topic that *settings* route `lead.dead` to. Raises `Undelivered` when there is no broker or no such topic."""
+    topic = settings.output_topic("lead.dead")
+    return DeadLetters(settings, topic, (await check_topics(settings, [topic]))[topic])
+
+
+class Counts(msgspec.Struct):
+    """What became of the letters of a replay."""
+
+    replayed: int = 0
+    still_bad: Counter[str] = msgspec.field(default_factory=Counter)
+    """By the reason for which they would come back. Those sent by force are not among them."""
+    without_value: int = 0
+    """Letters that hold nothing to send: the record was too large to be carried, or had neither key nor value."""
+
+
+async def replay(
+    letters: AsyncIterator[Letter],
+    settings: Settings,
+    counts: Counts,
+    tell: Callable[[str], None],
+    *,
+    to: str | None = None,
+    mended: bytes | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Send *letters* again, each after a look whether it would now be taken; count them, and *tell* of those that are not sent.
+
+    Returns when Kafka has acknowledged all of them. Raises `Undelivered` when it does not; `counts.replayed` then says how
+    many had been handed over.
+    """
+    topics: set[str] = set()
+    async with contextlib.AsyncExitStack() as stack:
+        sink = None if dry_run else await stack.enter_async_context(kafka_sink(settings))
+        async for letter in letters:
+            record = again(letter, int(time.time() * 1000), to, mended)
+            if (not letter.whole and mended is None) or (record.key is None and record.value is None):
+                counts.without_value += 1
+                tell(f"{letter.place} not sent: it holds no record ({letter.reason}); give one with --from")
+                continue
+            fault = None if force else still_bad(record)
+            if fault is not None:
+                counts.still_bad[fault[0]] += 1
+                tell(f"{letter.place} not sent, it would come back: {fault[0]}: {without_values(fault[1])}")
+                continue
+            if record.topic not in topics:
+                await check_topics(settings, [record.topic])
+                topics.add(record.topic)
+            if sink is not None:
+                await sink.send(record.topic, record.key, record.value, record.headers)
+            counts.replayed += 1

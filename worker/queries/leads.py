@@ -1,0 +1,140 @@
+"""Leads read from the store, judged at one instant by the same core as the worker's."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+import click
+import msgspec
+
+from worker.adapters.redis_store import RedisStore, connect
+from worker.cli.common import load_grid, parsed
+from worker.core.batch.plan import Lead
+from worker.core.scoring.calendar import rfc3339
+from worker.core.scoring.compiled_grid import ALLOWANCE, Scorer
+from worker.core.scoring.score import read
+from worker.core.scoring.state import STAGES, LeadState
+from worker.ports import Position, Store
+from worker.settings import Settings
+
+_PAGE: Final = 100
+
+
+class Leads(NamedTuple):
+    """The leads of one namespace in Redis, partition by partition, and the grids that judge them."""
+
+    stores: Sequence[Store]
+    scorers: Sequence[Scorer]
+    positions: Sequence[Position]
+
+
+@asynccontextmanager
+async def held_leads(settings: Settings, grid: str | None = None) -> AsyncIterator[Leads]:
+    """Open the leads of *settings*' namespace for reading, judged by the grid in force or, for a what-if, by *grid*.
+
+    Ends the command when Redis holds another number of partitions.
+    """
+    instead = None if grid is None else Scorer(load_grid(grid), settings.source)
+    client = connect(settings.redis.get_secret_value())
+    try:
+        stores = [RedisStore(client, settings.namespace, p) for p in range(settings.partitions)]
+        positions = [await store.position() for store in stores]
+        for partition, position in enumerate(positions):
+            if position.partitions not in (0, settings.partitions):
+                raise click.ClickException(
+                    f"partition {partition} was made with {position.partitions} partitions, LEADPULSE_PARTITIONS says"
+                    f" {settings.partitions}: set it to {position.partitions}"
+                )
+        scorers = [instead] * len(stores) if instead is not None else await _in_force(stores, settings)
+        yield Leads(stores, scorers, positions)
+    finally:
+        await client.aclose()
+
+
+async def _in_force(stores: Sequence[Store], settings: Settings) -> list[Scorer]:
+    """Return the grid that judged each partition last; the settings' grid for one that has none, and so no leads."""
+    known: dict[bytes | None, Scorer] = {}
+    sources = [await store.grid() for store in stores]
+    for source in sources:
+        if source not in known:
+            grid = load_grid(settings.grid) if source is None else parsed(source, "the grid in force")
+            known[source] = Scorer(grid, settings.source)
+    return [known[source] for source in sources]
+
+
+class Hot(msgspec.Struct, frozen=True):
+    """One lead of a top-N list."""
+
+    lead_id: str
+    score: float
+    fit: float
+    engagement: float
+    grade: str | None
+    stage: str
+    as_of: str
+
+
+async def hottest(stores: Sequence[Store], scorers: Sequence[Scorer], count: int, at_ms: int | None = None) -> list[Hot]:
+    """Return the *count* leads of *stores* with the highest scores, exactly; equal scores by id.
+
+    Each lead is judged at its clock, or at *at_ms* where that is later. `rank` bounds each score from above, so leads are
+    taken in its order until no bound is as high as the lowest score found. A bound is by the grid that judged the lead last:
+    under another of *scorers* (one for each store) the list is exact among the leads that were looked at.
+    """
+    queues = [await _Queue.of(store, scorer) for store, scorer in zip(stores, scorers, strict=True)]
+    found: list[tuple[float, str, Hot]] = []
+    scores: list[float] = []
+    while queue := max(queues, key=lambda one: one.bound, default=None):
+        if queue.bound == -float("inf") or (len(scores) >= count and queue.bound < scores[0] - ALLOWANCE):
+            break
+        lead, packed = await queue.pop()
+        held = Lead(queue.scorer, lead, packed, max(queue.clock_ms, at_ms or 0), [])
+        if not held.state.alive:
+            continue
+        hot = judged(queue.scorer, lead, held.state, held.at_ms)
+        found.append((-hot.score, lead, hot))
+        (heapq.heappush if len(scores) < count else heapq.heappushpop)(scores, hot.score)
+    return [hot for _, _, hot in sorted(found, key=lambda one: one[:2])[:count]]
+
+
+def judged(scorer: Scorer, lead: str, state: LeadState, at_ms: int) -> Hot:
+    """Return *lead* at *at_ms*, which is not before its clock."""
+    reading = read(scorer, state, at_ms)
+    grade = scorer.grade(reading.fit, reading.engagement)
+    return Hot(lead, reading.score, reading.fit, reading.engagement, grade, STAGES[state.stage], rfc3339(at_ms))
+
+
+class _Queue:
+    """One partition's leads by falling bound, fetched a page at a time with their states."""
+
+    def __init__(self, store: Store, scorer: Scorer, clock_ms: int) -> None:
+        self._store = store
+        self.scorer = scorer
+        self._page: deque[tuple[str, float, bytes | None]] = deque()
+        self._offset = 0
+        self.clock_ms = clock_ms
+        self.bound = -float("inf")
+        """Of the next lead; −∞ when there is none."""
+
+    @classmethod
+    async def of(cls, store: Store, scorer: Scorer) -> _Queue:
+        queue = cls(store, scorer, (await store.position()).clock_ms or 0)
+        await queue._fill()
+        return queue
+
+    async def pop(self) -> tuple[str, bytes | None]:
+        lead, _, packed = self._page.popleft()
+        await self._fill()
+        return lead, packed
+
+    async def _fill(self) -> None:
+        if not self._page:
+            ranked = await self._store.top(_PAGE, self._offset)
+            self._offset += len(ranked)
+            states = await self._store.load([lead for lead, _ in ranked])
+            self._page.extend((lead, bound, packed) for (lead, bound), packed in zip(ranked, states, strict=True))
+        self.bound = self._page[0][1] if self._page else -float("inf")

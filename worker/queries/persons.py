@@ -1,0 +1,73 @@
+"""All ids of one person, as Redis holds them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from worker.adapters.redis_store import RedisStore
+from worker.core.batch.plan import MOST_HOPS
+from worker.core.contract.partitioner import owner
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.state import LeadState, unpack
+from worker.ports import Position, Store
+from worker.queries.leads import held_leads
+from worker.settings import Settings
+
+
+class Person(NamedTuple):
+    """One of the ids."""
+
+    lead: str
+    partition: int
+    fields: dict[str, bytes]
+    """Its hash, as it is."""
+    state: LeadState
+    """What its field `state` holds."""
+
+
+class Persons:
+    """Reads ids and what ties them together."""
+
+    def __init__(self, stores: Sequence[Store], scorers: Sequence[Scorer], positions: Sequence[Position]) -> None:
+        self._stores = stores
+        self.scorers = scorers
+        self.positions = positions
+
+    async def person(self, lead: str) -> Person | None:
+        """Return what is held under *lead*; `None` for nothing."""
+        partition = owner(lead, len(self._stores))
+        fields = await self._stores[partition].lead(lead)
+        return Person(lead, partition, fields, unpack(fields["state"])) if fields else None
+
+    async def ids(self, lead: str) -> list[Person]:
+        """Return all ids of the person known as *lead*: the lead itself first, then its aliases, and theirs."""
+        for _ in range(MOST_HOPS):
+            found = await self.person(lead)
+            if found is None or found.state.kin is None or not found.state.kin.to:
+                break
+            lead = found.state.kin.to
+        people: dict[str, Person] = {}
+        wanted = [lead]
+        for one in wanted:
+            found = await self.person(one)
+            if found is None or one in people:
+                continue
+            people[one] = found
+            if found.state.kin is not None:
+                wanted += found.state.kin.aliases
+        return list(people.values())
+
+    async def schedule(self, person: Person) -> tuple[int | None, float | None]:
+        """Return when the id is to be judged by time (ms), and the bound of its score."""
+        store = self._stores[person.partition]
+        assert isinstance(store, RedisStore)
+        return await store.schedule(person.lead)
+
+
+@asynccontextmanager
+async def persons(settings: Settings) -> AsyncIterator[Persons]:
+    """Open the ids of *settings*' namespace for reading. Ends the command when Redis holds another number of partitions."""
+    async with held_leads(settings) as held:
+        yield Persons(held.stores, held.scorers, held.positions)

@@ -1,1 +1,0 @@
-"""Where events come from besides real producers: made-up traffic, access logs, files of events."""
