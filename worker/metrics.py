@@ -82,7 +82,9 @@ class Metrics:
         self.duplicates = counter("duplicate_events", "Events dropped because the lead had them already")
         self.late = counter("late_events", "Events older than their lead's clock")
         self.erased = counter("erased_events", "Events dropped because their lead was erased after them")
-        self.rejected = counter("rejected_records", "Records sent to the dead-letter topic", "reason")
+        self.rejected = counter(
+            "rejected_records", "Dead letters: records that are no events, outputs that are too large", "reason"
+        )
         self.strays = counter("stray_records", "Records that came on another partition than their lead's, forwarded")
         self.aliased = counter("aliased_events", "Events of aliases, forwarded to the leads that they stand for")
         self.merged = counter("merged_visitors", "Visitors whose past became a known lead's")
@@ -270,6 +272,11 @@ class Metrics:
         """Count what one batch said to the owners of other ids."""
         for kind, count in said.items():
             self.said.labels(kind).inc(count)
+
+    def unsent(self, count: int) -> None:
+        """Count outputs that were too large for any topic: a letter went out for each."""
+        if count:
+            self.rejected.labels("output_too_large").inc(count)
 
     def moves(self, moves: Iterable[Moved]) -> None:
         """Count the transitions of one batch: of each kind its sums, for finding a counter costs more than adding to it."""

@@ -11,14 +11,17 @@ from worker.core.contract.journal import (
     Cut,
     Cuts,
     JournalError,
+    Said,
     Stray,
     Tick,
     cuts_output,
     decode_entry,
+    message_output,
     stray_output,
     tick_output,
 )
-from worker.core.contract.model import Output, Record
+from worker.core.contract.marks import lead_mark
+from worker.core.contract.model import Output, Past, Record
 
 JOURNAL = "leadpulse.t.internal"
 offsets = st.dictionaries(st.text(min_size=1), st.integers(0, 2**62), max_size=3)
@@ -119,3 +122,17 @@ def test_entries_are_json_that_a_person_can_read() -> None:
     """An operator looks at the journal with a console consumer."""
     written = tick_output(JOURNAL, 3, Tick(9, {"a": 1})).value or b""
     assert msgspec.json.decode(written) == [9, {"a": 1}]
+
+
+def test_aliases_on_the_way_are_read_as_older_versions_wrote_them() -> None:
+    """They wrote ids, of which 25 long ones took more than a record holds; today these are marks."""
+    source = Record("events", 1, 2, 3, b"k", b"{}", (("h", b"v"),))
+    mine = stray_output(JOURNAL, 0, source, "ann", [lead_mark("v1"), lead_mark("v2")])
+    older = tuple((name, b'["v1","v2"]' if name == "lp-visited" else held) for name, held in mine.headers)
+    for headers in (mine.headers, older):
+        entry = decode_entry(Record(JOURNAL, 0, 5, 1, mine.key, mine.value, headers))
+        assert entry == Stray(source, "ann", (lead_mark("v1"), lead_mark("v2")))
+    past = Past("ann", "v2", None, None, ("v1", "v2"))
+    read = decode_entry(read_back(message_output(JOURNAL, 0, past)))
+    assert read == Said(msgspec.structs.replace(past, visited=(lead_mark("v1"), lead_mark("v2"))))
+    assert decode_entry(read_back(message_output(JOURNAL, 0, read.message))) == read

@@ -573,7 +573,7 @@ class Verdict:
         sources: list[Record] = []
         for record in batch:
             forwarded, source, lead = record.topic == self.site.settings.internal_topic, record, ""
-            visited: tuple[str, ...] = ()
+            visited: tuple[int, ...] = ()
             if forwarded:
                 match decode_entry(record):
                     case Stray(source, lead, visited):

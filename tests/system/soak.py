@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from aiokafka.structs import TopicPartition
 from ops.dev.services import HOST, Kafka, Redis, free_port
 from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, people
 from tests.system.proxy import LosesReplies, Network
+from worker.core.scoring.calendar import rfc3339
 
 STEPS = (
     "after_fence", "before_ready", "before_apply", "after_apply", "before_transaction", "before_commit", "after_commit",
@@ -119,6 +120,10 @@ class Run:
         messages = [self.site.sent(m, crc=self.random.random() < 0.2) for m in found]
         if bad:
             messages += [Sent(self.site.web, 0, self.random.randbytes(30)) for _ in range(BURST // 4)]
+        await self.send(messages, commit=commit)
+
+    async def send(self, messages: Sequence[Sent], *, commit: bool | None = None) -> None:
+        """Send *messages*, again where Kafka cannot be reached for a while."""
         deadline = time.monotonic() + 90
         while True:
             try:
@@ -432,6 +437,20 @@ async def admin_of(site: Site) -> AsyncIterator[AIOKafkaAdminClient]:
         yield admin
     finally:
         await admin.close()
+
+
+@fault("a chain of long aliases")
+async def _chain(run: Run) -> None:
+    """Hand page views on along 25 ids which, written out in JSON, would take more than a record holds."""
+    chain = [f"chain-{run.random.getrandbits(32)}-{n}-" + "\1" * 16_000 for n in range(26)]
+    known = {"specversion": "1.0", "source": "/test", "time": rfc3339(now_ms())}
+    for number, (visitor, lead) in enumerate(itertools.pairwise(chain)):
+        who = {"id": f"who-{number}", "type": "lead.identified", "subject": lead, "data": {"anonymous_id": visitor}}
+        await run.send([run.site.sent(known | who, crc=number % 2 == 0)])
+    await run.some_time(3)
+    for number in range(5):
+        viewed = {"id": f"view-{number}", "type": "page.viewed", "subject": chain[0], "data": {"url": "/" + "x" * 500_000}}
+        await run.send([run.site.sent(known | viewed, crc=number % 2 == 0)])
 
 
 @fault("one lead has nine tenths of the traffic")

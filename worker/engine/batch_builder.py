@@ -13,9 +13,10 @@ import msgspec
 
 from worker.core.batch.decode import Sifted, sift
 from worker.core.batch.plan import Plan, plan_events, plan_tick
-from worker.core.contract.dead_letter import dead_letter
+from worker.core.batch.sizes import Origin, fits, sendable
+from worker.core.contract.dead_letter import LETTER_HEADER, dead_letter, unsent_letter
 from worker.core.contract.journal import Cut, grid_output, message_output, stray_output
-from worker.core.contract.model import Event, Headers, Item, LeadWrite, Output, Record, Rejected, Release, Share
+from worker.core.contract.model import Event, Headers, Item, LeadWrite, Output, Past, Record, Rejected, Release, Share
 from worker.core.contract.partitioner import owner
 from worker.core.contract.trace_context import context
 from worker.core.grid.email_kind import WORDS_VERSION
@@ -54,6 +55,8 @@ class Taken(NamedTuple):
     moves: Sequence[Moved]
     seconds: Mapping[str, float]
     """What each step took: `decode`, `load` (with the waiting for Redis), `fold`, `outputs`."""
+    unsent: int = 0
+    """Outputs too large for any topic; a letter goes out for each."""
 
 
 class Slice(NamedTuple):
@@ -64,6 +67,8 @@ class Slice(NamedTuple):
     said: Counter[str]
     """Messages to the owners of other ids, by kind."""
     moves: Sequence[Moved]
+    unsent: int = 0
+    """As of `Taken`."""
 
 
 class Grids(NamedTuple):
@@ -149,11 +154,15 @@ class Folder:
         folded = time.perf_counter()
         refused = (Rejected(sifted.records[at], reason, why) for at, reason, why in plan.refused)
         rejected = [*sifted.rejected, *refused]
+        causes = dict(plan.caused)
+        made = traced(plan, sifted.records)
+        sent = sendable(made, "lead.dead", lambda at: self._origin(place, causes.get(at), sifted.records))
+        passed = [self._passed_on(item, sifted.records[at]) for at, item in plan.passed_on]
         outputs = [
-            *self._routed(traced(plan, sifted.records)),
+            *self._routed(sent),
             *(dead_letter(self._settings.output_topic("lead.dead"), bad) for bad in rejected),
             *sifted.strays,
-            *(self._passed_on(item, sifted.records[at]) for at, item in plan.passed_on),
+            *(output for outputs in passed for output in outputs),
         ]
         # What accounts and addresses hear waits for no tick, so it holds none back.
         passed_on = (at for at, item in plan.passed_on if not isinstance(item, Share | Release))
@@ -184,6 +193,7 @@ class Folder:
             plan.said(),
             plan.moves,
             seconds,
+            _replaced(made, sent) + _letters(passed),
         )
 
     async def slice(
@@ -199,26 +209,46 @@ class Folder:
         done = past is not None and plan.taken == len(leads)
         if past is not None and done:
             place = place._replace(next=past)
-        outputs = [*self._routed(plan.outputs), *(self._said(item) for _, item in plan.passed_on)]
+        sent = sendable(plan.outputs, "lead.dead", lambda _: self._origin(place, None, ()))
+        passed = [self._message(item, self._origin(place, None, ())) for _, item in plan.passed_on]
+        outputs = [*self._routed(sent), *(output for outputs in passed for output in outputs)]
         batch = self._batch(place, plan.writes, outputs, tick_ms=tick_ms, tick_done=done)
         cut = msgspec.structs.replace(batch.entry.cut, judged=plan.taken)
         batch = msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
-        return Slice(batch, plan.removed, plan.said(), plan.moves)
+        return Slice(batch, plan.removed, plan.said(), plan.moves, _replaced(plan.outputs, sent) + _letters(passed))
 
     def _sifted(self, records: Sequence[Record]) -> Sifted:
         return sift(records, self._settings.internal_topic, self._partition, self._settings.partitions)
 
-    def _passed_on(self, item: Item, record: Record) -> Output:
+    def _origin(self, place: Place, item: int | None, records: Sequence[Record]) -> Origin:
+        """Return where the record of *item* lies; of what time alone brought about, where the journal's next record does."""
+        if item is None:
+            journal = self._settings.internal_topic
+            return journal, self._partition, place.next.get(journal, 0)
+        return records[item][:3]
+
+    def _passed_on(self, item: Item, record: Record) -> list[Output]:
         """Return *item*, which came of *record*, as a record of the journal of its lead's owner."""
         if isinstance(item, Event):
             home = owner(item.lead, self._settings.partitions)
-            return stray_output(self._settings.internal_topic, home, record, item.lead, item.visited)
-        return self._said(item, context(record))
+            # Always fits: an event's record is bounded, and so is an id.
+            return [stray_output(self._settings.internal_topic, home, record, item.lead, item.visited)]
+        return self._message(item, record[:3], context(record))
 
-    def _said(self, item: Item, trace: Headers = ()) -> Output:
-        """Return a message as a record of the journal of its lead's owner."""
+    def _message(self, item: Item, origin: Origin, trace: Headers = ()) -> list[Output]:
+        """Return a message as a record of the journal of its lead's owner.
+
+        In place of one that is too large goes a letter. A past goes without its state then, since the lead waits for it.
+        """
         assert not isinstance(item, Event), "time alone forwards no event"
-        return message_output(self._settings.internal_topic, owner(item.lead, self._settings.partitions), item, trace)
+        settings = self._settings
+        output = message_output(settings.internal_topic, owner(item.lead, settings.partitions), item, trace)
+        if fits(output):
+            return [output]
+        letter = unsent_letter(settings.output_topic("lead.dead"), output, origin, item.lead.encode())
+        if isinstance(item, Past) and item.state is not None:
+            return [letter, *self._message(msgspec.structs.replace(item, state=None), origin, trace)]
+        return [letter]
 
     async def _before(self, items: Sequence[Item], batch: int, most: float) -> dict[str, bytes | None]:
         leads = list(dict.fromkeys(item.lead for item in items))
@@ -251,6 +281,15 @@ class Folder:
         cut = Cut(place.batch, dict(place.next), *Grids.of(self.scorer), FOLD_VERSION, tick_ms, tick_done)
         clock_ms = tick_ms if tick_done else place.clock_ms
         return Batch(OutboxEntry(cut, tuple(outputs)), writes, clock_ms, place.send, strayed_ms)
+
+
+def _replaced(made: Sequence[Output], sent: Sequence[Output]) -> int:
+    return sum(one is not other for one, other in zip(made, sent, strict=True))
+
+
+def _letters(passed: Sequence[Sequence[Output]]) -> int:
+    """Return how many of the messages *passed* on were too large: their letter comes first, and only letters have that name."""
+    return sum(outputs[0].headers[0][0] == LETTER_HEADER for outputs in passed)
 
 
 def traced(plan: Plan, records: Sequence[Record]) -> list[Output]:

@@ -269,7 +269,7 @@ class Partition:
         else:
             leads = await self._store.due(time_ms, SLICE)
             place = Place(self.batch + 1, self.next, self.clock_ms)
-            batch, removed, said, moves = await self._folder.slice(
+            batch, removed, said, moves, unsent = await self._folder.slice(
                 leads, time_ms, place, past if len(leads) < SLICE else None, MOST_BYTES
             )
             done = batch.entry.cut.tick_done
@@ -282,6 +282,7 @@ class Partition:
             self._metrics.removed.inc(removed)
             self._metrics.messages(said)
             self._metrics.moves(moves)
+            self._metrics.unsent(unsent)
             if not done:
                 return
             self._metrics.ticks.labels(self._label).inc()
@@ -377,6 +378,7 @@ class Partition:
         metrics.messages(taken.said)
         metrics.removed.inc(taken.removed)
         metrics.moves(taken.moves)
+        metrics.unsent(taken.unsent)
         for step, seconds in taken.seconds.items():
             metrics.step_seconds.labels(step).inc(seconds)
         metrics.batches.labels("events").inc()

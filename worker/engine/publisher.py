@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from worker.adapters.kafka import Producer
 from worker.core.batch.plan import MOST_BYTES
-from worker.core.contract.journal import Tick, cuts_output, tick_output
+from worker.core.contract.journal import Tick, cuts_outputs, tick_output
 from worker.core.contract.model import Output
 from worker.engine.failpoint import failpoint
 from worker.engine.retrying_store import Patient
@@ -190,8 +190,7 @@ class Publisher:
         cuts = [waiting.entry.cut for waiting in taken]
         if not cuts and self._cut.batch == 0:
             cuts = [self._cut]
-        if cuts:
-            outputs.append(cuts_output(topic, self._partition, cuts))
+        outputs += cuts_outputs(topic, self._partition, cuts)
         if tick is not None:
             outputs.append(tick_output(topic, self._partition, tick))
         cut = taken[-1].entry.cut if taken else self._cut

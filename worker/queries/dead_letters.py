@@ -40,6 +40,9 @@ HINTS: Final[Mapping[str, str]] = MappingProxyType(
         "no_subject": "Have the producer name the lead in `subject`." + _mend("name the lead, if you know which"),
         "bad_time": "Have the producer write RFC 3339 with an offset (2026-03-05T12:34:56Z)." + _mend("correct `time`"),
         "bad_data": "Mend the producer by schemas/json/ (a file for each type)." + _mend("correct the field"),
+        "output_too_large": "The event was counted, and the lead's state is right (leadpulse explain LEAD); only this output is"
+        " missing. Tell its readers by hand, and have the producer send shorter ids. The letter holds no record, so"
+        " leadpulse dead replay PLACE sends nothing.",
         "traits_refused": "The event is well formed, but the lead cannot hold its traits. If the lead has too many, remove some"
         " (a profile.updated that sets them to null), then: leadpulse dead replay PLACE. If the detail blames names in this"
         " event, shorten them in the event: leadpulse dead replay PLACE --from FILE.",

@@ -43,7 +43,7 @@ def sift(records: Sequence[Record], internal: str, partition: int, partitions: i
     unknown, strayed_ms = 0, -1
     for place, record in enumerate(records):
         source, lead = record, ""
-        visited: tuple[str, ...] = ()
+        visited: tuple[int, ...] = ()
         forwarded = record.topic == internal
         if forwarded:
             entry = decode_entry(record)

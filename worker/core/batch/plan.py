@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from worker.core.contract.marks import lead_mark
 from worker.core.contract.model import (
     MESSAGES,
     Cause,
@@ -495,19 +496,19 @@ class Lead:
     def _is_for_another(self, item: Event | Past, index: int, plan: Plan) -> bool:
         """Pass *item* on if this id is an alias; return whether it was.
 
-        Where aliases lead round in a circle, the smallest id of it becomes a lead again, and keeps what comes.
+        Where aliases lead round in a circle, the id with the smallest mark becomes a lead again, and keeps what comes.
         """
         kin = self.state.kin
         if kin is None or not kin.to:
             return False
-        visited = item.visited
-        circle = visited[visited.index(self.name) :] if self.name in visited else ()
-        if (circle and self.name == min(circle)) or len(visited) >= MOST_HOPS:
+        visited, mine = item.visited, lead_mark(self.name)
+        circle = visited[visited.index(mine) :] if mine in visited else ()
+        if (circle and mine == min(circle)) or len(visited) >= MOST_HOPS:
             plan.pass_on(index, Parted(kin.to, self.name))
             kin.to, kin.told, kin.guessed = "", 0, False
             self.changed = True
             return False
-        plan.pass_on(index, msgspec.structs.replace(item, lead=kin.to, visited=(*visited, self.name)))
+        plan.pass_on(index, msgspec.structs.replace(item, lead=kin.to, visited=(*visited, mine)))
         return True
 
     def _request(self, item: MergeRequest, index: int, plan: Plan) -> None:
@@ -538,7 +539,7 @@ class Lead:
                     plan.moved += item.link is None  # else the address changed hands
                     plan.pass_on(index, Parted(kin.to, self.name))
             elif old.alive:
-                packed = pack(old)
+                packed = pack(msgspec.structs.replace(old, kin=None))  # what ties it to others stays here
                 self.publisher.cause = item.cause
                 self.publisher.merged(old, self.at_ms, self.reading or read(self.scorer, old, self.at_ms), item.by)
                 self.publisher.cause = None

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from worker.core.contract.codec import MAX_BYTES, beside_value
-from worker.core.contract.model import Headers, Output, Record, Rejected
+from worker.core.contract.model import MOST_OUTPUT_BYTES, Headers, Output, Record, Rejected
 
 REPLAYED: Final = "lp-replayed"
 """Header of a record that `leadpulse dead replay` sent: the place of the letter that it came from, `PARTITION:OFFSET`."""
@@ -23,6 +23,15 @@ _NAMES: Final = (
     "lp-reason",
 )
 """The headers that a letter adds, after the record's own: Kafka Connect's names, so that tools for its dead letters work."""
+
+
+LETTER_HEADER: Final = _NAMES[0]
+"""First header of a letter of ours that tells of an output."""
+
+UNSENT: Final = {
+    "output_too_large": f"What the worker made of the record is longer than the {MOST_OUTPUT_BYTES:,} bytes that a topic takes."
+}
+"""Why an output was not sent. Its letter tells its size and digest; the lead's state holds what it would have said."""
 
 
 class Letter(NamedTuple):
@@ -46,7 +55,7 @@ class Letter(NamedTuple):
     @property
     def whole(self) -> bool:
         """Whether the record is here, and not its sizes and digests alone."""
-        return self.reason != "too_large"
+        return self.reason not in ("too_large", *UNSENT)
 
     @property
     def replayed(self) -> str | None:
@@ -60,7 +69,7 @@ def dead_letter(topic: str, bad: Rejected) -> Output:
 
     What would not fit into a record (a value, or a key and headers, over 900 kB) is told by size and SHA-256 instead; the
     record itself stays where the headers say, as long as its topic keeps it. Such a record's reason is always `too_large`, and
-    no other's is.
+    no other record's is.
     """
     record = bad.record
     key, value, headers = record.key, record.value, record.headers
@@ -79,6 +88,31 @@ def dead_letter(topic: str, bad: Rejected) -> Output:
         bad.reason.encode(),
     )
     return Output(topic, key, value, headers + tuple(zip(_NAMES, told, strict=True)))
+
+
+def unsent_letter(topic: str, output: Output, place: tuple[str, int, int], lead: bytes | None) -> Output:
+    """Return, for the dead-letter *topic*, what is said in place of an *output* that is too large for any topic.
+
+    *place*: topic, partition and offset of the record that brought it about, or of the journal's end where time alone did;
+    *lead*: whom it is about.
+    """
+    size = output_bytes(output)
+    detail = f"an output to {output.topic}: {size:,} bytes; expected at most {MOST_OUTPUT_BYTES:,}"
+    told = (
+        place[0].encode(),
+        b"%d" % place[1],
+        b"%d" % place[2],
+        b"PRODUCER",
+        b"leadpulse.Unsent",
+        detail.encode(),
+        b"output_too_large",
+    )
+    return Output(topic, lead, _instead(output=output.value or b""), tuple(zip(_NAMES, told, strict=True)))
+
+
+def output_bytes(output: Output) -> int:
+    """Return how many bytes *output* takes, with the lengths of its headers."""
+    return len(output.value or b"") + beside_value(output.key, output.headers)
 
 
 def read_letter(record: Record) -> Letter | None:

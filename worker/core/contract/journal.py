@@ -13,11 +13,15 @@ from typing import Annotated, Final
 
 import msgspec
 
-from worker.core.contract.model import Headers, Message, Output, Record
+from worker.core.contract.marks import lead_mark
+from worker.core.contract.model import Headers, Message, Output, Past, Record
 
 KIND = "lp-kind"
 _STRAY_HEADERS = 5
 _ALIAS_HEADERS = 7
+
+CUTS_BYTES: Final = 1_000_000
+"""Most that a record of cuts takes, unless a single cut takes more: those of one transaction may be several records."""
 
 MOST: Final = 2**63 - 1
 _Number = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
@@ -65,7 +69,7 @@ class Tick(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Cuts(msgspec.Struct, frozen=True):
-    """The cuts of one transaction, in order of batch."""
+    """Cuts of one transaction, in order of batch. Where they are many, further records hold the rest."""
 
     cuts: tuple[Cut, ...]
 
@@ -84,8 +88,8 @@ class Stray(msgspec.Struct, frozen=True):
     """As it first came: topic, partition, offset and timestamp are the producer's."""
     lead: str = ""
     """The lead whose event it is, where that is not its subject but one that the subject is an alias of."""
-    visited: tuple[str, ...] = ()
-    """The aliases on the way there."""
+    visited: tuple[int, ...] = ()
+    """Marks of the aliases on the way there."""
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -99,7 +103,7 @@ Entry = Tick | Cuts | GridText | Stray | Said
 _encode = msgspec.json.encode
 _tick = msgspec.json.Decoder(Tick)
 _message = msgspec.msgpack.Decoder(Message)
-_visited = msgspec.json.Decoder(tuple[str, ...])
+_visited = msgspec.json.Decoder(tuple[int | str, ...])
 _cuts = msgspec.json.Decoder(tuple[Cut, ...])
 
 
@@ -110,7 +114,28 @@ def tick_output(topic: str, partition: int, tick: Tick) -> Output:
 
 def cuts_output(topic: str, partition: int, cuts: Sequence[Cut]) -> Output:
     """Return *cuts* as one record of *partition* of the internal *topic*."""
-    return Output(topic, None, _encode(cuts), ((KIND, b"cuts"),), partition)
+    return _cuts_record(topic, partition, [_encode(cut) for cut in cuts])
+
+
+def cuts_outputs(topic: str, partition: int, cuts: Sequence[Cut], most: int = CUTS_BYTES) -> list[Output]:
+    """Return *cuts* as records of *partition* of the internal *topic*, each of *most* bytes or of a single cut."""
+    outputs: list[Output] = []
+    open_: list[bytes] = []
+    size = 2
+    for cut in cuts:
+        encoded = _encode(cut)
+        if open_ and size + len(encoded) > most:
+            outputs.append(_cuts_record(topic, partition, open_))
+            open_, size = [], 2
+        open_.append(encoded)
+        size += len(encoded) + 1
+    if open_:
+        outputs.append(_cuts_record(topic, partition, open_))
+    return outputs
+
+
+def _cuts_record(topic: str, partition: int, encoded: Sequence[bytes]) -> Output:
+    return Output(topic, None, b"[" + b",".join(encoded) + b"]", ((KIND, b"cuts"),), partition)
 
 
 def grid_output(topic: str, partition: int, source: bytes) -> Output:
@@ -123,10 +148,10 @@ def message_output(topic: str, owner: int, message: Message, context: Headers = 
     return Output(topic, None, msgspec.msgpack.encode(message), ((KIND, b"message"), *context), owner)
 
 
-def stray_output(topic: str, owner: int, record: Record, lead: str = "", visited: Sequence[str] = ()) -> Output:
+def stray_output(topic: str, owner: int, record: Record, lead: str = "", visited: Sequence[int] = ()) -> Output:
     """Return *record* forwarded to partition *owner* of the internal *topic*: its key, value and headers as they came.
 
-    *lead*: whose event it is, where its subject is an alias; *visited*: the aliases on the way.
+    *lead*: whose event it is, where its subject is an alias; *visited*: the marks of the aliases on the way.
     """
     stamp = b"" if record.timestamp_ms is None else b"%d" % record.timestamp_ms
     ours: Headers = (
@@ -161,9 +186,12 @@ def decode_entry(record: Record) -> Entry:
                 return Stray(_original(record, _STRAY_HEADERS))
             case b"alias":
                 lead, visited = (value for _, value in record.headers[_STRAY_HEADERS:_ALIAS_HEADERS])
-                return Stray(_original(record, _ALIAS_HEADERS), lead.decode(), _visited.decode(visited))
+                return Stray(_original(record, _ALIAS_HEADERS), lead.decode(), _marks(_visited.decode(visited)))
             case b"message":
-                return Said(_message.decode(record.value or b""))
+                message = _message.decode(record.value or b"")
+                if isinstance(message, Past) and message.visited:
+                    message = msgspec.structs.replace(message, visited=_marks(message.visited))
+                return Said(message)
     except (msgspec.MsgspecError, ValueError, LookupError) as err:
         raise JournalError(
             f"journal record {where}: not a readable {kind.decode() if kind else 'record'} ({err}): only LeadPulse may write to"
@@ -174,6 +202,11 @@ def decode_entry(record: Record) -> Entry:
         f"journal record {where}: {name} is not known to this version; it was written by a newer LeadPulse or by another"
         " program: run the version that wrote it, and let nothing else write to this topic"
     )
+
+
+def _marks(visited: Sequence[int | str]) -> tuple[int, ...]:
+    """Return *visited* as marks: journals of older versions hold ids in their place."""
+    return tuple(lead_mark(one) if isinstance(one, str) else one for one in visited)
 
 
 def _original(record: Record, ours_count: int) -> Record:

@@ -42,8 +42,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     partition: int
     offset: int
     """Where the producer wrote it; a forwarded stray keeps its first coordinates."""
-    visited: tuple[str, ...] = ()
-    """The ids under which it came before it was forwarded to `lead`, whose aliases they are."""
+    visited: tuple[int, ...] = ()
+    """Marks of the ids under which it came before it was forwarded to `lead`, whose aliases they are. Not the ids: 64 of the
+    longest would take more than a record holds."""
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False):
@@ -98,7 +99,8 @@ class Past(msgspec.Struct, frozen=True, array_like=True, tag="past", gc=False):
     state: bytes | None
     """As the visitor's owner held it; `None`: nothing, or it has gone to another lead before."""
     cause: Cause | None
-    visited: tuple[str, ...] = ()
+    visited: tuple[int | str, ...] = ()
+    """As of `Event`. Journals of older versions hold the ids themselves; `decode_entry` turns them to marks."""
     told_ms: _Instant | None = None
     """By a `lead.identified` of which time the visitor is an alias of `lead` now; 0: it is none. `None`: an older version."""
     holders: tuple[str, ...] = ()
@@ -168,6 +170,11 @@ MESSAGES: Final[dict[type, str]] = {
 
 Item = Event | Message
 """What a batch folds; `lead` names the one whose state it is for."""
+
+
+MOST_OUTPUT_BYTES: Final = 2_000_000
+"""Of one output: value, key, and headers with their lengths. Topics of ours take 2 MiB, which leaves 97 kB for the batch's own
+bytes. Nothing longer leaves the fold (`worker.core.batch.sizes`), because no broker would take it."""
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):

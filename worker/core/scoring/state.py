@@ -18,7 +18,7 @@ import msgspec
 
 from worker.core.scoring.migrations import migrated
 
-FOLD_VERSION: Final = 5
+FOLD_VERSION: Final = 6
 """Version of what a fold computes. A batch is folded again only by the version that folded it first."""
 
 STATE_VERSION: Final = 4
