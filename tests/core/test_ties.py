@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import worker.core.insight.replay
@@ -130,6 +130,7 @@ def test_an_account_holds_what_a_recount_of_its_leads_gives(done: list[tuple[int
 
 @examples(60)
 @given(deeds, st.integers(1, 7))
+@example([(0, 0, "view", 0)] * 6 + [(1, 0, "view", 0)] * 2 + [(2, 18, "view", 0)], 1)  # one is judged before it is due again
 def test_where_batches_end_changes_nothing_in_what_accounts_say(done: list[tuple[int, int, str, int]], size: int) -> None:
     """One at a time, or all at once: the same outputs, byte for byte."""
     lines = [json.dumps(line) for line in lines_of(done)]

@@ -69,7 +69,10 @@ class Replay:
         self.clock_ms: int | None = None
         self.latest_ms: int | None = None
         self._states: dict[str, bytes | None] = {}
+        self._schedule: dict[str, int] = {}
+        """Lead → the instant by which a tick must judge it."""
         self._due: list[tuple[int, str]] = []
+        """A heap of what `_schedule` held; an entry that it no longer holds is out of date."""
         self._waiting: list[Event] = []
         self._places: list[tuple[str, int]] = []
         self._outputs: list[Output] = []
@@ -177,8 +180,9 @@ class Replay:
             return
         due: dict[str, bytes | None] = {}
         while self._due and self._due[0][0] <= at_ms:
-            _, lead = heapq.heappop(self._due)
-            if lead in self._states:
+            due_ms, lead = heapq.heappop(self._due)
+            if self._schedule.get(lead) == due_ms:
+                del self._schedule[lead]
                 due[lead] = self._states[lead]
         plan = plan_tick(self.scorer, due, at_ms, self.clock_ms)
         self.counts.removed += plan.removed
@@ -200,7 +204,10 @@ class Replay:
                 self._states[write.lead] = write.state
             else:
                 self._states.pop(write.lead, None)
-            if write.due_ms is not None:
+            if write.due_ms is None:
+                self._schedule.pop(write.lead, None)
+            elif self._schedule.get(write.lead) != write.due_ms:
+                self._schedule[write.lead] = write.due_ms
                 heapq.heappush(self._due, (write.due_ms, write.lead))
 
     def _watch(self, writes: Iterable[LeadWrite], event: Event) -> None:
