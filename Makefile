@@ -23,8 +23,8 @@ FACTOR ?= 10
 
 help:
 	@echo 'make demo      leads scored live for $(FOR) (FOR=2m for longer), with a broker and a store of its own'
-	@echo 'make test      lint, types and all tests, on real Kafka and Redis where Java 17, Maven and redis-server are there (JOBS=1 one by one)'
-	@echo 'make check     lint and types alone'
+	@echo 'make test      lint, types, prose and all tests, on real Kafka and Redis where Java 17, Maven and redis-server are there (JOBS=1 one by one)'
+	@echo 'make check     lint, types and the prose check alone'
 	@echo 'make properties  the core against the oracle, on $(TIMES) times as many random grids and histories as make test (TIMES=5 for fewer)'
 	@echo 'make planted   a fault in the core for every property, one after the other: which test sees it (minutes)'
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
@@ -43,6 +43,7 @@ check: .venv-dev/.installed
 	.venv-dev/bin/ruff check
 	.venv-dev/bin/ruff format --check
 	.venv-dev/bin/mypy
+	.venv-dev/bin/python -m ops.dev.prose
 
 # Most tests wait for servers: two at a time, file by file, need little more than half the time.
 test: check

@@ -1,0 +1,67 @@
+"""The prose check: it finds what readers must read twice, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.dev.prose import MOST_WORDS, PENDING, REPOSITORY, blocks_of_markdown, blocks_of_python, check, sentences, words
+
+
+def found(text: str) -> list[str]:
+    """Return what the check says of a Markdown page."""
+    return [finding.message for finding in check("page.md", blocks_of_markdown(text))]
+
+
+def test_a_sentence_over_the_limit_is_found_by_line() -> None:
+    """The limit itself passes, one word more does not; the line is that of the paragraph."""
+    fits = " ".join(["word"] * MOST_WORDS) + "."
+    assert found(f"# Title\n\n{fits}\n") == []
+    (finding,) = check("page.md", blocks_of_markdown(f"# Title\n\nmore {fits}\n"))
+    assert (finding.file, finding.line) == ("page.md", 3)
+    assert finding.message.startswith(f"{MOST_WORDS + 1} words")
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("The lead is told of it.", "reported"),
+        ("This value is to be kept.", "must be"),
+        ("Whoever reads it knows.", "name the role"),
+        ("One; two; three.", "semicolons"),
+    ],
+)
+def test_turns_of_phrase_to_unlearn_are_found(text: str, instead: str) -> None:
+    """Each finding says what to write instead."""
+    (message,) = found(text + "\n")
+    assert instead in message
+
+
+def test_code_is_not_prose() -> None:
+    """Code blocks are passed over, and inline code is one word however long it is."""
+    assert found("```sh\n" + "word " * 50 + "\n```\n") == []
+    assert words("`code` is one") == 3
+    assert found("Run `" + "word " * 50 + "` now.\n") == []
+
+
+def test_table_cells_and_list_items_are_sentences_of_their_own() -> None:
+    """A long table is no long sentence."""
+    row = "| " + " | ".join(["some words here"] * 10) + " |\n"
+    assert found("| a |" * 1 + "\n|---|\n" + row) == []
+    assert found("- some words here\n" * 20) == []
+
+
+def test_sentences_end_at_full_stops_but_not_in_numbers_and_abbreviations() -> None:
+    """`0.5` and `e.g. this` do not end a sentence."""
+    assert len(sentences("It takes 0.5 s, e.g. here. Then it ends.")) == 2
+
+
+def test_docstrings_of_public_names_are_checked() -> None:
+    """Private names are their author's; drawings and examples (indented) are passed over."""
+    long = " ".join(["word"] * 40)
+    assert len(list(check("m.py", blocks_of_python(f'def f():\n    """{long}."""\n')))) == 1
+    assert list(check("m.py", blocks_of_python(f'def _f():\n    """{long}."""\n'))) == []
+
+
+def test_pages_that_wait_for_a_rewrite_exist() -> None:
+    """The list of exceptions only shrinks: a page that moved or passes is taken off it."""
+    assert [file for file in sorted(PENDING) if not (REPOSITORY / file).exists()] == []
