@@ -41,7 +41,6 @@ UNLEARN: Final = {
 GENERATED: Final = {"docs/metrics.md"}
 PENDING: Final[set[str]] = {
     "CHANGELOG.md",
-    "README.md",
     "docs/architecture.md",
     "docs/benchmarks.md",
     "docs/dashboards.md",
