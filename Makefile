@@ -16,9 +16,10 @@ UPGRADE ?=
 RUNS ?= 5
 BENCH ?=
 FACTOR ?= 10
+LEADS ?= 1000000
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check properties planted soak pressure alerts bench compiled lock audit services
+.PHONY: help demo test check properties planted soak pressure alerts calls bench compiled lock audit services
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +31,7 @@ help:
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
 	@echo 'make pressure  a backlog of $(EVENTS) events, stalls, slow networks, large dossiers: what a worker needs of memory (EVENTS=100000)'
 	@echo 'make alerts    faults under a real Prometheus, each alert firing and clearing, windows $(FACTOR) times as short as deployed (FACTOR=1)'
+	@echo 'make calls     how long each call holds Redis, with $(LEADS) leads in one partition: 20 ms at most (LEADS=100000)'
 	@echo 'make bench     LeadPulse, its rivals and the floor over one log in turn, $(RUNS) times (RUNS=1 BENCH="--events 40000 --only quix")'
 	@echo 'make compiled  a wheel for this machine and Python in dist/, its scoring core compiled (needs a C compiler and Python.h)'
 	@echo 'make services  real Kafka and Redis until Ctrl-C, for work by hand'
@@ -63,6 +65,9 @@ pressure: .venv-dev/.installed
 
 alerts: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.alerts --factor $(FACTOR) --results .cache/alerts.jsonl --write ops/runbook.md
+
+calls: .venv-dev/.installed
+	.venv-dev/bin/python -m tests.benchmarks.bench_redis --leads $(LEADS)
 
 bench: .venv-dev/.installed .venv-rivals/.made
 	.venv-dev/bin/python -m tests.benchmarks.race --runs $(RUNS) --results .cache/race.jsonl --write docs/benchmarks.md $(BENCH)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from math import inf
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -23,6 +23,10 @@ class StoreUnavailable(Exception):
 
 class StoreRefused(Exception):
     """The store answered with an error that a repeat does not mend (out of memory, wrong type, no rights)."""
+
+
+class StoreFull(StoreRefused):
+    """The store has no memory left for this call; nothing of it was written. What needs no more memory is still taken."""
 
 
 class Fenced(Exception):
@@ -62,11 +66,24 @@ class Batch(msgspec.Struct, frozen=True):
     strayed_ms: int | None = None
     """When (log time) this partition last forwarded a stray; `None` leaves what is stored."""
     grid: bytes | None = None
-    """Set where the batch begins another grid: its text, kept as `Store.grid`. Every lead then becomes due, by falling rank,
-    one after the other from `clock_ms` on, `entry.cut.requeued` a second (one that is due earlier stays so): the next ticks
-    judge them all at that rate. Part of the batch, so that a store which loses its last second loses all of it or nothing."""
+    """Set where the batch begins another grid: its text, kept as `Store.grid`. Every lead then becomes due once, by falling
+    rank, one after the other from `clock_ms` on, `entry.cut.requeued` a second (one that is due earlier stays so): the next
+    ticks judge them all at that rate. This batch and each one after it make the next `LISTED` leads due, until all are. Part
+    of the batches, so that a store which loses its last second loses all of it or nothing."""
     left: Sequence[str] = ()
     """Topics that are no longer inputs from this batch on: their offsets are forgotten."""
+
+
+LISTED: Final = 250
+"""How many leads one batch makes due at most after the grid changed: no call may hold the store up for long."""
+
+
+class Due(NamedTuple):
+    """What `Store.due` answers."""
+
+    leads: list[str]
+    unlisted: bool = False
+    """A change of the grid has yet to make some leads due by then: more batches do it, empty ones too."""
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -90,6 +107,8 @@ class Position(msgspec.Struct, frozen=True):
     """All records of the partition up to this log time have been read, and what they forwarded is published."""
     regraded_ms: int | None = None
     """The clock at which the last change of the grid will have reached every lead; before it, ranks may be the old grid's."""
+    requeued: int | None = None
+    """How many leads the change of the grid under way has made due so far; `None`: none is under way."""
     rebuild: bool = False
     """An operator allowed an empty store to be filled again from the topics."""
     leads: dict[str, int] = {}
@@ -122,11 +141,18 @@ class Store(Protocol):
         ...
 
     async def apply(self, token: str, batch: Batch) -> Applied:
-        """Write *batch* whole or not at all. Raises `Fenced` when *token* is not the owner's."""
+        """Write *batch* whole or not at all. Raises `Fenced` when *token* is not the owner's.
+
+        Raises `StoreFull` where there is no memory for it: a store that is full takes only batches whose leads hold no more
+        than before.
+        """
         ...
 
-    async def due(self, by_ms: int, limit: int) -> list[str]:
-        """Return at most *limit* leads due by *by_ms*, earliest first, then by id."""
+    async def due(self, by_ms: int, limit: int, token: str = "", batch: int = 0) -> Due:
+        """Return at most *limit* leads due by *by_ms*, earliest first, then by id.
+
+        With the owner's *token*: as *batch* left them, else raises `Elsewhere`, as `load` does.
+        """
         ...
 
     async def outbox(self, after: int) -> list[OutboxEntry]:
@@ -134,7 +160,10 @@ class Store(Protocol):
         ...
 
     async def trim(self, token: str, published: int, horizon_ms: int | None = None) -> None:
-        """Drop outbox entries up to batch *published* and keep it as the store's copy of W, with the partition's horizon."""
+        """Drop outbox entries up to batch *published* and keep it as the store's copy of W, with the partition's horizon.
+
+        A full store does it too: it frees memory.
+        """
         ...
 
     async def position(self) -> Position:

@@ -19,7 +19,7 @@ from tests.services import Redis, free_port, needed
 from worker.adapters import redis_store
 from worker.adapters.redis_store import RedisStore, connect, install, leads_of, redacted, translated
 from worker.core.scoring.state import UnreadableState, unpack
-from worker.ports import Applied, Fenced, StoreRefused, StoreUnavailable
+from worker.ports import Applied, Fenced, StoreFull, StoreRefused, StoreUnavailable
 
 OWNER = "7:1:first"
 
@@ -329,7 +329,7 @@ async def test_a_killed_redis_has_each_batch_whole_or_not_at_all(namespace: str)
                 assert answered <= batch <= answered + 1
                 assert answered > begun
                 assert await store.load(leads) == [b"%d" % batch] * len(leads)
-                assert await store.due(batch - 1, 1) == []
+                assert (await store.due(batch - 1, 1)).leads == []
                 assert {rank for _, rank in await store.top(1000)} == {float(batch)}
                 assert [entry.cut.batch for entry in await store.outbox(0)] == list(range(1, batch + 1))
 
@@ -409,7 +409,7 @@ async def test_a_cancelled_call_ends_and_does_not_answer_the_next_one(store: Red
         if call.cancel():
             with pytest.raises(asyncio.CancelledError):
                 await call
-        assert await store.due(5, 5) == ["a"]
+        assert (await store.due(5, 5)).leads == ["a"]
 
 
 async def test_two_versions_of_the_library_live_side_by_side(
@@ -502,7 +502,7 @@ def test_an_unreadable_address_is_refused_at_once(url: str) -> None:
         (failures.ClusterError("TTL exhausted."), StoreUnavailable),
         (failures.InvalidResponse("Protocol Error"), StoreUnavailable),
         (OSError(104, "Connection reset by peer"), StoreUnavailable),
-        (failures.OutOfMemoryError("command not allowed when used memory > 'maxmemory'.", status_code="OOM"), StoreRefused),
+        (failures.OutOfMemoryError("command not allowed when used memory > 'maxmemory'.", status_code="OOM"), StoreFull),
         (failures.ResponseError("MISCONF Redis is configured to save RDB snapshots, but …"), StoreRefused),
         (
             failures.NoPermissionError("User x has no permissions to run the 'fcall' command", status_code="NOPERM"),

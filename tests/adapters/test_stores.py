@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -16,11 +17,13 @@ from hypothesis import strategies as st
 
 from tests.adapters.batches import FAR_MS, a_batch, a_write, everything
 from tests.services import Redis, free_port, needed
+from worker.adapters import memory as memory_store
+from worker.adapters import redis_store
 from worker.adapters.memory import MemoryStore, Snapshot
 from worker.adapters.redis_check import memory
 from worker.adapters.redis_store import RedisStore, connect
 from worker.core.contract.model import LeadWrite, Output
-from worker.ports import Applied, Elsewhere, Fenced, Position, Store, StoreRefused, StoreUnavailable
+from worker.ports import LISTED, Applied, Due, Elsewhere, Fenced, Position, Store, StoreRefused, StoreUnavailable
 
 OWNER = "7:1:first"
 NEXT_OWNER = "7:2:second"
@@ -46,6 +49,21 @@ def cluster() -> Iterator[Redis]:
         yield server
 
 
+@pytest.fixture
+def two_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a change of the grid make two leads due a batch: a few leads are then as many as a million."""
+    few_at_once(monkeypatch)
+
+
+def few_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Let both adapters list two leads at once."""
+    name, source = redis_store.library(redis_store.SOURCE.split("\n", 2)[2].replace(f"LISTED = {LISTED}", "LISTED = 2"))
+    assert name != redis_store.LIBRARY, "the library and the port differ in how many leads they list at once"
+    patch.setattr(redis_store, "LIBRARY", name)
+    patch.setattr(redis_store, "SOURCE", source)
+    patch.setattr(memory_store, "LISTED", 2)
+
+
 @pytest.fixture(params=["memory", "redis", "cluster"])
 async def store(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[RebuildableStore]:
     """One empty partition, in each kind of store."""
@@ -67,7 +85,7 @@ async def test_an_empty_partition_says_so(store: RebuildableStore) -> None:
     assert await store.load(["a", "b"]) == [None, None]
     assert await store.load([]) == []
     assert await store.outbox(0) == []
-    assert await store.due(2**50, 10) == []
+    assert (await store.due(2**50, 10)).leads == []
     assert await store.top(10) == []
     assert await store.lead("a") == {}
 
@@ -174,16 +192,16 @@ async def test_due_leads_come_in_slices_earliest_first(store: RebuildableStore) 
     day = 1_760_000_000_000
     writes = [a_write(lead, due_ms=day + at) for lead, at in {"é": 1, "z": 1, "b": 0, "a": 1, "later": 2}.items()]
     await store.apply(OWNER, a_batch(1, writes))
-    assert await store.due(day - 1, 10) == []
-    assert await store.due(day + 1, 10) == ["b", "a", "z", "é"]
-    assert await store.due(day + 1, 2) == ["b", "a"]
-    assert await store.due(day + 1, 0) == []
+    assert (await store.due(day - 1, 10)).leads == []
+    assert (await store.due(day + 1, 10)).leads == ["b", "a", "z", "é"]
+    assert (await store.due(day + 1, 2)).leads == ["b", "a"]
+    assert (await store.due(day + 1, 0)).leads == []
     await store.apply(OWNER, a_batch(2, [a_write("b", due_ms=None), a_write("a", due_ms=day + 3)]))
-    assert await store.due(day + 1, 2) == ["z", "é"]
+    assert (await store.due(day + 1, 2)).leads == ["z", "é"]
     await store.apply(OWNER, a_batch(3, [a_write("a", due_ms=day + 1)]))
     await store.apply(OWNER, a_batch(4, [a_write("z", due_ms=day + 8)]))
     await store.apply(OWNER, a_batch(5, [a_write("z", due_ms=day + 1)]))
-    assert await store.due(day + 9, 10) == ["a", "z", "é", "later"]
+    assert (await store.due(day + 9, 10)).leads == ["a", "z", "é", "later"]
 
 
 async def test_the_top_is_read_by_falling_rank(store: RebuildableStore) -> None:
@@ -199,26 +217,101 @@ async def test_the_top_is_read_by_falling_rank(store: RebuildableStore) -> None:
     assert [lead for lead, _ in await store.top(3)] == ["b", "c", "e"]
 
 
-async def test_a_new_grid_makes_every_lead_due_with_its_first_batch(store: RebuildableStore) -> None:
-    """One call: a store that loses its last second must not keep the new grid's batch and forget that all are to be judged."""
+async def test_a_new_grid_makes_every_lead_due_batch_by_batch(store: RebuildableStore) -> None:
+    """Part of the batches: a store that loses its last second keeps no new grid without knowing whom it is to judge."""
     await store.acquire(OWNER, 8)
-    leads = [f"lead-{i:04d}" for i in range(4_100)]
+    leads = [f"lead-{i:04d}" for i in range(LISTED + 1_100)]
     writes = [a_write(lead, due_ms=None if i % 2 else FAR_MS, rank=-float(i)) for i, lead in enumerate(leads)]
     writes[1_000] = a_write(leads[1_000], due_ms=1_005, rank=-1_000.0)
     await store.apply(OWNER, a_batch(1, [*writes, a_write("erased", score="")], clock_ms=1_000))
-    assert await store.due(1_004, 5_000) == []
+    assert await store.due(1_004, 5_000) == Due([])
     assert await store.grid() is None
     batch = a_batch(2, grid="other", clock_ms=1_000, begins=b"grid: other", rate=50)
     assert await store.apply(OWNER, batch) is Applied.DONE
     assert await store.grid() == b"grid: other"
-    assert await store.due(999, 5_000) == []
-    assert await store.due(1_000, 5_000) == leads[:1], "the hottest first"
-    assert await store.due(1_040, 5_000) == [leads[0], leads[1_000], leads[1], leads[2]], "who is due earlier stays so"
-    assert await store.due(1_000 + 4_099 * 20 - 1, 5_000) == [leads[0], leads[1_000], *leads[1:1_000], *leads[1_001:-1]]
-    await store.apply(OWNER, a_batch(3, [a_write(leads[0])]))
-    assert await store.apply(OWNER, a_batch(3, begins=b"grid: third", rate=1)) is Applied.ALREADY
-    assert await store.due(1_010, 5_000) == [leads[1_000]]
+    ends_ms = 1_000 + len(leads) * 20
+    position = await store.position()
+    assert (position.requeued, position.regraded_ms) == (LISTED, ends_ms)
+    assert await store.due(999, 5_000) == Due([])
+    assert await store.due(1_000, 5_000) == Due(leads[:1]), "the hottest first"
+    assert await store.due(1_040, 5_000) == Due([leads[0], leads[1_000], leads[1], leads[2]]), "who is due earlier stays so"
+    assert not (await store.due(1_000 + LISTED * 20 - 1, 5_000)).unlisted
+    assert (await store.due(1_000 + LISTED * 20, 5_000)).unlisted, "the next batch makes another lead due by then"
+    number = 3
+    while (position := await store.position()).requeued is not None:
+        assert position.requeued == LISTED * (number - 2)
+        await store.apply(OWNER, a_batch(number))
+        await store.acquire(OWNER, 8)
+        number += 1
+    assert (position.requeued, position.regraded_ms) == (None, ends_ms)
+    assert await store.due(ends_ms - 21, 5_000) == Due([leads[0], leads[1_000], *leads[1:1_000], *leads[1_001:-1]])
+    await store.apply(OWNER, a_batch(number, [a_write(leads[0])]))
+    assert await store.apply(OWNER, a_batch(number, begins=b"grid: third", rate=1)) is Applied.ALREADY
+    assert await store.due(1_010, 5_000) == Due([leads[1_000]])
     assert await store.grid() == b"grid: other"
+
+
+@pytest.mark.usefixtures("two_listed")
+async def test_no_lead_is_passed_over_while_others_move(store: RebuildableStore) -> None:
+    """Ranks change between two batches, also that of the lead at which the last one ended; many leads have the same."""
+    await store.acquire(OWNER, 8)
+    rnd, number = random.Random(3), 1
+    long = "x" * 64
+    leads = [f"{long}{n:02d}"[rnd.choice((0, 60)) :] for n in range(40)] + [long, long[:-1], "é", "e"]
+    ranks = [0.0, -0.0, 1.0, 1.0 + 2**-52, math.inf, -math.inf]
+    await store.apply(OWNER, a_batch(1, [a_write(lead, rank=rnd.choice(ranks)) for lead in leads]))
+    for grid in (b"first", b"second"):
+        unjudged = {lead for lead, _ in await store.top(100)}
+        number += 1
+        await store.apply(OWNER, a_batch(number, begins=grid, rate=1_000, clock_ms=number * 1_000))
+        begun = await store.position()
+        while (await store.position()).requeued is not None:
+            number += 1
+            at_the_cursor = (await store.top(100))[:: max(1, len(leads) // 3)]
+            moved = {lead for lead, _ in rnd.sample(at_the_cursor, 2)} | set(rnd.sample(leads, 3))
+            unjudged -= moved
+            writes = [a_write(lead, rank=rnd.choice(ranks), due_ms=FAR_MS) for lead in moved]
+            await store.apply(OWNER, a_batch(number, writes))
+            if grid == b"first" and number == 9:
+                break
+        if grid == b"second":
+            last_ms = (await store.position()).regraded_ms
+            assert last_ms is not None
+            assert begun.clock_ms is not None
+            assert unjudged <= set((await store.due(last_ms, 100)).leads)
+            assert last_ms - begun.clock_ms <= 2 * len(leads), "one lead a millisecond, each once, and no more than moved below"
+
+
+@pytest.mark.usefixtures("two_listed")
+async def test_a_change_of_the_grid_goes_on_from_an_older_copy_as_it_went_before(store: RebuildableStore) -> None:
+    """Whoever folds the same batches again makes the same leads due at the same instants."""
+    seen: list[object] = []
+    for first in (1, 31):  # the second time in the place of what the first one left
+        await store.acquire(f"7:{first}:x", 8)
+        for step in range(30):
+            moved = range(30) if step == 0 else {step * 7 % 30, step * 11 % 30}
+            writes = [a_write(f"lead-{n:02d}", rank=float(n * step % 5), due_ms=FAR_MS) for n in moved]
+            batch = a_batch(first + step, writes, begins=b"grid" if step == 3 else None, rate=100, send=False)
+            assert await store.apply(f"7:{first}:x", batch) is Applied.DONE
+        assert (await store.position()).requeued is None
+        dues = [(await store.due(at_ms, 100)).leads for at_ms in range(0, 400, 10)]
+        seen.append((dues, await store.top(100)))
+    assert seen[0] == seen[1]
+
+
+async def test_those_who_are_due_are_told_as_a_batch_left_them_or_not_at_all(store: RebuildableStore) -> None:
+    """Between two calls the store may have gone back, or to another owner: its list would then make a batch of our number."""
+    await store.acquire(OWNER, 8)
+    assert await store.due(5, 9, OWNER, 0) == Due([])
+    await store.apply(OWNER, a_batch(1, [a_write("a", due_ms=5)]))
+    assert await store.due(5, 9, OWNER, 1) == Due(["a"])
+    for token, batch in ((OWNER, 0), (OWNER, 2), (NEXT_OWNER, 1)):
+        with pytest.raises(Elsewhere):
+            await store.due(5, 9, token, batch)
+    await store.acquire(NEXT_OWNER, 8)
+    with pytest.raises(Elsewhere):
+        await store.due(5, 9, OWNER, 1)
+    assert await store.due(5, 9) == Due(["a"]), "whoever owns nothing reads what there is"
 
 
 async def test_states_are_loaded_as_a_batch_left_them_or_not_at_all(store: RebuildableStore) -> None:
@@ -288,11 +381,11 @@ async def test_a_batch_of_thousands_of_leads_is_written_whole(store: Rebuildable
     writes = [a_write(lead, str(i).encode(), due_ms=i, rank=float(i)) for i, lead in enumerate(leads)]
     assert await store.apply(OWNER, a_batch(1, writes)) is Applied.DONE
     assert await store.load(leads) == [str(i).encode() for i in range(5000)]
-    assert await store.due(10_000, 10_000) == leads
+    assert (await store.due(10_000, 10_000)).leads == leads
     assert [lead for lead, _ in await store.top(5000)] == leads[::-1]
     writes = [a_write(lead, due_ms=None, rank=None) for lead in leads]
     await store.apply(OWNER, a_batch(2, writes))
-    assert await store.due(10_000, 10_000) == []
+    assert (await store.due(10_000, 10_000)).leads == []
     assert await store.top(5000) == []
 
 
@@ -323,7 +416,7 @@ async def test_any_lead_id_is_kept_apart(store: RebuildableStore) -> None:
     writes = [a_write(lead, everybyte + lead.encode(), due_ms=1, rank=1.0) for lead in ODD_LEADS]
     await store.apply(OWNER, a_batch(1, writes))
     assert await store.load(ODD_LEADS) == [everybyte + lead.encode() for lead in ODD_LEADS]
-    assert await store.due(1, 100) == sorted(ODD_LEADS)
+    assert (await store.due(1, 100)).leads == sorted(ODD_LEADS)
     assert [lead for lead, _ in await store.top(100)] == sorted(ODD_LEADS, reverse=True)
     assert (await store.lead("\x00"))["stage"] == b"contact"
 
@@ -381,7 +474,7 @@ async def test_of_an_erased_lead_only_its_mark_stays(store: RebuildableStore) ->
     await store.apply(OWNER, a_batch(2, [erased]))
     assert await store.lead("a") == {"state": b"mark"}
     assert await store.load(["a"]) == [b"mark"]
-    assert await store.due(10, 10) == []
+    assert (await store.due(10, 10)).leads == []
     assert await store.top(10) == []
     await store.apply(OWNER, a_batch(3, [a_write("a", b"again")]))
     assert set(await store.lead("a")) == {"state", "score", "fit", "engagement", "stage", "grade", "updated_at"}
@@ -394,7 +487,7 @@ async def test_of_a_lead_of_which_nothing_is_to_be_held_not_even_the_key_stays(s
     await store.apply(OWNER, a_batch(2, [LeadWrite("a", b"", "", "", "", "", "", "", None, None)]))
     assert await store.lead("a") == {}
     assert await store.load(["a"]) == [None]
-    assert await store.due(10, 10) == []
+    assert (await store.due(10, 10)).leads == []
     assert await store.top(10) == []
 
 
@@ -486,6 +579,7 @@ steps = st.lists(
     | st.tuples(st.just("trim as owner"), st.integers(0, 9), st.none() | st.integers(0, 9))
     | st.tuples(st.just("allow_rebuild"))
     | st.tuples(st.just("due"), st.integers(-1, 6), st.integers(0, 4))
+    | st.tuples(st.just("due"), st.integers(-1, 6), st.integers(0, 4), tokens, st.integers(0, 3))
     | st.tuples(st.just("top"), st.integers(0, 4), st.integers(0, 4)),
     max_size=25,
 )
@@ -514,7 +608,7 @@ async def answer(store: RebuildableStore, step: tuple[Any, ...], at: Position) -
     call: Callable[..., Awaitable[object]] = getattr(store, name)
     try:
         return await call(*arguments)
-    except (Fenced, StoreRefused) as error:
+    except (Elsewhere, Fenced, StoreRefused) as error:
         return type(error)
 
 
@@ -535,7 +629,9 @@ def test_memory_answers_as_redis_does(redis_server: Redis, plan: list[tuple[Any,
             await client.delete(*await client.keys("{twin:0}:*") or ["none"])
             await client.aclose()
 
-    asyncio.run(compare())
+    with pytest.MonkeyPatch.context() as patch:
+        few_at_once(patch)
+        asyncio.run(compare())
 
 
 async def test_memory_goes_back_in_time() -> None:
@@ -546,7 +642,7 @@ async def test_memory_goes_back_in_time() -> None:
     copy, before = store.snapshot(), await everything(store, ["a", "b"])
     await store.apply(OWNER, a_batch(2, [a_write("a", b"2", due_ms=2, rank=2.0), a_write("b", b"2", due_ms=0)]))
     await store.trim(OWNER, 1)
-    assert await store.due(5, 5) == ["b", "a"]
+    assert (await store.due(5, 5)).leads == ["b", "a"]
     store.restore(copy)
     assert await everything(store, ["a", "b"]) == before
     assert store.held() == ["a"]

@@ -100,7 +100,7 @@ class Partition:
 
     async def tick(self, at_ms: int, past: dict[str, int], most: float = math.inf) -> None:
         """Judge those who are due, as many as make one batch."""
-        leads = await self.store.due(at_ms, 1_000)
+        leads = (await self.store.due(at_ms, 1_000)).leads
         await self.apply(
             (await self.folder.slice(leads, at_ms, Place(self.cut.batch + 1, self.cut.next, None), past, most)).batch
         )
@@ -113,7 +113,7 @@ class Partition:
             mine = [r for r in records if self.cut.next[r.topic] <= r.offset < cut.next[r.topic]]
             await self.apply((await self.folder.events(mine, place)).batch)
         else:
-            leads = await self.store.due(cut.tick_ms, cut.judged)
+            leads = (await self.store.due(cut.tick_ms, cut.judged)).leads
             await self.apply((await self.folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)).batch)
 
     async def apply(self, batch: Batch) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import math
 import os
 import random
 import signal
@@ -14,7 +15,8 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +38,7 @@ from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.state import STAGES, unpack
 from worker.engine.batch_builder import traced
+from worker.ports import LISTED
 from worker.settings import OUTPUT_TYPES, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +118,8 @@ class Site:
         }
         self.environ = {f"LEADPULSE_{name.upper()}": str(value) for name, value in given.items()}
         self.settings = Settings.load(self.environ)
+        self.listed = int(given.get("listed", LISTED))
+        """How many leads a batch of its workers makes due after the grid changed."""
         self.web, self.crm = f"{namespace}.web", f"{namespace}.crm"
         self.folder = folder
         self.scorers: dict[str, Scorer] = {}
@@ -470,6 +475,26 @@ class Wrong(AssertionError):
         """And those that are seen too often, or should not be seen at all."""
 
 
+@dataclass(frozen=True)
+class Requeue:
+    """A change of the grid, after which each batch makes some more leads due."""
+
+    from_ms: int
+    rate: int
+    listed: int = 0
+    last: tuple[float, bytes] = (math.inf, b"\xff")
+    """Rank and lead of the last one listed."""
+
+    def onward(self, ranks: Mapping[str, float], due: dict[str, int], count: int) -> Requeue | None:
+        """Make the next *count* of *ranks* due in *due*; return what is left to do."""
+        below = sorted((place, lead) for lead, rank in ranks.items() if (place := (rank, lead.encode())) < self.last)
+        some = below[-count:][::-1]
+        for number, (_, lead) in enumerate(some, start=self.listed):
+            again_ms = self.from_ms + number * 1_000 // self.rate
+            due[lead] = min(again_ms, due.get(lead, again_ms))
+        return replace(self, listed=self.listed + len(some), last=some[-1][0]) if len(some) == count else None
+
+
 class Verdict:
     """What the core makes of the recorded log when nothing goes wrong."""
 
@@ -514,16 +539,15 @@ class Verdict:
         due: dict[str, int] = {}
         ranks: dict[str, float] = {}
         clock_ms: int | None = None
+        requeue: Requeue | None = None
         at = cuts[0].next
         for cut in cuts[1:]:
             scorer = self.site.scorers[cut.grid]
             batch = [] if cut.lost else [r for r in records if r.topic in at and at[r.topic] <= r.offset < cut.next[r.topic]]
             at = cut.next
             if cut.requeued:
-                hottest = sorted(ranks, key=lambda lead: (ranks[lead], lead.encode()), reverse=True)
-                for place, lead in enumerate(hottest):
-                    again_ms = (clock_ms or 0) + place * 1_000 // cut.requeued
-                    due[lead] = min(again_ms, due.get(lead, again_ms))
+                requeue = Requeue(clock_ms or 0, cut.requeued)
+            requeue = requeue and requeue.onward(ranks, due, self.site.listed)
             sources: list[Record] = []
             if cut.tick_ms is None:
                 items, sources = self._items(partition, batch)
@@ -631,6 +655,14 @@ class Verdict:
 
 def _readable(packed: bytes | None) -> str:
     return "nothing" if packed is None else repr(unpack(packed))
+
+
+async def until(site: Site, what: str, holds: Callable[[], Awaitable[bool]], timeout_s: float = 60.0) -> None:
+    """Wait until *holds* says so."""
+    deadline = time.monotonic() + timeout_s
+    while not await holds():
+        assert time.monotonic() < deadline, f"not so in {timeout_s:g} s: {what}\n{site.logs()}"
+        await asyncio.sleep(0.05)
 
 
 def now_ms() -> int:

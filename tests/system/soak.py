@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import random
@@ -30,9 +31,11 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from ops.dev.services import HOST, Kafka, Redis, free_port
-from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, people
+from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, people, until
 from tests.system.proxy import LosesReplies, Network
+from worker.core.contract.partitioner import owner
 from worker.core.scoring.calendar import rfc3339
+from worker.core.scoring.state import unpack
 
 STEPS = (
     "after_fence", "before_ready", "before_apply", "after_apply", "before_transaction", "before_commit", "after_commit",
@@ -56,6 +59,8 @@ class Run:
     told: dict[str, Any]
     """Settings of the workers that are not the site's: where they find Kafka and Redis."""
     sent: int = 0
+    sending: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Who holds it sends, and nobody else."""
     workers: list[Worker] = field(default_factory=list)
 
     async def start(self, count: int = 1, **settings: Any) -> list[Worker]:
@@ -97,7 +102,8 @@ class Run:
 
         async def go_on() -> None:
             while not ended.is_set():
-                await self.burst(hot=hot, bad=bad)
+                async with self.sending:
+                    await self.burst(hot=hot, bad=bad)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(ended.wait(), EVERY_S)
 
@@ -277,11 +283,45 @@ async def _empty(run: Run) -> None:
 
 
 @fault("Redis out of memory for seconds")
-async def _full(run: Run) -> None:
+async def _no_memory(run: Run) -> None:
     async with run.site.redis() as redis:
         await redis.config_set("maxmemory", "1mb")
         await run.some_time(3)
         await redis.config_set("maxmemory", "0")
+
+
+@fault("Redis full: erasures, another owner, published outbox freed; then room again")
+async def _full(run: Run) -> None:
+    site, partitions = run.site, range(run.site.settings.partitions)
+    async with site.redis() as redis:
+        async with run.sending:  # in one topic an erasure waits for the events before it
+            await recovered(site)
+            alive = sorted(lead for lead, packed in (await site.states()).items() if unpack(packed).alive)
+            leads = run.random.sample(alive, min(10, len(alive)))
+            await redis.config_set("maxmemory", "1mb")
+            message = people(run.random.getrandbits(32), LEADS, 1, around_ms=now_ms())[0]
+            told = [message | {"type": "lead.erased", "data": {}, "subject": lead, "id": f"full-{lead}"} for lead in leads]
+            await site.send(site.sent(one, topic=site.crm) for one in told)
+            run.sent += len(told)
+        keys = [site.key(owner(lead, len(partitions)), f"lead:{lead}") for lead in leads]
+        await until(site, "all are forgotten", lambda: _forgotten(redis, keys))
+        before = {(await site.position(p))["owner"] for p in partitions}
+        for victim in list(run.workers):
+            victim.kill()
+            run.drop(victim)
+        await run.start()
+        for p in partitions:
+            await until(site, f"partition {p} is another's, and freed", functools.partial(_freed, redis, site, p, before))
+        await redis.config_set("maxmemory", "0")
+
+
+async def _forgotten(redis: Any, keys: list[str]) -> bool:
+    return all([await redis.hkeys(key) == [b"state"] for key in keys])
+
+
+async def _freed(redis: Any, site: Site, p: int, before: set[str]) -> bool:
+    position = await site.position(p)
+    return position["owner"] not in before and not await redis.xlen(site.key(p, "outbox"))
 
 
 @fault("replies of Redis lost after it applied a batch", through="replies")
@@ -332,7 +372,7 @@ network_faults("Redis", "to_redis")
 network_faults("Kafka", "to_kafka", session_timeout=6)
 
 
-@fault("grid changed while workers run", clock="wall")
+@fault("grid changed while workers run", clock="wall", listed=20)
 async def _grid(run: Run) -> None:
     limit = run.random.choice((5, 12, 20))
     run.site.put_grid(GRID.replace("min: -50", f"min: {limit}").replace("version: 1", f"version: {limit}"))

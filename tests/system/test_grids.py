@@ -50,7 +50,7 @@ async def test_a_changed_grid_is_in_force_without_a_restart(make_site: MakeSite)
 
 async def test_leads_are_judged_again_at_a_bounded_rate_while_events_go_on(make_site: MakeSite) -> None:
     """The rate is part of the batch that begins the grid, so a replay of the journal makes the same leads due."""
-    site = await make_site(clock="wall", partitions=1, regrade_rate=20)
+    site = await make_site(clock="wall", partitions=1, regrade_rate=20, listed=7)
     await site.send(site.sent(m) for m in traffic(72, 240, 600, around_ms=now_ms() - 60_000, spread_s=20))
     worker = site.worker()
     await site.settled()
@@ -70,10 +70,10 @@ async def test_leads_are_judged_again_at_a_bounded_rate_while_events_go_on(make_
     await site.verdict()
 
 
-@pytest.mark.parametrize("step", ["before_apply", "after_apply", "before_commit", "after_commit:2"])
+@pytest.mark.parametrize("step", ["before_apply", "after_apply", "after_apply:4", "before_commit", "after_commit:2"])
 async def test_a_worker_killed_while_it_begins_a_grid_leaves_nobody_unjudged(make_site: MakeSite, step: str) -> None:
-    """The grid's text, the leads that it makes due and the offsets are one batch."""
-    site = await make_site(clock="wall", partitions=1)
+    """The grid's text, the first leads made due and the offsets are one batch; the next owner goes on with the rest."""
+    site = await make_site(clock="wall", partitions=1, listed=7)
     await site.send(site.sent(m) for m in traffic(74, 60, 300, around_ms=now_ms() - 60_000, spread_s=20))
     first = site.worker()
     await site.settled()
@@ -132,7 +132,7 @@ async def test_other_word_lists_judge_every_lead_again(make_site: MakeSite) -> N
 @pytest.mark.parametrize("copy", ["older", "none"])
 async def test_batches_of_several_grids_are_folded_again_by_the_grid_of_each(make_site: MakeSite, copy: str) -> None:
     """The journal holds each grid's text, and so does Redis: whoever takes over needs none of the files."""
-    site = await make_site(clock="wall", partitions=1, max_batch=40)
+    site = await make_site(clock="wall", partitions=1, max_batch=40, listed=7)
     await site.send(site.sent(m) for m in traffic(75, 60, 300, around_ms=now_ms() - 60_000, spread_s=20))
     worker = site.worker()
     await site.settled()

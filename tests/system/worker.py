@@ -9,6 +9,8 @@ import signal
 import sys
 import time
 
+from worker import ports
+from worker.adapters import redis_store
 from worker.engine import batch_builder, publisher, takeover
 from worker.engine.engine import Engine
 from worker.engine.errors import Stop
@@ -56,6 +58,13 @@ FOLD = os.environ.get("LEADPULSE_FOLD_VERSION")
 if FOLD is not None:
     for module in (batch_builder, takeover):
         vars(module)["FOLD_VERSION"] = int(FOLD)
+
+LISTED = os.environ.get("LEADPULSE_LISTED")
+"""How many leads a batch makes due after the grid changed: with few of them a handful of leads is as good as a million."""
+
+if LISTED is not None:
+    body = redis_store.SOURCE.split("\n", 2)[2].replace(f"LISTED = {ports.LISTED}", f"LISTED = {LISTED}")
+    redis_store.LIBRARY, redis_store.SOURCE = redis_store.library(body)
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S")
 logging.getLogger("aiokafka").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
--- One partition's state in Redis. `store_redis.py` puts the library's header and `local LIBRARY` before this text; both
+-- One partition's state in Redis. `redis_store.py` puts the library's header and `local LIBRARY` before this text; both
 -- the library and its functions carry a digest of it, so two versions of the worker live side by side in a rolling upgrade.
 --
 -- A Redis function is atomic but is not rolled back when it fails half-way. So each function that writes first tries
@@ -35,6 +35,10 @@ end
 local function fenced(owner)
   if owner then return redis.error_reply('FENCED the partition belongs to ' .. owner) end
   return redis.error_reply('FENCED the partition has no owner: Redis was emptied or nobody acquired it')
+end
+
+local function full()
+  return redis.error_reply('OOM Redis is at maxmemory and this batch needs more')
 end
 
 local function in_chunks(command, key, values)
@@ -108,7 +112,10 @@ end
 local STAGES = {'contact', 'mql', 'sql', 'opportunity', 'client', 'excluded'}
 local COUNTS = {'leads:contact', 'leads:mql', 'leads:sql', 'leads:opportunity', 'leads:client', 'leads:excluded'}
 
--- Counts the leads by stage afresh, CHUNK of them a call, where a version of the worker that did not count wrote the last batch;
+-- How many leads a call of `count` looks at: 5 ms of Redis' time among 1,000,000.
+local COUNTED = 1000
+
+-- Counts the leads by stage afresh, COUNTED of them a call, where a version of the worker that did not count wrote the last batch;
 -- after the last call `apply` keeps the counts. A lead that is not erased has a rank. ARGV: token, batch, how many leads have been
 -- counted, and those of each stage so far. Returns the last of these, as they are now. Nobody but the owner changes a lead.
 local function count(keys, args)
@@ -117,7 +124,7 @@ local function count(keys, args)
   try_writing(keys)
   local prefix, first = string.sub(keys[1], 1, -#'position' - 1) .. 'lead:', tonumber(args[3])
   local found, told, fields = {}, {}, {'counted', args[2]}
-  for _, lead in ipairs(redis.call('ZREVRANGE', keys[3], first, first + CHUNK - 1)) do
+  for _, lead in ipairs(redis.call('ZREVRANGE', keys[3], first, first + COUNTED - 1)) do
     local stage = redis.call('HGET', prefix .. lead, 'stage')
     if stage then found[stage] = (found[stage] or 0) + 1 end
   end
@@ -126,8 +133,8 @@ local function count(keys, args)
     fields[#fields + 1] = COUNTS[i]
     fields[#fields + 1] = string.format('%d', told[i])
   end
-  if first + CHUNK >= redis.call('ZCARD', keys[3]) then redis.call('HSET', keys[1], unpack(fields)) end
-  return {first + CHUNK, unpack(told)}
+  if first + COUNTED >= redis.call('ZCARD', keys[3]) then redis.call('HSET', keys[1], unpack(fields)) end
+  return {first + COUNTED, unpack(told)}
 end
 
 -- ARGV: token, number of partitions. Returns the position, field by field.
@@ -149,19 +156,64 @@ local function acquire(keys, args)
   return redis.call('HGETALL', keys[1])
 end
 
--- Makes the leads due one after the other from `from_ms` on, `rate` a second, the highest ranks first; a lead that is due
--- earlier stays so. A lead that is not erased has a rank.
-local function requeue(keys, from_ms, rate)
-  for first = 0, redis.call('ZCARD', keys[3]) - 1, CHUNK / 2 do
-    local due = {}
-    for place, lead in ipairs(redis.call('ZREVRANGE', keys[3], first, first + CHUNK / 2 - 1)) do
-      due[#due + 1] = from_ms + math.floor((first + place - 1) * 1000 / rate)
-      due[#due + 1] = lead
-    end
-    redis.call('ZADD', keys[2], 'LT', unpack(due))
+-- How many leads a batch makes due at most while a change of the grid is under way: 2 ms of Redis' time among 1,000,000.
+local LISTED = 250
+
+-- Whether `a` sorts before `b` by its bytes, as Redis sorts members. Lua's `<` would ask the server's locale.
+local function sorts_before(a, b)
+  local at, sub, byte = 1, string.sub, string.byte
+  while at <= #a and sub(a, at, at + 63) == sub(b, at, at + 63) do at = at + 64 end
+  for i = at, at + 63 do
+    local ours, theirs = byte(a, i) or -1, byte(b, i) or -1
+    if ours ~= theirs then return ours < theirs end
   end
-  local ends = from_ms + math.floor(redis.call('ZCARD', keys[3]) * 1000 / rate)
-  redis.call('HSET', keys[1], 'regraded', string.format('%.0f', ends))
+  return false
+end
+
+-- Returns how many members of `key` stand at or above (rank, lead) in falling order. Neither need be there any more.
+local function standing_above(key, rank, lead)
+  local low, high = 0, redis.call('ZCARD', key)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local found = redis.call('ZREVRANGE', key, middle, middle, 'WITHSCORES')
+    local score = tonumber(found[2])
+    if score > rank or (score == rank and not sorts_before(found[1], lead)) then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  return low
+end
+
+-- A change of the grid makes every lead due once: one after the other from FROM on, RATE a second, the highest ranks first; a
+-- lead that is due earlier stays so. The position's field `requeue` says how far that is: 'FROM RATE COUNT RANK LEAD', the last
+-- two those of the last lead that was made due (none at first). Each batch goes on with the next LISTED leads below, so neither
+-- a crash nor another owner changes anything, and whoever folds the same batches again makes the same leads due.
+-- No lead is passed over: only a batch changes a rank, and the lead that it writes has been judged by the new grid. Such a lead may
+-- be made due all the same, and is judged once more then. A lead that is not erased has a rank.
+local function parsed_requeue(text)
+  local from_ms, rate, count, rank, lead = string.match(text, '^(%S+) (%S+) (%S+) ?(%S*) ?(.*)$')
+  return tonumber(from_ms), tonumber(rate), tonumber(count), tonumber(rank), lead
+end
+
+local function requeue(keys, text)
+  local from_ms, rate, count, rank, lead = parsed_requeue(text)
+  local first = rank and standing_above(keys[3], rank, lead) or 0
+  local found, due = redis.call('ZREVRANGE', keys[3], first, first + LISTED - 1, 'WITHSCORES'), {}
+  for i = 1, #found, 2 do
+    due[i] = from_ms + math.floor(count * 1000 / rate)
+    due[i + 1] = found[i]
+    count = count + 1
+  end
+  if #due > 0 then redis.call('ZADD', keys[2], 'LT', unpack(due)) end
+  if #found == 2 * LISTED then
+    local upto = string.format('%.0f %.0f %.0f ', from_ms, rate, count) .. found[#found] .. ' ' .. found[#found - 1]
+    redis.call('HSET', keys[1], 'requeue', upto)
+  else
+    redis.call('HSET', keys[1], 'regraded', string.format('%.0f', from_ms + math.floor(count * 1000 / rate)))
+    redis.call('HDEL', keys[1], 'requeue')
+  end
 end
 
 -- KEYS: [6…] lead hashes, in the order of the writes.
@@ -170,8 +222,9 @@ end
 -- of the grid that this batch begins ('' = none: it goes on with that of the one before), [8] [9] for `requeue`: from when, and
 -- how many leads a second  [10…] the packed states.
 -- Batch numbers and offsets are text: Lua writes numbers from 1e14 on as 1e+14.
-local function apply(keys, args)
-  local at = redis.call('HMGET', keys[1], 'owner', 'batch', 'rebuild', 'counted', unpack(COUNTS))
+-- smaller: take only a batch after which the leads hold no more than before.
+local function write_batch(keys, args, smaller)
+  local at = redis.call('HMGET', keys[1], 'owner', 'batch', 'rebuild', 'requeue', 'counted', unpack(COUNTS))
   if at[1] ~= args[1] then return fenced(at[1]) end
   local batch = at[2] or '0'
   if batch == args[2] then return 'ALREADY' end
@@ -183,8 +236,10 @@ local function apply(keys, args)
   if #writes ~= #keys - 5 or #writes ~= #args - 9 then
     return redis.error_reply('ERR ' .. #writes .. ' writes, ' .. (#keys - 5) .. ' lead keys, ' .. (#args - 9) .. ' states')
   end
+  if smaller and #writes == 0 then return full() end
   local due_in, due_out, rank_in, rank_out, moved, held = {}, {}, {}, {}, {}, {}
   for i, write in ipairs(writes) do
+    if smaller and write[2] ~= '' and #args[9 + i] > #(whole(keys[5 + i]) or '') then return full() end
     local before, after = redis.call('HGET', keys[5 + i], 'stage'), write[5]
     held[i] = redis.call('HLEN', keys[5 + i])  -- here, where a right that is missing still refuses the batch whole
     if before ~= after then
@@ -207,13 +262,17 @@ local function apply(keys, args)
     end
   end
 
-  if args[7] ~= '' then redis.call('ZREVRANGE', keys[3], 0, 0) end  -- `requeue` asks it after the first write
+  local going_on = at[4]
+  if args[7] ~= '' then going_on = args[8] .. ' ' .. args[9] .. ' 0' end
+  if going_on then redis.call('ZREVRANGE', keys[3], 0, 0) end  -- `requeue` asks it after the first write
   -- First, because it alone can still be refused: a stream takes no id at or below its last.
   if args[6] ~= '' then redis.call('XADD', keys[4], args[2] .. '-0', 'entry', args[6]) end
   if args[7] ~= '' then
     redis.call('SET', keys[5], args[7])
-    requeue(keys, tonumber(args[8]), tonumber(args[9]))
+    local ends = tonumber(args[8]) + math.floor(redis.call('ZCARD', keys[3]) * 1000 / tonumber(args[9]))
+    redis.call('HSET', keys[1], 'regraded', string.format('%.0f', ends))
   end
+  if going_on then requeue(keys, going_on) end
   local server = {}
   for i, write in ipairs(writes) do
     local key, state = keys[5 + i], args[9 + i]
@@ -229,13 +288,13 @@ local function apply(keys, args)
   in_chunks('ZREM', keys[2], due_out)
   in_chunks('ZADD', keys[3], rank_in)
   in_chunks('ZREM', keys[3], rank_out)
-  if (at[4] or '0') == batch then
+  if (at[5] or '0') == batch then
     position[#position + 1] = 'counted'
     position[#position + 1] = args[2]
     for i, stage in ipairs(STAGES) do
       if moved[stage] then
         position[#position + 1] = COUNTS[i]
-        position[#position + 1] = string.format('%d', (at[4 + i] or 0) + moved[stage])
+        position[#position + 1] = string.format('%d', (at[5 + i] or 0) + moved[stage])
       end
     end
   end
@@ -243,6 +302,16 @@ local function apply(keys, args)
   if at[3] then redis.call('HDEL', keys[1], 'rebuild') end
   if #forgotten > 0 then redis.call('HDEL', keys[1], unpack(forgotten)) end
   return 'DONE'
+end
+
+local function apply(keys, args)
+  return write_batch(keys, args, false)
+end
+
+-- `apply` for a Redis at `maxmemory`: takes a batch of which each write is a mark, a removal, or a state no larger than the one
+-- that it replaces. Its outbox entry is on top of that, until it is published and trimmed.
+local function apply_smaller(keys, args)
+  return write_batch(keys, args, true)
 end
 
 -- KEYS: position, then lead hashes. ARGV: token ('' = anybody), batch, bytes. One state for each, nil for a lead that is not
@@ -261,6 +330,19 @@ local function load(keys, args)
     if left <= 0 then break end
   end
   return states
+end
+
+-- KEYS: position, due. ARGV: token ('' = anybody), batch, instant (ms), how many. Returns the leads due by then, earliest first, behind
+-- 1 where `requeue` has yet to make some due by then, else 0; nil when the partition is another's, or not at that batch.
+local function due(keys, args)
+  local at = redis.call('HMGET', keys[1], 'owner', 'batch', 'requeue')
+  if args[1] ~= '' and (at[1] ~= args[1] or (at[2] or '0') ~= args[2]) then return false end
+  local unlisted = 0
+  if at[3] then
+    local from_ms, rate, count = parsed_requeue(at[3])
+    if from_ms + math.floor(count * 1000 / rate) <= tonumber(args[3]) then unlisted = 1 end
+  end
+  return {unlisted, redis.call('ZRANGEBYSCORE', keys[2], '-inf', args[3], 'LIMIT', 0, args[4])}
 end
 
 -- ARGV: token, published, published + 1, horizon ('' = leave it). Neither number moves back: a call whose reply was lost
@@ -314,11 +396,15 @@ local function register(name, callback, flags)
   redis.register_function{function_name = LIBRARY .. '_' .. name, callback = callback, flags = flags}
 end
 
-register('acquire', acquire, {})
-register('count', count, {})
+-- Without a flag Redis refuses a function whole where it is over `maxmemory` when the function begins, and lets one that has begun
+-- go on. `allow-oom`: what is small and frees memory, or leads to what does. `no-writes` is never refused.
+register('acquire', acquire, {'allow-oom'})
+register('count', count, {'allow-oom'})
 register('apply', apply, {})
-register('trim', trim, {})
+register('apply_smaller', apply_smaller, {'allow-oom'})
+register('trim', trim, {'allow-oom'})
 register('allow_rebuild', allow_rebuild, {})
 register('allow_inputs', allow_inputs, {})
 register('load', load, {'no-writes'})
+register('due', due, {'no-writes'})
 register('rights', rights, {'no-writes'})

@@ -9,13 +9,28 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from math import inf
+from typing import NamedTuple
 
 import msgspec
 
 from worker.core.contract.model import LeadWrite
-from worker.ports import Applied, Batch, Elsewhere, Fenced, OutboxEntry, Position, StoreRefused
+from worker.ports import LISTED, Applied, Batch, Due, Elsewhere, Fenced, OutboxEntry, Position, StoreRefused
 
 _TOKEN = re.compile(r"([0-9]+):([0-9]+):.")
+
+
+class Requeue(NamedTuple):
+    """How far a change of the grid has made the leads due."""
+
+    from_ms: int
+    rate: int
+    listed: int
+    last: tuple[float, str] | None
+    """Rank and lead of the last one that was made due."""
+
+    def next_ms(self) -> int:
+        """Return when the next lead is made due."""
+        return self.from_ms + self.listed * 1_000 // self.rate
 
 
 @dataclass(slots=True)
@@ -28,6 +43,7 @@ class Snapshot:
     rank: dict[str, float] = field(default_factory=dict)
     outbox: dict[int, OutboxEntry] = field(default_factory=dict)
     grid: bytes | None = None
+    requeue: Requeue | None = None
 
     def copy(self) -> Snapshot:
         """Return one that shares only values that never change."""
@@ -107,12 +123,10 @@ class MemoryStore:
             held.outbox[cut.batch] = batch.entry
         if batch.grid is not None:
             held.grid = batch.grid
-            regraded_ms = (batch.clock_ms or 0) + len(held.rank) * 1_000 // cut.requeued
-            at = msgspec.structs.replace(at, regraded_ms=regraded_ms)
-            for place, (lead, _) in enumerate(self._ranked(len(held.rank))):
-                due_ms = (batch.clock_ms or 0) + place * 1_000 // cut.requeued
-                held.due[lead] = min(due_ms, held.due.get(lead, due_ms))
-            self._rebuild_schedule()
+            held.requeue = Requeue(batch.clock_ms or 0, cut.requeued, 0, None)
+            at = msgspec.structs.replace(at, regraded_ms=held.requeue._replace(listed=len(held.rank)).next_ms())
+        if held.requeue is not None:
+            at = self._list(held.requeue, at)
         for write in batch.writes:
             if write.state or write.score:
                 held.leads[write.lead] = write
@@ -141,8 +155,25 @@ class MemoryStore:
         )
         return Applied.DONE
 
-    async def due(self, by_ms: int, limit: int) -> list[str]:
-        """Return at most *limit* leads due by *by_ms*, earliest first, then by id."""
+    def _list(self, requeue: Requeue, at: Position) -> Position:
+        """Make the next leads due, as the change of the grid asks; return *at* as it is then."""
+        held, last = self._held, requeue.last
+        below = ((rank, lead) for lead, rank in held.rank.items() if last is None or (rank, lead) < last)
+        found = heapq.nlargest(LISTED, below)
+        for rank, lead in found:
+            due_ms = min(requeue.next_ms(), held.due.get(lead, inf))
+            held.due[lead] = int(due_ms)
+            requeue = requeue._replace(listed=requeue.listed + 1, last=(rank, lead))
+        self._rebuild_schedule()
+        held.requeue = requeue if len(found) == LISTED else None
+        if held.requeue is not None:
+            return msgspec.structs.replace(at, requeued=requeue.listed)
+        return msgspec.structs.replace(at, requeued=None, regraded_ms=requeue.next_ms())
+
+    async def due(self, by_ms: int, limit: int, token: str = "", batch: int = 0) -> Due:
+        """Return at most *limit* leads due by *by_ms*, earliest first, then by id; see `worker.ports.Store`."""
+        if token and (self._held.position.owner, self._held.position.batch) != (token, batch):
+            raise Elsewhere(f"not at batch {batch} of {token}")
         found: list[tuple[int, str]] = []
         heap = self._schedule
         while heap and heap[0][0] <= by_ms and len(found) < limit:
@@ -151,7 +182,8 @@ class MemoryStore:
                 found.append(entry)
         for entry in found:
             heapq.heappush(heap, entry)
-        return [lead for _, lead in found]
+        requeue = self._held.requeue
+        return Due([lead for _, lead in found], requeue is not None and requeue.next_ms() <= by_ms)
 
     async def outbox(self, after: int) -> list[OutboxEntry]:
         """Return the outbox entries of batches past *after*, in order."""

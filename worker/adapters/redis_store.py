@@ -5,7 +5,7 @@ Every key of partition p of a namespace carries the hash tag `{NAMESPACE:p}`, so
 - `{ns:p}:lead:LEAD`: a hash, `state` packed and `score fit engagement stage grade updated_at` as text; an erased lead has
   only `state`, its mark. A long state may lie in pieces, see `lead_fields`
 - `{ns:p}:position`: a hash, `owner batch next:TOPIC published partitions grid words clock`, `leads:STAGE` (how many leads are
-  in it) as of batch `counted`, and `strayed horizon regraded rebuild inputs` where set
+  in it) as of batch `counted`, and `strayed horizon regraded requeue rebuild inputs` where set
 - `{ns:p}:grid`: the text of the grid that the position names by its hash
 - `{ns:p}:due`, `{ns:p}:rank`: sorted sets of leads, by instant (ms) and by upper bound of the score
 - `{ns:p}:outbox`: a stream, one entry a batch, id `BATCH-0`, field `entry` (msgpack of `worker.ports.OutboxEntry`)
@@ -36,7 +36,18 @@ from redis.backoff import NoBackoff
 
 from worker.core.contract.model import LeadWrite
 from worker.core.scoring.state import STAGES
-from worker.ports import Applied, Batch, Elsewhere, Fenced, OutboxEntry, Position, StoreRefused, StoreUnavailable
+from worker.ports import (
+    Applied,
+    Batch,
+    Due,
+    Elsewhere,
+    Fenced,
+    OutboxEntry,
+    Position,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+)
 
 Client = Redis | RedisCluster
 T = TypeVar("T")
@@ -151,7 +162,22 @@ async def install(client: Client) -> None:
 
 async def _load_library(client: Client) -> None:
     # redis-py's hints describe the two kinds of client together; what they answer here is not used.
-    await client.function_load(SOURCE, replace=True)
+    try:
+        await client.function_load(SOURCE, replace=True)
+    except failures.OutOfMemoryError:
+        # At `maxmemory` Redis refuses to load anything, also what it has.
+        if not await _is_loaded(client):
+            raise
+
+
+async def _is_loaded(client: Client) -> bool:
+    """Return whether every primary has this version's functions."""
+    commands: Any = client
+    asked = "FUNCTION LIST", "LIBRARYNAME", LIBRARY
+    if not isinstance(client, RedisCluster):
+        return bool(await commands.execute_command(*asked))
+    answers: dict[str, Any] = await commands.execute_command(*asked, target_nodes=RedisCluster.PRIMARIES)
+    return all(answers.values())
 
 
 _FAILURES = (failures.RedisError, failures.RedisClusterException, OSError)
@@ -197,7 +223,8 @@ def translated(error: Exception, where: str) -> StoreUnavailable | StoreRefused 
         if "unknown command" in text.lower():
             return StoreRefused(f"{where}: {text}; LeadPulse needs the functions of Redis 7.0 or newer")
         advice = _WHAT_TO_DO.get(code)
-        return StoreRefused(f"{where}: {text}{'; ' + advice if advice else ''}")
+        refused = StoreFull if code == "OOM" else StoreRefused
+        return refused(f"{where}: {text}{'; ' + advice if advice else ''}")
     return StoreUnavailable(f"{where}: {text or type(error).__name__}")
 
 
@@ -221,6 +248,7 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
             strayed_ms=instant("strayed"),
             horizon_ms=instant("horizon"),
             regraded_ms=instant("regraded"),
+            requeued=int(fields["requeue"].split(" ")[2]) if "requeue" in fields else None,
             rebuild="rebuild" in fields,
             leads=leads,
             counted=counted,
@@ -338,7 +366,8 @@ class RedisStore:
         """Write *batch* whole or not at all; *batch* names each lead once.
 
         Leads, `due`, `rank`, outbox entry and position are written by one atomic function that tries everything that
-        Redis could refuse before its first write. A `clock_ms` or `strayed_ms` of `None` leaves what is stored.
+        Redis could refuse before its first write. A `clock_ms` or `strayed_ms` of `None` leaves what is stored. At
+        `maxmemory` Redis refuses that function, and is asked for the one that takes only what makes leads smaller.
         """
         cut = batch.entry.cut
         fields = ["batch", str(cut.batch), "grid", cut.grid, "words", cut.words]
@@ -349,9 +378,8 @@ class RedisStore:
         if batch.strayed_ms is not None:
             fields += ("strayed", str(batch.strayed_ms))
         prefix = self._lead
-        answer: bytes = await self._call(
-            "apply",
-            [*self._keys, *[prefix + write.lead for write in batch.writes]],
+        keys = [*self._keys, *[prefix + write.lead for write in batch.writes]]
+        arguments: tuple[str | bytes, ...] = (
             token,
             str(cut.batch),
             str(cut.batch - 1),
@@ -363,12 +391,20 @@ class RedisStore:
             str(cut.requeued),
             *[write.state for write in batch.writes],
         )
+        try:
+            answer: bytes = await self._call("apply", keys, *arguments)
+        except StoreFull:
+            answer = await self._call("apply_smaller", keys, *arguments)
         return Applied(answer.decode())
 
-    async def due(self, by_ms: int, limit: int) -> list[str]:
-        """Return at most *limit* leads due by *by_ms*, earliest first, then by id (its UTF-8 bytes)."""
-        found = await self._run(lambda: self._commands.zrangebyscore(self._due, "-inf", by_ms, start=0, num=limit))
-        return [self._text(lead) for lead in found]
+    async def due(self, by_ms: int, limit: int, token: str = "", batch: int = 0) -> Due:
+        """Return at most *limit* leads due by *by_ms*, earliest first, then by id (its UTF-8 bytes); see the port."""
+        keys = (self._position, self._due)
+        found = await self._call("due", keys, token, str(batch), str(by_ms), str(limit), read=True)
+        if found is None:
+            raise Elsewhere(f"{self._where} is not at batch {batch} of {token}")
+        unlisted, leads = found
+        return Due([self._text(lead) for lead in leads], bool(unlisted))
 
     async def outbox(self, after: int) -> list[OutboxEntry]:
         """Return the outbox entries of batches past *after*, in order.

@@ -12,7 +12,7 @@ from worker.core.contract.printable import plain
 from worker.core.identity.messages import figures
 from worker.core.scoring.state import unpack
 from worker.ports import Store
-from worker.queries.leads import held_leads
+from worker.queries.leads import held_leads, states_of
 from worker.settings import Settings
 
 _PAGE = 500
@@ -51,7 +51,7 @@ async def _of(store: Store, count: int) -> list[dict[str, Any]]:
     while len(found) < count and (page := await store.top(_PAGE, offset)):
         offset += len(page)
         names = [name for name, _ in page if name.startswith("account:")]
-        for name, packed in zip(names, await store.load(names), strict=True):
+        for name, packed in zip(names, await states_of(store, names), strict=True):
             kin = None if packed is None else unpack(packed).kin
             if kin is not None and kin.account is not None:
                 found.append({"account_id": name, "hot": kin.account.hot, **figures(kin.account)})

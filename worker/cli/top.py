@@ -37,7 +37,7 @@ def top(count: int, as_json: bool, grid: str | None, **flags: Any) -> None:
 
 async def _hottest(settings: Settings, count: int, grid: str | None) -> list[Hot]:
     async with held_leads(settings, grid) as held:
-        if any(at.regraded_ms is not None and (at.clock_ms or 0) < at.regraded_ms for at in held.positions):
+        if any(at.requeued is not None or (at.clock_ms or 0) < (at.regraded_ms or 0) for at in held.positions):
             click.echo("warning: the grid changed, and not every lead is judged by it yet: some may be missing here", err=True)
         return await hottest(held.stores, held.scorers, count)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -27,7 +28,7 @@ from worker.engine.takeover import Standing, take_over
 from worker.engine.ticks import PATIENCE_MS, Neighbour, View, candidate, held_back
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import Batch, Store, Tracer
+from worker.ports import Batch, Store, StoreFull, Tracer
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -228,27 +229,48 @@ class Partition:
         drained between two batches leaves the rest to the next owner.
         """
         next_ = {**self.next, **ends}
-        left = [record for topic in sorted(by_topic) for record in by_topic[topic]]
+        left: Sequence[Record] = [record for topic in sorted(by_topic) for record in by_topic[topic]]
         if not left and not self._idle_move(next_):
             self.next = next_
             return
-        while True:
-            began = time.perf_counter()
-            taken = await self._folder.events(left, Place(self.batch + 1, next_, self.clock_ms), MOST_BYTES)
-            records, left = left[: taken.records], left[taken.records :]
-            self._bad.add(len(records), taken.reasons)
-            folded = time.perf_counter()
-            await self._apply(taken.batch, oldest_ms=_oldest_ms(records))
-            self._metrics.step_seconds.labels("apply").inc(time.perf_counter() - folded)
-            if self._context.tracer is not None:
-                self._context.tracer.applied(self._partition, taken.batch.entry, len(records), began, taken.seconds)
-            for record in {record.topic: record for record in records}.values():
-                self._saw(record)
-            self._report(taken, records, began)
-            while left and self._publisher.full() and not self._context.draining.is_set():
-                await self._publisher.room()
-            if not left or self._context.draining.is_set():
-                return
+        try:
+            while True:
+                left = await self._batch(left, next_)
+                while left and self._publisher.full() and not self._context.draining.is_set():
+                    await self._publisher.room()
+                if not left or self._context.draining.is_set():
+                    return
+        except StoreFull:
+            await self._smaller(by_topic, ends)
+            raise
+
+    async def _batch(self, records: Sequence[Record], next_: Mapping[str, int]) -> Sequence[Record]:
+        """Take as many of *records* as make one batch, and stand behind them, at the end at *next_*; return the rest."""
+        began = time.perf_counter()
+        taken = await self._folder.events(records, Place(self.batch + 1, next_, self.clock_ms), MOST_BYTES)
+        records, left = records[: taken.records], records[taken.records :]
+        self._bad.add(len(records), taken.reasons)
+        folded = time.perf_counter()
+        await self._apply(taken.batch, oldest_ms=_oldest_ms(records))
+        self._metrics.step_seconds.labels("apply").inc(time.perf_counter() - folded)
+        if self._context.tracer is not None:
+            self._context.tracer.applied(self._partition, taken.batch.entry, len(records), began, taken.seconds)
+        for record in {record.topic: record for record in records}.values():
+            self._saw(record)
+        self._report(taken, records, began)
+        return left
+
+    async def _smaller(self, by_topic: Mapping[str, Sequence[Record]], ends: Mapping[str, int]) -> None:
+        """Take what needs no more memory of a full store, so that erasures do not wait until somebody gives it some.
+
+        Record by record from where each topic stands, up to the first one that needs more: a topic's order stays.
+        """
+        for topic in sorted(by_topic):
+            records = [record for record in by_topic[topic] if record.offset >= self.next[topic]]
+            following = [*(record.offset for record in records[1:]), ends[topic]]
+            with contextlib.suppress(StoreFull):
+                for record, end in zip(records, following, strict=False):
+                    await self._batch([record], {**self.next, topic: end})
 
     def _idle_move(self, next_: Mapping[str, int]) -> bool:
         """Return whether only markers moved the inputs, and long enough ago: an empty batch then moves the offsets too."""
@@ -267,8 +289,12 @@ class Partition:
         if self.clock_ms is not None and time_ms <= self.clock_ms:
             self.next = past
         else:
-            leads = await self._store.due(time_ms, SLICE)
+            leads, unlisted = await self._store.due(time_ms, SLICE, self.batch)
             place = Place(self.batch + 1, self.next, self.clock_ms)
+            if unlisted:  # who is due first must be known before anybody is judged
+                await self._apply((await self._folder.events((), place)).batch)
+                self._metrics.batches.labels("grid").inc()
+                return
             batch, removed, said, moves, unsent = await self._folder.slice(
                 leads, time_ms, place, past if len(leads) < SLICE else None, MOST_BYTES
             )

@@ -179,7 +179,7 @@ class Publisher:
 
         Without this, each tick would be the reason for the next one's transaction, for ever, on a partition at rest.
         """
-        return any(not waiting.idle for waiting in self._pending) or bool(await self._store.due(tick.time_ms, 1))
+        return any(not waiting.idle for waiting in self._pending) or await self._store.anyone_due(tick.time_ms)
 
     async def _transaction(self, tick: Tick | None) -> bool:
         """Publish the next whole batches and *tick*; return whether nothing is left that was pending at its beginning."""

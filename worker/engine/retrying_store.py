@@ -13,7 +13,7 @@ from worker.engine.errors import Lost
 from worker.engine.failpoint import failpoint
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import Applied, Batch, Elsewhere, OutboxEntry, Position, Store, StoreUnavailable
+from worker.ports import Applied, Batch, Due, Elsewhere, OutboxEntry, Position, Store, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +46,19 @@ class Patient:
         try:
             return await self._patiently("load", lambda: self._store.load(leads, self._token, batch, most)) if leads else []
         except Elsewhere as err:
-            raise Lost(f"the store is not where batch {batch} left it: it went back in time, or has another owner") from err
+            raise _elsewhere(batch) from err
 
-    async def due(self, by_ms: int, limit: int) -> list[str]:
-        """See `Store.due`."""
-        return await self._patiently("due", lambda: self._store.due(by_ms, limit))
+    async def due(self, by_ms: int, limit: int, batch: int) -> Due:
+        """Return who is due by *by_ms* after *batch*. Raises `Lost` when the store is not where we left it."""
+        try:
+            return await self._patiently("due", lambda: self._store.due(by_ms, limit, self._token, batch))
+        except Elsewhere as err:
+            raise _elsewhere(batch) from err
+
+    async def anyone_due(self, by_ms: int) -> bool:
+        """Return whether a tick at *by_ms* would judge somebody, whatever batch the store is at: batches go on meanwhile."""
+        due = await self._patiently("due", lambda: self._store.due(by_ms, 1))
+        return due.unlisted or bool(due.leads)
 
     async def outbox(self, after: int) -> list[OutboxEntry]:
         """See `Store.outbox`."""
@@ -92,3 +100,7 @@ class Patient:
                     told = fields("store.answers", partition=self._partition, owner=self._token, call=name, seconds=lasted_s)
                     log.info("partition %d: the store answers again, after %g s", self._partition, lasted_s, extra=told)
                 return answer
+
+
+def _elsewhere(batch: int) -> Lost:
+    return Lost(f"the store is not where batch {batch} left it: it went back in time, or has another owner")

@@ -362,7 +362,7 @@ class Refold:
         elif cut.tick_ms is None:
             batch = (await self._folder.events(records, place)).batch
         else:
-            leads = await self._store.due(cut.tick_ms, cut.judged or SLICE)
+            leads = (await self._store.due(cut.tick_ms, cut.judged or SLICE, cut.batch - 1)).leads
             batch = (await self._folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)).batch
         await self._store.apply(batch)
         self._metrics.refolded.labels(str(self._partition)).inc()

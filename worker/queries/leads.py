@@ -22,6 +22,8 @@ from worker.ports import Position, Store
 from worker.settings import Settings
 
 _PAGE: Final = 100
+_REPLY_BYTES: Final = 2_000_000
+"""Of states in one answer, passed by the last of them at most: while Redis writes it, every worker waits."""
 
 
 class Leads(NamedTuple):
@@ -64,6 +66,14 @@ async def _in_force(stores: Sequence[Store], settings: Settings) -> list[Scorer]
             grid = load_grid(settings.grid) if source is None else parsed(source, "the grid in force")
             known[source] = Scorer(grid, settings.source)
     return [known[source] for source in sources]
+
+
+async def states_of(store: Store, leads: Sequence[str]) -> list[bytes | None]:
+    """Return each lead's packed state, in the order asked; `None` for a lead that is not held. In calls of a bounded size."""
+    states: list[bytes | None] = []
+    while len(states) < len(leads):
+        states += await store.load(leads[len(states) :], most=_REPLY_BYTES)
+    return states
 
 
 class Hot(msgspec.Struct, frozen=True):
@@ -135,6 +145,6 @@ class _Queue:
         if not self._page:
             ranked = await self._store.top(_PAGE, self._offset)
             self._offset += len(ranked)
-            states = await self._store.load([lead for lead, _ in ranked])
+            states = await states_of(self._store, [lead for lead, _ in ranked])
             self._page.extend((lead, bound, packed) for (lead, bound), packed in zip(ranked, states, strict=True))
         self.bound = self._page[0][1] if self._page else -float("inf")

@@ -1,0 +1,54 @@
+"""A Redis at `maxmemory` under workers: nothing is lost, erasures run, owners change; and all goes on once there is room."""
+
+from __future__ import annotations
+
+import json
+
+from tests.services import Redis
+from tests.system.conftest import MakeSite
+from tests.system.kit import Site, now_ms, traffic, until
+from tests.system.test_erasure import said
+from worker.core.contract.partitioner import owner
+from worker.core.scoring.calendar import rfc3339
+
+
+async def web_read(site: Site) -> int:
+    """Return how many events of the web are in the states."""
+    return sum([int((await site.position(p))[f"next:{site.web}"]) for p in range(site.settings.partitions)])
+
+
+async def test_erasures_run_and_owners_change_while_redis_is_full(make_site: MakeSite, own_redis: Redis) -> None:
+    """Events wait in Kafka, in their order; whoever asks to be forgotten is not kept waiting behind another topic's events."""
+    site = await make_site(redis=own_redis.url)
+    await site.send(site.sent(m) for m in traffic(31, 60, 400, around_ms=now_ms() - 60_000, spread_s=20))
+    first = site.worker()
+    await site.settled()
+    async with site.redis() as redis:
+        await redis.config_set("maxmemory", "1mb")
+        waiting = [site.sent(m) for m in traffic(32, 60, 200, around_ms=now_ms(), spread_s=1)]
+        await site.send(m for m in waiting if m.topic == site.web)
+        await first.says("maxmemory")
+        leads = sorted(await site.states())[:20]
+        erased = [said(n, lead, "lead.erased") | {"time": rfc3339(now_ms())} for n, lead in enumerate(leads, start=1_000)]
+        await site.send(site.sent(m, topic=site.crm) for m in erased)
+
+        async def forgotten() -> bool:
+            keys = [site.key(owner(lead, site.settings.partitions), f"lead:{lead}") for lead in leads]
+            return all([await redis.hkeys(key) == [b"state"] for key in keys])
+
+        await until(site, "every lead that was erased is", forgotten)
+        second = site.worker()
+        first.kill()
+        await second.ready(site.settings.partitions)
+
+        async def told() -> bool:
+            outputs = [json.loads(r.value or b"{}") for r in await site.outputs() if r.topic.endswith(".lead.erased")]
+            return {o["subject"] for o in outputs} >= set(leads)
+
+        await until(site, "the erasures are published", told)
+        read = await web_read(site)
+        await redis.config_set("maxmemory", "0")
+    await site.settled()
+    assert await web_read(site) > read, "events that need memory waited for it"
+    await second.stop()
+    await site.verdict()
