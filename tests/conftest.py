@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import uuid
+import zoneinfo
 from collections.abc import Iterator
 
 import pytest
 
 from ops.dev import services
 from tests.services import Kafka, Redis, ServiceMissing, needed
+
+zoneinfo.reset_tzpath(())
+"""Tests compare with zones of the `tzdata` package, as the core has them, not with those of this machine."""
 
 
 def pytest_report_header() -> list[str]:

@@ -100,7 +100,7 @@ class Position(msgspec.Struct, frozen=True):
     grid: str
     """sha256 of the grid that judged the last batch; empty before the first."""
     words: str
-    """Version of the word lists then."""
+    """`TABLES_VERSION` then."""
     clock_ms: int | None
     strayed_ms: int | None = None
     horizon_ms: int | None = None

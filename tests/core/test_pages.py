@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.grid.page_types import compile_pages, page_type
+from worker.core.grid.page_types import compile_pages, page_type, url_path
 
 PAGES = {"pricing": ("/pricing*", "/tarifs*"), "product": ("/product/*",), "home": ("/",), "any-pdf": ("*.pdf",)}
 
@@ -63,3 +64,87 @@ def test_a_hostile_url_takes_no_time() -> None:
     began = time.perf_counter()
     assert kind("/" + "a" * 20_000) is None
     assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("https://acme.example/a/b?c#d", "/a/b"),
+        ("https://acme.example/a#b?c", "/a"),
+        ("https://acme.example?a=/b", "/"),
+        ("https://acme.example#/b", "/"),
+        ("https://user:pass@acme.example:8080/a:b", "/a:b"),
+        ("//acme.example/a", "/a"),
+        ("///a", "/a"),
+        ("//", None),
+        ("http://", None),
+        ("http:///a", "/a"),
+        ("http:/a", "/a"),
+        ("http:a/b", "a/b"),
+        ("http:", None),
+        ("HTTPS://ACME.EXAMPLE/A", "/A"),
+        ("mailto:ada@acme.example", "ada@acme.example"),
+        ("android-app://com.acme/open", "/open"),
+        ("1http://acme.example/a", "1http://acme.example/a"),
+        ("é:/a", "é:/a"),
+        (":/a", ":/a"),
+        ("a/b:c", "a/b:c"),
+        ("/a;b=c/d;e", "/a;b=c/d;e"),
+        ("/a%2Fb", "/a%2Fb"),
+        (" \x00https://acme.example/a", "/a"),
+        ("ht\ntps://acme.exam\tple/a\r/b", "/a/b"),
+        ("/a b ", "/a b "),
+        ("http://[::1]:80/a", "/a"),
+        ("http://[::1/a", None),
+        ("http://::1]/a", None),
+        # `urlsplit` refuses these, the second and third since a patch release, the last by its Unicode tables.
+        ("http://[a]b]/a", "/a"),
+        ("http://[v1.a]/a", "/a"),
+        ("http://[not an address]/a", "/a"),
+        ("http://acme\u2100.example/a", "/a"),
+        ("?", None),
+        ("#", None),
+        ("", None),
+    ],
+)
+def test_the_path_of_a_url(url: str, path: str | None) -> None:
+    """Of odd urls too: what is counted must not change with a release of Python."""
+    assert url_path(url) == path
+
+
+pieces = st.sampled_from(
+    [
+        "http",
+        "https",
+        ":",
+        "/",
+        "//",
+        "?",
+        "#",
+        "[",
+        "]",
+        "::1",
+        "@",
+        "a",
+        "B",
+        "é",
+        " ",
+        "\t",
+        "\n",
+        "\x00",
+        ".",
+        "%2F",
+        ";",
+        "+",
+    ]
+)
+
+
+@given(st.lists(pieces, max_size=12).map("".join) | st.text(max_size=20))
+def test_it_answers_as_the_standard_library_where_that_answers(url: str) -> None:
+    """Urls counted before are counted alike. What `urlsplit` refuses has a path here, unless brackets are lacking."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return
+    assert url_path(url) == (parts.path or ("/" if parts.netloc else None))

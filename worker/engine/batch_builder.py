@@ -19,7 +19,7 @@ from worker.core.contract.journal import Cut, grid_output, message_output, stray
 from worker.core.contract.model import Event, Headers, Item, LeadWrite, Output, Past, Record, Rejected, Release, Share
 from worker.core.contract.partitioner import owner
 from worker.core.contract.trace_context import context
-from worker.core.grid.email_kind import WORDS_VERSION
+from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.outputs import Moved
 from worker.core.scoring.state import FOLD_VERSION
@@ -77,12 +77,12 @@ class Grids(NamedTuple):
     grid: str
     """sha256 of the grid."""
     words: str
-    """Version of the word lists."""
+    """`TABLES_VERSION`."""
 
     @classmethod
     def of(cls, scorer: Scorer) -> Grids:
         """Return what *scorer* judges by."""
-        return cls(scorer.grid.sha256, WORDS_VERSION)
+        return cls(scorer.grid.sha256, TABLES_VERSION)
 
 
 class Place(NamedTuple):

@@ -19,8 +19,8 @@ from worker.adapters.kafka import Admin, free_consumer, to_record
 from worker.adapters.redis_store import redacted
 from worker.core.contract.journal import Cut, Cuts, GridText, decode_entry
 from worker.core.contract.model import Record
-from worker.core.grid.email_kind import WORDS_VERSION
 from worker.core.grid.models import GridError, parse_grid
+from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.state import FOLD_VERSION
 from worker.engine.batch_builder import SLICE, Folder, Place
@@ -196,9 +196,9 @@ def check_left(partition: int, unread: Mapping[str, int], *, may_lose: bool) -> 
 
 def check_cut(partition: int, cut: Cut) -> None:
     """Raise `Stop` for a *cut* that this program cannot fold to the same bytes, whatever the grid."""
-    theirs, ours = (cut.words, cut.fold), (WORDS_VERSION, FOLD_VERSION)
+    theirs, ours = (cut.words, cut.fold), (TABLES_VERSION, FOLD_VERSION)
     if theirs != ours:
-        names = ("word lists", "fold")
+        names = ("tables", "fold")
         differ = ", ".join(f"{name} {a} (here {b})" for name, a, b in zip(names, theirs, ours, strict=True) if a != b)
         raise Stop(
             f"partition {partition}: the store is behind Kafka, and batch {cut.batch} was folded with {differ}: let a worker"

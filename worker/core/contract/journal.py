@@ -42,7 +42,7 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     grid: str
     """sha256 of the grid that judged it."""
     words: str
-    """Version of the word lists (free and disposable mail domains)."""
+    """`TABLES_VERSION` of the worker that folded it: mail domains, time zones, Unicode."""
     fold: int
     """Version of the fold; a batch is folded again only by the same."""
     tick_ms: _Number | None = None
@@ -53,7 +53,7 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     """Nothing was read, the offsets were moved as an operator allowed: past records that retention had deleted, or to other
     input topics."""
     requeued: _Number = 0
-    """Set when the batch, empty otherwise, begins another grid (or other word lists) than those before: the leads were made due
+    """Set when the batch, empty otherwise, begins another grid (or other tables) than those before: the leads were made due
     one after the other, so many a second. The grid's text stands in the journal before this cut."""
     judged: int = 0
     """How many leads a slice of a tick judged, those due first; 0 in older journals: 1,000, or all where fewer were due."""

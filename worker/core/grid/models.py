@@ -13,9 +13,7 @@ import re
 import typing
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, NamedTuple
-from zoneinfo import available_timezones
 
 import idna
 from pydantic import (
@@ -36,6 +34,7 @@ from worker.core.contract.codec import DATA_FIELDS
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import OPERATORS, Where, WhereError, parse_where
 from worker.core.grid.email_kind import MailLists
+from worker.core.grid.tables import zones
 from worker.core.grid.yaml_lines import Document, Path, read_yaml
 
 DAY_MS: Final = 86_400_000
@@ -164,14 +163,9 @@ def _identifier(name: str) -> str:
 
 
 def _timezone(name: str) -> str:
-    if name not in _timezones():
-        raise _wrong(f"unknown time zone {name!r}{_did_you_mean(name, _timezones())}: write an IANA name, as in Europe/Paris")
+    if name not in zones():
+        raise _wrong(f"unknown time zone {name!r}{_did_you_mean(name, zones())}: write an IANA name, as in Europe/Paris")
     return name
-
-
-@lru_cache(maxsize=1)
-def _timezones() -> frozenset[str]:
-    return frozenset(available_timezones())
 
 
 def _data_path(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from urllib.parse import urlsplit
+from typing import Final
 
 _REMEMBERED_CHARS = 2_048
 
@@ -44,13 +44,27 @@ def _compiled(pages: tuple[tuple[str, tuple[str, ...]], ...]) -> Callable[[str],
     return compile_pages(dict(pages))
 
 
+_SCHEME: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.")
+_LEADING: Final = "".join(map(chr, range(33)))
+_NOWHERE: Final = str.maketrans("", "", "\t\r\n")
+
+
 def url_path(url: str) -> str | None:
-    """Return the path of *url*; a bare path is one too. `None` when it cannot be read (`http://[`)."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
+    """Return the path of *url*, as it is written; a bare path is one too. `None` where there is none, and for `http://[`.
+
+    As browsers do, it passes over control characters and spaces before the url, and tabs and line ends anywhere. It is our own,
+    because the answer is counted: `urllib.parse.urlsplit` changed what it refuses in patch releases of Python.
+    """
+    rest = url.lstrip(_LEADING).translate(_NOWHERE).partition("#")[0].partition("?")[0]
+    scheme, colon, behind = rest.partition(":")
+    if colon and scheme[:1].isalpha() and _SCHEME.issuperset(scheme):
+        rest = behind
+    if rest[:2] != "//":
+        return rest or None
+    host, slash, path = rest[2:].partition("/")
+    if ("[" in host) != ("]" in host):
         return None
-    return parts.path or ("/" if parts.netloc else None)
+    return slash + path or ("/" if host else None)
 
 
 def _glob(pattern: str) -> str:

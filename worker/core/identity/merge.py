@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
 
 from worker.core.scoring import traits as traits_
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.fold import judge_traits
+from worker.core.scoring.halving import halved
 from worker.core.scoring.once_per import MARK_BYTES, entries, remember
 from worker.core.scoring.packing import close, open_
 from worker.core.scoring.state import IDS_KEPT, Count, LeadState
@@ -45,7 +45,8 @@ def _counts(one: Count, other: Count, half_life: int) -> Count:
     last = max(one.last, other.last)
     both = Count(one.n + other.n, last)
     if half_life:
-        both.sum = sum(c.sum * math.exp2((c.last - last) / half_life) for c in (one, other))
+        # Not by `sum`, which rounds otherwise from Python 3.12 on.
+        both.sum = one.sum * halved(last - one.last, half_life) + other.sum * halved(last - other.last, half_life)
     firsts = {value: at_ms for at_ms, value in entries(one.seen, one.last)}
     for at_ms, value in entries(other.seen, other.last):
         known = firsts.get(value)
@@ -55,7 +56,7 @@ def _counts(one: Count, other: Count, half_life: int) -> Count:
         firsts[value] = min(known, at_ms)
         both.n -= 1
         if half_life:
-            both.sum -= math.exp2((max(known, at_ms) - last) / half_life)
+            both.sum -= halved(last - max(known, at_ms), half_life)
     for value, at_ms in firsts.items():
         both.seen = remember(both.seen, last, value, at_ms)
     return both

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
-from zoneinfo import ZoneInfo
+
+from worker.core.grid.tables import zone
 
 DAY_MS: Final = 86_400_000
 _BLOCK_MS: Final = 900_000
@@ -20,7 +21,7 @@ class Calendar:
     """Days and midnights of one time zone (an IANA name such as `Europe/Paris`)."""
 
     def __init__(self, timezone: str) -> None:
-        self._zone = None if timezone == "UTC" else ZoneInfo(timezone)
+        self._zone = None if timezone == "UTC" else zone(timezone)
         self._offsets: dict[int, int] = {}
         self._midnights: dict[int, int] = {}
 

@@ -9,9 +9,10 @@ import msgspec
 import xxhash
 
 from worker.core.grid.conditions import Where, compile_where
-from worker.core.grid.email_kind import WORDS_VERSION, email_domain, email_kind
+from worker.core.grid.email_kind import email_domain, email_kind
 from worker.core.grid.models import Grid, Rule, Rung, Velocity
 from worker.core.grid.page_types import compile_pages
+from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.calendar import Calendar
 from worker.core.scoring.state import CONTACT, MQL, SQL, STAGES
 
@@ -122,7 +123,7 @@ class Scorer:
         self.grid = grid
         self.source = source
         # Lists of mail domains change what a trait is worth, as the grid does.
-        self.tag = xxhash.xxh32_intdigest(f"{grid.sha256} {WORDS_VERSION}".encode())
+        self.tag = xxhash.xxh32_intdigest(f"{grid.sha256} {TABLES_VERSION}".encode())
         self.calendar = Calendar(grid.timezone)
         self.page_type = compile_pages(grid.pages)
         self.counters: dict[str, list[Counter]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ import msgspec
 from worker.core.contract.model import Event
 from worker.core.scoring import traits as traits_
 from worker.core.scoring.compiled_grid import INFINITY, Counter, Pacer, Scorer
+from worker.core.scoring.halving import halved
 from worker.core.scoring.once_per import MARK_BYTES, aged, find, forget, mark, occurrence, remember
 from worker.core.scoring.packing import note
 from worker.core.scoring.state import CONTACT, EVENT_TYPES, IDS_KEPT, SQL, Count, LeadState
@@ -128,7 +128,7 @@ def count_one(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, da
     half_life = counter.half_life
     if at_ms > count.last:
         if half_life:
-            count.sum *= math.exp2((count.last - at_ms) / half_life)
+            count.sum *= halved(at_ms - count.last, half_life)
         if count.seen:
             count.seen = aged(count.seen, count.last, at_ms)
         count.last = at_ms
@@ -142,11 +142,11 @@ def count_one(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, da
             count.seen = forget(count.seen, value)
             count.n -= 1
             if half_life:
-                count.sum -= math.exp2((first - count.last) / half_life)
+                count.sum -= halved(count.last - first, half_life)
         count.seen = remember(count.seen, count.last, value, at_ms)
     count.n += 1
     if half_life:
-        sum_ = count.sum + math.exp2((at_ms - count.last) / half_life)
+        sum_ = count.sum + halved(count.last - at_ms, half_life)
         count.sum = 1 if sum_ == 1 else sum_
 
 

@@ -11,6 +11,7 @@ import math
 from typing import Final, NamedTuple, Protocol
 
 from worker.core.scoring.compiled_grid import ALLOWANCE, INFINITY, Scorer, Step, clamp
+from worker.core.scoring.halving import halvings
 from worker.core.scoring.score import Reading, decays, inactive, read
 from worker.core.scoring.state import CLIENT, CONTACT, EXCLUDED, MQL, OPPORTUNITY, SQL, LeadState
 
@@ -363,7 +364,7 @@ def reach(gap: float, parts: float, half_life: float) -> float:
     gap -= _SLACK
     if gap >= parts:
         return INFINITY
-    return 0.0 if gap <= 0 else max(0.0, -half_life * math.log2(1 - gap / parts) - 1)
+    return 0.0 if gap <= 0 else max(0.0, half_life * halvings(1 - gap / parts) - 1)
 
 
 def exact_due(scorer: Scorer, state: LeadState, reading: Reading, at_ms: int) -> int | None:

