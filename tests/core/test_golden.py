@@ -75,6 +75,7 @@ def same_states(ours: Mapping[str, bytes | None], theirs: Mapping[str, bytes | N
     def opened(packed: bytes | None) -> Any:
         state = unpack(packed or b"")
         state.due = None if state.due is None else state.due // 1_000
+        state.grid = 0  # names the tables as well, which are others with every upgrade
         return plain(msgspec.msgpack.decode(msgspec.msgpack.encode(state), strict=False))
 
     return ours.keys() == theirs.keys() and all(alike(opened(ours[lead]), opened(theirs[lead])) for lead in ours)
