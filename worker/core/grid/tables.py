@@ -1,8 +1,7 @@
-"""The tables that others keep up and that a fold answers from: with other ones the same records give other states.
+"""Tables of other projects that a fold reads: with other tables the same records give other states.
 
-`TABLES_VERSION` names them all in each cut and position. A batch is folded again only with the same, and newer ones judge all
-leads once more. Zones come from the `tzdata` package alone: what the machine has under `/usr/share/zoneinfo` is neither asked
-nor known by name.
+`TABLES_VERSION` names all of them in each cut and position. A batch is folded again only with the same tables. Newer tables judge
+all leads once more. Time zones come from the `tzdata` package alone, never from the machine's `/usr/share/zoneinfo`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def zones() -> frozenset[str]:
 
 @lru_cache(maxsize=64)
 def zone(name: str) -> ZoneInfo:
-    """Return the time zone *name*. Raises `ValueError` for one that is not among `zones`."""
+    """Return the time zone *name*. Raises `ValueError` where `zones` lacks it."""
     if name not in zones():
         raise ValueError(f"unknown time zone {name!r}")
     with _TZDATA.joinpath("zoneinfo", *name.split("/")).open("rb") as file:

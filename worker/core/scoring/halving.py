@@ -1,8 +1,8 @@
 """Powers of two for decay, the same to the last bit on every machine.
 
-The `exp2` and `log2` of a C library may differ in the last bit: between processors with and without fused multiply-add, between
-libraries, between releases. What is kept of a lead, when it is due and what goes out would differ with them. Here are only
-additions, multiplications and divisions of IEEE 754, in a fixed order, and a table that whole numbers make.
+The `exp2` and `log2` of a C library differ in the last bit between processors with and without fused multiply-add. They also
+differ between libraries and releases. States, due times and outputs would differ with them. This module uses only additions,
+multiplications and divisions of IEEE 754, in a fixed order, and a table made of whole numbers.
 """
 
 from __future__ import annotations
