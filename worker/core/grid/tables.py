@@ -1,7 +1,7 @@
 """Tables of other projects that a fold reads: with other tables the same records give other states.
 
-`TABLES_VERSION` names all of them in each cut and position. A batch is folded again only with the same tables. Newer tables judge
-all leads once more. Time zones come from the `tzdata` package alone, never from the machine's `/usr/share/zoneinfo`.
+`TABLES_VERSION` names all of them in each cut and position. A batch is folded again only with the same tables. Newer tables
+judge all leads once more. Time zones come from the `tzdata` package alone, never from the machine's `/usr/share/zoneinfo`.
 """
 
 from __future__ import annotations
