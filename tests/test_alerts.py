@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from ops.dev.services import REPOSITORY
 from tests.services import missing
+from tests.waits import HANG_S
 from worker.adapters.kafka import _not_allowed
 from worker.adapters.redis_store import _WHAT_TO_DO
 
@@ -32,7 +33,7 @@ def _promtool(*words: str | Path) -> subprocess.CompletedProcess[str]:
     program = shutil.which("promtool")
     if program is None:
         missing("promtool: not on PATH (Debian: apt install prometheus)")
-    return subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False, timeout=HANG_S)
 
 
 def test_prometheus_reads_its_configuration_and_the_rules() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.cli.shell import Running, leadpulse
 from tests.cli.test_online import ready, site, topics
+from tests.waits import HANG_S
 from worker.settings import Settings
 
 __all__ = ["site", "topics"]
@@ -28,7 +29,7 @@ def page(settings: Mapping[str, str], name: str) -> tuple[int, str, str]:
     """Return status, content type and body of a page."""
     url = f"http://127.0.0.1:{settings['LEADPULSE_METRICS_PORT']}/{name}"
     try:
-        with urlopen(url, timeout=5) as answer:
+        with urlopen(url, timeout=HANG_S) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except HTTPError as err:
         return err.code, err.headers["Content-Type"], err.read().decode()
@@ -47,7 +48,7 @@ def worker(request: pytest.FixtureRequest, topics: dict[str, str], tmp_path: Pat
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_the_worker_within_ten_seconds(worker: Running, topics: dict[str, str], by: signal.Signals) -> None:
     """Exit code 0, no traceback, no complaint, and nothing in the folder that it was started in."""
-    assert worker.end(by, within_s=10) == 0
+    assert worker.end(by) == 0
     assert "drained" in worker.words
     # A broker that has never had a consumer group makes the place for one now, and aiokafka logs that it had to wait.
     # And the tests' Redis keeps nothing on disk, which the worker rightly remarks on.
@@ -78,7 +79,7 @@ def test_the_pages_say_how_the_worker_stands(worker: Running, topics: dict[str, 
 def test_missing_topics_end_the_worker_in_one_line(site: dict[str, str], tmp_path: Path) -> None:
     """Exit code 1 and the command that mends it; nobody has to read a traceback."""
     with Running(RUN, site, tmp_path) as worker:
-        assert worker.process.wait(20) == 1
+        assert worker.process.wait(HANG_S) == 1
         (why,) = [line for line in worker.words.splitlines() if "CRITICAL" in line]
         assert "missing topics: " in why
         assert site["LEADPULSE_INPUT_TOPICS"] in why
@@ -92,7 +93,7 @@ def test_a_worker_that_must_stop_says_why_in_its_last_line(topics: dict[str, str
         worker.until(lambda: ready(topics))
         lines = "\n".join(["{"] * 1_500)
         sent = leadpulse("produce", "-", "--topic", topics["LEADPULSE_INPUT_TOPICS"], "--raw", env=topics, text=lines)
-        assert worker.process.wait(30) == 1, sent.stderr
+        assert worker.process.wait(HANG_S) == 1, sent.stderr
     last = json.loads(worker.words.splitlines()[-1])
     assert last["event"] == "worker.stopped"
     assert re.match(r"stopped: partition \d: \d+ of the last \d+ records are bad", last["message"])
@@ -107,7 +108,7 @@ def test_a_worker_that_waits_is_alive_but_not_ready(site: dict[str, str], tmp_pa
             assert page(waiting, "livez")[0] == 200
             status, _, body = page(waiting, "readyz")
             assert (status, json.loads(body)["ready"]) == (503, False)
-            assert worker.end(within_s=10) == 0
+            assert worker.end() == 0
 
 
 def test_a_port_that_is_taken_is_told_with_the_setting(topics: dict[str, str], tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_a_port_that_is_taken_is_told_with_the_setting(topics: dict[str, str], t
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with Running(RUN, topics | {"LEADPULSE_METRICS_PORT": str(port)}, tmp_path) as worker:
-            assert worker.process.wait(20) == 1
+            assert worker.process.wait(HANG_S) == 1
             assert f"127.0.0.1:{port}" in worker.words
             assert "LEADPULSE_METRICS_PORT" in worker.words
             assert "Traceback" not in worker.words
@@ -126,7 +127,7 @@ def test_wrong_settings_end_either_command_before_anything_is_reached(tmp_path: 
     for command in (RUN, FAUST):
         for name, value, words in (("PARTITIONS", "none", "none"), ("GRID", "absent.yaml", "one of: pivot-15, saas-b2b")):
             with Running(command, {f"LEADPULSE_{name}": value}, tmp_path) as worker:
-                assert worker.process.wait(20) != 0
+                assert worker.process.wait(HANG_S) != 0
                 assert f"LEADPULSE_{name}" in worker.words
                 assert words in worker.words
                 assert "Traceback" not in worker.words
@@ -134,7 +135,7 @@ def test_wrong_settings_end_either_command_before_anything_is_reached(tmp_path: 
 
 def asked(settings: Mapping[str, str], request: bytes) -> bytes:
     """Return the first line that the pages answer to the bytes *request*; nothing where they hang up."""
-    with socket.create_connection(("127.0.0.1", int(settings["LEADPULSE_METRICS_PORT"])), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", int(settings["LEADPULSE_METRICS_PORT"])), timeout=HANG_S) as client:
         try:
             client.sendall(request)
             return client.recv(1_000).partition(b"\r\n")[0]
@@ -176,5 +177,5 @@ def test_pages_that_somebody_plays_with_disturb_no_worker(topics: dict[str, str]
             never_reads.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
         assert page(topics, "livez")[0] == 200
         assert ready(topics)
-        assert worker.end(within_s=10) == 0
+        assert worker.end() == 0
         assert "aiohttp" not in worker.words

@@ -18,6 +18,7 @@ import redis
 
 from tests.cli.shell import ROOT, Running, environment, event, leadpulse
 from tests.cli.test_online import ready, site, taken, topics
+from tests.waits import HANG_S
 from worker.logs import JsonLines, configuration, fields, is_json
 
 __all__ = ["site", "topics"]
@@ -119,7 +120,7 @@ def test_a_person_on_a_terminal_reads_text(site: dict[str, str], tmp_path: Path)
         [sys.executable, *RUN], env=environment(site), cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs
     )
     try:
-        assert worker.wait(30) == 1
+        assert worker.wait(HANG_S) == 1
         time.sleep(0.1)
         words = os.read(ours, 100_000).decode()
     finally:
@@ -132,7 +133,7 @@ def test_a_person_on_a_terminal_reads_text(site: dict[str, str], tmp_path: Path)
 def test_a_setting_chooses_and_a_wrong_one_is_told(site: dict[str, str], tmp_path: Path) -> None:
     """`text` into a file, for whoever reads it there."""
     with Running([*RUN, "--log-format", "text"], site, tmp_path) as worker:
-        assert worker.process.wait(30) == 1
+        assert worker.process.wait(HANG_S) == 1
         assert "CRITICAL leadpulse: stopped: missing topics: " in worker.words
     wrong = leadpulse("run", env=site | {"LEADPULSE_LOG_FORMAT": "xml"})
     assert wrong.returncode == 2

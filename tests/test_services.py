@@ -20,6 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ops.dev import services
 from ops.dev.services import REPOSITORY
 from tests.services import Kafka, Redis, ServiceFailed, ServiceMissing, create_topics, missing
+from tests.waits import HANG_S
 
 
 async def _committed(kafka: Kafka, topic: str) -> list[bytes | None]:
@@ -93,7 +94,7 @@ def test_a_server_that_cannot_start_says_why(redis_server: Redis) -> None:
         pytest.fail("it started")
 
 
-def _soon(holds: Callable[[], bool], within_s: float = 5.0) -> bool:
+def _soon(holds: Callable[[], bool], within_s: float = HANG_S) -> bool:
     until = time.monotonic() + within_s
     while not holds() and time.monotonic() < until:
         time.sleep(0.02)
@@ -107,7 +108,7 @@ def _answers(port: int) -> bool:
 
 def test_a_killed_run_leaves_no_server_behind(redis_server: Redis, tmp_path: Path) -> None:
     """SIGKILL gives this process no chance to clean up; the watchdog ends what it started."""
-    script = "from ops.dev.services import Redis; import time; print(Redis().start().port, flush=True); time.sleep(60)"
+    script = "from ops.dev.services import Redis; import time; print(Redis().start().port, flush=True); time.sleep(3600)"
     command = [sys.executable, "-c", script]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as run:
@@ -127,7 +128,7 @@ def test_the_servers_by_hand_end_at_ctrl_c_with_their_folders(kafka: Kafka, redi
         assert run.stdout is not None
         printed = [run.stdout.readline(), run.stdout.readline()]
         run.send_signal(signal.SIGINT)
-        assert run.wait(20) == 0
+        assert run.wait(HANG_S) == 0
     assert printed[0].startswith("export LEADPULSE_KAFKA=127.0.0.1:")
     assert printed[1].startswith("export LEADPULSE_REDIS=redis://127.0.0.1:")
     assert list(tmp_path.glob("leadpulse-*")) == []

@@ -16,7 +16,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with contextlib.ExitStack() as running:
-            kafka = running.enter_context(Kafka())
+            kafka = running.enter_context(Kafka(lasting=True))
             redis = running.enter_context(Redis())
             print(f"export LEADPULSE_KAFKA={kafka.address}")
             print(f"export LEADPULSE_REDIS={redis.url}", flush=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 
+from tests.waits import HANG_S
 from worker.adapters.tracing import Spans
 from worker.app import create_app
 from worker.core.contract.journal import Cut
@@ -29,6 +31,22 @@ def test_a_strange_tracestate_is_not_repeated_in_the_log(
         spans.sent(0, OutboxEntry(Cut(1, {}, "g", "w", 1), outputs), 0.0)
     spans.close()
     assert caplog.records == []
+
+
+def test_closing_waits_for_no_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is away, or takes spans and never answers, must not keep the worker from ending in time."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    spans = Spans(Settings.model_validate({}))
+    answer, gave_up = threading.Event(), threading.Event()
+
+    def last_spans() -> None:
+        if not answer.wait(HANG_S):
+            gave_up.set()
+
+    monkeypatch.setattr(spans._provider, "shutdown", last_spans)
+    spans.close()
+    assert not gave_up.is_set(), "the worker would have waited for the collector"
+    answer.set()
 
 
 def test_a_variable_that_opentelemetry_refuses_is_a_mistake_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

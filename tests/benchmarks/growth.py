@@ -110,7 +110,7 @@ async def measure_all(groups: tuple[str, ...], scale: float) -> str:
         + "|"
     )
     rows = [head]
-    with tempfile.TemporaryDirectory(prefix="leadpulse-bench-") as folder, Kafka(heap="1g") as kafka:
+    with tempfile.TemporaryDirectory(prefix="leadpulse-bench-") as folder, Kafka(heap="1g", lasting=True) as kafka:
         for number, case in enumerate(cases(scale), start=1):
             if groups and case.group not in groups:
                 continue

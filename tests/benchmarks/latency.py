@@ -132,7 +132,7 @@ async def probe(site: Site, seconds: float) -> dict[str, Seen]:
 
 async def one(rate: int, seconds: float, folder: Path) -> str:
     """Return the table's row for *rate*."""
-    with Redis(AS_DEPLOYED) as server, Kafka(heap="1g") as kafka:
+    with Redis(AS_DEPLOYED) as server, Kafka(heap="1g", lasting=True) as kafka:
         await create_topics(kafka.address, [LOG], PARTITIONS)
         site = Place(kafka, server, folder, 0, {}, {}).site([LOG])
         site.put_grid(files("grids").joinpath("saas-b2b.yaml").read_text())

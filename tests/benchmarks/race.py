@@ -344,7 +344,7 @@ async def race(
     with (
         tempfile.TemporaryDirectory(prefix="leadpulse-bench-") as folder,
         Redis(AS_DEPLOYED) as server,
-        Kafka(heap="1g") as kafka,
+        Kafka(heap="1g", lasting=True) as kafka,
     ):
         for topic, size in sizes.items():
             await create_topics(kafka.address, [topic], PARTITIONS, {"retention.ms": "-1"})

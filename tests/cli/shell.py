@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.waits import HANG_S
+
 ROOT = Path(__file__).parents[2]
 
 GRID = """\
@@ -64,7 +66,7 @@ def leadpulse(
     env: Mapping[str, str] | None = None,
     text: str | None = None,
     cwd: Path | None = None,
-    wait_s: float = 60,
+    wait_s: float = HANG_S,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     return subprocess.run(
@@ -89,17 +91,17 @@ class Running:
         """What it has said so far, on both channels."""
         return self.log.read_text()
 
-    def end(self, by: signal.Signals = signal.SIGTERM, within_s: float = 10) -> int:
-        """Send a signal and return the exit code. Raises `subprocess.TimeoutExpired` when it is not gone in time."""
+    def end(self, by: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code. Raises `subprocess.TimeoutExpired` when it never ends."""
         self.process.send_signal(by)
-        return self.process.wait(within_s)
+        return self.process.wait(HANG_S)
 
-    def until(self, holds: Callable[[], object], within_s: float = 40) -> None:
+    def until(self, holds: Callable[[], object]) -> None:
         """Wait until *holds* is true; fail with what the process said when it ends first or time is up."""
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + HANG_S
         while not holds():
             assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.words}"
-            assert time.monotonic() < deadline, f"not within {within_s:g} s:\n{self.words}"
+            assert time.monotonic() < deadline, f"not within {HANG_S:g} s:\n{self.words}"
             time.sleep(0.1)
 
     def __enter__(self) -> Running:

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from tests.cli.shell import Running, event, leadpulse
 from tests.cli.test_online import ready, site, taken, topics
 from tests.services import free_port
+from tests.waits import HANG_S
 from worker.adapters.kafka import to_record
 from worker.cli.dead import page_of
 from worker.core.contract.codec import MAX_BYTES
@@ -72,7 +73,7 @@ def records(site: dict[str, str], topic: str) -> list[Record]:
                     found.extend(map(to_record, some))
         return found
 
-    return asyncio.run(asyncio.wait_for(read(), 30))
+    return asyncio.run(asyncio.wait_for(read(), HANG_S))
 
 
 def lines(folder: Path, *given: str) -> Path:

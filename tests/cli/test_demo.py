@@ -18,6 +18,7 @@ import pytest
 
 from tests.cli.shell import ROOT, Running, environment, leadpulse
 from tests.services import missing
+from tests.waits import HANG_S
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +94,7 @@ def test_the_demo_leaves_nothing_behind_when_it_is_killed(place: Path, tmp_path:
     with started(place, tmp_path) as demo:
         demo.process.kill()
         demo.process.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANG_S
     while processes_in(place) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert processes_in(place) == {}
@@ -104,7 +105,7 @@ def test_the_demo_says_so_when_its_worker_ends(place: Path, tmp_path: Path) -> N
     with started(place, tmp_path) as demo:
         (worker,) = [pid for pid, command in processes_in(place).items() if "worker.cli run" in command]
         os.kill(worker, signal.SIGKILL)
-        assert demo.process.wait(20) == 1
+        assert demo.process.wait(HANG_S) == 1
         assert "the worker has ended" in demo.words
         assert "Traceback" not in demo.words
     assert processes_in(place) == {}

@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.shell import GRID, Running, a_file, leadpulse
 from tests.services import Kafka, Redis, adjacent_ports
+from tests.waits import HANG_S
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def topics(site: dict[str, str]) -> dict[str, str]:
 def ready(site: Mapping[str, str], further: int = 0) -> bool:
     """Return whether a worker takes events."""
     try:
-        with urlopen(f"http://127.0.0.1:{int(site['LEADPULSE_METRICS_PORT']) + further}/readyz", timeout=2) as answer:
+        with urlopen(f"http://127.0.0.1:{int(site['LEADPULSE_METRICS_PORT']) + further}/readyz", timeout=HANG_S) as answer:
             return bool(json.load(answer)["partitions"])
     except OSError:
         return False
@@ -68,7 +69,7 @@ def ready(site: Mapping[str, str], further: int = 0) -> bool:
 
 def taken(site: Mapping[str, str], further: int = 0) -> int:
     """Return how many events the worker has taken."""
-    with urlopen(f"http://127.0.0.1:{int(site['LEADPULSE_METRICS_PORT']) + further}/metrics", timeout=5) as answer:
+    with urlopen(f"http://127.0.0.1:{int(site['LEADPULSE_METRICS_PORT']) + further}/metrics", timeout=HANG_S) as answer:
         lines = answer.read().decode().splitlines()
     return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("leadpulse_events_total{")))
 
@@ -127,7 +128,7 @@ def test_live_answers_are_those_of_a_replay(topics: dict[str, str], tmp_path: Pa
 
 def in_force(site: Mapping[str, str], further: int = 0) -> tuple[int, bool]:
     """Return the version of the grid in force, and whether the file is refused as it is."""
-    with urlopen(f"http://127.0.0.1:{int(site['LEADPULSE_METRICS_PORT']) + further}/readyz", timeout=5) as answer:
+    with urlopen(f"http://127.0.0.1:{int(site['LEADPULSE_METRICS_PORT']) + further}/readyz", timeout=HANG_S) as answer:
         grid = json.load(answer)["grid"]
     return grid["version"], grid["refused"] is not None
 
@@ -157,7 +158,7 @@ def test_a_signal_puts_a_changed_grid_in_force_in_every_worker(topics: dict[str,
         hottest = [json.loads(line) for line in leadpulse("top", "--json", env=site).stdout.splitlines()]
         assert hottest[0]["score"] == ann["score"]
         assert "not every lead is judged by it yet" in leadpulse("top", env=site).stderr, "no tick has come, by CLOCK=events"
-        assert parent.end(within_s=15) == 0
+        assert parent.end() == 0
 
 
 def test_top_takes_no_more_than_asked(topics: dict[str, str], tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ def test_several_workers_share_the_partitions_and_end_together(topics: dict[str,
         parent.until(lambda: ready(site) and ready(site, 1))
         workers = children(parent.process.pid)
         assert len(workers) == 2
-        assert parent.end(within_s=15) == 0
+        assert parent.end() == 0
         assert parent.words.count('"worker.drained"') == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
@@ -215,7 +216,7 @@ def test_when_one_of_several_workers_dies_the_others_are_drained(topics: dict[st
         parent.until(lambda: ready(topics) and ready(topics, 1))
         first, second = children(parent.process.pid)
         os.kill(first, signal.SIGKILL)
-        assert parent.process.wait(15) == 1
+        assert parent.process.wait(HANG_S) == 1
         assert "draining the others" in parent.words
         assert parent.words.count('"worker.drained"') == 1
     assert not Path(f"/proc/{second}").exists()
@@ -228,7 +229,7 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(topics: dict[str, str], 
         workers = children(parent.process.pid)
         parent.process.kill()
         parent.process.wait()
-        gone = Running(["-c", "import time; time.sleep(60)"], {}, tmp_path)  # only to wait with a limit
+        gone = Running(["-c", "import signal; signal.pause()"], {}, tmp_path)  # only to wait with a limit
         with gone:
-            gone.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), within_s=20)
+            gone.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
         assert parent.words.count('"worker.drained"') == 2

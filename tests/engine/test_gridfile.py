@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.waits import HANG_S
 from worker.core.scoring.compiled_grid import Scorer
 from worker.engine import grid_file
 from worker.engine.grid_file import GridFile, load_scorer
@@ -50,7 +51,7 @@ async def watched(
 
 async def until(grid: GridFile, version: int, refused: str | None) -> None:
     """Wait until *version* is in force and the file is refused with the words *refused* (`None`: not refused)."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + HANG_S
     while True:
         now, found = grid.scorer.grid.version, grid.refused
         if now == version and (found == refused or (found and refused and refused in found)):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.services import missing
+from tests.waits import HANG_S
 
 FOLDER = Path(__file__).parents[2] / "docs" / "protocol"
 HARMLESS = {"NO_EPOCH_CHECK", "READY_BEFORE_FIRST_COMMIT"}
@@ -29,7 +30,7 @@ def searched(folder: Path, model: str, *defined: str, optimized: bool = True) ->
     for tool, package in (("spin", "spin"), ("gcc", "gcc")):
         if shutil.which(tool) is None:
             missing(f"no `{tool}` on PATH (Debian: apt install {package})")
-    run = {"cwd": folder, "capture_output": True, "text": True, "timeout": 240}
+    run = {"cwd": folder, "capture_output": True, "text": True, "timeout": HANG_S}
     source = str(FOLDER / f"{model}.pml")
     made = subprocess.run(["spin", "-a", *(f"-D{name}" for name in defined), source], **run)  # type: ignore[call-overload]
     assert made.returncode == 0, made.stdout + made.stderr

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from click.testing import CliRunner
 
 from tests.services import Kafka, create_topics
+from tests.waits import HANG_S
 from worker.cli.produce import produce
 from worker.cli.simulate import simulate
 from worker.core.contract.codec import KNOWN_TYPES
@@ -48,7 +49,7 @@ def read(kafka: Kafka, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
         finally:
             await consumer.stop()
 
-    return asyncio.run(asyncio.wait_for(all_records(), 30))
+    return asyncio.run(asyncio.wait_for(all_records(), HANG_S))
 
 
 @pytest.fixture

@@ -552,7 +552,11 @@ async def run(factor: float, names: Sequence[str]) -> tuple[list[Seen], list[str
     settings = {"log.retention.check.interval.ms": "86400000", "group.min.session.timeout.ms": "1000"}
     wrong: list[str] = []
     brought: list[Brought] = []
-    with tempfile.TemporaryDirectory(prefix="leadpulse-alerts-") as folder, Kafka(settings) as kafka, Redis() as store:
+    with (
+        tempfile.TemporaryDirectory(prefix="leadpulse-alerts-") as folder,
+        Kafka(settings, lasting=True) as kafka,
+        Redis() as store,
+    ):
         stage = Stage(factor, kafka, store, Path(folder))
         await stage.prepare()
         background: list[asyncio.Task[None]] = []

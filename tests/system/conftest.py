@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from tests.services import Kafka, Redis, needed
+from tests.services import Kafka, Redis
 from tests.system.kit import Site
 
 
@@ -18,13 +18,6 @@ class MakeSite(Protocol):
     async def __call__(self, **settings: Any) -> Site:
         """Return one whose topics exist."""
         ...
-
-
-@pytest.fixture(scope="session")
-def kafka() -> Iterator[Kafka]:
-    """One broker for these tests, which lets a dead worker's session end after 2 s instead of 6: most of them kill one."""
-    with needed(lambda: Kafka({"group.min.session.timeout.ms": "1000"})) as service:
-        yield service
 
 
 @pytest.fixture

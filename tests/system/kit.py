@@ -25,6 +25,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import TopicPartition
 
+from tests.waits import HANG_S
 from worker.adapters.kafka import Admin, create_topics, to_record
 from worker.adapters.redis_store import RedisStore, connect, is_piece, lead_fields
 from worker.core.batch.plan import plan_events, plan_tick
@@ -168,7 +169,7 @@ class Site:
         """Run a command of leadpulse with the site's settings, and others."""
         environ = {**os.environ, **self.environ} | {f"LEADPULSE_{name.upper()}": str(held) for name, held in settings.items()}
         line = [sys.executable, "-m", "worker.cli", *words]
-        return subprocess.run(line, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        return subprocess.run(line, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=HANG_S)
 
     async def send(self, messages: Iterable[Sent], *, commit: bool | None = None) -> None:
         """Produce *messages*; in a transaction when *commit* says whether it is committed or aborted."""
@@ -193,7 +194,7 @@ class Site:
         home = self.crm if message["type"].startswith(("crm.", "profile.")) else self.web
         return Sent(topic or home, place, json.dumps(message).encode(), lead.encode())
 
-    async def settled(self, timeout_s: float = 40.0, expect_batches: bool = True) -> None:
+    async def settled(self, timeout_s: float = HANG_S, expect_batches: bool = True) -> None:
         """Wait until every input is read to its end, and everything applied is published."""
         deadline = time.monotonic() + timeout_s
         said = ""
@@ -248,7 +249,7 @@ class Site:
 
     async def _connected(self, isolation: str) -> AIOKafkaConsumer:
         """Return a consumer, once there is a broker: one that was just killed may be away for seconds."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + HANG_S
         while True:
             consumer = AIOKafkaConsumer(
                 bootstrap_servers=self.settings.kafka,
@@ -291,7 +292,7 @@ class Site:
             counts = await admin.partitions(self.settings.outputs)
         return await self.read([TopicPartition(topic, p) for topic, n in counts.items() for p in range(n)])
 
-    async def cooled_more(self, timeout_s: float = 20.0) -> None:
+    async def cooled_more(self, timeout_s: float = HANG_S) -> None:
         """Wait until time alone has cooled another lead."""
         deadline = time.monotonic() + timeout_s
         before = await self._cooled()
@@ -404,11 +405,11 @@ class Worker:
         """Return its log so far."""
         return self.log.read_text(errors="replace")[-6_000:]
 
-    async def ready(self, partitions: int, timeout_s: float = 30.0) -> None:
+    async def ready(self, partitions: int, timeout_s: float = HANG_S) -> None:
         """Wait until it took over *partitions* partitions."""
         await self.says("ready at batch", partitions, timeout_s)
 
-    async def says(self, words: str, times: int = 1, timeout_s: float = 30.0) -> None:
+    async def says(self, words: str, times: int = 1, timeout_s: float = HANG_S) -> None:
         """Wait until its log holds *words* so often."""
         deadline = time.monotonic() + timeout_s
         while self.log.read_text(errors="replace").count(words) < times:
@@ -416,7 +417,7 @@ class Worker:
             assert time.monotonic() < deadline, f"worker did not say {words!r} {times} times:\n{self.said()}"
             await asyncio.sleep(0.05)
 
-    async def frozen(self, timeout_s: float = 30.0) -> None:
+    async def frozen(self, timeout_s: float = HANG_S) -> None:
         """Wait until it is stopped (SIGSTOP), by itself or by us."""
         deadline = time.monotonic() + timeout_s
         while not self._is_stopped():
@@ -428,16 +429,16 @@ class Worker:
         stat = Path(f"/proc/{self.process.pid}/stat").read_text()
         return stat.rpartition(")")[2].split()[0] == "T"
 
-    async def ended(self, timeout_s: float = 30.0) -> int:
+    async def ended(self, timeout_s: float = HANG_S) -> int:
         """Wait for its end; return the exit code."""
         try:
             return await asyncio.to_thread(self.process.wait, timeout_s)
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGABRT)  # its program then says where its tasks are
-            await asyncio.to_thread(self.process.wait, 10)
+            await asyncio.to_thread(self.process.wait, HANG_S)
             raise AssertionError(f"worker did not end within {timeout_s:g} s:\n{self.said()}") from None
 
-    async def stop(self, timeout_s: float = 15.0) -> None:
+    async def stop(self, timeout_s: float = HANG_S) -> None:
         """SIGTERM, once it listens to signals (it says nothing before), and expect a clean end."""
         await self.says("\n")
         self.process.send_signal(signal.SIGTERM)
@@ -448,7 +449,7 @@ class Worker:
         """SIGTERM, and expect a clean end; or that it has ended by itself, saying *words*."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
-        code = await self.ended(15)
+        code = await self.ended()
         assert code == 0 or (code == 1 and words in self.said()), f"exit {code}:\n{self.said()}"
 
     def signal(self, number: signal.Signals) -> None:
@@ -459,7 +460,7 @@ class Worker:
         """SIGKILL, whatever state it is in."""
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(HANG_S)
 
 
 class Wrong(AssertionError):

@@ -366,9 +366,9 @@ async def once(name: str, events: int, kafka: Kafka, redis: Redis, to_kafka: Net
     return row
 
 
-def proxied(settings: Mapping[str, str] | None = None, *, heap: str = "384m") -> tuple[Kafka, Network]:
+def proxied(settings: Mapping[str, str] | None = None, *, lasting: bool = False) -> tuple[Kafka, Network]:
     """Return a broker, not started, and a network before it for those who come that way."""
-    kafka, listener, port = Kafka(settings, heap=heap), free_port(), free_port()
+    kafka, listener, port = Kafka(settings, heap="1g" if lasting else "384m", lasting=lasting), free_port(), free_port()
     # A client goes where the broker says it is: for those that come by the proxy, that is the proxy.
     kafka.settings["listeners"] += f",PROXIED://{HOST}:{listener}"
     kafka.settings["advertised.listeners"] += f",PROXIED://{HOST}:{port}"
@@ -379,7 +379,7 @@ def proxied(settings: Mapping[str, str] | None = None, *, heap: str = "384m") ->
 async def try_all(names: Iterable[str], events: int) -> list[Row]:
     """Try the cases *names*, one after the other."""
     rows = []
-    kafka, to_kafka = proxied(heap="1g")
+    kafka, to_kafka = proxied(lasting=True)
     with tempfile.TemporaryDirectory(prefix="leadpulse-pressure-") as folder, Redis(keep=False) as redis, kafka:
         async with to_kafka:
             for name in names:

@@ -14,6 +14,7 @@ from tests.cli.shell import leadpulse
 from tests.services import Redis, RedisCluster, needed
 from tests.system.conftest import MakeSite
 from tests.system.kit import Site, now_ms, traffic
+from tests.waits import HANG_S
 from worker.core.contract.partitioner import owner
 
 
@@ -114,9 +115,9 @@ async def test_a_slot_moved_under_load_loses_and_doubles_nothing(
     await site.verdict()
 
 
-async def down(cluster: RedisCluster, node: Redis, timeout_s: float = 30.0) -> None:
+async def down(cluster: RedisCluster, node: Redis) -> None:
     """Wait until *node* knows that a part of the slots is served by nobody, and serves none itself."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + HANG_S
     while "cluster_state:fail" not in (said := cluster.ask(node, "CLUSTER", "INFO")):
         assert time.monotonic() < deadline, said
         await asyncio.sleep(0.1)

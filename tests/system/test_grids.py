@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
 from tests.system.kit import GRID, Site, now_ms, traffic
+from tests.waits import HANG_S
 from worker.core.contract.journal import decode_entry
 from worker.core.scoring.state import unpack
 
@@ -160,7 +161,7 @@ async def test_batches_of_several_grids_are_folded_again_by_the_grid_of_each(mak
 
 async def ticked(site: Site) -> None:
     """Wait until partition 0 has had a tick of late."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANG_S
     while int((await site.position(0)).get("clock", 0)) < now_ms() - 4_000:
         assert time.monotonic() < deadline, f"no tick\n{site.logs()}"
         await asyncio.sleep(0.1)
@@ -169,7 +170,7 @@ async def ticked(site: Site) -> None:
 async def judged_by(site: Site, grid: str) -> None:
     """Wait until every lead was judged by *grid*."""
     tag = next(scorer.tag for scorer in site.scorers.values() if scorer.grid.source == grid.encode())
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANG_S
     while True:
         states = [unpack(packed) for packed in (await site.states()).values()]
         others = [state for state in states if state.alive and state.grid != tag]

@@ -112,7 +112,7 @@ async def test_a_worker_killed_at_any_step_of_a_contribution_loses_and_doubles_n
 
 async def held(site: Site) -> None:
     """Wait until all is said between owners, and hold everything to the core alone."""
-    await site.settled(60)
+    await site.settled()
     verdict = await site.verdict()
     assert verdict.passed_on.total() > 50
     assert any(headers[0][1] == b"alias" for _, headers, _ in verdict.passed_on)

@@ -30,7 +30,7 @@ async def test_input_topics_change_worker_by_worker_under_load(make_site: MakeSi
     await asyncio.sleep(2)
     await old[1].leave("leadpulse topics change")  # one that is given a partition which has changed ends by itself
     await loading
-    await site.settled(60)
+    await site.settled()
     for worker in new:
         await worker.stop()
     position = await site.position(0)

@@ -59,7 +59,7 @@ async def test_many_large_dossiers_at_once_go_out_over_a_slow_network(make_site:
     network.delay_s = 0.06  # a MB/s
     before = await members(site)
     await site.send(heavy(site, 80, "demo.requested", at_ms + 1_000))
-    await drained(site, timeout_s=60)
+    await drained(site)
     network.mend()
     assert not undisturbed(worker, 1)
     assert await members(site) == before
@@ -112,7 +112,7 @@ async def test_a_redis_that_stalls_in_a_backlog_costs_no_place_in_the_group(make
     own_redis.suspend()
     await asyncio.sleep(7)
     own_redis.resume()
-    await drained(site, timeout_s=60)
+    await drained(site)
     assert not undisturbed(worker, 2)
     assert await members(site) == before
     assert memory_mb(worker) < 150
@@ -132,7 +132,7 @@ async def test_a_slow_network_to_kafka_costs_no_place_in_the_group(make_site: Ma
     network.delay_s = 0.1
     await asyncio.sleep(5)
     network.mend()
-    await drained(site, timeout_s=60)
+    await drained(site)
     assert not undisturbed(worker, 2)
     assert await members(site) == before
     assert memory_mb(worker) < 150

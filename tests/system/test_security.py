@@ -14,6 +14,7 @@ import redis as plain_redis
 from tests.services import Kafka, Redis, free_port, missing, needed
 from tests.system.conftest import MakeSite
 from tests.system.kit import ROOT, Site, traffic
+from tests.waits import HANG_S
 
 SECRET = "s3cret/of@kafka"
 REDIS_SECRET = "s3cret-of-redis"
@@ -125,7 +126,7 @@ def allow(site: Site, kafka: Kafka, *, but: str = "") -> None:
             lines.append(ours.replace("lead.events.web", topic).replace("lead.mql", topic).split()[1:])
     for words in merged(lines):
         tool = kafka.console("org.apache.kafka.tools.AclCommand", "--bootstrap-server", kafka.address, *words)
-        subprocess.run(tool, check=True, capture_output=True, text=True, timeout=60)
+        subprocess.run(tool, check=True, capture_output=True, text=True, timeout=HANG_S)
 
 
 def merged(lines: list[list[str]]) -> list[list[str]]:
@@ -208,7 +209,7 @@ async def test_a_missing_right_is_named_with_what_to_grant(
     allow(site, guarded.kafka, but=lacking)
     settings = secured(guarded, guarded_redis, certificates, site)
     worker = site.worker(**settings)
-    assert await worker.ended(60) == 1, worker.said()
+    assert await worker.ended() == 1, worker.said()
     (line,) = [line for line in worker.said().splitlines() if line.startswith("STOPPED")]
     assert "grant" in line, line
     for word in words:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import os
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +21,7 @@ from tests.cli.shell import ROOT, environment, leadpulse
 from tests.system.conftest import MakeSite
 from tests.system.kit import Sent, Worker, traffic
 from tests.system.test_trace import PARENT, traced
+from tests.waits import HANG_S, until
 from worker.core.contract.model import Headers
 
 
@@ -114,10 +113,7 @@ async def test_each_output_is_in_its_events_trace_and_each_batch_is_a_span(make_
                 expected[output.topic, value[3:52].decode()] += 1
     assert expected[dead, PARENT[3:52].decode()] == 1
     assert expected.total() > 30
-    for _ in range(100):  # the last ones are on their way
-        if sum(span.name.startswith("send") for span in collector.spans) >= expected.total():
-            break
-        await asyncio.sleep(0.2)
+    await until(lambda: sum(span.name.startswith("send") for span in collector.spans) >= expected.total(), "the last spans")
     await worker.stop()
     spans = [(span.name.partition(" "), span) for span in collector.spans]
     found = {
@@ -142,16 +138,15 @@ async def test_each_output_is_in_its_events_trace_and_each_batch_is_a_span(make_
 
 
 async def test_a_collector_that_is_away_holds_nobody_up(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events are scored, outputs sent, and the worker ends in time."""
+    """Events are scored, outputs sent, and the worker drains as ever; `adapters/test_tracing.py` has the last moment."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{HOST}:{free_port()}")
     site = await make_site(partitions=2, metrics_port=0)
     await site.send(traced(site, traffic(6, 60, 800), {}, seed=6))
     worker = Live(site, "", {"traces": True})
     site.workers.append(worker)
     await site.settled()
-    began = time.monotonic()
     await worker.stop()
-    assert time.monotonic() - began < 10
+    assert "drained" in worker.said()
     await site.verdict()
 
 
@@ -163,7 +158,7 @@ def test_without_the_setting_nothing_that_traces_is_even_imported() -> None:
         " ours = {'worker.adapters.tracing', 'opentelemetry.sdk.trace', 'opentelemetry.exporter'};"
         " print(sorted(ours & set(sys.modules)), threading.active_count())"
     )
-    done = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=HANG_S)
     assert done.stdout == "[] 1\n", done.stdout + done.stderr
 
 
