@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.grid.page_types import compile_pages, page_type, url_path
+from worker.core.grid.page_types import PATH_CHARS, compile_pages, page_type, url_path
 
 PAGES = {"pricing": ("/pricing*", "/tarifs*"), "product": ("/product/*",), "home": ("/",), "any-pdf": ("*.pdf",)}
 
@@ -148,3 +148,18 @@ def test_it_answers_as_the_standard_library_where_that_answers(url: str) -> None
     except ValueError:
         return
     assert url_path(url) == (parts.path or ("/" if parts.netloc else None))
+
+
+MANY = {f"kind-{n}": (f"*/a{n}/*b{n}*", f"*/c{n}*") for n in range(100)} | {"last": ("/x*",)}
+
+
+def test_patterns_look_at_the_beginning_of_a_long_path() -> None:
+    """Every pattern reads all of it: one url of 880 kB kept the event loop busy for seconds, and more patterns for longer."""
+    inside = "/" + "x" * (PATH_CHARS - len("/pricing") - 1) + "/pricing"
+    assert page_type(inside, {"pricing": ("*/pricing",)}) == "pricing"
+    assert page_type("x" + inside, {"pricing": ("*/pricing",)}) is None
+    assert page_type(f"https://{'h' * 4_000}.example{inside}/more?q=1", {"pricing": ("*/pricing",)}) == "pricing"
+    began = time.process_time()
+    for _ in range(10):
+        assert page_type("https://x.example/" + "x/" * 440_000, MANY) == "last"
+    assert time.process_time() - began < 20

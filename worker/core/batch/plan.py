@@ -267,7 +267,7 @@ class Lead:
         visitor = event.data["anonymous_id"] if event.type == "lead.identified" else self.name
         if visitor != self.name:
             aliases = [] if state.kin is None else state.kin.aliases
-            if visitor not in aliases and sum(len(alias.encode()) for alias in (*aliases, visitor)) > ALIASES_LIMIT_BYTES:
+            if visitor not in aliases and len("".join((*aliases, visitor)).encode()) > ALIASES_LIMIT_BYTES:
                 why = f"data.anonymous_id: the ids of the lead's aliases would take more than {ALIASES_LIMIT_BYTES:,} bytes"
                 plan.refused.append((index, "aliases_refused", why))
                 return

@@ -9,15 +9,21 @@ from typing import Final
 
 _REMEMBERED_CHARS = 2_048
 
+PATH_CHARS: Final = 2_048
+"""Patterns look at so many characters of a path: each pattern reads all of them, and a url may have 880,000."""
+
+_URL_CHARS: Final = 8_192
+"""Of a url, so many are looked at for its path. What stands before the path is shorter than the rest of them."""
+
 Pages = Mapping[str, tuple[str, ...]]
 
 
 def compile_pages(pages: Pages) -> Callable[[str], str | None]:
     """Return the function url → page type, with a memory of 8,192 urls.
 
-    A pattern is compared with the whole path of the url (no host, query or fragment; case counts); `*` stands for any run of
-    characters, `/` included. The first page type in the grid's order that fits wins; `None` when none does or when the
-    url cannot be read.
+    A pattern is compared with the whole path of the url (no host, query or fragment; case counts), or with the first 2,048
+    characters of a longer one; `*` stands for any run of characters, `/` included. The first page type in the grid's order
+    that fits wins; `None` when none does or when the url cannot be read.
     """
     names = tuple(pages)
     if not names:
@@ -25,8 +31,8 @@ def compile_pages(pages: Pages) -> Callable[[str], str | None]:
     pattern = re.compile("|".join("(" + "|".join(map(_glob, pages[name])) + ")" for name in names), re.DOTALL)
 
     def look(url: str) -> str | None:
-        path = url_path(url)
-        found = None if path is None else pattern.fullmatch(path)
+        path = url_path(url[:_URL_CHARS])
+        found = None if path is None else pattern.fullmatch(path, 0, PATH_CHARS)
         return names[found.lastindex - 1] if found is not None and found.lastindex is not None else None
 
     remembered = lru_cache(maxsize=8192)(look)
