@@ -117,7 +117,7 @@ def test_rules_ask_only_for_figures_that_are_recorded() -> None:
 
 
 MESSAGES = {"Stop", "Refused", "JournalError", "UnreadableState", "StoreRefused", "fail"}
-SPOKEN_ELSEWHERE = {"repartition.py", "store_memory.py"}
+SPOKEN_ELSEWHERE = {"repartition.py", "memory.py"}
 """What is raised there ends a command, with its words on the terminal, or is another store's: no worker stops for it."""
 
 PASSED_ON = {"…", "…: …", "…: …; …", "…: ……", "lead …: …", "None"}
@@ -149,7 +149,7 @@ def _refusals() -> dict[str, str]:
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if name in MESSAGES:
                 found[f"{path.name}:{node.lineno}"] = _words(node.args[0])
-    found |= {f"store_redis.py {code}": words for code, words in _WHAT_TO_DO.items() if code != "HELD"}
+    found |= {f"redis_store.py {code}": words for code, words in _WHAT_TO_DO.items() if code != "HELD"}
     found |= {"kafka.py _not_allowed": _not_allowed("…")}
     return {place: said for place, said in found.items() if said not in PASSED_ON}
 
