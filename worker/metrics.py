@@ -189,6 +189,8 @@ class Metrics:
             "redis_max_bytes",
             "`maxmemory` of that Redis, past which it refuses writes; its machine's memory where none is set",
         )
+        self.redis_evicts = gauge("redis_evicts", "1 while `maxmemory-policy` is not noeviction: full, Redis drops leads")
+        self.redis_evicted = gauge("redis_evicted_keys", "Keys that Redis has dropped for want of memory since it started")
 
         group = "Grid and program"
         self.grid = gauge("grid_info", "1, labelled with the grid in force", "name", "version", "sha256")

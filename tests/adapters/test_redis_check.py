@@ -80,6 +80,44 @@ async def test_each_fault_is_named_with_what_to_do(settings: dict[str, str], lev
     assert all(finding.what_to_do for finding in found)
 
 
+async def test_a_policy_that_is_changed_is_seen_by_who_watches_as_by_doctor() -> None:
+    """The worker asks while it runs, `doctor` when somebody calls it: one rule says what is wrong."""
+    with needed(lambda: Redis({**GOOD, "maxmemory": "100mb"}, keep=False)) as server, plain.Redis(port=server.port) as admin:
+        async with a_client(server.url) as client:
+            for policy, limit in (
+                ("noeviction", "100mb"),
+                ("allkeys-lfu", "100mb"),
+                ("volatile-ttl", "0"),
+                ("noeviction", "0"),
+            ):
+                admin.config_set("maxmemory-policy", policy)
+                admin.config_set("maxmemory", limit)
+                seen = await memory(client)
+                assert seen is not None
+                told = [finding for finding in await check(client, "ns") if "maxmemory-policy" in finding.what]
+                assert [one.what for one in seen.policies] == [finding.what for finding in told]
+                assert [one.drops for one in seen.policies] == [finding.level == "error" for finding in told]
+                assert bool(seen.policies) == (policy != "noeviction")
+                assert seen.evicted == 0
+
+
+async def test_keys_that_were_dropped_are_told_afterwards_too() -> None:
+    """Somebody may have put the policy right again before anybody looked."""
+    settings = {**GOOD, "maxmemory": "3mb", "maxmemory-policy": "allkeys-random"}
+    with needed(lambda: Redis(settings, keep=False)) as server, plain.Redis(port=server.port) as admin:
+        for n in range(300):
+            admin.set(f"key{n}", "v" * 20_000)
+        admin.config_set("maxmemory-policy", "noeviction")
+        admin.config_set("maxmemory", 0)
+        async with a_client(server.url) as client:
+            seen = await memory(client)
+            told = [finding for finding in await check(client, "ns") if "has dropped" in finding.what]
+    assert seen is not None
+    assert seen.evicted > 100
+    assert [finding.level for finding in told] == ["warning"]
+    assert f"dropped {seen.evicted} keys" in told[0].what
+
+
 @pytest.mark.parametrize(
     ("rules", "words"),
     [

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.adapters.batches import a_batch
+from tests.adapters.batches import a_batch, a_write
 from worker.adapters.memory import MemoryStore
 from worker.cli.common import load_grid
 from worker.core.batch.plan import plan_events
@@ -18,7 +18,7 @@ from worker.core.contract.partitioner import owner
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.state import unpack
 from worker.demo.simulate import DAY_MS, START_MS, events
-from worker.queries.leads import Hot, hottest, judged
+from worker.queries.leads import Hot, hottest, judged, states_of
 
 PARTITIONS = 4
 TOKEN = "1:0:test"
@@ -102,3 +102,22 @@ async def test_the_hottest_are_found_without_reading_everybody(stores: list[Memo
 async def test_no_leads_are_an_empty_list(scorer: Scorer) -> None:
     """A namespace that begins."""
     assert await hottest([MemoryStore()], [scorer], 10) == []
+
+
+async def test_states_come_in_answers_of_a_bounded_size_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred leads of 60 kB are one answer of 6 MB, while which Redis answers nobody else."""
+    store, asked = MemoryStore(), list[int]()
+    await store.acquire(TOKEN, 1)
+    await store.apply(TOKEN, a_batch(1, [a_write(f"lead-{n}", b"s" * 60_000) for n in range(100)]))
+    load = store.load
+
+    async def counted(leads: Sequence[str], most: float) -> list[bytes | None]:
+        found = await load(leads, most=most)
+        asked.append(sum(len(state or b"") for state in found))
+        return found
+
+    monkeypatch.setattr(store, "load", counted)
+    leads = [f"lead-{n}" for n in range(101)]
+    assert await states_of(store, leads) == [*[b"s" * 60_000] * 100, None]
+    assert max(asked) < 2_100_000
+    assert await states_of(store, []) == []

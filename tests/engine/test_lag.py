@@ -69,8 +69,9 @@ def partition() -> Any:
     scorer = Scorer(parse_grid(GRID.encode(), "lag"), settings.source)
     metrics = Metrics(CollectorRegistry())
     nothing: Any = None
+    safe, turn = asyncio.Event(), asyncio.Lock()
     context = Context(
-        settings, lambda: scorer, nothing, nothing, nothing, metrics, lambda _: (), asyncio.Event(), asyncio.Lock(), ()
+        settings, lambda: scorer, nothing, nothing, nothing, metrics, lambda _: (), asyncio.Event(), safe, turn, ()
     )
     made: Any = Partition(context, 3)
     made.next = {TOPIC: 0, OTHER: 0, settings.internal_topic: 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from tests.services import Redis
@@ -51,4 +52,36 @@ async def test_erasures_run_and_owners_change_while_redis_is_full(make_site: Mak
     await site.settled()
     assert await web_read(site) > read, "events that need memory waited for it"
     await second.stop()
+    await site.verdict()
+
+
+async def test_no_event_is_taken_while_redis_may_drop_leads(make_site: MakeSite, own_redis: Redis) -> None:
+    """Somebody changes the policy under running workers; they say so, wait, and go on by themselves once it is right."""
+    site = await make_site(redis=own_redis.url)
+    worker = site.worker()
+    await site.send(site.sent(m) for m in traffic(41, 60, 200, around_ms=now_ms() - 60_000, spread_s=20))
+    await site.settled()
+    async with site.redis() as redis:
+        await redis.config_set("maxmemory", "4gb")
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        await worker.says("maxmemory-policy is allkeys-lru")
+        sent = 0
+
+        async def paused() -> bool:
+            """What was under way when it was seen is finished; of what is sent after that, nothing is read."""
+            nonlocal sent
+            await site.send(site.sent(m, topic=site.web) for m in traffic(1_000 + sent, 60, 10, around_ms=now_ms(), spread_s=1))
+            sent += 10
+            before = await web_read(site)
+            await asyncio.sleep(1)
+            return await web_read(site) == before
+
+        await until(site, "nothing is read", paused)
+        heir = site.worker()
+        await heir.ended()
+        assert "maxmemory-policy is allkeys-lru" in heir.said(), "none starts upon it"
+        await redis.config_set("maxmemory-policy", "noeviction")
+    await worker.says("events are taken again")
+    await site.settled()
+    await worker.stop()
     await site.verdict()

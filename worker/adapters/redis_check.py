@@ -6,7 +6,7 @@ for a hint. No finding carries a password: none is read.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from redis import exceptions as failures
 from redis.asyncio import RedisCluster
@@ -52,28 +52,59 @@ async def check(client: Client, namespace: str = "default") -> list[Finding]:
     return sorted(findings, key=lambda finding: order[finding.level])
 
 
+NOEVICTION: Final = "set maxmemory-policy noeviction: a full Redis then refuses a batch whole, and the worker waits"
+
+
 class Memory(NamedTuple):
     """How full the fullest primary is."""
 
     used: int
     most: int
     """`maxmemory`, or the machine's memory where none is set. Bytes."""
+    policies: tuple[Eviction, ...] = ()
+    """Of each primary that may evict keys."""
+    evicted: int = 0
+    """Keys that the primaries have evicted since they started."""
+
+
+class Eviction(NamedTuple):
+    """A Redis that drops keys when it is full, instead of refusing writes."""
+
+    what: str
+    drops: bool
+    """False where `maxmemory` is not set: it drops nothing until somebody sets it."""
+
+
+def eviction(info: dict[str, Any], name: str = "Redis") -> Eviction | None:
+    """Return what *info*, the `INFO` of the server *name*, says of evictions; `None` where it evicts nothing."""
+    policy = info.get("maxmemory_policy")
+    if policy in (None, "noeviction"):
+        return None
+    drops = int(info.get("maxmemory", 0)) > 0
+    return Eviction(f"{name}: maxmemory-policy is {policy}: at its limit of memory it {_DROPS[drops]} scores in silence", drops)
+
+
+_DROPS = {True: "drops", False: "would drop"}
 
 
 async def memory(client: Client) -> Memory | None:
-    """Return how full Redis is; `None` while it cannot be reached, or where this user may not ask."""
+    """Return how full Redis is, and whether it evicts; `None` while it cannot be reached, or where this user may not ask."""
     try:
         with asking(client):
             infos = await _infos(client)
     except (failures.RedisError, failures.RedisClusterException, OSError):
         return None
+    known = [(name, info) for name, info in infos if info is not None]
     found = []
-    for _, info in infos:
-        if info is not None:
-            most = int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0))
-            if most:
-                found.append(Memory(int(info["used_memory"]), most))
-    return max(found, key=lambda one: one.used / one.most, default=None)
+    for _, info in known:
+        most = int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0))
+        if most:
+            found.append(Memory(int(info["used_memory"]), most))
+    fullest = max(found, key=lambda one: one.used / one.most, default=None)
+    if fullest is None:
+        return None
+    policies = tuple(policy for name, info in known if (policy := eviction(info, name)) is not None)
+    return fullest._replace(policies=policies, evicted=sum(int(info.get("evicted_keys", 0)) for _, info in known))
 
 
 async def _infos(client: Client) -> list[tuple[str, dict[str, Any] | None]]:
@@ -116,14 +147,14 @@ def _judged(name: str, info: dict[str, Any] | None, client: Client) -> list[Find
         found("error", "it is a replica and takes no writes", "point LEADPULSE_REDIS at the primary")
     if int(info.get("cluster_enabled", 0)) and not isinstance(client, RedisCluster):
         found("error", "it is part of a Redis Cluster", "begin the address with redis+cluster:// or rediss+cluster://")
-    policy = info.get("maxmemory_policy")
-    if policy not in (None, "noeviction"):
-        # Without a limit nothing is evicted yet: a limit set tomorrow makes it an error.
-        limited = int(info.get("maxmemory", 0)) > 0
+    policy = eviction(info, name)
+    if policy is not None:  # without a limit nothing is evicted yet: a limit set tomorrow makes it an error
+        findings.append(Finding("error" if policy.drops else "warning", policy.what, NOEVICTION))
+    if int(info.get("evicted_keys", 0)):
         found(
-            "error" if limited else "warning",
-            f"maxmemory-policy is {policy}: at its limit of memory it {'drops' if limited else 'would drop'} scores in silence",
-            "set maxmemory-policy noeviction: a full Redis then refuses a batch whole, and the worker waits",
+            "warning",
+            f"it has dropped {info['evicted_keys']} keys since it started, which may be leads",
+            "restore a copy from before, unless other programs share this Redis and the keys were theirs",
         )
     if not int(info.get("aof_enabled", 0)):
         found(

@@ -26,8 +26,8 @@ from worker.core.scoring.state import FOLD_VERSION
 from worker.ports import Batch, OutboxEntry
 from worker.settings import Settings
 
-SLICE = 1_000
-"""Most leads that one batch of a tick judges."""
+SLICE = 500
+"""Most leads that one batch of a tick judges: among a million leads each costs Redis some 25 µs, and all wait meanwhile."""
 
 
 class Taken(NamedTuple):

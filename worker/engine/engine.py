@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
-from worker.adapters import redis_check
 from worker.adapters.kafka import Admin, Refused, group_consumer, in_words
 from worker.adapters.redis_store import Client, RedisStore, connect
 from worker.build_flavour import form
@@ -24,6 +23,7 @@ from worker.engine.checks import check_positions, check_redis, check_topics, sho
 from worker.engine.errors import Stop
 from worker.engine.grid_file import GridFile, load_scorer
 from worker.engine.partition import Context
+from worker.engine.redis_watch import watch_redis
 from worker.engine.supervisor import Pump
 from worker.engine.ticks import Neighbour
 from worker.logs import fields
@@ -97,6 +97,8 @@ class Engine:
         self._starting = asyncio.Lock()
         """Held while starting: draining closes nothing that is still being opened."""
         self._draining = asyncio.Event()
+        self._safe = asyncio.Event()
+        self._safe.set()
         self._failed = asyncio.Event()
         self._error: BaseException | None = None
         self._closing = contextlib.AsyncExitStack()
@@ -145,6 +147,7 @@ class Engine:
             metrics,
             self._others,
             self._draining,
+            self._safe,
             asyncio.Lock(),
             compacted,
             self._tracer,
@@ -156,7 +159,7 @@ class Engine:
         self._background(self._pump.watch())
         self._background(self._watch_positions(store_of, metrics))
         if self._redis is not None:
-            self._background(_watch_redis(self._redis, metrics, settings.tick_interval))
+            self._background(watch_redis(self._redis, metrics, self._safe))
         if self._scorer is None:
             self._background(grid.watch())
 
@@ -257,16 +260,6 @@ class Engine:
     async def _close(self) -> None:
         closing, self._closing = self._closing, contextlib.AsyncExitStack()
         await closing.aclose()
-
-
-async def _watch_redis(client: Client, metrics: Metrics, interval_s: float) -> None:
-    """Keep an eye on how full Redis is, where this user may ask."""
-    while True:
-        memory = await redis_check.memory(client)
-        if memory is not None:
-            metrics.redis_used.set(memory.used)
-            metrics.redis_max.set(memory.most)
-        await asyncio.sleep(interval_s)
 
 
 def _say_what_starts(settings: Settings, grid: Grid) -> None:

@@ -52,6 +52,8 @@ class Context:
     neighbours: Callable[[int], Iterable[Neighbour]]
     """Partition → what is known of the others."""
     draining: asyncio.Event
+    safe: asyncio.Event
+    """Set but while Redis may drop leads: nothing is folded upon what is left of them then."""
     turn: asyncio.Lock
     """Whose turn it is to fold."""
     compacted: Sequence[str]
@@ -107,6 +109,7 @@ class Partition:
         producer = Producer(self._settings, self._partition)
         self._metrics.state_is(self._partition, "taking_over")
         try:
+            await self._context.safe.wait()
             await producer.start()
             self.owner = producer.new_token()
             failpoint("after_fence")
@@ -159,6 +162,9 @@ class Partition:
         while not self._context.draining.is_set():
             if self._publisher.full():
                 await self._publisher.room()
+                continue
+            if not self._context.safe.is_set():
+                await asyncio.sleep(_FETCH_WAIT_S)
                 continue
             await self._take_grid()
             await self._take(await self._fetch())
@@ -278,7 +284,7 @@ class Partition:
         return moved and time.monotonic() - self._applied_at > self._settings.tick_interval
 
     async def _slice(self, tick: Tick, record: Record) -> None:
-        """Judge a thousand at most of the leads that are due by *tick*; its offset and its time move with the last of them.
+        """Judge `SLICE` at most of the leads that are due by *tick*; its offset and its time move with the last of them.
 
         Events that come between two slices find some leads judged at the tick and others not yet: each lead's own clock says.
         The time is never past the record's own append time, which the broker gives: a worker's clock that runs ahead does not

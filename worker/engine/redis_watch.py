@@ -1,0 +1,55 @@
+"""How Redis is while the worker runs: how full, and whether it may drop leads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from worker.adapters import redis_check
+from worker.adapters.redis_check import NOEVICTION, Memory
+from worker.adapters.redis_store import Client
+from worker.logs import fields
+from worker.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 5.0
+
+
+async def watch_redis(client: Client, metrics: Metrics, safe: asyncio.Event) -> None:
+    """Show how full Redis is, where this user may ask, and clear *safe* for as long as Redis may drop leads.
+
+    Reports a changed `maxmemory-policy` within two looks. A Redis that does not answer leaves all as it was.
+    """
+    before: Memory | None = None
+    while True:
+        found = await redis_check.memory(client)
+        if found is not None:
+            metrics.redis_used.set(found.used)
+            metrics.redis_max.set(found.most)
+            metrics.redis_evicts.set(bool(found.policies))
+            metrics.redis_evicted.set(found.evicted)
+            report(before, found)
+            before = found
+            if any(policy.drops for policy in found.policies):
+                safe.clear()
+            else:
+                safe.set()
+        await asyncio.sleep(LOOK_S)
+
+
+def report(before: Memory | None, found: Memory) -> None:
+    """Log what changed about evictions since *before*."""
+    known = before.policies if before is not None else ()
+    if found.policies != known:
+        told = fields("redis.evicts" if found.policies else "redis.keeps", evicted=found.evicted)
+        for policy in found.policies:
+            pauses = "; no event is taken until then" if policy.drops else ""
+            log.error("%s: %s%s", policy.what, NOEVICTION, pauses, extra=told)
+        if not found.policies:
+            log.warning("Redis evicts nothing any more: events are taken again", extra=told)
+    if before is not None and found.evicted > before.evicted:
+        dropped = found.evicted - before.evicted
+        told = fields("redis.dropped", keys=dropped)
+        log.error("Redis dropped %d keys, which may be leads: restore a copy from before", dropped, extra=told)
