@@ -117,6 +117,8 @@ class Position(msgspec.Struct, frozen=True):
     """False where an older version, which counted no leads, wrote the last batch; `acquire` counts them."""
     inputs: tuple[str, ...] = ()
     """The input topics that an operator said are to be read from the next take-over on, sorted; empty: those of `next`."""
+    ids: dict[str, str] = {}
+    """Topic → id or mark, as in the last batch's cut; empty where an older version wrote it."""
 
 
 class Store(Protocol):

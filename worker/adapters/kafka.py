@@ -23,6 +23,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    IncompatibleBrokerVersion,
     InvalidTopicError,
     KafkaConnectionError,
     KafkaError,
@@ -39,6 +40,8 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
 from worker.adapters.header_names import allow_any_header_names
+from worker.adapters.topic_ids import topic_ids
+from worker.core.contract.folded import UNKNOWN
 from worker.core.contract.model import Output, Record
 from worker.core.contract.partitioner import murmur2
 from worker.settings import Settings
@@ -381,6 +384,18 @@ class Admin:
                 found[topic["topic"]] = len(topic["partitions"])
         return found
 
+    async def ids(self, topics: Collection[str]) -> dict[str, str]:
+        """Return the id of each of *topics* that exists; `UNKNOWN` where brokers give none (before Kafka 2.8).
+
+        Raises `Refused` for one that we may not describe.
+        """
+        try:
+            return await topic_ids(self._client, topics)
+        except IncompatibleBrokerVersion:
+            return {topic: UNKNOWN for topic, count in (await self.partitions(topics)).items() if count}
+        except TopicAuthorizationFailedError as err:
+            raise Refused(_not_allowed(str(err.args[0]))) from err
+
     async def replicas(self, topics: Iterable[str]) -> dict[str, int]:
         """Return the fewest replicas of a partition of each of *topics* that exists."""
         wanted = set(topics)
@@ -528,7 +543,11 @@ def differences(settings: Settings, topic: str, partitions: int, config: Mapping
     found: list[str] = []
     if (topic in inputs or topic == internal) and partitions != settings.partitions:
         found.append(_partitions_differ(settings, topic, partitions))
-    if topic in inputs or config is None:
+    if config is None:
+        return found
+    if topic in inputs:
+        if "compact" in config["cleanup.policy"]:
+            found.append(compacted_input(topic, config["cleanup.policy"]))
         return found
 
     def want(name: str, value: str, holds: bool) -> None:
@@ -543,6 +562,14 @@ def differences(settings: Settings, topic: str, partitions: int, config: Mapping
         ours = int(config["retention.ms"])
         want("retention.ms", retention, longest([ours, int(retention)]) == ours)
     return found
+
+
+def compacted_input(topic: str, policy: str) -> str:
+    """Return what is wrong with an input whose `cleanup.policy` is *policy*, with the command that mends it."""
+    return (
+        f"cleanup.policy is {policy}: a compacted input loses records that must be folded again after Redis went back; needs"
+        f" delete (kafka-configs.sh --alter --topic {topic} --add-config cleanup.policy=delete)"
+    )
 
 
 def _partitions_differ(settings: Settings, topic: str, partitions: int) -> str:

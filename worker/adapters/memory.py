@@ -147,6 +147,7 @@ class MemoryStore:
             at,
             batch=cut.batch,
             next={topic: next_ for topic, next_ in {**at.next, **cut.next}.items() if topic not in batch.left},
+            ids={topic: held for topic, held in {**at.ids, **cut.topic_ids()}.items() if topic not in batch.left},
             grid=cut.grid,
             words=cut.words,
             clock_ms=at.clock_ms if batch.clock_ms is None else batch.clock_ms,

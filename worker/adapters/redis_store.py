@@ -253,6 +253,7 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
             leads=leads,
             counted=counted,
             inputs=tuple(fields["inputs"].split(",")) if "inputs" in fields else (),
+            ids={name[3:]: held for name, held in fields.items() if name.startswith("id:")},
         )
     except ValueError as error:
         raise StoreRefused(
@@ -373,6 +374,8 @@ class RedisStore:
         fields = ["batch", str(cut.batch), "grid", cut.grid, "words", cut.words]
         for topic, offset in cut.next.items():
             fields += ("next:" + topic, str(offset))
+        for topic, held in cut.topic_ids().items():
+            fields += ("id:" + topic, held)
         if batch.clock_ms is not None:
             fields += ("clock", str(batch.clock_ms))
         if batch.strayed_ms is not None:
@@ -383,7 +386,7 @@ class RedisStore:
             token,
             str(cut.batch),
             str(cut.batch - 1),
-            msgspec.msgpack.encode((fields, ["next:" + topic for topic in batch.left])),
+            msgspec.msgpack.encode((fields, [kind + topic for topic in batch.left for kind in ("next:", "id:")])),
             msgspec.msgpack.encode([_LEAD_FIELDS(write) for write in batch.writes]),
             msgspec.msgpack.encode(batch.entry) if batch.send else b"",
             batch.grid or b"",

@@ -6,7 +6,7 @@ import difflib
 import os
 import platform
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from typing import Any, Final, Literal
 
 import click
@@ -14,15 +14,16 @@ import msgspec
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from worker.adapters import redis_check
-from worker.adapters.kafka import CHECK_CONNECTION, Admin, Refused, differences, in_words, longest
+from worker.adapters.kafka import CHECK_CONNECTION, Admin, Refused, free_consumer, in_words
 from worker.adapters.redis_store import Client, RedisStore, connect, redacted
 from worker.build_flavour import form
 from worker.cli.common import installed, load_settings, preset_or_file, presets, run_async, settings_flags
 from worker.core.grid.lint import lint
 from worker.core.grid.models import Grid, GridError, parse_grid
-from worker.engine.checks import MISSING
-from worker.engine.errors import Stop
-from worker.engine.takeover import check_position
+from worker.core.scoring.compiled_grid import Scorer
+from worker.engine.checks import MISSING, Topics, look_at_topics
+from worker.engine.errors import Lost, Stop
+from worker.engine.standing import look
 from worker.ports import Position, StoreRefused, StoreUnavailable
 from worker.settings import ASKED_FOR_TYPES, PREFIX, Settings
 
@@ -92,7 +93,8 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
         positions: list[Position] = []
         async for finding in _redis(settings, client, positions):
             yield finding
-        async for finding in _kafka(settings, client, positions):
+        unpublished = ASKED_FOR_TYPES if grid is None else Scorer(grid, settings.source).unpublished
+        async for finding in _kafka(settings, client, positions, unpublished):
             yield finding
         if grid is not None and any(position.grid not in ("", grid.sha256) for position in positions):
             yield Finding(
@@ -161,14 +163,18 @@ async def _redis(settings: Settings, client: Client, positions: list[Position]) 
         yield Finding("clock", "ok", f"within {_SKEW_S:g} s of Redis'")
 
 
-async def _kafka(settings: Settings, client: Client, positions: list[Position]) -> AsyncIterator[Finding]:
+async def _kafka(
+    settings: Settings, client: Client, positions: list[Position], unpublished: Collection[str]
+) -> AsyncIterator[Finding]:
     try:
         async with Admin(settings) as admin:
             yield Finding("kafka", "ok", f"{settings.kafka} answers")
-            async for finding in _topics(settings, admin):
+            topics = await look_at_topics(settings, admin, unpublished)
+            async for finding in _topics(settings, admin, topics):
                 yield finding
-            async for finding in _partitions(settings, client, admin, positions):
-                yield finding
+            if topics.readable:
+                async for finding in _partitions(settings, client, admin, positions):
+                    yield finding
     except Refused as err:
         yield Finding("kafka", "error", str(err))
     except KafkaError as err:
@@ -180,28 +186,18 @@ async def _kafka(settings: Settings, client: Client, positions: list[Position]) 
         yield Finding("kafka", "error", f"{settings.kafka}: {err}", "start Kafka, or correct LEADPULSE_KAFKA")
 
 
-async def _topics(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
-    topics = [*settings.topics, *settings.outputs]
-    there = await admin.partitions(topics)
-    absent = [topic for topic, partitions in there.items() if not partitions]
-    needed = {*settings.topics, *settings.outputs_but(ASKED_FOR_TYPES)}
-    missing = [topic for topic in absent if topic in needed]
-    if missing:
-        yield Finding("topics", "error", f"missing: {', '.join(missing)}", MISSING)
-    if unneeded := [topic for topic in absent if topic not in needed]:
-        shown = ", ".join(unneeded)
+async def _topics(settings: Settings, admin: Admin, topics: Topics) -> AsyncIterator[Finding]:
+    if topics.missing:
+        yield Finding("topics", "error", f"missing: {', '.join(topics.missing)}", MISSING)
+    if topics.unneeded:
+        shown = ", ".join(topics.unneeded)
         yield Finding(
             "topics", "warning", f"missing, and needed by a grid with `accounts` or `identity` only: {shown}", MISSING
         )
-    found = [topic for topic in topics if topic not in absent]
-    configs = {} if settings.development or not found else await admin.configs(found)
-    retention = str(longest(int(configs[topic]["retention.ms"]) for topic in settings.input_topics if topic in configs))
-    faults = 0
-    for topic in found:
-        for fault in differences(settings, topic, there[topic], configs.get(topic), retention):
-            faults += 1
-            yield Finding("topics", "error", fault if topic in fault else f"{topic}: {fault}")
-    if not missing and not faults:
+    for mistake in topics.mistakes:
+        yield Finding("topics", "error", mistake)
+    found, configs = topics.there, topics.configs
+    if not topics.missing and not topics.mistakes:
         yield Finding("topics", "ok", f"all {len(found)} are there, as the worker needs them")
     if not settings.development:
         replicas = await admin.replicas(found)
@@ -218,26 +214,25 @@ async def _topics(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
 
 
 async def _partitions(settings: Settings, client: Client, admin: Admin, positions: list[Position]) -> AsyncIterator[Finding]:
-    """Compare where Redis stands with what Kafka says is published."""
+    """Look at each partition as a worker that takes it over does, and compare where Redis stands with what Kafka published."""
     held = 0
-    for partition, position in enumerate(positions):
-        committed = await admin.committed(partition)
-        published = max([position.published, *(int(at.metadata) for at in committed.values() if str(at.metadata).isdecimal())])
-        try:
-            check_position(settings, partition, position, published)
-        except Stop as err:
-            yield Finding("partitions", "error", str(err))
-            continue
-        held += position.batch > 0
-        batch = position.batch
-        if batch < published:  # by a worker at work since we looked: then it is not so now
-            batch = (await RedisStore(client, settings.namespace, partition).position()).batch
-        if batch < published:
-            yield Finding(
-                "partitions",
-                "warning",
-                f"partition {partition}: Redis is at batch {batch}, Kafka at {published}",
-                "nothing: the next owner folds the batches between again; but ask why Redis went back",
-            )
+    async with free_consumer(settings, []) as consumer:
+        for partition, position in enumerate(positions):
+            try:
+                published = (await look(settings, partition, position, admin, consumer)).published
+            except (Stop, Lost) as err:
+                yield Finding("partitions", "error", str(err))
+                continue
+            held += position.batch > 0
+            batch = position.batch
+            if batch < published:  # by a worker at work since we looked: then it is not so now
+                batch = (await RedisStore(client, settings.namespace, partition).position()).batch
+            if batch < published:
+                yield Finding(
+                    "partitions",
+                    "warning",
+                    f"partition {partition}: Redis is at batch {batch}, Kafka at {published}",
+                    "nothing: the next owner folds the batches between again; but ask why Redis went back",
+                )
     if positions:
         yield Finding("partitions", "ok", f"{held} of {len(positions)} hold state in namespace {settings.namespace}")

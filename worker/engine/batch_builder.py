@@ -15,6 +15,7 @@ from worker.core.batch.decode import Sifted, sift
 from worker.core.batch.plan import Plan, plan_events, plan_tick
 from worker.core.batch.sizes import Origin, fits, sendable
 from worker.core.contract.dead_letter import LETTER_HEADER, dead_letter, unsent_letter
+from worker.core.contract.folded import digest, in_order, marked
 from worker.core.contract.journal import Cut, grid_output, message_output, stray_output
 from worker.core.contract.model import Event, Headers, Item, LeadWrite, Output, Past, Record, Rejected, Release, Share
 from worker.core.contract.partitioner import owner
@@ -94,6 +95,8 @@ class Place(NamedTuple):
     clock_ms: int | None
     """The partition's clock before it."""
     send: bool = True
+    ids: Mapping[str, str] = {}
+    """Topic → id or mark before the batch; empty where nobody keeps them."""
 
 
 class Folder:
@@ -168,7 +171,8 @@ class Folder:
         passed_on = (at for at, item in plan.passed_on if not isinstance(item, Share | Release))
         stamps = [sifted.strayed_ms or 0, *(records[sifted.places[at]].timestamp_ms or 0 for at in passed_on)]
         aliased = Counter(item.type for _, item in plan.passed_on if type(item) is Event)
-        batch = self._batch(place, plan.writes, outputs, strayed_ms=max(stamps) or None)
+        place = place._replace(ids=marked(place.ids, records))
+        batch = self._batch(place, plan.writes, outputs, strayed_ms=max(stamps) or None, folded=records)
         seconds = {
             "decode": decoded - began,
             "load": loaded - decoded,
@@ -277,8 +281,21 @@ class Folder:
         tick_ms: int | None = None,
         tick_done: bool = False,
         strayed_ms: int | None = None,
+        folded: Sequence[Record] | None = None,
     ) -> Batch:
-        cut = Cut(place.batch, dict(place.next), *Grids.of(self.scorer), FOLD_VERSION, tick_ms, tick_done)
+        ids = in_order(place.next, place.ids) if place.ids else ()
+        count, of_them = (0, "") if folded is None else (len(folded), digest(folded))
+        cut = Cut(
+            place.batch,
+            dict(place.next),
+            *Grids.of(self.scorer),
+            FOLD_VERSION,
+            tick_ms,
+            tick_done,
+            ids=ids,
+            records=count,
+            digest=of_them,
+        )
         clock_ms = tick_ms if tick_done else place.clock_ms
         return Batch(OutboxEntry(cut, tuple(outputs)), writes, clock_ms, place.send, strayed_ms)
 

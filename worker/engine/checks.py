@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from worker.adapters import redis_check
 from worker.adapters.kafka import Admin, differences, longest
 from worker.adapters.redis_store import Client
 from worker.engine.errors import Stop
-from worker.engine.takeover import check_position
+from worker.engine.standing import check_position
 from worker.logs import fields
 from worker.ports import Store
 from worker.settings import ASKED_FOR_TYPES, Settings
@@ -24,30 +24,58 @@ MISSING: Final = (
 )
 
 
-async def check_topics(settings: Settings, admin: Admin, unpublished: Collection[str] = ASKED_FOR_TYPES) -> tuple[str, ...]:
-    """Return the output topics that are compacted. Raise `Stop` unless every topic is there and can hold what goes into it.
+class Topics(NamedTuple):
+    """How the topics stand that a worker needs."""
 
-    Inputs and the internal topic need N partitions each, because owners are found by it. The internal topic must stamp its
-    records itself (`LogAppendTime`), delete by age only, and keep them as long as the longest input; what the worker writes to
-    must take records of 2 MB. Topics of *unpublished* output types may be missing. The configuration is not looked at in
-    development: an embedded broker has none to show.
+    there: list[str]
+    missing: list[str]
+    """Needed, and not there."""
+    unneeded: list[str]
+    """Not there, and needed by some grids only."""
+    mistakes: list[str]
+    """What is wrong with those that are there, each with its topic and what mends it."""
+    configs: dict[str, dict[str, str]]
+    """Empty in development: an embedded broker has none to show."""
+    readable: bool
+    """Every topic that the worker reads is there, with the partitions that it needs."""
+
+    def compacted(self, topics: Collection[str]) -> tuple[str, ...]:
+        """Return those of *topics* that Kafka compacts."""
+        return tuple(topic for topic in topics if "compact" in self.configs.get(topic, {}).get("cleanup.policy", ""))
+
+
+async def look_at_topics(settings: Settings, admin: Admin, unpublished: Collection[str] = ASKED_FOR_TYPES) -> Topics:
+    """Return how the topics stand: what `run` refuses is what `doctor` reports.
+
+    Inputs and the internal topic need N partitions each, because owners are found by it. Inputs must not be compacted, because
+    records are folded again. The internal topic must stamp its records itself (`LogAppendTime`), delete by age only, and keep
+    them as long as the longest input; what the worker writes to must take records of 2 MB. Topics of *unpublished* output types
+    may be missing.
     """
     needed = {*settings.topics, *settings.outputs_but(unpublished)}
-    there = await admin.partitions([*settings.topics, *settings.outputs])
-    missing = [topic for topic, partitions in there.items() if not partitions and topic in needed]
-    if missing:
-        raise Stop(f"missing topics: {', '.join(missing)}: {MISSING}")
-    topics = [topic for topic, partitions in there.items() if partitions]
-    configs = {} if settings.development else await admin.configs(topics)
+    counts = await admin.partitions([*settings.topics, *settings.outputs])
+    absent = [topic for topic, partitions in counts.items() if not partitions]
+    there = [topic for topic, partitions in counts.items() if partitions]
+    configs = {} if settings.development or not there else await admin.configs(there)
     retention = longest(int(configs[topic]["retention.ms"]) for topic in settings.input_topics if topic in configs)
-    wrong = [
-        f"{topic}: {mistake}"
-        for topic in topics
-        for mistake in differences(settings, topic, there[topic], configs.get(topic), str(retention))
+    mistakes = [
+        mistake if f"topic {topic} " in mistake else f"{topic}: {mistake}"
+        for topic in there
+        for mistake in differences(settings, topic, counts[topic], configs.get(topic), str(retention))
     ]
-    if wrong:
-        raise Stop("topics that cannot be used as they are:\n" + "\n".join(wrong))
-    return tuple(topic for topic in settings.outputs if topic in configs and "compact" in configs[topic]["cleanup.policy"])
+    missing = [topic for topic in absent if topic in needed]
+    readable = all(counts[topic] == settings.partitions for topic in settings.topics)
+    return Topics(there, missing, [topic for topic in absent if topic not in needed], mistakes, configs, readable)
+
+
+async def check_topics(settings: Settings, admin: Admin, unpublished: Collection[str] = ASKED_FOR_TYPES) -> tuple[str, ...]:
+    """Return the output topics that are compacted. Raise `Stop` unless `look_at_topics` finds every topic as it must be."""
+    found = await look_at_topics(settings, admin, unpublished)
+    if found.missing:
+        raise Stop(f"missing topics: {', '.join(found.missing)}: {MISSING}")
+    if found.mistakes:
+        raise Stop("topics that cannot be used as they are:\n" + "\n".join(found.mistakes))
+    return found.compacted(settings.outputs)
 
 
 async def shortest_retention_s(settings: Settings, admin: Admin) -> float:

@@ -94,6 +94,8 @@ class Partition:
         self.batch = 0
         self.clock_ms: int | None = None
         self.next: dict[str, int] = {}
+        self.ids: Mapping[str, str] = {}
+        """Topic → its id, or the mark of what was read of it."""
 
     @property
     def published(self) -> int:
@@ -133,6 +135,7 @@ class Partition:
             self._settings, self._partition, self._store, self._folder, context.admin, context.consumer, self._metrics
         )
         self.batch, self.clock_ms, self.next = standing.cut.batch, standing.clock_ms, dict(standing.cut.next)
+        self.ids = standing.cut.topic_ids()
         self._applied, self._applied_at = standing.cut.next, time.monotonic()
         self._judged_by = Grids(standing.cut.grid, standing.cut.words)
         self._publisher = Publisher(
@@ -180,7 +183,7 @@ class Partition:
             told = fields("partition.grid", **self.standing(), sha256=scorer.grid.sha256)
             log.info("partition %d: another grid than before: all leads will be judged again", self._partition, extra=told)
         rate = max(1, self._settings.regrade_rate // self._settings.partitions)
-        await self._apply(self._folder.begin(scorer, Place(self.batch + 1, self.next, self.clock_ms), rate))
+        await self._apply(self._folder.begin(scorer, self._place(self.next), rate))
         self._metrics.batches.labels("grid").inc()
 
     async def _fetch(self) -> Mapping[str, Fetched]:
@@ -253,7 +256,7 @@ class Partition:
     async def _batch(self, records: Sequence[Record], next_: Mapping[str, int]) -> Sequence[Record]:
         """Take as many of *records* as make one batch, and stand behind them, at the end at *next_*; return the rest."""
         began = time.perf_counter()
-        taken = await self._folder.events(records, Place(self.batch + 1, next_, self.clock_ms), MOST_BYTES)
+        taken = await self._folder.events(records, self._place(next_), MOST_BYTES)
         records, left = records[: taken.records], records[taken.records :]
         self._bad.add(len(records), taken.reasons)
         folded = time.perf_counter()
@@ -296,7 +299,7 @@ class Partition:
             self.next = past
         else:
             leads, unlisted = await self._store.due(time_ms, SLICE, self.batch)
-            place = Place(self.batch + 1, self.next, self.clock_ms)
+            place = self._place(self.next)
             if unlisted:  # who is due first must be known before anybody is judged
                 await self._apply((await self._folder.events((), place)).batch)
                 self._metrics.batches.labels("grid").inc()
@@ -323,11 +326,15 @@ class Partition:
         if self.clock_ms is not None:
             self._metrics.clock.labels(self._label).set(self.clock_ms / 1000)
 
+    def _place(self, next_: Mapping[str, int]) -> Place:
+        return Place(self.batch + 1, next_, self.clock_ms, ids=self.ids)
+
     async def _apply(self, batch: Batch, idle: bool = False, oldest_ms: int | None = None) -> None:
         await self._store.apply(batch)
         # No suspension point from here on: what is applied, what is to be published and where we stand change as one.
         cut = batch.entry.cut
         self.batch, self.next, self.clock_ms = cut.batch, dict(cut.next), batch.clock_ms
+        self.ids = cut.topic_ids()
         self._applied, self._applied_at = cut.next, time.monotonic()
         self._judged_by = Grids(cut.grid, cut.words)
         self._publisher.add(batch.entry, idle, oldest_ms)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from aiokafka.structs import TopicPartition
 
 from worker.adapters.kafka import Admin, free_consumer, to_record
-from worker.adapters.redis_store import redacted
-from worker.core.contract.journal import Cut, Cuts, GridText, decode_entry
+from worker.core.contract.folded import UNKNOWN, in_order, is_id
+from worker.core.contract.journal import Cut, Cuts, GridText, decode_entry, is_folded
 from worker.core.contract.model import Record
 from worker.core.grid.models import GridError, parse_grid
 from worker.core.grid.tables import TABLES_VERSION
@@ -27,15 +26,16 @@ from worker.engine.batch_builder import SLICE, Folder, Place
 from worker.engine.errors import Lost, Stop
 from worker.engine.failpoint import failpoint
 from worker.engine.retrying_store import Patient
+from worker.engine.standing import Log, check_inputs, check_left, check_truth, look, look_at_log, same
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import Batch, OutboxEntry, Position
+from worker.ports import Batch, OutboxEntry
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_RESTORE = "restore a newer copy of Redis, or start afresh under another LEADPULSE_NAMESPACE"
 _PATIENCE_S = 60.0
-_ENDS_ATTEMPTS = 4
 _FETCH_MS = 500
 _FETCH_RECORDS = 5_000
 
@@ -70,50 +70,42 @@ async def take_over(
     position = await store.acquire(settings.partitions)
     failpoint("after_acquire")
     try:
-        committed = await admin.committed(partition)
+        published, truth, found = await look(settings, partition, position, admin, consumer)
+        at = Cut(position.batch, dict(position.next), position.grid, position.words, FOLD_VERSION)
+        at = msgspec.structs.replace(at, ids=in_order(at.next, position.ids))
+        clock_ms = position.clock_ms
+        if not position.batch:
+            at = msgspec.structs.replace(at, next=found.starts)
+        if position.batch < published:
+            told = fields(
+                "partition.folds_again", partition=partition, batch=position.batch, published=published, offsets=at.next
+            )
+            log.warning(
+                "partition %d: the store is at batch %d, Kafka at %d: folding again",
+                partition,
+                position.batch,
+                published,
+                extra=told,
+            )
+            at, clock_ms = await Refold(settings, partition, store, folder, metrics, found).run(at, clock_ms, published)
+            may_lose = settings.accept_loss
+            found = await look_at_log(settings, partition, at.next, at.topic_ids(), admin, consumer, may_lose=may_lose)
     except (KafkaError, TimeoutError, OSError) as err:
-        raise Lost(f"partition {partition}: the group's coordinator does not say what was published: {err!r}") from err
-    published = max([position.published, *(_batch_of(at) for at in committed.values())])
-    check_position(settings, partition, position, published)
-    truth = {topic: at.offset for topic, at in committed.items() if _batch_of(at) == published}
-    if position.batch and position.batch == published:
-        check_truth(partition, published, position.next, truth)
-    at = Cut(position.batch, dict(position.next), position.grid, position.words, FOLD_VERSION)
-    clock_ms = position.clock_ms
-    starts, ends = await _ends(consumer, settings, partition, at.next)
-    beyond = frozenset(topic for topic, end in ends.items() if at.next.get(topic, 0) > end)
-    if not position.batch:
-        at = msgspec.structs.replace(at, next=starts)
-    if position.batch < published:
-        told = fields("partition.folds_again", partition=partition, batch=position.batch, published=published, offsets=at.next)
-        log.warning(
-            "partition %d: the store is at batch %d, Kafka at %d: folding again",
-            partition,
-            position.batch,
-            published,
-            extra=told,
-        )
-        check_offsets(settings, partition, at.next, starts, beyond, may_lose=False)
-        at, clock_ms = await Refold(settings, partition, store, folder, metrics, starts).run(at, clock_ms, published)
-    elif check_offsets(settings, partition, at.next, starts, beyond, may_lose=settings.accept_loss):
-        lost = {topic: max(0, start - at.next[topic]) for topic, start in starts.items()}
-        log.error(
-            "partition %d: going on without records that were deleted before they were read: %s",
-            partition,
-            lost,
-            extra=fields("partition.lost_records", partition=partition, batch=at.batch, lost=lost),
-        )
-        metrics.lost.labels(str(partition)).inc(sum(lost.values()))
-        next_ = {topic: starts[topic] if lost[topic] or topic in beyond else offset for topic, offset in at.next.items()}
-        at = await _move(store, at, next_, clock_ms)
+        raise Lost(f"partition {partition}: Kafka does not say what was published and what there is: {err!r}") from err
+    if found.afresh:
+        at = await _without_the_lost(store, partition, at, clock_ms, found, metrics)
     if at.next.keys() != set(settings.topics):
         check_inputs(settings, partition, at.next, position.inputs)
-        starts, ends = await _ends(consumer, settings, partition, at.next)
-        unread = {topic: ends[topic] - offset for topic, offset in at.next.items() if topic not in settings.topics}
+        held = at.topic_ids()
+        left = at.next.keys() - set(settings.topics)
+        there = {topic for topic in left if topic in found.ids and same(held.get(topic, UNKNOWN), found.ids[topic])}
+        unread = {topic: found.ends[topic] - at.next[topic] if topic in there else None for topic in sorted(left)}
         check_left(partition, unread, may_lose=settings.accept_loss)
         told = fields("partition.topics", partition=partition, batch=at.batch, topics=settings.topics)
         log.warning("partition %d: from here on its topics are %s", partition, ", ".join(settings.topics), extra=told)
-        at = await _move(store, at, {topic: at.next.get(topic, starts[topic]) for topic in settings.topics}, clock_ms)
+        next_ = {topic: at.next.get(topic, found.starts[topic]) for topic in settings.topics}
+        at = await _move(store, at, next_, clock_ms, _kept(at, found))
+    at = await _adopt(store, at, clock_ms, found)
     unpublished = await store.outbox(max(0, published - 1))
     if unpublished and unpublished[0].cut.batch == published:  # not trimmed yet, or it never was what was published
         check_truth(partition, published, unpublished.pop(0).cut.next, truth)
@@ -123,75 +115,46 @@ async def take_over(
     return Standing(at, clock_ms, published, unpublished)
 
 
-async def _move(store: Patient, at: Cut, next_: dict[str, int], clock_ms: int | None) -> Cut:
+async def _without_the_lost(store: Patient, partition: int, at: Cut, clock_ms: int | None, found: Log, metrics: Metrics) -> Cut:
+    """Go on, as an operator allowed, where the log begins now; say of each topic how many records are known to be lost."""
+    lost = {topic: max(0, found.starts[topic] - at.next[topic]) for topic in sorted(found.afresh)}
+    log.error(
+        "partition %d: going on without records that were deleted before they were read: %s",
+        partition,
+        lost,
+        extra=fields("partition.lost_records", partition=partition, batch=at.batch, lost=lost),
+    )
+    metrics.lost.labels(str(partition)).inc(sum(lost.values()))
+    next_ = {topic: found.starts[topic] if topic in found.afresh else offset for topic, offset in at.next.items()}
+    return await _move(store, at, next_, clock_ms, _kept(at, found))
+
+
+async def _adopt(store: Patient, at: Cut, clock_ms: int | None, found: Log) -> Cut:
+    """Keep the ids of the topics where *at*, which an older version made, or older brokers, has none.
+
+    They are the topics that were read, as far as anybody can tell. A batch of its own keeps them: the next one may be far away.
+    """
+    held, ids = at.topic_ids(), _kept(at, found)
+    if at.batch and any(is_id(id_) and held.get(topic) != id_ for topic, id_ in ids.items()):
+        return await _move(store, at, dict(at.next), clock_ms, ids)
+    return msgspec.structs.replace(at, ids=in_order(at.next, ids))
+
+
+def _kept(at: Cut, found: Log) -> dict[str, str]:
+    """Return topic → id as it is now; where brokers give none, the mark of what was read, if the topic goes on from there."""
+    held = {topic: text for topic, text in at.topic_ids().items() if topic not in found.afresh}
+    return {topic: id_ if is_id(id_) else held.get(topic, UNKNOWN) for topic, id_ in found.ids.items()}
+
+
+async def _move(store: Patient, at: Cut, next_: dict[str, int], clock_ms: int | None, ids: Mapping[str, str]) -> Cut:
     """Stand at *next_* without reading what is between, by a batch of its own; return its cut."""
-    cut = Cut(at.batch + 1, next_, at.grid, at.words, FOLD_VERSION, lost=True)
+    cut = Cut(at.batch + 1, next_, at.grid, at.words, FOLD_VERSION, lost=True, ids=in_order(next_, ids))
     await store.apply(_moving(at, cut, clock_ms))
     return cut
 
 
 def _moving(at: Cut, cut: Cut, clock_ms: int | None, *, send: bool = True) -> Batch:
     return Batch(OutboxEntry(cut, ()), (), clock_ms, send, left=[topic for topic in at.next if topic not in cut.next])
-
-
-def check_position(settings: Settings, partition: int, position: Position, published: int) -> None:
-    """Raise `Stop` when the state in the store is not one that these settings may go on with."""
-    if position.partitions not in (0, settings.partitions):
-        raise Stop(
-            f"partition {partition}: its state was made with {position.partitions} partitions, LEADPULSE_PARTITIONS says"
-            f" {settings.partitions}: a lead's owner depends on the number; set it to {position.partitions}, or move the leads"
-            " into another LEADPULSE_NAMESPACE with `leadpulse repartition`"
-        )
-    if position.batch and not position.next:
-        raise Stop(
-            f"partition {partition}: a copy into {settings.namespace} was cut short: delete its keys ({{{settings.namespace}:*)"
-            " and run `leadpulse repartition` again"
-        )
-    if position.next:
-        check_inputs(settings, partition, position.next, position.inputs)
-    if position.batch == 0 and published > 0 and not position.rebuild:
-        redis = redacted(settings.redis.get_secret_value())
-        raise Stop(
-            f"partition {partition}: the store is empty, but Kafka says that batches up to {published} were published: is it"
-            f" the right Redis ({redis}) and namespace ({settings.namespace})? If its data is lost, restore a copy, or fill it"
-            f" again from the topics with `leadpulse rebuild --partition {partition}`"
-        )
-
-
-def check_inputs(settings: Settings, partition: int, next_: Collection[str], allowed: tuple[str, ...]) -> None:
-    """Raise `Stop` unless the state's topics *next_* are the settings', or an operator *allowed* those to follow."""
-    if set(next_) != set(settings.topics) and allowed != tuple(sorted(settings.input_topics)):
-        raise Stop(
-            f"partition {partition}: its state remembers the topics {', '.join(sorted(next_))}, LEADPULSE_INPUT_TOPICS"
-            f" and LEADPULSE_NAMESPACE say {', '.join(settings.topics)}: all workers must read the same ones, and a"
-            " replay too; set them back, or, if the inputs are to change, say so once with `leadpulse topics change`"
-        )
-
-
-def check_truth(partition: int, batch: int, held: Mapping[str, int], published: Mapping[str, int]) -> None:
-    """Raise `Stop` when the store's *batch* ends elsewhere than the one that was published under that number.
-
-    Redis went back in time, another batch took the number, and then Redis went forth again, to a copy of what was never to be.
-    """
-    differ = {topic: (offset, published[topic]) for topic, offset in held.items() if published.get(topic, offset) != offset}
-    if differ:
-        where = ", ".join(f"{topic} {ours}, published {theirs}" for topic, (ours, theirs) in differ.items())
-        raise Stop(
-            f"partition {partition}: the store's batch {batch} is not the one that was published as {batch} ({where}): it is of"
-            " a past that Redis went back from. Restore another copy, or delete the partition's keys and fill it again with"
-            f" `leadpulse rebuild --partition {partition}`"
-        )
-
-
-def check_left(partition: int, unread: Mapping[str, int], *, may_lose: bool) -> None:
-    """Raise `Stop` when a topic that is no longer an input holds records that nobody read; *unread*: how many, about."""
-    left = {topic: count for topic, count in unread.items() if count > 0}
-    if left and not may_lose:
-        said = ", ".join(f"{topic} ({count} records)" for topic, count in left.items())
-        raise Stop(
-            f"partition {partition}: {said} is no longer an input, and was not read to its end: stop who writes to it and let"
-            " a worker with the LEADPULSE_INPUT_TOPICS of before read the rest, or lose it with LEADPULSE_ACCEPT_LOSS=true"
-        )
 
 
 def check_cut(partition: int, cut: Cut) -> None:
@@ -206,57 +169,29 @@ def check_cut(partition: int, cut: Cut) -> None:
         )
 
 
-def _batch_of(committed: OffsetAndMetadata) -> int:
-    """Return b from the metadata of a committed offset; 0 where another program committed."""
-    return int(committed.metadata) if str(committed.metadata).isdecimal() else 0
-
-
-async def _ends(
-    consumer: AIOKafkaConsumer, settings: Settings, partition: int, next_: Mapping[str, int]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Return where each topic's log begins and ends: that of the settings' and those in *next_*.
-
-    A broker that has just become leader may for a moment know of less than it holds: where a log ends before *next_*, it is
-    asked again.
-    """
-    tps = [TopicPartition(topic, partition) for topic in sorted({*settings.topics, *next_})]
-    attempt = 0
-    while True:
-        starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
-        attempt += 1
-        if attempt == _ENDS_ATTEMPTS or all(next_.get(tp.topic, 0) <= ends[tp] for tp in tps):
-            return {tp.topic: starts[tp] for tp in tps}, {tp.topic: ends[tp] for tp in tps}
-        await asyncio.sleep(attempt)
-
-
-def check_offsets(
-    settings: Settings,
-    partition: int,
-    next_: Mapping[str, int],
-    starts: Mapping[str, int],
-    beyond: Collection[str],
-    *,
-    may_lose: bool,
-) -> bool:
-    """Return whether records that were to be read are gone; raise `Stop` for that unless *may_lose*.
-
-    *beyond*: the topics whose log ends before *next_*.
-    """
-    afresh = f"start afresh under another LEADPULSE_NAMESPACE than {settings.namespace}"
-    behind = {topic: offset for topic, offset in next_.items() if offset < starts[topic]}
-    if may_lose or not (behind or beyond):
-        return bool(behind or beyond)
-    if behind:
-        gone = ", ".join(f"{topic} {offset} to {starts[topic] - 1}" for topic, offset in behind.items())
+def check_topics_of(partition: int, at: Cut, cut: Cut, ids: Mapping[str, str]) -> None:
+    """Raise `Stop` where a topic that batch *cut* read, from *at* on, is another by now; *ids*: those of now."""
+    another = [
+        topic
+        for topic, held in cut.topic_ids().items()
+        if not cut.lost and at.next.get(topic) != cut.next[topic] and not same(held, ids.get(topic, held))
+    ]
+    if another:
         raise Stop(
-            f"partition {partition}: retention deleted records before they were read ({gone}). Go on without them with"
-            f" LEADPULSE_ACCEPT_LOSS=true, or restore a newer copy of Redis, or {afresh}; keep the topics for longer"
+            f"partition {partition}: the store is behind Kafka, and {', '.join(another)} was deleted and made again since batch"
+            f" {cut.batch} was folded of it: {_RESTORE}"
         )
-    ended = ", ".join(f"{topic} before {next_[topic]}" for topic in sorted(beyond))
-    raise Stop(
-        f"partition {partition}: the log ends before what was read of it ({ended}): was the topic made anew, or is this another"
-        f" cluster than before? Check LEADPULSE_KAFKA; read it from its start with LEADPULSE_ACCEPT_LOSS=true, or {afresh}"
-    )
+
+
+def check_folded(partition: int, cut: Cut, again: Cut) -> None:
+    """Raise `Stop` where the batch *again*, which is not applied yet, was folded of other records than *cut* was."""
+    if cut.digest and (cut.records, cut.digest) != (again.records, again.digest):
+        there = f"{again.records} records (digest {again.digest})"
+        raise Stop(
+            f"partition {partition}: batch {cut.batch} was folded of {cut.records} records (digest {cut.digest}), and the"
+            f" topics now give {there} in their place: records were compacted or deleted, or are read otherwise than then:"
+            f" {_RESTORE}"
+        )
 
 
 class Refold:
@@ -269,14 +204,14 @@ class Refold:
         store: Patient,
         folder: Folder,
         metrics: Metrics,
-        starts: Mapping[str, int],
+        found: Log,
     ) -> None:
         self._settings = settings
         self._partition = partition
         self._store = store
         self._folder = folder
         self._metrics = metrics
-        self._starts = starts
+        self._found = found
         self._scorers = {folder.scorer.grid.sha256: folder.scorer}
         self._texts: dict[str, bytes] = {}
         """Grids by SHA-256, as the journal gave them: only one that a cut names has to be readable."""
@@ -299,6 +234,7 @@ class Refold:
                 if cut.batch != at.batch + 1 or reader is None:
                     raise self._incomplete(at.batch + 1 if reader is not None else 0, cut.batch)
                 check_cut(self._partition, cut)
+                check_topics_of(self._partition, at, cut, self._found.ids)
                 if cut.lost:
                     await self._store.apply(_moving(at, cut, clock_ms, send=False))
                     self._metrics.refolded.labels(str(self._partition)).inc()
@@ -312,7 +248,7 @@ class Refold:
 
     def _beginning(self, cut: Cut) -> Cut:
         """Return the cut of batch 0, which says where the partition began to read, if all since then is still there."""
-        gone = {topic: start for topic, start in self._starts.items() if cut.next.get(topic, start) < start}
+        gone = {topic: start for topic, start in self._found.starts.items() if cut.next.get(topic, start) < start}
         if gone:
             where = ", ".join(f"{topic} from {cut.next[topic]} (now {start})" for topic, start in gone.items())
             raise Stop(
@@ -355,12 +291,14 @@ class Refold:
                 raise Lost(f"partition {self._partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s before offset {end}")
 
     async def _batch(self, cut: Cut, records: list[Record], clock_ms: int | None) -> int | None:
-        place = Place(cut.batch, cut.next, clock_ms, send=False)
+        place = Place(cut.batch, cut.next, clock_ms, send=False, ids=cut.topic_ids())
         self._folder.scorer = await self._scorer(cut)
         if cut.requeued:
             batch = self._folder.begin(self._folder.scorer, place, cut.requeued)
         elif cut.tick_ms is None:
-            batch = (await self._folder.events(records, place)).batch
+            folded = [record for record in records if record.topic != self._settings.internal_topic or is_folded(record)]
+            batch = (await self._folder.events(folded, place)).batch
+            check_folded(self._partition, cut, batch.entry.cut)
         else:
             leads = (await self._store.due(cut.tick_ms, cut.judged or SLICE, cut.batch - 1)).leads
             batch = (await self._folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)).batch

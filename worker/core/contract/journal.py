@@ -57,6 +57,18 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     one after the other, so many a second. The grid's text stands in the journal before this cut."""
     judged: int = 0
     """How many leads a slice of a tick judged, those due first; 0 in older journals: 1,000, or all where fewer were due."""
+    ids: tuple[str, ...] = ()
+    """The id of each topic of `next`, by name in order; where brokers give none, a mark (`folded.Mark`), or nothing yet. Empty in
+    older journals."""
+    records: _Number = 0
+    """How many records were folded."""
+    digest: str = ""
+    """Their digest (`folded.digest`). Empty where a batch takes no records (a slice, a grid, a move), and in older journals, whose
+    batches are folded of whatever is there now."""
+
+    def topic_ids(self) -> dict[str, str]:
+        """Return topic → id or mark; empty for a cut of an older version."""
+        return dict(zip(sorted(self.next), self.ids, strict=True)) if len(self.ids) == len(self.next) else {}
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True):
@@ -99,6 +111,8 @@ class Said(msgspec.Struct, frozen=True):
 
 
 Entry = Tick | Cuts | GridText | Stray | Said
+
+_NOT_FOLDED: Final = ((KIND, b"tick"), (KIND, b"cuts"), (KIND, b"grid"))
 
 _encode = msgspec.json.encode
 _tick = msgspec.json.Decoder(Tick)
@@ -164,6 +178,14 @@ def stray_output(topic: str, owner: int, record: Record, lead: str = "", visited
     if lead:
         ours += (("lp-lead", lead.encode()), ("lp-visited", _encode(visited)))
     return Output(topic, record.key, record.value, ours + record.headers, owner)
+
+
+def is_folded(record: Record) -> bool:
+    """Return whether *record* of the internal topic is taken into states, or is of a kind that is not known here.
+
+    Ticks, cuts and grids are no part of a batch of events, though they may stand between its records.
+    """
+    return not record.headers or record.headers[0] not in _NOT_FOLDED
 
 
 def decode_entry(record: Record) -> Entry:

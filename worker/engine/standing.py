@@ -1,0 +1,255 @@
+"""Where a partition stands: what the store remembers of it, held against what Kafka has. The same for `run` and `doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from worker.adapters.kafka import Admin, free_consumer, to_record
+from worker.adapters.redis_store import redacted
+from worker.core.contract.folded import UNKNOWN, Mark, is_id
+from worker.engine.errors import Lost, Stop
+from worker.ports import Position
+from worker.settings import Settings
+
+_ATTEMPTS = 4
+_PATIENCE_S = 60.0
+_FETCH_MS = 500
+
+
+class Log(NamedTuple):
+    """Each topic's log as it is now: those that the worker reads, and those that the store remembers."""
+
+    starts: dict[str, int]
+    ends: dict[str, int]
+    ids: dict[str, str]
+    """`UNKNOWN` where brokers give none; a topic that is gone is not in it."""
+    afresh: frozenset[str]
+    """Those to be read from their start, as an operator allowed: what was to be read of them is gone."""
+
+
+class Found(NamedTuple):
+    """What Kafka says of a partition, held against its position in the store."""
+
+    published: int
+    """W."""
+    truth: dict[str, int]
+    """Topic → next offset of that batch, as the group committed it."""
+    log: Log
+
+
+async def look(settings: Settings, partition: int, position: Position, admin: Admin, consumer: AIOKafkaConsumer) -> Found:
+    """Return what Kafka says of *partition*; *consumer* is any that is started.
+
+    Raises `Stop`, with what mends it, where going on from *position* would lose or double something; `Lost` where a topic is
+    gone, and aiokafka's `KafkaError` where the brokers do not answer.
+    """
+    committed = await admin.committed(partition)
+    published = max([position.published, *(batch_of(at) for at in committed.values())])
+    check_position(settings, partition, position, published)
+    truth = {topic: at.offset for topic, at in committed.items() if batch_of(at) == published}
+    if position.batch and position.batch == published:
+        check_truth(partition, published, position.next, truth)
+    behind = position.batch < published  # then each cut of the journal is held against the topics, as it is folded again
+    ids = {} if behind else position.ids
+    may_lose = settings.accept_loss and not behind
+    log = await look_at_log(settings, partition, position.next, ids, admin, consumer, may_lose=may_lose)
+    return Found(published, truth, log)
+
+
+async def look_at_log(
+    settings: Settings,
+    partition: int,
+    next_: Mapping[str, int],
+    held: Mapping[str, str],
+    admin: Admin,
+    consumer: AIOKafkaConsumer,
+    *,
+    may_lose: bool,
+) -> Log:
+    """Return the topics' logs. *held*: topic → id or mark of what was read up to *next_*.
+
+    Raises `Stop` where a topic is another than the one that was read, or lacks what was to be read of it, unless *may_lose*.
+    """
+    ids = await _ids(admin, {*settings.topics, *next_}, held)
+    gone = [topic for topic in settings.topics if topic not in ids]
+    if gone:
+        raise Lost(f"partition {partition}: {', '.join(gone)} is gone: waiting until it is there again")
+    starts, ends = await _ends(consumer, partition, ids, next_)
+    another: set[str] = set()
+    for topic in next_.keys() & set(settings.topics):
+        text = held.get(topic, UNKNOWN)
+        mark = Mark.read(text)
+        if mark is None:
+            gone_on = same(text, ids[topic])
+        else:  # unless retention has deleted the record by now
+            gone_on = not starts[topic] <= mark.offset < ends[topic] or await _holds(
+                settings, TopicPartition(topic, partition), mark
+            )
+        if not gone_on:
+            another.add(topic)
+    behind = {topic for topic, offset in next_.items() if offset < starts.get(topic, 0)} - another
+    beyond = {topic for topic, offset in next_.items() if offset > ends.get(topic, offset)} - another
+    if not may_lose:
+        check_ids(settings, partition, another)
+        check_offsets(settings, partition, next_, starts, behind, beyond)
+    return Log(starts, ends, ids, frozenset(another | behind | beyond))
+
+
+def same(held: str, now: str) -> bool:
+    """Return whether a topic with the id *now* may be the one that was read; *held*: its id then, a mark, or nothing."""
+    return held == now or not (is_id(held) and is_id(now))
+
+
+async def _ids(admin: Admin, topics: Collection[str], held: Mapping[str, str]) -> dict[str, str]:
+    """Return the ids of those of *topics* that are there.
+
+    A broker whose metadata lag behind may for a moment tell of a topic that was: where something differs it is asked again.
+    """
+    attempt = 0
+    while True:
+        ids = await admin.ids(topics)
+        attempt += 1
+        if attempt == _ATTEMPTS or all(topic in ids and same(held.get(topic, UNKNOWN), ids[topic]) for topic in topics):
+            return ids
+        await asyncio.sleep(attempt / 2)
+
+
+async def _holds(settings: Settings, tp: TopicPartition, mark: Mark) -> bool:
+    """Return whether the record of *mark* is still where it was read."""
+    deadline = time.monotonic() + _PATIENCE_S
+    async with free_consumer(settings, [tp]) as consumer:
+        consumer.seek(tp, mark.offset)
+        while time.monotonic() < deadline:
+            for raw in (await consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=1)).get(tp, ()):
+                return Mark.of(to_record(raw)) == mark
+    raise Lost(f"partition {tp.partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s from offset {mark.offset} on")
+
+
+def check_position(settings: Settings, partition: int, position: Position, published: int) -> None:
+    """Raise `Stop` when the state in the store is not one that these settings may go on with."""
+    if position.partitions not in (0, settings.partitions):
+        raise Stop(
+            f"partition {partition}: its state was made with {position.partitions} partitions, LEADPULSE_PARTITIONS says"
+            f" {settings.partitions}: a lead's owner depends on the number; set it to {position.partitions}, or move the leads"
+            " into another LEADPULSE_NAMESPACE with `leadpulse repartition`"
+        )
+    if position.batch and not position.next:
+        raise Stop(
+            f"partition {partition}: a copy into {settings.namespace} was cut short: delete its keys ({{{settings.namespace}:*)"
+            " and run `leadpulse repartition` again"
+        )
+    if position.next:
+        check_inputs(settings, partition, position.next, position.inputs)
+    if position.batch == 0 and published > 0 and not position.rebuild:
+        redis = redacted(settings.redis.get_secret_value())
+        raise Stop(
+            f"partition {partition}: the store is empty, but Kafka says that batches up to {published} were published: is it"
+            f" the right Redis ({redis}) and namespace ({settings.namespace})? If its data is lost, restore a copy, or fill it"
+            f" again from the topics with `leadpulse rebuild --partition {partition}`"
+        )
+
+
+def check_inputs(settings: Settings, partition: int, next_: Collection[str], allowed: tuple[str, ...]) -> None:
+    """Raise `Stop` unless the state's topics *next_* are the settings', or an operator *allowed* those to follow."""
+    if set(next_) != set(settings.topics) and allowed != tuple(sorted(settings.input_topics)):
+        raise Stop(
+            f"partition {partition}: its state remembers the topics {', '.join(sorted(next_))}, LEADPULSE_INPUT_TOPICS"
+            f" and LEADPULSE_NAMESPACE say {', '.join(settings.topics)}: all workers must read the same ones, and a"
+            " replay too; set them back, or, if the inputs are to change, say so once with `leadpulse topics change`"
+        )
+
+
+def check_truth(partition: int, batch: int, held: Mapping[str, int], published: Mapping[str, int]) -> None:
+    """Raise `Stop` when the store's *batch* ends elsewhere than the one that was published under that number.
+
+    Redis went back in time, another batch took the number, and then Redis went forth again, to a copy of what was never to be.
+    """
+    differ = {topic: (offset, published[topic]) for topic, offset in held.items() if published.get(topic, offset) != offset}
+    if differ:
+        where = ", ".join(f"{topic} {ours}, published {theirs}" for topic, (ours, theirs) in differ.items())
+        raise Stop(
+            f"partition {partition}: the store's batch {batch} is not the one that was published as {batch} ({where}): it is of"
+            " a past that Redis went back from. Restore another copy, or delete the partition's keys and fill it again with"
+            f" `leadpulse rebuild --partition {partition}`"
+        )
+
+
+def check_left(partition: int, unread: Mapping[str, int | None], *, may_lose: bool) -> None:
+    """Raise `Stop` when a topic that is no longer an input holds records that nobody read.
+
+    *unread*: how many, about; `None` where nobody can say, because the topic was deleted.
+    """
+    left = {topic: count for topic, count in unread.items() if count is None or count > 0}
+    if left and not may_lose:
+        said = ", ".join(f"{topic} ({'deleted' if count is None else f'{count} records'})" for topic, count in left.items())
+        raise Stop(
+            f"partition {partition}: {said} is no longer an input, and was not read to its end: stop who writes to it and let"
+            " a worker with the LEADPULSE_INPUT_TOPICS of before read the rest, or lose it with LEADPULSE_ACCEPT_LOSS=true"
+        )
+
+
+def batch_of(committed: OffsetAndMetadata) -> int:
+    """Return b from the metadata of a committed offset; 0 where another program committed."""
+    return int(committed.metadata) if str(committed.metadata).isdecimal() else 0
+
+
+async def _ends(
+    consumer: AIOKafkaConsumer, partition: int, topics: Collection[str], next_: Mapping[str, int]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return where the log of each of *topics* begins and ends.
+
+    A broker that has just become leader may for a moment know of less than it holds: where a log ends before *next_*, it is
+    asked again.
+    """
+    tps = [TopicPartition(topic, partition) for topic in sorted(topics)]
+    attempt = 0
+    while True:
+        starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
+        attempt += 1
+        if attempt == _ATTEMPTS or all(next_.get(tp.topic, 0) <= ends[tp] for tp in tps):
+            return {tp.topic: starts[tp] for tp in tps}, {tp.topic: ends[tp] for tp in tps}
+        await asyncio.sleep(attempt)
+
+
+def check_offsets(
+    settings: Settings,
+    partition: int,
+    next_: Mapping[str, int],
+    starts: Mapping[str, int],
+    behind: Collection[str],
+    beyond: Collection[str],
+) -> None:
+    """Raise `Stop` where records that were to be read are gone.
+
+    *behind*: the topics whose log begins after *next_*, *beyond*: those whose log ends before it.
+    """
+    afresh = f"start afresh under another LEADPULSE_NAMESPACE than {settings.namespace}"
+    if behind:
+        gone = ", ".join(f"{topic} {next_[topic]} to {starts[topic] - 1}" for topic in sorted(behind))
+        raise Stop(
+            f"partition {partition}: retention deleted records before they were read ({gone}). Go on without them with"
+            f" LEADPULSE_ACCEPT_LOSS=true, or restore a newer copy of Redis, or {afresh}; keep the topics for longer"
+        )
+    if beyond:
+        ended = ", ".join(f"{topic} before {next_[topic]}" for topic in sorted(beyond))
+        raise Stop(
+            f"partition {partition}: the log ends before what was read of it ({ended}): was the topic made anew, or is this"
+            " another cluster than before? Check LEADPULSE_KAFKA; read it from its start with LEADPULSE_ACCEPT_LOSS=true, or"
+            f" {afresh}"
+        )
+
+
+def check_ids(settings: Settings, partition: int, another: Collection[str]) -> None:
+    """Raise `Stop` where *another* names topics that were deleted and made again since they were read."""
+    if another:
+        raise Stop(
+            f"partition {partition}: {', '.join(sorted(another))} was deleted and made again since it was read, or this is"
+            " another cluster than before: what it holds now was not read. Check LEADPULSE_KAFKA; read it from its start with"
+            f" LEADPULSE_ACCEPT_LOSS=true, or start afresh under another LEADPULSE_NAMESPACE than {settings.namespace}"
+        )
