@@ -181,6 +181,13 @@ class Metrics:
             "lost_records", "Offsets passed over because their records were deleted before they were read", "partition"
         )
 
+        self.topic_gone = gauge("topic_gone", "1 while an input topic, or the internal one, is not there", "topic")
+        self.input_compacted = gauge(
+            "input_compacted",
+            "1 while an input topic is compacted: records that may have to be folded again get lost",
+            "topic",
+        )
+
         group = "Redis"
         self.store_seconds = histogram("store_call_seconds", "Calls to Redis that were answered", _SECONDS, "call")
         self.store_retries = counter("store_retries", "Calls to Redis repeated because no answer came")

@@ -23,7 +23,7 @@ from worker.adapters.memory import MemoryStore, Snapshot
 from worker.adapters.redis_check import memory
 from worker.adapters.redis_store import RedisStore, connect
 from worker.core.contract.model import LeadWrite, Output
-from worker.ports import LISTED, Applied, Due, Elsewhere, Fenced, Position, Store, StoreRefused, StoreUnavailable
+from worker.ports import LISTED, Applied, Batch, Due, Elsewhere, Fenced, Position, Store, StoreRefused, StoreUnavailable
 
 OWNER = "7:1:first"
 NEXT_OWNER = "7:2:second"
@@ -522,6 +522,28 @@ async def test_other_inputs_are_allowed_of_a_state_in_place_and_the_offsets_of_t
     await store.apply(OWNER, msgspec.structs.replace(a_batch(2, next={"social": 0, "web": 5}), left=["crm"]))
     assert (await store.position()).next == {"social": 0, "web": 5}
     assert (await store.position()).inputs == ("social", "web")
+
+
+async def test_the_position_keeps_the_ids_of_its_topics_and_forgets_those_that_go(store: RebuildableStore) -> None:
+    """An older version writes none: what is there stays, so that a roll back and forth loses nothing."""
+    await store.acquire(OWNER, 8)
+    assert (await store.position()).ids == {}
+    first = a_batch(1, next={"web": 5, "crm": 4})
+    await store.apply(OWNER, with_cut(first, ids=("C", "W")))
+    assert (await store.position()).ids == {"crm": "C", "web": "W"}
+    await store.apply(OWNER, a_batch(2, next={"web": 6, "crm": 4}))
+    assert (await store.position()).ids == {"crm": "C", "web": "W"}
+    left = with_cut(a_batch(3, next={"social": 0, "web": 6}), ids=("1:2:a", "W"))
+    await store.apply(OWNER, msgspec.structs.replace(left, left=["crm"]))
+    assert (await store.position()).ids == {"social": "1:2:a", "web": "W"}
+    (entry,) = await store.outbox(2)
+    assert entry.cut.ids == ("1:2:a", "W")
+
+
+def with_cut(batch: Batch, **changes: Any) -> Batch:
+    """Return *batch* with its cut changed."""
+    cut = msgspec.structs.replace(batch.entry.cut, **changes)
+    return msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
 
 
 async def test_owners_that_race_apply_every_batch_once(store: RebuildableStore) -> None:

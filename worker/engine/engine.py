@@ -26,6 +26,7 @@ from worker.engine.partition import Context
 from worker.engine.redis_watch import watch_redis
 from worker.engine.supervisor import Pump
 from worker.engine.ticks import Neighbour
+from worker.engine.topic_watch import TopicWatch
 from worker.logs import fields
 from worker.metrics import Metrics
 from worker.ports import Store, StoreRefused, StoreUnavailable, Tracer
@@ -65,6 +66,8 @@ class Status(msgspec.Struct, frozen=True):
     grid: GridStatus | None
     """`None` until it has been read."""
     error: str | None
+    gone: tuple[str, ...] = ()
+    """Topics to be read that are not there."""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values that any JSON encoder takes."""
@@ -104,6 +107,7 @@ class Engine:
         self._closing = contextlib.AsyncExitStack()
         self._pump: Pump | None = None
         self._grid: GridFile | None = None
+        self._topics: TopicWatch | None = None
         self._neighbours: dict[int, Neighbour] = {}
 
     async def start(self) -> None:
@@ -154,9 +158,12 @@ class Engine:
         )
         self._pump = Pump(context, self._fail)
         self._closing.push_async_callback(self._pump.end)
+        topics = self._topics = TopicWatch(settings, admin, metrics, self._pump.ids)
         consumer.subscribe(list(settings.topics), listener=self._pump)
         await consumer.start()
+        consumer._client.cluster.add_listener(topics.wake)  # no public name for it
         self._background(self._pump.watch())
+        self._background(topics.run())
         self._background(self._watch_positions(store_of, metrics))
         if self._redis is not None:
             self._background(watch_redis(self._redis, metrics, self._safe))
@@ -206,8 +213,9 @@ class Engine:
         partitions = {
             p: PartitionStatus(one.ready, one.batch, one.published, one.clock_ms) for p, one in sorted(pump.partitions.items())
         }
+        gone = () if self._topics is None else tuple(sorted(self._topics.gone))
         ready = error is None and pump.joined and not self._draining.is_set() and all(one.ready for one in partitions.values())
-        return Status(error is None, ready, partitions, grid, error)
+        return Status(error is None, ready and not gone, partitions, grid, error, gone)
 
     def _fail(self, err: BaseException) -> None:
         if self._error is None:

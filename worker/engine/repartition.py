@@ -15,6 +15,7 @@ from aiokafka.structs import TopicPartition
 from worker.adapters.kafka import Admin, free_consumer, to_record
 from worker.adapters.redis_store import Client, RedisStore, leads_of
 from worker.core.contract.codec import decode
+from worker.core.contract.folded import in_order, is_id
 from worker.core.contract.journal import Cut, Said, Stray, decode_entry, message_output, stray_output
 from worker.core.contract.model import Event, LeadWrite, Output, Record
 from worker.core.contract.partitioner import owner
@@ -189,7 +190,10 @@ class _Copy:
     def _cut(self, partition: int, next_: dict[str, int]) -> Cut:
         # Without a grid, so that the first worker begins its own and judges every lead once more, whichever grid that is.
         self._batches[partition] += 1
-        return Cut(self._batches[partition], next_, "", "", FOLD_VERSION)
+        is_new = partition >= len(self._positions)
+        held = self._positions[0 if is_new else partition].ids
+        ids = {topic: text for topic, text in held.items() if is_id(text) or not is_new}  # marks are of one partition
+        return Cut(self._batches[partition], next_, "", "", FOLD_VERSION, ids=in_order(next_, ids))
 
     async def _apply(self, partition: int, batch: Batch) -> None:
         store = self._stores[partition]

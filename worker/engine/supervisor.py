@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from aiokafka.abc import ConsumerRebalanceListener
@@ -157,6 +157,10 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                     raise Stop(f"the consumer group cannot go on: {err!r}") from err
                 log.warning("consumer group: %r", err, extra=fields("group.error"))
                 await asyncio.sleep(1)
+
+    def ids(self) -> dict[int, Mapping[str, str]]:
+        """Return partition → topic → the id of what it reads, or a mark, of the partitions at work."""
+        return {p: partition.ids for p, partition in self.partitions.items() if partition.ready}
 
     def running(self) -> list[asyncio.Task[None]]:
         """Return the tasks of the partitions at work."""

@@ -58,13 +58,13 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     judged: int = 0
     """How many leads a slice of a tick judged, those due first; 0 in older journals: 1,000, or all where fewer were due."""
     ids: tuple[str, ...] = ()
-    """The id of each topic of `next`, by name in order; where brokers give none, a mark (`folded.Mark`), or nothing yet. Empty in
-    older journals."""
+    """The id of each topic of `next`, by name in order; where brokers give none, a mark (`folded.Mark`), or nothing yet.
+    Empty in older journals."""
     records: _Number = 0
     """How many records were folded."""
     digest: str = ""
-    """Their digest (`folded.digest`). Empty where a batch takes no records (a slice, a grid, a move), and in older journals, whose
-    batches are folded of whatever is there now."""
+    """Their digest (`folded.digest`). Empty where a batch takes no records (a slice, a grid, a move), and in older journals,
+    whose batches are folded of whatever is there now."""
 
     def topic_ids(self) -> dict[str, str]:
         """Return topic → id or mark; empty for a cut of an older version."""

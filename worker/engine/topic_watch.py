@@ -1,0 +1,131 @@
+"""Watches the topics that a running worker reads: whether each is there, is the one that it was, and keeps its records."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from aiokafka.errors import KafkaError
+
+from worker.adapters.kafka import Admin, Refused
+from worker.core.contract.folded import UNKNOWN
+from worker.engine.standing import check_ids, same
+from worker.logs import fields
+from worker.metrics import Metrics
+from worker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+EVERY_S: Final = 10.0
+_CONFIGS_EVERY: Final = 6
+"""Configurations are asked for at every sixth look."""
+_LEAST_S: Final = 1.0
+"""Between two looks, however often the brokers' metadata change."""
+_TIMES: Final = 3
+"""A broker whose metadata lag behind may tell of what was: only what is so as often, `_LEAST_S` apart, is believed."""
+
+
+class TopicWatch:
+    """Asks the brokers once for all partitions of a worker. *held*: partition → topic → the id of what the partition reads."""
+
+    def __init__(
+        self, settings: Settings, admin: Admin, metrics: Metrics, held: Callable[[], Mapping[int, Mapping[str, str]]]
+    ) -> None:
+        self._settings = settings
+        self._admin = admin
+        self._metrics = metrics
+        self._held = held
+        self._changed = asyncio.Event()
+        self._compacted: frozenset[str] = frozenset()
+        self.gone: frozenset[str] = frozenset()
+        """Topics that are not there."""
+        for topic in settings.topics:
+            metrics.topic_gone.labels(topic).set(0)
+        for topic in settings.input_topics:
+            metrics.input_compacted.labels(topic).set(0)
+
+    def wake(self, *_: Any) -> None:
+        """Look soon: the brokers told of other topics, leaders or partitions."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Look again and again. Raises `Stop` where a topic is another than the one that a partition reads."""
+        look = 0
+        while True:
+            await self._topics()
+            if look % _CONFIGS_EVERY == 0 and not self._settings.development:
+                await self._configurations()
+            look += 1
+            self._changed.clear()
+            await asyncio.sleep(_LEAST_S)
+            try:
+                async with asyncio.timeout(EVERY_S - _LEAST_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _topics(self) -> None:
+        times = 0
+        while True:
+            try:
+                ids = await self._admin.ids(self._settings.topics)
+            except (KafkaError, OSError, TimeoutError, Refused) as err:
+                self._silent(err)
+                return
+            gone = frozenset(self._settings.topics) - ids.keys()
+            another = self._another(ids)
+            times += 1
+            if times == _TIMES or (gone <= self.gone and not another):
+                break
+            await asyncio.sleep(_LEAST_S)
+        self._note_gone(gone)
+        for partition, topics in another.items():
+            check_ids(self._settings, partition, topics)
+
+    def _another(self, ids: Mapping[str, str]) -> dict[int, list[str]]:
+        """Return partition → topics that are others by now; *ids*: those of now."""
+        found: dict[int, list[str]] = {}
+        for partition, held in self._held().items():
+            topics = [topic for topic, id_ in ids.items() if not same(held.get(topic, UNKNOWN), id_)]
+            if topics:
+                found[partition] = topics
+        return found
+
+    def _note_gone(self, gone: frozenset[str]) -> None:
+        for topic in sorted(gone - self.gone):
+            log.error(
+                "topic %s is gone: its events wait nowhere, and its partitions take none until it is there again",
+                topic,
+                extra=fields("topic.gone", topic=topic),
+            )
+        for topic in sorted(self.gone - gone):
+            log.warning("topic %s is there again", topic, extra=fields("topic.back", topic=topic))
+        self.gone = gone
+        for topic in self._settings.topics:
+            self._metrics.topic_gone.labels(topic).set(topic in gone)
+
+    async def _configurations(self) -> None:
+        topics = [topic for topic in self._settings.input_topics if topic not in self.gone]
+        try:
+            configs = await self._admin.configs(topics)
+        except (KafkaError, OSError, TimeoutError, Refused) as err:
+            self._silent(err)
+            return
+        compacted = frozenset(topic for topic in topics if "compact" in configs[topic]["cleanup.policy"])
+        for topic in sorted(compacted - self._compacted):
+            log.error(
+                "input topic %s is compacted from now on: records that may have to be folded again get lost; set it back by"
+                " kafka-configs.sh --alter --topic %s --add-config cleanup.policy=delete",
+                topic,
+                topic,
+                extra=fields("input.compacted", topic=topic),
+            )
+        self._compacted = compacted
+        for topic in self._settings.input_topics:
+            self._metrics.input_compacted.labels(topic).set(topic in compacted)
+
+    @staticmethod
+    def _silent(err: Exception) -> None:
+        log.debug("the brokers did not say how the topics stand: %r", err, extra=fields("kafka.silent"))
