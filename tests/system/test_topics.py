@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
-from tests.system.kit import Site, traffic
+from tests.system.kit import Sent, Site, traffic
+from worker.core.contract.model import Record
 
 REMADE = "was deleted and made again since it was read"
 
@@ -74,3 +76,143 @@ async def test_a_topic_made_again_and_longer_than_our_offset_stops_by_name_and_n
         ids = {await redis.hget(site.key(0, "position"), f"id:{topic}") for topic in site.settings.topics}
     assert len(ids) == len(site.settings.topics)
     assert None not in ids
+
+
+async def test_without_ids_the_last_record_that_was_read_must_be_there_still(make_site: MakeSite) -> None:
+    """Brokers before 2.8 give topics no ids. A topic that goes on is known again; one that was made again is not."""
+    site = await make_site(partitions=1)
+    first = site.worker(no_topic_ids="1")
+    await site.send(site.sent(m) for m in traffic(1, 40, 100))
+    await site.settled()
+    await first.stop()
+    assert ":" in (await site.position(0))[f"id:{site.web}"]
+    again = site.worker(no_topic_ids="1")
+    await site.send(site.sent(m) for m in traffic(2, 40, 50))
+    await site.settled()
+    await again.stop()
+    await site.verdict()
+    await remake(site, site.web)
+    await site.send(site.sent(m, topic=site.web) for m in traffic(3, 40, 300))
+    for settings in ({"no_topic_ids": "1"}, {}):  # and brokers that are new enough by now change nothing in it
+        refused = site.worker(**settings)
+        assert await refused.ended() == 1
+        assert REMADE in refused.said()
+
+
+async def test_a_topic_made_again_under_a_running_worker_stops_it_by_name(make_site: MakeSite) -> None:
+    """Also where nothing is being read: the brokers' ids are looked at again and again."""
+    site = await make_site(partitions=1)
+    worker = site.worker()
+    await site.send(site.sent(m) for m in traffic(1, 40, 100))
+    await site.settled()
+    position = await site.position(0)
+    await remake(site, site.crm)
+    await site.send(site.sent(m, topic=site.crm) for m in traffic(2, 40, 300))
+    assert await worker.ended(60) == 1
+    assert REMADE in worker.said()
+    held = await site.position(0)
+    assert held[f"id:{site.crm}"] == position[f"id:{site.crm}"]
+
+
+async def test_a_topic_that_is_gone_is_told_while_the_worker_runs(make_site: MakeSite) -> None:
+    """In the log, and it is not ready: its events wait nowhere. The same with a topic made anew is another matter."""
+    site = await make_site(partitions=1)
+    worker = site.worker()
+    await worker.ready(1)
+    await delete(site, site.crm)
+    await worker.says(f"topic {site.crm} is gone", timeout_s=60)
+    told = site.command("doctor")
+    assert told.returncode == 1
+    assert f"missing: {site.crm}" in told.stderr
+
+
+async def test_positions_of_an_older_version_get_their_ids_without_a_stop(make_site: MakeSite) -> None:
+    """At once, by a batch of its own; the journal is folded again through it."""
+    site = await make_site(partitions=1)
+    first = site.worker()
+    await site.send(site.sent(m) for m in traffic(1, 40, 100))
+    await site.settled()
+    await first.stop()
+    old = await site.copy()
+    ids = [f"id:{topic}" for topic in site.settings.topics]
+    async with site.redis() as redis:
+        assert await redis.hdel(site.key(0, "position"), *ids) == len(ids)
+    batch = int((await site.position(0))["batch"])
+    second = site.worker()
+    await second.ready(1)
+    await second.stop()
+    position = await site.position(0)
+    assert set(ids) <= position.keys()
+    assert int(position["batch"]) == batch + 1
+    await site.restore(old)
+    third = site.worker()
+    await third.says("folding again")
+    await third.ready(1)
+    await third.stop()
+    assert int((await site.position(0))["batch"]) == batch + 1
+    await site.verdict()
+
+
+async def set_policy(site: Site, topic: str, **configs: str) -> None:
+    """Change the configuration of *topic*; `_` stands for a dot."""
+    changed = {name.replace("_", "."): value for name, value in configs.items()}
+    async with admin_of(site) as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, changed)])
+
+
+async def compacted(site: Site, tp: TopicPartition) -> list[Record]:
+    """Let Kafka compact *tp* until records in its middle are gone; return all that it held before."""
+    before = await site.read([tp])
+    policy = {"segment_ms": "100", "min_cleanable_dirty_ratio": "0.01", "max_compaction_lag_ms": "100"}
+    await set_policy(site, tp.topic, cleanup_policy="compact", **policy)
+    async with asyncio.timeout(90):
+        while True:  # the newest segment is left alone: another record begins the next
+            await site.send([Sent(tp.topic, tp.partition, b"{}", b"new")])
+            after = await site.read([tp])
+            if {r.offset for r in before} - {r.offset for r in after}:
+                break
+            await asyncio.sleep(1)
+    await set_policy(site, tp.topic, cleanup_policy="delete")
+    return before
+
+
+async def test_a_compacted_input_is_refused_at_the_start_and_by_doctor(make_site: MakeSite) -> None:
+    """Its records could not be folded again."""
+    site = await make_site(partitions=1)
+    for policy in ("compact", "compact,delete"):
+        await set_policy(site, site.web, cleanup_policy=policy)
+        refused = site.worker()
+        assert await refused.ended() == 1
+        assert f"{site.web}: cleanup.policy is " in refused.said()
+        told = site.command("doctor")
+        assert told.returncode == 1
+        assert f"{site.web}: cleanup.policy is " in told.stderr
+    await set_policy(site, site.web, cleanup_policy="delete")
+    worker = site.worker()
+    await worker.ready(1)
+    await set_policy(site, site.web, cleanup_policy="compact")
+    await worker.says(f"input topic {site.web} is compacted", timeout_s=60)
+    await worker.stop()
+
+
+async def test_a_batch_whose_records_are_not_all_there_any_more_is_not_folded_again(make_site: MakeSite) -> None:
+    """Redis went back, and the input was compacted meanwhile: other states would stand under numbers that are published."""
+    site = await make_site(partitions=1)
+    first = site.worker()
+    await site.send(site.sent(m) for m in traffic(1, 10, 50))
+    await site.settled()
+    old = await site.copy()
+    await site.send(site.sent(m) for m in traffic(2, 10, 300))
+    await site.settled()
+    await first.stop()
+    new = await site.copy()
+    await compacted(site, TopicPartition(site.web, 0))
+    await site.restore(old)
+    refused = site.worker()
+    assert await refused.ended() == 1
+    assert "was folded of" in refused.said()
+    assert "restore a newer copy of Redis" in refused.said()
+    await site.restore(new)
+    last = site.worker()
+    await site.settled()
+    await last.stop()

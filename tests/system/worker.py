@@ -9,8 +9,10 @@ import signal
 import sys
 import time
 
+from aiokafka.errors import IncompatibleBrokerVersion
+
 from worker import ports
-from worker.adapters import redis_store
+from worker.adapters import kafka, redis_store
 from worker.engine import batch_builder, publisher, takeover
 from worker.engine.engine import Engine
 from worker.engine.errors import Stop
@@ -51,6 +53,13 @@ if AHEAD_S:
     time.time = lambda: true_time() + AHEAD_S
 
 publisher.FULL_OUTPUTS = int(os.environ.get("LEADPULSE_FULL_OUTPUTS", publisher.FULL_OUTPUTS))
+
+if os.environ.get("LEADPULSE_NO_TOPIC_IDS"):
+
+    async def _no_ids(*_: object) -> dict[str, str]:
+        raise IncompatibleBrokerVersion("as brokers before Kafka 2.8")
+
+    vars(kafka)["topic_ids"] = _no_ids
 
 FOLD = os.environ.get("LEADPULSE_FOLD_VERSION")
 """The fold that this worker takes itself to have: it stands for one of another version."""

@@ -19,8 +19,6 @@ from worker.settings import Settings
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 10.0
-_CONFIGS_EVERY: Final = 6
-"""Configurations are asked for at every sixth look."""
 _LEAST_S: Final = 1.0
 """Between two looks, however often the brokers' metadata change."""
 _TIMES: Final = 3
@@ -52,12 +50,10 @@ class TopicWatch:
 
     async def run(self) -> None:
         """Look again and again. Raises `Stop` where a topic is another than the one that a partition reads."""
-        look = 0
         while True:
             await self._topics()
-            if look % _CONFIGS_EVERY == 0 and not self._settings.development:
+            if not self._settings.development:
                 await self._configurations()
-            look += 1
             self._changed.clear()
             await asyncio.sleep(_LEAST_S)
             try:
