@@ -18,7 +18,7 @@ HARMLESS = {"NO_EPOCH_CHECK", "READY_BEFORE_FIRST_COMMIT"}
 NOT_MISTAKES = {"EVENTS", "FAULTS", "WORKERS", "REDIS_KEEPS"} | HARMLESS
 MISTAKES = [
     (model, mistake)
-    for model in ("partition", "strays")
+    for model in ("partition", "strays", "topics")
     for mistake in sorted(
         set(re.findall(r"^#ifn?def ([A-Z_]+)", (FOLDER / f"{model}.pml").read_text(), re.MULTILINE)) - NOT_MISTAKES
     )
@@ -44,8 +44,13 @@ def searched(folder: Path, model: str, *defined: str, optimized: bool = True) ->
 
 @pytest.mark.parametrize(
     ("model", "defined", "least"),
-    [("partition", (), 10_000_000), ("strays", (), 1_500_000), ("strays", ("WORKERS=2", "FAULTS=1"), 1_500_000)],
-    ids=["one partition", "strays", "strays and workers that compete"],
+    [
+        ("partition", (), 10_000_000),
+        ("strays", (), 1_500_000),
+        ("strays", ("WORKERS=2", "FAULTS=1"), 1_500_000),
+        ("topics", (), 150_000),
+    ],
+    ids=["one partition", "strays", "strays and workers that compete", "topics that are not what they were"],
 )
 def test_nothing_is_lost_or_doubled_whatever_goes_wrong(
     model: str, defined: tuple[str, ...], least: int, tmp_path: Path
