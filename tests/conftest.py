@@ -32,7 +32,7 @@ def kafka() -> Iterator[Kafka]:
 
     It lets a dead worker's session end after as little as 1 s instead of 6: many tests kill one.
     """
-    with needed(lambda: Kafka({"group.min.session.timeout.ms": "1000"})) as service:
+    with needed(lambda: Kafka({"group.min.session.timeout.ms": "1000", "log.cleaner.backoff.ms": "500"})) as service:
         yield service
 
 
