@@ -113,8 +113,9 @@ class _MetadataRequest(Request[_MetadataRequestStruct]):  # type: ignore[misc]
 async def topic_ids(client: Any, topics: Collection[str]) -> dict[str, str]:
     """Return the id of each of *topics* that is there; `UNKNOWN` where the broker gives none. Makes no topic.
 
-    *client*: an aiokafka admin client. Raises `IncompatibleBrokerVersion` where the broker knows no ids at all, and aiokafka's
-    `KafkaError` otherwise: `TopicAuthorizationFailedError` with the topic's name for one that we may not describe.
+    *client*: an aiokafka admin client. Raises `IncompatibleBrokerVersion` where the broker knows no ids at all, and
+    `TopicAuthorizationFailedError`, with the topic's name, without the right to describe it. Raises aiokafka's `KafkaError`
+    otherwise.
     """
     try:
         response = await client._send_request(_MetadataRequest(topics))

@@ -46,8 +46,8 @@ class Found(NamedTuple):
 async def look(settings: Settings, partition: int, position: Position, admin: Admin, consumer: AIOKafkaConsumer) -> Found:
     """Return what Kafka says of *partition*; *consumer* is any that is started.
 
-    Raises `Stop`, with what mends it, where going on from *position* would lose or double something; `Lost` where a topic is
-    gone, and aiokafka's `KafkaError` where the brokers do not answer.
+    Raises `Stop`, with what mends it, where going on from *position* would lose or double something. Raises `Lost` where a topic
+    is gone, and aiokafka's `KafkaError` where the brokers do not answer.
     """
     committed = await admin.committed(partition)
     published = max([position.published, *(batch_of(at) for at in committed.values())])
@@ -74,7 +74,7 @@ async def look_at_log(
 ) -> Log:
     """Return the topics' logs. *held*: topic → id or mark of what was read up to *next_*.
 
-    Raises `Stop` where a topic is another than the one that was read, or lacks what was to be read of it, unless *may_lose*.
+    Raises `Stop`, unless *may_lose*, where a topic is not the topic that was read, or lacks records that must be read.
     """
     ids = await _ids(admin, {*settings.topics, *next_}, held)
     gone = [topic for topic in settings.topics if topic not in ids]
@@ -102,7 +102,7 @@ async def look_at_log(
 
 
 def same(held: str, now: str) -> bool:
-    """Return whether a topic with the id *now* may be the one that was read; *held*: its id then, a mark, or nothing."""
+    """Return whether a topic with the id *now* may be the topic that was read. *held*: the id then, a mark, or nothing."""
     return held == now or not (is_id(held) and is_id(now))
 
 
@@ -132,7 +132,7 @@ async def _holds(settings: Settings, tp: TopicPartition, mark: Mark) -> bool:
 
 
 def check_position(settings: Settings, partition: int, position: Position, published: int) -> None:
-    """Raise `Stop` when the state in the store is not one that these settings may go on with."""
+    """Raise `Stop` when the state in the store is not fit for these settings."""
     if position.partitions not in (0, settings.partitions):
         raise Stop(
             f"partition {partition}: its state was made with {position.partitions} partitions, LEADPULSE_PARTITIONS says"
@@ -166,9 +166,9 @@ def check_inputs(settings: Settings, partition: int, next_: Collection[str], all
 
 
 def check_truth(partition: int, batch: int, held: Mapping[str, int], published: Mapping[str, int]) -> None:
-    """Raise `Stop` when the store's *batch* ends elsewhere than the one that was published under that number.
+    """Raise `Stop` when the store's *batch* ends elsewhere than the batch that was published under that number.
 
-    Redis went back in time, another batch took the number, and then Redis went forth again, to a copy of what was never to be.
+    Redis went back in time, and another batch took the number. Then Redis went forth again, to a copy of what was never to be.
     """
     differ = {topic: (offset, published[topic]) for topic, offset in held.items() if published.get(topic, offset) != offset}
     if differ:
@@ -181,9 +181,9 @@ def check_truth(partition: int, batch: int, held: Mapping[str, int], published: 
 
 
 def check_left(partition: int, unread: Mapping[str, int | None], *, may_lose: bool) -> None:
-    """Raise `Stop` when a topic that is no longer an input holds records that nobody read.
+    """Raise `Stop` when a topic that is no longer an input holds records that no worker read.
 
-    *unread*: how many, about; `None` where nobody can say, because the topic was deleted.
+    *unread*: how many, about; `None` where that is not known, because the topic was deleted.
     """
     left = {topic: count for topic, count in unread.items() if count is None or count > 0}
     if left and not may_lose:
@@ -225,7 +225,7 @@ def check_offsets(
     behind: Collection[str],
     beyond: Collection[str],
 ) -> None:
-    """Raise `Stop` where records that were to be read are gone.
+    """Raise `Stop` where records that must be read are gone.
 
     *behind*: the topics whose log begins after *next_*, *beyond*: those whose log ends before it.
     """

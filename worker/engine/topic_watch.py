@@ -1,4 +1,4 @@
-"""Watches the topics that a running worker reads: whether each is there, is the one that it was, and keeps its records."""
+"""Watches the topics that a running worker reads: whether each is there, is still the same topic, and keeps its records."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TopicWatch:
         self._changed.set()
 
     async def run(self) -> None:
-        """Look again and again. Raises `Stop` where a topic is another than the one that a partition reads."""
+        """Look again and again. Raises `Stop` where a topic is not the topic that a partition reads any more."""
         while True:
             await self._topics()
             if not self._settings.development:

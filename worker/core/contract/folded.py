@@ -1,4 +1,4 @@
-"""What was folded, in a few bytes: a batch's records by number and digest, and one record by which its topic is known again."""
+"""Records in a few bytes: those of a batch as number and digest, and a record by which its topic is known again."""
 
 from __future__ import annotations
 
