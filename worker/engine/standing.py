@@ -46,8 +46,8 @@ class Found(NamedTuple):
 async def look(settings: Settings, partition: int, position: Position, admin: Admin, consumer: AIOKafkaConsumer) -> Found:
     """Return what Kafka says of *partition*; *consumer* is any that is started.
 
-    Raises `Stop`, with what mends it, where going on from *position* would lose or double something. Raises `Lost` where a topic
-    is gone, and aiokafka's `KafkaError` where the brokers do not answer.
+    Raises `Stop`, with what mends it, where going on from *position* would lose or double something. Raises `Lost` where a
+    topic is gone, and aiokafka's `KafkaError` where the brokers do not answer.
     """
     committed = await admin.committed(partition)
     published = max([position.published, *(batch_of(at) for at in committed.values())])

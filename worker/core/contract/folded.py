@@ -1,4 +1,4 @@
-"""Records in a few bytes: those of a batch as number and digest, and a record by which its topic is known again."""
+"""Records in a few bytes: a batch's number and digest, and a record by which its topic is known again."""
 
 from __future__ import annotations
 
