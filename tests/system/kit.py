@@ -15,7 +15,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -656,14 +656,6 @@ class Verdict:
 
 def _readable(packed: bytes | None) -> str:
     return "nothing" if packed is None else repr(unpack(packed))
-
-
-async def until(site: Site, what: str, holds: Callable[[], Awaitable[bool]], timeout_s: float = 60.0) -> None:
-    """Wait until *holds* says so."""
-    deadline = time.monotonic() + timeout_s
-    while not await holds():
-        assert time.monotonic() < deadline, f"not so in {timeout_s:g} s: {what}\n{site.logs()}"
-        await asyncio.sleep(0.05)
 
 
 def now_ms() -> int:

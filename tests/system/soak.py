@@ -31,8 +31,9 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from ops.dev.services import HOST, Kafka, Redis, free_port
-from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, people, until
+from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, people
 from tests.system.proxy import LosesReplies, Network
+from tests.waits import until
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.state import unpack
@@ -304,14 +305,14 @@ async def _full(run: Run) -> None:
             await site.send(site.sent(one, topic=site.crm) for one in told)
             run.sent += len(told)
         keys = [site.key(owner(lead, len(partitions)), f"lead:{lead}") for lead in leads]
-        await until(site, "all are forgotten", lambda: _forgotten(redis, keys))
+        await until(lambda: _forgotten(redis, keys), "all are forgotten")
         before = {(await site.position(p))["owner"] for p in partitions}
         for victim in list(run.workers):
             victim.kill()
             run.drop(victim)
         await run.start()
         for p in partitions:
-            await until(site, f"partition {p} is another's, and freed", functools.partial(_freed, redis, site, p, before))
+            await until(functools.partial(_freed, redis, site, p, before), f"partition {p} is another's, and freed")
         await redis.config_set("maxmemory", "0")
 
 

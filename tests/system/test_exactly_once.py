@@ -12,7 +12,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
-from tests.system.kit import Sent, now_ms, traffic, until
+from tests.system.kit import Sent, now_ms, traffic
+from tests.waits import until
 from worker.core.contract.journal import Tick, tick_output
 
 
@@ -246,7 +247,7 @@ async def test_a_tick_with_many_due_leads_survives_a_death_between_its_slices(ma
     async def judged() -> bool:
         return int((await site.position(0)).get("clock", 0)) >= at_ms
 
-    await until(site, "the tick is judged to its end", judged)
+    await until(judged, "the tick is judged to its end")
     await site.settled()
     await heir.stop()
     verdict = await site.verdict()

@@ -7,8 +7,9 @@ import json
 
 from tests.services import Redis
 from tests.system.conftest import MakeSite
-from tests.system.kit import Site, now_ms, traffic, until
+from tests.system.kit import Site, now_ms, traffic
 from tests.system.test_erasure import said
+from tests.waits import until
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.calendar import rfc3339
 
@@ -37,7 +38,7 @@ async def test_erasures_run_and_owners_change_while_redis_is_full(make_site: Mak
             keys = [site.key(owner(lead, site.settings.partitions), f"lead:{lead}") for lead in leads]
             return all([await redis.hkeys(key) == [b"state"] for key in keys])
 
-        await until(site, "every lead that was erased is", forgotten)
+        await until(forgotten, "every lead that was erased is")
         second = site.worker()
         first.kill()
         await second.ready(site.settings.partitions)
@@ -46,7 +47,7 @@ async def test_erasures_run_and_owners_change_while_redis_is_full(make_site: Mak
             outputs = [json.loads(r.value or b"{}") for r in await site.outputs() if r.topic.endswith(".lead.erased")]
             return {o["subject"] for o in outputs} >= set(leads)
 
-        await until(site, "the erasures are published", told)
+        await until(told, "the erasures are published")
         read = await web_read(site)
         await redis.config_set("maxmemory", "0")
     await site.settled()
@@ -76,7 +77,7 @@ async def test_no_event_is_taken_while_redis_may_drop_leads(make_site: MakeSite,
             await asyncio.sleep(1)
             return await web_read(site) == before
 
-        await until(site, "nothing is read", paused)
+        await until(paused, "nothing is read")
         heir = site.worker()
         await heir.ended()
         assert "maxmemory-policy is allkeys-lru" in heir.said(), "none starts upon it"
