@@ -129,6 +129,8 @@ async def test_leads_of_an_older_version_are_counted_when_the_partition_is_taken
         (("HSET", "position", b"\xff", "1"), RedisStore.position),
         (("HSET", "position", "batch", "many"), RedisStore.position),
         (("HSET", "position", "batch", "9" * 5_000), RedisStore.position),
+        (("HSET", "position", "requeue", "1 2"), RedisStore.position),
+        (("HSET", "position", "requeue", "1 2 x 0 a"), RedisStore.position),
         (("XADD", "outbox", "*", "entry", b"\x92\x95\x01\x81\xa1\xff"), lambda store: store.outbox(0)),
         (("XADD", "outbox", "*", "other", b""), lambda store: store.outbox(0)),
         (("ZADD", "due", "0", b"\xff"), lambda store: store.due(1, 9)),
@@ -203,6 +205,19 @@ async def test_a_key_of_another_type_refuses_the_batch_whole(
     await refused_whole(
         store, redis_server, namespace, lambda client, tag: client.set(tag + key, "x"), "WRONGTYPE.*something else writes"
     )
+
+
+@pytest.mark.parametrize("text", ["", "x", "1 2", "1 2 x 0 a", "- 1 1"])
+async def test_a_damaged_listing_refuses_the_batch_whole(
+    store: RedisStore, redis_server: Redis, namespace: str, text: str
+) -> None:
+    """A batch goes on with what a changed grid has listed; what cannot be read is found before the first write."""
+    with plain.Redis(port=redis_server.port) as client:
+        client.hset(f"{{{namespace}:0}}:position", "requeue", text)
+    before = await dump(store, redis_server, namespace)
+    with pytest.raises(StoreRefused, match=r"requeue of .* is damaged"):
+        await store.apply(OWNER, a_batch(2, [a_write("a", b"2")]))
+    assert await dump(store, redis_server, namespace) == before
 
 
 async def test_an_outbox_that_is_ahead_refuses_the_batch_whole(store: RedisStore, redis_server: Redis, namespace: str) -> None:

@@ -264,7 +264,13 @@ local function write_batch(keys, args, smaller)
 
   local going_on = at[4]
   if args[7] ~= '' then going_on = args[8] .. ' ' .. args[9] .. ' 0' end
-  if going_on then redis.call('ZREVRANGE', keys[3], 0, 0) end  -- `requeue` asks it after the first write
+  if going_on then
+    redis.call('ZREVRANGE', keys[3], 0, 0)  -- `requeue` asks it after the first write
+    local from_ms, rate, done = parsed_requeue(going_on)
+    if not (from_ms and rate and done) then
+      return redis.error_reply('ERR the field requeue of ' .. keys[1] .. ' is damaged: restore a copy or rebuild the partition')
+    end
+  end
   -- First, because it alone can still be refused: a stream takes no id at or below its last.
   if args[6] ~= '' then redis.call('XADD', keys[4], args[2] .. '-0', 'entry', args[6]) end
   if args[7] ~= '' then

@@ -255,7 +255,7 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
             inputs=tuple(fields["inputs"].split(",")) if "inputs" in fields else (),
             ids={name[3:]: held for name, held in fields.items() if name.startswith("id:")},
         )
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
         raise StoreRefused(
             f"{where}: a field of the position is no text or no number ({error}); restore it or rebuild the partition"
         ) from error
