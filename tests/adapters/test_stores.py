@@ -283,6 +283,19 @@ async def test_no_lead_is_passed_over_while_others_move(store: RebuildableStore)
 
 
 @pytest.mark.usefixtures("two_listed")
+@pytest.mark.parametrize("alike", [0, 1, 62, 63, 64, 65, 127, 128, 16_000])
+async def test_leads_of_one_rank_whose_ids_are_alike_are_told_apart(store: RebuildableStore, alike: int) -> None:
+    """The listing goes on behind an id that differs from the next one in its last byte, or is the beginning of it."""
+    await store.acquire(OWNER, 8)
+    leads = sorted(["x" * alike + end for end in ("a", "ab", "b", "é", "z", "zz")], key=str.encode, reverse=True)
+    await store.apply(OWNER, a_batch(1, [a_write(lead, rank=1.0) for lead in leads]))
+    for number in range(2, 6):
+        await store.apply(OWNER, a_batch(number, begins=b"grid" if number == 2 else None, rate=1, clock_ms=0))
+    assert (await store.position()).requeued is None
+    assert (await store.due(5_000, 9)).leads == leads
+
+
+@pytest.mark.usefixtures("two_listed")
 async def test_a_change_of_the_grid_goes_on_from_an_older_copy_as_it_went_before(store: RebuildableStore) -> None:
     """Whoever folds the same batches again makes the same leads due at the same instants."""
     seen: list[object] = []
