@@ -19,13 +19,15 @@ FACTOR ?= 10
 LEADS ?= 1000000
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check properties planted soak pressure alerts calls bench compiled lock audit services
+.PHONY: help demo test check fmt docs properties planted soak pressure alerts calls bench compiled lock audit services
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      leads scored live for $(FOR) (FOR=2m for longer), with a broker and a store of its own'
 	@echo 'make test      lint, types, prose and all tests, on real Kafka and Redis where Java 17, Maven and redis-server are there (JOBS=1 one by one)'
 	@echo 'make check     lint, types and the prose check alone'
+	@echo 'make fmt       format the code, and write what is generated from it'
+	@echo 'make docs      write what is generated: schemas, metrics, dashboards'
 	@echo 'make properties  the core against the oracle, on $(TIMES) times as many random grids and histories as make test (TIMES=5 for fewer)'
 	@echo 'make planted   a fault in the core for every property, one after the other: which test sees it (minutes)'
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
@@ -46,6 +48,16 @@ check: .venv-dev/.installed
 	.venv-dev/bin/ruff format --check
 	.venv-dev/bin/mypy
 	.venv-dev/bin/python -m ops.dev.prose
+
+fmt: docs
+	.venv-dev/bin/ruff check --fix
+	.venv-dev/bin/ruff format
+
+docs: .venv-dev/.installed
+	.venv-dev/bin/python -m schemas
+	.venv-dev/bin/leadpulse grid schema > grids/grid.schema.json
+	.venv-dev/bin/python -m worker.metrics > docs/metrics.md
+	.venv-dev/bin/python -m ops.grafana
 
 # Most tests wait for servers: two at a time, file by file, need little more than half the time.
 test: check

@@ -14,8 +14,6 @@ import logging
 import os
 import signal
 import sys
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import faust
@@ -30,6 +28,7 @@ from worker import logs
 from worker.engine.engine import Engine
 from worker.engine.errors import Stop
 from worker.logs import fields
+from worker.presets import GridNotFound, grid_path
 from worker.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -201,13 +200,10 @@ def _collect_less() -> None:
 
 def _with_grid_file(settings: Settings) -> Settings:
     """Return *settings* with a file in the place of a preset's name. Raises `SettingsError` without either."""
-    preset = files("grids").joinpath(f"{settings.grid}.yaml")
-    if Path(settings.grid).exists():
-        return settings
-    if not preset.is_file():
-        known = sorted(entry.name.removesuffix(".yaml") for entry in files("grids").iterdir() if entry.name.endswith(".yaml"))
-        raise SettingsError(f"LEADPULSE_GRID: there is no {settings.grid}; give a YAML file or one of: {', '.join(known)}")
-    return settings.model_copy(update={"grid": str(preset)})
+    try:
+        return settings.model_copy(update={"grid": str(grid_path(settings.grid))})
+    except GridNotFound as err:
+        raise SettingsError(f"LEADPULSE_GRID: {err}") from None
 
 
 def _spans(settings: Settings) -> Spans | None:

@@ -33,7 +33,7 @@ UNLEARN: Final = {
     r"\bone that\b": "repeat the noun",
     r"\b(?:is|are|was|were|be|been) told\b": "write 'configured', 'reported' or 'informed'",
     r"\bsays? so\b": "write what is reported, and where",
-    r"(?:^|[.;:] )What (?:is|was|comes|goes|came)\b": "begin with a noun: 'Records that …'",
+    r"(?:^|[.;:] )What (?:is|was|comes|goes|came)\b(?![^.]*\?)": "begin with a noun: 'Records that …'",
     r"\bwho (?:has|have) the\b(?=[^?]*$)": "begin with a noun: 'the owner of the …'",
 }
 """Turns of phrase that readers must parse twice, by pattern, and what to write instead."""

@@ -11,8 +11,6 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from importlib import metadata
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, cast
 
 import click
@@ -76,13 +74,16 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     from aiokafka.errors import KafkaError
 
     from worker.adapters.kafka import Refused, in_words
+    from worker.core.grid.models import GridError
     from worker.core.scoring.state import UnreadableState
     from worker.ports import StoreRefused, StoreUnavailable
+    from worker.presets import GridNotFound
+    from worker.queries.leads import OtherPartitions
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs what it then raises
     try:
         return asyncio.run(work)
-    except (Refused, StoreRefused, UnreadableState) as err:
+    except (Refused, StoreRefused, UnreadableState, OtherPartitions, GridNotFound, GridError) as err:
         raise click.ClickException(str(err)) from None
     except StoreUnavailable as err:
         raise click.ClickException(f"no answer from Redis: {err}: check LEADPULSE_REDIS") from None
@@ -104,38 +105,18 @@ def installed(package: str) -> str:
         return "not installed"
 
 
-def preset_or_file(name: str) -> bytes:
-    """Return the text of the grid in the file *name*, or of the one that comes along under that name. Raises `OSError`."""
-    path = Path(name)
-    preset = files("grids").joinpath(f"{name}.yaml")
-    return preset.read_bytes() if not path.exists() and preset.is_file() else path.read_bytes()
-
-
 def load_grid(name: str) -> Grid:
     """Return the grid in the file *name*, or the one that comes with LeadPulse under that name.
 
     A missing file and every mistake in a grid are told, each in a line, and end the command with exit code 1.
     """
-    try:
-        source = preset_or_file(name)
-    except OSError as err:
-        raise click.ClickException(f"grid {name}: {err.strerror}; give a YAML file or one of: {', '.join(presets())}") from None
-    return parsed(source, name)
-
-
-def parsed(source: bytes, name: str) -> Grid:
-    """Return the grid in *source*; every mistake is told as *name*'s, and ends the command with exit code 1."""
-    from worker.core.grid.models import GridError, parse_grid
+    from worker.core.grid.models import GridError
+    from worker.presets import GridNotFound, read_grid
 
     try:
-        return parse_grid(source, name)
-    except GridError as err:
-        raise click.ClickException("\n".join(str(mistake) for mistake in err.mistakes)) from None
-
-
-def presets() -> list[str]:
-    """Return the names of the grids that come with LeadPulse."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in files("grids").iterdir() if entry.name.endswith(".yaml"))
+        return read_grid(name)
+    except (GridNotFound, GridError) as err:
+        raise click.ClickException(str(err)) from None
 
 
 def opened(name: str) -> BinaryIO:

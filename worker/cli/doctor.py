@@ -17,14 +17,15 @@ from worker.adapters import redis_check
 from worker.adapters.kafka import CHECK_CONNECTION, Admin, Refused, free_consumer, in_words
 from worker.adapters.redis_store import Client, RedisStore, connect, redacted
 from worker.build_flavour import form
-from worker.cli.common import installed, load_settings, preset_or_file, presets, run_async, settings_flags
+from worker.cli.common import installed, load_settings, run_async, settings_flags
 from worker.core.grid.lint import lint
-from worker.core.grid.models import Grid, GridError, parse_grid
+from worker.core.grid.models import Grid, GridError
 from worker.core.scoring.compiled_grid import Scorer
 from worker.engine.checks import MISSING, Topics, look_at_topics
 from worker.engine.errors import Lost, Stop
 from worker.engine.standing import look
 from worker.ports import Position, StoreRefused, StoreUnavailable
+from worker.presets import GridNotFound, read_grid
 from worker.settings import ASKED_FOR_TYPES, PREFIX, Settings
 
 Level = Literal["ok", "hint", "warning", "error"]
@@ -116,10 +117,9 @@ def _misspelt(environ: Iterable[str]) -> Iterator[Finding]:
 
 def _grid(name: str) -> Iterator[tuple[Finding, Grid | None]]:
     try:
-        grid = parse_grid(preset_or_file(name), name)
-    except OSError as err:
-        what_to_do = f"set LEADPULSE_GRID to a YAML file or one of: {', '.join(presets())}"
-        yield Finding("grid", "error", f"{name} cannot be read: {err.strerror}", what_to_do), None
+        grid = read_grid(name)
+    except GridNotFound as err:
+        yield Finding("grid", "error", f"{name} cannot be read: {err.why}", "set LEADPULSE_GRID"), None
         return
     except GridError as err:
         for mistake in err.mistakes:

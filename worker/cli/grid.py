@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from worker.cli.common import load_grid, presets
+from worker.cli.common import load_grid
 from worker.core.grid.lint import Lint, lint
-from worker.core.grid.models import Grid, GridError, Mistake, grid_schema, parse_grid
+from worker.core.grid.models import Grid, GridError, Mistake, grid_schema
 from worker.core.grid.report import Difference, compare, show_html, show_markdown
+from worker.presets import GridNotFound, read_grid
 
 
 @click.group()
@@ -52,14 +52,10 @@ def check(names: tuple[str, ...], strict: bool, as_json: bool) -> None:
 
 
 def _checked(name: str) -> tuple[Grid | None, list[Mistake]]:
-    path = Path(name)
-    preset = files("grids").joinpath(f"{name}.yaml")
     try:
-        text = preset.read_bytes() if not path.exists() and preset.is_file() else path.read_bytes()
-    except OSError as err:
-        return None, [Mistake(name, 0, "", f"{err.strerror}; give a YAML file or one of: {', '.join(presets())}")]
-    try:
-        return parse_grid(text, name), []
+        return read_grid(name), []
+    except GridNotFound as err:
+        return None, [Mistake(name, 0, "", err.why)]
     except GridError as err:
         return None, err.mistakes
 

@@ -8,22 +8,26 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
-import click
 import msgspec
 
 from worker.adapters.redis_store import RedisStore, connect
-from worker.cli.common import load_grid, parsed
 from worker.core.batch.plan import Lead
+from worker.core.grid.models import parse_grid
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import ALLOWANCE, Scorer
 from worker.core.scoring.score import read
 from worker.core.scoring.state import STAGES, LeadState
 from worker.ports import Position, Store
+from worker.presets import read_grid
 from worker.settings import Settings
 
 _PAGE: Final = 100
 _REPLY_BYTES: Final = 2_000_000
 """Of states in one answer, passed by the last of them at most: while Redis writes it, every worker waits."""
+
+
+class OtherPartitions(Exception):
+    """Redis holds the namespace with another number of partitions than the settings say."""
 
 
 class Leads(NamedTuple):
@@ -38,16 +42,16 @@ class Leads(NamedTuple):
 async def held_leads(settings: Settings, grid: str | None = None) -> AsyncIterator[Leads]:
     """Open the leads of *settings*' namespace for reading, judged by the grid in force or, for a what-if, by *grid*.
 
-    Ends the command when Redis holds another number of partitions.
+    Raises `OtherPartitions`, and for *grid* `GridNotFound` or `GridError`.
     """
-    instead = None if grid is None else Scorer(load_grid(grid), settings.source)
+    instead = None if grid is None else Scorer(read_grid(grid), settings.source)
     client = connect(settings.redis.get_secret_value())
     try:
         stores = [RedisStore(client, settings.namespace, p) for p in range(settings.partitions)]
         positions = [await store.position() for store in stores]
         for partition, position in enumerate(positions):
             if position.partitions not in (0, settings.partitions):
-                raise click.ClickException(
+                raise OtherPartitions(
                     f"partition {partition} was made with {position.partitions} partitions, LEADPULSE_PARTITIONS says"
                     f" {settings.partitions}: set it to {position.partitions}"
                 )
@@ -63,7 +67,7 @@ async def _in_force(stores: Sequence[Store], settings: Settings) -> list[Scorer]
     sources = [await store.grid() for store in stores]
     for source in sources:
         if source not in known:
-            grid = load_grid(settings.grid) if source is None else parsed(source, "the grid in force")
+            grid = read_grid(settings.grid) if source is None else parse_grid(source, "the grid in force")
             known[source] = Scorer(grid, settings.source)
     return [known[source] for source in sources]
 

@@ -68,6 +68,6 @@ class Persons:
 
 @asynccontextmanager
 async def persons(settings: Settings) -> AsyncIterator[Persons]:
-    """Open the ids of *settings*' namespace for reading. Ends the command when Redis holds another number of partitions."""
+    """Open the ids of *settings*' namespace for reading. Raises `OtherPartitions`."""
     async with held_leads(settings) as held:
         yield Persons(held.stores, held.scorers, held.positions)

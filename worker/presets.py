@@ -1,0 +1,49 @@
+"""Grids by name: a file, or one of those that come with LeadPulse (`grids/`)."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from worker.core.grid.models import Grid, parse_grid
+
+
+class GridNotFound(Exception):
+    """The grid *name* cannot be read: *why*. The message lists the presets."""
+
+    def __init__(self, name: str, why: str) -> None:
+        self.why = f"{why}; give a YAML file or one of: {', '.join(presets())}"
+        super().__init__(f"grid {name}: {self.why}")
+
+
+def presets() -> list[str]:
+    """Return the names of the grids that come with LeadPulse."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in files("grids").iterdir() if entry.name.endswith(".yaml"))
+
+
+def grid_path(name: str) -> Path:
+    """Return the file of the grid *name*: that file itself, else the preset's. A file wins over a preset of its name.
+
+    Raises `GridNotFound` when there is neither.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    preset = files("grids").joinpath(f"{name}.yaml")
+    if not preset.is_file():
+        raise GridNotFound(name, "No such file or directory")
+    with as_file(preset) as found:
+        return found
+
+
+def read_source(name: str) -> bytes:
+    """Return the text of the grid *name*. Raises `GridNotFound`."""
+    try:
+        return grid_path(name).read_bytes()
+    except OSError as err:
+        raise GridNotFound(name, str(err.strerror)) from err
+
+
+def read_grid(name: str) -> Grid:
+    """Return the grid *name*, checked. Raises `GridNotFound`, and `GridError` with every mistake."""
+    return parse_grid(read_source(name), name)
