@@ -5,6 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.core.grid.models import parse_grid
+from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.once_per import aged, mark, remember
 from worker.core.scoring.packing import close
 from worker.core.scoring.state import EVENT_TYPES, STAGES, Count, Kin, LeadState, Pace, pack, pack_moves, unpack
@@ -25,7 +27,7 @@ def states(draw: st.DrawFn) -> LeadState:
     outputs = st.one_of(st.integers(0, CLOCK_END), st.sampled_from([0, clock, clock + 1, clock + 2]))
     instants = st.one_of(st.integers(0, clock), st.sampled_from([0, clock, max(0, clock - 1), min(1, clock)]))
     counts = {}
-    for key in draw(st.sets(st.integers(0, 2**32 - 1), max_size=3)):
+    for key in draw(st.sets(st.integers(0, 2**64 - 1), max_size=3)):
         count = Count(draw(st.integers(0, 9)), 0, draw(st.sampled_from([0, 1, 0.5, 1e-300])))
         for at_ms in draw(st.lists(instants, max_size=4)):
             later = max(count.last, at_ms)
@@ -77,3 +79,26 @@ def test_an_address_is_read_back_whatever_the_company(address: object, domain: o
     """Its domain may lie with the company alone: in one event with it, or in another."""
     traits = {"email": Write(1, "e1", address), "company.domain": Write(1 if together else 2, "e1", domain)}
     assert unpack_traits(pack_traits(traits)) == traits
+
+
+def test_keys_of_32_bits_are_known_by_the_low_bits_of_todays() -> None:
+    """What an older version counted stays counted; what the grid does not count is left where it is, to be dropped."""
+    scorer = Scorer(parse_grid(RULES, "rules.yaml"), "/test")
+    (rule,), (velocity,), (exclusion,) = scorer.readers, scorer.pace_readers, scorer.bar_keys
+    assert all(2**32 <= key < 2**64 for key in (rule, velocity, exclusion, scorer.tag))
+    state = LeadState(
+        counts={rule % 2**32: Count(n=3), 7: Count(n=1)}, paces={velocity % 2**32: Pace(5)}, bars={exclusion % 2**32: 9}
+    )
+    for _ in range(2):
+        scorer.recognise(state)
+        assert state.counts == {rule: Count(n=3), 7: Count(n=1)}
+        assert (state.paces, state.bars) == ({velocity: Pace(5)}, {exclusion: 9})
+
+
+RULES = """
+grid: rules
+version: 1
+engagement: {half_life: 6h, rules: [{id: view, points: 1, on: page.viewed}]}
+velocity: [{id: days, on: page.viewed, count: days, within: 7d, steps: {1: 1}}]
+exclusions: [{id: complained, on: email.complained}]
+"""

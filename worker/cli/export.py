@@ -51,6 +51,7 @@ async def _export(settings: Settings, lead: str) -> dict[str, Any]:
 async def _id(settings: Settings, held: Persons, person: Person) -> dict[str, Any]:
     """Return one id's part: what its hash holds, opened, and where else it stands."""
     state, scorer = person.state, held.scorers[person.partition]
+    scorer.recognise(state)
     tag = f"{{{settings.namespace}:{person.partition}}}:"
     due_ms, rank = await held.schedule(person)
     kin = state.kin

@@ -10,16 +10,20 @@ from worker.core.scoring.once_per import entries
 from worker.core.scoring.packing import TRAIT_NAMES, long_id, open_
 from worker.core.scoring.state import STATE_VERSION
 
-_CLOCK, _ACTIVE, _FIT, _DUE, _MQL_AT, _SQL_AT, _COUNTS, _TRAITS, _RECENT, _HISTORY = 4, 5, 8, 10, 13, 14, 17, 20, 21, 22
+_TAG, _CLOCK, _ACTIVE, _FIT, _DUE, _MQL_AT, _SQL_AT = 1, 4, 5, 8, 10, 13, 14
+_COUNTS, _PACES, _BARS, _TRAITS, _RECENT, _HISTORY = 17, 18, 19, 20, 21, 22
 
 
 def as_version_1(packed: bytes) -> bytes:
-    """Return *packed*, of version 4, as version 1 packed the same lead; the golden file holds this to what it wrote."""
+    """Return *packed*, of version 5, as version 1 packed the same lead; the golden file holds this to what it wrote."""
     fields = msgspec.msgpack.decode(packed)
-    assert (fields[0], STATE_VERSION) == (4, 4), "a newer version needs another step back"
+    assert (fields[0], STATE_VERSION) == (5, 5), "a newer version needs another step back"
     assert fields.pop() is None, "version 1 knew nothing of aliases"
     clock = fields[_CLOCK]
     fields[0] = 1
+    fields[_TAG] %= 2**32
+    for place in (_COUNTS, _PACES, _BARS):
+        fields[place] = {key % 2**32: held for key, held in fields[place].items()}
     fields[_FIT] = float(fields[_FIT])
     for place in (_ACTIVE, _MQL_AT, _SQL_AT):
         fields[place] = fields[place] and clock + 1 - fields[place]

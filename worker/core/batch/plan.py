@@ -787,6 +787,7 @@ def plan_tick(
 
 def _keep_counts(scorer: Scorer, state: LeadState) -> None:
     """Drop what the grid does not count."""
+    scorer.recognise(state)
     state.counts = {key: count for key, count in state.counts.items() if key in scorer.readers}
     state.paces = {key: pace for key, pace in state.paces.items() if key in scorer.pace_readers}
     state.bars = {key: at for key, at in state.bars.items() if key in scorer.bar_keys}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +14,7 @@ from worker.core.grid.models import Grid, Rule, Rung, Velocity
 from worker.core.grid.page_types import compile_pages
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.calendar import Calendar
-from worker.core.scoring.state import CONTACT, MQL, SQL, STAGES
+from worker.core.scoring.state import CONTACT, MQL, SQL, STAGES, LeadState
 
 Match = Callable[[Mapping[str, Any]], bool]
 
@@ -22,6 +22,8 @@ INFINITY: Final = float("inf")
 ALLOWANCE: Final = 1e-9
 """Thresholds, bands and `leave` are compared with this much grace, so that float dust moves nobody."""
 
+
+_SHORT: Final = 2**32 - 1
 
 # The hot path reads these once an event or more: plain classes, whose attributes cost least, compiled or not.
 
@@ -123,7 +125,7 @@ class Scorer:
         self.grid = grid
         self.source = source
         # Lists of mail domains change what a trait is worth, as the grid does.
-        self.tag = xxhash.xxh32_intdigest(f"{grid.sha256} {TABLES_VERSION}".encode())
+        self.tag = xxhash.xxh3_64_intdigest(f"{grid.sha256} {TABLES_VERSION}".encode())
         self.calendar = Calendar(grid.timezone)
         self.page_type = compile_pages(grid.pages)
         self.counters: dict[str, list[Counter]] = {}
@@ -144,6 +146,9 @@ class Scorer:
         self.fit_rules = [(rule.id, rule.points, compile_where(rule.where, flat=True)) for rule in grid.fit.rules]
         self.trait_bars: list[tuple[str, Match]] = []
         self._compile_exclusions()
+        self._short_counts = _by_short(self.readers)
+        self._short_paces = _by_short(self.pace_readers)
+        self._short_bars = _by_short(self.bar_ids)
         ladder = ((MQL, "lead.mql", grid.stages.mql), (SQL, "lead.sql", grid.stages.sql))
         self.ladder = tuple(Step(stage, output, rung) for stage, output, rung in ladder if rung is not None)
         self._above = [next((step for step in self.ladder if step.stage > stage), None) for stage in range(len(STAGES))]
@@ -205,6 +210,13 @@ class Scorer:
             self.bar_keys.add(key)
             for type_ in rule.on:
                 self.bars.setdefault(type_, []).append(Bar(key, rule.where))
+
+    def recognise(self, state: LeadState) -> None:
+        """Put what an older version counted under keys of 32 bits under this grid's keys, of which these are the low bits."""
+        counts, paces, bars = self._short_counts, self._short_paces, self._short_bars
+        state.counts = {counts.get(key, key): count for key, count in state.counts.items()}
+        state.paces = {paces.get(key, key): pace for key, pace in state.paces.items()}
+        state.bars = {bars.get(key, key): at_ms for key, at_ms in state.bars.items()}
 
     def derived(self, traits: dict[str, Any]) -> dict[str, Any]:
         """Return *traits* with what follows from the address: `email_domain` and `email_kind`."""
@@ -276,5 +288,14 @@ def _match(where: Where | None) -> Match | None:
 
 def _key(kind: str, on: tuple[str, ...], where: Where | None, *more: object) -> int:
     """Return a number for what is counted. Id, points, caps and steps are left out: they are applied when it is read."""
-    counted = [kind, sorted(on), None if where is None else repr(where), *more]
-    return xxhash.xxh32_intdigest(msgspec.json.encode(counted))
+    counted = msgspec.json.encode([kind, sorted(on), None if where is None else repr(where), *more])
+    # The low half is the whole key of states before version 5, which are known by it (`Scorer.recognise`).
+    return xxhash.xxh3_64_intdigest(counted) & ~_SHORT | xxhash.xxh32_intdigest(counted)
+
+
+def _by_short(keys: Iterable[int]) -> dict[int, int]:
+    """Return each of *keys* by its low half; where two share that, the first in the grid has it."""
+    found: dict[int, int] = {}
+    for key in keys:
+        found.setdefault(key & _SHORT, key)
+    return found

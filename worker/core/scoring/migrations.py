@@ -72,7 +72,12 @@ def _from_3_seen(seen: bytes, last: int) -> bytes:
     return seen + b"\0"
 
 
-MIGRATIONS: Final[dict[int, Callable[[Fields], Fields]]] = {1: _from_1, 2: _from_2, 3: _from_3}
+def _from_4(fields: Fields) -> Fields:
+    """Leave keys of rules and the grid's tag at 32 bits: the lead is judged again, and a grid knows its keys by these bits."""
+    return [5, *fields[1:]]
+
+
+MIGRATIONS: Final[dict[int, Callable[[Fields], Fields]]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
 """Version → what makes the next one of it."""
 
 _encoder = msgspec.msgpack.Encoder()
