@@ -92,7 +92,8 @@ class CloudEvent(Contract):
     time: Instant = Field(
         description=(
             "When it happened: RFC 3339 with an offset, from 1970 to 9998, counted in whole milliseconds (floored). More than "
-            "5 minutes past the record's own Kafka timestamp, it is taken as that timestamp."
+            "5 minutes past the record's own Kafka timestamp, it is taken as that timestamp. Without a timestamp from 2000 on, "
+            "or with one later than the fetch, the time of the fetch takes its place."
         ),
         examples=["2026-03-05T12:34:56.789Z"],
     )

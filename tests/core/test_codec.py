@@ -17,7 +17,17 @@ from schemas import INPUTS, read_input
 from schemas import envelope as contract
 from schemas.inputs import InputData
 from worker.core.contract import codec
-from worker.core.contract.codec import DATA_FIELDS, KNOWN_TYPES, LAST_MS, MAX_AHEAD_MS, MAX_BYTES, MAX_DEPTH, REASONS, decode
+from worker.core.contract.codec import (
+    DATA_FIELDS,
+    KNOWN_TYPES,
+    LAST_MS,
+    MAX_AHEAD_MS,
+    MAX_BYTES,
+    MAX_DEPTH,
+    NO_STAMP_MS,
+    REASONS,
+    decode,
+)
 from worker.core.contract.model import Decoded, Event, Headers, Record, Rejected, Unknown
 
 AT = "2026-03-05T12:34:56.789Z"
@@ -226,11 +236,33 @@ def test_any_time_is_read_as_the_standard_library_reads_it(since: timedelta, min
 
 
 @pytest.mark.parametrize(
+    ("timestamp_ms", "fetched_ms", "at_ms"),
+    [
+        (None, AT_MS - MAX_AHEAD_MS, AT_MS),
+        (None, AT_MS - MAX_AHEAD_MS - 1, AT_MS - MAX_AHEAD_MS - 1),
+        (-1, AT_MS - 10**9, AT_MS - 10**9),
+        (5, AT_MS - 10**9, AT_MS - 10**9),
+        (2**63 - 1, AT_MS - 10**9, AT_MS - 10**9),
+        (AT_MS - 10**9, AT_MS - 10**9 + 1, AT_MS - 10**9),
+        (AT_MS - 1, AT_MS + 10**9, AT_MS),
+    ],
+)
+def test_the_time_of_the_fetch_holds_what_no_timestamp_does(timestamp_ms: int | None, fetched_ms: int, at_ms: int) -> None:
+    """One event of the year 9998 held its lead there for good: nothing that came later was later."""
+    for value, headers in ((structured(envelope()), ()), binary(envelope()), (structured(envelope(own=1)), ())):
+        answer = decode(record(value, headers, timestamp_ms), fetched_ms)
+        assert isinstance(answer, Event)
+        assert answer.at_ms == at_ms
+
+
+@pytest.mark.parametrize(
     ("timestamp_ms", "at_ms"),
     [
         (None, AT_MS),
         (-1, AT_MS),
-        (0, 0),
+        (0, AT_MS),
+        (NO_STAMP_MS - 1, AT_MS),
+        (NO_STAMP_MS, NO_STAMP_MS),
         (AT_MS - MAX_AHEAD_MS, AT_MS),
         (AT_MS - MAX_AHEAD_MS - 1, AT_MS - MAX_AHEAD_MS - 1),
         (AT_MS + 10**9, AT_MS),
@@ -238,7 +270,7 @@ def test_any_time_is_read_as_the_standard_library_reads_it(since: timedelta, min
     ],
 )
 def test_time_is_held_to_the_records_timestamp(timestamp_ms: int | None, at_ms: int) -> None:
-    """A producer whose clock runs ahead cannot put a lead's clock into next year; -1 is Kafka's word for no timestamp."""
+    """A producer whose clock runs ahead cannot put a lead's clock into next year; -1, or the year 1970, is no timestamp."""
     for value, headers in ((structured(envelope()), ()), binary(envelope()), (structured(envelope(own=1)), ())):
         answer = decode(record(value, headers, timestamp_ms))
         assert isinstance(answer, Event)

@@ -7,12 +7,17 @@ import json
 import math
 from collections import Counter
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from worker.adapters.memory import MemoryStore
 from worker.core.batch.decode import sift
+from worker.core.contract.codec import MAX_AHEAD_MS
 from worker.core.contract.journal import Cut, Tick, cuts_output, stray_output, tick_output
 from worker.core.contract.model import Event, Output, Record
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.state import unpack
 from worker.engine.batch_builder import Folder, Place
 from worker.ports import Batch
 from worker.settings import Settings
@@ -108,7 +113,7 @@ class Partition:
     async def again(self, other: Batch, records: list[Record]) -> None:
         """Fold the batch once more by its cut, as whoever has an older store does."""
         cut = other.entry.cut
-        place = Place(cut.batch, cut.next, None)
+        place = Place(cut.batch, cut.next, None, fetched_ms=cut.fetched_ms)
         if cut.tick_ms is None:
             mine = [r for r in records if self.cut.next[r.topic] <= r.offset < cut.next[r.topic]]
             await self.apply((await self.folder.events(mine, place)).batch)
@@ -164,3 +169,38 @@ async def test_a_batch_ends_where_it_would_be_too_large_and_folds_again_the_same
     assert Counter(partition.outputs()) == Counter(whole.outputs())
     names = partition.store.held()
     assert await partition.store.load(names) == await whole.store.load(names)
+
+
+STAMPS = st.sampled_from([None, 5, AT_MS - 10**8, AT_MS, AT_MS + 10**7, 2**62])
+TIMES = st.sampled_from(["2025-12-31T00:00:00Z", "2026-01-01T00:00:00Z", "2026-01-01T00:10:00Z", "9998-01-01T00:00:00Z"])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(STAMPS, TIMES, st.integers(0, 2)), min_size=1, max_size=12), st.integers(1, 12))
+def test_an_event_held_to_its_fetch_is_folded_again_alike_at_any_later_time(
+    sent: list[tuple[int | None, str, int]], size: int
+) -> None:
+    """The cut says when the records were fetched, where that matters; where it does not, their own timestamps say enough."""
+    asyncio.run(_fetched_again(sent, size))
+
+
+async def _fetched_again(sent: list[tuple[int | None, str, int]], size: int) -> None:
+    records = []
+    for offset, (stamp, time, lead) in enumerate(sent):
+        event = json.loads(EVENT) | {"id": f"{offset}", "time": time, "subject": f"L{lead}"}
+        records.append(Record("lead.events.web", 0, offset, stamp, b"L", json.dumps(event).encode()))
+    first, again = Partition(), Partition()
+    for start in range(0, len(records), size):
+        part = records[start : start + size]
+        fetched_ms = AT_MS + 1 + start
+        place = Place(first.cut.batch + 1, dict.fromkeys(TOPICS, start + len(part)), None, fetched_ms=fetched_ms)
+        await first.apply((await first.folder.events(part, place)).batch)
+        latest = max(unpack(write.state).clock for write in first.batches[-1].writes)
+        assert latest <= fetched_ms + MAX_AHEAD_MS
+        unheld = sift(part, SETTINGS.internal_topic, 0, 1)
+        times = [item.at_ms for item in unheld.items if isinstance(item, Event)]
+        if all(at_ms <= fetched_ms for at_ms in times):
+            assert first.cut.fetched_ms is None
+    for batch in first.batches:
+        await again.again(batch, records)
+        assert again.batches[-1] == batch

@@ -96,6 +96,8 @@ class Sent(NamedTuple):
     value: bytes | None
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int | None = None
+    """`None`: now."""
 
 
 class Site:
@@ -179,7 +181,9 @@ class Site:
             await producer.start()
             if commit is not None:
                 await producer.begin_transaction()
-            deliveries = [await producer.send(m.topic, m.value, m.key, m.partition, headers=list(m.headers)) for m in messages]
+            deliveries = [
+                await producer.send(m.topic, m.value, m.key, m.partition, m.timestamp_ms, list(m.headers)) for m in messages
+            ]
             await asyncio.gather(*deliveries)
             if commit is not None:
                 await (producer.commit_transaction() if commit else producer.abort_transaction())
@@ -551,7 +555,7 @@ class Verdict:
             requeue = requeue and requeue.onward(ranks, due, self.site.listed)
             sources: list[Record] = []
             if cut.tick_ms is None:
-                items, sources = self._items(partition, batch)
+                items, sources = self._items(partition, batch, cut.fetched_ms)
                 plan = plan_events(scorer, {item.lead: states.get(item.lead) for item in items}, items, clock_ms)
                 self.refused += len(plan.refused)
                 for place, _, _ in plan.refused:
@@ -592,8 +596,8 @@ class Verdict:
             passed = message_output(internal, home, item, () if source is None else context(source))
         self.passed_on[home, passed.headers, passed.value] += 1
 
-    def _items(self, partition: int, batch: Sequence[Record]) -> tuple[list[Item], list[Record]]:
-        """Return what a batch folds, each with its own record."""
+    def _items(self, partition: int, batch: Sequence[Record], fetched_ms: int | None) -> tuple[list[Item], list[Record]]:
+        """Return what a batch, fetched at *fetched_ms* where that matters, folds, each with its own record."""
         items: list[Item] = []
         sources: list[Record] = []
         for record in batch:
@@ -609,7 +613,7 @@ class Verdict:
                         continue
                     case _:
                         continue
-            match decode(source):
+            match decode(source, fetched_ms):
                 case Event() as event:
                     if forwarded or owner(event.lead, self.site.settings.partitions) == partition:
                         items.append(msgspec.structs.replace(event, lead=lead, visited=visited) if lead else event)

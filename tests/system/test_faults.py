@@ -19,6 +19,7 @@ from tests.system.conftest import MakeSite
 from tests.system.kit import Sent, Site, now_ms, traffic
 from tests.system.proxy import LosesReplies
 from worker.core.contract.journal import Tick, tick_output
+from worker.core.scoring.state import unpack
 
 
 async def test_a_reply_lost_after_apply_counts_nothing_twice(make_site: MakeSite, redis_server: Redis) -> None:
@@ -53,6 +54,31 @@ async def test_redis_restored_from_an_older_copy_is_brought_up_by_the_cuts(make_
     await heir.stop()
     verdict = await site.verdict()
     assert verdict.ticks > 0
+
+
+async def test_an_event_without_a_usable_timestamp_is_held_to_its_fetch_and_so_once_more(make_site: MakeSite) -> None:
+    """Times of the year 9998 on records of 1970, strays among them: no lead goes there, nor in a refold years later."""
+    site = await make_site(partitions=2, max_batch=20)
+    messages = traffic(41, 20, 200)
+    for message in messages[::3]:
+        message["time"] = "9998-06-01T00:00:00Z"
+    began_ms = now_ms()
+    sent = [site.sent(m, crc=n % 4 == 0)._replace(timestamp_ms=5) for n, m in enumerate(messages)]
+    worker = site.worker()
+    await site.send(sent[:100])
+    await site.settled()
+    old = await site.copy()
+    await site.send(sent[100:])
+    await site.settled()
+    await worker.stop()
+    clocks = {unpack(packed).clock for packed in (await site.states()).values()}
+    assert began_ms < max(clocks) <= now_ms()
+    await site.restore(old)
+    worker = site.worker(clock_ahead_s=30 * 365 * 86_400)
+    await site.settled()
+    assert "folding again" in worker.said()
+    await worker.stop()
+    await site.verdict()
 
 
 async def test_redis_that_goes_back_under_a_running_worker_is_noticed(make_site: MakeSite) -> None:

@@ -41,6 +41,7 @@ from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
 from worker.adapters.header_names import allow_any_header_names
 from worker.adapters.topic_ids import topic_ids
+from worker.core.contract.codec import NO_STAMP_MS
 from worker.core.contract.folded import UNKNOWN
 from worker.core.contract.model import Output, Record
 from worker.core.contract.partitioner import murmur2
@@ -185,9 +186,9 @@ async def _started(producer: AIOKafkaProducer) -> None:
 
 
 def to_record(r: ConsumerRecord) -> Record:
-    """Return *r* as ours. A header without a value counts as one with an empty value."""
+    """Return *r* as ours. A header without a value counts as one with an empty value, a timestamp before 2000 as none."""
     headers = tuple([(key, value or b"") for key, value in r.headers]) if r.headers else ()
-    return Record(r.topic, r.partition, r.offset, r.timestamp if r.timestamp >= 0 else None, r.key, r.value, headers)
+    return Record(r.topic, r.partition, r.offset, r.timestamp if r.timestamp >= NO_STAMP_MS else None, r.key, r.value, headers)
 
 
 class Producer:

@@ -97,6 +97,8 @@ class Place(NamedTuple):
     send: bool = True
     ids: Mapping[str, str] = {}
     """Topic → id or mark before the batch; empty where nobody keeps them."""
+    fetched_ms: int | None = None
+    """When its records were fetched, for events whose record has no usable timestamp."""
 
 
 class Folder:
@@ -142,7 +144,7 @@ class Folder:
         """
         async with self._turn:
             began = time.perf_counter()
-            sifted = self._sifted(records)
+            sifted = self._sifted(records, place.fetched_ms)
             decoded = time.perf_counter()
         before = await self._before(sifted.items, place.batch - 1, most)
         loaded = time.perf_counter()
@@ -153,7 +155,7 @@ class Folder:
                 left = records[sifted.places[plan.taken] :]
                 records = records[: len(records) - len(left)]
                 place = place._replace(next={**place.next, **{record.topic: record.offset for record in reversed(left)}})
-                sifted = self._sifted(records)
+                sifted = self._sifted(records, place.fetched_ms)
         folded = time.perf_counter()
         refused = (Rejected(sifted.records[at], reason, why) for at, reason, why in plan.refused)
         rejected = [*sifted.rejected, *refused]
@@ -172,7 +174,8 @@ class Folder:
         stamps = [sifted.strayed_ms or 0, *(records[sifted.places[at]].timestamp_ms or 0 for at in passed_on)]
         aliased = Counter(item.type for _, item in plan.passed_on if type(item) is Event)
         place = place._replace(ids=marked(place.ids, records))
-        batch = self._batch(place, plan.writes, outputs, strayed_ms=max(stamps) or None, folded=records)
+        held_ms = place.fetched_ms if sifted.held else None
+        batch = self._batch(place, plan.writes, outputs, strayed_ms=max(stamps) or None, folded=records, fetched_ms=held_ms)
         seconds = {
             "decode": decoded - began,
             "load": loaded - decoded,
@@ -221,8 +224,8 @@ class Folder:
         batch = msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
         return Slice(batch, plan.removed, plan.said(), plan.moves, _replaced(plan.outputs, sent) + _letters(passed))
 
-    def _sifted(self, records: Sequence[Record]) -> Sifted:
-        return sift(records, self._settings.internal_topic, self._partition, self._settings.partitions)
+    def _sifted(self, records: Sequence[Record], fetched_ms: int | None) -> Sifted:
+        return sift(records, self._settings.internal_topic, self._partition, self._settings.partitions, fetched_ms)
 
     def _origin(self, place: Place, item: int | None, records: Sequence[Record]) -> Origin:
         """Return where the record of *item* lies; of what time alone brought about, where the journal's next record does."""
@@ -282,6 +285,7 @@ class Folder:
         tick_done: bool = False,
         strayed_ms: int | None = None,
         folded: Sequence[Record] | None = None,
+        fetched_ms: int | None = None,
     ) -> Batch:
         ids = in_order(place.next, place.ids) if place.ids else ()
         count, of_them = (0, "") if folded is None else (len(folded), digest(folded))
@@ -295,6 +299,7 @@ class Folder:
             ids=ids,
             records=count,
             digest=of_them,
+            fetched_ms=fetched_ms,
         )
         clock_ms = tick_ms if tick_done else place.clock_ms
         return Batch(OutboxEntry(cut, tuple(outputs)), writes, clock_ms, place.send, strayed_ms)

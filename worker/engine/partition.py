@@ -8,7 +8,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -21,6 +21,7 @@ from worker.core.scoring.compiled_grid import Scorer
 from worker.engine.batch_builder import SLICE, Folder, Grids, Place, Taken
 from worker.engine.errors import Stop
 from worker.engine.failpoint import failpoint
+from worker.engine.fetch_time import FetchTime
 from worker.engine.publisher import Publisher
 from worker.engine.reader import Feed, Fetched
 from worker.engine.retrying_store import Patient
@@ -60,6 +61,7 @@ class Context:
     """Output topics that Kafka compacts: what they keep of an erased lead goes by a record without a value."""
     tracer: Tracer | None = None
     """`None`: nobody traces."""
+    fetch_time: FetchTime = field(default_factory=FetchTime)
 
 
 class Partition:
@@ -86,6 +88,8 @@ class Partition:
         self._applied: Mapping[str, int] = {}
         self._applied_at = 0.0
         self._judged_by = Grids("", "")
+        self._fetched_ms = 0
+        """When the records at hand were fetched."""
         self._busy = False
         """There is more to do without another record: the next fetch need not wait for one."""
         self.owner = ""
@@ -199,7 +203,10 @@ class Partition:
         journal = fetched.get(self._internal)
         if journal is not None:
             self._waiting.extend(journal.records)
+            for record in journal.records[-1:]:
+                self._context.fetch_time.saw(record.timestamp_ms)
             self._internal_end = journal.next
+        self._fetched_ms = self._context.fetch_time.now_ms(self.clock_ms)
         records = {topic: part.records for topic, part in fetched.items()}
         for topic, some in records.items():
             if some and some[0].timestamp_ms is not None:
@@ -256,7 +263,8 @@ class Partition:
     async def _batch(self, records: Sequence[Record], next_: Mapping[str, int]) -> Sequence[Record]:
         """Take as many of *records* as make one batch, and stand behind them, at the end at *next_*; return the rest."""
         began = time.perf_counter()
-        taken = await self._folder.events(records, self._place(next_), MOST_BYTES)
+        place = self._place(next_)._replace(fetched_ms=self._fetched_ms)
+        taken = await self._folder.events(records, place, MOST_BYTES)
         records, left = records[: taken.records], records[taken.records :]
         self._bad.add(len(records), taken.reasons)
         folded = time.perf_counter()

@@ -291,7 +291,8 @@ class Refold:
                 raise Lost(f"partition {self._partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s before offset {end}")
 
     async def _batch(self, cut: Cut, records: list[Record], clock_ms: int | None) -> int | None:
-        place = Place(cut.batch, cut.next, clock_ms, send=False, ids=cut.topic_ids())
+        ids = cut.topic_ids()
+        place = Place(cut.batch, cut.next, clock_ms, send=False, ids=ids, fetched_ms=cut.fetched_ms)
         self._folder.scorer = await self._scorer(cut)
         if cut.requeued:
             batch = self._folder.begin(self._folder.scorer, place, cut.requeued)

@@ -26,10 +26,12 @@ class Sifted(NamedTuple):
     strayed_ms: int | None
     """Newest log time among the strays."""
     unknown: int
+    held: bool
+    """The time of the fetch holds an event's `time`: who folds the batch again must know it."""
 
 
-def sift(records: Sequence[Record], internal: str, partition: int, partitions: int) -> Sifted:
-    """Decode *records* of *partition*, one of so many, and sort them.
+def sift(records: Sequence[Record], internal: str, partition: int, partitions: int, fetched_ms: int | None = None) -> Sifted:
+    """Decode *records* of *partition*, one of so many, fetched at *fetched_ms*, and sort them.
 
     A record of the *internal* topic is no stray: it came here once already. Cuts are for a later owner that must
     fold again, and are passed over. So are ticks: one that moves the clock is a batch of its own, and what stands among a
@@ -40,7 +42,7 @@ def sift(records: Sequence[Record], internal: str, partition: int, partitions: i
     places: list[int] = []
     rejected: list[Rejected] = []
     strays: list[Output] = []
-    unknown, strayed_ms = 0, -1
+    unknown, strayed_ms, held = 0, -1, False
     for place, record in enumerate(records):
         source, lead = record, ""
         visited: tuple[int, ...] = ()
@@ -55,13 +57,15 @@ def sift(records: Sequence[Record], internal: str, partition: int, partitions: i
             if not isinstance(entry, Stray):
                 continue
             source, lead, visited = entry.record, entry.lead, entry.visited
-        found = decode(source)
+        found = decode(source, fetched_ms)
         if type(found) is Event:
             home = partition if forwarded else owner(found.lead, partitions)
             if home != partition:
                 strays.append(stray_output(internal, home, source))
                 strayed_ms = max(strayed_ms, record.timestamp_ms or 0)
             else:
+                if found.at_ms == fetched_ms:
+                    held = True
                 items.append(msgspec.structs.replace(found, lead=lead, visited=visited) if lead else found)
                 kept.append(source)
                 places.append(place)
@@ -69,4 +73,4 @@ def sift(records: Sequence[Record], internal: str, partition: int, partitions: i
             rejected.append(found)
         else:
             unknown += 1
-    return Sifted(items, kept, places, rejected, strays, None if strayed_ms < 0 else strayed_ms, unknown)
+    return Sifted(items, kept, places, rejected, strays, None if strayed_ms < 0 else strayed_ms, unknown, held)

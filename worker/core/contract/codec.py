@@ -40,6 +40,9 @@ MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**64 - 1
 """Integers outside of this range do not survive other programs' 64-bit numbers, nor our packed state."""
 
+NO_STAMP_MS: Final = 946_684_800_000
+"""2000-01-01T00:00Z: an earlier Kafka timestamp is none. Nobody wrote the record then; its producer sets no clock."""
+
 LAST_MS: Final = 253_370_764_800_000
 """9999-01-01T00:00Z: later instants are refused, so that what is counted from an event (days, deadlines) still has a date."""
 
@@ -185,13 +188,14 @@ def beside_value(key: bytes | None, headers: _Sent) -> int:
     return found
 
 
-def decode(record: Record) -> Decoded:
-    """Return what *record* holds. Raises nothing, whatever the bytes.
+def decode(record: Record, fetched_ms: int | None = None) -> Decoded:
+    """Return what *record*, fetched at *fetched_ms*, holds. Raises nothing, whatever the bytes.
 
     Structured CloudEvents are read from the value; a record with a `ce_specversion` header and a content type other than
     `application/cloudevents…` is in binary mode: attributes in `ce_*` headers, the value is `data`.
 
-    `Event.at_ms` is the envelope's `time`, floored to milliseconds and held to the record's timestamp (`MAX_AHEAD_MS`).
+    `Event.at_ms` is the envelope's `time`, floored to milliseconds and held to the record's timestamp and to the time of the
+    fetch (`instant`).
     """
     value = record.value
     if value is not None and len(value) > MAX_BYTES:
@@ -200,18 +204,18 @@ def decode(record: Record) -> Decoded:
     if beside > MAX_BYTES:
         return Rejected(record, "too_large", f"key and headers: {beside:,} bytes; expected at most {MAX_BYTES:,}")
     if record.headers and _is_binary(record):
-        return _examine_binary(record)
+        return _examine_binary(record, fetched_ms)
     if not value:
         return Rejected(record, "empty", "value: there is none; expected a CloudEvent in JSON")
     try:
         usual = _usual(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _examine(record, value)
+        return _examine(record, value, fetched_ms)
     topic, partition, offset, timestamp_ms, _, _, _ = record
     spec = _SPECS.get(usual.type)
-    at_ms = instant(usual.time, timestamp_ms)
+    at_ms = instant(usual.time, timestamp_ms, fetched_ms)
     if spec is None or at_ms is None:
-        return _examine(record, value)
+        return _examine(record, value, fetched_ms)
     data = usual.data
     if data is None:
         data = {}
@@ -235,7 +239,7 @@ def decode(record: Record) -> Decoded:
 # --- the long way -----------------------------------------------------------------------------------------------------
 
 
-def _examine(record: Record, value: bytes) -> Decoded:
+def _examine(record: Record, value: bytes, fetched_ms: int | None) -> Decoded:
     """Decode a structured record step by step. Agrees with the short way wherever that one answers."""
     try:
         envelope = _any(value)
@@ -243,7 +247,7 @@ def _examine(record: Record, value: bytes) -> Decoded:
         return Rejected(record, *_parse_fault(err, value, "value"))
     if not isinstance(envelope, dict):
         return Rejected(record, "not_an_object", f"value: {_shown(envelope)}; expected one CloudEvent, a JSON object")
-    return _examine_event(record, envelope)
+    return _examine_event(record, envelope, fetched_ms)
 
 
 def _is_binary(record: Record) -> bool:
@@ -258,7 +262,7 @@ def _is_binary(record: Record) -> bool:
     return False
 
 
-def _examine_binary(record: Record) -> Decoded:
+def _examine_binary(record: Record, fetched_ms: int | None) -> Decoded:
     """Decode a record whose attributes are in its headers."""
     envelope: dict[str, Any] = {}
     headers: _Sent = record.headers
@@ -271,13 +275,13 @@ def _examine_binary(record: Record) -> Decoded:
         except UnicodeDecodeError:
             reason = {"subject": "no_subject", "time": "bad_time"}.get(attribute, "bad_envelope")
             return Rejected(record, reason, f"header {name}: bytes that are not UTF-8; expected a string")
-    return _examine_event(record, envelope, record.value)
+    return _examine_event(record, envelope, fetched_ms, record.value)
 
 
 _CE_HEADERS: Final = {f"ce_{name}": name for name in ("specversion", "id", "source", "type", "subject", "time")}
 
 
-def _examine_event(record: Record, envelope: dict[str, Any], binary: bytes | None = None) -> Decoded:
+def _examine_event(record: Record, envelope: dict[str, Any], fetched_ms: int | None, binary: bytes | None = None) -> Decoded:
     """Judge a parsed envelope: its attributes, then its type, then its data, still to be parsed when it is *binary*.
 
     The type comes first there because an unknown one may carry any format.
@@ -286,7 +290,7 @@ def _examine_event(record: Record, envelope: dict[str, Any], binary: bytes | Non
     if fault is not None:
         return Rejected(record, *fault)
     time = envelope.get("time")
-    at_ms = instant(time, record.timestamp_ms) if isinstance(time, str) else None
+    at_ms = instant(time, record.timestamp_ms, fetched_ms) if isinstance(time, str) else None
     if at_ms is None:
         return Rejected(record, "bad_time", f"time: {_shown(time)}; expected {_TIME}")
     spec = _SPECS.get(envelope["type"])
@@ -439,10 +443,11 @@ def _day(text: str) -> int | None:
         return None
 
 
-def instant(time: str, timestamp_ms: int | None = None) -> int | None:
+def instant(time: str, timestamp_ms: int | None = None, fetched_ms: int | None = None) -> int | None:
     """Return the milliseconds since 1970 of RFC 3339 *time*, floored and held to its record's timestamp, if any.
 
-    `None` when it is no such instant, or (as held) not one from 1970 to 9998.
+    Where the record has no timestamp (or one before 2000), or one that is later than the fetch, *fetched_ms* holds it instead:
+    nothing that was fetched happened later. `None` when it is no such instant, or (as held) not one from 1970 to 9998.
     """
     day = _day(time[:11])
     minutes = _MINUTES.get(time[11:16])
@@ -455,8 +460,10 @@ def instant(time: str, timestamp_ms: int | None = None) -> int | None:
         at_ms = parsed
     else:
         at_ms = day + minutes + seconds + fraction
-    if timestamp_ms is not None and at_ms > timestamp_ms + MAX_AHEAD_MS and timestamp_ms >= 0:
+    if timestamp_ms is not None and at_ms > timestamp_ms + MAX_AHEAD_MS and timestamp_ms >= NO_STAMP_MS:
         at_ms = timestamp_ms
+    if fetched_ms is not None and at_ms > fetched_ms + MAX_AHEAD_MS:
+        at_ms = fetched_ms
     return at_ms if 0 <= at_ms < LAST_MS else None
 
 

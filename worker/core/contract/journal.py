@@ -65,6 +65,8 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     digest: str = ""
     """Their digest (`folded.digest`). Empty where a batch takes no records (a slice, a grid, a move), and in older journals,
     whose batches are folded of whatever is there now."""
+    fetched_ms: _Number | None = None
+    """When the records were fetched; set only where that holds an event's `time` (`worker.core.contract.codec.instant`)."""
 
     def topic_ids(self) -> dict[str, str]:
         """Return topic → id or mark; empty for a cut of an older version."""

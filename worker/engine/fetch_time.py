@@ -1,0 +1,29 @@
+"""What time it is when records are fetched, as far as a worker may believe its own clock."""
+
+from __future__ import annotations
+
+import time
+
+
+class FetchTime:
+    """The worker's clock, but never behind what the brokers' own clock has shown.
+
+    An event's `time` is held to it where its record has no usable timestamp. A worker whose clock is a year behind must not
+    hold all events to the year before.
+    """
+
+    def __init__(self) -> None:
+        self._shown_ms = 0
+        self._since = 0.0
+
+    def saw(self, appended_ms: int | None) -> None:
+        """Take note that the brokers wrote a record at *appended_ms*, by their clock."""
+        if appended_ms is not None and appended_ms > self._brokers_ms():
+            self._shown_ms, self._since = appended_ms, time.monotonic()
+
+    def now_ms(self, clock_ms: int | None) -> int:
+        """Return the time of a fetch; the partition's last tick was at *clock_ms*."""
+        return max(int(time.time() * 1000), self._brokers_ms(), clock_ms or 0)
+
+    def _brokers_ms(self) -> int:
+        return self._shown_ms + int((time.monotonic() - self._since) * 1000) if self._shown_ms else 0
