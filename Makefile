@@ -19,12 +19,13 @@ FACTOR ?= 10
 LEADS ?= 1000000
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fmt docs properties planted soak pressure alerts calls bench compiled lock audit services
+.PHONY: help demo test core check fmt docs properties planted soak pressure alerts calls bench compiled lock audit services
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      leads scored live for $(FOR) (FOR=2m for longer), with a broker and a store of its own'
 	@echo 'make test      lint, types, prose and all tests, on real Kafka and Redis where Java 17, Maven and redis-server are there (JOBS=1 one by one)'
+	@echo 'make core      the tests of the pure core alone, in half a minute: a tenth of the examples of make test'
 	@echo 'make check     lint, types and the prose check alone'
 	@echo 'make fmt       format the code, and write what is generated from it'
 	@echo 'make docs      write what is generated: schemas, metrics, dashboards'
@@ -62,6 +63,10 @@ docs: .venv-dev/.installed
 # Most tests wait for servers: two at a time, file by file, need little more than half the time.
 test: check
 	.venv-dev/bin/python -m pytest -n $(JOBS) --dist loadfile
+
+# What one runs after each change of the core. The compiled form, and all examples, are for `make test`.
+core: .venv-dev/.installed
+	EXAMPLES_TIMES=0.1 .venv-dev/bin/python -m pytest -q -n $(JOBS) tests/core --ignore=tests/core/test_compiled.py
 
 properties: .venv-dev/.installed
 	EXAMPLES_TIMES=$(TIMES) .venv-dev/bin/python -m pytest --timeout=7200 tests/core/test_properties.py

@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).parents[1]
 COPIED: Final = ("grids", "ops", "schemas", "tests", "worker", "pyproject.toml")
 
 # Under this module as a pytest plugin the first failure is enough: no smaller example is looked for.
-settings.register_profile("planted", phases=(Phase.explicit, Phase.generate), database=None)
+settings.register_profile("planted", deadline=None, phases=(Phase.explicit, Phase.generate), database=None)
 
 
 class Fault(NamedTuple):

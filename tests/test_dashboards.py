@@ -118,7 +118,8 @@ async def shown(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Pat
         began = time.time()
         await _traffic(site, topics)
         await _usurp(site)
-        await asyncio.sleep(4)
+        await site.settled()
+        await asyncio.sleep(4)  # a few more looks of Prometheus, which looks every second
         assert worker.process.poll() is None, worker.words
         yield Window(prometheus.url, began, time.time(), step_s=1, rate_interval_s=15, job="leadpulse")
 

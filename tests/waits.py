@@ -21,3 +21,17 @@ async def until(holds: Callable[[], object | Awaitable[object]], what: str = "")
             return
         assert time.monotonic() < end, f"not within {HANG_S:g} s: {what}"
         await asyncio.sleep(0.05)
+
+
+def effort(call: Callable[[], object]) -> float:
+    """Return how much *call* costs of a core, as a multiple of what a million steps of an empty loop cost on this machine.
+
+    For what would take minutes where it went wrong: neither a slow machine nor its other work makes the answer much larger.
+    """
+    began = time.process_time()
+    call()
+    took = time.process_time() - began
+    began = time.process_time()
+    for _ in range(1_000_000):
+        pass
+    return took / (time.process_time() - began)

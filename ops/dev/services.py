@@ -368,6 +368,12 @@ class Redis(Service):
         """`redis://host:port/0`."""
         return f"redis://{self.address}/0"
 
+    def ask(self, *command: str | int) -> Any:
+        """Return what it answers to *command*, as text."""
+        with redis.Redis(port=self.port, decode_responses=True) as client:
+            client.response_callbacks.clear()
+            return client.execute_command(*command)
+
     def _command(self) -> Sequence[str]:
         config = self.folder / "redis.conf"
         config.write_text("".join(f'{name} "{value}"\n' for name, value in self.settings.items()))
@@ -469,9 +475,7 @@ class RedisCluster:
 
     def ask(self, node: Redis, *command: str | int) -> Any:
         """Return what *node* answers to *command*, as text."""
-        with redis.Redis(port=node.port, decode_responses=True) as client:
-            client.response_callbacks.clear()
-            return client.execute_command(*command)
+        return node.ask(*command)
 
     def slot(self, key: str) -> int:
         """Return the slot of *key*."""

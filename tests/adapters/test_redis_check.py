@@ -11,6 +11,7 @@ import pytest
 import redis as plain
 
 from tests.services import Redis, free_port, needed
+from tests.waits import HANG_S
 from worker.adapters.redis_check import Finding, check, memory
 from worker.adapters.redis_store import Client, connect
 
@@ -20,7 +21,7 @@ GOOD = {"hash-max-listpack-value": "2048"}
 @asynccontextmanager
 async def a_client(url: str) -> AsyncIterator[Client]:
     """Open a client for *url*."""
-    client = connect(url, timeout_s=1.0)
+    client = connect(url, timeout_s=HANG_S)
     try:
         yield client
     finally:
@@ -41,7 +42,7 @@ async def test_a_task_that_watches_the_memory_stops_when_it_is_told_to() -> None
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 watching.cancel()
-                await asyncio.wait([watching], timeout=1)
+                await asyncio.wait([watching], timeout=HANG_S)
                 assert watching.cancelled(), f"cancelled after {turns} turns, it goes on"
 
 

@@ -38,6 +38,7 @@ from tests.benchmarks.log import DAYS, Line, lines
 from tests.benchmarks.measure import committed, cpu_s, peak_mb, produce, tree
 from tests.benchmarks.report import Result
 from tests.benchmarks.rivals import decode, spec
+from tests.forks import Process
 from tests.system.kit import ROOT, Site, Worker
 
 PARTITIONS: Final = 8
@@ -99,7 +100,7 @@ class Watch:
     """Times and processor time of one run, between the first record and the last."""
 
     place: Place
-    process: subprocess.Popen[bytes]
+    process: Process
     began_s: float = 0.0
     before: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
@@ -212,14 +213,14 @@ def _started(command: Sequence[str], told: Mapping[str, str], to: IO[bytes]) -> 
     return subprocess.Popen(command, cwd=ROOT, env=os.environ | told, stdout=to, stderr=to, start_new_session=True)
 
 
-def _alive(name: str, process: subprocess.Popen[bytes], began_s: float, log: Path) -> None:
+def _alive(name: str, process: Process, began_s: float, log: Path) -> None:
     ended = process.poll()
     if ended is not None or time.time() - began_s > LONGEST_S:
         why = f"not through after {LONGEST_S:.0f} s" if ended is None else f"ended with {ended}"
         raise Failed(f"{name}: {why}\n{log.read_text(errors='replace')[-3_000:]}")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Process) -> None:
     """End the process group of a rival."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGTERM)

@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas import INPUTS, read_input
 from schemas import envelope as contract
 from schemas.inputs import InputData
+from tests.examples import examples
 from worker.core.contract import codec
 from worker.core.contract.codec import (
     DATA_FIELDS,
@@ -490,8 +491,8 @@ def model_takes(event: dict[str, Any]) -> bool:
     return True
 
 
-EQUAL = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-ANYTHING = settings(EQUAL, max_examples=300)
+EQUAL = examples(1_000)
+ANYTHING = examples(300)
 
 
 @EQUAL

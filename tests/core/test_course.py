@@ -6,17 +6,16 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.oracle import instant
 from tests.core.strategies import DAY, HOUR, START, Case, an_event, cases, selling
+from tests.examples import examples
 from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import Replay
 from worker.core.insight.trajectory import Sample, course, past, sample, until_flat
 from worker.core.scoring.state import STAGES, unpack
-
-thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def replayed(case: Case, at_ms: int, lines: int | None = None) -> Replay:
@@ -28,7 +27,7 @@ def replayed(case: Case, at_ms: int, lines: int | None = None) -> Replay:
     return run
 
 
-@settings(thorough, max_examples=150)
+@examples(150)
 @given(case=st.one_of(cases(), selling()), every_ms=st.sampled_from([HOUR, DAY, 40 * DAY]))
 def test_the_past_shows_every_move_at_its_instant(case: Case, every_ms: int) -> None:
     """Those of the outputs since the last erasure, whether an event, a tick or time alone brought them."""
@@ -61,7 +60,7 @@ def _ends_elsewhere(samples: list[Sample], at_ms: int) -> bool:
     return len({*before[-1:], *after, *([] if before else [0])}) > 1
 
 
-@settings(thorough, max_examples=100)
+@examples(100)
 @given(case=st.one_of(cases(), selling()), data=st.data())
 def test_every_sample_is_what_a_replay_judged_at_that_instant_says(case: Case, data: st.DataObject) -> None:
     """Ahead: a tick at the sample's instant gives its score and its stage."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.test_identity import GRID, HOUR, START, Owners, an_event, known_as
-from tests.core.test_properties import examples
+from tests.examples import examples
 from worker.core.batch.plan import plan_events, plan_tick
 from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Record

@@ -7,12 +7,13 @@ import math
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from tests.core.oracle import instant, rfc3339
 from tests.core.strategies import DAY, HOUR, START, Case, Line, an_event, cases, selling, yaml_of
+from tests.examples import examples
 from worker.core.batch.plan import plan_events
 from worker.core.contract.model import Event
 from worker.core.grid.models import parse_grid
@@ -21,8 +22,6 @@ from worker.core.insight.replay import Replay
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.state import OPPORTUNITY, STAGES, LeadState, pack, unpack
-
-thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 GRID = """
 grid: explained
@@ -102,7 +101,7 @@ DEMO: Deed = ("demo.requested", {})
 # --- the waterfall ---------------------------------------------------------------------------------------------------
 
 
-@settings(thorough, max_examples=150)
+@examples(150)
 @given(cases())
 def test_what_was_earned_less_time_and_caps_is_the_score(case: Case) -> None:
     """Each line is whole in itself, the lines add up, and what is left of a rule is what the outputs say."""
@@ -161,7 +160,7 @@ def happening(event: str, at_ms: int, count: int) -> list[Event]:
     return made
 
 
-@settings(thorough, max_examples=200)
+@examples(200)
 @given(case=st.one_of(cases(leads=["ada"], erasures=False), selling()))
 def test_a_way_up_leads_up_in_just_so_many_steps(case: Case) -> None:
     """So many events of that type, folded by the worker's own code at that instant, move the lead; one fewer does not."""
@@ -183,7 +182,7 @@ def test_a_way_up_leads_up_in_just_so_many_steps(case: Case) -> None:
         assert up == [False] * (len(up) - 1) + [way.times is not None]
 
 
-@settings(thorough, max_examples=150)
+@examples(150)
 @given(case=st.one_of(cases(), selling()))
 def test_a_lead_that_stays_below_a_rung_lacks_something_of_it(case: Case) -> None:
     """A lead stands where it stands for a reason that is named; so no condition of the ladder is forgotten here."""
@@ -279,7 +278,7 @@ def test_off_the_ladder_the_answer_is_why(happened: list[Any], answer: str) -> N
 # --- ahead -----------------------------------------------------------------------------------------------------------
 
 
-@settings(thorough, max_examples=150)
+@examples(150)
 @given(case=st.one_of(cases(), selling()), waits=st.lists(st.integers(1, 30 * DAY), max_size=6))
 def test_what_lies_ahead_is_what_ticks_then_publish(case: Case, waits: list[int]) -> None:
     """Ninety days of ticks, wherever they fall, bring those outputs at those milliseconds and no others."""
@@ -319,7 +318,7 @@ def test_histories_reach_every_standing() -> None:
     """The properties above would say little if no lead ever came anywhere."""
     seen: set[str] = set()
 
-    @settings(thorough, max_examples=300, database=None, derandomize=True)
+    @settings(examples(300), max_examples=300, database=None, derandomize=True)
     @given(st.one_of(cases(leads=["ada"]), selling()))
     def look(case: Case) -> None:
         run = replayed(case.grid, case.lines, case.at_ms)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.strategies import Line
-from tests.core.test_properties import examples
+from tests.examples import examples
 from worker.core.batch.plan import Plan, plan_events, plan_tick
 from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Item, LeadWrite, Record

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.test_identity import GRID, HOUR, START, Owners, an_event, known_as
-from tests.core.test_properties import examples
+from tests.examples import examples
 from worker.core.batch.plan import Plan
 from worker.core.contract.model import Item
 from worker.core.grid.models import parse_grid

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
+from tests.waits import effort
 from worker.core.batch.plan import plan_events, plan_tick
 from worker.core.contract.codec import MAX_BYTES, decode
 from worker.core.contract.dead_letter import dead_letter
@@ -87,9 +88,8 @@ def test_matches_looks_at_the_beginning_of_a_long_text() -> None:
     """A pattern that begins with .* takes the square of the text's length in steps."""
     asks = compile_where(parse_where({"url": {"matches": ".*(pricing|tarifs)"}}), flat=False)
     assert asks({"url": "/" * (MATCHED_CHARS - 7) + "pricing"})
-    began = time.perf_counter()
+    assert effort(lambda: asks({"url": "/" * 800_000 + "pricing"})) < 250
     assert not asks({"url": "/" * 800_000 + "pricing"})
-    assert time.perf_counter() - began < 5
 
 
 GRID = """
@@ -164,7 +164,7 @@ def test_no_lead_grows_past_the_bound_whatever_it_does() -> None:
     assert 0.9 * BOUND < len(write.state) <= BOUND
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     st.lists(
         st.tuples(st.integers(0, 253_370_764_800_000), st.sampled_from(["\U0001f600", "a", "\0", ""]), st.integers(0, 200)),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from tests.core.comparison import assert_replay_is_right
 from tests.core.oracle import Lead, Oracle, instant, rfc3339
 from tests.core.strategies import Case, Line, an_event
+from tests.examples import examples
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 START = instant("2026-03-02T00:00:00Z")  # a Monday, midnight in UTC
@@ -512,7 +513,7 @@ class EveryMillisecond(Oracle):
         return None
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     st.lists(
         st.tuples(st.integers(-1500, 1500), st.sampled_from(["page.viewed", "email.bounced", "crm.rejected"])), max_size=6

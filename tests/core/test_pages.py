@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.waits import effort
 from worker.core.grid.page_types import PATH_CHARS, compile_pages, page_type, url_path
 
 PAGES = {"pricing": ("/pricing*", "/tarifs*"), "product": ("/product/*",), "home": ("/",), "any-pdf": ("*.pdf",)}
@@ -61,9 +61,8 @@ def test_the_compiled_patterns_are_plain_wildcards(globs: list[str], path: str) 
 def test_a_hostile_url_takes_no_time() -> None:
     """Urls come from anyone; a pattern with many stars must not make one of them stop a partition."""
     kind = compile_pages({"x": ("/*a*a*a*a*a*a*a*b",)})
-    began = time.perf_counter()
+    assert effort(lambda: kind("/" + "a" * 20_000)) < 50
     assert kind("/" + "a" * 20_000) is None
-    assert time.perf_counter() - began < 1
 
 
 @pytest.mark.parametrize(
@@ -159,7 +158,6 @@ def test_patterns_look_at_the_beginning_of_a_long_path() -> None:
     assert page_type(inside, {"pricing": ("*/pricing",)}) == "pricing"
     assert page_type("x" + inside, {"pricing": ("*/pricing",)}) is None
     assert page_type(f"https://{'h' * 4_000}.example{inside}/more?q=1", {"pricing": ("*/pricing",)}) == "pricing"
-    began = time.process_time()
-    for _ in range(10):
-        assert page_type("https://x.example/" + "x/" * 440_000, MANY) == "last"
-    assert time.process_time() - began < 20
+    long = "https://x.example/" + "x/" * 440_000
+    assert page_type(long, MANY) == "last"
+    assert effort(lambda: page_type(long, MANY)) < 60

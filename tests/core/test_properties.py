@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from itertools import accumulate
 from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -32,19 +31,10 @@ from tests.core.strategies import (
     time_of,
     yaml_of,
 )
+from tests.examples import examples
 from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import replay_lines
 from worker.core.scoring.state import pack, unpack
-
-TIMES = int(os.environ.get("EXAMPLES_TIMES", "1"))
-"""How many times as many examples are tried as in every test run; `make properties` sets it."""
-
-
-def examples(count: int) -> settings:
-    """Return settings for *count* examples; slow machines and the oracle's recounts are no reason to fail."""
-    healthy = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(deadline=None, suppress_health_check=healthy, max_examples=count * TIMES)
-
 
 ACCEPTED_AT_ONCE = """
 grid: made-up

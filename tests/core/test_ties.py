@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import worker.core.insight.replay
 from tests.core.test_identity import GRID, HOUR, START, Owners, an_event, known_as
-from tests.core.test_properties import examples
+from tests.examples import examples
 from worker.core.grid.models import GridError, parse_grid
 from worker.core.identity.messages import MEMBERS_LIMIT_BYTES, MOST_MEMBERS, take, total, who
 from worker.core.insight.replay import replay_lines

@@ -94,14 +94,14 @@ async def hang(partition: Any, topic: str, timestamp_ms: int) -> None:
     partition._feed.polled_ms = int(time.time() * 1000)
     fetched = {topic: Fetched([Record(topic, 3, 0, timestamp_ms, None, b"{}")], 1)}
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(partition._take(fetched), 0.05)
+        await asyncio.wait_for(partition._take(fetched), 0.5)
 
 
 async def test_a_first_batch_that_hangs_is_as_old_as_its_first_record(partition: Any) -> None:
     """Counted from the take-over, a backlog of three days would look like one of seconds, again after each new incarnation."""
     await hang(partition, TOPIC, int(time.time() * 1000) - 3 * DAY_MS)
     assert shown(partition, "lag_records") == 10
-    assert shown(partition, "lag_seconds") == pytest.approx(3 * DAY_MS / 1000, abs=5)
+    assert shown(partition, "lag_seconds") == pytest.approx(3 * DAY_MS / 1000, abs=3_600)
 
 
 async def test_what_came_after_everything_was_read_is_not_as_old_as_what_was_read(partition: Any) -> None:
@@ -111,14 +111,14 @@ async def test_what_came_after_everything_was_read_is_not_as_old_as_what_was_rea
     partition._saw(Record(TOPIC, 3, 0, int(time.time() * 1000) - DAY_MS, None, b"{}"))
     assert shown(partition, "lag_seconds") == 0
     partition._feed.ends[TOPIC] = 1
-    assert shown(partition, "lag_seconds") < 5
+    assert shown(partition, "lag_seconds") < 3_600
 
 
 async def test_before_anything_was_read_a_backlog_counts_from_the_take_over(partition: Any) -> None:
     """Its records' times are not known yet; 0 would say that none waits."""
     partition._began_ms -= 90_000
     partition._feed.ends[TOPIC] = 10
-    assert shown(partition, "lag_seconds") == pytest.approx(90, abs=5)
+    assert shown(partition, "lag_seconds") == pytest.approx(90, abs=60)
 
 
 async def test_a_kafka_that_answers_no_more_is_seen_though_nothing_is_known_to_wait(partition: Any) -> None:
@@ -126,4 +126,4 @@ async def test_a_kafka_that_answers_no_more_is_seen_though_nothing_is_known_to_w
     partition._feed.ends |= {TOPIC: 0, OTHER: 0}
     partition._feed.polled_ms = int(time.time() * 1000) - 70_000
     assert shown(partition, "lag_records") == 0
-    assert shown(partition, "fetch_age_seconds") == pytest.approx(70, abs=5)
+    assert shown(partition, "fetch_age_seconds") == pytest.approx(70, abs=60)

@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from worker.adapters.kafka import MAX_RECORD_BYTES
 from worker.adapters.memory import MemoryStore
 from worker.core.batch import sizes
@@ -155,7 +156,7 @@ CHARS = st.sampled_from(["a", "\1", "é", "\U0001f600", '"'])
 NAMES = st.builds(lambda n, char, size: f"{n}" + char * (size - len(f"{n}")), st.integers(0, 5), CHARS, SIZES)
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.data())
 def test_every_kind_of_output_is_one_that_kafka_takes(data: st.DataObject) -> None:
     """Transitions with dossiers, strays, forwarded events, messages, letters, duplicates, accounts: of any ids and values."""

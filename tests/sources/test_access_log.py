@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import json
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.waits import effort
 from worker.cli.convert import convert
 from worker.intake.access_log import AccessLog, Malformed, instant, is_machine, is_page
 
@@ -198,11 +198,14 @@ def test_no_bytes_at_all_break_it(line: bytes) -> None:
 
 def test_a_hostile_line_costs_no_time() -> None:
     """Whoever can write a request can write a line; matching must stay linear in its length."""
-    began = perf_counter()
-    for line in (b"1.1.1.1 - - [" + b" [" * 30_000, a_line(agent='x\\"' * 15_000), b"x " * 30_000, b"1 - " + b" [a] " * 12_000):
-        with contextlib.suppress(Malformed):
-            AccessLog().convert(line)
-    assert perf_counter() - began < 1.0
+    lines = (b"1.1.1.1 - - [" + b" [" * 30_000, a_line(agent='x\\"' * 15_000), b"x " * 30_000, b"1 - " + b" [a] " * 12_000)
+
+    def convert() -> None:
+        for line in lines:
+            with contextlib.suppress(Malformed):
+                AccessLog().convert(line)
+
+    assert effort(convert) < 50
 
 
 def test_offsets_are_respected() -> None:

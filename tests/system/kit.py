@@ -25,6 +25,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import TopicPartition
 
+from tests.cli.shell import leadpulse
+from tests.forks import Files, Forked, Process
 from tests.waits import HANG_S
 from worker.adapters.kafka import Admin, create_topics, to_record
 from worker.adapters.redis_store import RedisStore, connect, is_piece, lead_fields
@@ -169,9 +171,7 @@ class Site:
 
     def command(self, *words: str, **settings: Any) -> subprocess.CompletedProcess[str]:
         """Run a command of leadpulse with the site's settings, and others."""
-        environ = {**os.environ, **self.environ} | {f"LEADPULSE_{name.upper()}": str(held) for name, held in settings.items()}
-        line = [sys.executable, "-m", "worker.cli", *words]
-        return subprocess.run(line, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=HANG_S)
+        return leadpulse(*words, env=self.environ | {f"LEADPULSE_{name.upper()}": str(held) for name, held in settings.items()})
 
     async def send(self, messages: Iterable[Sent], *, commit: bool | None = None) -> None:
         """Produce *messages*; in a transaction when *commit* says whether it is committed or aborted."""
@@ -392,7 +392,7 @@ class Site:
 class Worker:
     """A worker process."""
 
-    program: Sequence[str] = ("tests.system.worker",)
+    program: tuple[str, ...] = ("tests.system.worker",)
     home: Path = ROOT
     """Where the program is: here, or in a folder with another form of it."""
 
@@ -400,6 +400,11 @@ class Worker:
         self.log = site.folder / f"worker-{len(site.workers)}.log"
         environ = {**os.environ, **site.environ, "LEADPULSE_FAILPOINT": failpoint}
         environ |= {f"LEADPULSE_{name.upper()}": str(value) for name, value in settings.items()}
+        self.log.touch()
+        self.process: Process
+        if (self.program, self.home) == (Worker.program, ROOT):
+            self.process = Forked(self.program[0], environ=environ, files=Files(self.log, self.log))
+            return
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *self.program], cwd=self.home, env=environ, stdout=log, stderr=log

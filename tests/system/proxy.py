@@ -93,6 +93,10 @@ class Network:
         for writer in self._to_clients:
             writer.transport.abort()
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Take new connections to another server from now on."""
+        self._target = host, port
+
     def hang(self) -> None:
         """Hold all data back until mended: connections stay open, and nothing comes or goes."""
         self._flows.clear()

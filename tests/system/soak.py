@@ -33,7 +33,8 @@ from aiokafka.structs import TopicPartition
 from ops.dev.services import HOST, Kafka, Redis, free_port
 from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, people
 from tests.system.proxy import LosesReplies, Network
-from tests.waits import until
+from tests.system.replicas import Replicated, ThreeBrokers
+from tests.waits import HANG_S, until
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.state import unpack
@@ -59,6 +60,8 @@ class Run:
     services: Services
     told: dict[str, Any]
     """Settings of the workers that are not the site's: where they find Kafka and Redis."""
+    servers: Any = None
+    """Those of this try alone, where its fault needs others than the shared ones."""
     sent: int = 0
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Who holds it sends, and nobody else."""
@@ -79,7 +82,7 @@ class Run:
     async def all_end(self, words: str) -> None:
         """Wait until every worker has ended by itself, with exit code 1 and *words*."""
         for worker in list(self.workers):
-            code = await worker.ended(60)
+            code = await worker.ended()
             assert code == 1, f"ended with {code}:\n{worker.said()}"
             assert words in worker.said(), f"did not say {words!r}:\n{worker.said()}"
             self.drop(worker)
@@ -131,7 +134,7 @@ class Run:
 
     async def send(self, messages: Sequence[Sent], *, commit: bool | None = None) -> None:
         """Send *messages*, again where Kafka cannot be reached for a while."""
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + HANG_S
         while True:
             try:
                 await self.site.send(messages, commit=commit)
@@ -169,7 +172,10 @@ FAULTS: dict[str, tuple[Inject, dict[str, Any]]] = {}
 
 
 def fault(name: str, **settings: Any) -> Callable[[Inject], Inject]:
-    """Name a fault; *settings* are those of its workers, and `through` is the proxy that they are behind."""
+    """Name a fault; *settings* are those of its workers.
+
+    `through` is the proxy that they are behind. `servers` makes servers for each try of it: see `tests/system/replicas.py`.
+    """
 
     def note(inject: Inject) -> Inject:
         FAULTS[name] = inject, settings
@@ -195,7 +201,7 @@ async def _step(run: Run) -> None:
     step = f"{name}:{run.random.randint(1, run.site.settings.partitions if once_a_partition else 4)}"
     await run.stop()
     victim = run.site.worker(step)
-    assert await victim.ended(60) == 137, f"never came to {step}"
+    assert await victim.ended() == 137, f"never came to {step}"
     await run.start()
 
 
@@ -469,6 +475,33 @@ async def _retention(run: Run) -> None:
     await run.start(accept_loss="true")
 
 
+@fault("two of three brokers killed (-9): fewer copies than min.insync.replicas", servers=ThreeBrokers, session_timeout=6)
+async def _below_min_isr(run: Run) -> None:
+    victims = run.random.sample(run.servers.brokers, 2)
+    for victim in victims:
+        await asyncio.to_thread(victim.kill)
+        await run.some_time(4)
+    async with admin_of(run.site) as admin:
+        await until(lambda: _one_copy(admin, run.site.settings.topics), "one copy is left of each partition")
+    await run.some_time(4)
+    for victim in run.random.sample(victims, 2):
+        await asyncio.to_thread(victim.start)
+        await run.some_time(4)
+
+
+async def _one_copy(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> bool:
+    """Return whether no partition of *topics* has more than one copy that is up to date."""
+    described = await admin.describe_topics(list(topics))
+    return all(len(partition["isr"]) <= 1 for topic in described for partition in topic["partitions"])
+
+
+@fault("a Redis replica that lags behind promoted, without the function library", servers=Replicated)
+async def _promote(run: Run) -> None:
+    run.servers.replica.suspend()
+    await asyncio.sleep(run.random.uniform(1, 5))
+    await run.servers.promote()
+
+
 @contextlib.asynccontextmanager
 async def admin_of(site: Site) -> AsyncIterator[AIOKafkaAdminClient]:
     """Yield an administrator of the site's Kafka."""
@@ -523,8 +556,17 @@ async def once(name: str, seed: int, services: Services, folder: Path, row: Row)
     given = {"partitions": 2, "max_batch": rnd.choice((20, 100, 500)), **settings}
     told = services.seen_through(given.pop("through", ""))
     namespace = f"soak-{seed}-{row.tries}-{zlib.crc32(name.encode())}"
-    site = Site(services.kafka.address, services.redis.url, namespace, folder, **given)
-    run = Run(site, rnd, services, told)
+    where = {"kafka": services.kafka.address, "redis": services.redis.url}
+    servers = given.pop("servers", contextlib.nullcontext)()
+    async with servers:
+        if hasattr(servers, "settings"):
+            where |= servers.settings
+        site = Site(where["kafka"], where["redis"], namespace, folder, **given)
+        await _try(inject, Run(site, rnd, services, told, servers), f"--seed {seed} --fault {name!r}", row)
+
+
+async def _try(inject: Inject, run: Run, told: str, row: Row) -> None:
+    site, rnd = run.site, run.random
     row.tries += 1
     try:
         await site.prepare()
@@ -540,20 +582,20 @@ async def once(name: str, seed: int, services: Services, folder: Path, row: Row)
             await recovered(site)
             row.recovery_s.append(time.monotonic() - began)
             await run.some_time()
-        await site.settled(60)
+        await site.settled()
         await run.stop()
         await site.verdict()
     except Wrong as err:
         row.lost, row.doubled, row.states = row.lost + err.lost, row.doubled + err.doubled, row.states + err.states
-        row.failed.append(f"--seed {seed} --fault {name!r}: {err}")
+        row.failed.append(f"{told}: {err}")
     except Exception as err:  # noqa: BLE001 (a run that failed is a row's, not the soak's)
-        row.failed.append(f"--seed {seed} --fault {name!r}: {err!r}\n{site.logs()}")
+        row.failed.append(f"{told}: {err!r}\n{site.logs()}")
     finally:
         row.events += run.sent
         site.close()
 
 
-async def recovered(site: Site, timeout_s: float = 90.0) -> None:
+async def recovered(site: Site, timeout_s: float = HANG_S) -> None:
     """Wait until all that was sent until now is in the states."""
     async with site.consumer() as consumer:
         tps = [TopicPartition(topic, p) for topic in site.settings.input_topics for p in range(site.settings.partitions)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -14,7 +16,7 @@ from tests.cli.shell import leadpulse
 from tests.services import Redis, RedisCluster, needed
 from tests.system.conftest import MakeSite
 from tests.system.kit import Site, now_ms, traffic
-from tests.waits import HANG_S
+from tests.waits import HANG_S, until
 from worker.core.contract.partitioner import owner
 
 
@@ -50,11 +52,30 @@ def home(site: Site, cluster: RedisCluster, partition: int) -> tuple[int, Redis]
     return slot, cluster.owner(slot)
 
 
-async def load(site: Site, seed: int, rounds: int) -> None:
-    """Send *rounds* times 200 events, a part of them to other partitions than their leads', every half a second."""
-    for number in range(rounds):
-        await site.send(site.sent(m, crc=number % 3 == 0) for m in traffic(seed + number, 100, 200, around_ms=now_ms() - 500))
-        await asyncio.sleep(0.5)
+async def load(site: Site, seed: int, number: int) -> None:
+    """Send 200 events, every third time to other partitions than their leads'."""
+    await site.send(site.sent(m, crc=number % 3 == 0) for m in traffic(seed + number, 100, 200, around_ms=now_ms() - 500))
+
+
+@contextlib.asynccontextmanager
+async def under_load(site: Site, seed: int) -> AsyncIterator[None]:
+    """Send events every half a second while the block lasts."""
+    ended = asyncio.Event()
+
+    async def go_on() -> None:
+        for number in itertools.count():
+            await load(site, seed, number)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), 0.5)
+            if ended.is_set():
+                return
+
+    loading = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        ended.set()
+        await loading
 
 
 async def test_every_command_of_a_partition_goes_to_one_slot_of_the_right_node(
@@ -66,7 +87,8 @@ async def test_every_command_of_a_partition_goes_to_one_slot_of_the_right_node(
     for _, writer in watched:
         writer.write(b"MONITOR\r\n")
     worker = site.worker()
-    await load(site, 100, 3)
+    for number in range(3):
+        await load(site, 100, number)
     await site.settled()
     await worker.stop()
     tag = re.compile(rf"\{{{re.escape(site.settings.namespace)}:\d+\}}:[^\"]*")
@@ -95,14 +117,14 @@ async def test_a_slot_moved_under_load_loses_and_doubles_nothing(
     site = await make_site(redis=cluster.url, clock="wall", max_batch=20)
     worker = site.worker()
     await worker.ready(2)
-    loading = asyncio.create_task(load(site, 200, 8))
-    await asyncio.sleep(1.5)
     slot, source = home(site, cluster, 0)
     to = cluster.nodes[3] if to_empty else next(node for node in cluster.nodes[:3] if node is not source)
     cluster.ask(to, "FUNCTION", "FLUSH")
-    moved = await asyncio.to_thread(cluster.migrate, slot, to, pause_s=0.02)
-    assert moved > 20
-    await loading
+    async with under_load(site, 200):
+        await until(lambda: int(cluster.ask(source, "CLUSTER", "COUNTKEYSINSLOT", slot)) > 20, "leads in the slot")
+        # Between two keys it waits for so long that the worker meets the slot on its way, also where it is slow.
+        moved = await asyncio.to_thread(cluster.migrate, slot, to, pause_s=0.1)
+        assert moved > 20
     await site.settled()
     await worker.stop()
     assert cluster.owner(slot) is to
@@ -136,18 +158,20 @@ async def test_a_node_killed_under_load_comes_back_and_nothing_is_lost(
     homes = [home(site, cluster, p)[1] for p in range(6)]
     victim = homes[0]
     spared = next(p for p in range(6) if homes[p] is not victim)
-    loading = asyncio.create_task(load(site, 300, 12))
-    await asyncio.sleep(1)
-    await asyncio.to_thread(victim.kill)
-    if full_coverage == "yes":
-        await down(cluster, homes[spared])
-    else:
-        await asyncio.sleep(3.5)
-        before = int(cluster.ask(homes[spared], "HGET", site.key(spared, "position"), "batch"))
-        await asyncio.sleep(1.5)
-        assert int(cluster.ask(homes[spared], "HGET", site.key(spared, "position"), "batch")) > before, worker.said()
-    await asyncio.to_thread(cluster.start)
-    await loading
+
+    def batch() -> int:
+        return int(cluster.ask(homes[spared], "HGET", site.key(spared, "position"), "batch") or 0)
+
+    async with under_load(site, 300):
+        await until(lambda: batch() > 0, "a first batch")
+        await asyncio.to_thread(victim.kill)
+        if full_coverage == "yes":
+            await down(cluster, homes[spared])
+        else:
+            await asyncio.sleep(3.5)  # the others know by then that it is away
+            before = batch()
+            await until(lambda: batch() > before, "the other partitions to go on")
+        await asyncio.to_thread(cluster.start)
     await site.settled()
     await worker.stop()
     assert "unexpected" not in worker.said()

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
-from tests.system.kit import Sent, now_ms, traffic
+from tests.system.kit import Sent, Site, now_ms, traffic
 from tests.waits import until
 from worker.core.contract.journal import Tick, tick_output
 
@@ -93,12 +93,15 @@ async def test_a_partition_at_rest_writes_nothing(make_site: MakeSite) -> None:
     await site.send([site.sent(m) for m in traffic(6, 5, 20, around_ms=now_ms() - 600_000, spread_s=60)])
     worker = site.worker()
     await site.settled()
-    await asyncio.sleep(2)
     journal = [TopicPartition(site.settings.internal_topic, 0)]
     async with site.consumer() as consumer:
-        before = await consumer.end_offsets(journal)
-        await asyncio.sleep(2)
-        assert await consumer.end_offsets(journal) == before
+
+        async def at_rest() -> bool:
+            before = await consumer.end_offsets(journal)
+            await asyncio.sleep(2)
+            return bool(await consumer.end_offsets(journal) == before)
+
+        await until(at_rest, "nothing is written for two seconds")
     await worker.stop()
     await site.verdict()
 
@@ -217,11 +220,15 @@ async def test_a_tick_waits_for_the_events_that_it_must_not_overtake(make_site: 
     await producer.commit_transaction()
     await producer.stop()
     await site.settled()
-    await asyncio.sleep(0.5)
-    assert "clock" in await site.position(0)
+    await until(lambda: judged_at(site, 1), "the tick is folded")
     await worker.stop()
     verdict = await site.verdict()
     assert verdict.ticks == 1
+
+
+async def judged_at(site: Site, at_ms: int) -> bool:
+    """Return whether partition 0 has folded a tick of *at_ms* or later to its end."""
+    return int((await site.position(0)).get("clock", 0)) >= at_ms
 
 
 @pytest.mark.parametrize("step", ["before_apply:2", "after_apply:2"])
@@ -242,12 +249,7 @@ async def test_a_tick_with_many_due_leads_survives_a_death_between_its_slices(ma
     victim = site.worker(step)
     assert await victim.ended() == 137
     heir = site.worker()
-    await heir.ready(1)
-
-    async def judged() -> bool:
-        return int((await site.position(0)).get("clock", 0)) >= at_ms
-
-    await until(judged, "the tick is judged to its end")
+    await until(lambda: judged_at(site, at_ms), "the whole tick is folded")
     await site.settled()
     await heir.stop()
     verdict = await site.verdict()

@@ -18,6 +18,7 @@ from tests.services import Kafka, Redis
 from tests.system.conftest import MakeSite
 from tests.system.kit import Sent, Site, now_ms, traffic
 from tests.system.proxy import LosesReplies
+from tests.waits import until
 from worker.core.contract.journal import Tick, tick_output
 from worker.core.scoring.state import unpack
 
@@ -261,6 +262,11 @@ async def test_redis_stalled_killed_and_started_again_loses_nothing(make_site: M
     await site.verdict()
 
 
+async def has_clock(site: Site) -> bool:
+    """Return whether partition 0 has folded a tick."""
+    return "clock" in await site.position(0)
+
+
 async def test_a_tick_from_a_clock_a_year_ahead_does_not_take_the_leads_with_it(make_site: MakeSite) -> None:
     """A tick is never taken later than the broker appended it."""
     site = await make_site(clock="events", partitions=1)
@@ -269,7 +275,7 @@ async def test_a_tick_from_a_clock_a_year_ahead_does_not_take_the_leads_with_it(
     await site.send([Sent(ahead.topic, 0, ahead.value, None, ahead.headers)])
     worker = site.worker()
     await site.settled()
-    await asyncio.sleep(0.5)
+    await until(lambda: has_clock(site), "the tick is folded")
     await worker.stop()
     position = await site.position(0)
     assert int(position["clock"]) <= now_ms()

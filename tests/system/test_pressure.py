@@ -17,10 +17,13 @@ from tests.system.conftest import MakeSite
 from tests.system.kit import Site, now_ms
 from tests.system.pressure import HEAVY, backlog, drained, heavy, judged, members, memory_mb, proxied, undisturbed
 from tests.system.proxy import Network
+from tests.waits import HANG_S
 from worker.adapters.redis_store import RedisStore, connect
 from worker.core.batch.plan import MOST_BYTES
 
 DOSSIER = 62_000
+SESSION_S = 6
+"""How long the group misses no member. So long that a busy machine alone takes nobody's place, and no test lasts shorter."""
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +106,14 @@ async def due(site: Site) -> list[Any]:
 
 async def test_a_redis_that_stalls_in_a_backlog_costs_no_place_in_the_group(make_site: MakeSite, own_redis: Redis) -> None:
     """For longer than a session and a time-out last: heartbeats go on, and the backlog is taken when Redis answers again."""
-    site = await make_site(redis=own_redis.url, session_timeout=2)
+    site = await make_site(redis=own_redis.url, session_timeout=SESSION_S)
     await site.send(backlog(site, 20_000, leads=2_000))
     worker = site.worker()
     await worker.ready(2)
     before = await members(site)
     await drained(site, 0.2)
     own_redis.suspend()
-    await asyncio.sleep(7)
+    await asyncio.sleep(2 * SESSION_S)
     own_redis.resume()
     await drained(site)
     assert not undisturbed(worker, 2)
@@ -123,14 +126,14 @@ async def test_a_redis_that_stalls_in_a_backlog_costs_no_place_in_the_group(make
 async def test_a_slow_network_to_kafka_costs_no_place_in_the_group(make_site: MakeSite, far: tuple[Kafka, Network]) -> None:
     """In a backlog of which one lead has nine tenths, and which is taken when the network is good again."""
     kafka, network = far
-    site = await make_site(kafka=kafka.address, session_timeout=2, clock="wall")
+    site = await make_site(kafka=kafka.address, session_timeout=SESSION_S, clock="wall")
     await site.send(backlog(site, 20_000, leads=2_000, hot=0.9))
     worker = site.worker(kafka=f"127.0.0.1:{network.port}")
     await worker.ready(2)
     before = await members(site)
     await drained(site, 0.2)
     network.delay_s = 0.1
-    await asyncio.sleep(5)
+    await asyncio.sleep(SESSION_S + 2)
     network.mend()
     await drained(site)
     assert not undisturbed(worker, 2)
@@ -144,14 +147,14 @@ async def test_a_full_outbox_pauses_the_worker_which_keeps_its_place(make_site: 
     """It takes no more than may wait to be published, and is seen to live for as long as that lasts."""
     most = 500
     kafka, network = far
-    site = await make_site(kafka=kafka.address, partitions=1, session_timeout=2, max_batch=100)
+    site = await make_site(kafka=kafka.address, partitions=1, session_timeout=SESSION_S, max_batch=100)
     site.put_grid(HEAVY)
     worker = site.worker(kafka=f"127.0.0.1:{network.port}", full_outputs=most)
     await worker.ready(1)
     before = await members(site)
     network.delay_s = 0.05
     await site.send(heavy(site, 3_000, "demo.requested", now_ms() - 3_600_000))
-    waiting = await unpublished(site)
+    waiting = await unpublished(site, most)
     assert max(waiting) <= most + 200
     assert sum(most <= count for count in waiting) > len(waiting) // 2, "it never had to wait"
     network.mend()
@@ -162,14 +165,18 @@ async def test_a_full_outbox_pauses_the_worker_which_keeps_its_place(make_site: 
     assert (await site.verdict()).transitions.total() == 6_000
 
 
-async def unpublished(site: Site, seconds: float = 6.0) -> list[int]:
-    """Return how many outputs waited in the outbox of partition 0, again and again."""
+async def unpublished(site: Site, most: int) -> list[int]:
+    """Return how many outputs waited in the outbox of partition 0, again and again: for a session from *most* on."""
     client = connect(site.settings.redis.get_secret_value())
     store = RedisStore(client, site.settings.namespace, 0)
-    found = []
-    end = time.monotonic() + seconds
+    found = [0]
+    begin, end = time.monotonic(), time.monotonic() + HANG_S
     while time.monotonic() < end:
         found.append(sum(len(entry.outputs) for entry in await store.outbox(0)))
+        if max(found) < most:
+            found, begin = [found[-1]], time.monotonic()
+        elif time.monotonic() > begin + SESSION_S + 2:
+            break
         await asyncio.sleep(0.1)
     await client.aclose()
     return found

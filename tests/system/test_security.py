@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from tests.services import Kafka, Redis, free_port, missing, needed
 from tests.system.conftest import MakeSite
 from tests.system.kit import ROOT, Site, traffic
 from tests.waits import HANG_S
+
+kafka_admin: Any = importlib.import_module("confluent_kafka.admin")  # its names are not declared as exported
 
 SECRET = "s3cret/of@kafka"
 REDIS_SECRET = "s3cret-of-redis"
@@ -111,7 +114,40 @@ def documented(language: str) -> list[str]:
     return [line for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for line in block.splitlines() if line]
 
 
-def allow(site: Site, kafka: Kafka, *, but: str = "") -> None:
+Grant = Callable[[Kafka, list[str]], None]
+
+
+def by_the_tool(kafka: Kafka, words: list[str]) -> None:
+    """Run Kafka's own tool with *words*, as the page says; Java takes seconds of a core to start."""
+    tool = kafka.console("org.apache.kafka.tools.AclCommand", "--bootstrap-server", kafka.address, *words)
+    subprocess.run(tool, check=True, capture_output=True, text=True, timeout=HANG_S)
+
+
+def by_the_protocol(kafka: Kafka, words: list[str]) -> None:
+    """Ask the broker for what the tool would ask with *words*."""
+    assert words[0] == "--add"
+    told: dict[str, list[str]] = {}
+    for name, value in zip(words[1::2], words[2::2], strict=True):
+        told.setdefault(name, []).append(value)
+    operations = [
+        kafka_admin.AclOperation[re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()] for name in told.pop("--operation")
+    ]
+    pattern = kafka_admin.ResourcePatternType[told.pop("--resource-pattern-type", ["literal"])[0].upper()]
+    (principal,) = told.pop("--allow-principal")
+    bindings = [
+        kafka_admin.AclBinding(
+            kafka_admin.ResourceType[kind], name, pattern, principal, "*", operation, kafka_admin.AclPermissionType.ALLOW
+        )
+        for option, names in told.items()
+        for kind in [option.removeprefix("--").replace("-", "_").upper()]
+        for name in names
+        for operation in operations
+    ]
+    for answer in kafka_admin.AdminClient({"bootstrap.servers": kafka.address}).create_acls(bindings).values():
+        answer.result(HANG_S)
+
+
+def allow(site: Site, kafka: Kafka, grant: Grant, *, but: str = "") -> None:
     """Give the worker's user the rights that the page names, but for those lines that hold *but*."""
     settings = site.settings
     lines = []
@@ -125,8 +161,7 @@ def allow(site: Site, kafka: Kafka, *, but: str = "") -> None:
             ours = line.replace("leadpulse.default", f"leadpulse.{settings.namespace}")
             lines.append(ours.replace("lead.events.web", topic).replace("lead.mql", topic).split()[1:])
     for words in merged(lines):
-        tool = kafka.console("org.apache.kafka.tools.AclCommand", "--bootstrap-server", kafka.address, *words)
-        subprocess.run(tool, check=True, capture_output=True, text=True, timeout=HANG_S)
+        grant(kafka, words)
 
 
 def merged(lines: list[list[str]]) -> list[list[str]]:
@@ -169,7 +204,7 @@ async def test_a_worker_does_its_work_with_the_least_rights_over_encrypted_conne
     site: Site, guarded: Guarded, guarded_redis: Redis, certificates: Certificates
 ) -> None:
     """With SCRAM and TLS to Kafka, TLS and a user of its own to Redis, and nothing more than the page grants."""
-    allow(site, guarded.kafka)
+    allow(site, guarded.kafka, by_the_tool)
     settings = secured(guarded, guarded_redis, certificates, site)
     said = []
     doctor = site.command("doctor", **settings)
@@ -206,7 +241,7 @@ async def test_a_missing_right_is_named_with_what_to_grant(
     site: Site, guarded: Guarded, guarded_redis: Redis, certificates: Certificates, lacking: str, words: list[str]
 ) -> None:
     """Whoever manages Kafka gets a line that can be passed on as it is, and no traceback."""
-    allow(site, guarded.kafka, but=lacking)
+    allow(site, guarded.kafka, by_the_protocol, but=lacking)
     settings = secured(guarded, guarded_redis, certificates, site)
     worker = site.worker(**settings)
     assert await worker.ended() == 1, worker.said()
