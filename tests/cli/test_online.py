@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,10 +12,14 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.cli.shell import GRID, Running, a_file, leadpulse
 from tests.services import Kafka, Redis, adjacent_ports
 from tests.waits import HANG_S
+from worker.adapters.kafka import topic_configs
+from worker.settings import Settings
 
 
 @pytest.fixture
@@ -49,6 +54,20 @@ def site(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Path) -> d
         "LEADPULSE_CLOCK": "events",
         "LEADPULSE_DEVELOPMENT": "true",
     }
+
+
+def alter(site: Mapping[str, str], topic: str, configs: dict[str, str]) -> None:
+    """Set *configs* of *topic*, and nothing else."""
+
+    async def set_them() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=site["LEADPULSE_KAFKA"])
+        await admin.start()
+        try:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)])
+        finally:
+            await admin.close()
+
+    asyncio.run(set_them())
 
 
 @pytest.fixture
@@ -101,6 +120,22 @@ def test_the_doctor_warns_of_a_single_replica_outside_of_development(topics: dic
     """One broker's disk must not be able to take acknowledged events with it."""
     done = leadpulse("doctor", "--no-development", env=topics)
     assert "min.insync.replicas" in done.stderr
+    assert "offsets.retention.minutes is 10080 on broker" in done.stderr
+    assert "set it to 43200" in done.stderr
+
+
+def test_a_journal_that_is_deleted_by_size_is_refused_and_unclean_elections_are_warned_of(topics: dict[str, str]) -> None:
+    """Retention by size takes the cuts of days out of a busy journal; an unclean leader takes acknowledged ones."""
+    journal = f"leadpulse.{topics['LEADPULSE_NAMESPACE']}.internal"
+    made = topic_configs(Settings.load(topics))[journal]
+    alter(topics, journal, made | {"retention.bytes": "1000000", "unclean.leader.election.enable": "true"})
+    told = leadpulse("doctor", "--no-development", env=topics)
+    assert told.returncode == 1
+    assert "retention.bytes is 1000000, needs -1" in told.stderr
+    assert "set unclean.leader.election.enable=false" in told.stderr
+    refused = leadpulse("run", "--no-development", env=topics)
+    assert refused.returncode == 1
+    assert "retention.bytes is 1000000, needs -1" in refused.stderr
 
 
 def test_live_answers_are_those_of_a_replay(topics: dict[str, str], tmp_path: Path) -> None:

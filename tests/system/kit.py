@@ -22,8 +22,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError
-from aiokafka.structs import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupIdNotFound, KafkaConnectionError, for_code
+from aiokafka.protocol.admin import DeleteGroupsRequest
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from tests.cli.shell import leadpulse
 from tests.forks import Files, Forked, Process
@@ -338,6 +340,36 @@ class Site:
         """Put Redis back to the copy *old*, in one moment."""
         async with self.redis() as redis:
             await redis.eval(RESTORE, 0, f"{{{self.settings.namespace}:*", *itertools.chain.from_iterable(old.items()))
+
+    async def forget_offsets(self, timeout_s: float = 30.0) -> None:
+        """Delete the workers' group with its offsets, once it is empty. Kafka itself does so after some days."""
+        group = self.settings.group
+        client = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka)
+        deadline = time.monotonic() + timeout_s
+        try:
+            await client.start()
+            while True:
+                coordinator = await client.find_coordinator(group)
+                response: Any = await client._send_request(DeleteGroupsRequest([group]), coordinator)
+                code = response.results[0][1]
+                if code in (0, GroupIdNotFound.errno):
+                    return
+                assert time.monotonic() < deadline, f"group {group} cannot be deleted: {for_code(code)}"
+                await asyncio.sleep(0.2)
+        finally:
+            await client.close()
+
+    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """Commit *offsets* under the workers' group, which must be empty, as another program may."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka, group_id=self.settings.group, enable_auto_commit=False
+        )
+        try:
+            await consumer.start()
+            consumer.assign(list(offsets))
+            await consumer.commit(dict(offsets))
+        finally:
+            await consumer.stop()
 
     async def _hold_counts(self, states: Mapping[str, bytes]) -> None:
         """Compare the counts of leads by stage with the leads."""

@@ -147,8 +147,11 @@ def group_consumer(settings: Settings) -> AIOKafkaConsumer:
 
 
 @contextlib.asynccontextmanager
-async def free_consumer(settings: Settings, tps: Sequence[TopicPartition]) -> Any:
-    """Yield a started read-committed consumer of *tps* outside of any group. Seek before reading."""
+async def free_consumer(settings: Settings, tps: Sequence[TopicPartition], wait_ms: int = _FETCH_WAIT_MS) -> Any:
+    """Yield a started read-committed consumer of *tps* outside of any group. Seek before reading.
+
+    *wait_ms*: how long a fetch waits at the broker where there is nothing to read.
+    """
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         client_id=f"{settings.group}.reader",
@@ -157,7 +160,7 @@ async def free_consumer(settings: Settings, tps: Sequence[TopicPartition]) -> An
         check_crcs=not settings.development,
         enable_auto_commit=False,
         auto_offset_reset="none",
-        fetch_max_wait_ms=_FETCH_WAIT_MS,
+        fetch_max_wait_ms=wait_ms,
         max_partition_fetch_bytes=_FETCH_PARTITION_BYTES,
         fetch_max_bytes=_FETCH_BYTES,
     )
@@ -417,6 +420,21 @@ class Admin:
                 found[topic] = {entry[0]: entry[1] for entry in entries}
         return found
 
+    async def brokers(self, name: str) -> dict[str, str]:
+        """Return the setting *name* by broker.
+
+        Raises aiokafka's `ClusterAuthorizationFailedError` without the right to ask.
+        """
+        nodes = (await self._client.describe_cluster())["brokers"]
+        asked = [ConfigResource(ConfigResourceType.BROKER, str(node["node_id"]), {name: ""}) for node in nodes]
+        found: dict[str, str] = {}
+        for response in await self._client.describe_configs(asked):
+            for code, message, _, broker, entries, *_ in response.resources:
+                if code:
+                    raise for_code(code)(f"configuration of broker {broker}: {message}")
+                found.update((broker, entry[1]) for entry in entries if entry[0] == name)
+        return found
+
     async def create(self, topic: str, partitions: int, replication: int, configs: Mapping[str, str]) -> bool:
         """Create *topic*; return False where it is there: made by another, or by a create that metadata do not show yet.
 
@@ -491,8 +509,8 @@ def topic_configs(settings: Settings) -> dict[str, dict[str, str]]:
     """Return the configuration that each topic of ours is made with, by topic.
 
     The internal topic is the journal: time stamped by the broker (a worker's wrong clock must not ruin a partition), deleted by
-    age and never compacted, and kept at least as long as the longest input, so that whatever can be read again can be folded
-    again by its cuts.
+    age, never by size, and never compacted. It is kept at least as long as the longest input, so that whatever can be read
+    again can be folded again by its cuts.
     """
     size = str(MAX_RECORD_BYTES)
     written = {"cleanup.policy": "delete", "max.message.bytes": size}
@@ -500,6 +518,7 @@ def topic_configs(settings: Settings) -> dict[str, dict[str, str]]:
     configs |= {topic: dict(written) for topic in settings.outputs}
     configs[settings.internal_topic] = written | {
         "message.timestamp.type": "LogAppendTime",
+        "retention.bytes": "-1",
         "retention.ms": str(_INTERNAL_RETENTION_MS),
     }
     return configs
@@ -560,6 +579,7 @@ def differences(settings: Settings, topic: str, partitions: int, config: Mapping
     if topic == internal:
         want("message.timestamp.type", "LogAppendTime", config["message.timestamp.type"] == "LogAppendTime")
         want("cleanup.policy", "delete", config["cleanup.policy"] == "delete")
+        want("retention.bytes", "-1", int(config["retention.bytes"]) == -1)
         ours = int(config["retention.ms"])
         want("retention.ms", retention, longest([ours, int(retention)]) == ours)
     return found

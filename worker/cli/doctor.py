@@ -11,19 +11,21 @@ from typing import Any, Final, Literal
 
 import click
 import msgspec
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import ClusterAuthorizationFailedError, KafkaConnectionError, KafkaError
 
 from worker.adapters import redis_check
 from worker.adapters.kafka import CHECK_CONNECTION, Admin, Refused, free_consumer, in_words
 from worker.adapters.redis_store import Client, RedisStore, connect, redacted
 from worker.build_flavour import form
 from worker.cli.common import installed, load_settings, run_async, settings_flags
+from worker.core.contract.journal import JournalError
 from worker.core.grid.lint import lint
 from worker.core.grid.models import Grid, GridError
 from worker.core.scoring.compiled_grid import Scorer
-from worker.engine.checks import MISSING, Topics, look_at_topics
+from worker.engine.checks import CLEAN, MISSING, UNCLEAN, Topics, look_at_topics
 from worker.engine.errors import Lost, Stop
 from worker.engine.standing import look
+from worker.engine.witnesses import Witnesses, group_says
 from worker.ports import Position, StoreRefused, StoreUnavailable
 from worker.presets import GridNotFound, read_grid
 from worker.settings import ASKED_FOR_TYPES, PREFIX, Settings
@@ -35,6 +37,10 @@ _SKEW_S: Final = 2.0
 """A clock that far from Redis' is worth a word: ticks carry the worker's time."""
 _REPLICAS: Final = 3
 _IN_SYNC: Final = 2
+_BROKERS_TOPICS: Final = ("__consumer_offsets", "__transaction_state")
+_OFFSETS_KEPT: Final = "offsets.retention.minutes"
+_OFFSETS_MINUTES: Final = 43_200
+"""30 days. Kafka's own 7 are over after a week without a worker."""
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -172,6 +178,8 @@ async def _kafka(
             topics = await look_at_topics(settings, admin, unpublished)
             async for finding in _topics(settings, admin, topics):
                 yield finding
+            async for finding in _brokers(settings, admin):
+                yield finding
             if topics.readable:
                 async for finding in _partitions(settings, client, admin, positions):
                     yield finding
@@ -199,6 +207,8 @@ async def _topics(settings: Settings, admin: Admin, topics: Topics) -> AsyncIter
     found, configs = topics.there, topics.configs
     if not topics.missing and not topics.mistakes:
         yield Finding("topics", "ok", f"all {len(found)} are there, as the worker needs them")
+    if topics.unclean:
+        yield Finding("topics", "warning", f"{', '.join(topics.unclean)}: {UNCLEAN}", CLEAN)
     if not settings.development:
         replicas = await admin.replicas(found)
         kept = {topic: (replicas[topic], int(configs[topic].get("min.insync.replicas", 1))) for topic in found}
@@ -213,26 +223,77 @@ async def _topics(settings: Settings, admin: Admin, topics: Topics) -> AsyncIter
             )
 
 
+async def _brokers(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
+    """Look at what the brokers keep of the group's offsets and of transactions."""
+    if settings.development:
+        return
+    replicas = await admin.replicas(_BROKERS_TOPICS)
+    weak = [f"{topic} ({count})" for topic, count in sorted(replicas.items()) if count < _REPLICAS]
+    if weak:
+        yield Finding(
+            "brokers",
+            "warning",
+            f"with a broker's disk it is lost what was committed, by replicas: {', '.join(weak)}",
+            f"give these topics {_REPLICAS} replicas (kafka-reassign-partitions.sh)",
+        )
+    try:
+        kept = await admin.brokers(_OFFSETS_KEPT)
+    except ClusterAuthorizationFailedError:
+        yield Finding(
+            "brokers",
+            "hint",
+            f"{_OFFSETS_KEPT} is not shown to this user",
+            "grant DescribeConfigs on the cluster, or look there",
+        )
+        return
+    short = [f"{minutes} on broker {broker}" for broker, minutes in sorted(kept.items()) if int(minutes) < _OFFSETS_MINUTES]
+    if short:
+        yield Finding(
+            "brokers",
+            "warning",
+            f"{_OFFSETS_KEPT} is {', '.join(short)}: after so long without a worker Kafka forgets the group's offsets, and what"
+            " was published is known by the journal and Redis alone",
+            f"set it to {_OFFSETS_MINUTES} (30 days) or more",
+        )
+
+
 async def _partitions(settings: Settings, client: Client, admin: Admin, positions: list[Position]) -> AsyncIterator[Finding]:
     """Look at each partition as a worker that takes it over does, and compare where Redis stands with what Kafka published."""
     held = 0
     async with free_consumer(settings, []) as consumer:
         for partition, position in enumerate(positions):
             try:
-                published = (await look(settings, partition, position, admin, consumer)).published
-            except (Stop, Lost) as err:
+                found = (await look(settings, partition, position, admin, consumer)).witnesses
+            except (Stop, Lost, JournalError) as err:
                 yield Finding("partitions", "error", str(err))
                 continue
             held += position.batch > 0
-            batch = position.batch
-            if batch < published:  # by a worker at work since we looked: then it is not so now
-                batch = (await RedisStore(client, settings.namespace, partition).position()).batch
-            if batch < published:
-                yield Finding(
-                    "partitions",
-                    "warning",
-                    f"partition {partition}: Redis is at batch {batch}, Kafka at {published}",
-                    "nothing: the next owner folds the batches between again; but ask why Redis went back",
-                )
+            async for finding in _differences(settings, client, admin, partition, position.batch, found):
+                yield finding
     if positions:
         yield Finding("partitions", "ok", f"{held} of {len(positions)} hold state in namespace {settings.namespace}")
+
+
+async def _differences(
+    settings: Settings, client: Client, admin: Admin, partition: int, batch: int, found: Witnesses
+) -> AsyncIterator[Finding]:
+    """Tell where the store, at *batch*, and what the witnesses *found* differ, and still do when they are asked again."""
+    if batch < found.published:  # by a worker at work since we looked: then it is not so now
+        batch = (await RedisStore(client, settings.namespace, partition).position()).batch
+    if batch < found.published:
+        yield Finding(
+            "partitions",
+            "warning",
+            f"partition {partition}: Redis is at batch {batch}, Kafka at {found.published}",
+            "nothing: the next owner folds the batches between again; but ask why Redis went back",
+        )
+    if found.forgetful:
+        group = group_says(await admin.committed(partition))
+        if min(group, found.journal) < found.published:
+            yield Finding(
+                "partitions",
+                "warning",
+                f"partition {partition}: the witnesses of what was published do not agree ({found})",
+                f"nothing: batch {found.published} holds; but ask who deleted or overwrote the offsets of group"
+                f" {settings.group}, or records of {settings.internal_topic}",
+            )

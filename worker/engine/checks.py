@@ -23,6 +23,9 @@ MISSING: Final = (
     "`leadpulse topics create` makes them; if they are there, grant Read or Write on them, without which none is shown"
 )
 
+UNCLEAN: Final = "a replica that lacks acknowledged records may become leader, and they are lost"
+CLEAN: Final = "set unclean.leader.election.enable=false (kafka-configs.sh --alter)"
+
 
 class Topics(NamedTuple):
     """How the topics stand that a worker needs."""
@@ -38,6 +41,11 @@ class Topics(NamedTuple):
     """Empty in development: an embedded broker has none to show."""
     readable: bool
     """Every topic that the worker reads is there, with the partitions that it needs."""
+
+    @property
+    def unclean(self) -> list[str]:
+        """Those that may elect a leader which lacks acknowledged records."""
+        return sorted(t for t, config in self.configs.items() if config.get("unclean.leader.election.enable") == "true")
 
     def compacted(self, topics: Collection[str]) -> tuple[str, ...]:
         """Return those of *topics* that Kafka compacts."""
@@ -75,6 +83,10 @@ async def check_topics(settings: Settings, admin: Admin, unpublished: Collection
         raise Stop(f"missing topics: {', '.join(found.missing)}: {MISSING}")
     if found.mistakes:
         raise Stop("topics that cannot be used as they are:\n" + "\n".join(found.mistakes))
+    if found.unclean:
+        log.warning(
+            "%s: %s: %s", ", ".join(found.unclean), UNCLEAN, CLEAN, extra=fields("topics.unclean", topics=found.unclean)
+        )
     return found.compacted(settings.outputs)
 
 

@@ -22,6 +22,7 @@ from worker.core.contract.partitioner import owner
 from worker.core.scoring.state import FOLD_VERSION, UnreadableState, pack, unpack
 from worker.engine.checks import check_topics
 from worker.engine.errors import Stop
+from worker.engine.witnesses import ask
 from worker.ports import Applied, Batch, OutboxEntry, Position
 from worker.settings import Settings
 
@@ -84,11 +85,9 @@ async def _old_positions(old: Settings, client: Client) -> list[Position]:
 
 
 async def _check_rest(old: Settings, positions: Sequence[Position]) -> None:
-    async with Admin(old) as admin:
+    async with Admin(old) as admin, free_consumer(old, []) as consumer:
         for p, position in enumerate(positions):
-            committed = await admin.committed(p)
-            numbers = [int(at.metadata) for at in committed.values() if str(at.metadata).isdecimal()]
-            published = max([position.published, *numbers])
+            published = (await ask(old, p, position, await admin.committed(p), consumer)).published
             if position.batch != published:
                 raise Stop(
                     f"partition {p} of {old.namespace} is at batch {position.batch}, and {published} is known to be published:"

@@ -8,12 +8,13 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from aiokafka.structs import TopicPartition
 
 from worker.adapters.kafka import Admin, free_consumer, to_record
 from worker.adapters.redis_store import redacted
 from worker.core.contract.folded import UNKNOWN, Mark, is_id
 from worker.engine.errors import Lost, Stop
+from worker.engine.witnesses import Witnesses, ask, group_says
 from worker.ports import Position
 from worker.settings import Settings
 
@@ -36,30 +37,41 @@ class Log(NamedTuple):
 class Found(NamedTuple):
     """What Kafka says of a partition, held against its position in the store."""
 
-    published: int
-    """W."""
-    truth: dict[str, int]
-    """Topic → next offset of that batch, as the group committed it."""
+    witnesses: Witnesses
     log: Log
+
+    @property
+    def published(self) -> int:
+        """W."""
+        return self.witnesses.published
+
+    @property
+    def truth(self) -> Mapping[str, int]:
+        """Topic → next offset of batch W, as the group or the journal has it."""
+        return self.witnesses.ends
 
 
 async def look(settings: Settings, partition: int, position: Position, admin: Admin, consumer: AIOKafkaConsumer) -> Found:
     """Return what Kafka says of *partition*; *consumer* is any that is started.
 
     Raises `Stop`, with what mends it, where going on from *position* would lose or double something. Raises `Lost` where a
-    topic is gone, and aiokafka's `KafkaError` where the brokers do not answer.
+    topic is gone, or the journal is not given, and `JournalError` for a cut that cannot be read. Raises aiokafka's
+    `KafkaError` where the brokers do not answer.
     """
     committed = await admin.committed(partition)
-    published = max([position.published, *(batch_of(at) for at in committed.values())])
+    check_position(settings, partition, position, max(position.published, group_says(committed)))
+    if settings.internal_topic not in await admin.ids({settings.internal_topic}):
+        raise _gone(partition, [settings.internal_topic])
+    witnesses = await ask(settings, partition, position, committed, consumer)
+    published = witnesses.published
     check_position(settings, partition, position, published)
-    truth = {topic: at.offset for topic, at in committed.items() if batch_of(at) == published}
     if position.batch and position.batch == published:
-        check_truth(partition, published, position.next, truth)
+        check_truth(partition, published, position.next, witnesses.ends)
     behind = position.batch < published  # then each cut of the journal is held against the topics, as it is folded again
     ids = {} if behind else position.ids
     may_lose = settings.accept_loss and not behind
     log = await look_at_log(settings, partition, position.next, ids, admin, consumer, may_lose=may_lose)
-    return Found(published, truth, log)
+    return Found(witnesses, log)
 
 
 async def look_at_log(
@@ -79,7 +91,7 @@ async def look_at_log(
     ids = await _ids(admin, {*settings.topics, *next_}, held)
     gone = [topic for topic in settings.topics if topic not in ids]
     if gone:
-        raise Lost(f"partition {partition}: {', '.join(gone)} is gone: waiting until it is there again")
+        raise _gone(partition, gone)
     starts, ends = await _ends(consumer, partition, ids, next_)
     another: set[str] = set()
     for topic in next_.keys() & set(settings.topics):
@@ -99,6 +111,10 @@ async def look_at_log(
         check_ids(settings, partition, another)
         check_offsets(settings, partition, next_, starts, behind, beyond)
     return Log(starts, ends, ids, frozenset(another | behind | beyond))
+
+
+def _gone(partition: int, topics: Collection[str]) -> Lost:
+    return Lost(f"partition {partition}: {', '.join(topics)} is gone: waiting until it is there again")
 
 
 def same(held: str, now: str) -> bool:
@@ -192,11 +208,6 @@ def check_left(partition: int, unread: Mapping[str, int | None], *, may_lose: bo
             f"partition {partition}: {said} is no longer an input, and was not read to its end: stop who writes to it and let"
             " a worker with the LEADPULSE_INPUT_TOPICS of before read the rest, or lose it with LEADPULSE_ACCEPT_LOSS=true"
         )
-
-
-def batch_of(committed: OffsetAndMetadata) -> int:
-    """Return b from the metadata of a committed offset; 0 where another program committed."""
-    return int(committed.metadata) if str(committed.metadata).isdecimal() else 0
 
 
 async def _ends(

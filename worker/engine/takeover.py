@@ -27,6 +27,7 @@ from worker.engine.errors import Lost, Stop
 from worker.engine.failpoint import failpoint
 from worker.engine.retrying_store import Patient
 from worker.engine.standing import Log, check_inputs, check_left, check_truth, look, look_at_log, same
+from worker.engine.witnesses import tell
 from worker.logs import fields
 from worker.metrics import Metrics
 from worker.ports import Batch, OutboxEntry
@@ -70,7 +71,9 @@ async def take_over(
     position = await store.acquire(settings.partitions)
     failpoint("after_acquire")
     try:
-        published, truth, found = await look(settings, partition, position, admin, consumer)
+        stands = await look(settings, partition, position, admin, consumer)
+        published, truth, found = stands.published, stands.truth, stands.log
+        tell(partition, stands.witnesses)
         at = Cut(position.batch, dict(position.next), position.grid, position.words, FOLD_VERSION)
         at = msgspec.structs.replace(at, ids=in_order(at.next, position.ids))
         clock_ms = position.clock_ms
