@@ -201,7 +201,12 @@ class Metrics:
 
         group = "Grid and program"
         self.grid = gauge("grid_info", "1, labelled with the grid in force", "name", "version", "sha256")
-        self.grid_refused = gauge("grid_refused", "1 while the grid's file has mistakes or is gone: the last good one stays")
+        self.grid_refused = gauge(
+            "grid_refused", "1 while the grid's file has mistakes, is gone, or may not follow the one in force, which stays"
+        )
+        self.tables_superseded = gauge(
+            "tables_superseded", "1 while other workers' mail lists, time zones or Unicode have replaced this one's"
+        )
         self.build = gauge(
             "build_info",
             "1, labelled with the program's version and the form of its core: pure, or compiled",

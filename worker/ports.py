@@ -119,6 +119,10 @@ class Position(msgspec.Struct, frozen=True):
     """The input topics that an operator said are to be read from the next take-over on, sorted; empty: those of `next`."""
     ids: dict[str, str] = {}
     """Topic → id or mark, as in the last batch's cut; empty where an older version wrote it."""
+    order: int = 0
+    """`Cut.order` of the last batch that began another grid or other tables; 0 where an older version wrote it."""
+    begun: str = ""
+    """`TABLES_VERSION` of that batch: by these every lead was judged. Empty where `order` is 0."""
 
 
 class Store(Protocol):
@@ -182,6 +186,25 @@ class Store(Protocol):
 
     async def lead(self, lead: str) -> dict[str, bytes]:
         """Return the lead's fields, its state in one piece; empty for a lead that is not held."""
+        ...
+
+
+class OrderStore(Protocol):
+    """What a namespace holds once: the order of its grids (`worker.core.grid.order`), and the text of the one in force."""
+
+    async def order(self) -> bytes | None:
+        """Return the order; `None` before the first."""
+        ...
+
+    async def text(self) -> bytes | None:
+        """Return the text of the grid in force; another may have followed since `order`."""
+        ...
+
+    async def swap(self, expected: bytes | None, order: bytes, text: bytes | None) -> bool:
+        """Put *order* in the place of *expected*, with the *text* of its last grid (`None`: it stays).
+
+        Return whether that was done: not where something else than *expected* is held by now.
+        """
         ...
 
 

@@ -21,11 +21,24 @@ from tests.services import Redis, free_port, needed
 from tests.waits import HANG_S
 from worker.adapters import memory as memory_store
 from worker.adapters import redis_store
-from worker.adapters.memory import MemoryStore, Snapshot
+from worker.adapters.memory import MemoryOrder, MemoryStore, Snapshot
 from worker.adapters.redis_check import memory
-from worker.adapters.redis_store import RedisStore, connect
+from worker.adapters.redis_store import RedisOrder, RedisStore, connect
 from worker.core.contract.model import LeadWrite, Output
-from worker.ports import LISTED, Applied, Batch, Due, Elsewhere, Fenced, Position, Store, StoreRefused, StoreUnavailable
+from worker.ports import (
+    LISTED,
+    Applied,
+    Batch,
+    Due,
+    Elsewhere,
+    Fenced,
+    OrderStore,
+    OutboxEntry,
+    Position,
+    Store,
+    StoreRefused,
+    StoreUnavailable,
+)
 
 OWNER = "7:1:first"
 NEXT_OWNER = "7:2:second"
@@ -717,3 +730,44 @@ async def test_a_cluster_client_that_closes_its_connections_makes_the_others_wai
     finally:
         await client.aclose()
     assert waited >= 20
+
+
+@pytest.fixture(params=["memory", "redis", "cluster"])
+async def order(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[OrderStore]:
+    """One namespace without an order of grids, in each kind of store."""
+    if request.param == "memory":
+        yield MemoryOrder()
+        return
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_server").url
+    else:
+        url = f"redis+cluster://{request.getfixturevalue('cluster').address}"
+    client = connect(url)
+    yield RedisOrder(client, namespace)
+    await client.aclose()
+
+
+async def test_an_order_is_swapped_only_for_the_one_that_was_read(order: OrderStore) -> None:
+    """Two workers with two grids put theirs in force one after the other, each knowing of the other's."""
+    assert (await order.order(), await order.text()) == (None, None)
+    assert await order.swap(None, b"one", b"\xff text")
+    assert not await order.swap(None, b"two", b"other")
+    assert not await order.swap(b"two", b"three", b"other")
+    assert (await order.order(), await order.text()) == (b"one", b"\xff text")
+    assert await order.swap(b"one", b"two", None)
+    assert (await order.order(), await order.text()) == (b"two", b"\xff text")
+    won = await asyncio.gather(*(order.swap(b"two", b"%d" % n, b"text %d" % n) for n in range(8)))
+    assert won.count(True) == 1
+    assert (await order.order(), await order.text()) == (b"%d" % won.index(True), b"text %d" % won.index(True))
+
+
+async def test_a_batch_that_begins_a_grid_leaves_its_number_and_tables(store: RebuildableStore) -> None:
+    """Others leave both as they are: a later owner sees by which tables every lead was judged."""
+    await store.acquire(OWNER, 8)
+    begins = a_batch(1)
+    cut = msgspec.structs.replace(begins.entry.cut, requeued=10, order=7, words="tables")
+    await store.apply(OWNER, msgspec.structs.replace(begins, entry=OutboxEntry(cut, ()), grid=b"grid: g"))
+    await store.apply(OWNER, a_batch(2))
+    at = await store.position()
+    assert (at.batch, at.order, at.begun) == (2, 7, "tables")
+    assert at.words != "tables"

@@ -13,9 +13,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.waits import HANG_S
+from worker.adapters.memory import MemoryOrder
+from worker.core.grid.models import parse_grid
+from worker.core.grid.order import Entry, unpacked
+from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import Scorer
-from worker.engine import grid_file
+from worker.engine import grid_file, grid_order
 from worker.engine.grid_file import GridFile, load_scorer
+from worker.engine.grid_order import put_in_force
 from worker.metrics import Metrics
 from worker.settings import Settings
 
@@ -148,3 +153,114 @@ async def test_an_error_that_nobody_foresaw_stops_nothing(file: Path, monkeypatc
             await until(grid, 1, "what nobody foresaw")
         grid.look()
         await until(grid, 2, None)
+
+
+THREE = TWO.replace("points: 2", "points: 3")
+"""Another grid of the same version as `TWO`."""
+
+
+def worker_with(path: Path, text: str, order: MemoryOrder) -> GridFile:
+    """Return the grid of a worker whose file holds *text*."""
+    path.write_text(text)
+    settings = Settings.load({}, grid=str(path))
+    return GridFile(settings, load_scorer(settings), Metrics(CollectorRegistry()), order)
+
+
+def in_force(grid: GridFile) -> str:
+    """Return the text by which the worker judges."""
+    assert grid.entry.sha256 == grid.scorer.grid.sha256
+    return grid.scorer.grid.source.decode()
+
+
+async def test_workers_with_two_files_judge_by_one_grid(tmp_path: Path) -> None:
+    """The one that came last; the other's file is refused, whichever looks how often."""
+    order = MemoryOrder()
+    one, two = worker_with(tmp_path / "one", ONE, order), worker_with(tmp_path / "two", TWO, order)
+    await one.settle([], None)
+    await two.settle([], None)
+    for _ in range(3):
+        for worker in (one, two):
+            await worker.begin()
+            assert in_force(two) == TWO
+    assert in_force(one) == TWO
+    assert one.refused is not None
+    assert "its version 1 is lower than 2" in one.refused
+    assert one._metrics.grid_refused._value.get() == 1
+    assert two.refused is None
+
+
+async def test_an_edited_file_follows_without_another_version_but_not_back(tmp_path: Path) -> None:
+    """People edit and forget the version; what was in force before comes back by `force` alone."""
+    order = MemoryOrder()
+    one, two = worker_with(tmp_path / "one", TWO, order), worker_with(tmp_path / "two", THREE, order)
+    await one.settle([], None)
+    await two.settle([], None)
+    await one.begin()
+    assert in_force(one) == in_force(two) == THREE
+    assert "it was in force before" in (one.refused or "")
+    await put_in_force(order, one._own.grid)
+    for _ in range(2):
+        await one.begin()
+        await two.begin()
+    assert in_force(one) == in_force(two) == TWO
+    assert one.refused is None
+    assert "it was in force before" in (two.refused or "")
+
+
+async def test_a_file_that_is_put_right_is_refused_no_longer(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a mistake in it is told before what it would be refused for."""
+    order = MemoryOrder()
+    monkeypatch.setattr(grid_file, "LOOK_S", LOOK_S)
+    other = worker_with(file.with_name("other"), TWO, order)
+    grid = worker_with(file, ONE, order)
+    await grid.settle([], None)
+    await other.settle([], None)
+    watching = asyncio.create_task(grid.watch())
+    await until(grid, 2, "is lower than 2")
+    write(file, "grid: [")
+    await until(grid, 2, "mistakes")
+    write(file, TWO)
+    await until(grid, 2, None)
+    write(file, TWO.replace("version: 2", "version: 4"))
+    await until(grid, 4, None)
+    await other.begin()
+    assert other.scorer.grid.version == 4
+    watching.cancel()
+
+
+async def test_an_order_that_was_lost_comes_back_from_what_partitions_went_through(tmp_path: Path) -> None:
+    """A worker whose file is old puts nothing into an empty order before a partition has told of its past."""
+    order = MemoryOrder()
+    one = worker_with(tmp_path / "one", ONE, order)
+    await one.begin()
+    assert await order.order() is None
+    past = [Entry(1, 1, one._own.grid.sha256, TABLES_VERSION), Entry(2, 2, parse_grid(TWO, "two").sha256, TABLES_VERSION)]
+    await one.settle(past, TWO.encode())
+    assert in_force(one) == TWO
+    assert "its version 1 is lower" in (one.refused or "")
+    assert unpacked(await order.order()) == tuple(past)
+
+
+async def test_a_grid_whose_text_is_lost_holds_nobody_up(tmp_path: Path) -> None:
+    """A partition names it, and neither the order nor the store has it: the worker's own grid follows."""
+    order = MemoryOrder()
+    one = worker_with(tmp_path / "one", TWO, order)
+    await one.settle([Entry(1, 1, "of a grid", TABLES_VERSION), Entry(2, 2, "of another", TABLES_VERSION)], None)
+    assert in_force(one) == TWO
+    assert one.refused is None
+
+
+async def test_a_worker_with_older_tables_goes_on_and_says_so(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a rolling upgrade; once all have the newer ones, none does."""
+    order = MemoryOrder()
+    with monkeypatch.context() as newer:
+        newer.setattr(grid_order, "TABLES_VERSION", "newer")
+        old = worker_with(file, ONE, order)
+        await old.settle([Entry(1, 1, old._own.grid.sha256, TABLES_VERSION)], None)
+    await old.begin()
+    assert old.superseded
+    assert old._metrics.tables_superseded._value.get() == 1
+    assert (old.entry.tables, old.refused) == ("newer", None)
+    await put_in_force(order, old._own.grid)
+    await old.begin()
+    assert old._metrics.tables_superseded._value.get() == 0

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from worker.core.contract.model import Record
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.compiled_grid import Scorer
+from worker.engine.grid_file import GridFile
 from worker.engine.partition import Context, Partition
 from worker.engine.reader import Fetched
 from worker.metrics import Metrics
@@ -71,7 +72,17 @@ def partition() -> Any:
     nothing: Any = None
     safe, turn = asyncio.Event(), asyncio.Lock()
     context = Context(
-        settings, lambda: scorer, nothing, nothing, nothing, metrics, lambda _: (), asyncio.Event(), safe, turn, ()
+        settings,
+        GridFile(settings, scorer, metrics),
+        nothing,
+        nothing,
+        nothing,
+        metrics,
+        lambda _: (),
+        asyncio.Event(),
+        safe,
+        turn,
+        (),
     )
     made: Any = Partition(context, 3)
     made.next = {TOPIC: 0, OTHER: 0, settings.internal_topic: 0}

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,12 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupIdNotFound, KafkaConnectionError, for_code
@@ -38,7 +41,10 @@ from worker.core.contract.journal import Cut, Cuts, Said, Stray, decode_entry, m
 from worker.core.contract.model import Event, Item, Record, Rejected
 from worker.core.contract.partitioner import owner
 from worker.core.contract.trace_context import context
+from worker.core.grid import tables
 from worker.core.grid.models import parse_grid
+from worker.core.grid.tables import TABLES_VERSION
+from worker.core.scoring import compiled_grid
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.state import STAGES, unpack
@@ -131,6 +137,8 @@ class Site:
         self.folder = folder
         self.scorers: dict[str, Scorer] = {}
         """By the grid's sha256."""
+        self.zones: dict[str, Path] = {}
+        """Other `tzdata` packages, by the tables that cuts name."""
         self.grid_file = grid
         self.put_grid(GRID)
         self.workers: list[Worker] = []
@@ -144,8 +152,34 @@ class Site:
     def put_grid(self, text: str) -> None:
         """Write *text* as the grid that workers load from now on."""
         self.grid_file.write_text(text)
+        self.know_grid(text)
+
+    def know_grid(self, text: str) -> None:
+        """Let `verdict` judge by the grid *text* where cuts name it."""
         grid = parse_grid(text, str(self.grid_file))
         self.scorers[grid.sha256] = Scorer(grid, self.settings.source)
+
+    def other_zones(self, name: str) -> Path:
+        """Return the folder of another `tzdata` package, for `worker(zones=…)`: Paris has the time of Tokyo in it."""
+        folder = self.folder / name
+        shutil.copytree(str(files("tzdata")), folder)
+        shutil.copy(folder / "zoneinfo" / "Asia" / "Tokyo", folder / "zoneinfo" / "Europe" / "Paris")
+        self.zones[f"{TABLES_VERSION}+{name}"] = folder
+        return folder
+
+    def scorer_of(self, cut: Cut) -> Scorer:
+        """Return the grid that judged *cut*, with the tables of the worker that folded it."""
+        if cut.words not in self.zones:
+            return self.scorers[cut.grid]
+        found = self.scorers.get(cut.grid + cut.words)
+        if found is None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(tables, "_TZDATA", self.zones[cut.words])
+                patch.setattr(compiled_grid, "TABLES_VERSION", cut.words)
+                tables.zone.cache_clear()
+                found = self.scorers[cut.grid + cut.words] = Scorer(self.scorers[cut.grid].grid, self.settings.source)
+            tables.zone.cache_clear()
+        return found
 
     def change_inputs(self, *topics: str) -> None:
         """Let workers that start from now on read *topics*."""
@@ -291,6 +325,11 @@ class Site:
                 for raws in (await consumer.getmany(*left, timeout_ms=200)).values():
                     records += map(to_record, raws)
         return sorted([*gone, *sorted(records, key=lambda r: r[:3])], key=lambda r: r[:2])
+
+    async def cuts(self, partition: int) -> list[Cut]:
+        """Return the cuts in the journal of *partition*, in order."""
+        journal = await self.read([TopicPartition(self.settings.internal_topic, partition)])
+        return [cut for record in journal for cut in getattr(decode_entry(record), "cuts", ())]
 
     async def outputs(self) -> list[Record]:
         """Return everything that consumers of the outputs see."""
@@ -584,7 +623,7 @@ class Verdict:
         requeue: Requeue | None = None
         at = cuts[0].next
         for cut in cuts[1:]:
-            scorer = self.site.scorers[cut.grid]
+            scorer = self.site.scorer_of(cut)
             batch = [] if cut.lost else [r for r in records if r.topic in at and at[r.topic] <= r.offset < cut.next[r.topic]]
             at = cut.next
             if cut.requeued:

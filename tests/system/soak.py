@@ -387,6 +387,44 @@ async def _grid(run: Run) -> None:
         worker.signal(signal.SIGHUP)
 
 
+@fault("two workers with two grid files, the partitions moved to and fro", clock="wall")
+async def _two_grids(run: Run) -> None:
+    site = run.site
+    other = site.folder / f"{site.settings.namespace}-other.yaml"
+    text = GRID.replace("min: -50", f"min: {run.random.choice((5, 12))}")
+    other.write_text(text.replace("version: 1", "version: 2") if run.random.random() < 0.5 else text)
+    site.know_grid(other.read_text())
+    await _take_turns(run, {"grid": site.grid_file}, {"grid": other})
+    for p in range(site.settings.partitions):
+        grids = [cut.grid for cut in await site.cuts(p) if cut.requeued]
+        assert len(grids) == len(set(grids)) <= 2, f"partition {p} was judged by {grids}, one after the other"
+
+
+@fault("two workers with other tzdata, the partitions moved to and fro", clock="wall")
+async def _two_tables(run: Run) -> None:
+    site = run.site
+    site.put_grid(GRID.replace("timezone: UTC", "timezone: Europe/Paris").replace("version: 1", "version: 2"))
+    zones = site.other_zones(f"{site.settings.namespace}-zones")
+    await _take_turns(run, {}, {"zones": zones})
+    for p in range(site.settings.partitions):
+        begun = [(cut.grid, cut.words) for cut in await site.cuts(p) if cut.requeued]
+        assert len(begun) == len(set(begun)), f"partition {p} was judged again and again: {begun}"
+
+
+async def _take_turns(run: Run, *settings: dict[str, Any]) -> None:
+    """Let workers of all *settings* come and go, ended well or not, until each partition has moved between them."""
+    for turn in range(6):
+        for worker in list(run.workers):
+            if run.random.random() < 0.5:
+                worker.kill()
+            else:
+                await worker.stop()
+            run.drop(worker)
+        for given in run.random.sample(settings, run.random.randint(1, len(settings))) if turn < 4 else settings:
+            await run.start(**given)
+        await run.some_time(6)
+
+
 @fault("input topics changed, worker by worker")
 async def _inputs(run: Run) -> None:
     site = run.site

@@ -9,12 +9,10 @@ import signal
 import time
 
 import pytest
-from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
 from tests.system.kit import GRID, Site, now_ms, traffic
 from tests.waits import HANG_S, until
-from worker.core.contract.journal import decode_entry
 from worker.core.scoring.state import unpack
 
 GENEROUS = GRID.replace("min: -50", "min: 20").replace("version: 1", "version: 2")
@@ -91,32 +89,108 @@ async def test_a_worker_killed_while_it_begins_a_grid_leaves_nobody_unjudged(mak
     await site.verdict()
 
 
-async def test_a_grid_that_is_taken_back_during_a_take_over_judges_nobody(make_site: MakeSite) -> None:
-    """The partition's last batch was judged by the grid that is in force again: no other may come in between unannounced."""
-    site = await make_site(clock="wall", partitions=1)
-    site.put_grid(GENEROUS)
+async def test_two_workers_with_two_files_judge_by_one_grid(make_site: MakeSite) -> None:
+    """Partitions move to and fro between them; no lead is judged by the grid of before again."""
+    site = await make_site(clock="wall", partitions=2)
     await site.send(site.sent(m) for m in traffic(79, 60, 300, around_ms=now_ms() - 60_000, spread_s=20))
     first = site.worker()
     await site.settled()
+    other_file = site.folder / "other.yaml"
+    other_file.write_text(GENEROUS)
+    site.know_grid(GENEROUS)
+    second = site.worker(grid=other_file)
+    await judged_by(site, GENEROUS)
+    for _ in range(3):
+        await first.stop()
+        first = site.worker()
+        await first.says("refused; the grid in force stays: system-test version 2")
+        assert "its version 1 is lower than 2" in first.said()
+        await site.send(site.sent(m) for m in traffic(69, 60, 60, around_ms=now_ms() - 1_000, spread_s=1))
+        await site.settled()
+        await second.stop()
+        second = site.worker(grid=other_file)
+        await second.ready(1)
+    await site.settled()
     await first.stop()
+    await second.stop()
+    await site.verdict()
+    for p in range(2):
+        assert await runs_of_grids(site, p) == [named(GRID), named(GENEROUS)]
+
+
+async def test_a_grid_comes_back_by_an_operators_word_alone(make_site: MakeSite) -> None:
+    """The file of a rollback is refused, whether its version is lower or the same; `grid force` puts it in force."""
+    site = await make_site(clock="wall", partitions=1)
+    await site.send(site.sent(m) for m in traffic(66, 60, 300, around_ms=now_ms() - 60_000, spread_s=20))
+    worker = site.worker()
+    await site.settled()
+    edited = GRID.replace("min: -50", "min: 20")
+    site.put_grid(edited)
+    worker.signal(signal.SIGHUP)
+    await judged_by(site, edited)
     site.put_grid(GRID)
-    heir = site.worker("after_fence:1:stop")
-    await heir.frozen()
+    worker.signal(signal.SIGHUP)
+    await worker.says("it was in force before")
+    await site.settled()
+    done = site.command("grid", "force", "--yes")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["number"], told["grid"]["sha256"], told["before"]) == (3, named(GRID), named(edited))
+    worker.signal(signal.SIGHUP)
+    await judged_by(site, GRID)
+    await site.settled()
+    await worker.stop()
+    await site.verdict()
+    assert await runs_of_grids(site, 0) == [named(GRID), named(edited), named(GRID)]
+    assert json.loads(site.command("grid", "force", "--yes").stdout)["number"] == 3, "it is in force already"
+
+
+@pytest.mark.parametrize("copy", ["older", "none"])
+async def test_a_redis_that_went_back_does_not_take_the_grid_with_it(make_site: MakeSite, copy: str) -> None:
+    """The journal knows which grids there were, and in which order: a worker with the old file judges by the new grid."""
+    site = await make_site(clock="wall", partitions=1)
+    await site.send(site.sent(m) for m in traffic(67, 60, 300, around_ms=now_ms() - 60_000, spread_s=20))
+    worker = site.worker()
+    await site.settled()
+    old = await site.copy() if copy == "older" else {}
     site.put_grid(GENEROUS)
-    heir.signal(signal.SIGHUP)
-    heir.signal(signal.SIGCONT)
-    await heir.ready(1)
-    await site.send(site.sent(m) for m in traffic(69, 60, 100, around_ms=now_ms() - 1_000, spread_s=1))
+    worker.signal(signal.SIGHUP)
+    await judged_by(site, GENEROUS)
+    await site.settled()
+    await worker.stop()
+    await site.restore(old)
+    if not old:
+        await site.allow_rebuild()
+    site.put_grid(GRID)
+    heir = site.worker()
+    await heir.says("refused; the grid in force stays: system-test version 2")
+    await site.send(site.sent(m) for m in traffic(68, 60, 60, around_ms=now_ms() - 1_000, spread_s=1))
     await site.settled()
     await heir.stop()
     await site.verdict()
-    withdrawn = hashlib.sha256(GRID.encode()).hexdigest()
-    journal = await site.read([TopicPartition(site.settings.internal_topic, 0)])
-    cuts = [cut for record in journal for cut in getattr(decode_entry(record), "cuts", ())]
-    assert [cut.batch for cut in cuts if cut.grid == withdrawn] == []
+    assert await runs_of_grids(site, 0) == [named(GRID), named(GENEROUS)]
 
 
-async def test_other_word_lists_judge_every_lead_again(make_site: MakeSite) -> None:
+async def test_two_workers_with_other_tables_judge_all_leads_once(make_site: MakeSite) -> None:
+    """In a rolling upgrade partitions move to and fro; the newer tables judge every lead once, the older ones none."""
+    site = await make_site(clock="wall", partitions=1)
+    site.put_grid(GRID.replace("timezone: UTC", "timezone: Europe/Paris"))
+    newer = site.other_zones("newer")
+    await site.send(site.sent(m) for m in traffic(65, 60, 300, around_ms=now_ms() - 60_000, spread_s=20))
+    for turn, zones in enumerate([None, newer, None, newer, None]):
+        worker = site.worker() if zones is None else site.worker(zones=zones)
+        await worker.ready(1)
+        await site.send(site.sent(m) for m in traffic(50 + turn, 60, 60, around_ms=now_ms() - 1_000, spread_s=1))
+        await site.settled()
+        assert ("have replaced this worker's" in worker.said()) == (turn in (2, 4))
+        await worker.stop()
+    await site.verdict()
+    cuts = await site.cuts(0)
+    assert [cut.words.endswith("newer") for cut in cuts if cut.requeued] == [False, True]
+    assert not cuts[-1].words.endswith("newer"), "each cut names the tables that folded it"
+
+
+async def test_other_tables_judge_every_lead_again(make_site: MakeSite) -> None:
     """After an upgrade an address may be of another kind, and fit with it, though the grid is the same."""
     site = await make_site(clock="wall", partitions=1)
     await site.send(site.sent(m) for m in traffic(78, 30, 150, around_ms=now_ms() - 60_000, spread_s=20))
@@ -124,7 +198,7 @@ async def test_other_word_lists_judge_every_lead_again(make_site: MakeSite) -> N
     await site.settled()
     await first.stop()
     async with site.redis() as redis:
-        await redis.hset(site.key(0, "position"), "words", "older lists")
+        await redis.hset(site.key(0, "position"), mapping={"words": "older lists", "begun": "older lists"})
     heir = site.worker()
     await heir.says("all leads will be judged again")
     await site.settled()
@@ -159,6 +233,20 @@ async def test_batches_of_several_grids_are_folded_again_by_the_grid_of_each(mak
     await site.settled()
     await heir.stop()
     await site.verdict()
+
+
+def named(grid: str) -> str:
+    """Return the SHA-256 by which cuts name *grid*."""
+    return hashlib.sha256(grid.encode()).hexdigest()
+
+
+async def runs_of_grids(site: Site, partition: int) -> list[str]:
+    """Return the grids that judged *partition*, one after the other."""
+    found: list[str] = []
+    for cut in await site.cuts(partition):
+        if cut.batch and cut.grid != (found[-1] if found else ""):
+            found.append(cut.grid)
+    return found
 
 
 async def ticked(site: Site) -> None:

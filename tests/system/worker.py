@@ -8,12 +8,15 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from aiokafka.errors import IncompatibleBrokerVersion
 
 from worker import ports
 from worker.adapters import kafka, redis_store
-from worker.engine import batch_builder, publisher, takeover
+from worker.core.grid import tables
+from worker.core.scoring import compiled_grid
+from worker.engine import batch_builder, grid_file, grid_order, partition, publisher, takeover
 from worker.engine.engine import Engine
 from worker.engine.errors import Stop
 from worker.settings import Settings
@@ -74,6 +77,14 @@ LISTED = os.environ.get("LEADPULSE_LISTED")
 if LISTED is not None:
     body = redis_store.SOURCE.split("\n", 2)[2].replace(f"LISTED = {ports.LISTED}", f"LISTED = {LISTED}")
     redis_store.LIBRARY, redis_store.SOURCE = redis_store.library(body)
+
+ZONES = os.environ.get("LEADPULSE_ZONES")
+"""The folder of another `tzdata` package: this worker stands for one that has it."""
+
+if ZONES is not None:
+    vars(tables)["_TZDATA"] = Path(ZONES)
+    for module in (batch_builder, takeover, partition, grid_file, grid_order, compiled_grid):
+        vars(module)["TABLES_VERSION"] += f"+{Path(ZONES).name}"
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S")
 logging.getLogger("aiokafka").setLevel(logging.ERROR)

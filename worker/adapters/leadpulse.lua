@@ -391,6 +391,19 @@ local function allow_inputs(keys, args)
   return 'DONE'
 end
 
+-- KEYS: the namespace's order of grids (hash). ARGV: the order that is expected ('' = none), the new one, the text of its last grid
+-- ('' = it stays).
+local function swap(keys, args)
+  local held = redis.call('HGET', keys[1], 'order') or ''
+  if held ~= args[1] then return 0 end
+  if args[3] ~= '' then
+    redis.call('HSET', keys[1], 'order', args[2], 'text', args[3])
+  else
+    redis.call('HSET', keys[1], 'order', args[2])
+  end
+  return 1
+end
+
 -- The commands that this user may not run on KEYS[1].
 local function rights(keys)
   local found = missing(FROM_OUTSIDE, keys[1], missing(READING, keys[1], missing(WRITING, keys[1], {})))
@@ -411,6 +424,7 @@ register('apply_smaller', apply_smaller, {'allow-oom'})
 register('trim', trim, {'allow-oom'})
 register('allow_rebuild', allow_rebuild, {})
 register('allow_inputs', allow_inputs, {})
+register('swap', swap, {})
 register('load', load, {'no-writes'})
 register('due', due, {'no-writes'})
 register('rights', rights, {'no-writes'})

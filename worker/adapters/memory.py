@@ -57,6 +57,29 @@ class Snapshot:
         )
 
 
+class MemoryOrder:
+    """`worker.ports.OrderStore` in memory."""
+
+    def __init__(self) -> None:
+        self._order: bytes | None = None
+        self._text: bytes | None = None
+
+    async def order(self) -> bytes | None:
+        """Return the order; `None` before the first."""
+        return self._order
+
+    async def text(self) -> bytes | None:
+        """Return the text of the grid in force."""
+        return self._text
+
+    async def swap(self, expected: bytes | None, order: bytes, text: bytes | None) -> bool:
+        """Put *order* in the place of *expected*, if that is what is held."""
+        if self._order != expected:
+            return False
+        self._order, self._text = order, self._text if text is None else text
+        return True
+
+
 class MemoryStore:
     """`worker.ports.Store` in memory, with the same answers as `RedisStore`; never unavailable."""
 
@@ -124,7 +147,8 @@ class MemoryStore:
         if batch.grid is not None:
             held.grid = batch.grid
             held.requeue = Requeue(batch.clock_ms or 0, cut.requeued, 0, None)
-            at = msgspec.structs.replace(at, regraded_ms=held.requeue._replace(listed=len(held.rank)).next_ms())
+            regraded_ms = held.requeue._replace(listed=len(held.rank)).next_ms()
+            at = msgspec.structs.replace(at, regraded_ms=regraded_ms, order=cut.order, begun=cut.words)
         if held.requeue is not None:
             at = self._list(held.requeue, at)
         for write in batch.writes:

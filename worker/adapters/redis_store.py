@@ -7,6 +7,7 @@ Every key of partition p of a namespace carries the hash tag `{NAMESPACE:p}`, so
 - `{ns:p}:position`: a hash, `owner batch next:TOPIC published partitions grid words clock`, `leads:STAGE` (how many leads are
   in it) as of batch `counted`, and `strayed horizon regraded requeue rebuild inputs` where set
 - `{ns:p}:grid`: the text of the grid that the position names by its hash
+- `{ns:grids}:order`: a hash of the whole namespace, the order of its grids and the text of the last one (`RedisOrder`)
 - `{ns:p}:due`, `{ns:p}:rank`: sorted sets of leads, by instant (ms) and by upper bound of the score
 - `{ns:p}:outbox`: a stream, one entry a batch, id `BATCH-0`, field `entry` (msgpack of `worker.ports.OutboxEntry`)
 
@@ -254,6 +255,8 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
             counted=counted,
             inputs=tuple(fields["inputs"].split(",")) if "inputs" in fields else (),
             ids={name[3:]: held for name, held in fields.items() if name.startswith("id:")},
+            order=int(fields.get("order", 0)),
+            begun=fields.get("begun", ""),
         )
     except (ValueError, IndexError) as error:
         raise StoreRefused(
@@ -316,10 +319,10 @@ async def _writes(commands: Any, prefix: str, page: Sequence[tuple[int, str]]) -
     return found
 
 
-class RedisStore:
-    """`worker.ports.Store` in Redis. Holds no state of its own: several may share one client, made by `connect`."""
+class Caller:
+    """Runs commands and our functions through one client. *where*: what is asked, for messages."""
 
-    def __init__(self, client: Client, namespace: str, partition: int) -> None:
+    def __init__(self, client: Client, namespace: str, where: str) -> None:
         """Raise `ValueError` when *namespace* does not fit a key and a topic name, or when *client* decodes replies."""
         if not _NAMESPACE.fullmatch(namespace):
             raise ValueError(f"namespace {namespace!r}: use only letters, digits, '.', '_' and '-'")
@@ -328,7 +331,73 @@ class RedisStore:
         self._client = client
         # redis-py's hints describe both its clients, decoded and raw replies, all at once; the suite checks what comes back.
         self._commands: Any = client
-        self._where = f"partition {partition} of namespace {namespace} in Redis"
+        self._where = where
+
+    async def _call(self, function: str, keys: Sequence[str], *args: str | bytes, read: bool = False) -> Any:
+        """Run one function of the library; after "function not found" (an emptied Redis, a new node) install it and repeat."""
+        command = ("FCALL_RO" if read else "FCALL", f"{LIBRARY}_{function}", len(keys), *keys, *args)
+
+        async def call() -> Any:
+            if isinstance(self._client, RedisCluster):
+                # Left to itself the client asks the server which arguments are keys: the whole batch travels twice.
+                await self._client.initialize()
+                node = self._client.get_node_from_key(keys[0])
+                return await self._commands.execute_command(*command, target_nodes=node)
+            return await self._commands.execute_command(*command)
+
+        async def call_or_install() -> Any:
+            try:
+                return await call()
+            except failures.ResponseError as error:
+                if "Function not found" not in str(error):
+                    raise
+            await _load_library(self._client)
+            return await call()
+
+        return await self._run(call_or_install)
+
+    async def _run(self, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            with asking(self._client):
+                return await call()
+        except failures.ReadOnlyError as error:
+            # A failover made our server a replica; only a new connection finds the new primary behind the name.
+            if isinstance(self._client, Redis):
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+            raise translated(error, self._where) from error
+        except _FAILURES as error:
+            raise translated(error, self._where) from error
+
+
+class RedisOrder(Caller):
+    """`worker.ports.OrderStore` in Redis: the hash `{NAMESPACE:grids}:order`, which no partition owns."""
+
+    def __init__(self, client: Client, namespace: str) -> None:
+        super().__init__(client, namespace, f"the order of grids of namespace {namespace} in Redis")
+        self._key = f"{{{namespace}:grids}}:order"
+
+    async def order(self) -> bytes | None:
+        """Return the order; `None` before the first."""
+        return await self._field("order")
+
+    async def text(self) -> bytes | None:
+        """Return the text of the grid in force."""
+        return await self._field("text")
+
+    async def swap(self, expected: bytes | None, order: bytes, text: bytes | None) -> bool:
+        """Put *order* in the place of *expected*, if that is what is held; see `worker.ports.OrderStore`."""
+        return bool(await self._call("swap", [self._key], expected or b"", order, text or b""))
+
+    async def _field(self, name: str) -> bytes | None:
+        fields: list[bytes | None] = await self._run(lambda: self._commands.hmget(self._key, name))
+        return fields[0]
+
+
+class RedisStore(Caller):
+    """`worker.ports.Store` in Redis. Holds no state of its own: several may share one client, made by `connect`."""
+
+    def __init__(self, client: Client, namespace: str, partition: int) -> None:
+        super().__init__(client, namespace, f"partition {partition} of namespace {namespace} in Redis")
         tag = f"{{{namespace}:{partition}}}:"
         self._lead = tag + "lead:"
         self._position = tag + "position"
@@ -380,6 +449,8 @@ class RedisStore:
             fields += ("clock", str(batch.clock_ms))
         if batch.strayed_ms is not None:
             fields += ("strayed", str(batch.strayed_ms))
+        if batch.grid is not None:
+            fields += ("order", str(cut.order), "begun", cut.words)
         prefix = self._lead
         keys = [*self._keys, *[prefix + write.lead for write in batch.writes]]
         arguments: tuple[str | bytes, ...] = (
@@ -491,38 +562,3 @@ class RedisStore:
         Raises `StoreRefused` when the partition is empty: its first owner begins with whatever topics it is given.
         """
         await self._call("allow_inputs", self._keys, ",".join(sorted(topics)))
-
-    async def _call(self, function: str, keys: Sequence[str], *args: str | bytes, read: bool = False) -> Any:
-        """Run one function of the library; after "function not found" (an emptied Redis, a new node) install it and repeat."""
-        command = ("FCALL_RO" if read else "FCALL", f"{LIBRARY}_{function}", len(keys), *keys, *args)
-
-        async def call() -> Any:
-            if isinstance(self._client, RedisCluster):
-                # Left to itself the client asks the server which arguments are keys: the whole batch travels twice.
-                await self._client.initialize()
-                node = self._client.get_node_from_key(self._position)
-                return await self._commands.execute_command(*command, target_nodes=node)
-            return await self._commands.execute_command(*command)
-
-        async def call_or_install() -> Any:
-            try:
-                return await call()
-            except failures.ResponseError as error:
-                if "Function not found" not in str(error):
-                    raise
-            await _load_library(self._client)
-            return await call()
-
-        return await self._run(call_or_install)
-
-    async def _run(self, call: Callable[[], Awaitable[T]]) -> T:
-        try:
-            with asking(self._client):
-                return await call()
-        except failures.ReadOnlyError as error:
-            # A failover made our server a replica; only a new connection finds the new primary behind the name.
-            if isinstance(self._client, Redis):
-                await self._client.connection_pool.disconnect(inuse_connections=False)
-            raise translated(error, self._where) from error
-        except _FAILURES as error:
-            raise translated(error, self._where) from error

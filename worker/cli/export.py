@@ -14,6 +14,7 @@ from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.once_per import MARK_BYTES, entries
 from worker.core.scoring.outputs import history, recent
 from worker.core.scoring.score import read, reasons
+from worker.core.scoring.set_aside import SINCE
 from worker.core.scoring.state import STAGES, Count, Member, Pace
 from worker.core.scoring.traits import unpack_traits
 from worker.queries.persons import Person, Persons, persons
@@ -118,8 +119,11 @@ async def _id(settings: Settings, held: Persons, person: Person) -> dict[str, An
             for key, pace in state.paces.items()
         ],
         "exclusions": [
-            {"key": key, "rules": scorer.bar_ids.get(key, []), "since": rfc3339(at_ms)} for key, at_ms in state.bars.items()
+            {"key": key, "rules": scorer.bar_ids.get(key, []), "since": rfc3339(at_ms)}
+            for key, at_ms in state.bars.items()
+            if key != SINCE
         ],
+        "set_aside_since": _instant(state.bars.get(SINCE, 0)),
         "event_marks": [state.ids[at : at + MARK_BYTES].hex() for at in range(0, len(state.ids), MARK_BYTES)],
         "merging_since": _instant(kin.since) if kin is not None else None,
     }

@@ -8,11 +8,15 @@ from typing import Any
 import click
 import msgspec
 
-from worker.cli.common import load_grid
+from worker.adapters.redis_store import RedisOrder, connect
+from worker.cli.common import load_grid, load_settings, run_async, settings_flags
 from worker.core.grid.lint import Lint, lint
 from worker.core.grid.models import Grid, GridError, Mistake, grid_schema
 from worker.core.grid.report import Difference, compare, show_html, show_markdown
+from worker.core.grid.tables import TABLES_VERSION
+from worker.engine.grid_order import known, put_in_force
 from worker.presets import GridNotFound, read_grid
+from worker.settings import Settings
 
 
 @click.group()
@@ -149,3 +153,40 @@ def _in_words(before: Grid, after: Grid, found: Difference) -> str:
     else:
         lines.append("Nothing needs to be replayed: all of it is in force at once, for the past too.")
     return "\n".join(lines)
+
+
+@grid.command()
+@click.argument("name", metavar="[FILE]", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@settings_flags("redis", "namespace", "grid")
+def force(name: str | None, yes: bool, **flags: Any) -> None:
+    """Put FILE (the settings' grid) in force in the namespace, though its version is lower or it was in force before.
+
+    Running workers take it over within ten seconds, or at once on SIGHUP, whatever their files hold. A worker whose file holds
+    another grid refuses that file. All leads are judged again, by the grid and by this program's tables. Prints one
+    JSON: the number in the namespace's order, and what was in force before.
+    """
+    settings = load_settings(flags)
+    chosen = load_grid(name or settings.grid)
+    found = run_async(_force(settings, chosen, yes))
+    click.echo(msgspec.json.encode(found))
+
+
+async def _force(settings: Settings, chosen: Grid, yes: bool) -> dict[str, Any]:
+    client = connect(settings.redis.get_secret_value())
+    try:
+        store = RedisOrder(client, settings.namespace)
+        _, order = await known(store)
+        before = order[-1] if order else None
+        now = "none" if before is None else f"version {before.version} (sha256 {before.sha256[:12]})"
+        told = f"{chosen.grid} version {chosen.version} (sha256 {chosen.sha256[:12]})"
+        if before is not None and (before.sha256, before.tables) == (chosen.sha256, TABLES_VERSION):
+            click.echo(f"{told} is in force in {settings.namespace} already", err=True)
+            return {"number": before.number, "grid": _identity(chosen), "before": before.sha256}
+        click.echo(f"in force in {settings.namespace}: {now}; from now on: {told}. All leads are judged again.", err=True)
+        if not yes and not click.confirm("Put it in force?", err=True):
+            raise click.Abort
+        entry = await put_in_force(store, chosen)
+        return {"number": entry.number, "grid": _identity(chosen), "before": None if before is None else before.sha256}
+    finally:
+        await client.aclose()

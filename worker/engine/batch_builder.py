@@ -125,15 +125,16 @@ class Folder:
         self._turn = turn
         self._compacted = compacted
 
-    def begin(self, scorer: Scorer, place: Place, rate: int) -> Batch:
+    def begin(self, scorer: Scorer, place: Place, rate: int, order: int) -> Batch:
         """Return a batch without records that begins another grid: from then on *scorer* judges, and all leads once more.
 
         They become due *rate* a second. The grid's text goes into the journal before the batch's cut, and into the store.
+        *order*: its number in the namespace's order of grids.
         """
         self.scorer = scorer
         source = scorer.grid.source
         batch = self._batch(place, (), [grid_output(self._settings.internal_topic, self._partition, source)])
-        cut = msgspec.structs.replace(batch.entry.cut, requeued=rate)
+        cut = msgspec.structs.replace(batch.entry.cut, requeued=rate, order=order)
         return msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut), grid=source)
 
     async def events(self, records: Sequence[Record], place: Place, most: float = inf) -> Taken:

@@ -13,7 +13,7 @@ import msgspec
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
 from worker.adapters.kafka import Admin, Refused, group_consumer, in_words
-from worker.adapters.redis_store import Client, RedisStore, connect
+from worker.adapters.redis_store import Client, RedisOrder, RedisStore, connect
 from worker.build_flavour import form
 from worker.core.contract.journal import JournalError
 from worker.core.grid.models import Grid
@@ -131,20 +131,23 @@ class Engine:
         settings = self._settings
         metrics = self._metrics or Metrics()
         metrics.partitions.set(settings.partitions)
-        grid = self._grid = GridFile(settings, self._scorer or load_scorer(settings), metrics)
-        _say_what_starts(settings, grid.scorer.grid)
+        scorer = self._scorer or load_scorer(settings)
+        _say_what_starts(settings, scorer.grid)
         store_of = self._given_store_of or self._redis_stores()
+        order = None if self._redis is None or self._scorer is not None else RedisOrder(self._redis, settings.namespace)
+        grid = self._grid = GridFile(settings, scorer, metrics, order)
         admin = await self._closing.enter_async_context(Admin(settings))
         compacted = await check_topics(settings, admin, grid.scorer.unpublished)
         metrics.retention.set(await shortest_retention_s(settings, admin))
         if self._redis is not None:
             await check_redis(settings, self._redis)
+            await grid.begin()
         await check_positions(settings, store_of)
         consumer = group_consumer(settings)
         self._closing.push_async_callback(_stop_consumer, consumer)
         context = Context(
             settings,
-            lambda: grid.scorer,
+            grid,
             consumer,
             admin,
             store_of,

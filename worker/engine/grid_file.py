@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from worker.core.grid.diff import replayed
 from worker.core.grid.models import GridError, parse_grid
+from worker.core.grid.order import Entry
+from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import Scorer
 from worker.engine.errors import Stop
+from worker.engine.grid_order import Agreed, agree
 from worker.logs import fields
 from worker.metrics import Metrics
+from worker.ports import OrderStore, StoreRefused, StoreUnavailable
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,16 +37,30 @@ def load_scorer(settings: Settings) -> Scorer:
 
 
 class GridFile:
-    """Holds the grid in force as `scorer`; `watch` puts a changed file in its place, or says why not."""
+    """Holds the grid in force as `scorer`; `watch` takes a changed file into the namespace's order, or says why not.
 
-    def __init__(self, settings: Settings, scorer: Scorer, metrics: Metrics) -> None:
+    Without *store* (a grid for one worker alone) the file is in force as it is.
+    """
+
+    def __init__(self, settings: Settings, scorer: Scorer, metrics: Metrics, store: OrderStore | None = None) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._store = store
+        self._own = scorer
+        """The last grid in the file that had no mistakes."""
+        self._mistake: str | None = None
+        """What is wrong with the file as it is now."""
         self._found: bytes | None = scorer.grid.source
         """What the last look found in the file."""
         self._judged: bytes | None = self._found
         """What was last taken or refused; `None` while there is nothing to read."""
         self._asked = asyncio.Event()
+        self._settling = asyncio.Lock()
+        self.scorer = scorer
+        self.entry = _alone(scorer)
+        """What the namespace judges by, as of the last look; its grid is that of `scorer`."""
+        self.superseded = False
+        """Newer tables than this worker's are in force: it goes on with its own."""
         self.refused: str | None = None
         """Why the file as it is now is not in force; `None` when it is."""
         self._take(scorer)
@@ -51,67 +70,147 @@ class GridFile:
         self._asked.set()
 
     async def watch(self) -> None:
-        """Look at the file again and again."""
+        """Look at the file, and at what other workers put in force, again and again."""
         while True:
             try:
                 async with asyncio.timeout(LOOK_S):
                     await self._asked.wait()
             except TimeoutError:
-                await self._look(whole=False)
+                whole = False
             else:
                 self._asked.clear()
-                await self._look(whole=True)
+                whole = True
+            await self._look(whole)
+            try:
+                await self._settle(None, None)
+            except (StoreUnavailable, StoreRefused) as err:
+                log.warning("which grid is in force is not known now: %s", err, extra=fields("grid.unknown"))
+
+    async def begin(self) -> None:
+        """Learn what is in force before the first partition is taken over. An empty order stays so: a journal may know more."""
+        await self._settle(None, None)
+
+    async def settle(self, past: Sequence[Entry], text: bytes | None) -> None:
+        """Agree with the namespace before a partition goes on that has been through *past*, whose last grid has this *text*.
+
+        Waits until the store answers.
+        """
+        while True:
+            try:
+                await self._settle(past, text)
+            except StoreUnavailable as err:
+                log.warning("which grid is in force is not known yet: %s", err, extra=fields("grid.unknown"))
+                await asyncio.sleep(1)
+            else:
+                return
+
+    async def _settle(self, past: Sequence[Entry] | None, text: bytes | None) -> None:
+        async with self._settling:
+            if self._store is None:
+                self._put(self._own, _alone(self._own))
+                return
+            agreed = await agree(self._store, self._own.grid, past, text)
+            if agreed is None:
+                return
+            if agreed.text is None:
+                scorer = self._own
+            elif agreed.entry.sha256 == self.scorer.grid.sha256:
+                scorer = self.scorer
+            else:
+                scorer = await asyncio.to_thread(self._of_namespace, agreed.text)
+            self._put(scorer, agreed.entry)
+            if agreed.superseded != self.superseded:
+                self._say_tables(agreed)
+            if self._mistake is None and agreed.refusal is not None:
+                self._refuse(
+                    f"the grid {self._settings.grid}, {_named(self._own)}, is not taken: {agreed.refusal}. Put the grid in"
+                    " force into the file, or, if this one is to come back, say so with `leadpulse grid force`"
+                )
+
+    def _of_namespace(self, source: bytes) -> Scorer:
+        try:
+            return Scorer(parse_grid(source, "the namespace's grid"), self._settings.source)
+        except GridError as err:
+            raise Stop(
+                f"the grid in force in {self._settings.namespace} has mistakes for this version: upgrade it:\n{err}"
+            ) from err
+
+    def _say_tables(self, agreed: Agreed) -> None:
+        self.superseded = agreed.superseded
+        self._metrics.tables_superseded.set(agreed.superseded)
+        if agreed.superseded:
+            log.warning(
+                "other tables (%s) have replaced this worker's (%s): it goes on with its own, and judges no lead again for"
+                " them. Upgrade it, or, if its tables are to come back, say so with `leadpulse grid force`",
+                agreed.entry.tables,
+                TABLES_VERSION,
+                extra=fields("tables.superseded", tables=TABLES_VERSION, in_force=agreed.entry.tables),
+            )
 
     async def _look(self, whole: bool) -> None:
         try:
             source = await asyncio.to_thread(Path(self._settings.grid).read_bytes)
         except OSError as err:
             self._found = self._judged = None
-            self._refuse(f"the grid {self._settings.grid} cannot be read: {err.strerror}")
+            self._mistake = f"the grid {self._settings.grid} cannot be read: {err.strerror}"
+            self._refuse(self._mistake)
             return
         settled = whole or source == self._found
         self._found = source
-        if source == self.scorer.grid.source:
-            if self.refused is not None:
-                log.info("the grid file is again the one in force", extra=_told("grid.again", self.scorer))
-            elif whole:
-                log.info(
-                    "the grid file holds the grid in force: %s", _named(self.scorer), extra=_told("grid.same", self.scorer)
-                )
-            self._take(self.scorer)
+        if source == self._own.grid.source:
+            self._judged, self._mistake = source, None
+            if source == self.scorer.grid.source:
+                if self.refused is not None:
+                    log.info("the grid file is again the one in force", extra=_told("grid.again", self.scorer))
+                elif whole:
+                    log.info(
+                        "the grid file holds the grid in force: %s", _named(self.scorer), extra=_told("grid.same", self.scorer)
+                    )
+                self._take(self.scorer)
         elif settled and (whole or source != self._judged):
             await self._judge(source)
 
     async def _judge(self, source: bytes) -> None:
         self._judged = source
         try:
-            scorer = await asyncio.to_thread(_parse, source, self._settings)
+            self._own = await asyncio.to_thread(_parse, source, self._settings)
         except GridError as err:
-            self._refuse(f"the grid {self._settings.grid} has mistakes:\n{err}")
-            return
+            self._mistake = f"the grid {self._settings.grid} has mistakes:\n{err}"
         except Exception as err:
             # Whatever somebody saved there, events go on being scored by the grid that is in force.
             log.exception("an error that nobody foresaw; please report it with the grid", extra=fields("grid.error"))
-            self._refuse(f"the grid {self._settings.grid} cannot be used: {err!r}")
+            self._mistake = f"the grid {self._settings.grid} cannot be used: {err!r}"
+        else:
+            self._mistake = None
             return
-        log.info(
-            "another grid is in force: %s, before %s", _named(scorer), _named(self.scorer), extra=_told("grid.taken", scorer)
-        )
-        for rule in replayed(self.scorer.grid, scorer.grid):
-            log.warning(
-                "%s %s counts from now on only, until the past is replayed: %s", *rule, extra=_told("grid.recount", scorer)
+        self._refuse(self._mistake)
+
+    def _put(self, scorer: Scorer, entry: Entry) -> None:
+        """Judge by *scorer* from the next batches on."""
+        before = self.scorer
+        if scorer.grid.sha256 != before.grid.sha256:
+            log.info(
+                "another grid is in force: %s, before %s", _named(scorer), _named(before), extra=_told("grid.taken", scorer)
             )
-        if scorer.grid.version == self.scorer.grid.version:
-            log.warning(
-                "its version is still %d: outputs tell the two apart by their sha256 alone",
-                scorer.grid.version,
-                extra=_told("grid.same_version", scorer),
-            )
-        self._take(scorer)
+            for rule in replayed(before.grid, scorer.grid):
+                log.warning(
+                    "%s %s counts from now on only, until the past is replayed: %s", *rule, extra=_told("grid.recount", scorer)
+                )
+            if scorer.grid.version == before.grid.version:
+                log.warning(
+                    "its version is still %d: outputs tell the two apart by their sha256 alone",
+                    scorer.grid.version,
+                    extra=_told("grid.same_version", scorer),
+                )
+        self.entry = entry
+        self.scorer = scorer
+        if self._mistake is None and scorer is self._own:
+            self._take(scorer)
+        else:
+            self._metrics.grid_is(scorer.grid)
 
     def _take(self, scorer: Scorer) -> None:
         self.scorer = scorer
-        self._judged = scorer.grid.source
         self.refused = None
         self._metrics.grid_is(scorer.grid)
         self._metrics.grid_refused.set(0)
@@ -123,6 +222,10 @@ class GridFile:
             log.error(
                 "%s\nrefused; the grid in force stays: %s", why, _named(self.scorer), extra=_told("grid.refused", self.scorer)
             )
+
+
+def _alone(scorer: Scorer) -> Entry:
+    return Entry(0, scorer.grid.version, scorer.grid.sha256, TABLES_VERSION)
 
 
 def _parse(source: bytes, settings: Settings) -> Scorer:

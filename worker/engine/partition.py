@@ -17,11 +17,13 @@ from worker.adapters.kafka import Admin, Producer
 from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.journal import Said, Stray, Tick, decode_entry
 from worker.core.contract.model import Record
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.grid.order import must_begin
+from worker.core.grid.tables import TABLES_VERSION
 from worker.engine.batch_builder import SLICE, Folder, Grids, Place, Taken
 from worker.engine.errors import Stop
 from worker.engine.failpoint import failpoint
 from worker.engine.fetch_time import FetchTime
+from worker.engine.grid_file import GridFile
 from worker.engine.publisher import Publisher
 from worker.engine.reader import Feed, Fetched
 from worker.engine.retrying_store import Patient
@@ -44,8 +46,8 @@ class Context:
     """What all partitions of a worker share."""
 
     settings: Settings
-    scorer: Callable[[], Scorer]
-    """The grid that the worker has now; a partition takes another between two batches."""
+    grid: GridFile
+    """Which grid is in force now; a partition takes another between two batches."""
     consumer: AIOKafkaConsumer
     admin: Admin
     store_of: Callable[[int], Store]
@@ -133,7 +135,7 @@ class Partition:
         context = self._context
         self._store = Patient(context.store_of(self._partition), self._partition, self.owner, self._metrics)
         self._folder = Folder(
-            self._settings, context.scorer(), self._partition, self._store.load, context.turn, context.compacted
+            self._settings, context.grid.scorer, self._partition, self._store.load, context.turn, context.compacted
         )
         standing: Standing = await take_over(
             self._settings, self._partition, self._store, self._folder, context.admin, context.consumer, self._metrics
@@ -141,7 +143,9 @@ class Partition:
         self.batch, self.clock_ms, self.next = standing.cut.batch, standing.clock_ms, dict(standing.cut.next)
         self.ids = standing.cut.topic_ids()
         self._applied, self._applied_at = standing.cut.next, time.monotonic()
-        self._judged_by = Grids(standing.cut.grid, standing.cut.words)
+        self._judged_by = Grids(standing.cut.grid, standing.past[-1].tables if standing.past else "")
+        text = await self._store.grid() if standing.past else None
+        await context.grid.settle(standing.past, text)
         self._publisher = Publisher(
             self._settings,
             self._partition,
@@ -179,15 +183,15 @@ class Partition:
 
     async def _take_grid(self) -> None:
         """Begin the worker's grid where the last batch was judged by another; ticks then judge every lead again, bit by bit."""
-        scorer = self._context.scorer()
-        if Grids.of(scorer) == self._judged_by:
+        scorer, entry = self._context.grid.scorer, self._context.grid.entry
+        if not must_begin(entry, TABLES_VERSION, *self._judged_by):
             self._folder.scorer = scorer  # it may have been another for a moment, while the partition was taken over
             return
         if self.batch:
             told = fields("partition.grid", **self.standing(), sha256=scorer.grid.sha256)
             log.info("partition %d: another grid than before: all leads will be judged again", self._partition, extra=told)
         rate = max(1, self._settings.regrade_rate // self._settings.partitions)
-        await self._apply(self._folder.begin(scorer, self._place(self.next), rate))
+        await self._apply(self._folder.begin(scorer, self._place(self.next), rate, entry.number))
         self._metrics.batches.labels("grid").inc()
 
     async def _fetch(self) -> Mapping[str, Fetched]:
@@ -344,7 +348,8 @@ class Partition:
         self.batch, self.next, self.clock_ms = cut.batch, dict(cut.next), batch.clock_ms
         self.ids = cut.topic_ids()
         self._applied, self._applied_at = cut.next, time.monotonic()
-        self._judged_by = Grids(cut.grid, cut.words)
+        if cut.requeued:
+            self._judged_by = Grids(cut.grid, cut.words)
         self._publisher.add(batch.entry, idle, oldest_ms)
 
     def _propose(self) -> tuple[Tick | None, int | None]:

@@ -133,7 +133,7 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         return "error"
 
     async def _missing(self) -> list[str]:
-        settings, unpublished = self._context.settings, self._context.scorer().unpublished
+        settings, unpublished = self._context.settings, self._context.grid.scorer.unpublished
         try:
             found = await self._context.admin.partitions([*settings.topics, *settings.outputs_but(unpublished)])
         except Exception as err:  # noqa: BLE001 (the brokers cannot be asked; that is no proof of anything missing)

@@ -19,6 +19,7 @@ from worker.core.contract.folded import UNKNOWN, in_order, is_id
 from worker.core.contract.journal import Cut, Cuts, GridText, decode_entry, is_folded
 from worker.core.contract.model import Record
 from worker.core.grid.models import GridError, parse_grid
+from worker.core.grid.order import Entry, numbered
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.state import FOLD_VERSION
@@ -30,7 +31,7 @@ from worker.engine.standing import Log, check_inputs, check_left, check_truth, l
 from worker.engine.witnesses import tell
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import Batch, OutboxEntry
+from worker.ports import Batch, OutboxEntry, Position
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ class Standing(NamedTuple):
     """W."""
     unpublished: list[OutboxEntry]
     """What was applied and not published, as far as anybody knows."""
+    past: list[Entry]
+    """What judged all its leads one after the other, as far as the store and the journal's cuts tell; the last still does."""
 
 
 async def take_over(
@@ -74,6 +77,7 @@ async def take_over(
         stands = await look(settings, partition, position, admin, consumer)
         published, truth, found = stands.published, stands.truth, stands.log
         tell(partition, stands.witnesses)
+        begun = await _begun(store, folder.scorer, position)
         at = Cut(position.batch, dict(position.next), position.grid, position.words, FOLD_VERSION)
         at = msgspec.structs.replace(at, ids=in_order(at.next, position.ids))
         clock_ms = position.clock_ms
@@ -90,7 +94,9 @@ async def take_over(
                 published,
                 extra=told,
             )
-            at, clock_ms = await Refold(settings, partition, store, folder, metrics, found).run(at, clock_ms, published)
+            refold = Refold(settings, partition, store, folder, metrics, found)
+            at, clock_ms = await refold.run(at, clock_ms, published)
+            begun += refold.begun
             may_lose = settings.accept_loss
             found = await look_at_log(settings, partition, at.next, at.topic_ids(), admin, consumer, may_lose=may_lose)
     except (KafkaError, TimeoutError, OSError) as err:
@@ -115,7 +121,20 @@ async def take_over(
     cuts = [entry.cut for entry in unpublished]
     if [cut.batch for cut in cuts] != [*range(published + 1, at.batch + 1)] or (cuts and dict(cuts[-1].next) != dict(at.next)):
         raise Lost(f"partition {partition}: the store went back in time while it was taken over")
-    return Standing(at, clock_ms, published, unpublished)
+    return Standing(at, clock_ms, published, unpublished, numbered(begun))
+
+
+async def _begun(store: Patient, own: Scorer, position: Position) -> list[tuple[int, int, str, str]]:
+    """Return what judged all leads of the partition last, as its position says; see `numbered`."""
+    if not position.grid:
+        return []
+    version = own.grid.version
+    if position.grid != own.grid.sha256:
+        try:
+            version = parse_grid(await store.grid() or b"", "the partition's grid").version
+        except GridError:
+            version = 0  # of another version of the worker: what follows need not be higher
+    return [(position.order, version, position.grid, position.begun or position.words)]
 
 
 async def _without_the_lost(store: Patient, partition: int, at: Cut, clock_ms: int | None, found: Log, metrics: Metrics) -> Cut:
@@ -216,6 +235,8 @@ class Refold:
         self._metrics = metrics
         self._found = found
         self._scorers = {folder.scorer.grid.sha256: folder.scorer}
+        self.begun: list[tuple[int, int, str, str]] = []
+        """What each batch that began another grid or other tables says of it, for `numbered`."""
         self._texts: dict[str, bytes] = {}
         """Grids by SHA-256, as the journal gave them: only one that a cut names has to be readable."""
 
@@ -298,7 +319,8 @@ class Refold:
         place = Place(cut.batch, cut.next, clock_ms, send=False, ids=ids, fetched_ms=cut.fetched_ms)
         self._folder.scorer = await self._scorer(cut)
         if cut.requeued:
-            batch = self._folder.begin(self._folder.scorer, place, cut.requeued)
+            batch = self._folder.begin(self._folder.scorer, place, cut.requeued, cut.order)
+            self.begun.append((cut.order, self._folder.scorer.grid.version, cut.grid, cut.words))
         elif cut.tick_ms is None:
             folded = [record for record in records if record.topic != self._settings.internal_topic or is_folded(record)]
             batch = (await self._folder.events(folded, place)).batch

@@ -36,6 +36,7 @@ from worker.core.scoring.outputs import Moved, Publisher
 from worker.core.scoring.packing import RECENT_KEPT, open_
 from worker.core.scoring.retention import ends_ms
 from worker.core.scoring.score import Reading, read
+from worker.core.scoring.set_aside import SINCE, drop_if_over, keep_counted, set_aside
 from worker.core.scoring.state import (
     ALIASES_LIMIT_BYTES,
     STAGES,
@@ -166,9 +167,9 @@ class Lead:
             self._take_grid()
 
     def _take_grid(self) -> None:
-        """Judge the lead by another grid than the last one, at its clock; drop what that grid does not count."""
+        """Judge the lead by another grid than the last one, at its clock; set aside what that grid does not count."""
         state, scorer = self.state, self.scorer
-        _keep_counts(scorer, state)
+        set_aside(scorer, state, self.at_ms)
         judge_traits(scorer, state)
         self._who_changed = True
         state.grid = scorer.tag
@@ -600,7 +601,7 @@ class Lead:
             visitor = None
         if visitor is not None:
             plan.merged += 1
-            _keep_counts(scorer, visitor)
+            keep_counted(scorer, visitor)
             if not state.alive:
                 state.alive = True
                 state.grid = scorer.tag
@@ -697,6 +698,8 @@ class Lead:
             account = None if state.kin is None else state.kin.account
             rank = None if account is None else messages.total(account)
             return LeadWrite(self.name, b"" if is_nothing(state) else pack(state), "", "", "", "", "", "", None, rank)
+        if SINCE in state.bars:
+            drop_if_over(self.scorer, state, self.at_ms)
         reading = self._catch_up()
         return LeadWrite(
             self.name,
@@ -783,14 +786,6 @@ def plan_tick(
     plan.taken = len(leads)
     plan.writes = [lead.write() for lead in leads if lead.changed]
     return plan
-
-
-def _keep_counts(scorer: Scorer, state: LeadState) -> None:
-    """Drop what the grid does not count."""
-    scorer.recognise(state)
-    state.counts = {key: count for key, count in state.counts.items() if key in scorer.readers}
-    state.paces = {key: pace for key, pace in state.paces.items() if key in scorer.pace_readers}
-    state.bars = {key: at for key, at in state.bars.items() if key in scorer.bar_keys}
 
 
 def _began_after(state: LeadState, at_ms: int) -> bool:

@@ -67,6 +67,8 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     whose batches are folded of whatever is there now."""
     fetched_ms: _Number | None = None
     """When the records were fetched; set only where that holds an event's `time` (`worker.core.contract.codec.instant`)."""
+    order: _Number = 0
+    """Beside `requeued`: the number of what begins in the namespace's order of grids and tables; 0 in older journals."""
 
     def topic_ids(self) -> dict[str, str]:
         """Return topic → id or mark; empty for a cut of an older version."""

@@ -1,0 +1,60 @@
+"""Counts that a lead's grid does not count any more, kept for a while: a grid that comes back finds its past.
+
+They stay in the lead's own counts, where no rule reads them. One more field says since when, in a lead that has such counts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from worker.core.scoring.calendar import DAY_MS
+from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.state import LeadState
+
+GRACE_MS: Final = 30 * DAY_MS
+"""By the lead's clock, from the last change of its grid or tables on."""
+
+MOST_BYTES: Final = 8_192
+"""Of all that one lead has set aside; past it the counts with the earliest last event go first."""
+
+SINCE: Final = -1
+"""Key in `LeadState.bars` of the instant of that change. No rule has it: keys of rules are not negative."""
+
+_COUNT_BYTES: Final = 40
+_PACE_BYTES: Final = 25
+_BAR_BYTES: Final = 20
+
+
+def set_aside(scorer: Scorer, state: LeadState, at_ms: int) -> None:
+    """Set aside what the grid of *scorer*, which the lead is judged by from *at_ms* on, does not count."""
+    scorer.recognise(state)
+    counts, paces, bars = state.counts, state.paces, state.bars
+    bars.pop(SINCE, None)
+    unread = [
+        *((one.last, key, len(one.seen) + _COUNT_BYTES) for key, one in counts.items() if key not in scorer.readers),
+        *((one.day * DAY_MS, key, len(one.days) + _PACE_BYTES) for key, one in paces.items() if key not in scorer.pace_readers),
+        *((first_ms, key, _BAR_BYTES) for key, first_ms in bars.items() if key not in scorer.bar_keys),
+    ]
+    if not unread:
+        return
+    bars[SINCE] = at_ms
+    size = 0
+    for _, key, bytes_ in sorted(unread, reverse=True):
+        size += bytes_
+        if size > MOST_BYTES:
+            for held in (counts, paces, bars):
+                held.pop(key, None)
+
+
+def drop_if_over(scorer: Scorer, state: LeadState, at_ms: int) -> None:
+    """Drop what was set aside once its time is over."""
+    if at_ms >= state.bars[SINCE] + GRACE_MS:
+        keep_counted(scorer, state)
+
+
+def keep_counted(scorer: Scorer, state: LeadState) -> None:
+    """Drop whatever the grid does not count."""
+    scorer.recognise(state)
+    state.counts = {key: count for key, count in state.counts.items() if key in scorer.readers}
+    state.paces = {key: pace for key, pace in state.paces.items() if key in scorer.pace_readers}
+    state.bars = {key: at_ms for key, at_ms in state.bars.items() if key in scorer.bar_keys}
