@@ -122,7 +122,7 @@ def test_what_a_worker_gave_up_is_found_by_each_condition_and_scored_once_mended
         refused = leadpulse("dead", "replay", "--all", env=topics)
         assert refused.returncode == 1
         assert json.loads(refused.stdout) == {
-            "replayed": 0, "still_bad": {"bad_data": 1, "no_subject": 1, "not_json": 1}, "without_value": 0,
+            "replayed": 0, "still_bad": {"bad_data": 1, "no_subject": 1, "not_json": 1}, "without_value": 0, "misplaced": 0,
         }  # fmt: skip
         assert "0612345678" not in refused.stderr
 
@@ -150,7 +150,7 @@ def test_a_sound_letter_goes_back_to_where_it_came_from_as_it_came(topics: dict[
     first = listed(topics)[0]["place"]
     dry, wet = (leadpulse("dead", "replay", "--all", *flags, env=topics) for flags in (["--dry-run"], []))
     assert (dry.returncode, wet.returncode) == (1, 1)
-    counts = {"replayed": 1, "still_bad": {"not_json": 1, "empty": 1}, "without_value": 1}
+    counts = {"replayed": 1, "still_bad": {"not_json": 1, "empty": 1}, "without_value": 1, "misplaced": 0}
     assert json.loads(dry.stdout) == counts | {"dry_run": True}
     assert json.loads(wet.stdout) == counts
     forced = leadpulse("dead", "replay", "--reason", "too_large", "--force", env=topics)

@@ -14,7 +14,7 @@ from worker.core.contract.codec import REASONS, decode
 from worker.core.contract.dead_letter import REPLAYED, UNSENT, Letter
 from worker.core.contract.model import Headers, Record, Rejected
 from worker.intake.routes import CONTENT_TYPE
-from worker.queries.dead_letters import HINTS, Counts, Wanted, again, event_type, replay, still_bad, without_values
+from worker.queries.dead_letters import HINTS, Counts, Wanted, again, event_type, misplaced, replay, still_bad, without_values
 from worker.settings import Settings
 
 NOW = 1_780_000_000_000
@@ -155,3 +155,42 @@ async def test_what_holds_nothing_to_send_is_counted_even_when_forced() -> None:
     await replay(letters(), Settings.load({}), counts, told.append, force=True, dry_run=True)
     assert counts == Counts(without_value=2)
     assert len(told) == 2
+
+
+def of(topic: str, headers: Headers = ()) -> Letter:
+    """Return a letter of an event that is sound, whose record came from *topic*."""
+    return Letter(2, 17, 1_000, "bad_data", "why", Record(topic, 3, 1291, None, b"ann", an_event(), headers))
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["leadpulse.default.internal", "leadpulse.another.internal", "lead.sql", "lead.mql", "lead.dead", "lead.stage"],
+)
+@pytest.mark.parametrize("to", [None, "lead.events.crm"])
+async def test_a_forged_letter_is_told_and_never_sent(topic: str, to: str | None) -> None:
+    """Whoever may write dead letters must not write to a journal by the hand of who replays them."""
+
+    async def letters() -> AsyncIterator[Letter]:
+        yield of(topic, (("lp-kind", b"tick"),))
+
+    counts, told = Counts(), list[str]()
+    await replay(letters(), Settings.load({}), counts, told.append, to=to, mended=an_event(), force=True, dry_run=True)
+    assert counts == Counts(misplaced=1)
+    assert "forged" in told[0]
+    assert topic in told[0]
+
+
+def test_a_letter_of_a_topic_that_is_no_input_is_sent_where_somebody_says() -> None:
+    """Inputs change; what came from one of before may still be worth something."""
+    inputs = {"LEADPULSE_INPUT_TOPICS": "lead.events.web"}
+    settings = Settings.load(inputs)
+    assert misplaced(settings, of("lead.events.web"), None) is None
+    assert misplaced(settings, of("lead.events.old"), "lead.events.web") is None
+    assert "--to" in (misplaced(settings, of("lead.events.old"), None) or "")
+
+
+def test_headers_of_our_own_are_stripped_before_a_record_is_sent() -> None:
+    """In the journal they would say what a record is; on an input they say that nobody but us wrote it."""
+    ours = (("lp-kind", b"tick"), ("LP-Topic", b"x"), ("lp-lead", b"bob"), (REPLAYED, b"9:9"))
+    record = again(of("lead.events.web", (*ours, ("trace", b"1"))), NOW)
+    assert record.headers == (("trace", b"1"), (REPLAYED, b"2:17"))

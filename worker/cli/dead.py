@@ -22,7 +22,17 @@ from worker.core.contract.dead_letter import UNSENT, Letter
 from worker.core.contract.printable import plain
 from worker.core.scoring.calendar import rfc3339
 from worker.intake.producer import Undelivered
-from worker.queries.dead_letters import HINTS, Counts, DeadError, Wanted, dead_letters, replay, without_values
+from worker.queries.dead_letters import (
+    HINTS,
+    Counts,
+    DeadError,
+    Wanted,
+    dead_letters,
+    is_journal,
+    misplaced,
+    replay,
+    without_values,
+)
 from worker.settings import Settings
 
 NAMED_LETTERS: Final = 100
@@ -52,7 +62,7 @@ PLACE: Final = _Place()
 
 def filters(command: F) -> F:
     """Offer the conditions by which letters are picked; the command gets them as `Wanted`'s fields."""
-    command = settings_flags(*CONNECTION, "output_topics")(command)
+    command = settings_flags(*CONNECTION, "namespace", "input_topics", "output_topics")(command)
     for option in (
         click.option("--topic", metavar="TOPIC", help="Letters of records that came from this topic."),
         click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this event type, if it can be told.  [many]"),
@@ -109,6 +119,8 @@ async def _list(settings: Settings, wanted: Wanted, limit: int | None, as_json: 
     async with contextlib.aclosing(held.every(wanted)) as letters:
         async for letter in letters:
             click.echo(json_line(_listed(letter)) if as_json else _line(_listed(letter)))
+            if (fault := misplaced(settings, letter, to=letter.record.topic)) is not None:
+                click.echo(plain(f"{letter.place} is {fault}"), err=True)
             reasons[letter.reason] += 1
             if reasons.total() == limit:
                 break
@@ -267,14 +279,18 @@ def replay_letters(
     """Send dead letters through the normal path again.
 
     Once the cause is mended. Name them by PLACE (PARTITION:OFFSET), by conditions as for `list`, or say --all. Each record goes
-    to the topic that it came from, with its key, value and headers, and a header lp-replayed that names the letter; its
-    timestamp is that of sending. A letter that this version would still refuse is not sent (it would only come back), nor one
-    whose type is not known (it would be passed over).
+    to the input topic that it came from, with its key, value and headers, and a header lp-replayed that names the letter; its
+    timestamp is that of sending. Other lp- headers are left out, since they are LeadPulse's own. A letter that this version
+    would still refuse is not sent (it would only come back), nor one whose type is not known (it would be passed over).
+
+    Nothing is sent to the internal topic or to an output. A letter that says its record came from there was not written by a
+    worker. It is named and not sent, whatever --to and --force say. One of a topic that is no input any more needs --to.
 
     Letters stay in their topic, so the same ones can be sent twice. The worker drops an event whose source and id are among the
     last 64 of its lead, and counts it as a duplicate; an older one would count again.
 
-    Prints one JSON object: {"replayed", "still_bad" by reason, "without_value"}. Exit code 1 when a letter was not sent.
+    Prints one JSON object: {"replayed", "still_bad" by reason, "without_value", "misplaced"}. Exit code 1 when a letter was
+    not sent.
     """
     wanted = _wanted(given)
     settings = load_settings(given)
@@ -282,7 +298,7 @@ def replay_letters(
         raise click.UsageError("say which: PLACE…, or conditions (--reason, --since, --until, --type, --topic), or --all")
     if mended is not None and len(set(places)) != 1:
         raise click.UsageError("--from goes with one PLACE: a mended event replaces one letter's")
-    if to in (settings.internal_topic, *settings.outputs):
+    if to is not None and (to in settings.outputs or is_journal(settings, to)):
         raise click.UsageError(f"--to {to}: the worker itself writes that topic; name an input topic")
     counts = Counts()
     try:
@@ -290,7 +306,7 @@ def replay_letters(
     except click.ClickException as err:
         raise click.ClickException(f"{err.message} ({counts.replayed:,} records were handed over before)") from None
     click.echo(msgspec.json.encode(msgspec.to_builtins(counts) | ({"dry_run": True} if dry_run else {})))
-    left_out = counts.still_bad.total() + counts.without_value
+    left_out = counts.still_bad.total() + counts.without_value + counts.misplaced
     if not counts.replayed and not left_out:
         click.echo("no letter meets these conditions", err=True)
     done = "would be sent" if dry_run else "sent"

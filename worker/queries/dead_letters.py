@@ -52,6 +52,10 @@ HINTS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """What to do about a letter, by reason; `PLACE` stands for the letter's own."""
 
+OURS: Final = "lp-"
+"""How the names of our own headers begin. In the journal they say what a record is."""
+
+_JOURNAL: Final = re.compile(r"leadpulse\..*\.internal")
 _FETCH_MS: Final = 1_000
 _FETCH_RECORDS: Final = 500
 _PATIENCE_S: Final = 30.0
@@ -115,9 +119,10 @@ def again(letter: Letter, now_ms: int, to: str | None = None, mended: bytes | No
     """Return the record that a replay of *letter* sends: the original, to the topic that it came from (or *to*), under its key.
 
     *mended* is a structured CloudEvent in place of the original value; what the headers said of the old one (binary mode,
-    content type) then goes. A header names the letter, so that a second failure can be told from a first.
+    content type) then goes. `lp-*` headers are ours: those that the record brought along go too, and one names the letter, so
+    that a second failure can be told from a first.
     """
-    headers = tuple((name, held) for name, held in letter.record.headers if name != REPLAYED)
+    headers = tuple((name, held) for name, held in letter.record.headers if not name.lower().startswith(OURS))
     value = letter.record.value
     if mended is not None:
         kept = (one for one in headers if one[0].lower() != "content-type" and not one[0].startswith("ce_"))
@@ -129,6 +134,24 @@ def again(letter: Letter, now_ms: int, to: str | None = None, mended: bytes | No
         value=value,
         headers=(*headers, (REPLAYED, letter.place.encode())),
     )
+
+
+def misplaced(settings: Settings, letter: Letter, to: str | None) -> str | None:
+    """Return why *letter* may not be sent to where it says that it came from, or to *to*; `None` where it may.
+
+    Workers read nothing but input topics as events, so no worker wrote a letter about a record of a journal or of an output.
+    """
+    topic = letter.record.topic
+    if topic in settings.outputs or is_journal(settings, topic):
+        return f"forged: it says that its record came from {topic}, which no worker takes events from; find out who wrote it"
+    if to is None and topic not in settings.input_topics:
+        return f"its record came from {topic}, which is not among LEADPULSE_INPUT_TOPICS: name an input topic with --to"
+    return None
+
+
+def is_journal(settings: Settings, topic: str) -> bool:
+    """Return whether *topic* is this namespace's internal topic, or by its name another's."""
+    return topic == settings.internal_topic or _JOURNAL.fullmatch(topic) is not None
 
 
 def still_bad(record: Record) -> tuple[str, str] | None:
@@ -227,6 +250,8 @@ class Counts(msgspec.Struct):
     """By the reason for which they would come back. Those sent by force are not among them."""
     without_value: int = 0
     """Letters that hold nothing to send: the record was too large to be carried, or had neither key nor value."""
+    misplaced: int = 0
+    """Letters about a record of no input topic: forged, or of a topic that is none any more. Force does not send them."""
 
 
 async def replay(
@@ -249,6 +274,11 @@ async def replay(
     async with contextlib.AsyncExitStack() as stack:
         sink = None if dry_run else await stack.enter_async_context(kafka_sink(settings))
         async for letter in letters:
+            elsewhere = misplaced(settings, letter, to)
+            if elsewhere is not None:
+                counts.misplaced += 1
+                tell(f"{letter.place} not sent, {elsewhere}")
+                continue
             record = again(letter, int(time.time() * 1000), to, mended)
             if (not letter.whole and mended is None) or (record.key is None and record.value is None):
                 counts.without_value += 1
