@@ -1,4 +1,5 @@
-FROM python:3.12-slim AS build
+# By digest, as are the images of docker-compose.yml: `make images` compares each with its tag and says how to renew it.
+FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea AS build
 WORKDIR /src
 COPY requirements/build.lock requirements/run.lock requirements/
 RUN python -m venv /venv \
@@ -10,8 +11,9 @@ COPY grids grids
 RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --no-index . \
     && /venv/bin/pip uninstall --yes setuptools
 
-FROM python:3.12-slim
-RUN useradd --system --uid 10001 --no-create-home leadpulse
+FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea
+RUN useradd --system --uid 10001 --no-create-home leadpulse \
+    && install -d -o 10001 -m 700 /var/lib/leadpulse/checkpoints
 COPY --from=build /venv /venv
 WORKDIR /app
 COPY grids grids

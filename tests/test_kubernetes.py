@@ -90,7 +90,11 @@ def test_the_schemas_would_tell_of_a_misspelt_field() -> None:
 
 def test_every_manifest_is_part_of_a_kustomization_and_every_part_is_there() -> None:
     """A file that nobody names is never applied. Two are for hands: the Secret's example and the Job that makes topics."""
-    named = {FOLDER / folder / name for folder in ("base", "operators") for name in _kustomization(folder)["resources"]}
+    named = {
+        FOLDER / folder / name
+        for folder in ("base", "operators", "checkpoints")
+        for name in _kustomization(folder)["resources"]
+    }
     assert {path for path in named if path.suffix} == set(MANIFESTS) - {
         FOLDER / "secret.example.yaml",
         FOLDER / "topics-job.yaml",
@@ -317,3 +321,23 @@ def test_pods_are_found_and_named_as_rules_and_dashboards_ask() -> None:
     assert monitor["jobLabel"] in LABEL
     compose = YAML(typ="safe").load(REPOSITORY / "ops/prometheus/prometheus.yml")
     assert LABEL[monitor["jobLabel"]] in {one["job_name"] for one in compose["scrape_configs"]}
+
+
+def test_the_component_for_checkpoints_mounts_what_its_setting_names() -> None:
+    """One path in the setting, the mount, the image and compose; a claim that every pod may write to."""
+    component = _kustomization("checkpoints")
+    (patch,) = component["patches"]
+    operations: list[dict[str, Any]] = YAML(typ="safe").load(patch["patch"])
+    values = [operation["value"] for operation in operations]
+    (setting,) = component["configMapGenerator"][0]["literals"]
+    name, _, path = setting.partition("=")
+    assert name == "LEADPULSE_CHECKPOINTS"
+    assert {"name": "checkpoints", "mountPath": path} in values
+    claim = _one("PersistentVolumeClaim")
+    assert {"name": "checkpoints", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}} in values
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    user = re.search(r"^USER (\d+)$", DOCKERFILE, re.MULTILINE)
+    assert user is not None
+    assert int(user[1]) in values
+    assert f"install -d -o {user[1]} -m 700 {path}" in DOCKERFILE
+    assert f"LEADPULSE_CHECKPOINTS: {path}" in (REPOSITORY / "docker-compose.yml").read_text()

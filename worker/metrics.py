@@ -199,6 +199,20 @@ class Metrics:
         self.redis_evicts = gauge("redis_evicts", "1 while `maxmemory-policy` is not noeviction: full, Redis drops leads")
         self.redis_evicted = gauge("redis_evicted_keys", "Keys that Redis has dropped for want of memory since it started")
 
+        group = "Checkpoints"
+        self.checkpoint_interval = gauge(
+            "checkpoint_interval_seconds", "Time between two checkpoints of a partition, as set; 0: this worker writes none"
+        )
+        self.checkpoint_time = gauge(
+            "checkpoint_timestamp_seconds",
+            "Unix time at which the partition's newest checkpoint was completed; 0 without any",
+            "partition",
+        )
+        self.checkpoint_bytes = gauge(
+            "checkpoint_bytes", "Size of the last checkpoint that this worker wrote of the partition", "partition"
+        )
+        self.checkpoints = counter("checkpoints", "Checkpoints of partitions by what came of them: done, failed", "result")
+
         group = "Grid and program"
         self.grid = gauge("grid_info", "1, labelled with the grid in force", "name", "version", "sha256")
         self.grid_refused = gauge(
@@ -251,6 +265,8 @@ class Metrics:
                 self.transitions.labels(kind)
         for kind in MESSAGES.values():
             self.said.labels(kind)
+        for result in ("done", "failed"):
+            self.checkpoints.labels(result)
         for stage in STAGES:
             self.stage_stays.labels(stage)
             self.stage_stay_seconds.labels(stage)
@@ -314,7 +330,7 @@ class Metrics:
     def forget(self, partition: int) -> None:
         """Drop the gauges of a partition that is no longer ours; another worker reports them now."""
         self.forget_figures(partition)
-        for gauge in (self.ready, self.partition_state, self.leads):
+        for gauge in (self.ready, self.partition_state, self.leads, self.checkpoint_time, self.checkpoint_bytes):
             gauge.remove_by_labels({"partition": str(partition)})
 
     def forget_figures(self, partition: int) -> None:

@@ -114,6 +114,18 @@ class Settings(BaseModel):
     accept_loss: bool = Field(
         False, description="go on where retention deleted records before they were read (they are lost), instead of stopping"
     )
+    checkpoints: str | None = Field(
+        None,
+        description="where checkpoints are kept: a folder that all workers share, or an address of fsspec's, s3://bucket/path"
+        " (needs pip install 'leadpulse[checkpoints]')",
+    )
+    checkpoint_every: float = Field(
+        6.0,
+        ge=0,
+        le=24 * 365,
+        description="hours between two checkpoints of a partition; 0: only `leadpulse checkpoint` writes them",
+    )
+    checkpoint_keep: int = Field(3, ge=1, le=1_000, description="checkpoints kept of each partition, the newest ones")
     development: bool = Field(
         False,
         description="for trying out, never for real leads: a single broker will do, and neither the configuration of topics nor"

@@ -26,6 +26,7 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import GroupIdNotFound, KafkaConnectionError, for_code
 from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -33,6 +34,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from tests.cli.shell import leadpulse
 from tests.forks import Files, Forked, Process
 from tests.waits import HANG_S
+from worker.adapters.checkpoint_files import files_at
 from worker.adapters.kafka import Admin, create_topics, to_record
 from worker.adapters.redis_store import RedisStore, connect, is_piece, lead_fields
 from worker.core.batch.plan import plan_events, plan_tick
@@ -49,6 +51,7 @@ from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.state import STAGES, unpack
 from worker.engine.batch_builder import traced
+from worker.engine.kept import kept
 from worker.ports import LISTED
 from worker.settings import OUTPUT_TYPES, Settings
 
@@ -426,6 +429,31 @@ class Site:
         for p in range(self.settings.partitions):
             await RedisStore(client, self.settings.namespace, p).allow_rebuild()
         await client.aclose()
+
+    async def forget_log_before_checkpoints(self, folder: Path) -> None:
+        """Delete what the newest checkpoint of each partition does not need of inputs and journal, as retention would."""
+        files = files_at(str(folder))
+        needed: dict[TopicPartition, int] = {}
+        for p in range(self.settings.partitions):
+            manifest = kept(files, self.settings.namespace, p)[0].manifest
+            needed |= {TopicPartition(topic, p): offset for topic, offset in manifest.next.items()}
+        await self._forget(needed)
+
+    async def forget_log(self) -> None:
+        """Delete everything from inputs and journal, as retention would."""
+        tps = [TopicPartition(topic, p) for topic in self.settings.topics for p in range(self.settings.partitions)]
+        async with self.consumer() as consumer:
+            await self._forget(await consumer.end_offsets(tps))
+
+    async def _forget(self, before: Mapping[TopicPartition, int]) -> None:
+        """Delete the records before these offsets; `read` still returns them."""
+        self.gone += [r for r in await self.read(list(before)) if r.offset < before[TopicPartition(r.topic, r.partition)]]
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka)
+        await admin.start()
+        try:
+            await admin.delete_records({tp: RecordsToDelete(offset) for tp, offset in before.items() if offset})
+        finally:
+            await admin.close()
 
     def logs(self) -> str:
         """Return what the workers said."""

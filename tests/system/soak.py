@@ -289,6 +289,24 @@ async def _empty(run: Run) -> None:
     await run.start()
 
 
+@fault("checkpoint restored: Redis emptied, all that came before the checkpoint deleted from Kafka", checkpoint_every=0)
+async def _checkpoint(run: Run) -> None:
+    site, folder = run.site, run.site.folder / f"{run.site.settings.namespace}-checkpoints"
+    for _ in range(run.random.randint(1, 3)):  # under load: an owner that changes meanwhile ends a checkpoint
+        done = await asyncio.to_thread(site.command, "checkpoint", checkpoints=folder)
+        assert done.returncode == 0, done.stderr
+        await run.some_time(3)
+    for worker in list(run.workers):
+        worker.kill()
+        run.drop(worker)
+    await site.forget_log_before_checkpoints(folder)
+    await site.restore({})
+    rebuilt = await asyncio.to_thread(site.command, "rebuild", "--all", checkpoints=folder)
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert rebuilt.stdout.count('"checkpoint"') == site.settings.partitions, rebuilt.stderr
+    await run.start(run.random.choice((1, 2)))
+
+
 @fault("Redis out of memory for seconds")
 async def _no_memory(run: Run) -> None:
     async with run.site.redis() as redis:

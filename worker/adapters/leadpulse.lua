@@ -108,6 +108,27 @@ local function leftover(keys)
   return redis.error_reply('LEFTOVER ' .. keys[1] .. ' is empty but ' .. keys[2] .. ', its rank or its outbox is not')
 end
 
+local function restoring(keys)
+  return redis.error_reply('RESTORING ' .. keys[1] .. ' is being filled from a checkpoint, or that was cut short')
+end
+
+-- While a reader copies the partition (see checkpoint.lua) it must hear which leads a batch changed. Asked before the first
+-- write: whatever is wrong with these keys refuses the batch whole. Returns the key to note them under, nil when nobody copies.
+local function copying(keys)
+  local prefix = string.sub(keys[1], 1, -#'position' - 1)
+  if not redis.call('GET', prefix .. 'checkpoint') then return nil end
+  redis.call('ZCARD', prefix .. 'changed')
+  return prefix .. 'changed'
+end
+
+local function note(changed, batch, leads)
+  local pairs_ = {}
+  for i, lead in ipairs(leads) do
+    pairs_[2 * i - 1], pairs_[2 * i] = batch, lead
+  end
+  in_chunks('ZADD', changed, pairs_)
+end
+
 -- Leads by stage are counted in the position: `leads:STAGE`, true as of batch `counted`.
 local STAGES = {'contact', 'mql', 'sql', 'opportunity', 'client', 'excluded'}
 local COUNTS = {'leads:contact', 'leads:mql', 'leads:sql', 'leads:opportunity', 'leads:client', 'leads:excluded'}
@@ -141,7 +162,8 @@ end
 local function acquire(keys, args)
   local pid, epoch = string.match(args[1], '^(%d+):(%d+):.')
   if not pid then return redis.error_reply('ERR the token is not producer-id:epoch:uuid: ' .. args[1]) end
-  local at = redis.call('HMGET', keys[1], 'owner', 'batch')
+  local at = redis.call('HMGET', keys[1], 'owner', 'batch', 'restoring')
+  if at[3] then return restoring(keys) end
   if at[1] then
     local their_pid, their_epoch = string.match(at[1], '^(%d+):(%d+):')
     if their_pid == pid and tonumber(their_epoch) > tonumber(epoch) then return fenced(at[1]) end
@@ -197,13 +219,15 @@ local function parsed_requeue(text)
   return tonumber(from_ms), tonumber(rate), tonumber(count), tonumber(rank), lead
 end
 
+-- Returns the leads that were made due.
 local function requeue(keys, text)
   local from_ms, rate, count, rank, lead = parsed_requeue(text)
   local first = rank and standing_above(keys[3], rank, lead) or 0
-  local found, due = redis.call('ZREVRANGE', keys[3], first, first + LISTED - 1, 'WITHSCORES'), {}
+  local found, due, leads = redis.call('ZREVRANGE', keys[3], first, first + LISTED - 1, 'WITHSCORES'), {}, {}
   for i = 1, #found, 2 do
     due[i] = from_ms + math.floor(count * 1000 / rate)
     due[i + 1] = found[i]
+    leads[#leads + 1] = found[i]
     count = count + 1
   end
   if #due > 0 then redis.call('ZADD', keys[2], 'LT', unpack(due)) end
@@ -214,6 +238,7 @@ local function requeue(keys, text)
     redis.call('HSET', keys[1], 'regraded', string.format('%.0f', from_ms + math.floor(count * 1000 / rate)))
     redis.call('HDEL', keys[1], 'requeue')
   end
+  return leads
 end
 
 -- KEYS: [6…] lead hashes, in the order of the writes.
@@ -271,6 +296,7 @@ local function write_batch(keys, args, smaller)
       return redis.error_reply('ERR the field requeue of ' .. keys[1] .. ' is damaged: restore a copy or rebuild the partition')
     end
   end
+  local changed = copying(keys)
   -- First, because it alone can still be refused: a stream takes no id at or below its last.
   if args[6] ~= '' then redis.call('XADD', keys[4], args[2] .. '-0', 'entry', args[6]) end
   if args[7] ~= '' then
@@ -278,7 +304,11 @@ local function write_batch(keys, args, smaller)
     local ends = tonumber(args[8]) + math.floor(redis.call('ZCARD', keys[3]) * 1000 / tonumber(args[9]))
     redis.call('HSET', keys[1], 'regraded', string.format('%.0f', ends))
   end
-  if going_on then requeue(keys, going_on) end
+  local relisted = going_on and requeue(keys, going_on) or {}
+  if changed then
+    for _, write in ipairs(writes) do relisted[#relisted + 1] = write[1] end
+    note(changed, tonumber(args[2]), relisted)
+  end
   local server = {}
   for i, write in ipairs(writes) do
     local key, state = keys[5 + i], args[9 + i]
@@ -374,6 +404,7 @@ local function allow_rebuild(keys)
   if batch then
     return redis.error_reply('HELD ' .. keys[1] .. ' holds state up to batch ' .. batch .. ', there is nothing to rebuild')
   end
+  if redis.call('HGET', keys[1], 'restoring') then return restoring(keys) end
   try_writing(keys)
   local left = leftover(keys)
   if left then return left end

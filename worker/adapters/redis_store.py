@@ -10,6 +10,7 @@ Every key of partition p of a namespace carries the hash tag `{NAMESPACE:p}`, so
 - `{ns:grids}:order`: a hash of the whole namespace, the order of its grids and the text of the last one (`RedisOrder`)
 - `{ns:p}:due`, `{ns:p}:rank`: sorted sets of leads, by instant (ms) and by upper bound of the score
 - `{ns:p}:outbox`: a stream, one entry a batch, id `BATCH-0`, field `entry` (msgpack of `worker.ports.OutboxEntry`)
+- `{ns:p}:checkpoint`, `{ns:p}:changed`: while a checkpoint is taken, its token and the leads that changed meanwhile
 
 A batch is one `FCALL`, and the fields of all its leads are one msgpack blob: the client's encoding of arguments, not Redis, is
 the cost. The packed states travel beside it, an argument each: Redis' msgpack knows text but no binary.
@@ -53,7 +54,9 @@ from worker.ports import (
 Client = Redis | RedisCluster
 T = TypeVar("T")
 
-_BODY = files("worker.adapters").joinpath("leadpulse.lua").read_text(encoding="utf-8")
+_BODY = "".join(
+    files("worker.adapters").joinpath(name).read_text(encoding="utf-8") for name in ("leadpulse.lua", "checkpoint.lua")
+)
 
 
 def library(body: str) -> tuple[str, str]:
@@ -87,6 +90,7 @@ _WHAT_TO_DO = {
     "MOVED": "this is a Redis Cluster: use an address that begins with redis+cluster:// or rediss+cluster://",
     "LEFTOVER": "the position was deleted alone: delete every key of the partition, then allow the rebuild",
     "HELD": "to rebuild a partition, delete every one of its keys first",
+    "RESTORING": "wait until `leadpulse rebuild` is done; if it was cut short, run it again",
 }
 
 
@@ -407,6 +411,11 @@ class RedisStore(Caller):
         self._grid = tag + "grid"
         self._keys = (self._position, self._due, self._rank, self._outbox, self._grid)
 
+    @property
+    def where(self) -> str:
+        """How messages call this partition."""
+        return self._where
+
     async def acquire(self, token: str, partitions: int) -> Position:
         """Become the owner and return where the partition stands; see `worker.ports.Store`.
 
@@ -562,3 +571,7 @@ class RedisStore(Caller):
         Raises `StoreRefused` when the partition is empty: its first owner begins with whatever topics it is given.
         """
         await self._call("allow_inputs", self._keys, ",".join(sorted(topics)))
+
+    async def call(self, function: str, *args: str | bytes, leads: Sequence[str] = ()) -> Any:
+        """Run a function of the library on the partition's keys and those of *leads*, for the adapters beside this one."""
+        return await self._call(function, [*self._keys, *[self._lead + lead for lead in leads]], *args)

@@ -43,6 +43,9 @@ COMMANDS: Final[dict[str, _Command]] = {
     "repartition": _Command(
         "worker.cli.repartition", "repartition", "Copy all leads of a namespace into another, for more partitions."
     ),
+    "checkpoint": _Command(
+        "worker.cli.checkpoint", "checkpoint", "Write a checkpoint of each partition, which `leadpulse rebuild` begins at."
+    ),
     "rebuild": _Command("worker.cli.rebuild", "rebuild", "Allow an emptied partition to be filled again from the topics."),
 }
 

@@ -18,6 +18,7 @@ from worker.adapters.kafka import CHECK_CONNECTION, Admin, Refused, free_consume
 from worker.adapters.redis_store import Client, RedisStore, connect, redacted
 from worker.build_flavour import form
 from worker.cli.common import installed, load_settings, run_async, settings_flags
+from worker.cli.rebuilds import rebuilds
 from worker.core.contract.journal import JournalError
 from worker.core.grid.lint import lint
 from worker.core.grid.models import Grid, GridError
@@ -183,6 +184,9 @@ async def _kafka(
             if topics.readable:
                 async for finding in _partitions(settings, client, admin, positions):
                     yield finding
+                if any(position.batch for position in positions):
+                    async for said in rebuilds(settings, admin):
+                        yield Finding(*said)
     except Refused as err:
         yield Finding("kafka", "error", str(err))
     except KafkaError as err:

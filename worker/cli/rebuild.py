@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 import msgspec
 
-from worker.adapters.redis_store import RedisStore, connect
+from worker.adapters.checkpoint_files import Files
+from worker.adapters.kafka import Admin
+from worker.adapters.redis_store import Client, RedisStore, connect
+from worker.cli.checkpoint import opened_files
 from worker.cli.common import load_settings, run_async, settings_flags
+from worker.cli.topics import CONNECTION
+from worker.core.batch.checkpoint import CheckpointError
+from worker.core.scoring.calendar import rfc3339
+from worker.engine.kept import restore
+from worker.engine.rebuild import Way, ways
 from worker.ports import StoreRefused
 from worker.settings import Settings
 
@@ -16,41 +25,76 @@ from worker.settings import Settings
 @click.command()
 @click.option("--partition", "-p", "only", type=click.IntRange(0), metavar="P", help="This partition alone.")
 @click.option("--all", "every", is_flag=True, help="Every partition that is empty.")
-@settings_flags("redis", "namespace", "partitions")
-def rebuild(only: int | None, every: bool, **flags: Any) -> None:
+@click.option("--from-topics", is_flag=True, help="Use no checkpoint: fold everything from the partition's first batch on.")
+@settings_flags("checkpoints", *CONNECTION, "redis", "namespace", "partitions", "input_topics", "development")
+def rebuild(only: int | None, every: bool, from_topics: bool, **flags: Any) -> None:
     """Allow an emptied partition to be filled again from the topics.
 
     A worker that finds Redis empty though Kafka says that batches were published refuses to go on: it may be the wrong Redis,
-    or the wrong namespace. This is the word that the state is really lost. The next worker folds the partition's batches again
-    from the journal and the input topics, the very same, and publishes none of them twice. A partition that holds anything
-    is left alone. Prints one JSON a partition; exit code 1 when one that was asked for is refused.
+    or the wrong namespace. This is the word that the state is really lost.
+
+    With LEADPULSE_CHECKPOINTS, puts back the newest checkpoint that the topics still reach back to. The next worker folds the
+    batches after it again, from the journal and the input topics, the very same, and publishes none of them twice. Without a
+    checkpoint it does so from the first batch on. A partition that holds anything is left alone. One for which this was cut
+    short waits until it is run again.
+
+    Prints one JSON a partition; exit code 1 when one that was asked for is refused.
     """
     settings = load_settings(flags)
     if (only is None) == (not every):
         raise click.UsageError("say which: --partition P or --all")
     if only is not None and only >= settings.partitions:
         raise click.UsageError(f"there is no partition {only}: LEADPULSE_PARTITIONS is {settings.partitions}")
-    refused = run_async(_allow(settings, range(settings.partitions) if only is None else [only]))
+    files = opened_files(settings) if settings.checkpoints and not from_topics else None
+    refused = run_async(_rebuild(settings, files, range(settings.partitions) if only is None else [only]))
     if refused and (only is not None or refused == settings.partitions):
         raise click.exceptions.Exit(1)
 
 
-async def _allow(settings: Settings, partitions: Any) -> int:
-    """Set the word on each of *partitions* that is empty, tell of each, and return how many are not."""
+async def _rebuild(settings: Settings, files: Files | None, partitions: Sequence[int]) -> int:
+    """Rebuild each of *partitions* that is empty, tell of each, and return how many are refused."""
     client = connect(settings.redis.get_secret_value())
     refused = 0
     try:
+        known: dict[int, Way] = {}
+        if files is not None:
+            async with Admin(settings) as admin:
+                known = {way.partition: way for way in await ways(settings, admin, files, partitions)}
         for partition in partitions:
             try:
-                await RedisStore(client, settings.namespace, partition).allow_rebuild()
-            except StoreRefused as err:
+                told = await _one(settings, client, files, partition, known.get(partition))
+            except (StoreRefused, CheckpointError, OSError) as err:
                 refused += 1
                 told = {"partition": partition, "rebuild": False, "reason": str(err)}
                 click.echo(f"refused: {err}", err=True)
-            else:
-                told = {"partition": partition, "rebuild": True}
-                click.echo(f"partition {partition} will be filled again by its next owner: restart the workers", err=True)
             click.echo(msgspec.json.encode(told))
     finally:
         await client.aclose()
     return refused
+
+
+async def _one(settings: Settings, client: Client, files: Files | None, partition: int, way: Way | None) -> dict[str, Any]:
+    """Put the partition's checkpoint back, or allow it to be filled from its first batch on; return what is printed."""
+    for words in way.unusable if way else ():
+        click.echo(f"partition {partition}: not used: {words}", err=True)
+    if files is None or way is None or way.checkpoint is None:
+        await RedisStore(client, settings.namespace, partition).allow_rebuild()
+        click.echo(f"partition {partition} will be filled again by its next owner: restart the workers", err=True)
+        return {"partition": partition, "rebuild": True}
+    one = way.checkpoint
+    rows = await restore(settings, client, files, one)
+    manifest = one.manifest
+    created = rfc3339(manifest.created_ms)
+    click.echo(
+        f"partition {partition} holds batch {manifest.batch} again, as of {created}; its next owner folds what came after:"
+        " restart the workers",
+        err=True,
+    )
+    return {
+        "partition": partition,
+        "rebuild": True,
+        "checkpoint": one.name,
+        "batch": manifest.batch,
+        "created": created,
+        "rows": rows,
+    }

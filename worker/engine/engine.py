@@ -19,6 +19,7 @@ from worker.core.contract.journal import JournalError
 from worker.core.grid.models import Grid
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.state import UnreadableState
+from worker.engine.checkpoints import Checkpointer
 from worker.engine.checks import check_positions, check_redis, check_topics, shortest_retention_s
 from worker.engine.errors import Stop
 from worker.engine.grid_file import GridFile, load_scorer
@@ -170,6 +171,7 @@ class Engine:
         self._background(self._watch_positions(store_of, metrics))
         if self._redis is not None:
             self._background(watch_redis(self._redis, metrics, self._safe))
+            self._write_checkpoints(self._redis, metrics)
         if self._scorer is None:
             self._background(grid.watch())
 
@@ -230,6 +232,19 @@ class Engine:
         client = self._redis = connect(self._settings.redis.get_secret_value())
         self._closing.push_async_callback(client.aclose)
         return lambda partition: RedisStore(client, self._settings.namespace, partition)
+
+    def _write_checkpoints(self, client: Client, metrics: Metrics) -> None:
+        """Write checkpoints of our partitions beside all else, if they are wanted."""
+        settings = self._settings
+        if not settings.checkpoints or not settings.checkpoint_every:
+            return
+        metrics.checkpoint_interval.set(settings.checkpoint_every * 3_600)
+
+        def owned() -> list[int]:
+            partitions = {} if self._pump is None else self._pump.partitions
+            return [p for p, one in partitions.items() if one.ready and one.batch]
+
+        self._background(Checkpointer(settings, client, settings.checkpoints, owned, metrics).run())
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -1,0 +1,185 @@
+"""Where checkpoints are kept: a folder, or anything that fsspec knows by its address (`s3://bucket/leadpulse`).
+
+A folder needs nothing installed. Everything here blocks: call it in a thread. Files hold personal data, so a folder's are for
+their owner alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+from worker.adapters.redis_store import redacted
+
+
+class FilesError(Exception):
+    """The place cannot be used as it is given. The message says what to do."""
+
+
+class Files(Protocol):
+    """What checkpoints need of a place. Names are relative, with `/` between their parts."""
+
+    where: str
+    """How messages call the place, without secrets."""
+
+    def write(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        """Open a new file for writing. When the block ends without an error it is durable; else it may be there in part."""
+        ...
+
+    def put(self, name: str, held: bytes) -> None:
+        """Write a small file whole or not at all, durably."""
+        ...
+
+    def get(self, name: str) -> bytes:
+        """Return a small file's bytes. Raises `OSError`."""
+        ...
+
+    def read(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        """Open a file for reading. Raises `OSError`."""
+        ...
+
+    def names(self, folder: str) -> dict[str, float]:
+        """Return the files in *folder*: name → age in seconds. Empty where there is no such folder."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file. A file that is gone already is no error."""
+        ...
+
+
+def files_at(place: str) -> Files:
+    """Return the files at *place*: a folder, `file://` included, or an address of fsspec's. Raises `FilesError`."""
+    scheme, separator, path = place.partition("://")
+    if not separator:
+        return _Folder(Path(place))
+    if scheme == "file":
+        return _Folder(Path(path))
+    return _Remote(place)
+
+
+class _Folder:
+    """A local folder, or one that is mounted."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.where = str(root)
+
+    @contextlib.contextmanager
+    def write(self, name: str) -> Iterator[BinaryIO]:
+        path = self._root / name
+        self._make(path.parent)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 (a descriptor)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        self._sync(path.parent)
+
+    def _make(self, folder: Path) -> None:
+        """Make *folder* and those above it, for their owner alone: `mkdir(parents=True)` gives that to the last one only."""
+        if not folder.is_dir():
+            self._make(folder.parent)
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def put(self, name: str, held: bytes) -> None:
+        path = self._root / name
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        temporary.unlink(missing_ok=True)
+        with self.write(str(temporary.relative_to(self._root))) as file:
+            file.write(held)
+        temporary.replace(path)
+        self._sync(path.parent)
+
+    def get(self, name: str) -> bytes:
+        return (self._root / name).read_bytes()
+
+    @contextlib.contextmanager
+    def read(self, name: str) -> Iterator[BinaryIO]:
+        with (self._root / name).open("rb") as file:
+            yield file
+
+    def names(self, folder: str) -> dict[str, float]:
+        now, found = time.time(), {}
+        try:
+            entries = list(os.scandir(self._root / folder))
+        except FileNotFoundError:
+            return {}
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                if entry.is_file(follow_symlinks=False):
+                    found[entry.name] = now - entry.stat().st_mtime
+        return found
+
+    def remove(self, name: str) -> None:
+        (self._root / name).unlink(missing_ok=True)
+
+    @staticmethod
+    def _sync(folder: Path) -> None:
+        """Make a name in *folder* durable: a file's own fsync does not."""
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class _Remote:
+    """Object storage and whatever else fsspec reaches. An object is there whole once it was written, and not before."""
+
+    def __init__(self, place: str) -> None:
+        self.where = redacted(place)
+        try:
+            import fsspec
+        except ImportError:
+            raise FilesError(
+                f"{self.where} is not a folder: pip install 'leadpulse[checkpoints]', and what fsspec needs for"
+                f" {place.partition('://')[0]}:// (s3fs, gcsfs, adlfs, …)"
+            ) from None
+        try:
+            self._files, self._root = cast(tuple[Any, str], fsspec.core.url_to_fs(place))
+        except (ImportError, ValueError) as err:
+            raise FilesError(f"{self.where} cannot be opened: {err}") from None
+
+    def _path(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"
+
+    @contextlib.contextmanager
+    def write(self, name: str) -> Iterator[BinaryIO]:
+        path = self._path(name)
+        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        with self._files.open(path, "wb") as file:
+            yield file
+
+    def put(self, name: str, held: bytes) -> None:
+        self._files.pipe_file(self._path(name), held)
+
+    def get(self, name: str) -> bytes:
+        self._files.invalidate_cache()
+        return cast(bytes, self._files.cat_file(self._path(name)))
+
+    @contextlib.contextmanager
+    def read(self, name: str) -> Iterator[BinaryIO]:
+        with self._files.open(self._path(name), "rb") as file:
+            yield file
+
+    def names(self, folder: str) -> dict[str, float]:
+        self._files.invalidate_cache()
+        path = self._path(folder)
+        try:
+            entries = self._files.ls(path, detail=True)
+        except FileNotFoundError:
+            return {}
+        now, found = time.time(), {}
+        for entry in entries:
+            if entry["type"] == "file":
+                written = entry.get("LastModified") or entry.get("last_modified") or entry.get("created") or entry.get("mtime")
+                stamp = written.timestamp() if hasattr(written, "timestamp") else written
+                found[entry["name"].rpartition("/")[2]] = 0.0 if stamp is None else now - float(stamp)
+        return found
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(self._path(name))

@@ -1,0 +1,199 @@
+"""One partition copied out of Redis while its worker writes, and put back into an empty one. See `checkpoint.lua`.
+
+No call holds Redis for long: a slice has at most `SLICE` leads and about `SLICE_BYTES` bytes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from worker.adapters.redis_store import _FAILURES, Client, RedisStore, lead_fields, translated
+from worker.core.contract.model import LeadWrite
+from worker.ports import StoreRefused
+
+SLICE: Final = 500
+SLICE_BYTES: Final = 1024 * 1024
+SILENCE_MS: Final = 60_000
+"""A copy that does not ask for so long is over: batches need not note what they change for a reader that died."""
+
+_KEYS_PAGE: Final = 1_000
+_READABLE: Final = ("score", "fit", "engagement", "stage", "grade", "updated_at")
+_NOT_KEPT: Final = frozenset({"owner", "rebuild", "restoring"})
+"""Fields of the position that say who works on it, and not where it stands."""
+_WRITE_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade", "updated_at", "due_ms", "rank")
+
+
+class CopyOver(Exception):
+    """The copy cannot be finished: the partition took another owner or grid, or went back in time. Begin another."""
+
+
+class Stood(NamedTuple):
+    """Where a copied partition stood."""
+
+    batch: int
+    position: dict[str, str]
+    """Every field, but for those that say who owned it."""
+    grid: bytes
+
+
+class PartitionCopy:
+    """A copy of one partition: `begin`, then `rows` of every lead that `leads_in` names, then `changed` until it says where.
+
+    An answer that is lost may have taken changed leads with it: `StoreUnavailable` ends the copy, `CopyOver` too.
+    """
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self._token = uuid.uuid4().hex
+        self._owner = ""
+        self._batch = 0
+
+    async def begin(self) -> None:
+        """Have the batches from here on note what they change.
+
+        Raises `StoreRefused` where another copy is at work, or where there is nothing to copy.
+        """
+        while True:
+            answer = await self._call("copy_begin", str(SILENCE_MS))
+            if len(answer) == 2:
+                self._owner, self._batch = answer[0].decode(), int(answer[1])
+                return
+
+    async def rows(self, leads: Sequence[str]) -> list[LeadWrite]:
+        """Return what is held of each of *leads*."""
+        found: list[LeadWrite] = []
+        left = list(leads)
+        while left:
+            part = left[:SLICE]
+            batch, rows = await self._call("copy_rows", str(SILENCE_MS), self._owner, str(SLICE_BYTES), *part)
+            self._moved_to(int(batch))
+            found += [_write(row) for row in rows]
+            del left[: len(rows)]
+        return found
+
+    async def keep(self) -> None:
+        """Say that the copy is alive, where it takes long until the next lead of this partition is found."""
+        await self._call("copy_rows", str(SILENCE_MS), self._owner, str(SLICE_BYTES))
+
+    async def changed(self) -> tuple[list[LeadWrite], Stood | None]:
+        """Return rows of leads that changed, and, where those were the last, where the partition stood in that moment."""
+        batch, rows, *stood = await self._call("copy_changed", str(SILENCE_MS), self._owner, str(SLICE_BYTES), str(SLICE))
+        self._moved_to(int(batch))
+        writes = [_write(row) for row in rows]
+        if not stood:
+            return writes, None
+        flat, grid = stood
+        fields = {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
+        return writes, Stood(int(batch), {name: held for name, held in fields.items() if name not in _NOT_KEPT}, grid)
+
+    async def end(self) -> None:
+        """Give the copy up, if it is not over."""
+        await self._call("copy_end")
+
+    def _moved_to(self, batch: int) -> None:
+        if batch < self._batch:
+            raise CopyOver(f"{self._store.where} went back from batch {self._batch} to {batch}")
+        self._batch = batch
+
+    async def _call(self, function: str, *args: str) -> Any:
+        try:
+            return await self._store.call(function, self._token, *args)
+        except StoreRefused as err:
+            if "COPYOVER" in str(err):
+                raise CopyOver(str(err)) from err
+            raise
+
+
+class Restore:
+    """A checkpoint put back into an empty partition: `begin`, `rows`, `end`.
+
+    No worker can acquire the partition before the end. A restore that is cut short is begun again from its start. Any call may
+    be repeated.
+    """
+
+    def __init__(self, client: Client, namespace: str, partition: int) -> None:
+        self._client = client
+        self._store = RedisStore(client, namespace, partition)
+        self._prefix = f"{{{namespace}:{partition}}}:lead:"
+        self._token = uuid.uuid4().hex
+
+    async def begin(self) -> None:
+        """Take the partition for this, and remove what a restore that was cut short has left.
+
+        Raises `StoreRefused` when the partition holds state.
+        """
+        while await self._store.call("restore_begin", self._token):
+            pass
+        commands: Any = self._client
+        try:
+            page: list[bytes] = []
+            async for key in commands.scan_iter(match=f"{self._prefix}*", count=_KEYS_PAGE):
+                page.append(key)
+                if len(page) == SLICE:
+                    await self._remove(page)
+                    page = []
+            await self._remove(page)
+        except _FAILURES as error:
+            raise translated(error, self._store.where) from error
+
+    async def _remove(self, keys: Sequence[bytes]) -> None:
+        commands: Any = self._client
+        if keys:
+            await commands.delete(*keys)
+
+    async def rows(self, writes: Sequence[LeadWrite]) -> None:
+        """Write rows; a later row of a lead replaces an earlier one."""
+        for first in range(0, len(writes), SLICE):
+            part = writes[first : first + SLICE]
+            fields = msgspec.msgpack.encode([_WRITE_FIELDS(write) for write in part])
+            states = [write.state for write in part]
+            await self._store.call("restore_rows", self._token, fields, *states, leads=[write.lead for write in part])
+
+    async def end(self, position: Mapping[str, str], grid: bytes) -> None:
+        """Write the position: from here on the partition stands as if Redis had gone back in time to it."""
+        flat = [part for pair in position.items() for part in pair]
+        await self._store.call("restore_end", self._token, grid, *flat)
+
+
+async def leads_in(client: Client, namespace: str) -> AsyncIterator[list[tuple[int, str]]]:
+    """Yield the leads of *namespace*, erased ones too, with their partitions: page by page, in no order, some of them twice.
+
+    A lead that is there from the first page to the last is among them.
+    """
+    commands: Any = client
+    prefix = f"{{{namespace}:"
+    page: list[tuple[int, str]] = []
+    try:
+        async for key in commands.scan_iter(match=f"{prefix}*}}:lead:*", count=_KEYS_PAGE):
+            partition, _, lead = key.decode().removeprefix(prefix).partition("}:lead:")
+            page.append((int(partition), lead))
+            if len(page) == _KEYS_PAGE:
+                yield page
+                page = []
+    except _FAILURES as error:
+        raise translated(error, f"namespace {namespace} in Redis") from error
+    yield page
+
+
+def _write(row: Sequence[Any]) -> LeadWrite:
+    """Return the row of a lead; one without a state is of a lead that is no longer held."""
+    lead, flat, due, rank = row
+    fields = lead_fields({flat[i]: flat[i + 1] for i in range(0, len(flat), 2)})
+    score, fit, engagement, stage, grade, updated_at = (fields.get(name, b"").decode() for name in _READABLE)
+    return LeadWrite(
+        lead.decode(),
+        fields.get("state", b""),
+        score,
+        fit,
+        engagement,
+        stage,
+        grade,
+        updated_at,
+        None if due is None else int(float(due)),
+        None if rank is None else float(rank),
+    )

@@ -1,0 +1,83 @@
+"""What `leadpulse doctor` says of rebuilding: from when to when an emptied Redis could be filled again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from worker.adapters.checkpoint_files import FilesError, files_at
+from worker.adapters.kafka import Admin
+from worker.core.scoring.calendar import rfc3339
+from worker.core.scoring.state import FOLD_VERSION
+from worker.engine.rebuild import Way, ways
+from worker.settings import Settings
+
+Said = tuple[str, Literal["ok", "hint", "warning", "error"], str, str]
+"""Area, level, what, what to do."""
+
+_AREA = "rebuild"
+_WRITE = "`leadpulse checkpoint` writes new ones; workers do by themselves where LEADPULSE_CHECKPOINT_EVERY is not 0"
+
+
+async def rebuilds(settings: Settings, admin: Admin) -> AsyncIterator[Said]:
+    """Yield damaged checkpoints, partitions that cannot be rebuilt, and from when to when the others can."""
+    try:
+        files = await asyncio.to_thread(files_at, settings.checkpoints) if settings.checkpoints else None
+        found = await ways(settings, admin, files, range(settings.partitions))
+    except (FilesError, OSError) as err:
+        yield _AREA, "error", f"the checkpoints cannot be read: {err}", "correct LEADPULSE_CHECKPOINTS, or its rights"
+        return
+    for way in found:
+        for words in way.unusable:
+            yield (
+                _AREA,
+                "warning",
+                f"partition {way.partition}: a checkpoint is of no use: {words}",
+                "keep topics for longer, or remove it",
+            )
+    lost = [way.partition for way in found if not way.possible]
+    if lost:
+        what = (
+            f"partitions {_list(lost)} could not be rebuilt if Redis were emptied: no checkpoint reaches back into the topics"
+        )
+        yield (
+            _AREA,
+            "warning",
+            what,
+            _WRITE if settings.checkpoints else "set LEADPULSE_CHECKPOINTS, to where all workers can write",
+        )
+    other = [way for way in found if way.other_fold]
+    if other:
+        what = f"partitions {_list([way.partition for way in other])}: the newest checkpoint is of fold {other[0].other_fold}"
+        yield (
+            _AREA,
+            "warning",
+            f"{what}, this is {FOLD_VERSION}",
+            f"a rebuild needs a worker of that version first; or {_WRITE}",
+        )
+    by_checkpoint = [way for way in found if way.checkpoint is not None]
+    if by_checkpoint:
+        yield _AREA, "ok", _range(by_checkpoint), ""
+    rest = [way.partition for way in found if way.checkpoint is None and way.from_first]
+    if rest:
+        what = f"partitions {_list(rest)} can be rebuilt from their first batch on, while retention keeps all since then"
+        yield _AREA, "ok" if not settings.checkpoints else "hint", what, "" if not settings.checkpoints else _WRITE
+
+
+def _range(found: list[Way]) -> str:
+    """Return from when to when the partitions with a checkpoint can be rebuilt: what holds for all of them."""
+    newest = [way.checkpoint.manifest.created_ms for way in found if way.checkpoint is not None]
+    oldest = [way.oldest.manifest.created_ms for way in found if way.oldest is not None]
+    ends = [way.until_ms for way in found if way.until_ms is not None]
+    until = (
+        f"until about {rfc3339(min(ends))} if no newer one is written" if ends else "for as long as the topics keep everything"
+    )
+    return (
+        f"{len(found)} partitions can be rebuilt from checkpoints of {rfc3339(min(oldest))} to {rfc3339(max(newest))}"
+        f" (each partition's newest is of {rfc3339(min(newest))} or later), {until}"
+    )
+
+
+def _list(partitions: list[int]) -> str:
+    return ", ".join(map(str, partitions))

@@ -1,0 +1,115 @@
+"""What an emptied partition can be rebuilt from: a checkpoint and the topics after it, or the topics from its first batch."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from aiokafka.structs import TopicPartition
+
+from worker.adapters.checkpoint_files import Files
+from worker.adapters.kafka import Admin, free_consumer, to_record
+from worker.core.contract.journal import Cut, Cuts, decode_entry
+from worker.core.scoring.state import FOLD_VERSION
+from worker.engine.kept import Kept, kept, reaches
+from worker.settings import Settings
+
+_FETCH_MS: Final = 1_000
+_PATIENCE_S: Final = 10.0
+_MOST_RECORDS: Final = 5_000
+"""Of a journal's beginning, in which its first cut is looked for."""
+
+
+class Way(NamedTuple):
+    """How one partition can be rebuilt now."""
+
+    partition: int
+    checkpoint: Kept | None
+    """The newest one that the topics reach back to; `None` without any."""
+    oldest: Kept | None
+    """The oldest one that they do."""
+    from_first: bool
+    """Whether the topics still hold everything since the first batch."""
+    until_ms: int | None
+    """Until about when `checkpoint` can be used, by the shortest retention; `None` for ever."""
+    unusable: list[str]
+    """What is wrong with other checkpoints."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is any way."""
+        return self.checkpoint is not None or self.from_first
+
+    @property
+    def other_fold(self) -> int:
+        """The version of the fold that the checkpoint was written by, where it is not this program's; else 0."""
+        fold = FOLD_VERSION if self.checkpoint is None else self.checkpoint.manifest.fold
+        return 0 if fold == FOLD_VERSION else fold
+
+
+async def ways(settings: Settings, admin: Admin, files: Files | None, partitions: Sequence[int]) -> list[Way]:
+    """Return how each of *partitions* can be rebuilt, by its checkpoints in *files* and by what Kafka's topics hold."""
+    found: dict[int, tuple[list[Kept], list[str]]] = {}
+    for p in partitions:
+        unusable: list[str] = []
+        held = [] if files is None else await asyncio.to_thread(kept, files, settings.namespace, p, unusable.append)
+        found[p] = held, unusable
+    topics = {*settings.topics, *(topic for held, _ in found.values() for one in held for topic in one.manifest.next)}
+    there = {topic for topic, count in (await admin.partitions(topics)).items() if count}
+    retention_ms = await _retention_ms(settings, admin, there)
+    tps = [TopicPartition(topic, p) for topic in sorted(there) for p in partitions]
+    async with free_consumer(settings, tps) as consumer:
+        starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
+    result: list[Way] = []
+    for p, (held, unusable) in found.items():
+        start = {tp.topic: offset for tp, offset in starts.items() if tp.partition == p}
+        end = {tp.topic: offset for tp, offset in ends.items() if tp.partition == p}
+        usable = []
+        for one in held:
+            why = reaches(one.manifest, start, end) or _misfit(settings, one)
+            if why:
+                unusable.append(f"{one.name}: {why}")
+            else:
+                usable.append(one)
+        newest = usable[0] if usable else None
+        until_ms = None if newest is None or retention_ms is None else newest.manifest.created_ms + retention_ms
+        first = settings.internal_topic in start and await _first_cut_is_held(settings, p, start)
+        result.append(Way(p, newest, usable[-1] if usable else None, first, until_ms, unusable))
+    return result
+
+
+def _misfit(settings: Settings, one: Kept) -> str:
+    count = one.manifest.partitions
+    return "" if count == settings.partitions else f"it was made with {count} partitions"
+
+
+async def _retention_ms(settings: Settings, admin: Admin, topics: set[str]) -> int | None:
+    """Return the shortest retention of the inputs and the journal; `None` without any, or where nobody says."""
+    if settings.development:
+        return None
+    configs = await admin.configs(sorted(topics & set(settings.topics)))
+    known = [int(config["retention.ms"]) for config in configs.values() if "delete" in config["cleanup.policy"]]
+    return min((ms for ms in known if ms >= 0), default=None)
+
+
+async def _first_cut_is_held(settings: Settings, partition: int, starts: dict[str, int]) -> bool:
+    """Return whether the journal still begins with the cut of batch 0, and the topics with what that names."""
+    cut = await _first_cut(settings, TopicPartition(settings.internal_topic, partition), starts[settings.internal_topic])
+    return cut is not None and cut.batch == 0 and all(starts.get(topic, offset) <= offset for topic, offset in cut.next.items())
+
+
+async def _first_cut(settings: Settings, tp: TopicPartition, start: int) -> Cut | None:
+    async with free_consumer(settings, [tp]) as consumer:
+        consumer.seek(tp, start)
+        seen, deadline = 0, time.monotonic() + _PATIENCE_S
+        end = (await consumer.end_offsets([tp]))[tp]
+        while await consumer.position(tp) < end and seen < _MOST_RECORDS and time.monotonic() < deadline:
+            got: Any = await consumer.getmany(tp, timeout_ms=_FETCH_MS)
+            for raw in got.get(tp, ()):
+                seen += 1
+                match decode_entry(to_record(raw)):
+                    case Cuts(cuts) if cuts:
+                        return cuts[0]
+    return None
