@@ -19,7 +19,7 @@ FACTOR ?= 10
 LEADS ?= 1000000
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test core check fmt docs properties planted soak pressure alerts calls bench compiled lock audit services
+.PHONY: help demo test core check fmt docs properties planted soak pressure alerts calls bench compiled lock audit services images
 .DEFAULT_GOAL := help
 
 help:
@@ -40,6 +40,7 @@ help:
 	@echo 'make services  real Kafka and Redis until Ctrl-C, for work by hand'
 	@echo 'make audit     known vulnerabilities of what requirements/*.lock pin, as PyPI knows them (needs a network)'
 	@echo 'make lock      requirements/*.lock after a change in pyproject.toml (UPGRADE=--upgrade for newer versions)'
+	@echo 'make images    whether the digests that images are pinned by are still those of their tags (needs Docker and a network)'
 
 demo: .venv/.installed
 	.venv/bin/leadpulse demo --for $(FOR)
@@ -134,3 +135,12 @@ lock: .venv-dev/.installed
 AUDIT = .venv-dev/bin/uv tool run --from pip-audit==2.10.1 pip-audit --strict --disable-pip --require-hashes --progress-spinner off
 audit: .venv-dev/.installed
 	$(AUDIT) -r requirements/build.lock -r requirements/dev.lock
+
+# To renew one: put the digest that this names in the place of the old one, in Dockerfile (twice) and docker-compose.yml, run
+# `docker compose build --pull` and `docker compose up`, and look at http://localhost:8080/readyz.
+PINNED = grep -ohE '[a-z/]+:[A-Za-z0-9._-]+@sha256:[0-9a-f]{64}' Dockerfile docker-compose.yml | sort -u
+images:
+	@$(PINNED) | { failed=0; while IFS=@ read -r tag pinned; do \
+		now=$$(docker buildx imagetools inspect "$$tag" --format '{{.Manifest.Digest}}') || exit 1; \
+		if [ "$$now" = "$$pinned" ]; then echo "$$tag is at its pinned digest"; \
+		else echo "$$tag is at $$now by now, pinned is $$pinned"; failed=1; fi; done; exit $$failed; }

@@ -43,7 +43,12 @@ def _asked(lock: str) -> list[Requirement]:
         "build": PROJECT["dependency-groups"]["build"],
         "run": PROJECT["project"]["dependencies"],
         "demo": PROJECT["project"]["dependencies"] + extras["demo"],
-        "dev": PROJECT["project"]["dependencies"] + extras["demo"] + extras["otel"] + extras["plot"] + extras["dev"],
+        "dev": PROJECT["project"]["dependencies"]
+        + extras["demo"]
+        + extras["checkpoints"]
+        + extras["otel"]
+        + extras["plot"]
+        + extras["dev"],
     }[lock]
     return [Requirement(line) for line in lines if not line.startswith("leadpulse")]
 
@@ -129,7 +134,7 @@ def test_compose_redis_keeps_every_lead() -> None:
 
 def test_compose_runs_the_kafka_that_is_tested() -> None:
     """What the tests show holds for the broker that they ran on."""
-    assert SERVICES["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
+    assert SERVICES["kafka"]["image"].startswith(f"apache/kafka:{KAFKA_VERSION}@")
 
 
 def test_everything_mounted_or_copied_into_a_container_exists() -> None:
@@ -197,3 +202,21 @@ def test_make_refuses_a_python_that_is_too_old_with_a_hint(tmp_path: Path) -> No
     assert done.returncode != 0
     assert "Python >= 3.11" in done.stderr
     assert "make PYTHON=" in done.stderr
+
+
+def test_every_image_of_others_is_pinned_by_digest(tmp_path: Path) -> None:
+    """A tag can be moved to another image by its owner, or by an intruder. `make images` compares the two."""
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    others = [service["image"] for name, service in SERVICES.items() if name not in OURS]
+    assert len(bases) == 2
+    assert len(set(bases)) == 1, "both stages run the same Python"
+    for image in [*bases, *others]:
+        assert re.fullmatch(r"[a-z/]+:[A-Za-z0-9._-]+@sha256:[0-9a-f]{64}", image), f"{image}: not pinned by digest"
+    (tmp_path / "docker").write_text("#!/bin/sh\necho sha256:$(printf %064d 0)\n")
+    (tmp_path / "docker").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(["make", "images"], cwd=REPOSITORY, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert sorted(line.partition(" is at ")[0] for line in done.stdout.splitlines()) == sorted(
+        image.partition("@")[0] for image in {*bases, *others}
+    )
