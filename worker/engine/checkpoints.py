@@ -194,11 +194,12 @@ class _Writer:
 
     async def _published(self, batch: int) -> None:
         """Wait until *batch* is known to be published: the outbox is no part of a checkpoint."""
-        deadline = time.monotonic() + _PUBLISHED_S
+        patience_s = max(_PUBLISHED_S, 3 * self._settings.tick_interval)  # cuts alone go out with the next tick
+        deadline = time.monotonic() + patience_s
         while (position := await self._store.position()).published < batch:
             if time.monotonic() > deadline:
                 raise NotTaken(
-                    f"partition {self._partition}: batch {batch} was not published within {_PUBLISHED_S:g} s"
+                    f"partition {self._partition}: batch {batch} was not published within {patience_s:g} s"
                     f" ({position.published} is): do its workers run, and does Kafka take outputs?"
                 )
             await asyncio.sleep(0.2)
@@ -238,6 +239,8 @@ class Checkpointer:
                 await self._round()
             except Exception as err:  # noqa: BLE001 (scoring goes on without checkpoints, and an alert says that they lack)
                 self._metrics.checkpoints.labels("failed").inc()
+                for p in self._owned():  # shown as never, if nothing better is known: an alert compares it with the clock
+                    self._metrics.checkpoint_time.labels(str(p))
                 told = fields("checkpoint.failed", reason=str(err))
                 log.warning("no checkpoint, it is tried again: %s", str(err) or repr(err), extra=told)
             await asyncio.sleep(look_s)

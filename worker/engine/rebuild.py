@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.adapters.checkpoint_files import Files
 from worker.adapters.kafka import Admin, free_consumer, to_record
-from worker.core.contract.journal import Cut, Cuts, decode_entry
+from worker.core.contract.journal import Cut, Cuts, JournalError, decode_entry
 from worker.core.scoring.state import FOLD_VERSION
 from worker.engine.kept import Kept, kept, reaches
 from worker.settings import Settings
@@ -57,11 +57,12 @@ async def ways(settings: Settings, admin: Admin, files: Files | None, partitions
         held = [] if files is None else await asyncio.to_thread(kept, files, settings.namespace, p, unusable.append)
         found[p] = held, unusable
     topics = {*settings.topics, *(topic for held, _ in found.values() for one in held for topic in one.manifest.next)}
-    there = {topic for topic, count in (await admin.partitions(topics)).items() if count}
+    there = {topic for topic, count in (await admin.partitions(topics)).items() if count > max(partitions)}
     retention_ms = await _retention_ms(settings, admin, there)
     tps = [TopicPartition(topic, p) for topic in sorted(there) for p in partitions]
     async with free_consumer(settings, tps) as consumer:
         starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
+    begun = await _begun(settings, starts)
     result: list[Way] = []
     for p, (held, unusable) in found.items():
         start = {tp.topic: offset for tp, offset in starts.items() if tp.partition == p}
@@ -75,8 +76,7 @@ async def ways(settings: Settings, admin: Admin, files: Files | None, partitions
                 usable.append(one)
         newest = usable[0] if usable else None
         until_ms = None if newest is None or retention_ms is None else newest.manifest.created_ms + retention_ms
-        first = settings.internal_topic in start and await _first_cut_is_held(settings, p, start)
-        result.append(Way(p, newest, usable[-1] if usable else None, first, until_ms, unusable))
+        result.append(Way(p, newest, usable[-1] if usable else None, p in begun, until_ms, unusable))
     return result
 
 
@@ -94,22 +94,44 @@ async def _retention_ms(settings: Settings, admin: Admin, topics: set[str]) -> i
     return min((ms for ms in known if ms >= 0), default=None)
 
 
-async def _first_cut_is_held(settings: Settings, partition: int, starts: dict[str, int]) -> bool:
-    """Return whether the journal still begins with the cut of batch 0, and the topics with what that names."""
-    cut = await _first_cut(settings, TopicPartition(settings.internal_topic, partition), starts[settings.internal_topic])
-    return cut is not None and cut.batch == 0 and all(starts.get(topic, offset) <= offset for topic, offset in cut.next.items())
+async def _begun(settings: Settings, starts: dict[TopicPartition, int]) -> set[int]:
+    """Return the partitions whose journal still begins with the cut of batch 0, and whose topics hold what that names."""
+    cuts = await _first_cuts(settings, {tp: at for tp, at in starts.items() if tp.topic == settings.internal_topic})
+    return {
+        p
+        for p, cut in cuts.items()
+        if cut.batch == 0 and all(starts.get(TopicPartition(topic, p), offset) <= offset for topic, offset in cut.next.items())
+    }
 
 
-async def _first_cut(settings: Settings, tp: TopicPartition, start: int) -> Cut | None:
-    async with free_consumer(settings, [tp]) as consumer:
-        consumer.seek(tp, start)
-        seen, deadline = 0, time.monotonic() + _PATIENCE_S
-        end = (await consumer.end_offsets([tp]))[tp]
-        while await consumer.position(tp) < end and seen < _MOST_RECORDS and time.monotonic() < deadline:
-            got: Any = await consumer.getmany(tp, timeout_ms=_FETCH_MS)
-            for raw in got.get(tp, ()):
-                seen += 1
-                match decode_entry(to_record(raw)):
-                    case Cuts(cuts) if cuts:
-                        return cuts[0]
+async def _first_cuts(settings: Settings, starts: dict[TopicPartition, int]) -> dict[int, Cut]:
+    """Return, by partition, the first cut in each of these journals, where its beginning has any that can be read."""
+    found: dict[int, Cut] = {}
+    async with free_consumer(settings, list(starts)) as consumer:
+        ends = await consumer.end_offsets(list(starts))
+        left = {tp: _MOST_RECORDS for tp, at in starts.items() if at < ends[tp]}
+        for tp in left:
+            consumer.seek(tp, starts[tp])
+        deadline = time.monotonic() + _PATIENCE_S
+        while left and time.monotonic() < deadline:
+            got: Any = await consumer.getmany(*left, timeout_ms=_FETCH_MS)
+            for tp in list(left):
+                raws = got.get(tp, ())
+                left[tp] -= len(raws)
+                cut = next((cut for raw in raws if (cut := _cut_in(raw)) is not None), None)
+                if cut is not None:
+                    found[tp.partition] = cut
+                if cut is not None or left[tp] <= 0 or await consumer.position(tp) >= ends[tp]:
+                    del left[tp]
+    return found
+
+
+def _cut_in(raw: Any) -> Cut | None:
+    """Return the first cut of a journal's record; `None` for a record without any, or of another program."""
+    try:
+        match decode_entry(to_record(raw)):
+            case Cuts(cuts) if cuts:
+                return cuts[0]
+    except JournalError:
+        pass
     return None
