@@ -88,8 +88,11 @@ async def copied(
     await copy.begin()
     rows: list[LeadWrite] = []
     async for page in leads_in(client, namespace):
-        for first in range(0, len(page), 20):
-            rows += await copy.rows([lead for _, lead in page[first : first + 20]])
+        left = [lead for _, lead in page]
+        while left:
+            some = await copy.rows(left)
+            rows += some
+            del left[: len(some)]
             if between is not None:
                 await between()
     for number in count():
@@ -261,3 +264,22 @@ async def test_a_foreign_key_under_a_copys_names_refuses_a_batch_whole(
     assert await everything(store, ["a"]) == before
     with pytest.raises(Fenced):
         await store.apply(NEXT_OWNER, a_batch(2))
+
+
+async def test_a_slice_is_bounded_by_bytes_as_well(
+    client: Client, namespace: str, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One lead may hold 100 kB: five hundred of them are not read in one call, nor held at once."""
+    monkeypatch.setattr(redis_copy, "SLICE_BYTES", 10_000)
+    large = [f"large-{n}" for n in range(20)]
+    await store.apply(OWNER, a_batch(2, [a_write(lead, b"x" * 4_000) for lead in large]))
+    copy = PartitionCopy(store)
+    await copy.begin()
+    assert [row.lead for row in await copy.rows(large)] == large[:3]
+    await store.apply(OWNER, a_batch(3, [a_write(lead, b"y" * 4_000) for lead in large]))
+    changed, stood = await copy.changed()
+    assert (len(changed), stood) == (3, None)
+    while stood is None:
+        more, stood = await copy.changed()
+        changed += more
+    assert {row.lead: row.state[:1] for row in changed} == dict.fromkeys(large, b"y")

@@ -147,9 +147,13 @@ class _Writer:
         await self._copy.keep()
 
     async def rows(self, leads: Sequence[str]) -> None:
-        began = time.monotonic()
-        await self._add(await self._copy.rows(leads))
-        await asyncio.sleep(min(_LONGEST_REST_S, _REST * (time.monotonic() - began)))
+        left = list(leads)
+        while left:  # never more than a slice of them in memory: one lead may have 100 kB
+            began = time.monotonic()
+            some = await self._copy.rows(left)
+            await self._add(some)
+            del left[: len(some)]
+            await asyncio.sleep(min(_LONGEST_REST_S, _REST * (time.monotonic() - began)))
 
     async def finish(self) -> None:
         """Bring what was read to one batch, wait until that is published, and only then say that the checkpoint is there."""
