@@ -307,6 +307,34 @@ async def _checkpoint(run: Run) -> None:
     await run.start(run.random.choice((1, 2)))
 
 
+async def _forget(run: Run) -> None:
+    """Kill every worker and let Kafka forget the offsets of their group, as it does when nobody runs for days."""
+    for worker in list(run.workers):
+        worker.kill()
+        run.drop(worker)
+    await run.site.forget_offsets()
+
+
+@fault("offsets forgotten with an older Redis")
+async def _forgotten_older(run: Run) -> None:
+    old = await run.site.copy()
+    await run.some_time(4)
+    await _forget(run)
+    await run.site.restore(old)
+    await run.start(run.random.choice((1, 2)))
+
+
+@fault("offsets forgotten with an empty Redis")
+async def _forgotten_empty(run: Run) -> None:
+    await _forget(run)
+    await run.site.restore({})
+    await run.start()
+    await run.all_end("leadpulse rebuild")
+    await run.site.forget_offsets()
+    await run.site.allow_rebuild()
+    await run.start()
+
+
 @fault("Redis out of memory for seconds")
 async def _no_memory(run: Run) -> None:
     async with run.site.redis() as redis:
