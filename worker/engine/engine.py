@@ -16,6 +16,7 @@ from worker.adapters.kafka import Admin, Refused, group_consumer, in_words
 from worker.adapters.redis_store import Client, RedisOrder, RedisStore, connect
 from worker.build_flavour import form
 from worker.core.contract.journal import JournalError
+from worker.core.contract.printable import words
 from worker.core.grid.models import Grid
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.state import UnreadableState
@@ -191,7 +192,7 @@ class Engine:
         if self._error is None:
             return
         await self._close()
-        raise _reason(self._error) or Stop(f"unforeseen: {self._error!r}") from self._error
+        raise _reason(self._error) or Stop(f"unforeseen: {words(self._error)}") from self._error
 
     async def drain(self, deadline_s: float = 10.0) -> None:
         """Take no more records, publish what is applied, leave the group.

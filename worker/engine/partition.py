@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer
 from worker.adapters.kafka import Admin, Producer
 from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.journal import Said, Stray, Tick, decode_entry
+from worker.core.contract.marks import shown_mark
 from worker.core.contract.model import Record
 from worker.core.grid.order import must_begin
 from worker.core.grid.tables import TABLES_VERSION
@@ -322,7 +323,8 @@ class Partition:
             done = batch.entry.cut.tick_done
             if not done and not _all_later(batch, leads[: batch.entry.cut.judged], time_ms):
                 raise Stop(
-                    f"partition {self._partition}: leads due by {time_ms} are still due after being judged then: {leads[:3]}"
+                    f"partition {self._partition}: leads due by {time_ms} are still due after being judged then, with the marks"
+                    f" {', '.join(map(shown_mark, leads[:3]))}"
                 )
             await self._apply(batch, idle=not leads)
             self._metrics.batches.labels("tick").inc()
