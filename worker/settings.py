@@ -96,6 +96,18 @@ class Settings(BaseModel):
         description="leads a second, over all partitions, that are judged again after the grid changed, the hottest first",
     )
     max_batch: int = Field(1_000, ge=1, le=100_000, description="most records of one batch of a partition")
+    max_unpacked: int = Field(
+        64 * 1024 * 1024,
+        ge=4 * 1024 * 1024,
+        le=1024 * 1024 * 1024,
+        description="most bytes that one compressed batch of records may unpack to; a larger one goes to the dead letters, by"
+        " the places of its records alone",
+    )
+    pass_over: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
+        (),
+        description="damaged batches of the input topics that are passed over, TOPIC:PARTITION:OFFSET (of the batch's first"
+        " record) separated by commas; their records go to the dead letters, by their places alone",
+    )
     max_bad_share: float = Field(
         0.5,
         ge=0,
@@ -138,6 +150,15 @@ class Settings(BaseModel):
         if len(set(topics)) != len(topics):
             raise ValueError("a topic is named twice")
         return topics
+
+    @field_validator("pass_over")
+    @classmethod
+    def _places(cls, places: tuple[str, ...]) -> tuple[str, ...]:
+        for place in places:
+            topic, *numbers = place.rsplit(":", 2)
+            if not topic or len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+                raise ValueError("expected TOPIC:PARTITION:OFFSET, separated by commas")
+        return places
 
     @field_validator("output_topics")
     @classmethod

@@ -39,7 +39,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
-from worker.adapters.header_names import allow_any_header_names
+from worker.adapters.fetched import Checks, place_of, read_batches_within_bounds
 from worker.adapters.topic_ids import topic_ids
 from worker.core.contract.codec import NO_STAMP_MS
 from worker.core.contract.folded import UNKNOWN
@@ -71,7 +71,7 @@ _INPUT_RETENTION_MS = 7 * 86_400_000
 _INTERNAL_RETENTION_MS = 14 * 86_400_000
 
 
-allow_any_header_names()
+read_batches_within_bounds()
 
 
 CHECK_CONNECTION = (
@@ -128,12 +128,13 @@ def group_consumer(settings: Settings) -> AIOKafkaConsumer:
 
     It never commits (W must move only inside transactions) and never resets an offset by itself: every position is sought.
     """
-    return AIOKafkaConsumer(
+    checks = Checks(crcs=not settings.development, most=settings.max_unpacked)
+    consumer = AIOKafkaConsumer(
         **client_options(settings),
         client_id=settings.group,
         group_id=settings.group,
         isolation_level="read_committed",
-        check_crcs=not settings.development,
+        check_crcs=checks,
         enable_auto_commit=False,
         auto_offset_reset="none",
         partition_assignment_strategy=(RangePartitionAssignor,),
@@ -144,6 +145,8 @@ def group_consumer(settings: Settings) -> AIOKafkaConsumer:
         fetch_max_bytes=_FETCH_BYTES,
         metadata_max_age_ms=60_000,
     )
+    checks.of(consumer)
+    return consumer
 
 
 @contextlib.asynccontextmanager
@@ -152,18 +155,20 @@ async def free_consumer(settings: Settings, tps: Sequence[TopicPartition], wait_
 
     *wait_ms*: how long a fetch waits at the broker where there is nothing to read.
     """
+    checks = Checks(crcs=not settings.development, most=settings.max_unpacked)
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         client_id=f"{settings.group}.reader",
         group_id=None,
         isolation_level="read_committed",
-        check_crcs=not settings.development,
+        check_crcs=checks,
         enable_auto_commit=False,
         auto_offset_reset="none",
         fetch_max_wait_ms=wait_ms,
         max_partition_fetch_bytes=_FETCH_PARTITION_BYTES,
         fetch_max_bytes=_FETCH_BYTES,
     )
+    checks.of(consumer)
     if tps:
         consumer.assign(list(tps))
     try:
@@ -190,6 +195,9 @@ async def _started(producer: AIOKafkaProducer) -> None:
 
 def to_record(r: ConsumerRecord) -> Record:
     """Return *r* as ours. A header without a value counts as one with an empty value, a timestamp before 2000 as none."""
+    place = place_of(r)
+    if place is not None:
+        return place
     headers = tuple([(key, value or b"") for key, value in r.headers]) if r.headers else ()
     return Record(r.topic, r.partition, r.offset, r.timestamp if r.timestamp >= NO_STAMP_MS else None, r.key, r.value, headers)
 

@@ -18,6 +18,7 @@ from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.journal import Said, Stray, Tick, decode_entry
 from worker.core.contract.marks import shown_mark
 from worker.core.contract.model import Record
+from worker.core.contract.unread import begins
 from worker.core.grid.order import must_begin
 from worker.core.grid.tables import TABLES_VERSION
 from worker.engine.batch_builder import SLICE, Folder, Grids, Place, Taken
@@ -25,6 +26,7 @@ from worker.engine.errors import Stop
 from worker.engine.failpoint import failpoint
 from worker.engine.fetch_time import FetchTime
 from worker.engine.grid_file import GridFile
+from worker.engine.passed_over import check_passed, producers_faults, tell_passed
 from worker.engine.publisher import Publisher
 from worker.engine.reader import Feed, Fetched
 from worker.engine.retrying_store import Patient
@@ -271,9 +273,12 @@ class Partition:
         place = self._place(next_)._replace(fetched_ms=self._fetched_ms)
         taken = await self._folder.events(records, place, MOST_BYTES)
         records, left = records[: taken.records], records[taken.records :]
-        self._bad.add(len(records), taken.reasons)
+        self._bad.add(len(records), producers_faults(taken.reasons))
+        if taken.batch.entry.cut.passed:
+            check_passed(self._settings, records)
         folded = time.perf_counter()
         await self._apply(taken.batch, oldest_ms=_oldest_ms(records))
+        tell_passed(self._partition, taken.batch.entry.cut.passed)
         self._metrics.step_seconds.labels("apply").inc(time.perf_counter() - folded)
         if self._context.tracer is not None:
             self._context.tracer.applied(self._partition, taken.batch.entry, len(records), began, taken.seconds)
@@ -289,7 +294,7 @@ class Partition:
         """
         for topic in sorted(by_topic):
             records = [record for record in by_topic[topic] if record.offset >= self.next[topic]]
-            following = [*(record.offset for record in records[1:]), ends[topic]]
+            following = [*(begins(record) for record in records[1:]), ends[topic]]
             with contextlib.suppress(StoreFull):
                 for record, end in zip(records, following, strict=False):
                     await self._batch([record], {**self.next, topic: end})
