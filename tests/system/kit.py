@@ -498,10 +498,11 @@ class Worker:
     home: Path = ROOT
     """Where the program is: here, or in a folder with another form of it."""
 
-    def __init__(self, site: Site, failpoint: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, site: Site, failpoint: str, settings: Mapping[str, Any], **besides: str) -> None:
         self.log = site.folder / f"worker-{len(site.workers)}.log"
         environ = {**os.environ, **site.environ, "LEADPULSE_FAILPOINT": failpoint}
         environ |= {f"LEADPULSE_{name.upper()}": str(value) for name, value in settings.items()}
+        environ |= besides
         self.log.touch()
         self.process: Process
         if (self.program, self.home) == (Worker.program, ROOT):

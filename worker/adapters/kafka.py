@@ -380,6 +380,10 @@ class Admin:
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
         await self._client.close()
 
     async def partitions(self, topics: Iterable[str]) -> dict[str, int]:

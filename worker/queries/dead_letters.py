@@ -33,7 +33,7 @@ HINTS: Final[Mapping[str, str]] = MappingProxyType(
         "too_large": "Only its sizes and digests are here. While its own topic still keeps it, read it there, make it smaller"
         " and send that: leadpulse dead replay PLACE --from FILE. Then mend the producer.",
         "batch_too_large": "Only its place is here. Find who sends such batches, and stop them. If the records are sound: read"
-        " them from their own topic with a tool of Kafka's while it keeps them, and send them in smaller batches.",
+        " each from its own topic with a tool of Kafka's while it keeps them, then: leadpulse dead replay PLACE --from FILE.",
         "batch_damaged": "Only its place is here. If a copy of the topic has it (a mirror, a backup): send the record again by"
         " leadpulse dead replay PLACE --from FILE.",
         "not_json": "Mend the producer's encoder; the detail says which byte." + _mend("correct it"),
