@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import ssl
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -40,6 +39,8 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
 from worker.adapters.fetched import Checks, place_of, read_batches_within_bounds
+from worker.adapters.kafka_login import Refused as Refused
+from worker.adapters.kafka_login import check_token, login_options, tell_why_not, why_not
 from worker.adapters.topic_ids import topic_ids
 from worker.core.contract.codec import NO_STAMP_MS
 from worker.core.contract.folded import UNKNOWN
@@ -72,16 +73,14 @@ _INTERNAL_RETENTION_MS = 14 * 86_400_000
 
 
 read_batches_within_bounds()
+tell_why_not()
 
 
 CHECK_CONNECTION = (
     "does it run, and do the brokers expect what LEADPULSE_KAFKA, LEADPULSE_KAFKA_SECURITY, LEADPULSE_KAFKA_SASL,"
-    " LEADPULSE_KAFKA_USER, LEADPULSE_KAFKA_PASSWORD and LEADPULSE_KAFKA_CAFILE say?"
+    " LEADPULSE_KAFKA_USER, LEADPULSE_KAFKA_PASSWORD and LEADPULSE_KAFKA_CAFILE say, or LEADPULSE_KAFKA_TOKEN_FILE,"
+    " LEADPULSE_KAFKA_TOKEN_COMMAND and LEADPULSE_KAFKA_CERTFILE?"
 )
-
-
-class Refused(Exception):
-    """Kafka refuses what we write, and would again: too large, not allowed, no such topic."""
 
 
 class ProducerFailed(Exception):
@@ -93,28 +92,16 @@ class OutOfTime(ProducerFailed):
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
-    """Return what every client needs to reach the brokers. Raises `Refused` when the CA file cannot be read."""
-    options: dict[str, Any] = {
-        "bootstrap_servers": settings.kafka,
-        "security_protocol": settings.kafka_security,
-        "sasl_mechanism": settings.kafka_sasl,
-        "sasl_plain_username": settings.kafka_user,
-        "sasl_plain_password": settings.kafka_password.get_secret_value() if settings.kafka_password else None,
-    }
-    if "SSL" in settings.kafka_security:
-        try:
-            options["ssl_context"] = ssl.create_default_context(cafile=settings.kafka_cafile)
-        except OSError as err:  # ssl.SSLError is one
-            why = err.strerror or err
-            raise Refused(
-                f"LEADPULSE_KAFKA_CAFILE {settings.kafka_cafile}: {why}: expected a PEM file of certificates"
-            ) from None
-    return options
+    """Return what every client needs to reach the brokers. Raises `Refused` for a file that cannot be used."""
+    return {"bootstrap_servers": settings.kafka, **login_options(settings)}
 
 
 def in_words(err: KafkaError) -> str:
     """Return what *err* says, with what to do about it."""
     if isinstance(err, KafkaConnectionError):
+        why = why_not()
+        if why is not None:
+            return f"no Kafka broker lets us in: {why}: {CHECK_CONNECTION}"
         return f"no Kafka broker answers: {err}: {CHECK_CONNECTION}"
     if isinstance(err, GroupAuthorizationFailedError):
         return f"no right to read as group {err}: grant Read on it"
@@ -172,6 +159,7 @@ async def free_consumer(settings: Settings, tps: Sequence[TopicPartition], wait_
     if tps:
         consumer.assign(list(tps))
     try:
+        await check_token(settings)
         await consumer.start()
         yield consumer
     finally:
@@ -370,8 +358,9 @@ class Admin:
         )
 
     async def __aenter__(self) -> Admin:
-        """Connect. Raises aiokafka's `KafkaConnectionError` when no broker answers."""
+        """Connect. Raises aiokafka's `KafkaConnectionError` when no broker answers, `Refused` without a token to log in by."""
         try:
+            await check_token(self._settings)
             await self._client.start()
         except BaseException:
             await self._client.close()
