@@ -141,7 +141,7 @@ class LeadPulse(faust.App):
 
     def fail(self, why: str) -> None:
         """Stop the worker with exit code 1, saying *why* in one line."""
-        self._end_for_certain()
+        self._end_for_certain(why)
         self.failed, self.why = True, why
         self.say_why()
         if self.host is not None:
@@ -156,12 +156,20 @@ class LeadPulse(faust.App):
         if not await closed(what, step, within_s):
             self.tidy = False
 
-    def _end_for_certain(self) -> None:
+    def _end_for_certain(self, why: str) -> None:
         """From now on the process ends within `END_S`, even where a thread, a connection or a service keeps it."""
+        self.why = self.why or why
         if self._last is None:
-            self._last = threading.Timer(END_S, _end)
+            self._last = threading.Timer(END_S, self._end)
             self._last.daemon = True
             self._last.start()
+
+    def _end(self) -> None:
+        """End the process, which has not ended by itself. Runs in a thread, because nothing else may run any more."""
+        words = threading.Thread(target=self.say_why, daemon=True)  # what keeps the process may keep the log too
+        words.start()
+        words.join(1.0)
+        os._exit(1)
 
     async def run_engine(self) -> None:
         """Run the engine until it is drained. A failure ends the process: whoever supervises it decides what comes next."""
@@ -291,12 +299,6 @@ async def _serve(app: LeadPulse) -> web.AppRunner | None:
         "pages on http://%s:%d: /livez /readyz /metrics", at[0], at[1], extra=fields("pages.served", host=at[0], port=at[1])
     )
     return runner
-
-
-def _end() -> None:
-    """End the process, which has not ended by itself."""
-    os.write(sys.stderr.fileno(), b"the process did not end by itself, so it is ended\n")
-    os._exit(1)
 
 
 async def _drain(engine: Engine) -> None:

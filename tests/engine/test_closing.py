@@ -99,11 +99,11 @@ async def test_an_engine_that_must_stop_says_why_whatever_closing_does(kind: str
     """An error of closing in the place of the reason left the process there for ever."""
     monkeypatch.setattr(closing, "STEP_S", 0.05)
     steps = Steps()
-    stopping: list[bool] = []
-    engine = Engine(Settings.load({}), stopping=lambda: stopping.append(True))
+    stopping: list[str] = []
+    engine = Engine(Settings.load({}), stopping=stopping.append)
     engine._closing.add("it", getattr(steps, kind), 0.05)
     engine._fail(Stop("told to"))
-    assert stopping == [True]
+    assert stopping == ["told to"]
     with pytest.raises(Stop, match="told to"):
         await engine.run()
     steps.never.set()

@@ -46,22 +46,32 @@ WHAT: dict[str, tuple[Any, str, Any]] = {
     "redis": (Redis, "aclose", hang),
     "tracer": (Spans, "close", block),
     "web": (web.AppRunner, "cleanup", hang),
-    "livez": (LeadPulse, "fail", lambda *_: None),
+    "livez": (LeadPulse, "fail", lambda: None),
     "loop": (AIOKafkaConsumer, "stop", block_the_loop),
 }
+
+
+armed: list[str] = []
+
+
+def arm(what: str) -> None:
+    """From now on, what *what* names hangs when it is closed."""
+    cls, name, instead = WHAT[what]
+    before = getattr(cls, name)
+    setattr(cls, name, lambda *given, **told: instead() if armed else before(*given, **told))
 
 
 def main() -> None:
     """Run the worker."""
     what = os.environ.get("ENDING", "")
+    if what:
+        arm(what)
     app: LeadPulse = create_app(Settings.load(os.environ))
     run = app.run_engine
 
     async def run_engine() -> None:
         def stop() -> None:
-            if what:
-                cls, name, instead = WHAT[what]
-                setattr(cls, name, instead)
+            armed.append(what)
             app.engine._fail(Stop("told to by the test"))
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stop)

@@ -31,6 +31,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from ops.dev.services import HOST, Kafka, Redis, free_port
+from tests.system.bombs import bomb, send_raw
 from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, people
 from tests.system.proxy import LosesReplies, Network
 from tests.system.replicas import Replicated, ThreeBrokers
@@ -494,6 +495,16 @@ async def _abort(run: Run) -> None:
 async def _poison(run: Run) -> None:
     async with run.load(bad=True):
         await run.some_time(3)
+
+
+@fault("a batch that unpacks to gigabytes", session_timeout=6)
+async def _bomb(run: Run) -> None:
+    for codec, records, megabytes in (("zstd", 20, 100), ("gzip", 5, 60), ("lz4", 2, 50)):
+        place = run.random.randrange(run.site.settings.partitions)
+        topic = run.random.choice(run.site.settings.input_topics)
+        await send_raw(run.site, topic, place, await asyncio.to_thread(bomb, codec, records, megabytes))
+        run.sent += records
+        await run.some_time()
 
 
 @fault("events hours late, and hours ahead of the clock")

@@ -51,11 +51,9 @@ async def test_a_worker_that_must_stop_ends_whatever_hangs(make_site: MakeSite, 
     assert await worker.livez() == 200
     worker.signal(signal.SIGUSR1)
     assert await worker.ended(120) == 1
-    last = worker.log.read_text().splitlines()[-1]
-    if what == "loop":
-        assert "the process did not end by itself" in last
-    else:
-        assert json.loads(last)["message"] == "stopped: told to by the test"
+    last = json.loads(worker.log.read_text().splitlines()[-1])
+    assert (last["event"], last["message"]) == ("worker.stopped", "stopped: told to by the test")
+    assert ("not closed within" in worker.log.read_text()) == (what not in ("", "loop", "producer"))
 
 
 async def test_a_silent_redis_behind_tls_keeps_no_worker_that_must_stop(

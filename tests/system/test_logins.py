@@ -59,7 +59,7 @@ def doors(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) 
     oauth = "org.apache.kafka.common.security.oauthbearer"
     module = f'{oauth}.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="x";'
     handlers = f"{oauth}.internals.unsecured.OAuthBearerUnsecured"
-    listener = "listener.name.tokens.oauthbearer.sasl"
+    sasl = "listener.name.tokens.oauthbearer.sasl"
     settings = {"group.min.session.timeout.ms": "1000"}
     for listener in ("tokens", "mutual"):
         settings |= {
@@ -72,9 +72,9 @@ def doors(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) 
         "listener.name.mutual.ssl.client.auth": "required",
         "listener.name.tokens.sasl.enabled.mechanisms": "OAUTHBEARER",
         "listener.name.tokens.connections.max.reauth.ms": "600000",
-        f"{listener}.jaas.config": module,
-        f"{listener}.server.callback.handler.class": f"{handlers}ValidatorCallbackHandler",
-        f"{listener}.login.callback.handler.class": f"{handlers}LoginCallbackHandler",
+        f"{sasl}.jaas.config": module,
+        f"{sasl}.server.callback.handler.class": f"{handlers}ValidatorCallbackHandler",
+        f"{sasl}.login.callback.handler.class": f"{handlers}LoginCallbackHandler",
     }
 
     def made() -> Kafka:

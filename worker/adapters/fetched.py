@@ -55,7 +55,7 @@ _SMALLEST: Final = 26
 _thread: Final = ThreadPoolExecutor(1, "unpack")
 """One batch at a time, so that many bombs at once cost no more memory than one."""
 
-_scratch: Final = memoryview(mmap.mmap(-1, _HEADER.size + _AT_ONCE))
+_scratch: Final = memoryview(bytearray(_HEADER.size + _AT_ONCE))
 
 
 class Checks:
@@ -392,7 +392,7 @@ def _plain(raw: memoryview, codec: int, data: memoryview, buffer: memoryview, *,
 def _in_thread(raw: memoryview, codec: int, data: memoryview, most: int) -> _Content | _Bad:
     """Unpack a large batch into memory of its own, which goes back to the system with it."""
     try:
-        return _plain(raw, codec, data, memoryview(mmap.mmap(-1, _HEADER.size + most)), copy=False)
+        return _plain(raw, codec, data, memoryview(mmap.mmap(-1, _HEADER.size + most, mmap.MAP_PRIVATE)), copy=False)
     except Unreadable as err:
         return _Bad(DAMAGED, f"its compressed data is: {err}")
     except TooLarge:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from worker.logs import fields
 
@@ -53,6 +53,8 @@ async def closed(what: str, step: Callable[[], Awaitable[object]], within_s: flo
         log.warning("%s: not closed within %g s, left behind", what, within_s, extra=fields("close.silent", what=what))
         task.cancel()
         await asyncio.wait([task], timeout=_CANCELLED_S)
+        left: Any = task
+        left._log_destroy_pending = False  # the line above has said it; asyncio's would be the last one of the log
         return False
     if not task.cancelled() and (err := task.exception()) is not None:
         log.warning("%s: not closed in good order: %r", what, err, extra=fields("close.failed", what=what))

@@ -84,9 +84,9 @@ class Status(msgspec.Struct, frozen=True):
 class Engine:
     """Scores the events of the partitions that the group gives it, until drained or until it must stop.
 
-    *stopping* is called as soon as it must stop, before anything is closed. The grid's file is looked at again while the
-    engine runs; *scorer* is a grid to keep in its place. *store_of*, by default, gives the partition's store in the settings'
-    Redis.
+    *stopping* is called with the reason as soon as it must stop, before anything is closed. The grid's file is looked at
+    again while the engine runs; *scorer* is a grid to keep in its place. *store_of*, by default, gives the partition's store
+    in the settings' Redis.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Engine:
         store_of: Callable[[int], Store] | None = None,
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
-        stopping: Callable[[], None] = lambda: None,
+        stopping: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._tracer = tracer
@@ -239,7 +239,7 @@ class Engine:
     def _fail(self, err: BaseException) -> None:
         if self._error is None:
             self._error = err
-            self._stopping()
+            self._stopping(str(err) or repr(err))
             log.error("the worker must stop: %s", str(err) or repr(err), extra=fields("worker.must_stop"))
             self._failed.set()
 
