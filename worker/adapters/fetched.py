@@ -107,7 +107,7 @@ _Content = memoryview | bytes
 
 
 def place_of(record: Any) -> Unread | None:
-    """Return the place that *record*, of a consumer, stands for; `None` for one that could be read."""
+    """Return the place that *record*, of a consumer, stands for; `None` for a record that could be read."""
     return record.unread if type(record) is _Place else None
 
 

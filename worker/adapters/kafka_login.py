@@ -1,7 +1,8 @@
-"""How we log in to Kafka: by password, by a token (OAUTHBEARER), or by a certificate; and why a broker did not let us in.
+"""How we log in to Kafka, and why a broker did not let us in.
 
-aiokafka says of a log-in that failed only that it "cannot bootstrap", and does not notice at all that a broker refused a token.
-Both are answered here. No message has a secret in it, nor what a token's command printed.
+The ways are a password, a token (OAUTHBEARER) and a certificate. Of a log-in that failed, aiokafka reports only that it "cannot
+bootstrap". It does not notice at all that a broker refused a token. Both are answered here. No message has a secret in it, nor
+what a token's command printed.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Refused(Exception):
 
 
 class TokenFailed(KafkaError):  # type: ignore[misc]  # aiokafka has no types
-    """There is no token to log in with. A worker that runs tries again; one that starts says so and ends."""
+    """There is no token to log in with. A worker that runs tries again; a worker that starts ends with this message."""
 
 
 class Token(NamedTuple):
@@ -61,7 +62,7 @@ class Token(NamedTuple):
 
 
 class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
-    """Gives a token that has not ended: of a file, which somebody renews, or of a command, asked again before the end."""
+    """Gives a token that has not ended: from a file, which another program renews, or from a command, run again in time."""
 
     def __init__(self, file: str | None, command: str | None) -> None:
         self._file = file
@@ -128,7 +129,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
 
 
 def ends(token: str) -> float | None:
-    """Return when *token* ends, where it is a JWT that says so. Nobody's signature is checked: that is the broker's task."""
+    """Return when *token* ends, where it is a JWT with that claim. The signature is not checked: that is the broker's task."""
     try:
         body = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))

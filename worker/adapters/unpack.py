@@ -1,7 +1,7 @@
 """Decompression of a Kafka batch into a buffer of limited size, for each of Kafka's codecs.
 
-Brokers bound the compressed size of a batch only: 37 kB of zstd may unpack to gigabytes. Nothing here writes past the buffer,
-so a hostile batch costs no more memory than the limit (zstd: twice that, for its window).
+Brokers bound the compressed size of a batch only: 37 kB of zstd may unpack to gigabytes. Nothing here writes past the buffer.
+So a hostile batch costs no more memory than the limit (zstd: twice that, for its window).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How things are let go at the end: each step caught, bounded in time and logged, so that no step takes the place of another.
+"""How things are closed at the end: each step caught, bounded in time and logged. No error of closing hides another one.
 
 A step may raise, hang, or swallow its own cancellation (a TLS connection whose other side is silent does all three). None of
 that may keep the worker from ending, nor hide why it ends.
@@ -37,7 +37,7 @@ class Closing:
         self._steps.append((what, step, within_s))
 
     async def run(self) -> None:
-        """Take every step. Raises nothing but its own cancellation; a step is taken once, whoever else calls this."""
+        """Take every step. Raises nothing but its own cancellation; a step is taken once, also where two tasks call this."""
         until = time.monotonic() + _ALL_S
         while self._steps:
             what, step, within_s = self._steps.pop()

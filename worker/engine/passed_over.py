@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def check_passed(settings: Settings, records: Iterable[Record]) -> None:
     """Raise `Stop` at the first of *records* that is damaged, unless an operator named its batch to be passed over.
 
-    A damaged batch may be whole on another replica. One that is merely too large never gets smaller.
+    A damaged batch may be whole on another replica. A batch that is merely too large never gets smaller.
     """
     for record in records:
         if type(record) is Unread and record.reason == DAMAGED:

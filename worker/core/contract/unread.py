@@ -1,6 +1,6 @@
 """Records that cannot be read because their batch cannot: known by their places alone.
 
-A batch that unpacks to more than a worker may hold, or whose bytes are damaged, gives a place for each of its offsets. The cut
+A batch may unpack to more than a worker may hold, or its bytes may be damaged. It then gives a place for each offset. The cut
 of the worker's batch names these places (`Passed`). A refold therefore passes over the same records, whatever its own limit is
 and whatever it can read now.
 """
@@ -72,7 +72,7 @@ def ranges_passed(records: Sequence[Record]) -> tuple[Passed, ...]:
 def as_passed(records: Sequence[Record], partition: int, ranges: Sequence[Passed]) -> list[Record]:
     """Return *records* with places in the stead of what the first fold passed over in *ranges*; the order stays.
 
-    What it did not pass over stays as it is: an `Unread` among it is one that cannot be folded again here.
+    What it did not pass over stays as it is. An `Unread` among it cannot be folded again here.
     """
     kept = [r for r in records if not any(r.topic == one.topic and one.first <= r.offset <= one.last for one in ranges)]
     for one in ranges:
