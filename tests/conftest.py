@@ -29,6 +29,20 @@ def pytest_report_header() -> list[str]:
     return header
 
 
+LONGEST = ("core/test_compiled.py", "core/test_properties.py", "system/", "protocol/", "cli/")
+"""Files and folders whose files take minutes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first: several processes take them in turn, and the short ones at the end fill what is left."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((n for n, name in enumerate(LONGEST) if f"/tests/{name}" in path), len(LONGEST))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Kafka]:
     """One broker for the whole run: topics are told apart by `namespace`. Do not stop it; see `own_kafka`.

@@ -6,6 +6,7 @@ is started as a program of its own.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import multiprocessing
 import os
@@ -25,6 +26,9 @@ from worker.engine import failpoint
 _context = multiprocessing.get_context("forkserver")
 _COMMANDS = ("accounts", "dead", "doctor", "explain", "grid", "produce", "replay", "simulate", "top", "topics")
 _context.set_forkserver_preload(["tests.forks", "worker.engine.engine", *(f"worker.cli.{name}" for name in _COMMANDS)])
+
+_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG: which signal the kernel sends when the parent is gone."""
 
 
 class Files(NamedTuple):
@@ -82,6 +86,8 @@ Process = Forked | subprocess.Popen[bytes]
 
 def _run(module: str, arguments: tuple[str, ...], environ: dict[str, str], files: Files, cwd: Path) -> None:
     """Become what `python -m module arguments` would be."""
+    # The server that this was forked from ends with the tests, however they end, and nothing of them may go on.
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(cwd)

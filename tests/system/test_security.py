@@ -143,7 +143,8 @@ def by_the_protocol(kafka: Kafka, words: list[str]) -> None:
         for name in names
         for operation in operations
     ]
-    for answer in kafka_admin.AdminClient({"bootstrap.servers": kafka.address}).create_acls(bindings).values():
+    admin = kafka_admin.AdminClient({"bootstrap.servers": kafka.address})
+    for answer in admin.create_acls(bindings).values():
         answer.result(HANG_S)
 
 
