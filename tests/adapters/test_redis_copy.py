@@ -283,3 +283,13 @@ async def test_a_slice_is_bounded_by_bytes_as_well(
         more, stood = await copy.changed()
         changed += more
     assert {row.lead: row.state[:1] for row in changed} == dict.fromkeys(large, b"y")
+
+
+async def test_what_an_older_versions_worker_writes_is_not_copied(client: Client, namespace: str, store: RedisStore) -> None:
+    """In a rolling upgrade its functions note nothing, and a copy would mix its batches."""
+    commands = store._commands
+    await commands.hset(store._position, "owner", "7:2:of an older version")  # as its `acquire` does
+    with pytest.raises(StoreRefused, match="UNNOTED"):
+        await PartitionCopy(store).begin()
+    await store.acquire("7:3:upgraded", 8)
+    await PartitionCopy(store).begin()

@@ -64,6 +64,7 @@ async def test_the_keys_are_the_contract(store: RedisStore, redis_server: Redis,
         }
         assert client.hgetall(tag + "position") == {
             "owner": OWNER,
+            "notes": OWNER,
             "batch": "2",
             "next:web": "2",
             "published": "1",

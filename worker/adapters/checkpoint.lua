@@ -22,8 +22,11 @@ end
 -- {owner, batch}.
 local function copy_begin(keys, args)
   local flag, changed = flag_and_changed(keys)
-  local at = redis.call('HMGET', keys[1], 'owner', 'batch')
+  local at = redis.call('HMGET', keys[1], 'owner', 'batch', 'notes')
   if not at[2] then return redis.error_reply('EMPTY ' .. keys[1] .. ' holds no state: there is nothing to copy') end
+  if at[1] ~= at[3] then
+    return redis.error_reply('UNNOTED the owner of ' .. keys[1] .. ' is of an older version, which notes no changes: upgrade it first')
+  end
   local held = redis.call('GET', flag)
   if held and held ~= args[1] then
     return redis.error_reply('COPYING ' .. keys[1] .. ' is being copied by another worker or command (a minute at most, if that one died)')

@@ -174,7 +174,8 @@ local function acquire(keys, args)
     if left then return left end
     redis.call('HSET', keys[1], 'partitions', args[2])
   end
-  redis.call('HSET', keys[1], 'owner', args[1])
+  -- `notes`: this owner notes what it changes, see `copying`. One of an older version leaves another's token there.
+  redis.call('HSET', keys[1], 'owner', args[1], 'notes', args[1])
   return redis.call('HGETALL', keys[1])
 end
 

@@ -23,7 +23,7 @@ SILENCE_MS: Final = 60_000
 
 _KEYS_PAGE: Final = 1_000
 _READABLE: Final = ("score", "fit", "engagement", "stage", "grade", "updated_at")
-_NOT_KEPT: Final = frozenset({"owner", "rebuild", "restoring"})
+_NOT_KEPT: Final = frozenset({"owner", "notes", "rebuild", "restoring"})
 """Fields of the position that say who works on it, and not where it stands."""
 _WRITE_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade", "updated_at", "due_ms", "rank")
 

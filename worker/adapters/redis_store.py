@@ -4,8 +4,8 @@ Every key of partition p of a namespace carries the hash tag `{NAMESPACE:p}`, so
 
 - `{ns:p}:lead:LEAD`: a hash, `state` packed and `score fit engagement stage grade updated_at` as text; an erased lead has
   only `state`, its mark. A long state may lie in pieces, see `lead_fields`
-- `{ns:p}:position`: a hash, `owner batch next:TOPIC published partitions grid words clock`, `leads:STAGE` (how many leads are
-  in it) as of batch `counted`, and `strayed horizon regraded requeue rebuild inputs` where set
+- `{ns:p}:position`: a hash, `owner notes batch next:TOPIC published partitions grid words clock`, `leads:STAGE` (how many leads
+  are in it) as of batch `counted`, and `strayed horizon regraded requeue rebuild restoring inputs` where set
 - `{ns:p}:grid`: the text of the grid that the position names by its hash
 - `{ns:grids}:order`: a hash of the whole namespace, the order of its grids and the text of the last one (`RedisOrder`)
 - `{ns:p}:due`, `{ns:p}:rank`: sorted sets of leads, by instant (ms) and by upper bound of the score
