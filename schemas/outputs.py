@@ -279,8 +279,9 @@ class DeadLetterHeaders(Contract):
         description=(
             "A short code: `empty`, `too_large`, `not_json`, `too_deep`, `bad_number`, `not_an_object`, `bad_envelope`, "
             "`no_subject`, `bad_time`, `bad_data`, `traits_refused` (the lead's traits would grow beyond what is kept), "
-            "`aliases_refused` (the ids of its aliases would), or `output_too_large` (what the record brought about was too "
-            "long for any topic: the lead's state holds it)."
+            "`aliases_refused` (the ids of its aliases would), `output_too_large` (what the record brought about was too "
+            "long for any topic: the lead's state holds it), or `batch_too_large` and `batch_damaged` (the record's batch "
+            "cannot be read: only the place is here)."
         ),
         pattern="^[a-z_]+$",
     )

@@ -116,7 +116,7 @@ def test_rules_ask_only_for_figures_that_are_recorded() -> None:
     assert asked == recorded
 
 
-MESSAGES = {"Stop", "Refused", "JournalError", "UnreadableState", "StoreRefused", "fail"}
+MESSAGES = {"Stop", "Refused", "TokenFailed", "JournalError", "UnreadableState", "StoreRefused", "fail"}
 SPOKEN_ELSEWHERE = {"repartition.py", "memory.py"}
 """What is raised there ends a command, with its words on the terminal, or is another store's: no worker stops for it."""
 

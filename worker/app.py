@@ -8,12 +8,13 @@ consumer neither reads committed records nor ties offsets to a batch in Redis.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import signal
 import sys
+import threading
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import faust
@@ -25,6 +26,7 @@ from faust.worker import Worker
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from worker import logs
+from worker.engine.closing import STEP_S, closed
 from worker.engine.engine import Engine
 from worker.engine.errors import Stop
 from worker.logs import fields
@@ -38,6 +40,12 @@ log = logging.getLogger("leadpulse")
 
 DRAIN_S: Final = 8.0
 """Given to the engine to finish what it holds; with it the process ends within 10 s of the signal."""
+
+PAGES_S: Final = 2.0
+"""Given to the pages to end the requests that they answer."""
+
+END_S: Final = 25.0
+"""After which a worker that must stop is ended, whatever keeps it; all steps of closing together take less."""
 
 _ALLOCATIONS: Final = 5_000
 """After so many new objects Python's collector looks at the youngest; its own 700 are less than one batch makes."""
@@ -93,6 +101,8 @@ class _Host(Worker):
         try:
             super().execute_from_commandline()
         except SystemExit as end:
+            if self.app.failed and not self.app.tidy:
+                self.app.say_why()
             raise SystemExit(1 if self.app.failed else end.code) from None
 
 
@@ -113,16 +123,53 @@ class LeadPulse(faust.App):
         )
         self.settings = settings
         self.spans = _spans(settings)
-        self.engine = Engine(settings, tracer=self.spans)
+        self.engine = Engine(settings, tracer=self.spans, stopping=self._end_for_certain)
         self.failed = False
+        self.why = ""
+        """Why it failed."""
+        self.tidy = True
+        """Nothing complained of its end, so the last line of the log is the one that says why."""
+        self._last: threading.Timer | None = None
+        self.running: asyncio.Task[None] | None = None
+        """Runs the engine."""
         self.host: _Host | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether the engine is at work: its task has not ended by itself."""
+        return not self.failed and (self.running is None or not self.running.done() or self.engine.draining)
 
     def fail(self, why: str) -> None:
         """Stop the worker with exit code 1, saying *why* in one line."""
-        self.failed = True
-        log.critical("stopped: %s", why, extra=fields("worker.stopped"))
+        self._end_for_certain(why)
+        self.failed, self.why = True, why
+        self.say_why()
         if self.host is not None:
             self.host.shut_down()
+
+    def say_why(self) -> None:
+        """Log why the worker failed."""
+        log.critical("stopped: %s", self.why, extra=fields("worker.stopped"))
+
+    async def close(self, what: str, step: Callable[[], Awaitable[object]], within_s: float = STEP_S) -> None:
+        """Close *what* by *step*, as `closed` does."""
+        if not await closed(what, step, within_s):
+            self.tidy = False
+
+    def _end_for_certain(self, why: str) -> None:
+        """From now on the process ends within `END_S`, even where a thread, a connection or a service keeps it."""
+        self.why = self.why or why
+        if self._last is None:
+            self._last = threading.Timer(END_S, self._end)
+            self._last.daemon = True
+            self._last.start()
+
+    def _end(self) -> None:
+        """End the process, which has not ended by itself. Runs in a thread, because nothing else may run any more."""
+        words = threading.Thread(target=self.say_why, daemon=True)  # what keeps the process may keep the log too
+        words.start()
+        words.join(1.0)
+        os._exit(1)
 
     async def run_engine(self) -> None:
         """Run the engine until it is drained. A failure ends the process: whoever supervises it decides what comes next."""
@@ -140,6 +187,9 @@ class LeadPulse(faust.App):
             await self.engine.run()
         except Stop as err:
             self.fail(str(err))  # again, after what the engine said since the moment when it happened: the last line tells why
+        except Exception:
+            log.exception("the engine ended", extra=fields("worker.failed"))
+            self.fail("an error that nobody foresaw, see above; please report it")
 
     def _create_directories(self) -> None:
         """Make none: Faust's folders are for tables, and there are none."""
@@ -163,27 +213,25 @@ def create_app(settings: Settings) -> LeadPulse:
 
         async def on_stop(self) -> None:
             if self.runner is not None:
-                await self.runner.cleanup()
+                await app.close("the pages", self.runner.cleanup, PAGES_S)
 
     @app.service
     class EngineHost(mode.Service):
         """Starts the engine beside the pages, so that they answer while it waits for Kafka, and drains it at the end."""
 
-        running: asyncio.Task[None] | None = None
-
         async def on_start(self) -> None:
-            self.running = asyncio.create_task(app.run_engine())
+            app.running = asyncio.create_task(app.run_engine())
 
         async def on_stop(self) -> None:
-            if self.running is None:
+            running, spans = app.running, app.spans
+            if running is None:
                 return
             if not app.failed:
                 await _drain(app.engine)
-            self.running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self.running
-            if app.spans is not None:
-                await asyncio.to_thread(app.spans.close)
+            running.cancel()
+            await app.close("the engine", lambda: asyncio.wait([running]))
+            if spans is not None:
+                await app.close("the spans", lambda: asyncio.to_thread(spans.close))
 
     return app
 
@@ -225,7 +273,8 @@ async def _serve(app: LeadPulse) -> web.AppRunner | None:
     host, port = app.settings.metrics_host, app.settings.metrics_port
 
     async def livez(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")  # an answer at all says that the loop turns
+        # An answer at all says that the loop turns.
+        return web.Response(text="ok\n") if app.live else web.Response(text="the engine has ended\n", status=503)
 
     async def readyz(_: web.Request) -> web.Response:
         status = app.engine.status()
@@ -237,12 +286,12 @@ async def _serve(app: LeadPulse) -> web.AppRunner | None:
 
     site = web.Application()
     site.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
-    runner = web.AppRunner(site, access_log=None, handle_signals=False)
+    runner = web.AppRunner(site, access_log=None, handle_signals=False, shutdown_timeout=PAGES_S / 2)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as err:
-        await runner.cleanup()
+        await app.close("the pages", runner.cleanup, PAGES_S)
         app.fail(f"the health and metrics pages cannot be served on {host}:{port}: {err.strerror}; set LEADPULSE_METRICS_PORT")
         return None
     at = runner.addresses[0]

@@ -5,10 +5,14 @@ A line of JSON holds the words of the other form, and what they are about as fie
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
+import traceback
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
+
+from worker.core.contract.printable import LEFT_OUT, quotes_nothing, without_leads, words
 
 Format = Literal["auto", "json", "text"]
 
@@ -24,13 +28,69 @@ def fields(event: str, **values: Any) -> dict[str, dict[str, Any]]:
     return {_FIELDS: {"event": event, **values}}
 
 
-class JsonLines(logging.Formatter):
+class TextLines(logging.Formatter):
+    """Lines for people. They name no lead, whatever an exception quotes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, with its traceback."""
+        shown = copy.copy(record)
+        shown.msg, shown.args, shown.exc_text = message(record), None, None
+        return super().format(shown)
+
+    def formatException(self, ei: Any) -> str:
+        """Return the traceback."""
+        return exception_text(ei[1])
+
+
+class _Words(str):
+    """Words that `%r` shows as they are."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def message(record: logging.LogRecord) -> str:
+    """Return what *record* says. Of exceptions among its arguments only the words that quote no lead stay."""
+    if isinstance(record.args, tuple):
+        record = copy.copy(record)
+        record.args = tuple(
+            _Words(words(one)) if isinstance(one, BaseException) and not quotes_nothing(type(one)) else one
+            for one in record.args or ()
+        )
+    return without_leads(record.getMessage())
+
+
+def exception_text(err: BaseException | None) -> str:
+    """Return the traceback of *err*, with what it came of: no exception in it names a lead."""
+    if err is None:
+        return ""
+    found = traceback.TracebackException.from_exception(err)
+    _leave_out(found)
+    return "".join(found.format()).rstrip("\n")
+
+
+def _leave_out(found: traceback.TracebackException) -> None:
+    """Keep the words of those exceptions only that are known not to quote a lead."""
+    held: Any = found  # the words have no public name
+    known = quotes_nothing(held.exc_type) or found.exceptions is not None  # a group says how many it holds
+    held._str = without_leads(held._str) if known else LEFT_OUT
+    for other in (found.__cause__, found.__context__, *(found.exceptions or ())):
+        if other is not None:
+            _leave_out(other)
+
+
+class JsonLines(TextLines):
     """One JSON object a line: `time` (RFC 3339, UTC), `level`, `logger`, `message`, then fields, then `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line. What is no JSON is shown as text: a log call must not fail for a value."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        said: dict[str, Any] = {"time": at, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        said: dict[str, Any] = {
+            "time": at,
+            "level": record.levelname,
+            "logger": record.name,
+            "message": message(record),
+        }
         said |= {name: value for name, value in getattr(record, _FIELDS, {}).items() if name not in said}
         if record.exc_info:
             said["exception"] = self.formatException(record.exc_info)
@@ -48,7 +108,7 @@ def configuration(form: Format, terminal: bool) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+            "text": {"()": TextLines, "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
             "json": {"()": JsonLines},
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json" if is_json(form, terminal) else "text"}},

@@ -30,6 +30,10 @@ ASKED_FOR_TYPES = ("lead.duplicate", "account.hot", "account.cooled")
 """Those of them that are published only where the grid asks for it (`identity`, `accounts`)."""
 
 
+SECRETS = ("redis", "kafka_password", "kafka_key_password", "kafka_token_command")
+"""Settings whose values are never shown."""
+
+
 class SettingsError(ValueError):
     """A setting that cannot be used. The message names each one, what was given and what is expected."""
 
@@ -58,10 +62,21 @@ class Settings(BaseModel):
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="Kafka security protocol"
     )
-    kafka_sasl: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="Kafka SASL mechanism")
+    kafka_sasl: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "PLAIN", description="Kafka SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
+    )
     kafka_user: str | None = Field(None, description="Kafka SASL user")
     kafka_password: SecretStr | None = Field(None, description="Kafka SASL password")
+    kafka_token_file: str | None = Field(
+        None, description="file with the OAUTHBEARER token; it is read at each log-in, so whatever renews it may write it anew"
+    )
+    kafka_token_command: SecretStr | None = Field(
+        None, description="command that prints the OAUTHBEARER token; it is run again before the token ends, and by no shell"
+    )
     kafka_cafile: str | None = Field(None, description="PEM file of the authorities that sign Kafka's certificates")
+    kafka_certfile: str | None = Field(None, description="PEM file of our own certificate, to log in to Kafka by (mTLS)")
+    kafka_keyfile: str | None = Field(None, description="PEM file of its key, where that is not in the same file")
+    kafka_key_password: SecretStr | None = Field(None, description="password of that key")
     redis: SecretStr = Field(
         SecretStr("redis://localhost:6379/0"),
         description="Redis URL (redis://, rediss://, redis+cluster://…); may carry a password",
@@ -96,6 +111,18 @@ class Settings(BaseModel):
         description="leads a second, over all partitions, that are judged again after the grid changed, the hottest first",
     )
     max_batch: int = Field(1_000, ge=1, le=100_000, description="most records of one batch of a partition")
+    max_unpacked: int = Field(
+        64 * 1024 * 1024,
+        ge=4 * 1024 * 1024,
+        le=1024 * 1024 * 1024,
+        description="most bytes that one compressed batch of records may unpack to; a larger one goes to the dead letters, by"
+        " the places of its records alone",
+    )
+    pass_over: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
+        (),
+        description="damaged batches of the input topics that are passed over, TOPIC:PARTITION:OFFSET (of the batch's first"
+        " record) separated by commas; their records go to the dead letters, by their places alone",
+    )
     max_bad_share: float = Field(
         0.5,
         ge=0,
@@ -139,6 +166,15 @@ class Settings(BaseModel):
             raise ValueError("a topic is named twice")
         return topics
 
+    @field_validator("pass_over")
+    @classmethod
+    def _places(cls, places: tuple[str, ...]) -> tuple[str, ...]:
+        for place in places:
+            topic, *numbers = place.rsplit(":", 2)
+            if not topic or len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+                raise ValueError("expected TOPIC:PARTITION:OFFSET, separated by commas")
+        return places
+
     @field_validator("output_topics")
     @classmethod
     def _known_types(cls, routes: dict[str, str]) -> dict[str, str]:
@@ -154,6 +190,22 @@ class Settings(BaseModel):
         if url.get_secret_value().partition("://")[0] not in known:
             raise ValueError(f"expected a URL such as redis://host:6379/0; known schemes: {', '.join(known)}")
         return url
+
+    @model_validator(mode="after")
+    def _one_log_in(self) -> Settings:
+        given = [name for name in ("kafka_token_file", "kafka_token_command") if getattr(self, name) is not None]
+        by_token = self.kafka_sasl == "OAUTHBEARER"
+        if by_token and len(given) != 1:
+            raise ValueError("kafka_sasl: OAUTHBEARER needs kafka_token_file or kafka_token_command, one of them")
+        if given and not by_token:
+            raise ValueError(f"{given[0]}: a token is for kafka_sasl OAUTHBEARER, which is {self.kafka_sasl}")
+        if by_token and not self.kafka_security.startswith("SASL"):
+            raise ValueError(f"kafka_sasl: OAUTHBEARER needs kafka_security SASL_SSL, which is {self.kafka_security}")
+        if (self.kafka_keyfile or self.kafka_key_password) and not self.kafka_certfile:
+            raise ValueError("kafka_keyfile and kafka_key_password: they need kafka_certfile, the certificate of that key")
+        if self.kafka_certfile and "SSL" not in self.kafka_security:
+            raise ValueError(f"kafka_certfile: it needs kafka_security SSL or SASL_SSL, which is {self.kafka_security}")
+        return self
 
     @model_validator(mode="after")
     def _no_loop(self) -> Settings:
@@ -223,5 +275,5 @@ def _mistake(error: Any) -> str:
     if not error["loc"]:
         return message
     name = str(error["loc"][0])
-    shown = "" if name in ("redis", "kafka_password") else f" (given: {error['input']!r})"
+    shown = "" if name in SECRETS else f" (given: {error['input']!r})"
     return f"{PREFIX}{name.upper()}: {message}{shown}"

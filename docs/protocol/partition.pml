@@ -37,8 +37,9 @@ Store redis, copy;
 bool copied;
 
 byte epoch;            /* of the last producer of the transactional id */
-byte W;                /* b in the metadata of the group's offsets */
+byte W;                /* b in the metadata of the group's offsets; the group may forget it */
 byte cut[MOST];        /* the journal: batch -> next offset, of committed transactions */
+byte last;             /* the batch of its last cut */
 byte visible;          /* the outputs that a read_committed reader has seen, a bit each */
 
 byte assigned;         /* the worker that the group gives the partition to */
@@ -102,9 +103,10 @@ inline commit_transaction() {
         :: else
         fi
     }
+    assert(sending >= last);                           /* what is published never moves back */
+    last = sending
 #ifndef OFFSETS_OUTSIDE_TRANSACTION
-    assert(sending >= W);                              /* W never moves back */
-    W = sending
+    ; W = sending
 #endif
 }
 
@@ -140,7 +142,10 @@ end_waiting:
 
     /* Takes its time: by now the group may have given the partition to the other. */
 #ifdef W_BEFORE_INIT
-    if :: published = W MAY_END fi;
+    if
+    :: atomic { published = W; if :: last > published -> published = last :: else fi }
+    MAY_END
+    fi;
 #endif
     if
     :: atomic { epoch++; token = epoch }               /* fences whoever was before, aborts what it left open */
@@ -168,7 +173,12 @@ end_waiting:
 
 #ifndef W_BEFORE_INIT
     if
-    :: d_step { if :: W > published -> published = W :: else fi }
+    :: d_step {
+        if :: W > published -> published = W :: else fi
+#ifndef W_FROM_OFFSETS_ALONE
+        ; if :: last > published -> published = last :: else fi
+#endif
+       }
     MAY_END
     fi;
 #endif
@@ -333,7 +343,7 @@ end_ready:
             :: FAULT; goto ended
 #endif
 #ifdef COMMIT_BEFORE_DELIVERY
-            :: FAULT; W = sending; for (j : published + 1 .. sending) { cut[j] = TO(pending[j]) }; sent(); j = 0
+            :: FAULT; W = sending; last = sending; for (j : published + 1 .. sending) { cut[j] = TO(pending[j]) }; sent(); j = 0
 #endif
             fi
         fi
@@ -374,6 +384,10 @@ active proctype World() {
 end_world:
     do
     :: atomic { FAULT; assigned = 1 - assigned }
+#ifndef GROUP_KEEPS
+    :: d_step { W > 0 && faults > 0 -> faults--; W = 0 }   /* it expires, is deleted, or others commit under its name */
+    :: d_step { W > 1 && faults > 0 -> faults--; W-- }     /* it is reset to an offset of before, or a broker's answer is stale */
+#endif
 #ifndef REDIS_KEEPS
     :: d_step { FAULT; emptied(); j = 0 }                /* Redis is emptied, and the rebuild allowed */
     :: d_step {                                        /* a copy of Redis at this moment, to which it will go back */
@@ -398,5 +412,5 @@ end_world:
 
 /* When nobody has anything left to do, everything must be done. */
 active proctype Judge() {
-    timeout -> assert(visible == ALL && redis.applied == ALL && W == redis.batch)
+    timeout -> assert(visible == ALL && redis.applied == ALL && last == redis.batch)
 }

@@ -46,7 +46,8 @@ typedef Store {
 /* A partition as Kafka has it. */
 typedef Log {
     byte producer;         /* the worker that last began with the transactional id */
-    byte W;                /* b in the metadata of the group's offsets */
+    byte W;                /* b in the metadata of the group's offsets; the group may forget it */
+    byte last;             /* the batch of the journal's last cut */
     byte cut[MOST];        /* batch -> its entry, of committed transactions */
     byte behind[MOST];     /* batch -> the strays in the journal before its cut: while they are undecided, it is hidden */
     byte journal[LONGEST]; /* the forwarded strays; 0: aborted */
@@ -166,8 +167,8 @@ inline begin_transaction(ends) {
 inline commit_transaction() {
     log[1 - p].stable = log[1 - p].end;
     for (j : published + 1 .. sending) { log[p].cut[j] = pending[j]; log[p].behind[j] = log[p].end }
-    assert(sending >= log[p].W);                       /* W never moves back */
-    log[p].W = sending; j = 0
+    assert(sending >= log[p].last);                    /* what is published never moves back */
+    log[p].W = sending; log[p].last = sending; j = 0
 }
 
 inline trim(at) {
@@ -213,7 +214,12 @@ end_waiting:
      * that did not become the truth, the worker stops, and an operator empties the store and has it rebuilt. */
     if
     :: atomic {
+#ifndef READ_CUTS_TO_STABLE
+        log[p].behind[log[p].last] <= log[p].stable;   /* waits for an open transaction that hides the last cut */
+#endif
         published = log[p].W;
+        for (j : 1 .. log[p].last) { if :: j > published && log[p].behind[j] <= log[p].stable -> published = j :: else fi }
+        j = 0;
 #ifndef NO_CUT_CHECK
         if
         :: batch != 0 && batch <= published && ENTRY(0, next, journal_next) >> 2 != END(log[p].cut[batch]) ->
@@ -353,6 +359,10 @@ end_world:
     :: atomic { FAULT; assigned[0] = OTHER(assigned[0]) }
     :: atomic { FAULT; assigned[1] = OTHER(assigned[1]) }
 #endif
+#ifndef GROUP_KEEPS
+    :: d_step { log[0].W > 0 && faults > 0 -> faults--; log[0].W = 0 }   /* the group forgets */
+    :: d_step { log[1].W > 0 && faults > 0 -> faults--; log[1].W = 0 }
+#endif
 #ifndef REDIS_KEEPS
     :: d_step { FAULT; emptied(redis[0]) }               /* Redis is emptied, and the rebuild allowed */
     :: d_step { FAULT; emptied(redis[1]) }
@@ -370,8 +380,8 @@ end_world:
  * the published cuts come to, folded once more. */
 inline judge() {
     next = 0; journal_next = 0; folded = 0;
-    for (i : 1 .. log[p].W) { fold(TO(log[p].cut[i]), JOURNAL_TO(log[p].cut[i])) }
-    assert(next == INPUTS(p) && log[p].W == redis[p].batch);
+    for (i : 1 .. log[p].last) { fold(TO(log[p].cut[i]), JOURNAL_TO(log[p].cut[i])) }
+    assert(next == INPUTS(p) && log[p].last == redis[p].batch);
     assert(SET(folded) == OWNED(p) && SET(redis[p].folded) == OWNED(p));
     assert(folded == redis[p].folded || forth || WORKERS > 1)
 }

@@ -367,7 +367,7 @@ async def test_a_rank_that_is_no_number_is_refused_whole(store: RebuildableStore
     """Redis would refuse it in the middle of the batch; it must be found before the first write."""
     await store.acquire(OWNER, 8)
     before = await everything(store, ["a", "b"])
-    with pytest.raises(StoreRefused, match="rank of lead b"):
+    with pytest.raises(StoreRefused, match="a rank is not a number"):
         await store.apply(OWNER, a_batch(1, [a_write("a"), a_write("b", rank=math.nan)]))
     assert await everything(store, ["a", "b"]) == before
 

@@ -79,6 +79,9 @@ def test_a_full_disk_is_one_line_and_exit_code_1() -> None:
         (["rebuild", "--partition", "8"], "LEADPULSE_PARTITIONS is 8"),
         (["demo", "--for", "soon"], "30s"),
         (["explain", "ann", "--events", __file__, "--plot", "ann.pdf"], ".svg or .png"),
+        (["explain"], "name one lead"),
+        (["explain", "ann", "--mark", "0123"], "name one lead"),
+        (["explain", "--mark", "0123", "--events", __file__], "name one lead"),
         (["nonsense"], "nonsense"),
     ],
 )

@@ -22,6 +22,7 @@ from worker.core.batch.plan import Plan, plan_events, plan_tick
 from worker.core.contract.codec import DATA_FIELDS, decode
 from worker.core.contract.dead_letter import dead_letter, read_letter
 from worker.core.contract.journal import Cut, JournalError, Stray, decode_entry, stray_output
+from worker.core.contract.marks import shown_mark
 from worker.core.contract.model import Decoded, Event, Headers, LeadWrite, Output, Record, Rejected
 from worker.core.contract.partitioner import owner
 from worker.core.grid.lint import lint
@@ -326,9 +327,9 @@ def told_of(fold: Callable[[], Plan]) -> bool:
     try:
         fold()
     except UnreadableState as err:
-        return str(err).startswith("lead 'L': ")
+        return str(err).startswith(f"lead with mark {shown_mark('L')}: ")
     except Exception as err:  # noqa: BLE001 (damage shows in any way)
-        return any("while lead 'L' was folded" in note for note in err.__notes__)
+        return any(f"while the lead with mark {shown_mark('L')} was folded" in note for note in err.__notes__)
     return True
 
 

@@ -20,6 +20,7 @@ from worker.core.batch.plan import REFUSED
 from worker.core.contract.codec import REASONS, decode
 from worker.core.contract.dead_letter import UNSENT
 from worker.core.contract.model import Event, Record
+from worker.core.contract.unread import UNREAD
 
 ASYNCAPI_SCHEMA = json.loads((Path(__file__).parent / "asyncapi" / "3.0.0.json").read_text(encoding="utf-8"))
 
@@ -161,4 +162,4 @@ def test_the_asyncapi_messages_hold_for_their_examples() -> None:
 def test_the_dead_letter_headers_name_every_reason() -> None:
     """Whoever reads `lead.dead` finds what each code means."""
     told = DeadLetterHeaders.model_fields["reason"].description or ""
-    assert {*REASONS, *REFUSED, *UNSENT} <= set(re.findall("`([a-z_]+)`", told))
+    assert {*REASONS, *REFUSED, *UNSENT, *UNREAD} <= set(re.findall("`([a-z_]+)`", told))

@@ -13,6 +13,7 @@ from worker.core.batch.plan import REFUSED
 from worker.core.contract.codec import REASONS, decode
 from worker.core.contract.dead_letter import REPLAYED, UNSENT, Letter
 from worker.core.contract.model import Headers, Record, Rejected
+from worker.core.contract.unread import UNREAD
 from worker.intake.routes import CONTENT_TYPE
 from worker.queries.dead_letters import HINTS, Counts, Wanted, again, event_type, misplaced, replay, still_bad, without_values
 from worker.settings import Settings
@@ -34,7 +35,7 @@ def a_letter(value: bytes | None = b"{", reason: str = "not_json", headers: Head
 
 def test_there_is_a_hint_for_every_reason() -> None:
     """And each command in a hint names the letter itself."""
-    assert set(HINTS) == {*REASONS, *REFUSED, *UNSENT}
+    assert set(HINTS) == {*REASONS, *REFUSED, *UNSENT, *UNREAD}
     for hint in HINTS.values():
         assert "leadpulse dead replay PLACE" in hint
         assert not re.search(r"leadpulse dead \w+ (?!PLACE)", hint)

@@ -35,14 +35,16 @@ from tests.cli.shell import leadpulse
 from tests.forks import Files, Forked, Process
 from tests.waits import HANG_S
 from worker.adapters.checkpoint_files import files_at
+from worker.adapters.fetched import Checks
 from worker.adapters.kafka import Admin, create_topics, to_record
 from worker.adapters.redis_store import RedisStore, connect, is_piece, lead_fields
 from worker.core.batch.plan import plan_events, plan_tick
 from worker.core.contract.codec import decode
 from worker.core.contract.journal import Cut, Cuts, Said, Stray, decode_entry, message_output, stray_output
-from worker.core.contract.model import Event, Item, Record, Rejected
+from worker.core.contract.model import Event, Item, Record, Rejected, Unread
 from worker.core.contract.partitioner import owner
 from worker.core.contract.trace_context import context
+from worker.core.contract.unread import as_passed
 from worker.core.grid import tables
 from worker.core.grid.models import parse_grid
 from worker.core.grid.tables import TABLES_VERSION
@@ -301,6 +303,7 @@ class Site:
                 auto_offset_reset="earliest",
                 enable_auto_commit=False,
                 max_partition_fetch_bytes=4_000_000,
+                check_crcs=Checks(crcs=True, most=self.settings.max_unpacked),
             )
             try:
                 await consumer.start()
@@ -495,10 +498,11 @@ class Worker:
     home: Path = ROOT
     """Where the program is: here, or in a folder with another form of it."""
 
-    def __init__(self, site: Site, failpoint: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, site: Site, failpoint: str, settings: Mapping[str, Any], **besides: str) -> None:
         self.log = site.folder / f"worker-{len(site.workers)}.log"
         environ = {**os.environ, **site.environ, "LEADPULSE_FAILPOINT": failpoint}
         environ |= {f"LEADPULSE_{name.upper()}": str(value) for name, value in settings.items()}
+        environ |= besides
         self.log.touch()
         self.process: Process
         if (self.program, self.home) == (Worker.program, ROOT):
@@ -613,6 +617,8 @@ class Verdict:
         self.transitions: Counter[tuple[str, bytes | None, bytes | None, Any]] = Counter()
         self.in_order: dict[bytes, list[int]] = {}
         self.dead: Counter[tuple[str, int, int]] = Counter()
+        self.unread: list[tuple[str, int, int]] = []
+        """Places of records whose batch was not read."""
         self.strays = 0
         self.passed_on: Counter[tuple[int, Any, bytes | None]] = Counter()
         """What owners of ids say to each other and forward under aliases: by partition of the journal, headers, value."""
@@ -653,6 +659,7 @@ class Verdict:
         for cut in cuts[1:]:
             scorer = self.site.scorer_of(cut)
             batch = [] if cut.lost else [r for r in records if r.topic in at and at[r.topic] <= r.offset < cut.next[r.topic]]
+            batch = as_passed(batch, partition, cut.passed) if cut.passed else batch
             at = cut.next
             if cut.requeued:
                 requeue = Requeue(clock_ms or 0, cut.requeued)
@@ -705,6 +712,10 @@ class Verdict:
         items: list[Item] = []
         sources: list[Record] = []
         for record in batch:
+            if type(record) is Unread:
+                self.dead[record[:3]] += 1
+                self.unread.append(record[:3])
+                continue
             forwarded, source, lead = record.topic == self.site.settings.internal_topic, record, ""
             visited: tuple[int, ...] = ()
             if forwarded:

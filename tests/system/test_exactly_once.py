@@ -264,25 +264,3 @@ async def test_sigterm_while_a_worker_starts_ends_it_cleanly(make_site: MakeSite
     await worker.stop()
     said = worker.said()
     assert "ERROR" not in said, said
-
-
-async def test_a_batch_that_unpacks_to_hundreds_of_megabytes_is_taken_once_through(make_site: MakeSite) -> None:
-    """Brokers bound the compressed size only: 300 records of 890 kB, all alike, are some hundred kilobytes on the way."""
-    site = await make_site(partitions=1, max_batch=500)
-    good = [site.sent(m) for m in traffic(18, 20, 100)]
-    producer = AIOKafkaProducer(
-        bootstrap_servers=site.settings.kafka, compression_type="gzip", max_batch_size=400_000_000, max_request_size=400_000_000
-    )
-    await producer.start()
-    batch = producer.create_batch()
-    for message in traffic(19, 20, 300):
-        value = json.dumps({**message, "padding": "x" * 890_000}).encode()
-        assert batch.append(key=message["subject"].encode(), value=value, timestamp=None) is not None
-    await producer.send_batch(batch, site.web, partition=0)
-    await producer.stop()
-    await site.send(good)
-    worker = site.worker()
-    await site.settled()
-    await worker.stop()
-    assert "beginning anew" not in worker.said()
-    await site.verdict()

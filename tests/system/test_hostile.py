@@ -22,6 +22,7 @@ from tests.system.kit import Sent, Site, traffic
 from tests.waits import HANG_S
 from worker.core.contract.codec import decode
 from worker.core.contract.journal import KIND, Tick, tick_output
+from worker.core.contract.marks import shown_mark
 from worker.core.contract.model import Event, Record
 from worker.core.contract.partitioner import owner
 
@@ -208,7 +209,7 @@ async def test_headers_that_are_larger_than_they_look_stop_nobody(make_site: Mak
     assert verdict.dead.total() == 8
 
 
-async def test_a_state_that_is_garbage_stops_the_worker_naming_the_lead_and_what_to_do(make_site: MakeSite) -> None:
+async def test_a_state_that_is_garbage_stops_the_worker_with_the_leads_mark_and_what_to_do(make_site: MakeSite) -> None:
     """The lead's id is hostile too. Nothing is written, and the same Redis restored goes on."""
     site = await make_site(partitions=1)
     lead = "x\n\x1b[2J{ns:0}:lead:y"
@@ -223,14 +224,18 @@ async def test_a_state_that_is_garbage_stops_the_worker_naming_the_lead_and_what
     stopped = site.worker()
     assert await stopped.ended() == 1
     (said,) = [line for line in stopped.said().split("\n") if line.startswith("STOPPED")]
-    assert f"lead {lead!r}: the packed state is damaged" in said
+    assert f"lead with mark {shown_mark(lead)}: the packed state is damaged" in said
     assert "leadpulse rebuild" in said
     for command in (["explain", lead], ["top"]):
         ran = leadpulse(*command, env=site.environ)
         assert (ran.returncode, "Traceback" in ran.stderr) == (1, False)
-        assert f"lead {lead!r}" in ran.stderr
+        assert f"lead with mark {shown_mark(lead)}" in ran.stderr
     await site.restore(copy)
     heir = site.worker()
     await site.settled()
     await heir.stop()
     await site.verdict()
+    found = leadpulse("explain", "--mark", shown_mark(lead), "--json", env=site.environ)
+    assert json.loads(found.stdout)["lead_id"] == lead, found.stderr
+    nobody = leadpulse("explain", "--mark", "0" * 12, env=site.environ)
+    assert (nobody.returncode, "no lead of namespace" in nobody.stderr) == (1, True)

@@ -7,6 +7,7 @@ import msgspec
 from tests.core.golden.older import as_version_1
 from tests.system.conftest import MakeSite
 from tests.system.kit import Site, now_ms, traffic
+from worker.core.contract.marks import shown_mark
 from worker.core.scoring.state import FOLD_VERSION, STATE_VERSION
 
 
@@ -77,7 +78,7 @@ async def test_an_older_worker_refuses_the_state_of_a_newer_one_and_changes_noth
         older = site.worker()
         assert await older.ended() == 1
         (said,) = [line for line in older.said().splitlines() if line.startswith("STOPPED")]
-        assert f"lead {lead!r}" in said
+        assert f"lead with mark {shown_mark(lead)}" in said
         assert f"version {STATE_VERSION + 1}, this worker reads {STATE_VERSION}: run the one that wrote it" in said
         assert {**await site.position(0), "owner": ""} == {**before, "owner": ""}
         await site.put_state(redis, 0, lead, packed)

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
-from aiokafka.record.memory_records import _MemoryRecordsPy
+from aiokafka.record.util import decode_varint
 
 from worker.logs import fields
 
 log = logging.getLogger(__name__)
-
-_FIRST_MAGIC_WITH_HEADERS: Final = 2
 
 
 class _Bytes(bytearray):
@@ -39,19 +36,23 @@ class _AnyNames(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka's own 
         super()._maybe_uncompress()
         self._buffer: bytearray = _Bytes(self._buffer)
 
+    def after(self, count: int) -> Iterator[Any]:
+        """Yield the records behind the first *count*, which are skipped by their lengths: there may be a million of them."""
+        self._maybe_uncompress()
+        self._pos: int
+        for _ in range(count):
+            length, at = decode_varint(self._buffer, self._pos)
+            self._pos = at + length
+        self._next_record_index = count
+        yield from self
+
 
 class _Batch:
     """A batch, read by the fast reader up to a record that it cannot read, and from there on by the other."""
 
-    def __init__(self, fast: Any, raw: memoryview) -> None:
+    def __init__(self, fast: Any, raw: memoryview | bytes) -> None:
         self._fast = fast
         self._raw = raw
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._fast, name)
-
-    def __next__(self) -> Any:
-        return next(self._fast)
 
     def __iter__(self) -> Iterator[Any]:
         read = 0
@@ -63,16 +64,7 @@ class _Batch:
             _say_once()
         else:
             return
-        for place, record in enumerate(_AnyNames(bytearray(self._raw))):
-            if place >= read:
-                yield record
-
-
-class _Records(_MemoryRecordsPy):  # type: ignore[misc]  # see above
-    def next_batch(self, *_: Any) -> Any:
-        raw = self._next_slice
-        batch = super().next_batch()
-        return batch if raw is None or raw[self.MAGIC_OFFSET] < _FIRST_MAGIC_WITH_HEADERS else _Batch(batch, raw)
+        yield from _AnyNames(self._raw).after(read)
 
 
 @functools.cache
@@ -83,6 +75,6 @@ def _say_once() -> None:
     )
 
 
-def allow_any_header_names() -> None:
-    """Let every consumer of this process read them, from its next fetch on."""
-    fetcher.MemoryRecords = _Records
+def any_names(fast: Any, raw: memoryview | bytes) -> Iterable[Any]:
+    """Return the records of the batch *fast*, whose bytes are *raw*, whatever their headers are called."""
+    return _Batch(fast, raw)

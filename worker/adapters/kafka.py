@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import ssl
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -39,7 +38,9 @@ from aiokafka.errors import (
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
-from worker.adapters.header_names import allow_any_header_names
+from worker.adapters.fetched import Checks, place_of, read_batches_within_bounds
+from worker.adapters.kafka_login import Refused as Refused
+from worker.adapters.kafka_login import check_token, login_options, tell_why_not, why_not
 from worker.adapters.topic_ids import topic_ids
 from worker.core.contract.codec import NO_STAMP_MS
 from worker.core.contract.folded import UNKNOWN
@@ -71,17 +72,15 @@ _INPUT_RETENTION_MS = 7 * 86_400_000
 _INTERNAL_RETENTION_MS = 14 * 86_400_000
 
 
-allow_any_header_names()
+read_batches_within_bounds()
+tell_why_not()
 
 
 CHECK_CONNECTION = (
     "does it run, and do the brokers expect what LEADPULSE_KAFKA, LEADPULSE_KAFKA_SECURITY, LEADPULSE_KAFKA_SASL,"
-    " LEADPULSE_KAFKA_USER, LEADPULSE_KAFKA_PASSWORD and LEADPULSE_KAFKA_CAFILE say?"
+    " LEADPULSE_KAFKA_USER, LEADPULSE_KAFKA_PASSWORD and LEADPULSE_KAFKA_CAFILE say, or LEADPULSE_KAFKA_TOKEN_FILE,"
+    " LEADPULSE_KAFKA_TOKEN_COMMAND and LEADPULSE_KAFKA_CERTFILE?"
 )
-
-
-class Refused(Exception):
-    """Kafka refuses what we write, and would again: too large, not allowed, no such topic."""
 
 
 class ProducerFailed(Exception):
@@ -93,28 +92,16 @@ class OutOfTime(ProducerFailed):
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
-    """Return what every client needs to reach the brokers. Raises `Refused` when the CA file cannot be read."""
-    options: dict[str, Any] = {
-        "bootstrap_servers": settings.kafka,
-        "security_protocol": settings.kafka_security,
-        "sasl_mechanism": settings.kafka_sasl,
-        "sasl_plain_username": settings.kafka_user,
-        "sasl_plain_password": settings.kafka_password.get_secret_value() if settings.kafka_password else None,
-    }
-    if "SSL" in settings.kafka_security:
-        try:
-            options["ssl_context"] = ssl.create_default_context(cafile=settings.kafka_cafile)
-        except OSError as err:  # ssl.SSLError is one
-            why = err.strerror or err
-            raise Refused(
-                f"LEADPULSE_KAFKA_CAFILE {settings.kafka_cafile}: {why}: expected a PEM file of certificates"
-            ) from None
-    return options
+    """Return what every client needs to reach the brokers. Raises `Refused` for a file that cannot be used."""
+    return {"bootstrap_servers": settings.kafka, **login_options(settings)}
 
 
 def in_words(err: KafkaError) -> str:
     """Return what *err* says, with what to do about it."""
     if isinstance(err, KafkaConnectionError):
+        why = why_not()
+        if why is not None:
+            return f"no Kafka broker lets us in: {why}: {CHECK_CONNECTION}"
         return f"no Kafka broker answers: {err}: {CHECK_CONNECTION}"
     if isinstance(err, GroupAuthorizationFailedError):
         return f"no right to read as group {err}: grant Read on it"
@@ -128,12 +115,13 @@ def group_consumer(settings: Settings) -> AIOKafkaConsumer:
 
     It never commits (W must move only inside transactions) and never resets an offset by itself: every position is sought.
     """
-    return AIOKafkaConsumer(
+    checks = Checks(crcs=not settings.development, most=settings.max_unpacked)
+    consumer = AIOKafkaConsumer(
         **client_options(settings),
         client_id=settings.group,
         group_id=settings.group,
         isolation_level="read_committed",
-        check_crcs=not settings.development,
+        check_crcs=checks,
         enable_auto_commit=False,
         auto_offset_reset="none",
         partition_assignment_strategy=(RangePartitionAssignor,),
@@ -144,6 +132,8 @@ def group_consumer(settings: Settings) -> AIOKafkaConsumer:
         fetch_max_bytes=_FETCH_BYTES,
         metadata_max_age_ms=60_000,
     )
+    checks.of(consumer)
+    return consumer
 
 
 @contextlib.asynccontextmanager
@@ -152,21 +142,24 @@ async def free_consumer(settings: Settings, tps: Sequence[TopicPartition], wait_
 
     *wait_ms*: how long a fetch waits at the broker where there is nothing to read.
     """
+    checks = Checks(crcs=not settings.development, most=settings.max_unpacked)
     consumer = AIOKafkaConsumer(
         **client_options(settings),
         client_id=f"{settings.group}.reader",
         group_id=None,
         isolation_level="read_committed",
-        check_crcs=not settings.development,
+        check_crcs=checks,
         enable_auto_commit=False,
         auto_offset_reset="none",
         fetch_max_wait_ms=wait_ms,
         max_partition_fetch_bytes=_FETCH_PARTITION_BYTES,
         fetch_max_bytes=_FETCH_BYTES,
     )
+    checks.of(consumer)
     if tps:
         consumer.assign(list(tps))
     try:
+        await check_token(settings)
         await consumer.start()
         yield consumer
     finally:
@@ -190,6 +183,9 @@ async def _started(producer: AIOKafkaProducer) -> None:
 
 def to_record(r: ConsumerRecord) -> Record:
     """Return *r* as ours. A header without a value counts as one with an empty value, a timestamp before 2000 as none."""
+    place = place_of(r)
+    if place is not None:
+        return place
     headers = tuple([(key, value or b"") for key, value in r.headers]) if r.headers else ()
     return Record(r.topic, r.partition, r.offset, r.timestamp if r.timestamp >= NO_STAMP_MS else None, r.key, r.value, headers)
 
@@ -362,8 +358,9 @@ class Admin:
         )
 
     async def __aenter__(self) -> Admin:
-        """Connect. Raises aiokafka's `KafkaConnectionError` when no broker answers."""
+        """Connect. Raises aiokafka's `KafkaConnectionError` when no broker answers, `Refused` without a token to log in by."""
         try:
+            await check_token(self._settings)
             await self._client.start()
         except BaseException:
             await self._client.close()
@@ -371,6 +368,10 @@ class Admin:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 

@@ -280,7 +280,7 @@ local function write_batch(keys, args, smaller)
       due_out[#due_out + 1] = lead
     end
     if rank then
-      if rank ~= rank then return redis.error_reply('ERR the rank of lead ' .. lead .. ' is not a number') end
+      if rank ~= rank then return redis.error_reply('ERR a rank is not a number') end
       rank_in[#rank_in + 1] = rank
       rank_in[#rank_in + 1] = lead
     else

@@ -139,7 +139,7 @@ class MemoryStore:
         held = self._held
         for write in batch.writes:
             if write.rank is not None and write.rank != write.rank:
-                raise StoreRefused(f"the rank of lead {write.lead} is not a number")
+                raise StoreRefused("a rank is not a number")
         if batch.send:
             if held.outbox and max(held.outbox) >= cut.batch:
                 raise StoreRefused(f"the outbox already holds batch {max(held.outbox)}")

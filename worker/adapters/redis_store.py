@@ -37,6 +37,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from worker.core.contract.model import LeadWrite
+from worker.core.contract.printable import without_leads
 from worker.core.scoring.state import STAGES
 from worker.ports import (
     Applied,
@@ -214,13 +215,14 @@ def asking(client: Client) -> Iterator[None]:
 def translated(error: Exception, where: str) -> StoreUnavailable | StoreRefused | Fenced:
     """Return our error for the client's *error*, which came up *where* (words for the message)."""
     code = getattr(error, "status_code", None) or str(error).partition(" ")[0]
-    text = str(error) if str(error).startswith(code) else f"{code} {error}"
+    words = without_leads(str(error))
+    text = words if words.startswith(code) else f"{code} {words}"
     if code == "FENCED":
         return Fenced(f"{where}: {text.removeprefix('FENCED ')}")
     if code in _MENDS_ITSELF:
         return StoreUnavailable(f"{where}: {text}")
     if isinstance(error, failures.AuthenticationError | failures.AuthorizationError):
-        return StoreRefused(f"{where}: Redis refused the log-in: {error}; {_WHAT_TO_DO['WRONGPASS']}")
+        return StoreRefused(f"{where}: Redis refused the log-in: {words}; {_WHAT_TO_DO['WRONGPASS']}")
     # How a function reports a missing right, in Redis and in Valkey.
     if "can't run this command" in text or "ACL failure" in text:
         return StoreRefused(f"{where}: {text}; {_WHAT_TO_DO['NOPERM']}")
@@ -276,9 +278,8 @@ async def leads_of(client: Client, namespace: str) -> AsyncIterator[tuple[int, L
     commands: Any = client
     prefix, page = f"{{{namespace}:", []
     try:
-        async for key in commands.scan_iter(match=f"{prefix}*}}:lead:*", count=1_000):
-            partition, _, lead = key.decode().removeprefix(prefix).partition("}:lead:")
-            page.append((int(partition), lead))
+        async for place in _places(commands, prefix):
+            page.append(place)
             if len(page) == _LEADS_PAGE:
                 for found in await _writes(commands, prefix, page):
                     yield found
@@ -287,6 +288,22 @@ async def leads_of(client: Client, namespace: str) -> AsyncIterator[tuple[int, L
             yield found
     except _FAILURES as error:
         raise translated(error, f"namespace {namespace} in Redis") from error
+
+
+async def ids_of(client: Client, namespace: str) -> AsyncIterator[str]:
+    """Yield the id of every lead of *namespace*, of erased ones and of aliases too. Raises as `leads_of` does."""
+    try:
+        async for _, lead in _places(client, f"{{{namespace}:"):
+            yield lead
+    except _FAILURES as error:
+        raise translated(error, f"namespace {namespace} in Redis") from error
+
+
+async def _places(commands: Any, prefix: str) -> AsyncIterator[tuple[int, str]]:
+    """Yield partition and id of each lead whose key begins with *prefix*."""
+    async for key in commands.scan_iter(match=f"{prefix}*}}:lead:*", count=1_000):
+        partition, _, lead = key.decode().removeprefix(prefix).partition("}:lead:")
+        yield int(partition), lead
 
 
 def lead_fields(held: dict[bytes, bytes]) -> dict[str, bytes]:
@@ -544,7 +561,8 @@ class RedisStore(Caller):
             return lead.decode()
         except UnicodeDecodeError as error:
             raise StoreRefused(
-                f"{self._where}: {lead[:100]!r} is no lead's id ({error}); {_WHAT_TO_DO['WRONGTYPE']}"
+                f"{self._where}: an entry of {len(lead)} bytes in `due` or `rank` is no lead's id ({error.reason});"
+                f" {_WHAT_TO_DO['WRONGTYPE']}"
             ) from error
 
     async def lead(self, lead: str) -> dict[str, bytes]:

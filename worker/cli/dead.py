@@ -20,6 +20,7 @@ from worker.core.batch.plan import REFUSED
 from worker.core.contract.codec import REASONS
 from worker.core.contract.dead_letter import UNSENT, Letter
 from worker.core.contract.printable import plain
+from worker.core.contract.unread import UNREAD
 from worker.core.scoring.calendar import rfc3339
 from worker.intake.producer import Undelivered
 from worker.queries.dead_letters import (
@@ -172,7 +173,7 @@ def _line(one: _Listed) -> str:
 def page_of(letter: Letter) -> str:
     """Return everything of *letter*, for people."""
     record = letter.record
-    what = {**REASONS, **REFUSED, **UNSENT}.get(letter.reason, "")
+    what = {**REASONS, **REFUSED, **UNSENT, **UNREAD}.get(letter.reason, "")
     hint = HINTS.get(letter.reason, "This version does not know the reason: use the one that wrote the letter.")
     if any(name == "ce_specversion" for name, _ in record.headers):
         hint += (

@@ -15,6 +15,7 @@ from aiokafka.errors import ClusterAuthorizationFailedError, KafkaConnectionErro
 
 from worker.adapters import redis_check
 from worker.adapters.kafka import CHECK_CONNECTION, Admin, Refused, free_consumer, in_words
+from worker.adapters.kafka_login import why_not
 from worker.adapters.redis_store import Client, RedisStore, connect, redacted
 from worker.build_flavour import form
 from worker.cli.common import installed, load_settings, run_async, settings_flags
@@ -191,7 +192,7 @@ async def _kafka(
         yield Finding("kafka", "error", str(err))
     except KafkaError as err:
         if isinstance(err, KafkaConnectionError):
-            yield Finding("kafka", "error", f"{settings.kafka}: {err}", CHECK_CONNECTION)
+            yield Finding("kafka", "error", f"{settings.kafka}: {why_not() or err}", CHECK_CONNECTION)
         else:
             yield Finding("kafka", "error", f"{settings.kafka}: {in_words(err)}")
     except OSError as err:

@@ -46,7 +46,7 @@ from worker.core.scoring.score import read, reasons
 from worker.core.scoring.stages import advance
 from worker.core.scoring.state import EVENT_TYPES, STAGES, LeadState, UnreadableState, unpack, unpack_moves
 from worker.core.scoring.traits import unpack_traits, values
-from worker.queries.leads import held_leads
+from worker.queries.leads import held_leads, leads_with_mark
 from worker.settings import Settings
 
 _BAR: Final = 16
@@ -103,7 +103,8 @@ def _plot_option(_: click.Context, param: click.Parameter, file: Path | None) ->
 
 
 @click.command()
-@click.argument("lead")
+@click.argument("lead", required=False)
+@click.option("--mark", metavar="MARK", help="The lead that a log or an error names by this mark, in place of LEAD.")
 @click.option(
     "--events", "files", multiple=True, metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     help="Replay this file of events instead of asking Redis; - is stdin. May be given more than once.",
@@ -120,7 +121,8 @@ def _plot_option(_: click.Context, param: click.Parameter, file: Path | None) ->
 @grid_option
 @settings_flags("redis", "namespace", "partitions")
 def explain(
-    lead: str,
+    lead: str | None,
+    mark: str | None,
     files: tuple[str, ...],
     at_ms: int | None,
     as_json: bool,
@@ -139,6 +141,10 @@ def explain(
     settings = load_settings(flags)
     if picture is not None:
         _can_draw(picture)
+    if (lead is None) == (mark is None) or (mark is not None and files):
+        raise click.UsageError("name one lead: by LEAD, or by --mark, which looks for it in Redis")
+    if lead is None:
+        lead = run_async(_marked(settings, mark or ""))
     found = (
         _replayed(lead, files, load_grid(grid or settings.grid), at_ms)
         if files
@@ -151,6 +157,17 @@ def explain(
         show(_page(explained))
     if picture is not None:
         _draw(picture, found, explained)
+
+
+async def _marked(settings: Settings, mark: str) -> str:
+    """Return the one lead whose mark begins with *mark*."""
+    found = await leads_with_mark(settings, mark.lower())
+    if not found:
+        raise click.ClickException(f"no lead of namespace {settings.namespace} has the mark {mark}: it may have been removed")
+    if len(found) > 1:
+        shown = ", ".join(map(plain, found[:10]))
+        raise click.ClickException(f"{len(found)} leads have marks that begin with {mark}: {shown}; name one of them by its id")
+    return found[0]
 
 
 async def _live(settings: Settings, lead: str, at_ms: int | None, grid: str | None) -> _Found:

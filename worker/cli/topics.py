@@ -10,7 +10,19 @@ import msgspec
 from worker.cli.common import load_settings, run_async, settings_flags
 from worker.settings import Settings
 
-CONNECTION = ("kafka", "kafka_security", "kafka_sasl", "kafka_user", "kafka_password", "kafka_cafile")
+CONNECTION = (
+    "kafka",
+    "kafka_security",
+    "kafka_sasl",
+    "kafka_user",
+    "kafka_password",
+    "kafka_token_file",
+    "kafka_token_command",
+    "kafka_cafile",
+    "kafka_certfile",
+    "kafka_keyfile",
+    "kafka_key_password",
+)
 
 
 @click.group()

@@ -17,9 +17,10 @@ from worker.core.batch.sizes import Origin, fits, sendable
 from worker.core.contract.dead_letter import LETTER_HEADER, dead_letter, unsent_letter
 from worker.core.contract.folded import digest, in_order, marked
 from worker.core.contract.journal import Cut, grid_output, message_output, stray_output
-from worker.core.contract.model import Event, Headers, Item, LeadWrite, Output, Past, Record, Rejected, Release, Share
+from worker.core.contract.model import Event, Headers, Item, LeadWrite, Output, Past, Record, Rejected, Release, Share, Unread
 from worker.core.contract.partitioner import owner
 from worker.core.contract.trace_context import context
+from worker.core.contract.unread import begins, ranges_passed
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.outputs import Moved
@@ -155,7 +156,7 @@ class Folder:
             if plan.taken < len(sifted.items):
                 left = records[sifted.places[plan.taken] :]
                 records = records[: len(records) - len(left)]
-                place = place._replace(next={**place.next, **{record.topic: record.offset for record in reversed(left)}})
+                place = place._replace(next={**place.next, **{record.topic: begins(record) for record in reversed(left)}})
                 sifted = self._sifted(records, place.fetched_ms)
         folded = time.perf_counter()
         refused = (Rejected(sifted.records[at], reason, why) for at, reason, why in plan.refused)
@@ -177,6 +178,9 @@ class Folder:
         place = place._replace(ids=marked(place.ids, records))
         held_ms = place.fetched_ms if sifted.held else None
         batch = self._batch(place, plan.writes, outputs, strayed_ms=max(stamps) or None, folded=records, fetched_ms=held_ms)
+        if any(type(bad.record) is Unread for bad in sifted.rejected):
+            cut = msgspec.structs.replace(batch.entry.cut, passed=ranges_passed(records))
+            batch = msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
         seconds = {
             "decode": decoded - began,
             "load": loaded - decoded,

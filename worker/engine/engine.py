@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
@@ -16,11 +15,13 @@ from worker.adapters.kafka import Admin, Refused, group_consumer, in_words
 from worker.adapters.redis_store import Client, RedisOrder, RedisStore, connect
 from worker.build_flavour import form
 from worker.core.contract.journal import JournalError
+from worker.core.contract.printable import words
 from worker.core.grid.models import Grid
 from worker.core.scoring.compiled_grid import Scorer
 from worker.core.scoring.state import UnreadableState
 from worker.engine.checkpoints import Checkpointer
 from worker.engine.checks import check_positions, check_redis, check_topics, shortest_retention_s
+from worker.engine.closing import Closing
 from worker.engine.errors import Stop
 from worker.engine.grid_file import GridFile, load_scorer
 from worker.engine.partition import Context
@@ -34,6 +35,10 @@ from worker.ports import Store, StoreRefused, StoreUnavailable, Tracer
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_PARTITIONS_S: Final = 5.0
+"""Given to the partitions to end: each lets go of its producer, which may take 3 s."""
+_TASK_S: Final = 1.0
 
 
 class PartitionStatus(msgspec.Struct, frozen=True):
@@ -79,8 +84,9 @@ class Status(msgspec.Struct, frozen=True):
 class Engine:
     """Scores the events of the partitions that the group gives it, until drained or until it must stop.
 
-    The grid's file is looked at again while the engine runs; *scorer* is a grid to keep in its place. *store_of*, by default,
-    gives the partition's store in the settings' Redis.
+    *stopping* is called with the reason as soon as it must stop, before anything is closed. The grid's file is looked at
+    again while the engine runs; *scorer* is a grid to keep in its place. *store_of*, by default, gives the partition's store
+    in the settings' Redis.
     """
 
     def __init__(
@@ -91,9 +97,11 @@ class Engine:
         store_of: Callable[[int], Store] | None = None,
         metrics: Metrics | None = None,
         tracer: Tracer | None = None,
+        stopping: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._tracer = tracer
+        self._stopping = stopping
         self._scorer = scorer
         self._given_store_of = store_of
         self._redis: Client | None = None
@@ -105,7 +113,7 @@ class Engine:
         self._safe.set()
         self._failed = asyncio.Event()
         self._error: BaseException | None = None
-        self._closing = contextlib.AsyncExitStack()
+        self._closing = Closing()
         self._pump: Pump | None = None
         self._grid: GridFile | None = None
         self._topics: TopicWatch | None = None
@@ -137,7 +145,8 @@ class Engine:
         store_of = self._given_store_of or self._redis_stores()
         order = None if self._redis is None or self._scorer is not None else RedisOrder(self._redis, settings.namespace)
         grid = self._grid = GridFile(settings, scorer, metrics, order)
-        admin = await self._closing.enter_async_context(Admin(settings))
+        admin = await Admin(settings).__aenter__()
+        self._closing.add("Kafka's administration", admin.close)
         compacted = await check_topics(settings, admin, grid.scorer.unpublished)
         metrics.retention.set(await shortest_retention_s(settings, admin))
         if self._redis is not None:
@@ -145,7 +154,7 @@ class Engine:
             await grid.begin()
         await check_positions(settings, store_of)
         consumer = group_consumer(settings)
-        self._closing.push_async_callback(_stop_consumer, consumer)
+        self._closing.add("the consumer", consumer.stop)
         context = Context(
             settings,
             grid,
@@ -161,7 +170,7 @@ class Engine:
             self._tracer,
         )
         self._pump = Pump(context, self._fail)
-        self._closing.push_async_callback(self._pump.end)
+        self._closing.add("the partitions", self._pump.end, _PARTITIONS_S)
         topics = self._topics = TopicWatch(settings, admin, metrics, self._pump.ids)
         consumer.subscribe(list(settings.topics), listener=self._pump)
         await consumer.start()
@@ -191,7 +200,7 @@ class Engine:
         if self._error is None:
             return
         await self._close()
-        raise _reason(self._error) or Stop(f"unforeseen: {self._error!r}") from self._error
+        raise _reason(self._error) or Stop(f"unforeseen: {words(self._error)}") from self._error
 
     async def drain(self, deadline_s: float = 10.0) -> None:
         """Take no more records, publish what is applied, leave the group.
@@ -222,15 +231,21 @@ class Engine:
         ready = error is None and pump.joined and not self._draining.is_set() and all(one.ready for one in partitions.values())
         return Status(error is None, ready and not gone, partitions, grid, error, gone)
 
+    @property
+    def draining(self) -> bool:
+        """Whether it was told to finish what it holds and end."""
+        return self._draining.is_set()
+
     def _fail(self, err: BaseException) -> None:
         if self._error is None:
             self._error = err
+            self._stopping(str(err) or repr(err))
             log.error("the worker must stop: %s", str(err) or repr(err), extra=fields("worker.must_stop"))
             self._failed.set()
 
     def _redis_stores(self) -> Callable[[int], Store]:
         client = self._redis = connect(self._settings.redis.get_secret_value())
-        self._closing.push_async_callback(client.aclose)
+        self._closing.add("Redis", client.aclose)
         return lambda partition: RedisStore(client, self._settings.namespace, partition)
 
     def _write_checkpoints(self, client: Client, metrics: Metrics) -> None:
@@ -258,7 +273,7 @@ class Engine:
                 self._fail(err)
 
         task.add_done_callback(ended)
-        self._closing.push_async_callback(end)
+        self._closing.add("a task in the background", end, _TASK_S)
 
     def _others(self, partition: int) -> Iterable[Neighbour]:
         return (neighbour for p, neighbour in self._neighbours.items() if p != partition)
@@ -284,8 +299,8 @@ class Engine:
             await asyncio.sleep(self._settings.tick_interval / 2)
 
     async def _close(self) -> None:
-        closing, self._closing = self._closing, contextlib.AsyncExitStack()
-        await closing.aclose()
+        """Let go of everything that is open. Raises nothing, so that the reason of a stop is the one that is told."""
+        await self._closing.run()
 
 
 def _say_what_starts(settings: Settings, grid: Grid) -> None:
@@ -310,15 +325,6 @@ def _say_what_starts(settings: Settings, grid: Grid) -> None:
 def _grid_status(file: GridFile) -> GridStatus:
     grid = file.scorer.grid
     return GridStatus(grid.grid, grid.version, grid.sha256, file.refused)
-
-
-async def _stop_consumer(consumer: Any) -> None:
-    """Leave the group; where the brokers do not answer, the session's end says it for us."""
-    try:
-        async with asyncio.timeout(3):
-            await consumer.stop()
-    except Exception as err:  # noqa: BLE001 (we are leaving)
-        log.warning("the group was not left in good order: %r", err, extra=fields("group.not_left"))
 
 
 def _reason(err: BaseException) -> Stop | None:

@@ -16,7 +16,9 @@ from aiokafka import AIOKafkaConsumer
 from worker.adapters.kafka import Admin, Producer
 from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.journal import Said, Stray, Tick, decode_entry
+from worker.core.contract.marks import shown_mark
 from worker.core.contract.model import Record
+from worker.core.contract.unread import begins
 from worker.core.grid.order import must_begin
 from worker.core.grid.tables import TABLES_VERSION
 from worker.engine.batch_builder import SLICE, Folder, Grids, Place, Taken
@@ -24,6 +26,7 @@ from worker.engine.errors import Stop
 from worker.engine.failpoint import failpoint
 from worker.engine.fetch_time import FetchTime
 from worker.engine.grid_file import GridFile
+from worker.engine.passed_over import check_passed, producers_faults, tell_passed
 from worker.engine.publisher import Publisher
 from worker.engine.reader import Feed, Fetched
 from worker.engine.retrying_store import Patient
@@ -270,9 +273,12 @@ class Partition:
         place = self._place(next_)._replace(fetched_ms=self._fetched_ms)
         taken = await self._folder.events(records, place, MOST_BYTES)
         records, left = records[: taken.records], records[taken.records :]
-        self._bad.add(len(records), taken.reasons)
+        self._bad.add(len(records), producers_faults(taken.reasons))
+        if taken.batch.entry.cut.passed:
+            check_passed(self._settings, records)
         folded = time.perf_counter()
         await self._apply(taken.batch, oldest_ms=_oldest_ms(records))
+        tell_passed(self._partition, taken.batch.entry.cut.passed)
         self._metrics.step_seconds.labels("apply").inc(time.perf_counter() - folded)
         if self._context.tracer is not None:
             self._context.tracer.applied(self._partition, taken.batch.entry, len(records), began, taken.seconds)
@@ -288,7 +294,7 @@ class Partition:
         """
         for topic in sorted(by_topic):
             records = [record for record in by_topic[topic] if record.offset >= self.next[topic]]
-            following = [*(record.offset for record in records[1:]), ends[topic]]
+            following = [*(begins(record) for record in records[1:]), ends[topic]]
             with contextlib.suppress(StoreFull):
                 for record, end in zip(records, following, strict=False):
                     await self._batch([record], {**self.next, topic: end})
@@ -322,7 +328,8 @@ class Partition:
             done = batch.entry.cut.tick_done
             if not done and not _all_later(batch, leads[: batch.entry.cut.judged], time_ms):
                 raise Stop(
-                    f"partition {self._partition}: leads due by {time_ms} are still due after being judged then: {leads[:3]}"
+                    f"partition {self._partition}: leads due by {time_ms} are still due after being judged then, with the marks"
+                    f" {', '.join(map(shown_mark, leads[:3]))}"
                 )
             await self._apply(batch, idle=not leads)
             self._metrics.batches.labels("tick").inc()

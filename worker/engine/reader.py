@@ -20,6 +20,7 @@ from worker.adapters.kafka import to_record
 from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.codec import beside_value
 from worker.core.contract.model import Record
+from worker.core.contract.unread import begins
 from worker.engine.errors import Lost, Stop
 
 _UNASSIGNED_S = 0.05
@@ -128,7 +129,7 @@ def shortened(fetched: Mapping[str, Fetched], most: int) -> dict[str, Fetched]:
             if left < 0 and (taken or any(other.records for other in short.values())):
                 break
             taken += 1
-        next_ = part.next if taken == len(part.records) else part.records[taken].offset
+        next_ = part.next if taken == len(part.records) else begins(part.records[taken])
         short[topic] = Fetched(part.records[:taken], next_)
     return short
 

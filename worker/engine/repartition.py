@@ -17,6 +17,7 @@ from worker.adapters.redis_store import Client, RedisStore, leads_of
 from worker.core.contract.codec import decode
 from worker.core.contract.folded import in_order, is_id
 from worker.core.contract.journal import Cut, Said, Stray, decode_entry, message_output, stray_output
+from worker.core.contract.marks import shown_mark
 from worker.core.contract.model import Event, LeadWrite, Output, Record
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.state import FOLD_VERSION, UnreadableState, pack, unpack
@@ -147,7 +148,7 @@ def _stands_at(write: LeadWrite, clock_ms: int | None) -> LeadWrite:
     try:
         state = unpack(write.state)
     except UnreadableState as err:
-        raise UnreadableState(f"lead {write.lead[:100]!r}: {err}") from err
+        raise UnreadableState(f"lead with mark {shown_mark(write.lead)}: {err}") from err
     if clock_ms is None or not state.alive or state.clock >= clock_ms:
         return write
     state.clock = clock_ms

@@ -17,7 +17,8 @@ from aiokafka.structs import TopicPartition
 from worker.adapters.kafka import Admin, free_consumer, to_record
 from worker.core.contract.folded import UNKNOWN, in_order, is_id
 from worker.core.contract.journal import Cut, Cuts, GridText, decode_entry, is_folded
-from worker.core.contract.model import Record
+from worker.core.contract.model import Record, Unread
+from worker.core.contract.unread import TOO_LARGE, as_passed
 from worker.core.grid.models import GridError, parse_grid
 from worker.core.grid.order import Entry, numbered
 from worker.core.grid.tables import TABLES_VERSION
@@ -317,6 +318,7 @@ class Refold:
     async def _batch(self, cut: Cut, records: list[Record], clock_ms: int | None) -> int | None:
         ids = cut.topic_ids()
         place = Place(cut.batch, cut.next, clock_ms, send=False, ids=ids, fetched_ms=cut.fetched_ms)
+        records = as_folded(self._partition, cut, records)
         self._folder.scorer = await self._scorer(cut)
         if cut.requeued:
             batch = self._folder.begin(self._folder.scorer, place, cut.requeued, cut.order)
@@ -354,6 +356,30 @@ class Refold:
                 f"partition {self._partition}: the store is behind Kafka, and the grid that judged then has mistakes for this"
                 f" version: let the version that took it bring the partition up to date first:\n{err}"
             ) from err
+
+
+def as_folded(partition: int, cut: Cut, records: list[Record]) -> list[Record]:
+    """Return *records* as *cut* was folded: with the places that it passed over in the stead of what was not read then.
+
+    Raises `Stop` where one that was read then cannot be read now.
+    """
+    if cut.passed:
+        records = as_passed(records, partition, cut.passed)
+    for record in records:
+        if type(record) is Unread and not any(
+            p.topic == record.topic and p.first <= record.offset <= p.last for p in cut.passed
+        ):
+            what = (
+                "raise LEADPULSE_MAX_UNPACKED to what it was then, until the partition has caught up"
+                if record.reason == TOO_LARGE
+                else "let a replica that is whole lead, or restore a copy of Redis of a later batch"
+            )
+            raise Stop(
+                f"partition {partition}: the store is behind Kafka, and batch {cut.batch} was folded with the batch of"
+                f" {record.topic}[{partition}] that begins at offset {record.base}, which cannot be read now ({record.detail}):"
+                f" {what}"
+            )
+    return records
 
 
 class Reader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final, Literal, Protocol
 
@@ -12,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.adapters.kafka import Admin, Refused, client_options, in_words
+from worker.adapters.kafka_login import Tokens, tokens
 from worker.core.contract.model import Headers
 from worker.settings import Settings
 
@@ -134,13 +136,18 @@ class _Librdkafka:
             raise Undelivered("the client librdkafka is not installed: pip install confluent-kafka") from error
         self._failed: Undelivered | None = None
         self._refused: type[Exception] = confluent_kafka.KafkaException
+        provider = tokens(settings)
         options = {
             "bootstrap.servers": settings.kafka,
             "security.protocol": settings.kafka_security,
-            "sasl.mechanism": settings.kafka_sasl if settings.kafka_user else None,
+            "sasl.mechanism": settings.kafka_sasl if settings.kafka_user or provider else None,
+            "oauth_cb": provider and (lambda _: _for_librdkafka(provider)),
             "sasl.username": settings.kafka_user,
             "sasl.password": settings.kafka_password.get_secret_value() if settings.kafka_password else None,
             "ssl.ca.location": settings.kafka_cafile,
+            "ssl.certificate.location": settings.kafka_certfile,
+            "ssl.key.location": settings.kafka_keyfile or settings.kafka_certfile,
+            "ssl.key.password": settings.kafka_key_password.get_secret_value() if settings.kafka_key_password else None,
             "acks": "all",
             "enable.idempotence": True,
             "compression.type": "lz4",
@@ -183,6 +190,12 @@ class _Librdkafka:
     async def close(self) -> None:
         self._producer.purge()
         await asyncio.to_thread(self._producer.flush, 1)
+
+
+def _for_librdkafka(provider: Tokens) -> tuple[str, float]:
+    """Return the token, and when it ends, as librdkafka asks for them."""
+    token = provider.now()
+    return token.text, time.time() + 60 if token.ends_s is None else token.ends_s
 
 
 def _undelivered(topic: str, error: object) -> Undelivered:

@@ -32,6 +32,10 @@ HINTS: Final[Mapping[str, str]] = MappingProxyType(
         " leadpulse dead replay PLACE --from FILE.",
         "too_large": "Only its sizes and digests are here. While its own topic still keeps it, read it there, make it smaller"
         " and send that: leadpulse dead replay PLACE --from FILE. Then mend the producer.",
+        "batch_too_large": "Only its place is here. Find who sends such batches, and stop them. If the records are sound: read"
+        " each from its own topic with a tool of Kafka's while it keeps them, then: leadpulse dead replay PLACE --from FILE.",
+        "batch_damaged": "Only its place is here. If a copy of the topic has it (a mirror, a backup): send the record again by"
+        " leadpulse dead replay PLACE --from FILE.",
         "not_json": "Mend the producer's encoder; the detail says which byte." + _mend("correct it"),
         "too_deep": "Have the producer send flatter data." + _mend("flatten it"),
         "bad_number": "Have the producer send long digits as strings." + _mend("put the number in quotes"),

@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from worker.adapters.redis_store import RedisStore, connect
+from worker.adapters.redis_store import RedisStore, connect, ids_of
 from worker.core.batch.plan import Lead
+from worker.core.contract.marks import shown_mark
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import ALLOWANCE, Scorer
@@ -57,6 +58,15 @@ async def held_leads(settings: Settings, grid: str | None = None) -> AsyncIterat
                 )
         scorers = [instead] * len(stores) if instead is not None else await _in_force(stores, settings)
         yield Leads(stores, scorers, positions)
+    finally:
+        await client.aclose()
+
+
+async def leads_with_mark(settings: Settings, mark: str) -> list[str]:
+    """Return the ids whose mark begins with *mark*, which a log or an error shows in place of an id; it looks at all ids."""
+    client = connect(settings.redis.get_secret_value())
+    try:
+        return sorted([lead async for lead in ids_of(client, settings.namespace) if shown_mark(lead).startswith(mark)])
     finally:
         await client.aclose()
 

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from worker.core.contract import unread
 from worker.core.contract.codec import decode
 from worker.core.contract.journal import Said, Stray, decode_entry, stray_output
-from worker.core.contract.model import Event, Item, Output, Record, Rejected
+from worker.core.contract.model import Event, Item, Output, Record, Rejected, Unread
 from worker.core.contract.partitioner import owner
 
 
@@ -44,6 +45,9 @@ def sift(records: Sequence[Record], internal: str, partition: int, partitions: i
     strays: list[Output] = []
     unknown, strayed_ms, held = 0, -1, False
     for place, record in enumerate(records):
+        if type(record) is Unread:
+            rejected.append(unread.rejected(record))
+            continue
         source, lead = record, ""
         visited: tuple[int, ...] = ()
         forwarded = record.topic == internal

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from worker.core.contract.marks import lead_mark
+from worker.core.contract.marks import lead_mark, shown_mark
 from worker.core.contract.model import (
     MESSAGES,
     Cause,
@@ -55,9 +55,6 @@ from worker.core.scoring.traits import TraitsRefused, unpack_traits
 MOST_BYTES: Final = 2 * 1024 * 1024
 """Of the records that a batch takes, of the states that it loads, and of the transitions that it makes: each on its own, and
 passed by the last of them at most. An ordinary batch comes to a part of it; a lead with 64 kB of traits to 60 kB each time."""
-
-_SHOWN: Final = 100
-"""Characters of a lead's id that an error shows."""
 
 
 @dataclass
@@ -146,7 +143,7 @@ class Lead:
         try:
             self.state = LeadState(alive=False) if packed is None else unpack(packed)
         except UnreadableState as err:
-            raise UnreadableState(f"lead {name[:_SHOWN]!r}: {err}") from err
+            raise UnreadableState(f"lead with mark {shown_mark(name)}: {err}") from err
         self._tick_ms = clock_ms or 0
         self.at_ms = max(self.state.clock, self._tick_ms)
         """The lead's clock: the latest of its event times and of its partition's ticks."""
@@ -811,7 +808,7 @@ def _cause(event: Event) -> Cause:
 
 def _whose(lead: Lead) -> str:
     """Return where to look when the fold fails, which no event can bring about: most likely at what is stored of the lead."""
-    return f"while lead {lead.name[:_SHOWN]!r} was folded: its state in Redis may be damaged, {WHAT_TO_DO}"
+    return f"while the lead with mark {shown_mark(lead.name)} was folded: its state in Redis may be damaged, {WHAT_TO_DO}"
 
 
 def _decimal(value: float) -> str:

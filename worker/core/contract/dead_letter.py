@@ -9,6 +9,7 @@ import msgspec
 
 from worker.core.contract.codec import MAX_BYTES, beside_value
 from worker.core.contract.model import MOST_OUTPUT_BYTES, Headers, Output, Record, Rejected
+from worker.core.contract.unread import UNREAD
 
 REPLAYED: Final = "lp-replayed"
 """Header of a record that `leadpulse dead replay` sent: the place of the letter that it came from, `PARTITION:OFFSET`."""
@@ -54,8 +55,8 @@ class Letter(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether the record is here, and not its sizes and digests alone."""
-        return self.reason not in ("too_large", *UNSENT)
+        """Whether the record is here, and not its sizes and digests, or its place, alone."""
+        return self.reason not in ("too_large", *UNSENT, *UNREAD)
 
     @property
     def replayed(self) -> str | None:
@@ -69,7 +70,7 @@ def dead_letter(topic: str, bad: Rejected) -> Output:
 
     What would not fit into a record (a value, or a key and headers, over 900 kB) is told by size and SHA-256 instead; the
     record itself stays where the headers say, as long as its topic keeps it. Such a record's reason is always `too_large`, and
-    no other record's is.
+    no other record's is. Of a record that could not be read (`worker.core.contract.unread`) there is the place alone.
     """
     record = bad.record
     key, value, headers = record.key, record.value, record.headers

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import msgspec
 
 from worker.core.contract.marks import lead_mark
-from worker.core.contract.model import Headers, Message, Output, Past, Record
+from worker.core.contract.model import Headers, Message, Output, Past, Record, Unread
 
 KIND = "lp-kind"
 _STRAY_HEADERS = 5
@@ -31,6 +31,16 @@ and then fit into nothing that we write."""
 
 class JournalError(Exception):
     """A journal record that this version cannot read. The partition must not go on as if it were not there."""
+
+
+class Passed(msgspec.Struct, frozen=True, array_like=True):
+    """Offsets of an input topic that a batch passed over, because their records could not be read."""
+
+    topic: str
+    first: _Number
+    last: _Number
+    reason: str
+    """As in `worker.core.contract.unread`."""
 
 
 class Cut(msgspec.Struct, frozen=True, array_like=True):
@@ -69,6 +79,8 @@ class Cut(msgspec.Struct, frozen=True, array_like=True):
     """When the records were fetched; set only where that holds an event's `time` (`worker.core.contract.codec.instant`)."""
     order: _Number = 0
     """Beside `requeued`: the number of what begins in the namespace's order of grids and tables; 0 in older journals."""
+    passed: tuple[Passed, ...] = ()
+    """What the batch passed over, by place: a refold passes over the same, whatever its own settings are."""
 
     def topic_ids(self) -> dict[str, str]:
         """Return topic → id or mark; empty for a cut of an older version."""
@@ -199,6 +211,11 @@ def decode_entry(record: Record) -> Entry:
     partition stops there.
     """
     where = f"{record.topic}[{record.partition}] offset {record.offset}"
+    if type(record) is Unread:
+        raise JournalError(
+            f"journal record {where}: it cannot be read ({record.detail or record.reason}), and no setting passes over it:"
+            " look at the brokers' disks; bring back a replica that is whole, or start afresh under another LEADPULSE_NAMESPACE"
+        )
     kind = record.headers[0][1] if record.headers and record.headers[0][0] == KIND else None
     try:
         match kind:

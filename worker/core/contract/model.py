@@ -27,6 +27,24 @@ class Record(NamedTuple):
     headers: Headers = ()
 
 
+class Unread(Record):
+    """The place of a record whose batch cannot be read (`worker.core.contract.unread`). It has no key, value or headers."""
+
+    first: int
+    """The first offset that this place stands for; `offset` is the last. They differ only where a batch has very many."""
+    base: int
+    """The first offset of the batch."""
+    reason: str
+    detail: str
+
+    @classmethod
+    def at(cls, topic: str, partition: int, offset: int, *, first: int, base: int, reason: str, detail: str) -> Unread:
+        """Return the place at *offset*."""
+        place = cls(topic, partition, offset, None, None, None)
+        place.first, place.base, place.reason, place.detail = first, base, reason, detail
+        return place
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
     """A valid event of a known type: something a lead did, or that was learnt about them."""
 
