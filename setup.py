@@ -25,7 +25,7 @@ def extensions() -> list[Any]:
     modules = mypycify([f"worker/core/{name}.py" for name in COMPILED], opt_level="3", debug_level="0")
     for module in modules:
         # A compiler may join a product and a sum into one rounding, where the processor can: states would differ by machine.
-        module.extra_compile_args.append("-ffp-contract=off")
+        module.extra_compile_args = [*module.extra_compile_args, "-ffp-contract=off"]
     return modules
 
 

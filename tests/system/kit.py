@@ -503,7 +503,7 @@ class Worker:
         environ = {**os.environ, **site.environ, "LEADPULSE_FAILPOINT": failpoint}
         environ |= {f"LEADPULSE_{name.upper()}": str(value) for name, value in settings.items()}
         environ |= besides
-        self.log.touch()
+        self.log.write_bytes(b"")  # a soak gives the name again, and a forked worker appends
         self.process: Process
         if (self.program, self.home) == (Worker.program, ROOT):
             self.process = Forked(self.program[0], environ=environ, files=Files(self.log, self.log))
