@@ -56,6 +56,7 @@ WAITING_FOR_A_PORT = {
     "worker/engine/engine.py",
     "worker/engine/partition.py",
     "worker/engine/reader.py",
+    "worker/engine/rebuild.py",
     "worker/engine/repartition.py",
     "worker/engine/standing.py",
     "worker/engine/supervisor.py",
