@@ -113,13 +113,21 @@ async def test_erasures_run(admin: plain.Redis, store: RedisStore) -> None:
     assert (await store.position()).leads == {"contact": 1}
 
 
+async def test_a_grid_begins(admin: plain.Redis, store: RedisStore) -> None:
+    """A partition begins its new grid before it reads on, so erasures would wait for memory behind it."""
+    fill(admin)
+    assert await store.apply(OWNER, a_batch(3, begins=b"grid: g", rate=1, clock_ms=1)) is Applied.DONE
+    assert await store.grid() == b"grid: g"
+    assert (await store.due(1, 9)).leads == ["c"]
+    assert await store.apply(OWNER, a_batch(4, [a_write("c", b"mark", score="")])) is Applied.DONE
+
+
 GROWING = [
     a_batch(3, [a_write("a", BIG + b"s")]),
     a_batch(3, [a_write("a", b"mark", score=""), a_write("new", b"s")]),
     a_batch(3, [a_write("a", b"mark", score=""), a_write("b", BIG[1:]), a_write("c", BIG * 2)]),
     a_batch(3),
     a_batch(3, outputs=(Output("lead.dead", b"k", b"v"),)),
-    a_batch(3, begins=b"grid: g", rate=1),
 ]
 
 

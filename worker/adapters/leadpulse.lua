@@ -262,7 +262,7 @@ local function write_batch(keys, args, smaller)
   if #writes ~= #keys - 5 or #writes ~= #args - 9 then
     return redis.error_reply('ERR ' .. #writes .. ' writes, ' .. (#keys - 5) .. ' lead keys, ' .. (#args - 9) .. ' states')
   end
-  if smaller and #writes == 0 then return full() end
+  if smaller and #writes == 0 and args[7] == '' then return full() end
   local due_in, due_out, rank_in, rank_out, moved, held = {}, {}, {}, {}, {}, {}
   for i, write in ipairs(writes) do
     if smaller and write[2] ~= '' and #args[9 + i] > #(whole(keys[5 + i]) or '') then return full() end
@@ -346,7 +346,8 @@ local function apply(keys, args)
 end
 
 -- `apply` for a Redis at `maxmemory`: takes a batch of which each write is a mark, a removal, or a state no larger than the one
--- that it replaces. Its outbox entry is on top of that, until it is published and trimmed.
+-- that it replaces, and one that begins a grid, which every erasure behind it would wait for. Its outbox entry is on top of that,
+-- until it is published and trimmed.
 local function apply_smaller(keys, args)
   return write_batch(keys, args, true)
 end
