@@ -99,7 +99,7 @@ class Worker:
 
     async def begin(self, scorer: Scorer, rate: int) -> None:
         self.scorer = scorer
-        await self.apply(self.folder.begin(scorer, self.place(), rate))
+        await self.apply(self.folder.begin(scorer, self.place(), rate, self.at.batch + 1))
 
     async def run(self, plan: list[tuple[Any, ...]]) -> int:
         """Do the steps of *plan*; return the time then."""
@@ -122,7 +122,7 @@ class Worker:
         place = Place(cut.batch, cut.next, (await self.store.position()).clock_ms)
         self.folder.scorer = next(one for one in SCORERS if one.grid.sha256 == cut.grid)
         if cut.requeued:
-            folded = self.folder.begin(self.folder.scorer, place, cut.requeued)
+            folded = self.folder.begin(self.folder.scorer, place, cut.requeued, cut.order)
         elif cut.tick_ms is None:
             folded = (await self.folder.events(self.records[before[WEB] : cut.next[WEB]], place)).batch
         else:
