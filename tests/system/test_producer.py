@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from tests.system.conftest import MakeSite
-from worker.adapters.kafka import Producer
+from worker.adapters.kafka import Producer, free_consumer
 from worker.core.contract.model import Output
 
 
@@ -33,3 +33,10 @@ async def test_a_producer_closed_in_the_middle_of_anything_says_nothing(
             await using
         await producer.close()
     assert not [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+
+
+async def test_a_consumer_that_is_closed_at_once_ends_quietly(make_site: MakeSite) -> None:
+    """`doctor` opens one, and has nothing to read where Redis does not answer."""
+    site = await make_site()
+    async with free_consumer(site.settings, []):
+        pass

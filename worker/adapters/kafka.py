@@ -161,6 +161,7 @@ async def free_consumer(settings: Settings, tps: Sequence[TopicPartition], wait_
     try:
         await check_token(settings)
         await consumer.start()
+        await asyncio.sleep(0)  # aiokafka's `stop` raises CancelledError where a task of the consumer has not begun yet
         yield consumer
     finally:
         await consumer.stop()
