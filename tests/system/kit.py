@@ -151,6 +151,10 @@ class Site:
         """Other namespaces on its topics, to be closed with it."""
         self.gone: list[Record] = []
         """Records that were in Kafka once, and that `read` still returns: retention or an operator deleted them."""
+        self.deleted: list[Record] = []
+        """The same, of records deleted in the middle of what was read."""
+        self.made_again: list[Record] = []
+        """Records of input topics that were deleted and made again since, while no worker ran."""
         self.topics_before: set[str] = set()
         """Input topics that are none any more."""
 
@@ -316,9 +320,12 @@ class Site:
                 return consumer
 
     async def read(self, tps: Sequence[TopicPartition]) -> list[Record]:
-        """Return all committed records of *tps*, in order of topic, partition, offset; those of `gone` come first in theirs."""
+        """Return all committed records of *tps*, in order of topic, partition, offset; those of `gone` come first in theirs.
+
+        Those of `deleted` are in their place.
+        """
         gone = [r for r in self.gone if TopicPartition(r.topic, r.partition) in tps]
-        records: list[Record] = []
+        records = [r for r in self.deleted if TopicPartition(r.topic, r.partition) in tps]
         async with self.consumer("read_uncommitted") as consumer:  # a commit is answered before its markers are written
             ends = await consumer.end_offsets(list(tps))
         async with self.consumer() as consumer:
@@ -632,14 +639,14 @@ class Verdict:
         settings = self.site.settings
         internal = settings.internal_topic
         cuts: list[Cut] = []
-        forwarded: Counter[tuple[str, int, int]] = Counter()
+        forwarded: Counter[tuple[str, int, int, bytes | None]] = Counter()
         for record in records:
             if record.topic == internal:
                 match decode_entry(record):
                     case Cuts(found):
                         cuts += found
                     case Stray(original, ""):
-                        forwarded[original[:3]] += 1
+                        forwarded[*original[:3], original.value] += 1
                     case Stray() | Said():
                         self.was_passed_on[record.partition, record.headers, record.value] += 1
         twice = forwarded.total() - len(forwarded)
@@ -656,9 +663,14 @@ class Verdict:
         clock_ms: int | None = None
         requeue: Requeue | None = None
         at = cuts[0].next
+        older = [r for r in self.site.made_again if r.partition == partition]
+        made_again = {r.topic for r in older}
+        now = sorted([*older, *(r for r in records if r.topic not in made_again)], key=lambda r: r[:3])
         for cut in cuts[1:]:
             scorer = self.site.scorer_of(cut)
-            batch = [] if cut.lost else [r for r in records if r.topic in at and at[r.topic] <= r.offset < cut.next[r.topic]]
+            if cut.lost and any(cut.next.get(topic, 0) < at.get(topic, 0) for topic in made_again):
+                now = list(records)
+            batch = [] if cut.lost else [r for r in now if r.topic in at and at[r.topic] <= r.offset < cut.next[r.topic]]
             batch = as_passed(batch, partition, cut.passed) if cut.passed else batch
             at = cut.next
             if cut.requeued:

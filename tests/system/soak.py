@@ -35,6 +35,7 @@ from tests.system.bombs import bomb, send_raw
 from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, people
 from tests.system.proxy import LosesReplies, Network
 from tests.system.replicas import Replicated, ThreeBrokers
+from tests.system.topics import OTHER_RECORDS, REMADE, admin_of, make_again, stands, thin_out
 from tests.waits import HANG_S, until
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.calendar import rfc3339
@@ -598,15 +599,36 @@ async def _promote(run: Run) -> None:
     await run.servers.promote()
 
 
-@contextlib.asynccontextmanager
-async def admin_of(site: Site) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Yield an administrator of the site's Kafka."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=site.settings.kafka)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
+@fault("an input topic deleted, made again and longer than our offset; read from its start once that is accepted")
+async def _made_again(run: Run) -> None:
+    await run.stop()
+    await make_again(run.site, run.site.web)
+    web = TopicPartition(run.site.web, run.random.randrange(run.site.settings.partitions))
+    read = int((await run.site.position(web.partition))[f"next:{web.topic}"])
+    async with run.site.consumer() as consumer:
+        while (await consumer.end_offsets([web]))[web] <= read:
+            await run.burst()
+    await run.start()
+    await run.all_end(REMADE)
+    await run.start(accept_loss="true")
+
+
+@fault("records deleted in the middle, then Redis goes back; a newer copy of it restored")
+async def _thinned_out(run: Run) -> None:
+    site = run.site
+    old, begin = await site.copy(), await stands(site, site.web)
+    await run.some_time(4)
+    for _ in range(5):
+        await run.burst()
+    await recovered(site)
+    await run.stop()
+    newest, end = await site.copy(), await stands(site, site.web)
+    await thin_out(site, site.web, begin, end)
+    await site.restore(old)
+    await run.start()
+    await run.all_end(OTHER_RECORDS)
+    await site.restore(newest)
+    await run.start()
 
 
 @fault("a chain of long aliases")

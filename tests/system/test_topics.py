@@ -2,48 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
 
 from tests.system.conftest import MakeSite
-from tests.system.kit import Sent, Site, traffic
-from worker.core.contract.model import Record
-
-REMADE = "was deleted and made again since it was read"
-
-
-@asynccontextmanager
-async def admin_of(site: Site) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Yield an administrator of the site's Kafka."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=site.settings.kafka)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
-
-
-async def delete(site: Site, topic: str) -> None:
-    """Delete *topic*, with what is in it."""
-    async with admin_of(site) as admin:
-        await admin.delete_topics([topic])
-
-
-async def remake(site: Site, topic: str) -> None:
-    """Delete *topic* and make it again, once the brokers have let go of the old one."""
-    await delete(site, topic)
-    async with asyncio.timeout(30):
-        while True:
-            await site.prepare()
-            async with site.consumer() as consumer:
-                if topic in await consumer.topics():
-                    return
-            await asyncio.sleep(0.2)
+from tests.system.kit import traffic
+from tests.system.topics import OTHER_RECORDS, REMADE, delete, make_again, set_policy, thin_out
 
 
 async def test_a_topic_made_again_and_longer_than_our_offset_stops_by_name_and_nothing_is_skipped(make_site: MakeSite) -> None:
@@ -53,9 +16,7 @@ async def test_a_topic_made_again_and_longer_than_our_offset_stops_by_name_and_n
     await site.send(site.sent(m) for m in traffic(1, 40, 100))
     await site.settled()
     await first.stop()
-    tp = TopicPartition(site.web, 0)
-    site.gone += await site.read([tp])
-    await remake(site, site.web)
+    await make_again(site, site.web)
     new = [site.sent(m, topic=site.web) for m in traffic(2, 40, 300)]
     await site.send(new)
     refused = site.worker()
@@ -76,6 +37,7 @@ async def test_a_topic_made_again_and_longer_than_our_offset_stops_by_name_and_n
         ids = {await redis.hget(site.key(0, "position"), f"id:{topic}") for topic in site.settings.topics}
     assert len(ids) == len(site.settings.topics)
     assert None not in ids
+    await site.verdict()
 
 
 async def test_without_ids_the_last_record_that_was_read_must_be_there_still(make_site: MakeSite) -> None:
@@ -91,7 +53,7 @@ async def test_without_ids_the_last_record_that_was_read_must_be_there_still(mak
     await site.settled()
     await again.stop()
     await site.verdict()
-    await remake(site, site.web)
+    await make_again(site, site.web)
     await site.send(site.sent(m, topic=site.web) for m in traffic(3, 40, 300))
     for settings in ({"no_topic_ids": "1"}, {}):  # and brokers that are new enough by now change nothing in it
         refused = site.worker(**settings)
@@ -106,7 +68,7 @@ async def test_a_topic_made_again_under_a_running_worker_stops_it_by_name(make_s
     await site.send(site.sent(m) for m in traffic(1, 40, 100))
     await site.settled()
     position = await site.position(0)
-    await remake(site, site.crm)
+    await make_again(site, site.crm)
     await site.send(site.sent(m, topic=site.crm) for m in traffic(2, 40, 300))
     assert await worker.ended(60) == 1
     assert REMADE in worker.said()
@@ -153,29 +115,6 @@ async def test_positions_of_an_older_version_get_their_ids_without_a_stop(make_s
     await site.verdict()
 
 
-async def set_policy(site: Site, topic: str, **configs: str) -> None:
-    """Change the configuration of *topic*; `_` stands for a dot."""
-    changed = {name.replace("_", "."): value for name, value in configs.items()}
-    async with admin_of(site) as admin:
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, changed)])
-
-
-async def compacted(site: Site, tp: TopicPartition) -> list[Record]:
-    """Let Kafka compact *tp* until records in its middle are gone; return all that it held before."""
-    before = await site.read([tp])
-    policy = {"segment_ms": "100", "min_cleanable_dirty_ratio": "0.01", "max_compaction_lag_ms": "100"}
-    await set_policy(site, tp.topic, cleanup_policy="compact", **policy)
-    async with asyncio.timeout(90):
-        while True:  # the newest segment is left alone: another record begins the next
-            await site.send([Sent(tp.topic, tp.partition, b"{}", b"new")])
-            after = await site.read([tp])
-            if {r.offset for r in before} - {r.offset for r in after}:
-                break
-            await asyncio.sleep(1)
-    await set_policy(site, tp.topic, cleanup_policy="delete")
-    return before
-
-
 async def test_a_compacted_input_is_refused_at_the_start_and_by_doctor(make_site: MakeSite) -> None:
     """Its records could not be folded again."""
     site = await make_site(partitions=1)
@@ -201,18 +140,19 @@ async def test_a_batch_whose_records_are_not_all_there_any_more_is_not_folded_ag
     first = site.worker()
     await site.send(site.sent(m) for m in traffic(1, 10, 50))
     await site.settled()
-    old = await site.copy()
+    old, begin = await site.copy(), int((await site.position(0))[f"next:{site.web}"])
     await site.send(site.sent(m) for m in traffic(2, 10, 300))
     await site.settled()
     await first.stop()
-    new = await site.copy()
-    await compacted(site, TopicPartition(site.web, 0))
+    new, end = await site.copy(), int((await site.position(0))[f"next:{site.web}"])
+    await thin_out(site, TopicPartition(site.web, 0), range(begin, end))
     await site.restore(old)
     refused = site.worker()
     assert await refused.ended() == 1
-    assert "was folded of" in refused.said()
+    assert OTHER_RECORDS in refused.said()
     assert "restore a newer copy of Redis" in refused.said()
     await site.restore(new)
     last = site.worker()
     await site.settled()
     await last.stop()
+    await site.verdict()
