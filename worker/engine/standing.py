@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from worker.adapters.kafka import Admin, free_consumer, to_record
@@ -18,6 +19,7 @@ from worker.engine.witnesses import Witnesses, ask, group_says
 from worker.ports import Position
 from worker.settings import Settings
 
+RESTORE = "restore a newer copy of Redis, or start afresh under another LEADPULSE_NAMESPACE"
 _ATTEMPTS = 4
 _PATIENCE_S = 60.0
 _FETCH_MS = 500
@@ -67,10 +69,10 @@ async def look(settings: Settings, partition: int, position: Position, admin: Ad
     check_position(settings, partition, position, published)
     if position.batch and position.batch == published:
         check_truth(partition, published, position.next, witnesses.ends)
-    behind = position.batch < published  # then each cut of the journal is held against the topics, as it is folded again
-    ids = {} if behind else position.ids
-    may_lose = settings.accept_loss and not behind
-    log = await look_at_log(settings, partition, position.next, ids, admin, consumer, may_lose=may_lose)
+    if position.batch < published:  # each cut of the journal is held against the topics then, as it is folded again
+        again = {"may_lose": False, "again": True}
+        return Found(witnesses, await look_at_log(settings, partition, position.next, {}, admin, consumer, **again))
+    log = await look_at_log(settings, partition, position.next, position.ids, admin, consumer, may_lose=settings.accept_loss)
     return Found(witnesses, log)
 
 
@@ -83,8 +85,9 @@ async def look_at_log(
     consumer: AIOKafkaConsumer,
     *,
     may_lose: bool,
+    again: bool = False,
 ) -> Log:
-    """Return the topics' logs. *held*: topic → id or mark of what was read up to *next_*.
+    """Return the topics' logs. *held*: topic → id or mark of what was read up to *next_*. *again*: batches are folded again.
 
     Raises `Stop`, unless *may_lose*, where a topic is not the topic that was read, or lacks records that must be read.
     """
@@ -109,7 +112,8 @@ async def look_at_log(
     beyond = {topic for topic, offset in next_.items() if offset > ends.get(topic, offset)} - another
     if not may_lose:
         check_ids(settings, partition, another)
-        check_offsets(settings, partition, next_, starts, behind, beyond)
+        afresh = f"start afresh under another LEADPULSE_NAMESPACE than {settings.namespace}"
+        check_offsets(partition, next_, starts, behind, beyond, afresh, RESTORE if again else "")
     return Log(starts, ends, ids, frozenset(another | behind | beyond))
 
 
@@ -125,14 +129,20 @@ def same(held: str, now: str) -> bool:
 async def _ids(admin: Admin, topics: Collection[str], held: Mapping[str, str]) -> dict[str, str]:
     """Return the ids of those of *topics* that are there.
 
-    A broker whose metadata lag behind may for a moment tell of a topic that was: where something differs it is asked again.
+    A broker whose metadata lag behind may for a moment tell of a topic that was: where something differs it asks again. It does
+    so where a broker is down, too. Raises aiokafka's `KafkaError` where none of them answered.
     """
     attempt = 0
     while True:
-        ids = await admin.ids(topics)
         attempt += 1
-        if attempt == _ATTEMPTS or all(topic in ids and same(held.get(topic, UNKNOWN), ids[topic]) for topic in topics):
-            return ids
+        try:
+            ids = await admin.ids(topics)
+        except KafkaError:
+            if attempt == _ATTEMPTS:
+                raise
+        else:
+            if attempt == _ATTEMPTS or all(topic in ids and same(held.get(topic, UNKNOWN), ids[topic]) for topic in topics):
+                return ids
         await asyncio.sleep(attempt / 2)
 
 
@@ -229,26 +239,31 @@ async def _ends(
 
 
 def check_offsets(
-    settings: Settings,
     partition: int,
     next_: Mapping[str, int],
     starts: Mapping[str, int],
     behind: Collection[str],
     beyond: Collection[str],
+    afresh: str,
+    again: str,
 ) -> None:
     """Raise `Stop` where records that must be read are gone.
 
-    *behind*: the topics whose log begins after *next_*, *beyond*: those whose log ends before it.
+    *behind*: the topics whose log begins after *next_*, *beyond*: those whose log ends before it. *again*: what mends it where
+    the records must be folded again; such a loss cannot be accepted.
     """
-    afresh = f"start afresh under another LEADPULSE_NAMESPACE than {settings.namespace}"
     if behind:
         gone = ", ".join(f"{topic} {next_[topic]} to {starts[topic] - 1}" for topic in sorted(behind))
+        if again:
+            raise Stop(f"partition {partition}: retention deleted records that must be folded again ({gone}): {again}")
         raise Stop(
             f"partition {partition}: retention deleted records before they were read ({gone}). Go on without them with"
             f" LEADPULSE_ACCEPT_LOSS=true, or restore a newer copy of Redis, or {afresh}; keep the topics for longer"
         )
     if beyond:
         ended = ", ".join(f"{topic} before {next_[topic]}" for topic in sorted(beyond))
+        if again:
+            raise Stop(f"partition {partition}: the log ends before records that must be folded again ({ended}): {again}")
         raise Stop(
             f"partition {partition}: the log ends before what was read of it ({ended}): was the topic made anew, or is this"
             " another cluster than before? Check LEADPULSE_KAFKA; read it from its start with LEADPULSE_ACCEPT_LOSS=true, or"

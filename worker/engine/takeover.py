@@ -28,7 +28,7 @@ from worker.engine.batch_builder import SLICE, Folder, Place
 from worker.engine.errors import Lost, Stop
 from worker.engine.failpoint import failpoint
 from worker.engine.retrying_store import Patient
-from worker.engine.standing import Log, check_inputs, check_left, check_truth, look, look_at_log, same
+from worker.engine.standing import RESTORE, Log, check_inputs, check_left, check_truth, look, look_at_log, same
 from worker.engine.witnesses import tell
 from worker.logs import fields
 from worker.metrics import Metrics
@@ -37,7 +37,6 @@ from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_RESTORE = "restore a newer copy of Redis, or start afresh under another LEADPULSE_NAMESPACE"
 _PATIENCE_S = 60.0
 _FETCH_MS = 500
 _FETCH_RECORDS = 5_000
@@ -202,7 +201,7 @@ def check_topics_of(partition: int, at: Cut, cut: Cut, ids: Mapping[str, str]) -
     if another:
         raise Stop(
             f"partition {partition}: the store is behind Kafka, and {', '.join(another)} was deleted and made again since batch"
-            f" {cut.batch} was folded of it: {_RESTORE}"
+            f" {cut.batch} was folded of it: {RESTORE}"
         )
 
 
@@ -213,7 +212,7 @@ def check_folded(partition: int, cut: Cut, again: Cut) -> None:
         raise Stop(
             f"partition {partition}: batch {cut.batch} was folded of {cut.records} records (digest {cut.digest}), and the"
             f" topics now give {there} in their place: records were compacted or deleted, or are read otherwise than then:"
-            f" {_RESTORE}"
+            f" {RESTORE}"
         )
 
 
