@@ -67,7 +67,7 @@ async def look_at_topics(settings: Settings, admin: Admin, unpublished: Collecti
     configs = {} if settings.development or not there else await admin.configs(there)
     retention = longest(int(configs[topic]["retention.ms"]) for topic in settings.input_topics if topic in configs)
     mistakes = [
-        mistake if f"topic {topic} " in mistake else f"{topic}: {mistake}"
+        mistake if mistake.startswith(f"topic {topic} ") else f"{topic}: {mistake}"
         for topic in there
         for mistake in differences(settings, topic, counts[topic], configs.get(topic), str(retention))
     ]
