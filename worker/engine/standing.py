@@ -95,19 +95,17 @@ async def look_at_log(
     gone = [topic for topic in settings.topics if topic not in ids]
     if gone:
         raise _gone(partition, gone)
+    read = next_.keys() & set(settings.topics)
+    another = {topic for topic in read if not same(held.get(topic, UNKNOWN), ids[topic])}
+    if not may_lose:
+        check_ids(settings, partition, another)
     starts, ends = await _ends(consumer, partition, ids, next_)
-    another: set[str] = set()
-    for topic in next_.keys() & set(settings.topics):
-        text = held.get(topic, UNKNOWN)
-        mark = Mark.read(text)
-        if mark is None:
-            gone_on = same(text, ids[topic])
-        else:  # unless retention has deleted the record by now
-            gone_on = not starts[topic] <= mark.offset < ends[topic] or await _holds(
-                settings, TopicPartition(topic, partition), mark
-            )
-        if not gone_on:
-            another.add(topic)
+    for topic in sorted(read):
+        mark = Mark.read(held.get(topic, UNKNOWN))
+        if mark is not None and starts[topic] <= mark.offset < ends[topic]:  # else retention has deleted it, or see below
+            tp = TopicPartition(topic, partition)
+            if not await _holds(settings, tp, mark):
+                another.add(topic)
     behind = {topic for topic, offset in next_.items() if offset < starts.get(topic, 0)} - another
     beyond = {topic for topic, offset in next_.items() if offset > ends.get(topic, offset)} - another
     if not may_lose:
