@@ -30,6 +30,7 @@ class Brokers:
         self.ids_: list[Mapping[str, str] | Exception] = [IDS]
         self.configs_: dict[str, dict[str, str]] = {"web": KEPT, "crm": KEPT}
         self.asked = 0
+        self.refreshed = 0
 
     async def ids(self, topics: Any) -> Mapping[str, str]:
         """Return the next answer, or raise it."""
@@ -39,6 +40,10 @@ class Brokers:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def refresh(self) -> None:
+        """Take note."""
+        self.refreshed += 1
 
     async def configs(self, topics: Any) -> dict[str, dict[str, str]]:
         """Return the configurations."""
@@ -56,7 +61,7 @@ def brokers(monkeypatch: pytest.MonkeyPatch) -> Brokers:
 def watch(brokers: Brokers, held: Mapping[str, str] = IDS) -> TopicWatch:
     """Return the watch of a worker with one partition, which reads the topics with the ids *held*."""
     metrics = Metrics(CollectorRegistry())
-    return TopicWatch(SETTINGS, brokers, metrics, lambda: {0: held})  # type: ignore[arg-type]
+    return TopicWatch(SETTINGS, brokers, metrics, lambda: {0: held}, brokers.refresh)  # type: ignore[arg-type]
 
 
 async def until(watching: TopicWatch, holds: Callable[[], bool]) -> None:
@@ -115,6 +120,7 @@ async def test_a_topic_that_is_gone_is_told_once_and_so_is_its_return(
     brokers.ids_ = [IDS]
     await until(watching, lambda: not watching.gone)
     assert "topic crm is there again" in caplog.text
+    assert brokers.refreshed == 4  # as often as the answer was another than before
     assert metrics.registry.get_sample_value("leadpulse_topic_gone", {"topic": "crm"}) == 0
 
 

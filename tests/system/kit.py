@@ -152,7 +152,7 @@ class Site:
         self.gone: list[Record] = []
         """Records that were in Kafka once, and that `read` still returns: retention or an operator deleted them."""
         self.deleted: list[Record] = []
-        """The same, of records deleted in the middle of what was read."""
+        """The same, of a topic that Kafka thinned out: all that was read of it, gone or not."""
         self.made_again: list[Record] = []
         """Records of input topics that were deleted and made again since, while no worker ran."""
         self.topics_before: set[str] = set()
@@ -325,7 +325,7 @@ class Site:
         Those of `deleted` are in their place.
         """
         gone = [r for r in self.gone if TopicPartition(r.topic, r.partition) in tps]
-        records = [r for r in self.deleted if TopicPartition(r.topic, r.partition) in tps]
+        records: list[Record] = []
         async with self.consumer("read_uncommitted") as consumer:  # a commit is answered before its markers are written
             ends = await consumer.end_offsets(list(tps))
         async with self.consumer() as consumer:
@@ -337,6 +337,8 @@ class Site:
                     break
                 for raws in (await consumer.getmany(*left, timeout_ms=200)).values():
                     records += map(to_record, raws)
+        deleted = {r[:3]: r for r in self.deleted if TopicPartition(r.topic, r.partition) in tps}
+        records = [*deleted.values(), *(r for r in records if r[:3] not in deleted)]
         return sorted([*gone, *sorted(records, key=lambda r: r[:3])], key=lambda r: r[:2])
 
     async def cuts(self, partition: int) -> list[Cut]:

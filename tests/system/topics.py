@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -53,20 +53,25 @@ async def set_policy(site: Site, topic: str, **configs: str) -> None:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, changed)])
 
 
-async def thin_out(site: Site, tp: TopicPartition, offsets: range) -> None:
-    """Let Kafka compact *tp* until one of *offsets* at least is gone; the site keeps what is gone before their end."""
-    before = {r.offset: r for r in await site.read([tp]) if r.offset < offsets.stop}
+async def stands(site: Site, topic: str) -> list[int]:
+    """Return the next offset of each partition of *topic*."""
+    return [int((await site.position(p)).get(f"next:{topic}", 0)) for p in range(site.settings.partitions)]
+
+
+async def thin_out(site: Site, topic: str, begin: Sequence[int], end: Sequence[int]) -> None:
+    """Let Kafka compact *topic* until a record between *begin* and *end*, of any partition, is gone.
+
+    The site keeps all before *end*, which was read, for its verdict.
+    """
+    tps = [TopicPartition(topic, p) for p in range(site.settings.partitions)]
+    before = [r for r in await site.read(tps) if r.offset < end[r.partition]]
+    between = {r[:3] for r in before if r.offset >= begin[r.partition]}
     policy = {"segment_ms": "100", "min_cleanable_dirty_ratio": "0.01", "max_compaction_lag_ms": "100"}
-    await set_policy(site, tp.topic, cleanup_policy="compact", **policy)
+    await set_policy(site, topic, cleanup_policy="compact", **policy)
     async with asyncio.timeout(120):
-        while set(offsets) & before.keys() <= await _offsets(site, tp):
-            await site.send([Sent(tp.topic, tp.partition, b"{}", b"new")])  # the newest segment is left alone
+        while between <= {r[:3] for r in await site.read(tps)}:
+            await site.send(Sent(topic, p, b"{}", b"new") for p in range(len(tps)))  # the newest segment is left alone
             await asyncio.sleep(1)
-    await set_policy(site, tp.topic, cleanup_policy="delete")
+    await set_policy(site, topic, cleanup_policy="delete")
     await asyncio.sleep(1)  # a cleaning that has begun goes on to its end
-    left = await _offsets(site, tp)
-    site.deleted += [record for offset, record in before.items() if offset not in left]
-
-
-async def _offsets(site: Site, tp: TopicPartition) -> set[int]:
-    return {record.offset for record in await site.read([tp])}
+    site.deleted += before

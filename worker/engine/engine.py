@@ -171,7 +171,7 @@ class Engine:
         )
         self._pump = Pump(context, self._fail)
         self._closing.add("the partitions", self._pump.end, _PARTITIONS_S)
-        topics = self._topics = TopicWatch(settings, admin, metrics, self._pump.ids)
+        topics = self._topics = TopicWatch(settings, admin, metrics, self._pump.ids, consumer._client.force_metadata_update)
         consumer.subscribe(list(settings.topics), listener=self._pump)
         await consumer.start()
         consumer._client.cluster.add_listener(topics.wake)  # no public name for it

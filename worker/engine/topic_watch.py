@@ -26,15 +26,25 @@ _TIMES: Final = 3
 
 
 class TopicWatch:
-    """Asks the brokers once for all partitions of a worker. *held*: partition → topic → the id of what the partition reads."""
+    """Asks the brokers once for all partitions of a worker. *held*: partition → topic → the id of what the partition reads.
+
+    *refresh* lets the group's consumer see a topic that is there again, or another: left to itself it looks once a minute.
+    """
 
     def __init__(
-        self, settings: Settings, admin: Admin, metrics: Metrics, held: Callable[[], Mapping[int, Mapping[str, str]]]
+        self,
+        settings: Settings,
+        admin: Admin,
+        metrics: Metrics,
+        held: Callable[[], Mapping[int, Mapping[str, str]]],
+        refresh: Callable[[], object],
     ) -> None:
         self._settings = settings
         self._admin = admin
         self._metrics = metrics
         self._held = held
+        self._refresh = refresh
+        self._last: Mapping[str, str] | None = None
         self._changed = asyncio.Event()
         self._compacted: frozenset[str] = frozenset()
         self.gone: frozenset[str] = frozenset()
@@ -70,6 +80,9 @@ class TopicWatch:
             except (KafkaError, OSError, TimeoutError, Refused) as err:
                 self._silent(err)
                 return
+            if self._last is not None and ids != self._last:
+                self._refresh()
+            self._last = ids
             gone = frozenset(self._settings.topics) - ids.keys()
             another = self._another(ids)
             times += 1
