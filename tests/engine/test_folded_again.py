@@ -77,7 +77,7 @@ async def test_a_cut_says_what_was_folded_dead_records_tombstones_and_unknown_ty
         check_folded(0, cut, fewer)
     nothing = (await folder.events((), place)).batch.entry.cut
     assert (nothing.records, nothing.digest) == (0, digest([]))
-    begun = folder.begin(scorer, place, 5).entry.cut
+    begun = folder.begin(scorer, place, 5, 1).entry.cut
     sliced = (await folder.slice([], 9, place, {"web": 5})).batch.entry.cut
     assert [(one.records, one.digest, one.ids) for one in (begun, sliced)] == [(0, "", ("W",))] * 2
 

@@ -728,7 +728,7 @@ async def recovered(site: Site, timeout_s: float = HANG_S) -> None:
 async def soak(minutes: float, seed: int, names: list[str], rows: dict[str, Row]) -> None:
     """Try the faults *names* in turn until *minutes* are over, each once at least."""
     end = time.monotonic() + minutes * 60
-    kafka = Kafka({"group.min.session.timeout.ms": "1000"}, lasting=True)
+    kafka = Kafka({"group.min.session.timeout.ms": "1000", "log.cleaner.backoff.ms": "500"}, lasting=True)
     listener = free_port()
     async with contextlib.AsyncExitStack() as stack:
         to_kafka = await stack.enter_async_context(Network(HOST, listener))
