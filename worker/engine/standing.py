@@ -19,7 +19,10 @@ from worker.engine.witnesses import Witnesses, ask, group_says
 from worker.ports import Position
 from worker.settings import Settings
 
-RESTORE = "restore a newer copy of Redis, or start afresh under another LEADPULSE_NAMESPACE"
+RESTORE = (
+    "restore a newer copy of Redis; or delete the partition's keys and put a checkpoint back with `leadpulse rebuild`; or start"
+    " afresh under another LEADPULSE_NAMESPACE"
+)
 _ATTEMPTS = 4
 _PATIENCE_S = 60.0
 _FETCH_MS = 500
