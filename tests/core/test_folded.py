@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from worker.core.contract.folded import UNKNOWN, Mark, digest, in_order, is_id, marked
 from worker.core.contract.journal import Cut
-from worker.core.contract.model import Record
+from worker.core.contract.model import Record, Unread
 
 RECORD = Record("web", 0, 7, 5, b"L", b"{}", (("ce_id", b"1"),))
 ID = "B05ww4CeSVa8c5H3BRCNUQ"
@@ -61,6 +61,7 @@ def test_topics_with_ids_get_no_marks() -> None:
     """The last record of each of the others is its mark; one of which nothing came keeps what it had."""
     records = [RECORD, RECORD._replace(offset=9), RECORD._replace(topic="crm")]
     assert marked({"web": ID, "crm": ID}, records) == {"web": ID, "crm": ID}
+    records.append(Unread.at("web", 0, 10, first=10, base=10, reason="batch_damaged", detail=""))  # it may be read later
     held = marked({"web": UNKNOWN, "crm": ID, "mail": "3:4:a"}, records)
     assert held == {"web": str(Mark.of(records[1])), "crm": ID, "mail": "3:4:a"}
 

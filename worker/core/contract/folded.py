@@ -57,10 +57,10 @@ def is_id(text: str) -> bool:
 
 
 def marked(ids: Mapping[str, str], records: Sequence[Record]) -> Mapping[str, str]:
-    """Return *ids* with the mark of its last of *records* for each topic that has no id."""
+    """Return *ids* with the mark of its last of *records* that was read for each topic that has no id."""
     if all(map(is_id, ids.values())):
         return ids
-    last = {record.topic: record for record in records if not is_id(ids.get(record.topic, "-"))}
+    last = {r.topic: r for r in records if type(r) is Record and not is_id(ids.get(r.topic, "-"))}
     return {**ids, **{topic: str(Mark.of(record)) for topic, record in last.items()}}
 
 
