@@ -291,7 +291,7 @@ async def _empty(run: Run) -> None:
     await run.start()
 
 
-@fault("checkpoint restored: Redis emptied, all that came before the checkpoint deleted from Kafka", checkpoint_every=0)
+@fault("checkpoint restored: Redis emptied, all that came before the checkpoint deleted from Kafka", clock="wall")
 async def _checkpoint(run: Run) -> None:
     site, folder = run.site, run.site.folder / f"{run.site.settings.namespace}-checkpoints"
     deadline = time.monotonic() + 90
