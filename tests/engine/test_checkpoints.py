@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.adapters.batches import a_batch, a_write
+from tests.adapters.batches import a_batch, a_write, everything
 from tests.services import Redis
 from worker.adapters.checkpoint_files import Files, files_at
 from worker.adapters.redis_store import Client, RedisStore, connect
@@ -173,3 +174,26 @@ async def test_a_failure_of_one_partition_leaves_the_others_alone(
     assert isinstance(results[0], Taken)
     assert isinstance(results[1], NotTaken)
     assert "holds no state" in str(results[1])
+
+
+@pytest.mark.parametrize("place", ["folder", "memory"])
+async def test_a_checkpoint_comes_back_from_a_folder_and_from_object_storage(
+    client: Client, settings: Settings, store: RedisStore, redis_server: Redis, tmp_path: Path, place: str
+) -> None:
+    """The same files, whatever keeps them; the partition stands where it stood, and goes on."""
+    if place == "memory":
+        pytest.importorskip("fsspec", reason="fsspec: pip install 'leadpulse[checkpoints]'")
+    files = files_at(str(tmp_path / "x") if place == "folder" else f"memory://{settings.namespace}")
+    await applied(store, 2)
+    before = await everything(store, ["lead-1", "lead-2"])
+    assert isinstance(await taken(settings, client, files), Taken)
+    commands: Any = client
+    await commands.delete(*await commands.keys(f"{{{settings.namespace}:*"))
+    (one,) = kept(files, settings.namespace, 0)
+    assert await restore(settings, client, files, one) == 2
+    await store.acquire("7:2:next", 1)
+    after = await everything(store, ["lead-1", "lead-2"])
+    assert isinstance(before, tuple)
+    assert isinstance(after, tuple)
+    assert after[1:] == before[1:]
+    await store.apply("7:2:next", a_batch(3))
