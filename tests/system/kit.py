@@ -395,7 +395,7 @@ class Site:
         async with self.redis() as redis:
             await redis.eval(RESTORE, 0, f"{{{self.settings.namespace}:*", *itertools.chain.from_iterable(old.items()))
 
-    async def forget_offsets(self, timeout_s: float = 30.0) -> None:
+    async def forget_offsets(self, timeout_s: float = HANG_S) -> None:
         """Delete the workers' group with its offsets, once it is empty. Kafka itself does so after some days."""
         group = self.settings.group
         client = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka)

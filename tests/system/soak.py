@@ -21,6 +21,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -327,8 +328,14 @@ async def _forgotten_older(run: Run) -> None:
     await run.start(run.random.choice((1, 2)))
 
 
+async def _published(site: Site, partition: int) -> bool:
+    return int((await site.position(partition)).get("published", 0)) > 0
+
+
 @fault("offsets forgotten with an empty Redis")
 async def _forgotten_empty(run: Run) -> None:
+    for partition in range(run.site.settings.partitions):  # an empty Redis is no fault before anything was published
+        await until(partial(_published, run.site, partition), f"a batch of partition {partition} published")
     await _forget(run)
     await run.site.restore({})
     await run.start()

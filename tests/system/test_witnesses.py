@@ -11,6 +11,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from tests.system.conftest import MakeSite
 from tests.system.kit import Sent, Site, traffic
+from tests.waits import until
 from worker.core.contract.journal import Cut, Cuts, cuts_output, decode_entry
 
 
@@ -26,11 +27,13 @@ def written(site: Site, partition: int, *cuts: Cut) -> Sent:
     return Sent(output.topic, partition, output.value, headers=output.headers)
 
 
-async def moved(site: Site, name: str, held: str, timeout_s: float = 30.0) -> None:
+async def moved(site: Site, name: str, held: str) -> None:
     """Wait until Redis holds something else than *held* as *name* of partition 0's position."""
-    async with asyncio.timeout(timeout_s):
-        while (await site.position(0))[name] == held:  # noqa: ASYNC110 (another process writes it)
-            await asyncio.sleep(0.05)
+
+    async def has_moved() -> bool:
+        return (await site.position(0))[name] != held
+
+    await until(has_moved, f"{name} other than {held}")
 
 
 @pytest.mark.parametrize("how", ["deleted", "committed over", "set back"])
