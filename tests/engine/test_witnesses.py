@@ -7,7 +7,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.core.contract.journal import Cut
 from worker.engine.errors import Stop
-from worker.engine.witnesses import Series, Witnesses, group_says, windows
+from worker.engine.witnesses import Series, Witnesses, group_says, weigh, windows
 
 JOURNAL = TopicPartition("leadpulse.x.internal", 3)
 
@@ -97,3 +97,19 @@ def test_offsets_that_another_program_committed_say_nothing() -> None:
     said = {"web": OffsetAndMetadata(17, "5"), "crm": OffsetAndMetadata(3, ""), "x": OffsetAndMetadata(3, "host-1")}
     assert group_says(said) == 5
     assert group_says({}) == 0
+
+
+def test_the_group_and_the_journal_must_end_one_batch_alike() -> None:
+    """Both are of one transaction. Offsets before the first batch, or of another program, are not compared."""
+    cut = Cut(5, {"web": 50, "crm": 7}, "g", "w", 6)
+    ours = {"web": OffsetAndMetadata(50, "5"), "crm": OffsetAndMetadata(7, "5")}
+    assert weigh(JOURNAL, ours, 4, cut) == Witnesses(5, 4, 5, {"web": 50, "crm": 7})
+    assert weigh(JOURNAL, {}, 5, cut).ends == cut.next
+    assert weigh(JOURNAL, ours, 5, None).ends == {"web": 50, "crm": 7}
+    overwritten = ours | {"web": OffsetAndMetadata(3, "")}
+    assert weigh(JOURNAL, overwritten, 0, cut) == Witnesses(5, 0, 5, {"web": 50, "crm": 7})
+    with pytest.raises(Stop, match="two series"):
+        weigh(JOURNAL, ours | {"web": OffsetAndMetadata(51, "5")}, 5, cut)
+    first = Cut(0, {"web": 40}, "g", "w", 6)
+    for said in ("", "0"):
+        assert weigh(JOURNAL, {"web": OffsetAndMetadata(3, said)}, 0, first) == Witnesses(0, 0, 0, {})

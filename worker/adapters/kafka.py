@@ -425,7 +425,7 @@ class Admin:
     async def brokers(self, name: str) -> dict[str, str]:
         """Return the setting *name* by broker.
 
-        Raises aiokafka's `ClusterAuthorizationFailedError` without the right to ask.
+        Raises aiokafka's `KafkaError` where that is not shown: without the right, or by a service that hides its brokers.
         """
         nodes = (await self._client.describe_cluster())["brokers"]
         asked = [ConfigResource(ConfigResourceType.BROKER, str(node["node_id"]), {name: ""}) for node in nodes]

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import click
 import msgspec
-from aiokafka.errors import ClusterAuthorizationFailedError, KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from worker.adapters import redis_check
 from worker.adapters.kafka import CHECK_CONNECTION, Admin, Refused, free_consumer, in_words
@@ -243,12 +243,10 @@ async def _brokers(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
         )
     try:
         kept = await admin.brokers(_OFFSETS_KEPT)
-    except ClusterAuthorizationFailedError:
+    except KafkaError as err:  # without the right, or where the brokers are somebody else's service
+        why = in_words(err)
         yield Finding(
-            "brokers",
-            "hint",
-            f"{_OFFSETS_KEPT} is not shown to this user",
-            "grant DescribeConfigs on the cluster, or look there",
+            "brokers", "hint", f"{_OFFSETS_KEPT} is not shown: {why}", "grant DescribeConfigs on the cluster, or look there"
         )
         return
     short = [f"{minutes} on broker {broker}" for broker, minutes in sorted(kept.items()) if int(minutes) < _OFFSETS_MINUTES]

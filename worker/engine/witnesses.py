@@ -79,13 +79,21 @@ async def ask(
     Raises `Stop` when the journal holds two series of cuts, `Lost` when Kafka does not give the journal.
     """
     tp = TopicPartition(settings.internal_topic, partition)
-    group = group_says(committed)
     try:
         series = await _read(settings, tp, _known_from(settings, position), consumer)
     except (KafkaError, TimeoutError, OSError) as err:
         raise Lost(f"partition {partition}: the journal does not say what was published: {err!r}") from err
-    last = series.last
-    found = Witnesses(group, position.published, 0 if last is None else last.batch, {})
+    return weigh(tp, committed, position.published, series.last)
+
+
+def weigh(tp: TopicPartition, committed: Mapping[str, OffsetAndMetadata], store: int, last: Cut | None) -> Witnesses:
+    """Return the witnesses of one partition, by the group's offsets, the store's copy of W and the journal's last cut.
+
+    Raises `Stop` when the group and the journal have one batch W, and it ends at other offsets.
+    """
+    found = Witnesses(group_says(committed), store, 0 if last is None else last.batch, {})
+    if not found.published:  # the offsets may be another program's, and no batch ended at them
+        return found
     ends = {topic: at.offset for topic, at in committed.items() if batch_of(at) == found.published}
     if last is not None and last.batch == found.published:
         other = {topic: offset for topic, offset in ends.items() if last.next.get(topic, offset) != offset}
