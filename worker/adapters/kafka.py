@@ -590,7 +590,7 @@ def differences(settings: Settings, topic: str, partitions: int, config: Mapping
     if topic == internal:
         want("message.timestamp.type", "LogAppendTime", config["message.timestamp.type"] == "LogAppendTime")
         want("cleanup.policy", "delete", config["cleanup.policy"] == "delete")
-        want("retention.bytes", "-1", int(config["retention.bytes"]) == -1)
+        want("retention.bytes", "-1", config.get("retention.bytes", "-1") == "-1")
         ours = int(config["retention.ms"])
         want("retention.ms", retention, longest([ours, int(retention)]) == ours)
     return found

@@ -243,4 +243,7 @@ async def _cuts(reader: Any, tp: TopicPartition, start: int, end: int, *, to_wat
         if reached > before:
             deadline = time.monotonic() + _PATIENCE_S
         elif time.monotonic() > deadline:
-            raise Lost(f"partition {tp.partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s before offset {limit}")
+            raise Lost(
+                f"partition {tp.partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s between offsets {reached} and"
+                f" {limit}: if a transaction hangs there (kafka-transactions.sh find-hanging), abort it"
+            )
