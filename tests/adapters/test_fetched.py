@@ -10,7 +10,7 @@ import random
 import resource
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from aiokafka import codec
@@ -160,6 +160,26 @@ async def test_a_large_batch_within_the_limit_is_unpacked_in_a_thread(packed: in
     await asyncio.wait_for(woken.wait(), 30)
     found = await all_of(made)
     assert [record.value for record in found] == values
+
+
+async def test_a_consumer_that_waits_is_woken_when_a_thread_has_unpacked() -> None:
+    """It would otherwise wait out its time-out for each large batch."""
+
+    class Fetcher:
+        _fetch_waiters: ClassVar[set[asyncio.Future[None]]] = set()
+
+    class Consumer:
+        _fetcher = Fetcher()
+
+    waits = asyncio.get_running_loop().create_future()
+    gone = asyncio.get_running_loop().create_future()
+    gone.cancel()
+    Fetcher._fetch_waiters |= {waits, gone}
+    made = reader(bytes(batch([b"x" * 1_200_000] * 6, packed=4)))
+    made._checks.of(Consumer())
+    assert made.take(10) == []
+    await asyncio.wait_for(waits, 30)
+    assert len(made.take(1)) == 1
 
 
 async def test_one_call_gives_some_megabytes_and_no_more() -> None:
