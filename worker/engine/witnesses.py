@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
+from worker.adapters.fetched import place_of
 from worker.adapters.kafka import free_consumer, to_record
 from worker.core.contract.journal import KIND, Cut, Cuts, decode_entry
 from worker.engine.errors import Lost, Stop
@@ -232,6 +233,8 @@ async def _cuts(reader: Any, tp: TopicPartition, start: int, end: int, *, to_wat
         if limit is None and (watermark := reader.highwater(tp)) is not None:
             limit = max(end, watermark)
         for raw in got.get(tp, ()):
+            if place_of(raw) is not None:
+                decode_entry(to_record(raw))  # raises: the last cut may be in what cannot be read
             if (limit is None or raw.offset < limit) and raw.headers and raw.headers[0] == (KIND, b"cuts"):
                 entry = decode_entry(to_record(raw))
                 assert isinstance(entry, Cuts)
