@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from worker.core.contract.journal import Cut
+from worker.adapters.fetched import _Place
+from worker.core.contract.journal import Cut, JournalError
+from worker.core.contract.model import Unread
+from worker.core.contract.unread import DAMAGED
 from worker.engine.errors import Stop
-from worker.engine.witnesses import Series, Witnesses, group_says, weigh, windows
+from worker.engine.witnesses import Series, Witnesses, _cuts, group_says, weigh, windows
 
 JOURNAL = TopicPartition("leadpulse.x.internal", 3)
 
@@ -113,3 +116,29 @@ def test_the_group_and_the_journal_must_end_one_batch_alike() -> None:
     first = Cut(0, {"web": 40}, "g", "w", 6)
     for said in ("", "0"):
         assert weigh(JOURNAL, {"web": OffsetAndMetadata(3, said)}, 0, first) == Witnesses(0, 0, 0, {})
+
+
+class DamagedJournal:
+    """A consumer of a journal whose one batch cannot be read."""
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        """Nothing."""
+
+    def highwater(self, tp: TopicPartition) -> int:
+        """Where it ends."""
+        return 5
+
+    async def position(self, tp: TopicPartition) -> int:
+        """After it."""
+        return 5
+
+    async def getmany(self, tp: TopicPartition, **_: int) -> dict[TopicPartition, list[_Place]]:
+        """Give its place."""
+        place = Unread.at(tp.topic, tp.partition, 4, first=4, base=4, reason=DAMAGED, detail="its checksum is wrong")
+        return {tp: [_Place(place, tp.topic, tp.partition, 4)]}
+
+
+async def test_a_journal_that_cannot_be_read_is_refused_and_not_passed_over() -> None:
+    """The last cut may be in it: what was published is then not known, and would go out again."""
+    with pytest.raises(JournalError, match="its checksum is wrong"):
+        [cut async for cut in _cuts(DamagedJournal(), JOURNAL, 0, 5, to_watermark=True)]

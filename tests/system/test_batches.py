@@ -7,13 +7,11 @@ import struct
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.structs import TopicPartition
 
 from tests.services import Kafka
 from tests.system.bombs import bomb, send_raw
 from tests.system.conftest import MakeSite
 from tests.system.kit import Site, Worker, traffic
-from worker.core.contract.journal import KIND
 
 
 def memory_mb(worker: Worker, what: str = "VmHWM") -> float:
@@ -155,21 +153,6 @@ async def test_a_damaged_batch_stops_by_name_and_exactly_it_is_passed_over_by_a_
     await later.stop()
     assert len(await letters(site)) == 3
     await site.verdict()
-
-
-async def test_a_damaged_journal_stops_by_name_and_no_setting_passes_over_it(make_site: MakeSite, kafka: Kafka) -> None:
-    """The last cut may be in it, so what was published is not known, and going on could send it again."""
-    site = await make_site(partitions=1)
-    await site.send(site.sent(m) for m in traffic(28, 20, 100))
-    worker = site.worker()
-    await site.settled()
-    await worker.stop()
-    journal = site.settings.internal_topic
-    last = [r for r in await site.read([TopicPartition(journal, 0)]) if r.headers[0] == (KIND, b"cuts")][-1].offset
-    on_disk(kafka, site, last, 70, b"\xff\xff\xff", topic=journal)
-    heir = site.worker(pass_over=f"{journal}:0:{last}")
-    assert await heir.ended(120) == 1
-    assert "it cannot be read (its checksum is wrong), and no setting passes over it" in heir.said()
 
 
 def on_disk(kafka: Kafka, site: Site, offset: int, at: int, written: bytes, *, topic: str = "") -> None:
