@@ -120,7 +120,7 @@ MESSAGES = {"Stop", "Refused", "TokenFailed", "JournalError", "UnreadableState",
 SPOKEN_ELSEWHERE = {"repartition.py", "memory.py"}
 """What is raised there ends a command, with its words on the terminal, or is another store's: no worker stops for it."""
 
-PASSED_ON = {"…", "…: …", "…: …; …", "…: ……", "lead …: …", "None"}
+PASSED_ON = {"…", "…: …", "…: …; …", "…: ……", "lead with mark …: …", "None"}
 """Others' words, which are there themselves."""
 
 
