@@ -20,7 +20,7 @@ from worker.core.contract.marks import lead_mark, shown_mark
 from worker.core.contract.model import Event, Record
 from worker.core.contract.printable import without_leads, words
 from worker.core.grid.models import parse_grid
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import LeadState, UnreadableState, pack
 from worker.logs import JsonLines, TextLines, configuration, exception_text
 
@@ -43,7 +43,7 @@ OTHERS = {
 SAFE_ATTRIBUTES = {"topic", "partition", "offset", "timestamp_ms", "batch", "kind", "id_", "size"}
 LEAD = "Ada Lovelace <ada@acme.example>"
 GRID = "grid: g\nversion: 1\nengagement: {rules: [{id: v, points: 1, on: page.viewed}]}\nstages: {mql: {enter: 1}}\n"
-SCORER = Scorer(parse_grid(GRID, "g"), "/leadpulse/t")
+SCORER = CompiledGrid(parse_grid(GRID, "g"), "/leadpulse/t")
 
 
 def modules() -> Iterator[Path]:

@@ -28,7 +28,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from worker import logs
 from worker.engine.closing import STEP_S, closed
 from worker.engine.engine import Engine
-from worker.engine.errors import Stop
+from worker.engine.errors import WorkerMustStop
 from worker.logs import fields
 from worker.presets import GridNotFound, grid_path
 from worker.settings import Settings, SettingsError
@@ -175,7 +175,7 @@ class LeadPulse(faust.App):
         """Run the engine until it is drained. A failure ends the process: whoever supervises it decides what comes next."""
         try:
             await self.engine.start()
-        except Stop as err:
+        except WorkerMustStop as err:
             self.fail(str(err))
             return
         except Exception:
@@ -185,7 +185,7 @@ class LeadPulse(faust.App):
         _collect_less()
         try:
             await self.engine.run()
-        except Stop as err:
+        except WorkerMustStop as err:
             self.fail(str(err))  # again, after what the engine said since the moment when it happened: the last line tells why
         except Exception:
             log.exception("the engine ended", extra=fields("worker.failed"))

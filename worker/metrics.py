@@ -17,7 +17,7 @@ from worker.build_flavour import form
 from worker.core.contract.codec import KNOWN_TYPES
 from worker.core.contract.model import MESSAGES
 from worker.core.grid.models import Grid
-from worker.core.scoring.outputs import Moved
+from worker.core.scoring.outputs import Transition
 from worker.core.scoring.state import STAGES
 from worker.settings import OUTPUT_TYPES
 
@@ -308,9 +308,9 @@ class Metrics:
         if count:
             self.rejected.labels("output_too_large").inc(count)
 
-    def moves(self, moves: Iterable[Moved]) -> None:
+    def moves(self, moves: Iterable[Transition]) -> None:
         """Count the transitions of one batch: of each kind its sums, for finding a counter costs more than adding to it."""
-        kinds: dict[tuple[str, str, str], list[Moved]] = {}
+        kinds: dict[tuple[str, str, str], list[Transition]] = {}
         for move in moves:
             kinds.setdefault((move.type, move.origin, move.to), []).append(move)
         for (kind, origin, to), some in kinds.items():

@@ -33,7 +33,7 @@ class Fenced(Exception):
     """Another owner has taken the partition over, or a newer epoch of our own producer has."""
 
 
-class Elsewhere(Exception):
+class StaleStore(Exception):
     """The store is at another batch than the caller, or another's: it went back in time, or was taken over."""
 
 
@@ -141,7 +141,7 @@ class Store(Protocol):
 
         Ends with the state that brings the bytes to *most*: the answer may be shorter than *leads*, never empty for some.
 
-        With the owner's *token*: as *batch* left them, else raises `Elsewhere`, so that what `apply` writes upon is what was
+        With the owner's *token*: as *batch* left them, else raises `StaleStore`, so that what `apply` writes upon is what was
         loaded, even where the store went back in time and forth again between the two.
         """
         ...
@@ -157,7 +157,7 @@ class Store(Protocol):
     async def due(self, by_ms: int, limit: int, token: str = "", batch: int = 0) -> Due:
         """Return at most *limit* leads due by *by_ms*, earliest first, then by id.
 
-        With the owner's *token*: as *batch* left them, else raises `Elsewhere`, as `load` does.
+        With the owner's *token*: as *batch* left them, else raises `StaleStore`, as `load` does.
         """
         ...
 

@@ -15,7 +15,7 @@ import pytest
 from aiokafka.errors import SaslAuthenticationFailed
 
 from worker.adapters import kafka_login
-from worker.adapters.kafka_login import Refused, TokenFailed, Tokens, _OAuth, check_token, ends, ssl_context
+from worker.adapters.kafka_login import KafkaRefused, TokenFailed, Tokens, _OAuth, check_token, ends, ssl_context
 from worker.settings import Settings, SettingsError
 
 
@@ -92,7 +92,7 @@ async def test_a_command_that_gives_none_is_told_without_what_it_said(
     """Its output and its arguments may hold secrets."""
     monkeypatch.setattr(kafka_login, "COMMAND_S", 1.0 if "sleep" in line else 60.0)
     settings = Settings.load({}, kafka_security="SASL_SSL", kafka_sasl="OAUTHBEARER", kafka_token_command=line)
-    with pytest.raises(Refused, match=words) as told:
+    with pytest.raises(KafkaRefused, match=words) as told:
         await check_token(settings)
     assert "s3cret" not in str(told.value)
     assert "s3cret" not in repr(settings)
@@ -134,6 +134,6 @@ def test_a_certificate_that_cannot_be_used_is_told_by_its_settings(tmp_path: Pat
     """A file that is not there, and one that is no certificate."""
     for file in ("/nowhere/cert.pem", __file__):
         settings = Settings.load({}, kafka_security="SSL", kafka_certfile=file, kafka_key_password="s3cret")
-        with pytest.raises(Refused, match=r"LEADPULSE_KAFKA_CERTFILE .*LEADPULSE_KAFKA_KEY_PASSWORD") as told:
+        with pytest.raises(KafkaRefused, match=r"LEADPULSE_KAFKA_CERTFILE .*LEADPULSE_KAFKA_KEY_PASSWORD") as told:
             ssl_context(settings)
         assert "s3cret" not in str(told.value)

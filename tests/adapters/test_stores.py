@@ -30,11 +30,11 @@ from worker.ports import (
     Applied,
     Batch,
     Due,
-    Elsewhere,
     Fenced,
     OrderStore,
     OutboxEntry,
     Position,
+    StaleStore,
     Store,
     StoreRefused,
     StoreUnavailable,
@@ -334,10 +334,10 @@ async def test_those_who_are_due_are_told_as_a_batch_left_them_or_not_at_all(sto
     await store.apply(OWNER, a_batch(1, [a_write("a", due_ms=5)]))
     assert await store.due(5, 9, OWNER, 1) == Due(["a"])
     for token, batch in ((OWNER, 0), (OWNER, 2), (NEXT_OWNER, 1)):
-        with pytest.raises(Elsewhere):
+        with pytest.raises(StaleStore):
             await store.due(5, 9, token, batch)
     await store.acquire(NEXT_OWNER, 8)
-    with pytest.raises(Elsewhere):
+    with pytest.raises(StaleStore):
         await store.due(5, 9, OWNER, 1)
     assert await store.due(5, 9) == Due(["a"]), "whoever owns nothing reads what there is"
 
@@ -349,7 +349,7 @@ async def test_states_are_loaded_as_a_batch_left_them_or_not_at_all(store: Rebui
     await store.apply(OWNER, a_batch(1, [a_write("a", b"one")]))
     assert await store.load(["a", "b"], OWNER, 1) == [b"one", None]
     for token, batch in ((OWNER, 0), (OWNER, 2), (NEXT_OWNER, 1)):
-        with pytest.raises(Elsewhere):
+        with pytest.raises(StaleStore):
             await store.load(["a"], token, batch)
     assert await store.load(["a"]) == [b"one"], "whoever owns nothing reads what there is"
 
@@ -658,7 +658,7 @@ async def answer(store: RebuildableStore, step: tuple[Any, ...], at: Position) -
     call: Callable[..., Awaitable[object]] = getattr(store, name)
     try:
         return await call(*arguments)
-    except (Elsewhere, Fenced, StoreRefused) as error:
+    except (StaleStore, Fenced, StoreRefused) as error:
         return type(error)
 
 

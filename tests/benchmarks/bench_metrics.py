@@ -22,9 +22,9 @@ from prometheus_client import CollectorRegistry
 from worker.core.contract.model import Headers, Record
 from worker.core.contract.trace_context import context
 from worker.core.grid.models import parse_grid
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.demo.simulate import events
-from worker.engine.batch_builder import Folder, Place, Taken
+from worker.engine.batch_builder import BatchBuilder, BatchResult, BatchStart
 from worker.engine.partition import Partition
 from worker.metrics import Metrics
 from worker.settings import Settings
@@ -34,7 +34,7 @@ SETTINGS = Settings.load({"LEADPULSE_PARTITIONS": "1"})
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def tell(metrics: Metrics, taken: Taken, records: Sequence[Record], began_s: float) -> None:
+def tell(metrics: Metrics, taken: BatchResult, records: Sequence[Record], began_s: float) -> None:
     """Tell *metrics* all that a batch of events tells them: the batch, its two calls to Redis, what waits in the outbox."""
     partition: Any = SimpleNamespace(_metrics=metrics)
     for call in ("load", "apply"):
@@ -47,21 +47,21 @@ def tell(metrics: Metrics, taken: Taken, records: Sequence[Record], began_s: flo
     metrics.published_age_seconds.observe(0.1)
 
 
-async def once(scorer: Scorer, records: Sequence[Record], size: int) -> tuple[float, float, float]:
+async def once(scorer: CompiledGrid, records: Sequence[Record], size: int) -> tuple[float, float, float]:
     """Return the µs of CPU an event of the batches, of telling the metrics, and of reading the contexts of what they caused."""
     states: dict[str, bytes | None] = {}
 
     async def load(leads: Sequence[str], batch: int, most: float) -> list[bytes | None]:
         return [states.get(lead) for lead in leads]
 
-    folder = Folder(SETTINGS, scorer, 0, load, asyncio.Lock())
+    folder = BatchBuilder(SETTINGS, scorer, 0, load, asyncio.Lock())
     metrics = Metrics(CollectorRegistry())
     folded = told = read = 0.0
     for number, first in enumerate(range(0, len(records), size), start=1):
         batch = records[first : first + size]
         began_s = time.perf_counter()
         began = time.process_time()
-        taken = await folder.events(batch, Place(number, {"lead.events.web": first + size}, None))
+        taken = await folder.events(batch, BatchStart(number, {"lead.events.web": first + size}, None))
         at_fold = time.process_time()
         tell(metrics, taken, batch, began_s)
         at_told = time.process_time()
@@ -86,7 +86,7 @@ def main() -> None:
     """Print medians over the rounds, and shares as medians of the rounds' own."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     grid = files("grids").joinpath("saas-b2b.yaml").read_text()
-    scorer = Scorer(parse_grid(grid, "saas-b2b.yaml"), "/leadpulse/bench")
+    scorer = CompiledGrid(parse_grid(grid, "saas-b2b.yaml"), "/leadpulse/bench")
     made = events(1, 2_000, days=None, limit=count, late=0.02, duplicates=0.01)
     plain = [Record("lead.events.web", 0, at, r.at_ms, r.key, r.value, r.headers) for at, r in enumerate(made)]
     logs = {"none": plain, **{how: [traced(record, how) for record in plain] for how in ("header", "event")}}

@@ -12,7 +12,7 @@ from uuid import UUID
 from worker.core.batch.plan import plan_events
 from worker.core.contract.model import Event, LeadWrite
 from worker.core.grid.models import parse_grid
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.demo.people import DOWNLOADS, PAGES, PERSONAS, SITE, a_company, traits_of
 from worker.demo.simulate import DAY_MS, START_MS
 
@@ -26,10 +26,10 @@ _VISITS: Final = 8
 _VIEWS: Final = 32
 
 
-def scorer() -> Scorer:
+def scorer() -> CompiledGrid:
     """Return the grid by which these leads are scored."""
     grid = files("grids").joinpath("saas-b2b.yaml").read_text()
-    return Scorer(parse_grid(grid, "saas-b2b.yaml"), "/leadpulse/default")
+    return CompiledGrid(parse_grid(grid, "saas-b2b.yaml"), "/leadpulse/default")
 
 
 def leads(count: int) -> Iterator[tuple[str, list[Event]]]:
@@ -40,7 +40,7 @@ def leads(count: int) -> Iterator[tuple[str, list[Event]]]:
         yield name, _events(rnd, name, number)
 
 
-def written(scorer: Scorer, lead: str, events: list[Event]) -> LeadWrite:
+def written(scorer: CompiledGrid, lead: str, events: list[Event]) -> LeadWrite:
     """Return what is stored of a lead after these events, each a batch of its own."""
     writes: list[LeadWrite] = []
     for event in events:

@@ -18,7 +18,7 @@ from tests.waits import HANG_S
 from worker.adapters.kafka import to_record
 from worker.cli.dead import page_of
 from worker.core.contract.codec import MAX_BYTES
-from worker.core.contract.dead_letter import REPLAYED, Letter, dead_letter
+from worker.core.contract.dead_letter import REPLAYED, DeadLetter, dead_letter
 from worker.core.contract.model import Output, Record, Rejected
 from worker.intake.producer import kafka_sink
 from worker.settings import Settings
@@ -250,7 +250,7 @@ def test_a_value_is_shown_as_what_it_is_and_gives_no_orders_to_the_terminal() ->
     """JSON, else text with escapes, else hexadecimal; the detail and the headers are a stranger's words too."""
 
     def page(value: bytes, *headers: tuple[str, bytes]) -> str:
-        return page_of(Letter(0, 1, 0, "not_json", "\x1b[2J", Record("t", 0, 0, None, b"\xff", value, headers)))
+        return page_of(DeadLetter(0, 1, 0, "not_json", "\x1b[2J", Record("t", 0, 0, None, b"\xff", value, headers)))
 
     assert page(b'{"a":[1e999]}').endswith('{\n  "a": [\n    1e999\n  ]\n}')
     assert page("{né\x1b[31m\n\u202e".encode()).endswith("\n{né\\x1b[31m\n\\u202e")

@@ -15,7 +15,7 @@ from worker.core.batch.plan import plan_events
 from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Record
 from worker.core.contract.partitioner import owner
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import unpack
 from worker.demo.simulate import DAY_MS, START_MS, events
 from worker.queries.leads import Hot, hottest, judged, states_of
@@ -25,13 +25,13 @@ TOKEN = "1:0:test"
 
 
 @pytest.fixture(scope="module")
-def scorer() -> Scorer:
+def scorer() -> CompiledGrid:
     """Return the grid that the leads are judged by."""
-    return Scorer(load_grid("saas-b2b"), "/leadpulse/test")
+    return CompiledGrid(load_grid("saas-b2b"), "/leadpulse/test")
 
 
 @pytest.fixture
-async def stores(scorer: Scorer) -> list[MemoryStore]:
+async def stores(scorer: CompiledGrid) -> list[MemoryStore]:
     """Return four partitions with what 250 simulated people did in a fortnight, written as a worker writes it."""
     of_partition: list[list[Event]] = [[] for _ in range(PARTITIONS)]
     for record in events(3, 250, days=14):
@@ -48,7 +48,7 @@ async def stores(scorer: Scorer) -> list[MemoryStore]:
     return stores
 
 
-async def everybody(stores: list[MemoryStore], scorer: Scorer, at_ms: int) -> list[Hot]:
+async def everybody(stores: list[MemoryStore], scorer: CompiledGrid, at_ms: int) -> list[Hot]:
     """Judge all leads, one by one, and put them in order."""
     found = []
     for store in stores:
@@ -61,7 +61,7 @@ async def everybody(stores: list[MemoryStore], scorer: Scorer, at_ms: int) -> li
 
 @pytest.mark.parametrize("later_days", [0, 14, 20, 45])
 async def test_the_hottest_are_those_that_judging_everybody_gives(
-    stores: list[MemoryStore], scorer: Scorer, later_days: int
+    stores: list[MemoryStore], scorer: CompiledGrid, later_days: int
 ) -> None:
     """Bounds order the reading, scores order the answer: also weeks after the bounds were written, when decay has moved all."""
     at_ms = START_MS + later_days * DAY_MS
@@ -71,7 +71,7 @@ async def test_the_hottest_are_those_that_judging_everybody_gives(
         assert await hottest(stores, [scorer] * len(stores), count, at_ms) == expected[:count]
 
 
-async def test_the_hottest_are_found_without_reading_everybody(stores: list[MemoryStore], scorer: Scorer) -> None:
+async def test_the_hottest_are_found_without_reading_everybody(stores: list[MemoryStore], scorer: CompiledGrid) -> None:
     """A top-10 of a million leads must not read a million states: the bounds end the search."""
     read: list[str] = []
 
@@ -99,7 +99,7 @@ async def test_the_hottest_are_found_without_reading_everybody(stores: list[Memo
     assert len(read) < 1_000
 
 
-async def test_no_leads_are_an_empty_list(scorer: Scorer) -> None:
+async def test_no_leads_are_an_empty_list(scorer: CompiledGrid) -> None:
     """A namespace that begins."""
     assert await hottest([MemoryStore()], [scorer], 10) == []
 

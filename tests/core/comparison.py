@@ -17,7 +17,7 @@ from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, LeadWrite, Record
 from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import replay_lines
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 
 SOURCE = "/leadpulse/replay"
 
@@ -26,7 +26,7 @@ class Partition:
     """The core as a worker drives it: batches of events, ticks that judge the leads that are due, states packed in between."""
 
     def __init__(self, grid: str) -> None:
-        self.scorer = Scorer(parse_grid(grid, "made-up.yaml"), SOURCE)
+        self.scorer = CompiledGrid(parse_grid(grid, "made-up.yaml"), SOURCE)
         self.states: dict[str, bytes | None] = {}
         self.writes: dict[str, LeadWrite] = {}
         self.clock: int | None = None

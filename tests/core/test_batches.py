@@ -12,7 +12,7 @@ from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Output, Record
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.demo.simulate import events
 
 GRID = files("grids").joinpath("saas-b2b.yaml").read_text()
@@ -41,7 +41,7 @@ def traffic(seed: int) -> list[Event]:
 
 def folded(grid: str, log: list[Event], size: int) -> tuple[dict[str, bytes], list[tuple[object, ...]], list[Output]]:
     """Fold *log* in batches of *size* events, and at the end a tick a month later."""
-    scorer = Scorer(parse_grid(grid, "grid.yaml"), "/leadpulse/test")
+    scorer = CompiledGrid(parse_grid(grid, "grid.yaml"), "/leadpulse/test")
     states: dict[str, bytes] = {}
     fields: dict[str, tuple[object, ...]] = {}
     outputs: list[Output] = []
@@ -134,7 +134,7 @@ def happened(hours: int, type_: str, **data: object) -> Event:
 )
 def test_a_lead_that_loses_points_in_the_middle_of_a_batch_cools_there(more: str, log: list[Event]) -> None:
     """What proves that a lead stays on its rung must count with everything that takes points."""
-    scorer = Scorer(parse_grid(EDGES + more + RUNG, "grid.yaml"), "/leadpulse/test")
+    scorer = CompiledGrid(parse_grid(EDGES + more + RUNG, "grid.yaml"), "/leadpulse/test")
     plan = plan_events(scorer, {"lead-1": None}, log, None)
     assert [output.topic for output in plan.outputs] == ["lead.mql", "lead.cooled"]
     assert folded(EDGES + more + RUNG, log, 1) == folded(EDGES + more + RUNG, log, len(log))
@@ -142,7 +142,7 @@ def test_a_lead_that_loses_points_in_the_middle_of_a_batch_cools_there(more: str
 
 def told(grid: str, *batches: tuple[int | None, list[Event]]) -> list[tuple[str, str]]:
     """Fold batches of one lead, each after a tick at its instant; return what goes out, with its instant."""
-    scorer = Scorer(parse_grid(grid, "grid.yaml"), "/leadpulse/test")
+    scorer = CompiledGrid(parse_grid(grid, "grid.yaml"), "/leadpulse/test")
     state, outputs = None, []
     for clock_ms, batch in batches:
         plan = plan_events(scorer, {"lead-1": state}, batch, clock_ms)

@@ -15,7 +15,7 @@ from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Record
 from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import Replay, replay_lines
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import pack, unpack
 
 IDS = ("visitor-alpha", "visitor-bravo", "lead-charlie", "lead-delta")
@@ -58,7 +58,7 @@ def test_an_erasure_leaves_no_byte_of_an_id_but_its_mark(
     assert owners.alive().keys().isdisjoint(erased), "earlier events stay dropped"
 
 
-KEEPS = Scorer(parse_grid(GRID + "retention: 30d\n", "keeps.yaml"), "/leadpulse/replay")
+KEEPS = CompiledGrid(parse_grid(GRID + "retention: 30d\n", "keeps.yaml"), "/leadpulse/replay")
 
 
 def test_a_lead_that_is_idle_for_too_long_is_removed_by_time() -> None:

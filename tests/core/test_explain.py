@@ -19,7 +19,7 @@ from worker.core.contract.model import Event
 from worker.core.grid.models import parse_grid
 from worker.core.insight.explain import Upward, ahead, totals, upward, waterfall
 from worker.core.insight.replay import Replay
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.state import OPPORTUNITY, STAGES, LeadState, pack, unpack
 
@@ -78,7 +78,7 @@ def standing(run: Replay) -> list[Standing]:
     return found
 
 
-def ada(*happened: tuple[int, str, dict[str, Any]], at_ms: int, grid: str = GRID) -> tuple[Scorer, LeadState, int]:
+def ada(*happened: tuple[int, str, dict[str, Any]], at_ms: int, grid: str = GRID) -> tuple[CompiledGrid, LeadState, int]:
     """Return Ada after (ms since the start, type, data), judged at *at_ms* since the start."""
     lines = [an_event("ada", n, START + ms, type_, data) for n, (ms, type_, data) in enumerate(happened)]
     run = replayed(grid, lines, START + at_ms)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from worker.core.grid.models import parse_grid
 from worker.core.scoring import halving
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.halving import PARTS, TABLE, halved, halvings
 from worker.core.scoring.score import read
 from worker.core.scoring.state import Count, LeadState
@@ -25,7 +25,7 @@ OF_LIBM = {"exp2", "exp", "log2", "log", "log10", "log1p", "expm1", "pow", "sin"
 
 
 GRID = "grid: g\nversion: 1\nengagement: {rules: [{id: page, points: 3, on: page.viewed, half_life: 36h}]}\n"
-SCORER = Scorer(parse_grid(GRID, "grid"), "/leadpulse/test")
+SCORER = CompiledGrid(parse_grid(GRID, "grid"), "/leadpulse/test")
 
 
 def exact(age_ms: int, half_life: int) -> Decimal:

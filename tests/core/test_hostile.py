@@ -27,7 +27,7 @@ from worker.core.contract.model import Decoded, Event, Headers, LeadWrite, Outpu
 from worker.core.contract.partitioner import owner
 from worker.core.grid.lint import lint
 from worker.core.grid.models import GridError, parse_grid
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import UnreadableState, most_bytes, pack, unpack
 from worker.ports import OutboxEntry
 
@@ -61,7 +61,7 @@ exclusions:
 stages: {mql: {enter: 5, leave: 4}, sql: {enter: 9, leave: 8, sla: 4h}, quiet: 1d}
 grades: {fit: {A: 5, B: 0}, engagement: {1: 5, 2: 0}}
 """
-SCORER = Scorer(parse_grid(GRID, "hostile.yaml"), "/leadpulse/test")
+SCORER = CompiledGrid(parse_grid(GRID, "hostile.yaml"), "/leadpulse/test")
 BOUND = most_bytes(4, 2, 1)
 
 NASTY = (

@@ -19,7 +19,7 @@ from worker.core.contract.model import Event, Item, LeadWrite, Record
 from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import replay_lines
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.state import unpack
 
@@ -39,7 +39,7 @@ inactivity: {after: 1d, every: 1d, points: -1}
 exclusions: [{id: complained, on: email.complained}]
 stages: {mql: {enter: 6, leave: 4}, sql: {enter: 12, leave: 9}}
 """
-SCORER = Scorer(parse_grid(GRID, "identity.yaml"), "/leadpulse/replay")
+SCORER = CompiledGrid(parse_grid(GRID, "identity.yaml"), "/leadpulse/replay")
 START = 1_774_400_000_000
 HOUR = 3_600_000
 END = START + 300 * HOUR
@@ -48,7 +48,7 @@ END = START + 300 * HOUR
 class Owners:
     """Every id with an owner of its own; what they say to each other arrives in order from each, and whenever it is let."""
 
-    def __init__(self, scorer: Scorer = SCORER) -> None:
+    def __init__(self, scorer: CompiledGrid = SCORER) -> None:
         self.scorer = scorer
         self.states: dict[str, bytes | None] = {}
         self.writes: dict[str, LeadWrite] = {}
@@ -134,7 +134,7 @@ def known_as(number: int, lead: str, visitor: str, hours: int = 0) -> Line:
     return an_event(number, lead, hours, "lead.identified", anonymous_id=visitor)
 
 
-def replayed(lines: Iterable[Line], scorer: Scorer = SCORER) -> list[dict[str, Any]]:
+def replayed(lines: Iterable[Line], scorer: CompiledGrid = SCORER) -> list[dict[str, Any]]:
     """Return what a worker publishes that reads *lines* in order."""
     owners = Owners(scorer)
     for line in lines:
@@ -281,7 +281,7 @@ def test_what_a_visitor_did_moves_the_lead_no_earlier_than_it_happened() -> None
 
 def test_an_answer_that_fell_due_before_the_visitor_was_last_seen_is_told_at_its_own_instant() -> None:
     """Time passes for the lead although it was not heard of."""
-    scorer = Scorer(parse_grid(GRID.replace("leave: 9}", "leave: 9, sla: 30m}"), "sla.yaml"), "/leadpulse/replay")
+    scorer = CompiledGrid(parse_grid(GRID.replace("leave: 9}", "leave: 9, sla: 30m}"), "sla.yaml"), "/leadpulse/replay")
     lines = [*(an_event(n, "L", 0) for n in range(4)), an_event(20, "v", 1), known_as(21, "L", "v", 0)]
     breached = [output["time"] for output in replayed(lines, scorer) if output["type"] == "lead.sla_breached"]
     assert breached == [rfc3339(START + HOUR // 2)]

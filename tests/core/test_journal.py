@@ -11,7 +11,7 @@ from worker.core.contract.journal import (
     Cut,
     Cuts,
     JournalError,
-    Said,
+    OwnerMessage,
     Stray,
     Tick,
     cuts_output,
@@ -21,7 +21,7 @@ from worker.core.contract.journal import (
     tick_output,
 )
 from worker.core.contract.marks import lead_mark
-from worker.core.contract.model import Output, Past, Record
+from worker.core.contract.model import Output, Record, VisitorHistory
 
 JOURNAL = "leadpulse.t.internal"
 offsets = st.dictionaries(st.text(min_size=1), st.integers(0, 2**62), max_size=3)
@@ -132,7 +132,7 @@ def test_aliases_on_the_way_are_read_as_older_versions_wrote_them() -> None:
     for headers in (mine.headers, older):
         entry = decode_entry(Record(JOURNAL, 0, 5, 1, mine.key, mine.value, headers))
         assert entry == Stray(source, "ann", (lead_mark("v1"), lead_mark("v2")))
-    past = Past("ann", "v2", None, None, ("v1", "v2"))
+    past = VisitorHistory("ann", "v2", None, None, ("v1", "v2"))
     read = decode_entry(read_back(message_output(JOURNAL, 0, past)))
-    assert read == Said(msgspec.structs.replace(past, visited=(lead_mark("v1"), lead_mark("v2"))))
+    assert read == OwnerMessage(msgspec.structs.replace(past, visited=(lead_mark("v1"), lead_mark("v2"))))
     assert decode_entry(read_back(message_output(JOURNAL, 0, read.message))) == read

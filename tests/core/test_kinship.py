@@ -17,13 +17,13 @@ from worker.core.batch.plan import Plan
 from worker.core.contract.model import Item
 from worker.core.grid.models import parse_grid
 from worker.core.identity.messages import who
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import LeadState, unpack
 
 IDS = ("lead-alpha", "lead-bravo", "lead-charlie", "lead-delta")
 ADDRESSES = ("a@acme.example", "b@acme.example")
 GRIDS = [
-    Scorer(parse_grid(GRID + more + kept, "kin.yaml"), "/leadpulse/replay")
+    CompiledGrid(parse_grid(GRID + more + kept, "kin.yaml"), "/leadpulse/replay")
     for more in ("", "identity: {email: report}\n", "identity: {email: link}\n")
     for kept in ("", "retention: 30d\n")
 ]
@@ -33,7 +33,7 @@ LINK = GRIDS[4]
 class Journals(Owners):
     """Each id with a journal, as partitions have: what a batch says to others goes out at once, and whenever it is let."""
 
-    def __init__(self, scorer: Scorer = LINK) -> None:
+    def __init__(self, scorer: CompiledGrid = LINK) -> None:
         super().__init__(scorer)
         self.outboxes: dict[str, deque[list[Item]]] = {}
         self.journals: dict[str, deque[Item]] = {}
@@ -127,7 +127,7 @@ def line_of(number: int, kind: str, one: str, other: str, address: str, hours: i
 @examples(500)
 @given(said, st.sampled_from(GRIDS), st.data())
 def test_both_sides_of_every_tie_agree_whatever_came_late(
-    done: list[tuple[str, str, str, str, int]], scorer: Scorer, data: st.DataObject
+    done: list[tuple[str, str, str, str, int]], scorer: CompiledGrid, data: st.DataObject
 ) -> None:
     """Erasures and identifications that come after later ones, addresses that change hands, leads that time removes."""
     owners = Journals(scorer)

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.core.contract.codec import MAX_BYTES, decode
-from worker.core.contract.dead_letter import REPLAYED, Letter, dead_letter, read_letter
+from worker.core.contract.dead_letter import REPLAYED, DeadLetter, dead_letter, read_letter
 from worker.core.contract.model import Record, Rejected
 
 NAMES = st.text(max_size=8) | st.sampled_from(["lp-reason", "__connect.errors.topic", "lp-kind", REPLAYED, "ce_type"])
@@ -29,7 +29,7 @@ def sent(bad: Rejected) -> Record:
     return Record(output.topic, 3, 17, 5, output.key, output.value, output.headers)
 
 
-def read(bad: Rejected) -> Letter:
+def read(bad: Rejected) -> DeadLetter:
     """Return *bad*'s letter, written and read."""
     letter = read_letter(sent(bad))
     assert letter is not None
@@ -41,7 +41,7 @@ def read(bad: Rejected) -> Letter:
 def test_a_letter_gives_its_record_back(record: Record, detail: str) -> None:
     """To the byte, the record's own headers included, even those that are named as a letter's are."""
     letter = read(Rejected(record, "bad_data", detail))
-    assert letter == Letter(3, 17, 5, "bad_data", detail, record)
+    assert letter == DeadLetter(3, 17, 5, "bad_data", detail, record)
     assert letter.whole
 
 

@@ -18,7 +18,7 @@ from worker.core.contract.envelope import MAX_NAME
 from worker.core.contract.model import Event, Record, Rejected
 from worker.core.grid.conditions import MATCHED_CHARS, compile_where, parse_where
 from worker.core.grid.models import parse_grid
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.once_per import entries
 from worker.core.scoring.set_aside import set_aside
 from worker.core.scoring.state import Count, most_bytes, pack, unpack, unpack_moves
@@ -99,7 +99,7 @@ version: 1
 engagement: {half_life: 1d, rules: [{id: demo, points: 10, on: demo.requested}, {id: view, points: 6, on: page.viewed}]}
 stages: {mql: {enter: 10, leave: 8}}
 """
-SCORER = Scorer(parse_grid(GRID, "limits.yaml"), "/test")
+SCORER = CompiledGrid(parse_grid(GRID, "limits.yaml"), "/test")
 
 
 def test_a_crash_between_two_slices_of_a_tick_turns_no_lead_back_in_time() -> None:
@@ -133,7 +133,7 @@ velocity:
 exclusions: [{id: gone, on: email.unsubscribed}]
 stages: {mql: {enter: 1, leave: 1}}
 """
-HOSTILE = Scorer(parse_grid(EVERY_KIND, "hostile.yaml"), "/test")
+HOSTILE = CompiledGrid(parse_grid(EVERY_KIND, "hostile.yaml"), "/test")
 BOUND = most_bytes(4, 3, 1)
 
 

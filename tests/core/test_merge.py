@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from worker.core.contract.model import Event
 from worker.core.grid.models import parse_grid
 from worker.core.identity.merge import merge
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import add, id_mark, judge_traits, with_traits
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.state import LeadState, pack, unpack
@@ -37,7 +37,7 @@ inactivity: {after: 1d, every: 1d, points: -1}
 exclusions: [{id: complained, on: email.complained}]
 stages: {}
 """
-SCORER = Scorer(parse_grid(GRID, "merging.yaml"), "/test")
+SCORER = CompiledGrid(parse_grid(GRID, "merging.yaml"), "/test")
 START = 1_774_400_000_000
 HOUR = 3_600_000
 

@@ -9,9 +9,9 @@ from worker.core.batch.plan import plan_events, plan_tick
 from worker.core.contract.model import Event
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.calendar import DAY_MS
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.set_aside import GRACE_MS, MOST_BYTES, SINCE, set_aside
-from worker.core.scoring.state import Count, LeadState, Pace, pack, unpack
+from worker.core.scoring.state import Count, LeadState, VelocityWindow, pack, unpack
 
 OLD = """\
 grid: g
@@ -28,9 +28,9 @@ NEW = "grid: g\nversion: 2\nengagement: {rules: [{id: form, points: 6, on: form.
 T0 = 1_760_000_000_000
 
 
-def scorer(text: str) -> Scorer:
+def scorer(text: str) -> CompiledGrid:
     """Return the grid *text*, compiled."""
-    return Scorer(parse_grid(text, "grid"), "/leadpulse/test")
+    return CompiledGrid(parse_grid(text, "grid"), "/leadpulse/test")
 
 
 ONE, TWO = scorer(OLD), scorer(NEW)
@@ -42,13 +42,13 @@ def event(number: int, at_ms: int, type_: str = "page.viewed") -> Event:
     return Event("ada", type_, at_ms, f"e{number}", "/test", data, False, "t", 0, number)
 
 
-def fold(by: Scorer, packed: bytes | None, *events: Event) -> tuple[bytes, list[str]]:
+def fold(by: CompiledGrid, packed: bytes | None, *events: Event) -> tuple[bytes, list[str]]:
     """Return the lead's state after *events*, and the topics of what was published."""
     plan = plan_events(by, {"ada": packed}, events, None)
     return plan.writes[0].state, [output.topic for output in plan.outputs]
 
 
-def ticked(by: Scorer, packed: bytes, at_ms: int) -> bytes:
+def ticked(by: CompiledGrid, packed: bytes, at_ms: int) -> bytes:
     """Return the lead's state after a tick."""
     return plan_tick(by, {"ada": packed}, at_ms, None).writes[0].state
 
@@ -100,7 +100,7 @@ def test_all_that_is_set_aside_is_bounded_and_the_latest_stays(counts: list[tupl
     """However many grids a lead has been through."""
     state = LeadState(clock=T0)
     state.counts = {key: Count(1, last, 0.1, b"m" * 10 * seen) for key, seen, last in counts}
-    state.paces = {2**33 + n: Pace(20_000 + n, b"d" * 100) for n in range(paces)}
+    state.paces = {2**33 + n: VelocityWindow(20_000 + n, b"d" * 100) for n in range(paces)}
     all_ = dict(state.counts)
     empty = len(pack(LeadState(clock=T0)))
     set_aside(TWO, state, T0)

@@ -6,10 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core.grid.models import parse_grid
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.once_per import aged, mark, remember
 from worker.core.scoring.packing import close
-from worker.core.scoring.state import EVENT_TYPES, STAGES, Count, Kin, LeadState, Pace, pack, pack_moves, unpack
+from worker.core.scoring.state import (
+    EVENT_TYPES,
+    STAGES,
+    Count,
+    IdentityLinks,
+    LeadState,
+    VelocityWindow,
+    pack,
+    pack_moves,
+    unpack,
+)
 from worker.core.scoring.traits import Write, pack_traits, unpack_traits
 
 CLOCK_END = 2**48
@@ -55,12 +65,12 @@ def states(draw: st.DrawFn) -> LeadState:
         respond_by=draw(st.integers(0, CLOCK_END)),
         ids=b"".join(mark(str(n)) for n in range(draw(st.integers(0, 3)))),
         counts=counts,
-        paces={7: Pace(20_000, b"\x03")} if draw(st.booleans()) else {},
+        paces={7: VelocityWindow(20_000, b"\x03")} if draw(st.booleans()) else {},
         bars={8: draw(instants)} if draw(st.booleans()) else {},
         traits=pack_traits(traits),
         recent=close(draw(st.lists(st.tuples(instants, types, labels), max_size=25))),
         history=pack_moves(moves),
-        kin=Kin(aliases=["visitor"]) if draw(st.booleans()) else None,
+        kin=IdentityLinks(aliases=["visitor"]) if draw(st.booleans()) else None,
     )
 
 
@@ -83,16 +93,18 @@ def test_an_address_is_read_back_whatever_the_company(address: object, domain: o
 
 def test_keys_of_32_bits_are_known_by_the_low_bits_of_todays() -> None:
     """What an older version counted stays counted; what the grid does not count is left where it is, to be dropped."""
-    scorer = Scorer(parse_grid(RULES, "rules.yaml"), "/test")
+    scorer = CompiledGrid(parse_grid(RULES, "rules.yaml"), "/test")
     (rule,), (velocity,), (exclusion,) = scorer.readers, scorer.pace_readers, scorer.bar_keys
     assert all(2**32 <= key < 2**64 for key in (rule, velocity, exclusion, scorer.tag))
     state = LeadState(
-        counts={rule % 2**32: Count(n=3), 7: Count(n=1)}, paces={velocity % 2**32: Pace(5)}, bars={exclusion % 2**32: 9}
+        counts={rule % 2**32: Count(n=3), 7: Count(n=1)},
+        paces={velocity % 2**32: VelocityWindow(5)},
+        bars={exclusion % 2**32: 9},
     )
     for _ in range(2):
         scorer.recognise(state)
         assert state.counts == {rule: Count(n=3), 7: Count(n=1)}
-        assert (state.paces, state.bars) == ({velocity: Pace(5)}, {exclusion: 9})
+        assert (state.paces, state.bars) == ({velocity: VelocityWindow(5)}, {exclusion: 9})
 
 
 RULES = """

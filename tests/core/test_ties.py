@@ -16,12 +16,12 @@ from tests.examples import examples
 from worker.core.grid.models import GridError, parse_grid
 from worker.core.identity.messages import MEMBERS_LIMIT_BYTES, MOST_MEMBERS, take, total, who
 from worker.core.insight.replay import replay_lines
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.score import read
 from worker.core.scoring.state import EXCLUDED, Account, LeadState, Member, unpack
 
 ACCOUNTS = GRID + "accounts: {enter: 8, leave: 5, active: 2, min_leads: 2, step: 1.5}\n"
-SCORER = Scorer(parse_grid(ACCOUNTS, "accounts.yaml"), "/leadpulse/replay")
+SCORER = CompiledGrid(parse_grid(ACCOUNTS, "accounts.yaml"), "/leadpulse/replay")
 DOMAINS = ("acme.example", "ACME.example ", "other.example", "gmail.com", "no domain", None)
 IDS = ("lead-alpha", "lead-bravo", "lead-charlie", "lead-delta")
 
@@ -180,12 +180,12 @@ def emailed(number: int, lead: str, email: str | None, hours: int = 0) -> dict[s
     return an_event(number, lead, hours, "profile.updated", traits={"email": email})
 
 
-REPORT = Scorer(parse_grid(GRID + "identity: {email: report}\n", "report.yaml"), "/leadpulse/replay")
-LINK = Scorer(parse_grid(GRID + "identity: {email: link}\n", "link.yaml"), "/leadpulse/replay")
+REPORT = CompiledGrid(parse_grid(GRID + "identity: {email: report}\n", "report.yaml"), "/leadpulse/replay")
+LINK = CompiledGrid(parse_grid(GRID + "identity: {email: link}\n", "link.yaml"), "/leadpulse/replay")
 
 
 @pytest.mark.parametrize("scorer", [REPORT, LINK])
-def test_a_second_lead_with_an_address_is_reported_once_and_merged_never(scorer: Scorer) -> None:
+def test_a_second_lead_with_an_address_is_reported_once_and_merged_never(scorer: CompiledGrid) -> None:
     """Who of two is whom is for people to say; the same told again, or another trait, says nothing new."""
     owners = Owners(scorer)
     owners.say(emailed(1, "K", "Ada@Acme.example"))
@@ -264,7 +264,7 @@ happened = st.lists(
 @examples(300)
 @given(happened, st.sampled_from([REPORT, LINK]), st.data())
 def test_addresses_lose_and_double_nothing_and_keep_nothing_of_the_erased(
-    done: list[tuple[int, str, int]], scorer: Scorer, data: st.DataObject
+    done: list[tuple[int, str, int]], scorer: CompiledGrid, data: st.DataObject
 ) -> None:
     """Nobody waits for ever, the index holds the leads that there are, and an erased id is known to nobody."""
     owners = Owners(scorer)

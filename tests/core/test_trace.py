@@ -9,11 +9,11 @@ import pytest
 
 from worker.core.batch.plan import plan_events
 from worker.core.contract.codec import decode
-from worker.core.contract.journal import Said, decode_entry, message_output
-from worker.core.contract.model import Event, Headers, Parted, Record
+from worker.core.contract.journal import OwnerMessage, decode_entry, message_output
+from worker.core.contract.model import AliasLeft, Event, Headers, Record
 from worker.core.contract.trace_context import context
 from worker.core.grid.models import parse_grid
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine.batch_builder import traced
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -81,7 +81,7 @@ def test_a_context_is_read_from_wherever_it_is(given: Record, expected: Headers)
 
 def test_an_output_has_the_context_of_its_cause_and_of_no_other() -> None:
     """Not that of the lead's other events, and none where time alone moved the lead: whichever event reveals it."""
-    scorer = Scorer(parse_grid(GRID, "trace-test"), "/leadpulse/test")
+    scorer = CompiledGrid(parse_grid(GRID, "trace-test"), "/leadpulse/test")
     records = [
         record(1, 0, (("traceparent", PARENT),)),
         record(2, 0, lead="bob"),
@@ -108,7 +108,7 @@ def test_an_output_has_the_context_of_its_cause_and_of_no_other() -> None:
 
 def test_a_message_to_another_owner_takes_it_along() -> None:
     """A visitor's past comes over two journals. Older versions read such a message too: its first header says what it is."""
-    made = message_output("journal", 1, Parted("ann", "visitor"), (("traceparent", PARENT),))
+    made = message_output("journal", 1, AliasLeft("ann", "visitor"), (("traceparent", PARENT),))
     read = Record("journal", 1, 7, 0, made.key, made.value, made.headers)
-    assert decode_entry(read) == Said(Parted("ann", "visitor"))
+    assert decode_entry(read) == OwnerMessage(AliasLeft("ann", "visitor"))
     assert context(read) == (("traceparent", PARENT),)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.batch.decode import sift
+from worker.core.batch.decode import decode_batch
 from worker.core.contract.dead_letter import dead_letter, read_letter
 from worker.core.contract.journal import Cut, Cuts, JournalError, Passed, cuts_output, decode_entry
 from worker.core.contract.model import Record, Unread
@@ -72,7 +72,7 @@ def test_a_cut_of_before_names_nothing_and_one_of_now_is_read_by_the_programs_of
 def test_a_place_becomes_a_letter_without_key_value_or_record() -> None:
     """It says which offsets, of which batch, and why; it is not whole, so nobody sends it again as it is."""
     (place,) = places("web", 3, 5, 5, base=4, reason=DAMAGED, detail="its checksum is wrong")
-    sifted = sift([place], "journal", 3, 8)
+    sifted = decode_batch([place], "journal", 3, 8)
     assert not sifted.items
     assert not sifted.strays
     (bad,) = sifted.rejected

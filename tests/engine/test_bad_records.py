@@ -9,7 +9,7 @@ import pytest
 
 from worker.core.contract.dead_letter import dead_letter
 from worker.core.contract.model import Record, Rejected
-from worker.engine.errors import Stop
+from worker.engine.errors import WorkerMustStop
 from worker.engine.partition import BadShare
 
 WHERE = ("lead.events.web", 3, 1_291, 5)
@@ -73,7 +73,7 @@ def test_half_of_the_last_thousand_is_borne_and_one_more_is_not() -> None:
     share = BadShare(0.5, 0)
     share.add(500, bad(0))
     share.add(500, bad(500))
-    with pytest.raises(Stop, match="501 of the last 1001"):
+    with pytest.raises(WorkerMustStop, match="501 of the last 1001"):
         share.add(1, bad(1))
 
 
@@ -82,7 +82,7 @@ def test_few_bad_records_never_stop_a_worker() -> None:
     share = BadShare(0.5, 0)
     for _ in range(199):
         share.add(1, bad(1))
-    with pytest.raises(Stop):
+    with pytest.raises(WorkerMustStop):
         share.add(1, bad(1))
 
 
@@ -91,7 +91,7 @@ def test_old_records_are_forgotten() -> None:
     share = BadShare(0.5, 0)
     for _ in range(100):
         share.add(1_000, bad(0))
-    with pytest.raises(Stop, match="LEADPULSE_MAX_BAD_SHARE"):
+    with pytest.raises(WorkerMustStop, match="LEADPULSE_MAX_BAD_SHARE"):
         share.add(1_000, bad(501))
 
 

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.adapters.memory import MemoryStore
-from worker.core.batch.decode import sift
+from worker.core.batch.decode import decode_batch
 from worker.core.contract.codec import MAX_AHEAD_MS
 from worker.core.contract.journal import Cut, Tick, cuts_output, stray_output, tick_output
 from worker.core.contract.model import Event, Output, Record
 from worker.core.grid.models import parse_grid
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import unpack
-from worker.engine.batch_builder import Folder, Place
+from worker.engine.batch_builder import BatchBuilder, BatchStart
 from worker.ports import Batch
 from worker.settings import Settings
 
@@ -40,7 +40,7 @@ def test_a_tick_that_came_too_late_is_passed_over_among_a_batchs_records() -> No
         in_journal(stray, 1),
         in_journal(cuts_output(journal, 0, []), 2),
     ]
-    sifted = sift(records, SETTINGS.internal_topic, 0, SETTINGS.partitions)
+    sifted = decode_batch(records, SETTINGS.internal_topic, 0, SETTINGS.partitions)
     assert [(event.lead, event.topic, event.offset) for event in sifted.items if isinstance(event, Event)] == [
         ("L", "lead.events.web", 7)
     ]
@@ -52,10 +52,10 @@ async def test_traits_past_their_limit_go_to_the_dead_letters_under_the_name_tha
     """The lead keeps nothing of the event, and who reads `lead.dead` finds the reason in the schema."""
     event = json.loads(EVENT) | {"type": "profile.updated", "data": {"traits": {"note": "x" * 70_000}}}
     record = Record("lead.events.profile", 0, 4, 5, b"L", json.dumps(event).encode())
-    scorer = Scorer(parse_grid("grid: g\nversion: 1\n", "g.yaml"), SETTINGS.source)
+    scorer = CompiledGrid(parse_grid("grid: g\nversion: 1\n", "g.yaml"), SETTINGS.source)
     store = MemoryStore()
-    folder = Folder(SETTINGS, scorer, 0, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
-    taken = await folder.events([record], Place(1, {"lead.events.profile": 5}, None))
+    folder = BatchBuilder(SETTINGS, scorer, 0, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
+    taken = await folder.events([record], BatchStart(1, {"lead.events.profile": 5}, None))
     (dead,) = taken.batch.entry.outputs
     told = dict(dead.headers)
     assert (dead.topic, dead.key, dead.value) == ("lead.dead", record.key, record.value)
@@ -86,14 +86,16 @@ class Partition:
 
     def __init__(self) -> None:
         self.store = MemoryStore()
-        scorer = Scorer(parse_grid(HEAVY, "g.yaml"), SETTINGS.source)
-        self.folder = Folder(SETTINGS, scorer, 0, lambda leads, _, most: self.store.load(leads, most=most), asyncio.Lock())
+        scorer = CompiledGrid(parse_grid(HEAVY, "g.yaml"), SETTINGS.source)
+        self.folder = BatchBuilder(
+            SETTINGS, scorer, 0, lambda leads, _, most: self.store.load(leads, most=most), asyncio.Lock()
+        )
         self.cut = Cut(0, dict.fromkeys(TOPICS, 0), "", "", 0)
         self.batches: list[Batch] = []
 
     async def take(self, records: list[Record], next_: dict[str, int], most: float = math.inf) -> int:
         """Take the first of *records*, as many as make one batch; return how many."""
-        taken = await self.folder.events(records, Place(self.cut.batch + 1, next_, None), most)
+        taken = await self.folder.events(records, BatchStart(self.cut.batch + 1, next_, None), most)
         await self.apply(taken.batch)
         return taken.records
 
@@ -107,13 +109,13 @@ class Partition:
         """Judge those who are due, as many as make one batch."""
         leads = (await self.store.due(at_ms, 1_000)).leads
         await self.apply(
-            (await self.folder.slice(leads, at_ms, Place(self.cut.batch + 1, self.cut.next, None), past, most)).batch
+            (await self.folder.slice(leads, at_ms, BatchStart(self.cut.batch + 1, self.cut.next, None), past, most)).batch
         )
 
     async def again(self, other: Batch, records: list[Record]) -> None:
         """Fold the batch once more by its cut, as whoever has an older store does."""
         cut = other.entry.cut
-        place = Place(cut.batch, cut.next, None, fetched_ms=cut.fetched_ms)
+        place = BatchStart(cut.batch, cut.next, None, fetched_ms=cut.fetched_ms)
         if cut.tick_ms is None:
             mine = [r for r in records if self.cut.next[r.topic] <= r.offset < cut.next[r.topic]]
             await self.apply((await self.folder.events(mine, place)).batch)
@@ -193,11 +195,11 @@ async def _fetched_again(sent: list[tuple[int | None, str, int]], size: int) -> 
     for start in range(0, len(records), size):
         part = records[start : start + size]
         fetched_ms = AT_MS + 1 + start
-        place = Place(first.cut.batch + 1, dict.fromkeys(TOPICS, start + len(part)), None, fetched_ms=fetched_ms)
+        place = BatchStart(first.cut.batch + 1, dict.fromkeys(TOPICS, start + len(part)), None, fetched_ms=fetched_ms)
         await first.apply((await first.folder.events(part, place)).batch)
         latest = max(unpack(write.state).clock for write in first.batches[-1].writes)
         assert latest <= fetched_ms + MAX_AHEAD_MS
-        unheld = sift(part, SETTINGS.internal_topic, 0, 1)
+        unheld = decode_batch(part, SETTINGS.internal_topic, 0, 1)
         times = [item.at_ms for item in unheld.items if isinstance(item, Event)]
         if all(at_ms <= fetched_ms for at_ms in times):
             assert first.cut.fetched_ms is None

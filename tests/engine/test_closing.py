@@ -11,7 +11,7 @@ import pytest
 from worker.engine import closing
 from worker.engine.closing import Closing, closed
 from worker.engine.engine import Engine
-from worker.engine.errors import Stop
+from worker.engine.errors import WorkerMustStop
 from worker.settings import Settings
 
 
@@ -102,8 +102,8 @@ async def test_an_engine_that_must_stop_says_why_whatever_closing_does(kind: str
     stopping: list[str] = []
     engine = Engine(Settings.load({}), stopping=stopping.append)
     engine._closing.add("it", getattr(steps, kind), 0.05)
-    engine._fail(Stop("told to"))
+    engine._fail(WorkerMustStop("told to"))
     assert stopping == ["told to"]
-    with pytest.raises(Stop, match="told to"):
+    with pytest.raises(WorkerMustStop, match="told to"):
         await engine.run()
     steps.never.set()

@@ -21,9 +21,9 @@ from worker.core.contract.journal import (
 )
 from worker.core.contract.model import Output, Record
 from worker.core.grid.models import parse_grid
-from worker.core.scoring.compiled_grid import Scorer
-from worker.engine.batch_builder import Folder, Place
-from worker.engine.errors import Stop
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.engine.batch_builder import BatchBuilder, BatchStart
+from worker.engine.errors import WorkerMustStop
 from worker.engine.takeover import check_folded, check_topics_of
 from worker.settings import Settings
 
@@ -37,7 +37,7 @@ EVENT = b'{"specversion":"1.0","id":"1","source":"/s","type":"demo.requested","s
 @pytest.mark.parametrize("changes", [{"records": 1}, {"digest": "0b"}, {"records": 3, "digest": "0b"}])
 def test_other_records_are_refused(changes: dict[str, Any]) -> None:
     """By number or by content."""
-    with pytest.raises(Stop, match="partition 7: batch 3 was folded of 2 records"):
+    with pytest.raises(WorkerMustStop, match="partition 7: batch 3 was folded of 2 records"):
         check_folded(7, CUT, msgspec.structs.replace(CUT, **changes))
 
 
@@ -54,26 +54,26 @@ def test_a_topic_made_again_is_refused_where_the_batch_read_it() -> None:
     check_topics_of(7, BEFORE, msgspec.structs.replace(CUT, lost=True), {"crm": "C", "web": "other"})
     for held in (("", ""), ("1:2:3", "1:2:3"), ()):
         check_topics_of(7, BEFORE, msgspec.structs.replace(CUT, ids=held), {"crm": "C", "web": "other"})
-    with pytest.raises(Stop, match="web was deleted and made again since batch 3 was folded of it"):
+    with pytest.raises(WorkerMustStop, match="web was deleted and made again since batch 3 was folded of it"):
         check_topics_of(7, BEFORE, CUT, {"crm": "C", "web": "other"})
 
 
 async def test_a_cut_says_what_was_folded_dead_records_tombstones_and_unknown_types_too() -> None:
     """All that the offsets of the batch span counts, whatever became of it."""
-    scorer = Scorer(parse_grid("grid: g\nversion: 1\n", "g.yaml"), SETTINGS.source)
+    scorer = CompiledGrid(parse_grid("grid: g\nversion: 1\n", "g.yaml"), SETTINGS.source)
     store = MemoryStore()
-    folder = Folder(SETTINGS, scorer, 0, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
+    folder = BatchBuilder(SETTINGS, scorer, 0, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
     records = [
         Record("web", 0, 0, 5, b"L", EVENT),
         Record("web", 0, 1, 5, b"L", None),
         Record("web", 0, 2, None, None, b"no event"),
         Record("web", 0, 4, 5, b"L", EVENT.replace(b"demo.requested", b"page.scrolled")),
     ]
-    place = Place(1, {"web": 5}, None, ids={"web": "W"})
+    place = BatchStart(1, {"web": 5}, None, ids={"web": "W"})
     cut = (await folder.events(records, place)).batch.entry.cut
     assert (cut.records, cut.digest, cut.topic_ids()) == (4, digest(records), {"web": "W"})
     fewer = (await folder.events(records[:1] + records[2:], place)).batch.entry.cut
-    with pytest.raises(Stop, match="now give 3 records"):
+    with pytest.raises(WorkerMustStop, match="now give 3 records"):
         check_folded(0, cut, fewer)
     nothing = (await folder.events((), place)).batch.entry.cut
     assert (nothing.records, nothing.digest) == (0, digest([]))

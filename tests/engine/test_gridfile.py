@@ -17,7 +17,7 @@ from worker.adapters.memory import MemoryOrder
 from worker.core.grid.models import parse_grid
 from worker.core.grid.order import Entry, unpacked
 from worker.core.grid.tables import TABLES_VERSION
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine import grid_file, grid_order
 from worker.engine.grid_file import GridFile, load_scorer
 from worker.engine.grid_order import put_in_force
@@ -144,7 +144,7 @@ async def test_an_error_that_nobody_foresaw_stops_nothing(file: Path, monkeypatc
     """Events go on being scored by the grid before it."""
     async with watched(file, monkeypatch) as (grid, _):
 
-        def broken(*_: object) -> Scorer:
+        def broken(*_: object) -> CompiledGrid:
             raise RuntimeError("what nobody foresaw")
 
         with monkeypatch.context() as inner:

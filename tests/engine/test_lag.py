@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from worker.core.contract.model import Record
 from worker.core.grid.models import parse_grid
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine.grid_file import GridFile
 from worker.engine.partition import Context, Partition
 from worker.engine.reader import Fetched
@@ -29,7 +29,7 @@ TOPIC, OTHER = "lead.events.web", "lead.events.crm"
 
 
 class Gate:
-    """In the place of `Feed`: gives what the test says that Kafka holds."""
+    """In the place of `PartitionReader`: gives what the test says that Kafka holds."""
 
     def __init__(self) -> None:
         self.ends: dict[str, int | None] = {TOPIC: None, OTHER: None}
@@ -41,7 +41,7 @@ class Gate:
 
 
 class Unpublished:
-    """In the place of `Publisher`: everything is out."""
+    """In the place of `TransitionRecorder`: everything is out."""
 
     def __init__(self) -> None:
         self.next: dict[str, int] = {}
@@ -67,7 +67,7 @@ class Hanging:
 def partition() -> Any:
     """Return an incarnation that has just taken over and read nothing."""
     settings = Settings.load({"LEADPULSE_INPUT_TOPICS": f"{TOPIC},{OTHER}"})
-    scorer = Scorer(parse_grid(GRID.encode(), "lag"), settings.source)
+    scorer = CompiledGrid(parse_grid(GRID.encode(), "lag"), settings.source)
     metrics = Metrics(CollectorRegistry())
     nothing: Any = None
     safe, turn = asyncio.Event(), asyncio.Lock()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from worker.core.scoring.outputs import Moved
+from worker.core.scoring.outputs import Transition
 from worker.metrics import Metrics
 
 
@@ -14,10 +14,10 @@ def test_the_moves_of_a_batch_are_counted_each() -> None:
     for _ in range(2):
         metrics.moves(
             [
-                Moved("lead.mql", "contact", "mql", 50.0, 20.0, 30.0, 1_500),
-                Moved("lead.mql", "contact", "mql", 60.0, 70.0, -10.0, None),
-                Moved("lead.cooled", "sql", "mql", 40.0, 20.0, 20.0, 500),
-                Moved("lead.sla_breached", "sql", "sql", 80.0, 40.0, 40.0, None),
+                Transition("lead.mql", "contact", "mql", 50.0, 20.0, 30.0, 1_500),
+                Transition("lead.mql", "contact", "mql", 60.0, 70.0, -10.0, None),
+                Transition("lead.cooled", "sql", "mql", 40.0, 20.0, 20.0, 500),
+                Transition("lead.sla_breached", "sql", "sql", 80.0, 40.0, 40.0, None),
             ]
         )
     expected = {

@@ -15,9 +15,9 @@ from worker.adapters.memory import MemoryStore, Snapshot
 from worker.core.contract.model import Record
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import unpack
-from worker.engine.batch_builder import SLICE, Folder, Place
+from worker.engine.batch_builder import SLICE, BatchBuilder, BatchStart
 from worker.ports import Applied, Batch
 from worker.settings import Settings
 
@@ -35,10 +35,10 @@ stages:
 """
 
 
-def scorer(version: int, points: int, half_life: str) -> Scorer:
+def scorer(version: int, points: int, half_life: str) -> CompiledGrid:
     """Return a grid of its own."""
     text = GRID.replace("VERSION", str(version)).replace("POINTS", str(points)).replace("HALF_LIFE", half_life)
-    return Scorer(parse_grid(text, "g"), "/s")
+    return CompiledGrid(parse_grid(text, "g"), "/s")
 
 
 SCORERS = [scorer(1, 20, "none"), scorer(2, 10, "none"), scorer(3, 40, "none"), scorer(4, 25, "10s")]
@@ -55,8 +55,8 @@ class Worker:
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
         self.scorer = SCORERS[0]
-        self.folder = Folder(SETTINGS, self.scorer, 0, self._load, asyncio.Lock())
-        self.at = Place(0, {WEB: 0, JOURNAL: 0}, None)
+        self.folder = BatchBuilder(SETTINGS, self.scorer, 0, self._load, asyncio.Lock())
+        self.at = BatchStart(0, {WEB: 0, JOURNAL: 0}, None)
         self.records: list[Record] = []
         self.batches: list[Batch] = []
         self.copies: list[Snapshot] = []
@@ -68,9 +68,9 @@ class Worker:
         self.copies.append(self.store.snapshot())
         assert await self.store.apply(TOKEN, batch) is Applied.DONE
         self.batches.append(batch)
-        self.at = Place(batch.entry.cut.batch, batch.entry.cut.next, batch.clock_ms)
+        self.at = BatchStart(batch.entry.cut.batch, batch.entry.cut.next, batch.clock_ms)
 
-    def place(self, **more: Any) -> Place:
+    def place(self, **more: Any) -> BatchStart:
         return self.at._replace(batch=self.at.batch + 1, **more)
 
     async def events(self, now_ms: int, leads: list[int]) -> None:
@@ -97,7 +97,7 @@ class Worker:
                 past = self.at.next if len(leads) < SLICE else None
                 await self.apply((await self.folder.slice(leads, at_ms, self.place(), past)).batch)
 
-    async def begin(self, scorer: Scorer, rate: int) -> None:
+    async def begin(self, scorer: CompiledGrid, rate: int) -> None:
         self.scorer = scorer
         await self.apply(self.folder.begin(scorer, self.place(), rate, self.at.batch + 1))
 
@@ -119,7 +119,7 @@ class Worker:
         """Fold *batch* of this worker once more upon what `store` holds, as `Refold` does: by its cut alone."""
         cut = batch.entry.cut
         before = self.batches[cut.batch - 2].entry.cut.next if cut.batch > 1 else {WEB: 0}
-        place = Place(cut.batch, cut.next, (await self.store.position()).clock_ms)
+        place = BatchStart(cut.batch, cut.next, (await self.store.position()).clock_ms)
         self.folder.scorer = next(one for one in SCORERS if one.grid.sha256 == cut.grid)
         if cut.requeued:
             folded = self.folder.begin(self.folder.scorer, place, cut.requeued, cut.order)

@@ -19,15 +19,15 @@ from worker.adapters.kafka import MAX_RECORD_BYTES
 from worker.adapters.memory import MemoryStore
 from worker.core.batch import sizes
 from worker.core.contract.codec import MAX_BYTES
-from worker.core.contract.dead_letter import Letter, read_letter
+from worker.core.contract.dead_letter import DeadLetter, read_letter
 from worker.core.contract.envelope import MAX_NAME
-from worker.core.contract.journal import Cut, Cuts, Said, cuts_outputs, decode_entry
-from worker.core.contract.model import Output, Past, Record
+from worker.core.contract.journal import Cut, Cuts, OwnerMessage, cuts_outputs, decode_entry
+from worker.core.contract.model import Output, Record, VisitorHistory
 from worker.core.contract.partitioner import owner
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import Scorer
-from worker.engine.batch_builder import Folder, Place, Taken
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.engine.batch_builder import BatchBuilder, BatchResult, BatchStart
 from worker.settings import Settings
 
 START = 1_774_400_000_000
@@ -43,9 +43,9 @@ identity: {email: report}
 """
 
 
-def scorer_of(grid: str) -> Scorer:
+def scorer_of(grid: str) -> CompiledGrid:
     """Return the grid, compiled."""
-    return Scorer(parse_grid(grid, "sizes.yaml"), "/leadpulse/sizes")
+    return CompiledGrid(parse_grid(grid, "sizes.yaml"), "/leadpulse/sizes")
 
 
 SCORER = scorer_of(GRID)
@@ -60,22 +60,22 @@ def taken_by_kafka(output: Output) -> bool:
     return len(builder.build()) <= MAX_RECORD_BYTES
 
 
-def letter_of(output: Output) -> Letter:
+def letter_of(output: Output) -> DeadLetter:
     """Return the letter that *output* is."""
     letter = read_letter(Record("lead.dead", 0, 0, None, output.key, output.value, output.headers))
     assert letter is not None
     return letter
 
 
-def folder_of(settings: Settings, scorer: Scorer, partition: int, store: MemoryStore) -> Folder:
+def folder_of(settings: Settings, scorer: CompiledGrid, partition: int, store: MemoryStore) -> BatchBuilder:
     """Return the folder of *partition*, with its states in *store*."""
-    return Folder(settings, scorer, partition, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
+    return BatchBuilder(settings, scorer, partition, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
 
 
 class Owners:
     """Every partition of a namespace, at work until nothing is on its way any more."""
 
-    def __init__(self, partitions: int, scorer: Scorer = SCORER) -> None:
+    def __init__(self, partitions: int, scorer: CompiledGrid = SCORER) -> None:
         self.settings = Settings.load({"LEADPULSE_PARTITIONS": str(partitions), "LEADPULSE_NAMESPACE": "sizes"})
         self.stores = [MemoryStore() for _ in range(partitions)]
         self.folders = [folder_of(self.settings, scorer, p, store) for p, store in enumerate(self.stores)]
@@ -83,10 +83,10 @@ class Owners:
         self.outputs: list[Output] = []
         self.offset = 0
 
-    async def take(self, record: Record, partition: int) -> Taken:
+    async def take(self, record: Record, partition: int) -> BatchResult:
         """Take one record as a batch, and all that it brings about after it."""
         self.cuts[partition] += 1
-        place = Place(self.cuts[partition], {record.topic: record.offset + 1}, None)
+        place = BatchStart(self.cuts[partition], {record.topic: record.offset + 1}, None)
         taken = await self.folders[partition].events([record], place)
         await self.stores[partition].acquire("1:1:t", len(self.stores))
         await self.stores[partition].apply("1:1:t", taken.batch)
@@ -99,7 +99,7 @@ class Owners:
                 await self.take(self._record(output.topic, output), output.partition)
         return taken
 
-    async def say(self, lead: str, type_: str, hours: int = 0, **data: Any) -> Taken:
+    async def say(self, lead: str, type_: str, hours: int = 0, **data: Any) -> BatchResult:
         """Take an event where its lead's owner would not look for it."""
         event = {
             "specversion": "1.0",
@@ -215,7 +215,7 @@ async def test_a_transition_that_no_topic_takes_is_a_dead_letter_and_the_lead_go
     assert "an output to lead.mql" in letter.detail
     assert (taken.unsent, taken.batch.writes[0].stage) == (1, "mql")
     # By time alone as well: the letter's place is the journal's.
-    cooled = await owners.folders[0].slice(["L"], START + 10**9, Place(2, {}, None), {})
+    cooled = await owners.folders[0].slice(["L"], START + 10**9, BatchStart(2, {}, None), {})
     assert [(o.topic, dict(o.headers)["lp-reason"]) for o in cooled.batch.entry.outputs] == [("lead.dead", b"output_too_large")]
     assert (cooled.unsent, cooled.batch.writes[0].stage) == (1, "contact")
 
@@ -231,8 +231,8 @@ async def test_a_past_that_no_topic_takes_comes_without_its_state(monkeypatch: p
         entry.message
         for output in owners.outputs
         if output.topic == owners.settings.internal_topic
-        and isinstance(entry := decode_entry(owners._record(output.topic, output)), Said)
-        and isinstance(entry.message, Past)
+        and isinstance(entry := decode_entry(owners._record(output.topic, output)), OwnerMessage)
+        and isinstance(entry.message, VisitorHistory)
     ]
     assert (past.lead, past.visitor, past.state) == ("L", "V", None)
 

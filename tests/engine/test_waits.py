@@ -11,7 +11,7 @@ from worker.core.contract.journal import Tick
 from worker.core.contract.model import Record
 from worker.engine import reader
 from worker.engine.partition import ripe
-from worker.engine.reader import Feed
+from worker.engine.reader import PartitionReader
 from worker.engine.supervisor import next_wait
 
 
@@ -77,7 +77,7 @@ async def test_what_is_cut_off_a_fetch_is_kept_not_fetched_again(monkeypatch: py
     monkeypatch.setattr(reader, "MOST_BYTES", 250)
     monkeypatch.setattr(reader, "to_record", lambda raw: raw)
     consumer: Any = OneFetch(7)
-    one = Feed(consumer, 0, {"web": 0})
+    one = PartitionReader(consumer, 0, {"web": 0})
     took: list[int] = []
     while not took or took[-1] < 6:
         part = (await one.take(["web"], 500, 0))["web"]
@@ -93,7 +93,7 @@ async def test_what_was_kept_is_forgotten_with_its_assignment(monkeypatch: pytes
     monkeypatch.setattr(reader, "MOST_BYTES", 250)
     monkeypatch.setattr(reader, "to_record", lambda raw: raw)
     consumer: Any = OneFetch(5)
-    one = Feed(consumer, 0, {"web": 0})
+    one = PartitionReader(consumer, 0, {"web": 0})
     first = (await one.take(["web"], 500, 0))["web"].records
     consumer.tps = frozenset({TopicPartition("web", 0), TopicPartition("web", 1)})
     second = (await one.take(["web"], 500, 0))["web"].records

@@ -9,7 +9,7 @@ from worker.adapters.fetched import _Place
 from worker.core.contract.journal import Cut, JournalError
 from worker.core.contract.model import Unread
 from worker.core.contract.unread import DAMAGED
-from worker.engine.errors import Stop
+from worker.engine.errors import WorkerMustStop
 from worker.engine.witnesses import Series, Witnesses, _cuts, group_says, weigh, windows
 
 JOURNAL = TopicPartition("leadpulse.x.internal", 3)
@@ -56,7 +56,7 @@ def test_one_series_is_told_by_its_greatest_batch(batches: tuple[int, ...], last
 def test_a_second_series_is_refused_by_name(batches: tuple[int, ...]) -> None:
     """Topic, partition and both batches stand in the line."""
     with pytest.raises(
-        Stop, match=r"partition 3: its journal \(leadpulse\.x\.internal\) holds two series of cuts: batch \d+ at"
+        WorkerMustStop, match=r"partition 3: its journal \(leadpulse\.x\.internal\) holds two series of cuts: batch \d+ at"
     ):
         series(*batches)
 
@@ -64,7 +64,7 @@ def test_a_second_series_is_refused_by_name(batches: tuple[int, ...]) -> None:
 def test_a_cut_is_known_again_for_as_long_as_two_transactions_are_long() -> None:
     """Only the last transaction can have been sent twice; the memory for it is bounded."""
     series(*range(1, 5_001), *range(1_001, 5_001))
-    with pytest.raises(Stop, match="two series"):
+    with pytest.raises(WorkerMustStop, match="two series"):
         series(*range(1, 5_001), 500)
 
 
@@ -111,7 +111,7 @@ def test_the_group_and_the_journal_must_end_one_batch_alike() -> None:
     assert weigh(JOURNAL, ours, 5, None).ends == {"web": 50, "crm": 7}
     overwritten = ours | {"web": OffsetAndMetadata(3, "")}
     assert weigh(JOURNAL, overwritten, 0, cut) == Witnesses(5, 0, 5, {"web": 50, "crm": 7})
-    with pytest.raises(Stop, match="two series"):
+    with pytest.raises(WorkerMustStop, match="two series"):
         weigh(JOURNAL, ours | {"web": OffsetAndMetadata(51, "5")}, 5, cut)
     first = Cut(0, {"web": 40}, "g", "w", 6)
     for said in ("", "0"):

@@ -16,7 +16,7 @@ from worker.core.contract.codec import decode
 from worker.core.contract.dead_letter import dead_letter
 from worker.core.contract.model import Event, Output, Record, Rejected
 from worker.core.grid.models import parse_grid
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 
 GRID = """
 grid: published
@@ -63,7 +63,7 @@ STORY: list[tuple[str, str, dict[str, Any]]] = [
 
 def published() -> list[Output]:
     """Return all that one lead's story publishes, its account's too; what time alone does is revealed by the next event."""
-    scorer = Scorer(parse_grid(GRID, "published.yaml"), "/leadpulse/test")
+    scorer = CompiledGrid(parse_grid(GRID, "published.yaml"), "/leadpulse/test")
     packed: dict[str, bytes | None] = {}
     outputs: list[Output] = []
     known = ("2026-03-01T09:00:00Z", "profile.updated", {"traits": {"email": "ada@acme.example"}})

@@ -11,11 +11,21 @@ import pytest
 
 from worker.core.batch.plan import REFUSED
 from worker.core.contract.codec import REASONS, decode
-from worker.core.contract.dead_letter import REPLAYED, UNSENT, Letter
+from worker.core.contract.dead_letter import REPLAYED, UNSENT, DeadLetter
 from worker.core.contract.model import Headers, Record, Rejected
 from worker.core.contract.unread import UNREAD
 from worker.intake.routes import CONTENT_TYPE
-from worker.queries.dead_letters import HINTS, Counts, Wanted, again, event_type, misplaced, replay, still_bad, without_values
+from worker.queries.dead_letters import (
+    HINTS,
+    Counts,
+    DeadLetterFilter,
+    again,
+    event_type,
+    misplaced,
+    replay,
+    still_bad,
+    without_values,
+)
 from worker.settings import Settings
 
 NOW = 1_780_000_000_000
@@ -28,9 +38,11 @@ def an_event(**changed: Any) -> bytes:
     return json.dumps(envelope | {"time": "2026-03-02T10:00:00Z", "data": {"url": "/"}} | changed).encode()
 
 
-def a_letter(value: bytes | None = b"{", reason: str = "not_json", headers: Headers = (), key: bytes | None = b"ann") -> Letter:
+def a_letter(
+    value: bytes | None = b"{", reason: str = "not_json", headers: Headers = (), key: bytes | None = b"ann"
+) -> DeadLetter:
     """Return the letter at 2:17 of a record of `lead.events.web`."""
-    return Letter(2, 17, 1_000, reason, "why", Record("lead.events.web", 3, 1291, None, key, value, headers))
+    return DeadLetter(2, 17, 1_000, reason, "why", Record("lead.events.web", 3, 1291, None, key, value, headers))
 
 
 def test_there_is_a_hint_for_every_reason() -> None:
@@ -44,22 +56,22 @@ def test_there_is_a_hint_for_every_reason() -> None:
 @pytest.mark.parametrize(
     ("wanted", "taken"),
     [
-        (Wanted(), True),
-        (Wanted(reasons=frozenset({"empty", "not_json"})), True),
-        (Wanted(reasons=frozenset({"empty"})), False),
-        (Wanted(since_ms=1_000), True),
-        (Wanted(since_ms=1_001), False),
-        (Wanted(until_ms=1_001), True),
-        (Wanted(until_ms=1_000), False),
-        (Wanted(topic="lead.events.web"), True),
-        (Wanted(topic="lead.dead"), False),
-        (Wanted(types=frozenset({"page.viewed", "x"})), True),
-        (Wanted(types=frozenset({"x"})), False),
-        (Wanted(frozenset({"not_json"}), 1_000, 1_001, frozenset({"page.viewed"}), "lead.events.web"), True),
-        (Wanted(frozenset({"not_json"}), 1_000, 1_001, frozenset({"page.viewed"}), "other"), False),
+        (DeadLetterFilter(), True),
+        (DeadLetterFilter(reasons=frozenset({"empty", "not_json"})), True),
+        (DeadLetterFilter(reasons=frozenset({"empty"})), False),
+        (DeadLetterFilter(since_ms=1_000), True),
+        (DeadLetterFilter(since_ms=1_001), False),
+        (DeadLetterFilter(until_ms=1_001), True),
+        (DeadLetterFilter(until_ms=1_000), False),
+        (DeadLetterFilter(topic="lead.events.web"), True),
+        (DeadLetterFilter(topic="lead.dead"), False),
+        (DeadLetterFilter(types=frozenset({"page.viewed", "x"})), True),
+        (DeadLetterFilter(types=frozenset({"x"})), False),
+        (DeadLetterFilter(frozenset({"not_json"}), 1_000, 1_001, frozenset({"page.viewed"}), "lead.events.web"), True),
+        (DeadLetterFilter(frozenset({"not_json"}), 1_000, 1_001, frozenset({"page.viewed"}), "other"), False),
     ],
 )
-def test_a_letter_is_taken_when_every_condition_holds(wanted: Wanted, taken: bool) -> None:
+def test_a_letter_is_taken_when_every_condition_holds(wanted: DeadLetterFilter, taken: bool) -> None:
     """From the first instant on, before the last."""
     assert wanted.takes(a_letter(an_event())) is taken
 
@@ -148,7 +160,7 @@ def test_what_the_worker_would_not_count_is_still_bad() -> None:
 async def test_what_holds_nothing_to_send_is_counted_even_when_forced() -> None:
     """The stand-in for a large record must never be taken for it, and no client sends what has neither key nor value."""
 
-    async def letters() -> AsyncIterator[Letter]:
+    async def letters() -> AsyncIterator[DeadLetter]:
         yield a_letter(b'{"value":{"bytes":900001}}', "too_large")
         yield a_letter(None, "empty", key=None)
 
@@ -158,9 +170,9 @@ async def test_what_holds_nothing_to_send_is_counted_even_when_forced() -> None:
     assert len(told) == 2
 
 
-def of(topic: str, headers: Headers = ()) -> Letter:
+def of(topic: str, headers: Headers = ()) -> DeadLetter:
     """Return a letter of an event that is sound, whose record came from *topic*."""
-    return Letter(2, 17, 1_000, "bad_data", "why", Record(topic, 3, 1291, None, b"ann", an_event(), headers))
+    return DeadLetter(2, 17, 1_000, "bad_data", "why", Record(topic, 3, 1291, None, b"ann", an_event(), headers))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +183,7 @@ def of(topic: str, headers: Headers = ()) -> Letter:
 async def test_a_forged_letter_is_told_and_never_sent(topic: str, to: str | None) -> None:
     """Whoever may write dead letters must not write to a journal by the hand of who replays them."""
 
-    async def letters() -> AsyncIterator[Letter]:
+    async def letters() -> AsyncIterator[DeadLetter]:
         yield of(topic, (("lp-kind", b"tick"),))
 
     counts, told = Counts(), list[str]()

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from worker.adapters.tracing import Spans
 from worker.app import LeadPulse, create_app
-from worker.engine.errors import Stop
+from worker.engine.errors import WorkerMustStop
 from worker.settings import Settings
 
 
@@ -72,7 +72,7 @@ def main() -> None:
     async def run_engine() -> None:
         def stop() -> None:
             armed.append(what)
-            app.engine._fail(Stop("told to by the test"))
+            app.engine._fail(WorkerMustStop("told to by the test"))
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stop)
         await run()

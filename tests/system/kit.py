@@ -40,7 +40,7 @@ from worker.adapters.kafka import Admin, create_topics, to_record
 from worker.adapters.redis_store import RedisStore, connect, is_piece, lead_fields
 from worker.core.batch.plan import plan_events, plan_tick
 from worker.core.contract.codec import decode
-from worker.core.contract.journal import Cut, Cuts, Said, Stray, decode_entry, message_output, stray_output
+from worker.core.contract.journal import Cut, Cuts, OwnerMessage, Stray, decode_entry, message_output, stray_output
 from worker.core.contract.model import Event, Item, Record, Rejected, Unread
 from worker.core.contract.partitioner import owner
 from worker.core.contract.trace_context import context
@@ -50,7 +50,7 @@ from worker.core.grid.models import parse_grid
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring import compiled_grid
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import STAGES, unpack
 from worker.engine.batch_builder import traced
 from worker.engine.kept import kept
@@ -140,7 +140,7 @@ class Site:
         """How many leads a batch of its workers makes due after the grid changed."""
         self.web, self.crm = f"{namespace}.web", f"{namespace}.crm"
         self.folder = folder
-        self.scorers: dict[str, Scorer] = {}
+        self.scorers: dict[str, CompiledGrid] = {}
         """By the grid's sha256."""
         self.zones: dict[str, Path] = {}
         """Other `tzdata` packages, by the tables that cuts name."""
@@ -166,7 +166,7 @@ class Site:
     def know_grid(self, text: str) -> None:
         """Let `verdict` judge by the grid *text* where cuts name it."""
         grid = parse_grid(text, str(self.grid_file))
-        self.scorers[grid.sha256] = Scorer(grid, self.settings.source)
+        self.scorers[grid.sha256] = CompiledGrid(grid, self.settings.source)
 
     def other_zones(self, name: str) -> Path:
         """Return the folder of another `tzdata` package, for `worker(zones=…)`: Paris has the time of Tokyo in it."""
@@ -176,7 +176,7 @@ class Site:
         self.zones[f"{TABLES_VERSION}+{name}"] = folder
         return folder
 
-    def scorer_of(self, cut: Cut) -> Scorer:
+    def scorer_of(self, cut: Cut) -> CompiledGrid:
         """Return the grid that judged *cut*, with the tables of the worker that folded it."""
         if cut.words not in self.zones:
             return self.scorers[cut.grid]
@@ -186,7 +186,7 @@ class Site:
                 patch.setattr(tables, "_TZDATA", self.zones[cut.words])
                 patch.setattr(compiled_grid, "TABLES_VERSION", cut.words)
                 tables.zone.cache_clear()
-                found = self.scorers[cut.grid + cut.words] = Scorer(self.scorers[cut.grid].grid, self.settings.source)
+                found = self.scorers[cut.grid + cut.words] = CompiledGrid(self.scorers[cut.grid].grid, self.settings.source)
             tables.zone.cache_clear()
         return found
 
@@ -649,7 +649,7 @@ class Verdict:
                         cuts += found
                     case Stray(original, ""):
                         forwarded[*original[:3], original.value] += 1
-                    case Stray() | Said():
+                    case Stray() | OwnerMessage():
                         self.was_passed_on[record.partition, record.headers, record.value] += 1
         twice = forwarded.total() - len(forwarded)
         if twice:
@@ -736,7 +736,7 @@ class Verdict:
                 match decode_entry(record):
                     case Stray(source, lead, visited):
                         pass
-                    case Said(message):
+                    case OwnerMessage(message):
                         items.append(message)
                         sources.append(record)
                         continue

@@ -18,7 +18,7 @@ from worker.core.grid import tables
 from worker.core.scoring import compiled_grid
 from worker.engine import batch_builder, grid_file, grid_order, partition, publisher, takeover
 from worker.engine.engine import Engine
-from worker.engine.errors import Stop
+from worker.engine.errors import WorkerMustStop
 from worker.settings import Settings
 
 
@@ -34,7 +34,7 @@ async def main() -> int:
     try:
         await engine.start()
         await engine.run()
-    except Stop as err:
+    except WorkerMustStop as err:
         sys.stderr.write(f"STOPPED {err}\n")
         return 1
     await asyncio.gather(*drained)

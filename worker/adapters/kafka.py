@@ -39,7 +39,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
 from worker.adapters.fetched import Checks, place_of, read_batches_within_bounds
-from worker.adapters.kafka_login import Refused as Refused
+from worker.adapters.kafka_login import KafkaRefused as KafkaRefused
 from worker.adapters.kafka_login import check_token, login_options, tell_why_not, why_not
 from worker.adapters.topic_ids import topic_ids
 from worker.core.contract.codec import NO_STAMP_MS
@@ -92,7 +92,7 @@ class OutOfTime(ProducerFailed):
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
-    """Return what every client needs to reach the brokers. Raises `Refused` for a file that cannot be used."""
+    """Return what every client needs to reach the brokers. Raises `KafkaRefused` for a file that cannot be used."""
     return {"bootstrap_servers": settings.kafka, **login_options(settings)}
 
 
@@ -212,12 +212,12 @@ class Producer:
         )
 
     async def start(self) -> None:
-        """Connect and take the transactional id over. Raises `ProducerFailed`, or `Refused` without the right to it."""
+        """Connect and take the transactional id over. Raises `ProducerFailed`, or `KafkaRefused` without the right to it."""
         try:
             async with asyncio.timeout(4 * DEADLINE_S):
                 await _started(self._producer)
         except TransactionalIdAuthorizationFailed as err:
-            raise Refused(
+            raise KafkaRefused(
                 f"no right to write transactions as {self._settings.transactional_id(self._partition)!r}: grant Write and"
                 f" Describe on the transactional ids that begin with 'leadpulse.{self._settings.namespace}.'"
             ) from err
@@ -232,7 +232,7 @@ class Producer:
     async def send(self, outputs: Sequence[Output], next_: Mapping[str, int], batch: int, step: Callable[[str], None]) -> None:
         """Write *outputs* and the offsets *next_* with *batch* in their metadata in one transaction: all of it or nothing.
 
-        Returns once it is committed. *step* is called with the name of each step reached. Raises `Refused` when Kafka will
+        Returns once it is committed. *step* is called with the name of each step reached. Raises `KafkaRefused` when Kafka will
         never take a record, `ProducerFailed` otherwise.
         """
         batches = await self._encoded(outputs)  # before the transaction: an open one blocks readers
@@ -249,7 +249,7 @@ class Producer:
         except TimeoutError as err:
             raise OutOfTime(f"partition {self._partition}: a transaction took more than {DEADLINE_S:g} s") from err
         except GroupAuthorizationFailedError as err:
-            raise Refused(f"no right to commit offsets: grant Read on group {self._settings.group!r}") from err
+            raise KafkaRefused(f"no right to commit offsets: grant Read on group {self._settings.group!r}") from err
         except (KafkaError, AssertionError, OSError) as err:  # aiokafka asserts its states
             raise ProducerFailed(f"partition {self._partition}: transaction failed: {err!r}") from err
         step("after_commit")
@@ -314,7 +314,7 @@ class Producer:
             async with asyncio.timeout(DEADLINE_S):
                 return len(await self._producer.partitions_for(topic))
         except TopicAuthorizationFailedError as err:
-            raise Refused(_not_allowed(topic)) from err
+            raise KafkaRefused(_not_allowed(topic)) from err
         except (KafkaError, TimeoutError) as err:
             raise ProducerFailed(f"partition {self._partition}: topic {topic} is not known to the brokers: {err!r}") from err
 
@@ -329,14 +329,14 @@ class Producer:
             try:
                 await delivery
             except (MessageSizeTooLargeError, RecordListTooLargeError) as err:
-                raise Refused(
+                raise KafkaRefused(
                     f"topic {tp.topic} refuses a record for its size: set its max.message.bytes to {MAX_RECORD_BYTES}"
                     f" (kafka-configs.sh --alter --topic {tp.topic} --add-config max.message.bytes={MAX_RECORD_BYTES})"
                 ) from err
             except (TopicAuthorizationFailedError, ClusterAuthorizationFailedError) as err:
-                raise Refused(_not_allowed(tp.topic)) from err
+                raise KafkaRefused(_not_allowed(tp.topic)) from err
             except (PolicyViolationError, InvalidTopicError) as err:
-                raise Refused(f"topic {tp.topic} refuses our records: {err!r}") from err
+                raise KafkaRefused(f"topic {tp.topic} refuses our records: {err!r}") from err
 
 
 def _seen(future: asyncio.Future[Any]) -> None:
@@ -359,7 +359,10 @@ class Admin:
         )
 
     async def __aenter__(self) -> Admin:
-        """Connect. Raises aiokafka's `KafkaConnectionError` when no broker answers, `Refused` without a token to log in by."""
+        """Connect.
+
+        Raises aiokafka's `KafkaConnectionError` when no broker answers, `KafkaRefused` without a token to log in by.
+        """
         try:
             await check_token(self._settings)
             await self._client.start()
@@ -379,28 +382,28 @@ class Admin:
     async def partitions(self, topics: Iterable[str]) -> dict[str, int]:
         """Return the number of partitions of each of *topics*; 0 for one that does not exist.
 
-        Raises `Refused` for one that we may not describe.
+        Raises `KafkaRefused` for one that we may not describe.
         """
         found = dict.fromkeys(topics, 0)
         # Asks for all and picks: asking for a topic by name makes it, where brokers create topics by themselves.
         for topic in await self._client.describe_topics():
             if topic["topic"] in found:
                 if topic["error_code"] == TopicAuthorizationFailedError.errno:
-                    raise Refused(_not_allowed(topic["topic"]))
+                    raise KafkaRefused(_not_allowed(topic["topic"]))
                 found[topic["topic"]] = len(topic["partitions"])
         return found
 
     async def ids(self, topics: Collection[str]) -> dict[str, str]:
         """Return the id of each of *topics* that exists; `UNKNOWN` where brokers give none (before Kafka 2.8).
 
-        Raises `Refused` for one that we may not describe.
+        Raises `KafkaRefused` for one that we may not describe.
         """
         try:
             return await topic_ids(self._client, topics)
         except IncompatibleBrokerVersion:
             return {topic: UNKNOWN for topic, count in (await self.partitions(topics)).items() if count}
         except TopicAuthorizationFailedError as err:
-            raise Refused(_not_allowed(str(err.args[0]))) from err
+            raise KafkaRefused(_not_allowed(str(err.args[0]))) from err
 
     async def replicas(self, topics: Iterable[str]) -> dict[str, int]:
         """Return the fewest replicas of a partition of each of *topics* that exists."""
@@ -453,11 +456,14 @@ class Admin:
         return True
 
     async def members(self, group: str) -> int:
-        """Return how many consumers *group* has now. Raises aiokafka's `KafkaError`, and `Refused` without the right to ask."""
+        """Return how many consumers *group* has now.
+
+        Raises aiokafka's `KafkaError`, and `KafkaRefused` without the right to ask.
+        """
         (response,) = await self._client.describe_consumer_groups([group])
         ((code, _, _, _, _, members, *_),) = response.groups
         if code == GroupAuthorizationFailedError.errno:
-            raise Refused(f"no right to look at group {group!r}: grant Describe on it")
+            raise KafkaRefused(f"no right to look at group {group!r}: grant Describe on it")
         if code:
             raise for_code(code)(f"group {group}")
         return len(members)
@@ -467,7 +473,7 @@ class Admin:
 
         Asks for `_COORDINATOR_S` while the group's coordinator starts or moves. Raises aiokafka's `KafkaError` after that, and
         for any other answer that does not speak of every topic: to take "not known yet" for "nothing committed" would publish
-        batches again. Raises `Refused` when we may not read the group.
+        batches again. Raises `KafkaRefused` when we may not read the group.
         """
         group, topics = self._settings.group, self._settings.topics
         request = OffsetFetchRequest(group, [(topic, [partition]) for topic in topics])
@@ -478,7 +484,7 @@ class Admin:
                 node = await self._client.find_coordinator(group)
                 return committed_offsets(await self._client._send_request(request, node), topics, partition)
             except GroupAuthorizationFailedError as err:
-                raise Refused(f"no right to read the offsets of group {group!r}: grant Read on it") from err
+                raise KafkaRefused(f"no right to read the offsets of group {group!r}: grant Read on it") from err
             except KafkaError as err:
                 if not err.retriable or time.monotonic() > deadline:
                     raise

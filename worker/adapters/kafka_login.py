@@ -45,7 +45,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+").fullmatch
 """What RFC 6750 allows. Anything else could end the message that carries it."""
 
 
-class Refused(Exception):
+class KafkaRefused(Exception):
     """Kafka refuses what we write or who we are, and would again: too large, not allowed, no such topic, a wrong setting."""
 
 
@@ -151,17 +151,17 @@ def tokens(settings: Settings) -> Tokens | None:
 
 
 async def check_token(settings: Settings) -> None:
-    """Raise `Refused` where there is no token to begin with: aiokafka would only say that no broker answers."""
+    """Raise `KafkaRefused` where there is no token to begin with: aiokafka would only say that no broker answers."""
     provider = tokens(settings)
     if provider is not None:
         try:
             await provider.token()
         except TokenFailed as err:
-            raise Refused(str(err)) from None
+            raise KafkaRefused(str(err)) from None
 
 
 def login_options(settings: Settings) -> dict[str, Any]:
-    """Return what an aiokafka client needs to log in. Raises `Refused` for a file that cannot be used."""
+    """Return what an aiokafka client needs to log in. Raises `KafkaRefused` for a file that cannot be used."""
     options: dict[str, Any] = {
         "security_protocol": settings.kafka_security,
         "sasl_mechanism": settings.kafka_sasl,
@@ -175,11 +175,11 @@ def login_options(settings: Settings) -> dict[str, Any]:
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext:
-    """Return what is expected of the brokers' certificates, with our own. Raises `Refused`."""
+    """Return what is expected of the brokers' certificates, with our own. Raises `KafkaRefused`."""
     try:
         context = ssl.create_default_context(cafile=settings.kafka_cafile)
     except OSError as err:  # ssl.SSLError is one
-        raise Refused(
+        raise KafkaRefused(
             f"LEADPULSE_KAFKA_CAFILE {settings.kafka_cafile}: {err.strerror or err}: expected a PEM file of certificates"
         ) from None
     if settings.kafka_certfile:
@@ -189,7 +189,7 @@ def ssl_context(settings: Settings) -> ssl.SSLContext:
             context.load_cert_chain(settings.kafka_certfile, settings.kafka_keyfile, password)
         except (OSError, ValueError) as err:
             why = (err.strerror if isinstance(err, OSError) else None) or err
-            raise Refused(
+            raise KafkaRefused(
                 f"LEADPULSE_KAFKA_CERTFILE {settings.kafka_certfile} with LEADPULSE_KAFKA_KEYFILE"
                 f" {settings.kafka_keyfile or '(in the same file)'}: {why}: expected a PEM certificate and its key; the key's"
                 " password, if it has one, is LEADPULSE_KAFKA_KEY_PASSWORD"

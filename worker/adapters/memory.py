@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from worker.core.contract.model import LeadWrite
-from worker.ports import LISTED, Applied, Batch, Due, Elsewhere, Fenced, OutboxEntry, Position, StoreRefused
+from worker.ports import LISTED, Applied, Batch, Due, Fenced, OutboxEntry, Position, StaleStore, StoreRefused
 
 _TOKEN = re.compile(r"([0-9]+):([0-9]+):.")
 
@@ -117,7 +117,7 @@ class MemoryStore:
     async def load(self, leads: Sequence[str], token: str = "", batch: int = 0, most: float = inf) -> list[bytes | None]:
         """Return each lead's packed state, in the order asked, up to *most* bytes; with *token*, as *batch* left them."""
         if token and (self._held.position.owner, self._held.position.batch) != (token, batch):
-            raise Elsewhere(f"not at batch {batch} of {token}")
+            raise StaleStore(f"not at batch {batch} of {token}")
         held = self._held.leads
         states: list[bytes | None] = []
         for lead in leads:
@@ -198,7 +198,7 @@ class MemoryStore:
     async def due(self, by_ms: int, limit: int, token: str = "", batch: int = 0) -> Due:
         """Return at most *limit* leads due by *by_ms*, earliest first, then by id; see `worker.ports.Store`."""
         if token and (self._held.position.owner, self._held.position.batch) != (token, batch):
-            raise Elsewhere(f"not at batch {batch} of {token}")
+            raise StaleStore(f"not at batch {batch} of {token}")
         found: list[tuple[int, str]] = []
         heap = self._schedule
         while heap and heap[0][0] <= by_ms and len(found) < limit:

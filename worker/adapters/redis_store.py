@@ -43,10 +43,10 @@ from worker.ports import (
     Applied,
     Batch,
     Due,
-    Elsewhere,
     Fenced,
     OutboxEntry,
     Position,
+    StaleStore,
     StoreFull,
     StoreRefused,
     StoreUnavailable,
@@ -455,7 +455,7 @@ class RedisStore(Caller):
         keys = [self._position, *[self._lead + lead for lead in leads]]
         states: list[bytes | None] | None = await self._call("load", keys, token, str(batch), str(most), read=True)
         if states is None:
-            raise Elsewhere(f"{self._where} is not at batch {batch} of {token}")
+            raise StaleStore(f"{self._where} is not at batch {batch} of {token}")
         return states
 
     async def apply(self, token: str, batch: Batch) -> Applied:
@@ -502,7 +502,7 @@ class RedisStore(Caller):
         keys = (self._position, self._due)
         found = await self._call("due", keys, token, str(batch), str(by_ms), str(limit), read=True)
         if found is None:
-            raise Elsewhere(f"{self._where} is not at batch {batch} of {token}")
+            raise StaleStore(f"{self._where} is not at batch {batch} of {token}")
         unlisted, leads = found
         return Due([self._text(lead) for lead in leads], bool(unlisted))
 

@@ -73,7 +73,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     """
     from aiokafka.errors import KafkaError
 
-    from worker.adapters.kafka import Refused, in_words
+    from worker.adapters.kafka import KafkaRefused, in_words
     from worker.core.grid.models import GridError
     from worker.core.scoring.state import UnreadableState
     from worker.ports import StoreRefused, StoreUnavailable
@@ -83,7 +83,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs what it then raises
     try:
         return asyncio.run(work)
-    except (Refused, StoreRefused, UnreadableState, OtherPartitions, GridNotFound, GridError) as err:
+    except (KafkaRefused, StoreRefused, UnreadableState, OtherPartitions, GridNotFound, GridError) as err:
         raise click.ClickException(str(err)) from None
     except StoreUnavailable as err:
         raise click.ClickException(f"no answer from Redis: {err}: check LEADPULSE_REDIS") from None

@@ -18,7 +18,7 @@ from worker.cli.common import instant_option, json_line, load_settings, opened, 
 from worker.cli.topics import CONNECTION
 from worker.core.batch.plan import REFUSED
 from worker.core.contract.codec import REASONS
-from worker.core.contract.dead_letter import UNSENT, Letter
+from worker.core.contract.dead_letter import UNSENT, DeadLetter
 from worker.core.contract.printable import plain
 from worker.core.contract.unread import UNREAD
 from worker.core.scoring.calendar import rfc3339
@@ -27,7 +27,7 @@ from worker.queries.dead_letters import (
     HINTS,
     Counts,
     DeadError,
-    Wanted,
+    DeadLetterFilter,
     dead_letters,
     is_journal,
     misplaced,
@@ -62,7 +62,7 @@ PLACE: Final = _Place()
 
 
 def filters(command: F) -> F:
-    """Offer the conditions by which letters are picked; the command gets them as `Wanted`'s fields."""
+    """Offer the conditions by which letters are picked; the command gets them as `DeadLetterFilter`'s fields."""
     command = settings_flags(*CONNECTION, "namespace", "input_topics", "output_topics")(command)
     for option in (
         click.option("--topic", metavar="TOPIC", help="Letters of records that came from this topic."),
@@ -78,9 +78,9 @@ def filters(command: F) -> F:
     return command
 
 
-def _wanted(given: dict[str, Any]) -> Wanted:
+def _wanted(given: dict[str, Any]) -> DeadLetterFilter:
     """Take the filters out of a command's options."""
-    return Wanted(
+    return DeadLetterFilter(
         frozenset(given.pop("reasons")),
         given.pop("since"),
         given.pop("until"),
@@ -114,7 +114,7 @@ def list_letters(limit: int | None, as_json: bool, **given: Any) -> None:
     _run(_list(load_settings(given), wanted, limit, as_json))
 
 
-async def _list(settings: Settings, wanted: Wanted, limit: int | None, as_json: bool) -> None:
+async def _list(settings: Settings, wanted: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
     reasons: Counter[str] = Counter()
     held = await dead_letters(settings)
     async with contextlib.aclosing(held.every(wanted)) as letters:
@@ -155,7 +155,7 @@ class _Listed(msgspec.Struct, frozen=True):
     """Place of the letter that it was replayed from, when it failed before."""
 
 
-def _listed(letter: Letter) -> _Listed:
+def _listed(letter: DeadLetter) -> _Listed:
     at, key = _at(letter), _text(letter.record.key)
     topic, partition, offset = letter.record[:3]
     detail = _short(without_values(letter.detail), _DETAIL_CHARS)
@@ -170,7 +170,7 @@ def _line(one: _Listed) -> str:
     return plain(f"{one.place:<8}  {one.at or '-'}  {one.reason:<14}  {came}  {key}  {one.detail}{again}")
 
 
-def page_of(letter: Letter) -> str:
+def page_of(letter: DeadLetter) -> str:
     """Return everything of *letter*, for people."""
     record = letter.record
     what = {**REASONS, **REFUSED, **UNSENT, **UNREAD}.get(letter.reason, "")
@@ -195,7 +195,7 @@ def page_of(letter: Letter) -> str:
     return "\n".join(page if record.value is None else [*page, _readable(record.value)])
 
 
-def _at(letter: Letter) -> str | None:
+def _at(letter: DeadLetter) -> str | None:
     return None if letter.timestamp_ms is None else rfc3339(letter.timestamp_ms)
 
 
@@ -248,7 +248,7 @@ def show(place: tuple[int, int], raw: bool, **flags: Any) -> None:
         sys.stdout.buffer.write(letter.record.value)
 
 
-async def _one(settings: Settings, place: tuple[int, int]) -> Letter:
+async def _one(settings: Settings, place: tuple[int, int]) -> DeadLetter:
     async with contextlib.aclosing((await dead_letters(settings)).at([place])) as letters:
         return await anext(letters)
 
@@ -295,7 +295,7 @@ def replay_letters(
     """
     wanted = _wanted(given)
     settings = load_settings(given)
-    if (bool(places) + every + (wanted != Wanted())) != 1:
+    if (bool(places) + every + (wanted != DeadLetterFilter())) != 1:
         raise click.UsageError("say which: PLACE…, or conditions (--reason, --since, --until, --type, --topic), or --all")
     if mended is not None and len(set(places)) != 1:
         raise click.UsageError("--from goes with one PLACE: a mended event replaces one letter's")
@@ -327,7 +327,9 @@ def _event(name: str | None) -> bytes | None:
         raise click.ClickException(f"{shown_name(name)}: {err}") from err
 
 
-async def _replay(settings: Settings, wanted: Wanted, places: Sequence[tuple[int, int]], counts: Counts, **how: Any) -> None:
+async def _replay(
+    settings: Settings, wanted: DeadLetterFilter, places: Sequence[tuple[int, int]], counts: Counts, **how: Any
+) -> None:
     told = 0
 
     def tell(words: str) -> None:
@@ -344,7 +346,7 @@ async def _replay(settings: Settings, wanted: Wanted, places: Sequence[tuple[int
         await replay(_watched(letters), settings, counts, tell, **how)
 
 
-async def _watched(letters: AsyncGenerator[Letter]) -> AsyncIterator[Letter]:
+async def _watched(letters: AsyncGenerator[DeadLetter]) -> AsyncIterator[DeadLetter]:
     """Yield *letters*; on a terminal, show how many have been looked at."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn())

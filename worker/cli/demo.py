@@ -25,7 +25,7 @@ from rich.live import Live
 from worker.adapters.redis_store import RedisStore, connect
 from worker.cli.common import load_grid
 from worker.cli.run import GRACE_S
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.demo.board import Board
 from worker.demo.servers import PARTITIONS, Broker, Missing, Reader, ServerFailed, last_lines, start_redis
 from worker.demo.traffic import Traffic
@@ -136,7 +136,7 @@ class _Show:
         settings = self._settings
         client = connect(settings.redis.get_secret_value())
         stores = [RedisStore(client, settings.namespace, p) for p in range(PARTITIONS)]
-        scorer = Scorer(load_grid(settings.grid), settings.source)
+        scorer = CompiledGrid(load_grid(settings.grid), settings.source)
         reader = self._broker.reader(settings.outputs)
         try:
             sending = asyncio.create_task(self._traffic.run())

@@ -14,7 +14,7 @@ import msgspec
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from worker.adapters import redis_check
-from worker.adapters.kafka import CHECK_CONNECTION, Admin, Refused, free_consumer, in_words
+from worker.adapters.kafka import CHECK_CONNECTION, Admin, KafkaRefused, free_consumer, in_words
 from worker.adapters.kafka_login import why_not
 from worker.adapters.redis_store import Client, RedisStore, connect, redacted
 from worker.build_flavour import form
@@ -23,9 +23,9 @@ from worker.cli.rebuilds import rebuilds
 from worker.core.contract.journal import JournalError
 from worker.core.grid.lint import lint
 from worker.core.grid.models import Grid, GridError
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine.checks import CLEAN, MISSING, UNCLEAN, Topics, look_at_topics
-from worker.engine.errors import Lost, Stop
+from worker.engine.errors import IncarnationEnded, WorkerMustStop
 from worker.engine.standing import look
 from worker.engine.witnesses import Witnesses, group_says
 from worker.ports import Position, StoreRefused, StoreUnavailable
@@ -102,7 +102,7 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
         positions: list[Position] = []
         async for finding in _redis(settings, client, positions):
             yield finding
-        unpublished = ASKED_FOR_TYPES if grid is None else Scorer(grid, settings.source).unpublished
+        unpublished = ASKED_FOR_TYPES if grid is None else CompiledGrid(grid, settings.source).unpublished
         async for finding in _kafka(settings, client, positions, unpublished):
             yield finding
         if grid is not None and any(position.grid not in ("", grid.sha256) for position in positions):
@@ -188,7 +188,7 @@ async def _kafka(
                 if any(position.batch for position in positions):
                     async for said in rebuilds(settings, admin):
                         yield Finding(*said)
-    except Refused as err:
+    except KafkaRefused as err:
         yield Finding("kafka", "error", str(err))
     except KafkaError as err:
         if isinstance(err, KafkaConnectionError):
@@ -267,7 +267,7 @@ async def _partitions(settings: Settings, client: Client, admin: Admin, position
         for partition, position in enumerate(positions):
             try:
                 found = (await look(settings, partition, position, admin, consumer)).witnesses
-            except (Stop, Lost, JournalError) as err:
+            except (WorkerMustStop, IncarnationEnded, JournalError) as err:
                 yield Finding("partitions", "error", str(err))
                 continue
             held += position.batch > 0

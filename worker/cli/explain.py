@@ -36,11 +36,11 @@ from worker.core.grid.conditions import Condition, Where
 from worker.core.grid.report import duration, where_words
 from worker.core.insight.explain import AHEAD_MS, Change, PaceStep, Part, Totals, Upward, Way, ahead, totals, upward, waterfall
 from worker.core.insight.replay import Replay
-from worker.core.insight.trajectory import Sample, Turn, course, past, until_flat
+from worker.core.insight.trajectory import Sample, StageChange, course, past, until_flat
 from worker.core.scoring.calendar import DAY_MS, rfc3339
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import label
-from worker.core.scoring.outputs import Publisher, history, recent
+from worker.core.scoring.outputs import TransitionRecorder, history, recent
 from worker.core.scoring.packing import open_
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.stages import advance
@@ -86,12 +86,12 @@ class Explained(msgspec.Struct, frozen=True):
 class _Found(NamedTuple):
     """A lead that stands judged at an instant."""
 
-    scorer: Scorer
+    scorer: CompiledGrid
     lead: str
     state: LeadState
     now_ms: int
     redis_key: str | None = None
-    turns: list[Turn] | None = None
+    turns: list[StageChange] | None = None
     """Its whole past, where files were replayed."""
 
 
@@ -216,7 +216,7 @@ def _replayed(lead: str, files: tuple[str, ...], grid: Any, at_ms: int | None) -
     return found._replace(turns=run.turns if lead == asked else [])
 
 
-def _found(scorer: Scorer, lead: str, packed: bytes | None, tick_ms: int | None, at_ms: int | None, where: str) -> _Found:
+def _found(scorer: CompiledGrid, lead: str, packed: bytes | None, tick_ms: int | None, at_ms: int | None, where: str) -> _Found:
     """Judge *lead*, whose partition's last tick was at *tick_ms*. A lead that is not held ends the command with exit code 1."""
     if packed is None:
         raise click.ClickException(f"lead {lead} is not held ({where}): no event with this subject has been taken")
@@ -229,7 +229,7 @@ def _found(scorer: Scorer, lead: str, packed: bytes | None, tick_ms: int | None,
     if not state.alive:
         raise click.ClickException(f"lead {lead} was erased: only the mark of its erasure at {rfc3339(state.erased)} is kept")
     if at_ms is not None and at_ms > now_ms:
-        advance(scorer, state, now_ms, at_ms, Publisher(scorer, lead, []))
+        advance(scorer, state, now_ms, at_ms, TransitionRecorder(scorer, lead, []))
         now_ms = at_ms
     elif at_ms is not None and at_ms < now_ms:
         click.echo(f"the lead's clock is past {rfc3339(at_ms)} already; judged at {rfc3339(now_ms)}", err=True)

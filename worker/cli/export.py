@@ -15,7 +15,7 @@ from worker.core.scoring.once_per import MARK_BYTES, entries
 from worker.core.scoring.outputs import history, recent
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.set_aside import SINCE
-from worker.core.scoring.state import STAGES, Count, Member, Pace
+from worker.core.scoring.state import STAGES, Count, Member, VelocityWindow
 from worker.core.scoring.traits import unpack_traits
 from worker.queries.persons import Person, Persons, persons
 from worker.settings import Settings
@@ -144,7 +144,7 @@ def _count(count: Count) -> dict[str, Any]:
     return {"count": count.n, "last_at": _instant(count.last), "decayed_sum": count.sum, "once_per": values}
 
 
-def _pace(pace: Pace) -> dict[str, Any]:
+def _pace(pace: VelocityWindow) -> dict[str, Any]:
     return {"latest_day": pace.day, "days": pace.days.hex()}
 
 

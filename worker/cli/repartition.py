@@ -39,14 +39,14 @@ def repartition(source: str, **flags: Any) -> None:
 
 async def _copied(old: Settings, new: Settings) -> Any:
     from worker.adapters.redis_store import connect, install
-    from worker.engine.errors import Stop
+    from worker.engine.errors import WorkerMustStop
     from worker.engine.repartition import repartition as copy
 
     client = connect(new.redis.get_secret_value())
     try:
         await install(client)
         return await copy(old, new, client)
-    except Stop as err:
+    except WorkerMustStop as err:
         raise click.ClickException(str(err)) from None
     finally:
         await client.aclose()

@@ -82,7 +82,7 @@ async def _change(settings: Settings) -> dict[str, str]:
     from worker.adapters.kafka import Admin
     from worker.adapters.redis_store import RedisStore, connect
     from worker.engine.checks import check_topics
-    from worker.engine.errors import Stop
+    from worker.engine.errors import WorkerMustStop
 
     client = connect(settings.redis.get_secret_value())
     try:
@@ -96,7 +96,7 @@ async def _change(settings: Settings) -> dict[str, str]:
             report |= {topic: "kept" if topic in read else "new" for topic in settings.input_topics}
             report |= dict.fromkeys(sorted(read - set(settings.input_topics)), "left")
         return report
-    except Stop as err:
+    except WorkerMustStop as err:
         raise click.ClickException(str(err)) from None
     finally:
         await client.aclose()

@@ -11,19 +11,31 @@ from typing import NamedTuple
 
 import msgspec
 
-from worker.core.batch.decode import Sifted, sift
+from worker.core.batch.decode import DecodedBatch, decode_batch
 from worker.core.batch.plan import Plan, plan_events, plan_tick
 from worker.core.batch.sizes import Origin, fits, sendable
 from worker.core.contract.dead_letter import LETTER_HEADER, dead_letter, unsent_letter
 from worker.core.contract.folded import digest, in_order, marked
 from worker.core.contract.journal import Cut, grid_output, message_output, stray_output
-from worker.core.contract.model import Event, Headers, Item, LeadWrite, Output, Past, Record, Rejected, Release, Share, Unread
+from worker.core.contract.model import (
+    AccountUpdate,
+    AddressRelease,
+    Event,
+    Headers,
+    Item,
+    LeadWrite,
+    Output,
+    Record,
+    Rejected,
+    Unread,
+    VisitorHistory,
+)
 from worker.core.contract.partitioner import owner
 from worker.core.contract.trace_context import context
 from worker.core.contract.unread import begins, ranges_passed
 from worker.core.grid.tables import TABLES_VERSION
-from worker.core.scoring.compiled_grid import Scorer
-from worker.core.scoring.outputs import Moved
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.outputs import Transition
 from worker.core.scoring.state import FOLD_VERSION
 from worker.ports import Batch, OutboxEntry
 from worker.settings import Settings
@@ -32,7 +44,7 @@ SLICE = 500
 """Most leads that one batch of a tick judges: among a million leads each costs Redis some 25 µs, and all wait meanwhile."""
 
 
-class Taken(NamedTuple):
+class BatchResult(NamedTuple):
     """A batch and what it did, for metrics."""
 
     batch: Batch
@@ -54,26 +66,26 @@ class Taken(NamedTuple):
     """Events forwarded to the lead that their subject is an alias of."""
     said: Counter[str]
     """Messages to the owners of other ids, by kind."""
-    moves: Sequence[Moved]
+    moves: Sequence[Transition]
     seconds: Mapping[str, float]
     """What each step took: `decode`, `load` (with the waiting for Redis), `fold`, `outputs`."""
     unsent: int = 0
     """Outputs too large for any topic; a letter goes out for each."""
 
 
-class Slice(NamedTuple):
+class TickResult(NamedTuple):
     """A batch of a tick and what it did, for metrics."""
 
     batch: Batch
     removed: int
     said: Counter[str]
     """Messages to the owners of other ids, by kind."""
-    moves: Sequence[Moved]
+    moves: Sequence[Transition]
     unsent: int = 0
-    """As of `Taken`."""
+    """As of `BatchResult`."""
 
 
-class Grids(NamedTuple):
+class JudgedBy(NamedTuple):
     """What leads are judged by. Another one judges every lead again."""
 
     grid: str
@@ -82,12 +94,12 @@ class Grids(NamedTuple):
     """`TABLES_VERSION`."""
 
     @classmethod
-    def of(cls, scorer: Scorer) -> Grids:
+    def of(cls, scorer: CompiledGrid) -> JudgedBy:
         """Return what *scorer* judges by."""
         return cls(scorer.grid.sha256, TABLES_VERSION)
 
 
-class Place(NamedTuple):
+class BatchStart(NamedTuple):
     """Where a batch begins and what it is called."""
 
     batch: int
@@ -102,7 +114,7 @@ class Place(NamedTuple):
     """When its records were fetched, for events whose record has no usable timestamp."""
 
 
-class Folder:
+class BatchBuilder:
     """Folds batches of one partition, by the grid of `scorer`. *load* gives it states as a batch left them; it writes nothing.
 
     *turn* is shared by the partitions of a worker: one folds at a time, and between two the event loop sees to the network.
@@ -112,7 +124,7 @@ class Folder:
     def __init__(
         self,
         settings: Settings,
-        scorer: Scorer,
+        scorer: CompiledGrid,
         partition: int,
         load: Callable[[Sequence[str], int, float], Awaitable[list[bytes | None]]],
         turn: asyncio.Lock,
@@ -126,7 +138,7 @@ class Folder:
         self._turn = turn
         self._compacted = compacted
 
-    def begin(self, scorer: Scorer, place: Place, rate: int, order: int) -> Batch:
+    def begin(self, scorer: CompiledGrid, place: BatchStart, rate: int, order: int) -> Batch:
         """Return a batch without records that begins another grid: from then on *scorer* judges, and all leads once more.
 
         They become due *rate* a second. The grid's text goes into the journal before the batch's cut, and into the store.
@@ -138,7 +150,7 @@ class Folder:
         cut = msgspec.structs.replace(batch.entry.cut, requeued=rate, order=order)
         return msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut), grid=source)
 
-    async def events(self, records: Sequence[Record], place: Place, most: float = inf) -> Taken:
+    async def events(self, records: Sequence[Record], place: BatchStart, most: float = inf) -> BatchResult:
         """Fold *records*, in order, as many as bring no more than *most* bytes of states and make no more of transitions.
 
         Transitions, dead letters and strays are outputs of the batch: they go out when its state is in, once. A batch cut
@@ -172,7 +184,7 @@ class Folder:
             *(output for outputs in passed for output in outputs),
         ]
         # What accounts and addresses hear waits for no tick, so it holds none back.
-        passed_on = (at for at, item in plan.passed_on if not isinstance(item, Share | Release))
+        passed_on = (at for at, item in plan.passed_on if not isinstance(item, AccountUpdate | AddressRelease))
         stamps = [sifted.strayed_ms or 0, *(records[sifted.places[at]].timestamp_ms or 0 for at in passed_on)]
         aliased = Counter(item.type for _, item in plan.passed_on if type(item) is Event)
         place = place._replace(ids=marked(place.ids, records))
@@ -187,7 +199,7 @@ class Folder:
             "fold": folded - folding,
             "outputs": time.perf_counter() - folded,
         }
-        return Taken(
+        return BatchResult(
             batch,
             len(records),
             Counter(item.type for item in sifted.items if type(item) is Event) - aliased,
@@ -209,8 +221,8 @@ class Folder:
         )
 
     async def slice(
-        self, leads: Sequence[str], tick_ms: int, place: Place, past: Mapping[str, int] | None, most: float = inf
-    ) -> Slice:
+        self, leads: Sequence[str], tick_ms: int, place: BatchStart, past: Mapping[str, int] | None, most: float = inf
+    ) -> TickResult:
         """Judge *leads*, due by *tick_ms*, at each one's own instants up to it, as many as `events` would take.
 
         *past*: what is next once all who are due are judged, if these are all; with them the partition's clock moves there.
@@ -227,12 +239,12 @@ class Folder:
         batch = self._batch(place, plan.writes, outputs, tick_ms=tick_ms, tick_done=done)
         cut = msgspec.structs.replace(batch.entry.cut, judged=plan.taken)
         batch = msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
-        return Slice(batch, plan.removed, plan.said(), plan.moves, _replaced(plan.outputs, sent) + _letters(passed))
+        return TickResult(batch, plan.removed, plan.said(), plan.moves, _replaced(plan.outputs, sent) + _letters(passed))
 
-    def _sifted(self, records: Sequence[Record], fetched_ms: int | None) -> Sifted:
-        return sift(records, self._settings.internal_topic, self._partition, self._settings.partitions, fetched_ms)
+    def _sifted(self, records: Sequence[Record], fetched_ms: int | None) -> DecodedBatch:
+        return decode_batch(records, self._settings.internal_topic, self._partition, self._settings.partitions, fetched_ms)
 
-    def _origin(self, place: Place, item: int | None, records: Sequence[Record]) -> Origin:
+    def _origin(self, place: BatchStart, item: int | None, records: Sequence[Record]) -> Origin:
         """Return where the record of *item* lies; of what time alone brought about, where the journal's next record does."""
         if item is None:
             journal = self._settings.internal_topic
@@ -258,7 +270,7 @@ class Folder:
         if fits(output):
             return [output]
         letter = unsent_letter(settings.output_topic("lead.dead"), output, origin, item.lead.encode())
-        if isinstance(item, Past) and item.state is not None:
+        if isinstance(item, VisitorHistory) and item.state is not None:
             return [letter, *self._message(msgspec.structs.replace(item, state=None), origin, trace)]
         return [letter]
 
@@ -282,7 +294,7 @@ class Folder:
 
     def _batch(
         self,
-        place: Place,
+        place: BatchStart,
         writes: Sequence[LeadWrite],
         outputs: Sequence[Output],
         *,
@@ -297,7 +309,7 @@ class Folder:
         cut = Cut(
             place.batch,
             dict(place.next),
-            *Grids.of(self.scorer),
+            *JudgedBy.of(self.scorer),
             FOLD_VERSION,
             tick_ms,
             tick_done,

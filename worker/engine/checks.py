@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from worker.adapters import redis_check
 from worker.adapters.kafka import Admin, differences, longest
 from worker.adapters.redis_store import Client
-from worker.engine.errors import Stop
+from worker.engine.errors import WorkerMustStop
 from worker.engine.standing import check_position
 from worker.logs import fields
 from worker.ports import Store
@@ -77,12 +77,15 @@ async def look_at_topics(settings: Settings, admin: Admin, unpublished: Collecti
 
 
 async def check_topics(settings: Settings, admin: Admin, unpublished: Collection[str] = ASKED_FOR_TYPES) -> tuple[str, ...]:
-    """Return the output topics that are compacted. Raise `Stop` unless `look_at_topics` finds every topic as it must be."""
+    """Return the output topics that are compacted.
+
+    Raise `WorkerMustStop` unless `look_at_topics` finds every topic as it must be.
+    """
     found = await look_at_topics(settings, admin, unpublished)
     if found.missing:
-        raise Stop(f"missing topics: {', '.join(found.missing)}: {MISSING}")
+        raise WorkerMustStop(f"missing topics: {', '.join(found.missing)}: {MISSING}")
     if found.mistakes:
-        raise Stop("topics that cannot be used as they are:\n" + "\n".join(found.mistakes))
+        raise WorkerMustStop("topics that cannot be used as they are:\n" + "\n".join(found.mistakes))
     if found.unclean:
         log.warning(
             "%s: %s: %s", ", ".join(found.unclean), UNCLEAN, CLEAN, extra=fields("topics.unclean", topics=found.unclean)
@@ -100,7 +103,9 @@ async def shortest_retention_s(settings: Settings, admin: Admin) -> float:
 
 
 async def check_positions(settings: Settings, store_of: Callable[[int], Store]) -> None:
-    """Raise `Stop` when the store remembers another number of partitions or other input topics than *settings* say."""
+    """Raise `WorkerMustStop` when the store remembers another number of partitions or other input topics than *settings*
+    say.
+    """
     positions = await asyncio.gather(*(store_of(p).position() for p in range(settings.partitions)))
     for p, position in enumerate(positions):
         if position.batch:
@@ -108,7 +113,7 @@ async def check_positions(settings: Settings, store_of: Callable[[int], Store]) 
 
 
 async def check_redis(settings: Settings, client: Client) -> None:
-    """Raise `Stop` when Redis would lose state or cannot run our functions; log what is only risky or slow."""
+    """Raise `WorkerMustStop` when Redis would lose state or cannot run our functions; log what is only risky or slow."""
     errors: list[str] = []
     for finding in await redis_check.check(client, settings.namespace):
         said = f"{finding.what}: {finding.what_to_do}"
@@ -119,4 +124,4 @@ async def check_redis(settings: Settings, client: Client) -> None:
                 logging.WARNING if finding.level == "warning" else logging.INFO, "Redis: %s", said, extra=fields("redis.remark")
             )
     if errors:
-        raise Stop("this Redis cannot be used as it is:\n" + "\n".join(errors))
+        raise WorkerMustStop("this Redis cannot be used as it is:\n" + "\n".join(errors))

@@ -11,22 +11,22 @@ from typing import Any, Final
 import msgspec
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
-from worker.adapters.kafka import Admin, Refused, group_consumer, in_words
+from worker.adapters.kafka import Admin, KafkaRefused, group_consumer, in_words
 from worker.adapters.redis_store import Client, RedisOrder, RedisStore, connect
 from worker.build_flavour import form
 from worker.core.contract.journal import JournalError
 from worker.core.contract.printable import words
 from worker.core.grid.models import Grid
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import UnreadableState
 from worker.engine.checkpoints import Checkpointer
 from worker.engine.checks import check_positions, check_redis, check_topics, shortest_retention_s
 from worker.engine.closing import Closing
-from worker.engine.errors import Stop
+from worker.engine.errors import WorkerMustStop
 from worker.engine.grid_file import GridFile, load_scorer
 from worker.engine.partition import Context
 from worker.engine.redis_watch import watch_redis
-from worker.engine.supervisor import Pump
+from worker.engine.supervisor import Supervisor
 from worker.engine.ticks import Neighbour
 from worker.engine.topic_watch import TopicWatch
 from worker.logs import fields
@@ -92,7 +92,7 @@ class Engine:
     def __init__(
         self,
         settings: Settings,
-        scorer: Scorer | None = None,
+        scorer: CompiledGrid | None = None,
         *,
         store_of: Callable[[int], Store] | None = None,
         metrics: Metrics | None = None,
@@ -114,7 +114,7 @@ class Engine:
         self._failed = asyncio.Event()
         self._error: BaseException | None = None
         self._closing = Closing()
-        self._pump: Pump | None = None
+        self._pump: Supervisor | None = None
         self._grid: GridFile | None = None
         self._topics: TopicWatch | None = None
         self._neighbours: dict[int, Neighbour] = {}
@@ -122,7 +122,7 @@ class Engine:
     async def start(self) -> None:
         """Check everything, then join the group; returns once the group has answered.
 
-        Raises `Stop`, with what mends it, when something that must hold does not; nothing is left open then.
+        Raises `WorkerMustStop`, with what mends it, when something that must hold does not; nothing is left open then.
         """
         try:
             async with self._starting:
@@ -169,7 +169,7 @@ class Engine:
             compacted,
             self._tracer,
         )
-        self._pump = Pump(context, self._fail)
+        self._pump = Supervisor(context, self._fail)
         self._closing.add("the partitions", self._pump.end, _PARTITIONS_S)
         topics = self._topics = TopicWatch(settings, admin, metrics, self._pump.ids, consumer._client.force_metadata_update)
         consumer.subscribe(list(settings.topics), listener=self._pump)
@@ -190,7 +190,7 @@ class Engine:
             self._grid.look()
 
     async def run(self) -> None:
-        """Return when drained; raise `Stop` when the worker must not go on. Everything is closed by then."""
+        """Return when drained; raise `WorkerMustStop` when the worker must not go on. Everything is closed by then."""
         done = [asyncio.create_task(event.wait()) for event in (self._failed, self._draining)]
         try:
             await asyncio.wait(done, return_when=asyncio.FIRST_COMPLETED)
@@ -200,7 +200,7 @@ class Engine:
         if self._error is None:
             return
         await self._close()
-        raise _reason(self._error) or Stop(f"unforeseen: {words(self._error)}") from self._error
+        raise _reason(self._error) or WorkerMustStop(f"unforeseen: {words(self._error)}") from self._error
 
     async def drain(self, deadline_s: float = 10.0) -> None:
         """Take no more records, publish what is applied, leave the group.
@@ -327,19 +327,19 @@ def _grid_status(file: GridFile) -> GridStatus:
     return GridStatus(grid.grid, grid.version, grid.sha256, file.refused)
 
 
-def _reason(err: BaseException) -> Stop | None:
+def _reason(err: BaseException) -> WorkerMustStop | None:
     """Return *err* as the one line that the worker ends with, or `None` where a person must see the traceback."""
-    if isinstance(err, Stop):
+    if isinstance(err, WorkerMustStop):
         return err
     if isinstance(err, InvalidSessionTimeoutError):
-        return Stop(
+        return WorkerMustStop(
             "the brokers do not allow sessions as short or long as LEADPULSE_SESSION_TIMEOUT says: keep it between their"
             " group.min.session.timeout.ms (6 s unless set) and group.max.session.timeout.ms"
         )
     if isinstance(err, KafkaError):
-        return Stop(in_words(err))
+        return WorkerMustStop(in_words(err))
     if isinstance(err, StoreUnavailable):
-        return Stop(f"no answer from Redis: {err}: check LEADPULSE_REDIS")
-    if isinstance(err, Refused | JournalError | UnreadableState | StoreRefused):
-        return Stop(str(err))
+        return WorkerMustStop(f"no answer from Redis: {err}: check LEADPULSE_REDIS")
+    if isinstance(err, KafkaRefused | JournalError | UnreadableState | StoreRefused):
+        return WorkerMustStop(str(err))
     return None

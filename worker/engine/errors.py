@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-class Stop(Exception):
+class WorkerMustStop(Exception):
     """The worker must stop: going on would lose, double or never finish something. The message says what mends it."""
 
 
-class Lost(Exception):
+class IncarnationEnded(Exception):
     """One incarnation of a partition cannot go on (the store went back in time, a transaction failed): begin a new one."""

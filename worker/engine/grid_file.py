@@ -12,8 +12,8 @@ from worker.core.grid.diff import replayed
 from worker.core.grid.models import GridError, parse_grid
 from worker.core.grid.order import Entry
 from worker.core.grid.tables import TABLES_VERSION
-from worker.core.scoring.compiled_grid import Scorer
-from worker.engine.errors import Stop
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.engine.errors import WorkerMustStop
 from worker.engine.grid_order import Agreed, agree
 from worker.logs import fields
 from worker.metrics import Metrics
@@ -26,14 +26,14 @@ LOOK_S = 10.0
 """Seconds between two looks at the file. A change counts once two looks in a row find the same: it may be half written."""
 
 
-def load_scorer(settings: Settings) -> Scorer:
-    """Return the settings' grid, compiled. Raises `Stop` with every mistake in it."""
+def load_scorer(settings: Settings) -> CompiledGrid:
+    """Return the settings' grid, compiled. Raises `WorkerMustStop` with every mistake in it."""
     try:
         return _parse(Path(settings.grid).read_bytes(), settings)
     except OSError as err:
-        raise Stop(f"the grid {settings.grid} cannot be read: {err.strerror}: set LEADPULSE_GRID") from err
+        raise WorkerMustStop(f"the grid {settings.grid} cannot be read: {err.strerror}: set LEADPULSE_GRID") from err
     except GridError as err:
-        raise Stop(f"the grid {settings.grid} has mistakes:\n{err}") from err
+        raise WorkerMustStop(f"the grid {settings.grid} has mistakes:\n{err}") from err
 
 
 class GridFile:
@@ -42,7 +42,7 @@ class GridFile:
     Without *store* (a grid for one worker alone) the file is in force as it is.
     """
 
-    def __init__(self, settings: Settings, scorer: Scorer, metrics: Metrics, store: OrderStore | None = None) -> None:
+    def __init__(self, settings: Settings, scorer: CompiledGrid, metrics: Metrics, store: OrderStore | None = None) -> None:
         self._settings = settings
         self._metrics = metrics
         self._store = store
@@ -127,11 +127,11 @@ class GridFile:
                     " force into the file, or, if this one is to come back, say so with `leadpulse grid force`"
                 )
 
-    def _of_namespace(self, source: bytes) -> Scorer:
+    def _of_namespace(self, source: bytes) -> CompiledGrid:
         try:
-            return Scorer(parse_grid(source, "the namespace's grid"), self._settings.source)
+            return CompiledGrid(parse_grid(source, "the namespace's grid"), self._settings.source)
         except GridError as err:
-            raise Stop(
+            raise WorkerMustStop(
                 f"the grid in force in {self._settings.namespace} has mistakes for this version: upgrade it:\n{err}"
             ) from err
 
@@ -185,7 +185,7 @@ class GridFile:
             return
         self._refuse(self._mistake)
 
-    def _put(self, scorer: Scorer, entry: Entry) -> None:
+    def _put(self, scorer: CompiledGrid, entry: Entry) -> None:
         """Judge by *scorer* from the next batches on."""
         before = self.scorer
         if scorer.grid.sha256 != before.grid.sha256:
@@ -209,7 +209,7 @@ class GridFile:
         else:
             self._metrics.grid_is(scorer.grid)
 
-    def _take(self, scorer: Scorer) -> None:
+    def _take(self, scorer: CompiledGrid) -> None:
         self.scorer = scorer
         self.refused = None
         self._metrics.grid_is(scorer.grid)
@@ -224,20 +224,20 @@ class GridFile:
             )
 
 
-def _alone(scorer: Scorer) -> Entry:
+def _alone(scorer: CompiledGrid) -> Entry:
     return Entry(0, scorer.grid.version, scorer.grid.sha256, TABLES_VERSION)
 
 
-def _parse(source: bytes, settings: Settings) -> Scorer:
-    return Scorer(parse_grid(source, settings.grid), settings.source)
+def _parse(source: bytes, settings: Settings) -> CompiledGrid:
+    return CompiledGrid(parse_grid(source, settings.grid), settings.source)
 
 
-def _told(event: str, scorer: Scorer) -> dict[str, dict[str, Any]]:
+def _told(event: str, scorer: CompiledGrid) -> dict[str, dict[str, Any]]:
     """Return the fields of *event* about the grid of *scorer*."""
     grid = scorer.grid
     return fields(event, grid=grid.grid, grid_version=grid.version, sha256=grid.sha256)
 
 
-def _named(scorer: Scorer) -> str:
+def _named(scorer: CompiledGrid) -> str:
     grid = scorer.grid
     return f"{grid.grid} version {grid.version} (sha256 {grid.sha256[:12]})"

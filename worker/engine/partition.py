@@ -15,22 +15,22 @@ from aiokafka import AIOKafkaConsumer
 
 from worker.adapters.kafka import Admin, Producer
 from worker.core.batch.plan import MOST_BYTES
-from worker.core.contract.journal import Said, Stray, Tick, decode_entry
+from worker.core.contract.journal import OwnerMessage, Stray, Tick, decode_entry
 from worker.core.contract.marks import shown_mark
 from worker.core.contract.model import Record
 from worker.core.contract.unread import begins
 from worker.core.grid.order import must_begin
 from worker.core.grid.tables import TABLES_VERSION
-from worker.engine.batch_builder import SLICE, Folder, Grids, Place, Taken
-from worker.engine.errors import Stop
+from worker.engine.batch_builder import SLICE, BatchBuilder, BatchResult, BatchStart, JudgedBy
+from worker.engine.errors import WorkerMustStop
 from worker.engine.failpoint import failpoint
 from worker.engine.fetch_time import FetchTime
 from worker.engine.grid_file import GridFile
 from worker.engine.passed_over import check_passed, producers_faults, tell_passed
 from worker.engine.publisher import Publisher
-from worker.engine.reader import Feed, Fetched
-from worker.engine.retrying_store import Patient
-from worker.engine.takeover import Standing, take_over
+from worker.engine.reader import Fetched, PartitionReader
+from worker.engine.retrying_store import RetryingStore
+from worker.engine.takeover import TakenOver, take_over
 from worker.engine.ticks import PATIENCE_MS, Neighbour, View, candidate, held_back
 from worker.logs import fields
 from worker.metrics import Metrics
@@ -92,7 +92,7 @@ class Partition:
         self._bad = BadShare(self._settings.max_bad_share, partition)
         self._applied: Mapping[str, int] = {}
         self._applied_at = 0.0
-        self._judged_by = Grids("", "")
+        self._judged_by = JudgedBy("", "")
         self._fetched_ms = 0
         """When the records at hand were fetched."""
         self._busy = False
@@ -136,17 +136,17 @@ class Partition:
 
     async def _take_over(self, producer: Producer) -> None:
         context = self._context
-        self._store = Patient(context.store_of(self._partition), self._partition, self.owner, self._metrics)
-        self._folder = Folder(
+        self._store = RetryingStore(context.store_of(self._partition), self._partition, self.owner, self._metrics)
+        self._folder = BatchBuilder(
             self._settings, context.grid.scorer, self._partition, self._store.load, context.turn, context.compacted
         )
-        standing: Standing = await take_over(
+        standing: TakenOver = await take_over(
             self._settings, self._partition, self._store, self._folder, context.admin, context.consumer, self._metrics
         )
         self.batch, self.clock_ms, self.next = standing.cut.batch, standing.clock_ms, dict(standing.cut.next)
         self.ids = standing.cut.topic_ids()
         self._applied, self._applied_at = standing.cut.next, time.monotonic()
-        self._judged_by = Grids(standing.cut.grid, standing.past[-1].tables if standing.past else "")
+        self._judged_by = JudgedBy(standing.cut.grid, standing.past[-1].tables if standing.past else "")
         text = await self._store.grid() if standing.past else None
         await context.grid.settle(standing.past, text)
         self._publisher = Publisher(
@@ -164,7 +164,7 @@ class Partition:
             self._publisher.add(entry)
         await self._publisher.first()
         failpoint("before_ready")
-        self._feed = Feed(context.consumer, self._partition, self.next)
+        self._feed = PartitionReader(context.consumer, self._partition, self.next)
         self._feed.ready()
         self.ready = True
         self._metrics.state_is(self._partition, "ready")
@@ -240,7 +240,7 @@ class Partition:
                 return records, entry, record.offset
             self._waiting.popleft()
             self._saw(record)
-            if isinstance(entry, Stray | Said):
+            if isinstance(entry, Stray | OwnerMessage):
                 records.append(record)
         return records, None, self._internal_end
 
@@ -327,7 +327,7 @@ class Partition:
             )
             done = batch.entry.cut.tick_done
             if not done and not _all_later(batch, leads[: batch.entry.cut.judged], time_ms):
-                raise Stop(
+                raise WorkerMustStop(
                     f"partition {self._partition}: leads due by {time_ms} are still due after being judged then, with the marks"
                     f" {', '.join(map(shown_mark, leads[:3]))}"
                 )
@@ -345,8 +345,8 @@ class Partition:
         if self.clock_ms is not None:
             self._metrics.clock.labels(self._label).set(self.clock_ms / 1000)
 
-    def _place(self, next_: Mapping[str, int]) -> Place:
-        return Place(self.batch + 1, next_, self.clock_ms, ids=self.ids)
+    def _place(self, next_: Mapping[str, int]) -> BatchStart:
+        return BatchStart(self.batch + 1, next_, self.clock_ms, ids=self.ids)
 
     async def _apply(self, batch: Batch, idle: bool = False, oldest_ms: int | None = None) -> None:
         await self._store.apply(batch)
@@ -356,7 +356,7 @@ class Partition:
         self.ids = cut.topic_ids()
         self._applied, self._applied_at = cut.next, time.monotonic()
         if cut.requeued:
-            self._judged_by = Grids(cut.grid, cut.words)
+            self._judged_by = JudgedBy(cut.grid, cut.words)
         self._publisher.add(batch.entry, idle, oldest_ms)
 
     def _propose(self) -> tuple[Tick | None, int | None]:
@@ -419,7 +419,7 @@ class Partition:
             _, polled_ms = self._feed.polled(record.topic)
             self._seen_ms[record.topic] = min(record.timestamp_ms, polled_ms or record.timestamp_ms)
 
-    def _report(self, taken: Taken, records: Sequence[Record], began: float) -> None:
+    def _report(self, taken: BatchResult, records: Sequence[Record], began: float) -> None:
         metrics = self._metrics
         for kind, count in taken.types.items():
             metrics.events.labels(kind).inc(count)
@@ -478,7 +478,7 @@ class BadShare:
         self._bad = 0
 
     def add(self, records: int, reasons: Counter[str]) -> None:
-        """Count a batch that is not applied yet; raise `Stop` when the share crosses the limit.
+        """Count a batch that is not applied yet; raise `WorkerMustStop` when the share crosses the limit.
 
         A bad deploy of a producer must not drain its topic into the dead-letter topic: mended, the same records count.
         """
@@ -492,7 +492,7 @@ class BadShare:
             self._bad -= old_bad
         if bad and self._bad >= _LEAST_BAD and self._bad > self._most * self._records:
             said = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
-            raise Stop(
+            raise WorkerMustStop(
                 f"partition {self._partition}: {self._bad} of the last {self._records} records are bad ({said}): mend their"
                 " producer, or, if they are meant to go to the dead-letter topic, raise LEADPULSE_MAX_BAD_SHARE"
                 f" (now {self._most:g}; 1 never stops)"

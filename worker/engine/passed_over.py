@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from worker.core.contract.journal import Passed
 from worker.core.contract.model import Record, Unread
 from worker.core.contract.unread import DAMAGED, UNREAD
-from worker.engine.errors import Stop
+from worker.engine.errors import WorkerMustStop
 from worker.logs import fields
 from worker.settings import Settings
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def check_passed(settings: Settings, records: Iterable[Record]) -> None:
-    """Raise `Stop` at the first of *records* that is damaged, unless an operator named its batch to be passed over.
+    """Raise `WorkerMustStop` at the first of *records* that is damaged, unless an operator named its batch to be passed over.
 
     A damaged batch may be whole on another replica. A batch that is merely too large never gets smaller.
     """
@@ -25,7 +25,7 @@ def check_passed(settings: Settings, records: Iterable[Record]) -> None:
         if type(record) is Unread and record.reason == DAMAGED:
             place = f"{record.topic}:{record.partition}:{record.base}"
             if place not in settings.pass_over:
-                raise Stop(
+                raise WorkerMustStop(
                     f"partition {record.partition}: the batch of {record.topic}[{record.partition}] that begins at offset"
                     f" {record.base} is damaged ({record.detail}): look at the leader's disk, and let a replica that is whole"
                     f" lead. Without one, pass over exactly this batch with LEADPULSE_PASS_OVER={place}: its records then go to"

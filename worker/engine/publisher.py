@@ -13,7 +13,7 @@ from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.journal import Tick, cuts_outputs, tick_output
 from worker.core.contract.model import Output
 from worker.engine.failpoint import failpoint
-from worker.engine.retrying_store import Patient
+from worker.engine.retrying_store import RetryingStore
 from worker.metrics import Metrics
 from worker.ports import Cut, OutboxEntry, Tracer
 from worker.settings import Settings
@@ -29,7 +29,7 @@ FULL_BYTES = 8 * 1024 * 1024
 _CUT_BYTES = 400
 
 
-class Waiting(NamedTuple):
+class UnpublishedBatch(NamedTuple):
     """One applied batch that is not known to be published."""
 
     entry: OutboxEntry
@@ -54,7 +54,7 @@ class Publisher:
         settings: Settings,
         partition: int,
         producer: Producer,
-        store: Patient,
+        store: RetryingStore,
         metrics: Metrics,
         start: Cut,
         published: int,
@@ -71,7 +71,7 @@ class Publisher:
         self._cut = start
         """Last one published, or where the partition stands."""
         self.published = published
-        self._pending: deque[Waiting] = deque()
+        self._pending: deque[UnpublishedBatch] = deque()
         self._outputs = 0
         self._bytes = 0
         self._changed = asyncio.Event()
@@ -83,7 +83,7 @@ class Publisher:
     def add(self, entry: OutboxEntry, idle: bool = False, oldest_ms: int | None = None) -> None:
         """Take over the sending of *entry*, which the store holds already."""
         size = _CUT_BYTES + sum(_size(output) for output in entry.outputs)
-        self._pending.append(Waiting(entry, size, idle, oldest_ms, time.monotonic()))
+        self._pending.append(UnpublishedBatch(entry, size, idle, oldest_ms, time.monotonic()))
         self._count(len(entry.outputs), size)
         if entry.outputs or len(self._pending) >= MOST_ENTRIES:
             self._changed.set()
@@ -212,8 +212,8 @@ class Publisher:
             self._metrics.outputs.labels(name).inc(count)
         return everything
 
-    def _take(self) -> list[Waiting]:
-        taken: list[Waiting] = []
+    def _take(self) -> list[UnpublishedBatch]:
+        taken: list[UnpublishedBatch] = []
         outputs = size = 0
         for waiting in self._pending:
             outputs += len(waiting.entry.outputs)

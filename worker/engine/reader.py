@@ -21,7 +21,7 @@ from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.codec import beside_value
 from worker.core.contract.model import Record
 from worker.core.contract.unread import begins
-from worker.engine.errors import Lost, Stop
+from worker.engine.errors import IncarnationEnded, WorkerMustStop
 
 _UNASSIGNED_S = 0.05
 
@@ -34,7 +34,7 @@ class Fetched(NamedTuple):
     """The position after them; it may have moved with no record (transaction markers, aborted records)."""
 
 
-class Feed:
+class PartitionReader:
     """Reads from *next_* on. Every partition has its own, so one that waits holds up no other."""
 
     def __init__(self, consumer: AIOKafkaConsumer, partition: int, next_: Mapping[str, int]) -> None:
@@ -67,7 +67,7 @@ class Feed:
 
         Records count only if the position before the fetch was the next that we expect. A rebalance in the middle of the
         fetch sets positions to what is committed, which is older: then nothing of it counts, and the next call seeks again.
-        Raises `Stop` for what no repeat mends, `Lost` when only a new incarnation can tell.
+        Raises `WorkerMustStop` for what no repeat mends, `IncarnationEnded` when only a new incarnation can tell.
         """
         try:
             if not self.ready():
@@ -89,11 +89,13 @@ class Feed:
         except IllegalStateError:  # the assignment changed between two lines
             return {}
         except OffsetOutOfRangeError as err:
-            raise Lost(_gone(self._partition, err)) from err  # the take-over says whether that may be
+            raise IncarnationEnded(_gone(self._partition, err)) from err  # the take-over says whether that may be
         except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as err:
-            raise Stop(f"partition {self._partition}: no right to read: {err!r}: grant Read and Describe on it") from err
+            raise WorkerMustStop(
+                f"partition {self._partition}: no right to read: {err!r}: grant Read and Describe on it"
+            ) from err
         except KafkaError as err:
-            raise Lost(f"partition {self._partition}: fetch failed: {err!r}") from err
+            raise IncarnationEnded(f"partition {self._partition}: fetch failed: {err!r}") from err
         given = fetched
         # A batch must fit one transaction and one call of Redis, and 600 records of 890 kB compress to less than one fetch.
         if sum(size(record) for part in fetched.values() for record in part.records) > MOST_BYTES:

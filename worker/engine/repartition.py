@@ -16,13 +16,13 @@ from worker.adapters.kafka import Admin, free_consumer, to_record
 from worker.adapters.redis_store import Client, RedisStore, leads_of
 from worker.core.contract.codec import decode
 from worker.core.contract.folded import in_order, is_id
-from worker.core.contract.journal import Cut, Said, Stray, decode_entry, message_output, stray_output
+from worker.core.contract.journal import Cut, OwnerMessage, Stray, decode_entry, message_output, stray_output
 from worker.core.contract.marks import shown_mark
 from worker.core.contract.model import Event, LeadWrite, Output, Record
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.state import FOLD_VERSION, UnreadableState, pack, unpack
 from worker.engine.checks import check_topics
-from worker.engine.errors import Stop
+from worker.engine.errors import WorkerMustStop
 from worker.engine.witnesses import ask
 from worker.ports import Applied, Batch, OutboxEntry, Position
 from worker.settings import Settings
@@ -32,7 +32,7 @@ _TOKEN = "0:0:repartition"
 """The lowest there is: the first worker takes every partition over from it."""
 
 
-class Moved(msgspec.Struct, frozen=True):
+class Repartitioned(msgspec.Struct, frozen=True):
     """What was copied."""
 
     leads: int
@@ -43,23 +43,24 @@ class Moved(msgspec.Struct, frozen=True):
     partitions: int
 
 
-async def repartition(old: Settings, new: Settings, client: Client) -> Moved:
+async def repartition(old: Settings, new: Settings, client: Client) -> Repartitioned:
     """Copy every lead of *old* into the empty namespace of *new*, each to its owner there.
 
     Input offsets are kept: the first worker of *new* goes on where the last of *old* stopped; what was not read yet lies where
-    it lay, and reaches its new owner as strays do. Raises `Stop`, with what mends it, unless *old* is at rest and *new* empty.
+    it lay, and reaches its new owner as strays do. Raises `WorkerMustStop`, with what mends it, unless *old* is at rest and
+    *new* empty.
     """
     positions = await _old_positions(old, client)
     old = old.model_copy(update={"partitions": len(positions)})
     if new.partitions < old.partitions:
-        raise Stop(
+        raise WorkerMustStop(
             f"{old.namespace} has {old.partitions} partitions: {new.partitions} are too few, Kafka cannot take partitions away"
         )
     async with Admin(new) as admin:
         await check_topics(new, admin)
         members = await admin.members(old.group)
         if members:
-            raise Stop(f"{members} workers of {old.namespace} are running: stop them (SIGTERM), then copy")
+            raise WorkerMustStop(f"{members} workers of {old.namespace} are running: stop them (SIGTERM), then copy")
     await _check_rest(old, positions)
     stores = [RedisStore(client, new.namespace, p) for p in range(new.partitions)]
     await _check_empty(new, stores)
@@ -69,17 +70,17 @@ async def repartition(old: Settings, new: Settings, client: Client) -> Moved:
         await copy.add(owner(write.lead, new.partitions), _stands_at(write, positions[partition].clock_ms))
     for p in range(new.partitions):
         await copy.close(p, new, strays[p] if p < len(strays) else [])
-    return Moved(copy.leads, copy.erased, sum(map(len, strays)), new.partitions)
+    return Repartitioned(copy.leads, copy.erased, sum(map(len, strays)), new.partitions)
 
 
 async def _old_positions(old: Settings, client: Client) -> list[Position]:
     first = await RedisStore(client, old.namespace, 0).position()
     if not first.batch:
-        raise Stop(f"namespace {old.namespace} holds nothing: is it the right one, and the right Redis?")
+        raise WorkerMustStop(f"namespace {old.namespace} holds nothing: is it the right one, and the right Redis?")
     found = [await RedisStore(client, old.namespace, p).position() for p in range(first.partitions)]
     empty = [p for p, position in enumerate(found) if not position.batch]
     if empty:
-        raise Stop(
+        raise WorkerMustStop(
             f"partitions {empty} of {old.namespace} were never taken over: run its workers until /readyz shows all of them"
         )
     return found
@@ -90,7 +91,7 @@ async def _check_rest(old: Settings, positions: Sequence[Position]) -> None:
         for p, position in enumerate(positions):
             published = (await ask(old, p, position, await admin.committed(p), consumer)).published
             if position.batch != published:
-                raise Stop(
+                raise WorkerMustStop(
                     f"partition {p} of {old.namespace} is at batch {position.batch}, and {published} is known to be published:"
                     " start its workers once more and stop them with SIGTERM; they bring the two together"
                 )
@@ -99,7 +100,7 @@ async def _check_rest(old: Settings, positions: Sequence[Position]) -> None:
 async def _check_empty(new: Settings, stores: Sequence[RedisStore]) -> None:
     held = [p for p, store in enumerate(stores) if (await store.position()).partitions]
     if held:
-        raise Stop(
+        raise WorkerMustStop(
             f"partitions {held} of {new.namespace} are not empty: copy into another namespace, or, if a copy was cut short,"
             f" delete its keys ({{{new.namespace}:*) first"
         )
@@ -112,7 +113,9 @@ async def _starts(new: Settings) -> list[dict[str, int]]:
         starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
     used = [tp.partition for tp in tps if tp.topic == new.internal_topic and ends[tp]]
     if used:
-        raise Stop(f"{new.internal_topic} holds records: {new.namespace} has been run before; copy into another namespace")
+        raise WorkerMustStop(
+            f"{new.internal_topic} holds records: {new.namespace} has been run before; copy into another namespace"
+        )
     return [{topic: starts[TopicPartition(topic, p)] for topic in new.topics} for p in range(new.partitions)]
 
 
@@ -127,7 +130,7 @@ async def _strays(old: Settings, new: Settings, positions: Sequence[Position]) -
                     event = decode(original)
                     home = owner(lead or event.lead, new.partitions) if isinstance(event, Event) else p
                     waiting.append(stray_output(new.internal_topic, home, original, lead, visited))
-                case Said(message):
+                case OwnerMessage(message):
                     waiting.append(message_output(new.internal_topic, owner(message.lead, new.partitions), message))
         found.append(waiting)
     return found
@@ -202,6 +205,6 @@ class _Copy:
         writes, self._waiting[partition] = self._waiting[partition], []
         applied = await store.apply(_TOKEN, msgspec.structs.replace(batch, writes=writes))
         if applied is not Applied.DONE:
-            raise Stop(
+            raise WorkerMustStop(
                 f"partition {partition} of the new namespace changed while it was filled: does somebody else write to it?"
             )

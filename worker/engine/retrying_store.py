@@ -9,11 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from worker.engine.errors import Lost
+from worker.engine.errors import IncarnationEnded
 from worker.engine.failpoint import failpoint
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import Applied, Batch, Due, Elsewhere, OutboxEntry, Position, Store, StoreUnavailable
+from worker.ports import Applied, Batch, Due, OutboxEntry, Position, StaleStore, Store, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _FIRST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 2.0
 
 
-class Patient:
+class RetryingStore:
     """One partition's store for one incarnation: its owner's token, and each call repeated until there is an answer.
 
     Repeating is safe: a call that took effect and lost its reply says so the second time. Whoever wants to give up cancels.
@@ -42,17 +42,20 @@ class Patient:
         return await self._patiently("acquire", lambda: self._store.acquire(self._token, partitions))
 
     async def load(self, leads: Sequence[str], batch: int, most: float) -> list[bytes | None]:
-        """Return the leads' states after *batch*, up to *most* bytes. Raises `Lost` when the store is not where we left it."""
+        """Return the leads' states after *batch*, up to *most* bytes.
+
+        Raises `IncarnationEnded` when the store is not where we left it.
+        """
         try:
             return await self._patiently("load", lambda: self._store.load(leads, self._token, batch, most)) if leads else []
-        except Elsewhere as err:
+        except StaleStore as err:
             raise _elsewhere(batch) from err
 
     async def due(self, by_ms: int, limit: int, batch: int) -> Due:
-        """Return who is due by *by_ms* after *batch*. Raises `Lost` when the store is not where we left it."""
+        """Return who is due by *by_ms* after *batch*. Raises `IncarnationEnded` when the store is not where we left it."""
         try:
             return await self._patiently("due", lambda: self._store.due(by_ms, limit, self._token, batch))
-        except Elsewhere as err:
+        except StaleStore as err:
             raise _elsewhere(batch) from err
 
     async def anyone_due(self, by_ms: int) -> bool:
@@ -73,12 +76,12 @@ class Patient:
         await self._patiently("trim", lambda: self._store.trim(self._token, published, horizon_ms))
 
     async def apply(self, batch: Batch) -> None:
-        """Apply *batch* once. Raises `Lost` when the store is not where we left it."""
+        """Apply *batch* once. Raises `IncarnationEnded` when the store is not where we left it."""
         failpoint("before_apply")
         applied = await self._patiently("apply", lambda: self._store.apply(self._token, batch))
         failpoint("after_apply")
         if applied is Applied.GAP:
-            raise Lost(f"the store went back in time before batch {batch.entry.cut.batch}")
+            raise IncarnationEnded(f"the store went back in time before batch {batch.entry.cut.batch}")
 
     async def _patiently(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
         wait_s, since = _FIRST_WAIT_S, time.monotonic()
@@ -102,5 +105,5 @@ class Patient:
                 return answer
 
 
-def _elsewhere(batch: int) -> Lost:
-    return Lost(f"the store is not where batch {batch} left it: it went back in time, or has another owner")
+def _elsewhere(batch: int) -> IncarnationEnded:
+    return IncarnationEnded(f"the store is not where batch {batch} left it: it went back in time, or has another owner")

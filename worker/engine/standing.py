@@ -14,7 +14,7 @@ from aiokafka.structs import TopicPartition
 from worker.adapters.kafka import Admin, free_consumer, to_record
 from worker.adapters.redis_store import redacted
 from worker.core.contract.folded import UNKNOWN, Mark, is_id
-from worker.engine.errors import Lost, Stop
+from worker.engine.errors import IncarnationEnded, WorkerMustStop
 from worker.engine.witnesses import Witnesses, ask, group_says
 from worker.ports import Position
 from worker.settings import Settings
@@ -59,7 +59,8 @@ class Found(NamedTuple):
 async def look(settings: Settings, partition: int, position: Position, admin: Admin, consumer: AIOKafkaConsumer) -> Found:
     """Return what Kafka says of *partition*; *consumer* is any that is started.
 
-    Raises `Stop`, with what mends it, where going on from *position* would lose or double something. Raises `Lost` where a
+    Raises `WorkerMustStop`, with what mends it, where going on from *position* would lose or double something. Raises
+    `IncarnationEnded` where a
     topic is gone, or the journal is not given, and `JournalError` for a cut that cannot be read. Raises aiokafka's
     `KafkaError` where the brokers do not answer.
     """
@@ -92,7 +93,8 @@ async def look_at_log(
 ) -> Log:
     """Return the topics' logs. *held*: topic → id or mark of what was read up to *next_*. *again*: batches are folded again.
 
-    Raises `Stop`, unless *may_lose*, where a topic is not the topic that was read, or lacks records that must be read.
+    Raises `WorkerMustStop`, unless *may_lose*, where a topic is not the topic that was read, or lacks records that must be
+    read.
     """
     ids = await _ids(admin, {*settings.topics, *next_}, held)
     gone = [topic for topic in settings.topics if topic not in ids]
@@ -118,8 +120,8 @@ async def look_at_log(
     return Log(starts, ends, ids, frozenset(another | behind | beyond))
 
 
-def _gone(partition: int, topics: Collection[str]) -> Lost:
-    return Lost(f"partition {partition}: {', '.join(topics)} is gone: waiting until it is there again")
+def _gone(partition: int, topics: Collection[str]) -> IncarnationEnded:
+    return IncarnationEnded(f"partition {partition}: {', '.join(topics)} is gone: waiting until it is there again")
 
 
 def same(held: str, now: str) -> bool:
@@ -155,19 +157,21 @@ async def _holds(settings: Settings, tp: TopicPartition, mark: Mark) -> bool:
         while time.monotonic() < deadline:
             for raw in (await consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=1)).get(tp, ()):
                 return Mark.of(to_record(raw)) == mark
-    raise Lost(f"partition {tp.partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s from offset {mark.offset} on")
+    raise IncarnationEnded(
+        f"partition {tp.partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s from offset {mark.offset} on"
+    )
 
 
 def check_position(settings: Settings, partition: int, position: Position, published: int) -> None:
-    """Raise `Stop` when the state in the store is not fit for these settings."""
+    """Raise `WorkerMustStop` when the state in the store is not fit for these settings."""
     if position.partitions not in (0, settings.partitions):
-        raise Stop(
+        raise WorkerMustStop(
             f"partition {partition}: its state was made with {position.partitions} partitions, LEADPULSE_PARTITIONS says"
             f" {settings.partitions}: a lead's owner depends on the number; set it to {position.partitions}, or move the leads"
             " into another LEADPULSE_NAMESPACE with `leadpulse repartition`"
         )
     if position.batch and not position.next:
-        raise Stop(
+        raise WorkerMustStop(
             f"partition {partition}: a copy into {settings.namespace} was cut short: delete its keys ({{{settings.namespace}:*)"
             " and run `leadpulse repartition` again"
         )
@@ -175,7 +179,7 @@ def check_position(settings: Settings, partition: int, position: Position, publi
         check_inputs(settings, partition, position.next, position.inputs)
     if position.batch == 0 and published > 0 and not position.rebuild:
         redis = redacted(settings.redis.get_secret_value())
-        raise Stop(
+        raise WorkerMustStop(
             f"partition {partition}: the store is empty, but Kafka says that batches up to {published} were published: is it"
             f" the right Redis ({redis}) and namespace ({settings.namespace})? If its data is lost, restore a copy, or fill it"
             f" again from the topics with `leadpulse rebuild --partition {partition}`"
@@ -183,9 +187,9 @@ def check_position(settings: Settings, partition: int, position: Position, publi
 
 
 def check_inputs(settings: Settings, partition: int, next_: Collection[str], allowed: tuple[str, ...]) -> None:
-    """Raise `Stop` unless the state's topics *next_* are the settings', or an operator *allowed* those to follow."""
+    """Raise `WorkerMustStop` unless the state's topics *next_* are the settings', or an operator *allowed* those to follow."""
     if set(next_) != set(settings.topics) and allowed != tuple(sorted(settings.input_topics)):
-        raise Stop(
+        raise WorkerMustStop(
             f"partition {partition}: its state remembers the topics {', '.join(sorted(next_))}, LEADPULSE_INPUT_TOPICS"
             f" and LEADPULSE_NAMESPACE say {', '.join(settings.topics)}: all workers must read the same ones, and a"
             " replay too; set them back, or, if the inputs are to change, say so once with `leadpulse topics change`"
@@ -193,14 +197,14 @@ def check_inputs(settings: Settings, partition: int, next_: Collection[str], all
 
 
 def check_truth(partition: int, batch: int, held: Mapping[str, int], published: Mapping[str, int]) -> None:
-    """Raise `Stop` when the store's *batch* ends elsewhere than the batch that was published under that number.
+    """Raise `WorkerMustStop` when the store's *batch* ends elsewhere than the batch that was published under that number.
 
     Redis went back in time, and another batch took the number. Then Redis went forth again, to a copy of what was never to be.
     """
     differ = {topic: (offset, published[topic]) for topic, offset in held.items() if published.get(topic, offset) != offset}
     if differ:
         where = ", ".join(f"{topic} {ours}, published {theirs}" for topic, (ours, theirs) in differ.items())
-        raise Stop(
+        raise WorkerMustStop(
             f"partition {partition}: the store's batch {batch} is not the one that was published as {batch} ({where}): it is of"
             " a past that Redis went back from. Restore another copy, or delete the partition's keys and fill it again with"
             f" `leadpulse rebuild --partition {partition}`"
@@ -208,14 +212,14 @@ def check_truth(partition: int, batch: int, held: Mapping[str, int], published: 
 
 
 def check_left(partition: int, unread: Mapping[str, int | None], *, may_lose: bool) -> None:
-    """Raise `Stop` when a topic that is no longer an input holds records that no worker read.
+    """Raise `WorkerMustStop` when a topic that is no longer an input holds records that no worker read.
 
     *unread*: how many, about; `None` where that is not known, because the topic was deleted.
     """
     left = {topic: count for topic, count in unread.items() if count is None or count > 0}
     if left and not may_lose:
         said = ", ".join(f"{topic} ({'deleted' if count is None else f'{count} records'})" for topic, count in left.items())
-        raise Stop(
+        raise WorkerMustStop(
             f"partition {partition}: {said} is no longer an input, and was not read to its end: stop who writes to it and let"
             " a worker with the LEADPULSE_INPUT_TOPICS of before read the rest, or lose it with LEADPULSE_ACCEPT_LOSS=true"
         )
@@ -248,7 +252,7 @@ def check_offsets(
     afresh: str,
     again: str,
 ) -> None:
-    """Raise `Stop` where records that must be read are gone.
+    """Raise `WorkerMustStop` where records that must be read are gone.
 
     *behind*: the topics whose log begins after *next_*, *beyond*: those whose log ends before it. *again*: what mends it where
     the records must be folded again; such a loss cannot be accepted.
@@ -256,16 +260,20 @@ def check_offsets(
     if behind:
         gone = ", ".join(f"{topic} {next_[topic]} to {starts[topic] - 1}" for topic in sorted(behind))
         if again:
-            raise Stop(f"partition {partition}: retention deleted records that must be folded again ({gone}): {again}")
-        raise Stop(
+            raise WorkerMustStop(
+                f"partition {partition}: retention deleted records that must be folded again ({gone}): {again}"
+            )
+        raise WorkerMustStop(
             f"partition {partition}: retention deleted records before they were read ({gone}). Go on without them with"
             f" LEADPULSE_ACCEPT_LOSS=true, or restore a newer copy of Redis, or {afresh}; keep the topics for longer"
         )
     if beyond:
         ended = ", ".join(f"{topic} before {next_[topic]}" for topic in sorted(beyond))
         if again:
-            raise Stop(f"partition {partition}: the log ends before records that must be folded again ({ended}): {again}")
-        raise Stop(
+            raise WorkerMustStop(
+                f"partition {partition}: the log ends before records that must be folded again ({ended}): {again}"
+            )
+        raise WorkerMustStop(
             f"partition {partition}: the log ends before what was read of it ({ended}): was the topic made anew, or is this"
             " another cluster than before? Check LEADPULSE_KAFKA; read it from its start with LEADPULSE_ACCEPT_LOSS=true, or"
             f" {afresh}"
@@ -273,9 +281,9 @@ def check_offsets(
 
 
 def check_ids(settings: Settings, partition: int, another: Collection[str]) -> None:
-    """Raise `Stop` where *another* names topics that were deleted and made again since they were read."""
+    """Raise `WorkerMustStop` where *another* names topics that were deleted and made again since they were read."""
     if another:
-        raise Stop(
+        raise WorkerMustStop(
             f"partition {partition}: {', '.join(sorted(another))} was deleted and made again since it was read, or this is"
             " another cluster than before: what it holds now was not read. Check LEADPULSE_KAFKA; read it from its start with"
             f" LEADPULSE_ACCEPT_LOSS=true, or start afresh under another LEADPULSE_NAMESPACE than {settings.namespace}"

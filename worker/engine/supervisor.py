@@ -12,11 +12,11 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
-from worker.adapters.kafka import HEARTBEAT_S, ProducerFailed, Refused
+from worker.adapters.kafka import HEARTBEAT_S, KafkaRefused, ProducerFailed
 from worker.core.contract.journal import JournalError
 from worker.core.scoring.state import UnreadableState
 from worker.engine.checks import MISSING
-from worker.engine.errors import Lost, Stop
+from worker.engine.errors import IncarnationEnded, WorkerMustStop
 from worker.engine.partition import Context, Partition
 from worker.logs import fields
 from worker.ports import Fenced, StoreRefused
@@ -30,11 +30,12 @@ _STEADY_S = 30.0
 """An incarnation that lasted so long was not ended by what ended the one before: its next try comes soon again."""
 
 
-class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+class Supervisor(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """Starts a partition when p of every topic is assigned to this worker, and ends it when one no longer is.
 
     A partition that stays ours through a rebalance goes on undisturbed: its producer and its token say who owns it, the group
-    only says who should. Faults end one incarnation and the next begins; a `Stop` goes to *stop*, which ends the worker.
+    only says who should. Faults end one incarnation and the next begins; a `WorkerMustStop` goes to *stop*, which ends the
+    worker.
     """
 
     def __init__(self, context: Context, stop: Callable[[BaseException], None]) -> None:
@@ -64,7 +65,7 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         mentioned = {tp.partition for tp in assigned}
         added = [p for p in mentioned if p >= self._context.settings.partitions]
         if added:
-            raise Stop(
+            raise WorkerMustStop(
                 f"partitions {added} were added to {', '.join(sorted({tp.topic for tp in assigned if tp.partition in added}))}:"
                 " a lead's owner depends on the number; move the leads with `leadpulse repartition`, into another"
                 " LEADPULSE_NAMESPACE with LEADPULSE_PARTITIONS set to the new number"
@@ -117,7 +118,7 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
 
     async def _judge(self, p: int, err: BaseException) -> str | None:
         """Return a word for what ended the incarnation, for a new one to begin; `None` when the worker must stop."""
-        if isinstance(err, Stop | Refused | JournalError | UnreadableState):
+        if isinstance(err, WorkerMustStop | KafkaRefused | JournalError | UnreadableState):
             self._stop(err)
             return None
         if isinstance(err, Fenced):
@@ -125,11 +126,11 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         if isinstance(err, ProducerFailed):
             missing = await self._missing()
             if missing:
-                self._stop(Stop(f"missing topics: {', '.join(missing)}: {MISSING}"))
+                self._stop(WorkerMustStop(f"missing topics: {', '.join(missing)}: {MISSING}"))
                 return None
             return "transaction"
-        if isinstance(err, Lost | StoreRefused):
-            return "lost" if isinstance(err, Lost) else "store"
+        if isinstance(err, IncarnationEnded | StoreRefused):
+            return "lost" if isinstance(err, IncarnationEnded) else "store"
         return "error"
 
     async def _missing(self) -> list[str]:
@@ -151,10 +152,12 @@ class Pump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             try:
                 await self._context.consumer.getmany(_NOWHERE, timeout_ms=1_000)
             except (GroupAuthorizationFailedError, TopicAuthorizationFailedError) as err:
-                raise Stop(f"no right to read as group {self._context.settings.group!r}: {err!r}: grant Read on it") from err
+                raise WorkerMustStop(
+                    f"no right to read as group {self._context.settings.group!r}: {err!r}: grant Read on it"
+                ) from err
             except KafkaError as err:
                 if not err.retriable:
-                    raise Stop(f"the consumer group cannot go on: {err!r}") from err
+                    raise WorkerMustStop(f"the consumer group cannot go on: {err!r}") from err
                 log.warning("consumer group: %r", err, extra=fields("group.error"))
                 await asyncio.sleep(1)
 
@@ -203,7 +206,16 @@ def next_wait(wait_s: float, lasted_s: float) -> float:
 
 def _worst(err: BaseException) -> BaseException:
     """Return the one error of a group that decides what happens next."""
-    kinds = (Stop, Refused, JournalError, UnreadableState, Fenced, StoreRefused, Lost, ProducerFailed)
+    kinds = (
+        WorkerMustStop,
+        KafkaRefused,
+        JournalError,
+        UnreadableState,
+        Fenced,
+        StoreRefused,
+        IncarnationEnded,
+        ProducerFailed,
+    )
 
     def rank(one: BaseException) -> int:
         return next((place for place, kind in enumerate(kinds) if isinstance(one, kind)), len(kinds))

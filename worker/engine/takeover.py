@@ -22,12 +22,12 @@ from worker.core.contract.unread import TOO_LARGE, as_passed
 from worker.core.grid.models import GridError, parse_grid
 from worker.core.grid.order import Entry, numbered
 from worker.core.grid.tables import TABLES_VERSION
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import FOLD_VERSION
-from worker.engine.batch_builder import SLICE, Folder, Place
-from worker.engine.errors import Lost, Stop
+from worker.engine.batch_builder import SLICE, BatchBuilder, BatchStart
+from worker.engine.errors import IncarnationEnded, WorkerMustStop
 from worker.engine.failpoint import failpoint
-from worker.engine.retrying_store import Patient
+from worker.engine.retrying_store import RetryingStore
 from worker.engine.standing import RESTORE, Log, check_inputs, check_left, check_truth, look, look_at_log, same
 from worker.engine.witnesses import tell
 from worker.logs import fields
@@ -42,7 +42,7 @@ _FETCH_MS = 500
 _FETCH_RECORDS = 5_000
 
 
-class Standing(NamedTuple):
+class TakenOver(NamedTuple):
     """Where a partition stands once it is ours."""
 
     cut: Cut
@@ -59,17 +59,17 @@ class Standing(NamedTuple):
 async def take_over(
     settings: Settings,
     partition: int,
-    store: Patient,
-    folder: Folder,
+    store: RetryingStore,
+    folder: BatchBuilder,
     admin: Admin,
     consumer: AIOKafkaConsumer,
     metrics: Metrics,
-) -> Standing:
+) -> TakenOver:
     """Make *partition* ours in the store and return where it stands, with every batch up to W applied.
 
     The partition's producer has been started before: nobody else can publish for it, and what was left open is aborted. Redis
-    behind W is brought up to it by folding the very same batches again, sending nothing. Raises `Stop`, with what mends it,
-    where going on would lose or double something; `Lost` where only another try can tell.
+    behind W is brought up to it by folding the very same batches again, sending nothing. Raises `WorkerMustStop`, with what
+    mends it, where going on would lose or double something; `IncarnationEnded` where only another try can tell.
     """
     position = await store.acquire(settings.partitions)
     failpoint("after_acquire")
@@ -100,7 +100,9 @@ async def take_over(
             may_lose = settings.accept_loss
             found = await look_at_log(settings, partition, at.next, at.topic_ids(), admin, consumer, may_lose=may_lose)
     except (KafkaError, TimeoutError, OSError) as err:
-        raise Lost(f"partition {partition}: Kafka does not say what was published and what there is: {err!r}") from err
+        raise IncarnationEnded(
+            f"partition {partition}: Kafka does not say what was published and what there is: {err!r}"
+        ) from err
     if found.afresh:
         at = await _without_the_lost(store, partition, at, clock_ms, found, metrics)
     if at.next.keys() != set(settings.topics):
@@ -120,11 +122,11 @@ async def take_over(
         check_truth(partition, published, unpublished.pop(0).cut.next, truth)
     cuts = [entry.cut for entry in unpublished]
     if [cut.batch for cut in cuts] != [*range(published + 1, at.batch + 1)] or (cuts and dict(cuts[-1].next) != dict(at.next)):
-        raise Lost(f"partition {partition}: the store went back in time while it was taken over")
-    return Standing(at, clock_ms, published, unpublished, numbered(begun))
+        raise IncarnationEnded(f"partition {partition}: the store went back in time while it was taken over")
+    return TakenOver(at, clock_ms, published, unpublished, numbered(begun))
 
 
-async def _begun(store: Patient, own: Scorer, position: Position) -> list[tuple[int, int, str, str]]:
+async def _begun(store: RetryingStore, own: CompiledGrid, position: Position) -> list[tuple[int, int, str, str]]:
     """Return what judged all leads of the partition last, as its position says; see `numbered`."""
     if not position.grid:
         return []
@@ -137,7 +139,9 @@ async def _begun(store: Patient, own: Scorer, position: Position) -> list[tuple[
     return [(position.order, version, position.grid, position.begun or position.words)]
 
 
-async def _without_the_lost(store: Patient, partition: int, at: Cut, clock_ms: int | None, found: Log, metrics: Metrics) -> Cut:
+async def _without_the_lost(
+    store: RetryingStore, partition: int, at: Cut, clock_ms: int | None, found: Log, metrics: Metrics
+) -> Cut:
     """Go on, as an operator allowed, where the log begins now; say of each topic how many records are known to be lost."""
     lost = {topic: max(0, found.starts[topic] - at.next[topic]) for topic in sorted(found.afresh)}
     log.error(
@@ -151,7 +155,7 @@ async def _without_the_lost(store: Patient, partition: int, at: Cut, clock_ms: i
     return await _move(store, at, next_, clock_ms, _kept(at, found))
 
 
-async def _adopt(store: Patient, at: Cut, clock_ms: int | None, found: Log) -> Cut:
+async def _adopt(store: RetryingStore, at: Cut, clock_ms: int | None, found: Log) -> Cut:
     """Keep the ids of the topics where *at*, which an older version made, or older brokers, has none.
 
     They are the topics that were read, as far as anybody can tell. A batch of its own keeps them: the next one may be far away.
@@ -168,7 +172,7 @@ def _kept(at: Cut, found: Log) -> dict[str, str]:
     return {topic: id_ if is_id(id_) else held.get(topic, UNKNOWN) for topic, id_ in found.ids.items()}
 
 
-async def _move(store: Patient, at: Cut, next_: dict[str, int], clock_ms: int | None, ids: Mapping[str, str]) -> Cut:
+async def _move(store: RetryingStore, at: Cut, next_: dict[str, int], clock_ms: int | None, ids: Mapping[str, str]) -> Cut:
     """Stand at *next_* without reading what is between, by a batch of its own; return its cut."""
     cut = Cut(at.batch + 1, next_, at.grid, at.words, FOLD_VERSION, lost=True, ids=in_order(next_, ids))
     await store.apply(_moving(at, cut, clock_ms))
@@ -180,36 +184,36 @@ def _moving(at: Cut, cut: Cut, clock_ms: int | None, *, send: bool = True) -> Ba
 
 
 def check_cut(partition: int, cut: Cut) -> None:
-    """Raise `Stop` for a *cut* that this program cannot fold to the same bytes, whatever the grid."""
+    """Raise `WorkerMustStop` for a *cut* that this program cannot fold to the same bytes, whatever the grid."""
     theirs, ours = (cut.words, cut.fold), (TABLES_VERSION, FOLD_VERSION)
     if theirs != ours:
         names = ("tables", "fold")
         differ = ", ".join(f"{name} {a} (here {b})" for name, a, b in zip(names, theirs, ours, strict=True) if a != b)
-        raise Stop(
+        raise WorkerMustStop(
             f"partition {partition}: the store is behind Kafka, and batch {cut.batch} was folded with {differ}: let a worker"
             " of that version take the partition over first; it catches up, then this one can follow"
         )
 
 
 def check_topics_of(partition: int, at: Cut, cut: Cut, ids: Mapping[str, str]) -> None:
-    """Raise `Stop` where a topic that batch *cut* read, from *at* on, is another by now; *ids*: those of now."""
+    """Raise `WorkerMustStop` where a topic that batch *cut* read, from *at* on, is another by now; *ids*: those of now."""
     another = [
         topic
         for topic, held in cut.topic_ids().items()
         if not cut.lost and at.next.get(topic) != cut.next[topic] and not same(held, ids.get(topic, held))
     ]
     if another:
-        raise Stop(
+        raise WorkerMustStop(
             f"partition {partition}: the store is behind Kafka, and {', '.join(another)} was deleted and made again since batch"
             f" {cut.batch} was folded of it: {RESTORE}"
         )
 
 
 def check_folded(partition: int, cut: Cut, again: Cut) -> None:
-    """Raise `Stop` where the batch *again*, which is not applied yet, was folded of other records than *cut* was."""
+    """Raise `WorkerMustStop` where the batch *again*, which is not applied yet, was folded of other records than *cut* was."""
     if cut.digest and (cut.records, cut.digest) != (again.records, again.digest):
         there = f"{again.records} records (digest {again.digest})"
-        raise Stop(
+        raise WorkerMustStop(
             f"partition {partition}: batch {cut.batch} was folded of {cut.records} records (digest {cut.digest}), and the"
             f" topics now give {there} in their place: records were compacted or deleted, or are read otherwise than then:"
             f" {RESTORE}"
@@ -223,8 +227,8 @@ class Refold:
         self,
         settings: Settings,
         partition: int,
-        store: Patient,
-        folder: Folder,
+        store: RetryingStore,
+        folder: BatchBuilder,
         metrics: Metrics,
         found: Log,
     ) -> None:
@@ -246,11 +250,11 @@ class Refold:
         journal = TopicPartition(internal, self._partition)
         async with free_consumer(self._settings, [journal]) as ahead, free_consumer(self._settings, []) as behind:
             cuts = self._cuts(ahead, journal, at.next[internal])
-            reader = Reader(behind, self._partition, at.next) if at.batch else None
+            reader = RefoldReader(behind, self._partition, at.next) if at.batch else None
             async for cut in cuts:
                 if cut.batch == 0 and at.batch == 0:  # written again by an owner that ended before its first batch
                     at = self._beginning(cut)
-                    reader = Reader(behind, self._partition, at.next)
+                    reader = RefoldReader(behind, self._partition, at.next)
                 if cut.batch == at.batch > 0:
                     check_truth(self._partition, at.batch, at.next, cut.next)
                 if cut.batch <= at.batch:
@@ -262,7 +266,7 @@ class Refold:
                 if cut.lost:
                     await self._store.apply(_moving(at, cut, clock_ms, send=False))
                     self._metrics.refolded.labels(str(self._partition)).inc()
-                    reader = Reader(behind, self._partition, cut.next)
+                    reader = RefoldReader(behind, self._partition, cut.next)
                 else:
                     clock_ms = await self._batch(cut, await reader.until(cut.next), clock_ms)
                 at = cut
@@ -275,15 +279,15 @@ class Refold:
         gone = {topic: start for topic, start in self._found.starts.items() if cut.next.get(topic, start) < start}
         if gone:
             where = ", ".join(f"{topic} from {cut.next[topic]} (now {start})" for topic, start in gone.items())
-            raise Stop(
+            raise WorkerMustStop(
                 f"partition {self._partition}: cannot be rebuilt, because retention deleted what it was built from:"
                 f" {where}. Restore a copy of Redis, or start afresh under another LEADPULSE_NAMESPACE"
             )
         return cut
 
-    def _incomplete(self, wanted: int, found: int | None) -> Stop:
+    def _incomplete(self, wanted: int, found: int | None) -> WorkerMustStop:
         then = "ends there" if found is None else f"goes on with that of batch {found}"
-        return Stop(
+        return WorkerMustStop(
             f"partition {self._partition}: the journal ({self._settings.internal_topic}) lacks the cut of batch {wanted} and"
             f" {then}, so the store cannot be brought up to what Kafka published: restore a copy of Redis of a later batch, or"
             " start afresh under another LEADPULSE_NAMESPACE"
@@ -312,11 +316,13 @@ class Refold:
             if got:
                 deadline = time.monotonic() + _PATIENCE_S
             elif time.monotonic() > deadline:
-                raise Lost(f"partition {self._partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s before offset {end}")
+                raise IncarnationEnded(
+                    f"partition {self._partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s before offset {end}"
+                )
 
     async def _batch(self, cut: Cut, records: list[Record], clock_ms: int | None) -> int | None:
         ids = cut.topic_ids()
-        place = Place(cut.batch, cut.next, clock_ms, send=False, ids=ids, fetched_ms=cut.fetched_ms)
+        place = BatchStart(cut.batch, cut.next, clock_ms, send=False, ids=ids, fetched_ms=cut.fetched_ms)
         records = as_folded(self._partition, cut, records)
         self._folder.scorer = await self._scorer(cut)
         if cut.requeued:
@@ -333,7 +339,7 @@ class Refold:
         self._metrics.refolded.labels(str(self._partition)).inc()
         return batch.clock_ms
 
-    async def _scorer(self, cut: Cut) -> Scorer:
+    async def _scorer(self, cut: Cut) -> CompiledGrid:
         """Return the grid that judged *cut*: ours, the store's, or one that the journal held on the way here."""
         found = self._scorers.get(cut.grid)
         if found is None:
@@ -341,17 +347,17 @@ class Refold:
             if source is not None and sha256(source).hexdigest() == cut.grid:
                 found = self._scorers[cut.grid] = self._parsed(source)
         if found is None:
-            raise Stop(
+            raise WorkerMustStop(
                 f"partition {self._partition}: the store is behind Kafka, and neither it nor the journal holds the grid that"
                 f" judged batch {cut.batch} (sha256 {cut.grid}): set LEADPULSE_GRID to it until the partition has caught up"
             )
         return found
 
-    def _parsed(self, source: bytes) -> Scorer:
+    def _parsed(self, source: bytes) -> CompiledGrid:
         try:
-            return Scorer(parse_grid(source, "the journal's grid"), self._settings.source)
+            return CompiledGrid(parse_grid(source, "the journal's grid"), self._settings.source)
         except GridError as err:
-            raise Stop(
+            raise WorkerMustStop(
                 f"partition {self._partition}: the store is behind Kafka, and the grid that judged then has mistakes for this"
                 f" version: let the version that took it bring the partition up to date first:\n{err}"
             ) from err
@@ -360,7 +366,7 @@ class Refold:
 def as_folded(partition: int, cut: Cut, records: list[Record]) -> list[Record]:
     """Return *records* as *cut* was folded: with the places that it passed over in the stead of what was not read then.
 
-    Raises `Stop` where one that was read then cannot be read now.
+    Raises `WorkerMustStop` where one that was read then cannot be read now.
     """
     if cut.passed:
         records = as_passed(records, partition, cut.passed)
@@ -373,7 +379,7 @@ def as_folded(partition: int, cut: Cut, records: list[Record]) -> list[Record]:
                 if record.reason == TOO_LARGE
                 else "let a replica that is whole lead, or restore a copy of Redis of a later batch"
             )
-            raise Stop(
+            raise WorkerMustStop(
                 f"partition {partition}: the store is behind Kafka, and batch {cut.batch} was folded with the batch of"
                 f" {record.topic}[{partition}] that begins at offset {record.base}, which cannot be read now ({record.detail}):"
                 f" {what}"
@@ -381,7 +387,7 @@ def as_folded(partition: int, cut: Cut, records: list[Record]) -> list[Record]:
     return records
 
 
-class Reader:
+class RefoldReader:
     """The partition's committed records again, up to one cut after the other, in a batch's order (topic, offset)."""
 
     def __init__(self, consumer: Any, partition: int, next_: Mapping[str, int]) -> None:
@@ -407,7 +413,9 @@ class Reader:
             if got:
                 deadline = time.monotonic() + _PATIENCE_S
             elif time.monotonic() > deadline:
-                raise Lost(f"partition {self._partition}: {topic} gave nothing for {_PATIENCE_S:g} s before offset {end}")
+                raise IncarnationEnded(
+                    f"partition {self._partition}: {topic} gave nothing for {_PATIENCE_S:g} s before offset {end}"
+                )
         taken: list[Record] = []
         while held and held[0].offset < end:
             taken.append(held.popleft())

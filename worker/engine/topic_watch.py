@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
-from worker.adapters.kafka import Admin, Refused
+from worker.adapters.kafka import Admin, KafkaRefused
 from worker.core.contract.folded import UNKNOWN
 from worker.engine.standing import check_ids, same
 from worker.logs import fields
@@ -59,7 +59,7 @@ class TopicWatch:
         self._changed.set()
 
     async def run(self) -> None:
-        """Look again and again. Raises `Stop` where a topic is not the topic that a partition reads any more."""
+        """Look again and again. Raises `WorkerMustStop` where a topic is not the topic that a partition reads any more."""
         while True:
             await self._topics()
             if not self._settings.development:
@@ -77,7 +77,7 @@ class TopicWatch:
         while True:
             try:
                 ids = await self._admin.ids(self._settings.topics)
-            except (KafkaError, OSError, TimeoutError, Refused) as err:
+            except (KafkaError, OSError, TimeoutError, KafkaRefused) as err:
                 self._silent(err)
                 return
             if self._last is not None and ids != self._last:
@@ -119,7 +119,7 @@ class TopicWatch:
         topics = [topic for topic in self._settings.input_topics if topic not in self.gone]
         try:
             configs = await self._admin.configs(topics)
-        except (KafkaError, OSError, TimeoutError, Refused) as err:
+        except (KafkaError, OSError, TimeoutError, KafkaRefused) as err:
             self._silent(err)
             return
         compacted = frozenset(topic for topic in topics if "compact" in configs[topic]["cleanup.policy"])

@@ -20,7 +20,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from worker.adapters.fetched import place_of
 from worker.adapters.kafka import free_consumer, to_record
 from worker.core.contract.journal import KIND, Cut, Cuts, decode_entry
-from worker.engine.errors import Lost, Stop
+from worker.engine.errors import IncarnationEnded, WorkerMustStop
 from worker.logs import fields
 from worker.ports import Position
 from worker.settings import Settings
@@ -77,20 +77,20 @@ async def ask(
     An owner asks after its producer has started: then nothing of the predecessor is undecided. *consumer* is asked where the
     journal begins and ends. It may be any that reads committed records.
 
-    Raises `Stop` when the journal holds two series of cuts, `Lost` when Kafka does not give the journal.
+    Raises `WorkerMustStop` when the journal holds two series of cuts, `IncarnationEnded` when Kafka does not give the journal.
     """
     tp = TopicPartition(settings.internal_topic, partition)
     try:
         series = await _read(settings, tp, _known_from(settings, position), consumer)
     except (KafkaError, TimeoutError, OSError) as err:
-        raise Lost(f"partition {partition}: the journal does not say what was published: {err!r}") from err
+        raise IncarnationEnded(f"partition {partition}: the journal does not say what was published: {err!r}") from err
     return weigh(tp, committed, position.published, series.last)
 
 
 def weigh(tp: TopicPartition, committed: Mapping[str, OffsetAndMetadata], store: int, last: Cut | None) -> Witnesses:
     """Return the witnesses of one partition, by the group's offsets, the store's copy of W and the journal's last cut.
 
-    Raises `Stop` when the group and the journal have one batch W, and it ends at other offsets.
+    Raises `WorkerMustStop` when the group and the journal have one batch W, and it ends at other offsets.
     """
     found = Witnesses(group_says(committed), store, 0 if last is None else last.batch, {})
     if not found.published:  # the offsets may be another program's, and no batch ended at them
@@ -147,7 +147,7 @@ class Series:
         """Where it stands."""
 
     def add(self, cut: Cut, offset: int) -> None:
-        """Take the next cut, which stands at *offset*. Raises `Stop` when it is of another series than those before.
+        """Take the next cut, which stands at *offset*. Raises `WorkerMustStop` when it is of another series than those before.
 
         Batch 0 is written again by an owner that ended before its first batch. A batch may stand there twice, the same, where
         an older version went by stale offsets. Batches may be missing: that matters to a refold alone, which sees it.
@@ -167,9 +167,9 @@ class Series:
             del self._recent[next(iter(self._recent))]
 
 
-def two_series(tp: TopicPartition, how: str) -> Stop:
+def two_series(tp: TopicPartition, how: str) -> WorkerMustStop:
     """Return the refusal of a journal whose cuts are of two histories; *how* says what shows it."""
-    return Stop(
+    return WorkerMustStop(
         f"partition {tp.partition}: its journal ({tp.topic}) holds two series of cuts: {how}. The namespace was begun anew upon"
         " the journal of before, or the data of two clusters came together in it, so nobody can say what was published."
         " Start afresh under another LEADPULSE_NAMESPACE"
@@ -246,7 +246,7 @@ async def _cuts(reader: Any, tp: TopicPartition, start: int, end: int, *, to_wat
         if reached > before:
             deadline = time.monotonic() + _PATIENCE_S
         elif time.monotonic() > deadline:
-            raise Lost(
+            raise IncarnationEnded(
                 f"partition {tp.partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s between offsets {reached} and"
                 f" {limit}: if a transaction hangs there (kafka-transactions.sh find-hanging), abort it"
             )

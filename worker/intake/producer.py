@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Protocol
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from worker.adapters.kafka import Admin, Refused, client_options, in_words
+from worker.adapters.kafka import Admin, KafkaRefused, client_options, in_words
 from worker.adapters.kafka_login import Tokens, tokens
 from worker.core.contract.model import Headers
 from worker.settings import Settings
@@ -67,7 +67,7 @@ async def check_topics(settings: Settings, topics: Iterable[str]) -> dict[str, i
     try:
         async with asyncio.timeout(20), Admin(settings) as admin:
             partitions = await admin.partitions(topics)
-    except Refused as error:
+    except KafkaRefused as error:
         raise Undelivered(str(error)) from error
     except KafkaError as error:
         raise Undelivered(in_words(error)) from error

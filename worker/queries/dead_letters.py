@@ -15,7 +15,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.adapters.kafka import free_consumer, to_record
 from worker.core.contract.codec import decode
-from worker.core.contract.dead_letter import REPLAYED, Letter, read_letter
+from worker.core.contract.dead_letter import REPLAYED, DeadLetter, read_letter
 from worker.core.contract.model import Record, Rejected, Unknown
 from worker.intake.producer import check_topics, kafka_sink
 from worker.intake.routes import CONTENT_TYPE
@@ -69,7 +69,7 @@ class DeadError(Exception):
     """What was asked for is not there, or cannot be read; the message is for the person who asked."""
 
 
-class Wanted(NamedTuple):
+class DeadLetterFilter(NamedTuple):
     """Which letters: those that meet every condition that is set."""
 
     reasons: frozenset[str] = frozenset()
@@ -80,7 +80,7 @@ class Wanted(NamedTuple):
     topic: str | None = None
     """Where the record first came."""
 
-    def takes(self, letter: Letter) -> bool:
+    def takes(self, letter: DeadLetter) -> bool:
         """Return whether *letter* is one of them. One whose type cannot be told is of none of `types`."""
         at_ms = letter.timestamp_ms or 0
         return (
@@ -119,7 +119,7 @@ def without_values(detail: str) -> str:
     return _FOUND.sub(r"a \1", found) + semicolon + expected if semicolon else detail
 
 
-def again(letter: Letter, now_ms: int, to: str | None = None, mended: bytes | None = None) -> Record:
+def again(letter: DeadLetter, now_ms: int, to: str | None = None, mended: bytes | None = None) -> Record:
     """Return the record that a replay of *letter* sends: the original, to the topic that it came from (or *to*), under its key.
 
     *mended* is a structured CloudEvent in place of the original value; what the headers said of the old one (binary mode,
@@ -140,7 +140,7 @@ def again(letter: Letter, now_ms: int, to: str | None = None, mended: bytes | No
     )
 
 
-def misplaced(settings: Settings, letter: Letter, to: str | None) -> str | None:
+def misplaced(settings: Settings, letter: DeadLetter, to: str | None) -> str | None:
     """Return why *letter* may not be sent to where it says that it came from, or to *to*; `None` where it may.
 
     Workers read nothing but input topics as events, so no worker wrote a letter about a record of a journal or of an output.
@@ -182,7 +182,7 @@ class DeadLetters:
         self.others = 0
         """Records met that are no letters."""
 
-    async def every(self, wanted: Wanted) -> AsyncGenerator[Letter]:
+    async def every(self, wanted: DeadLetterFilter) -> AsyncGenerator[DeadLetter]:
         """Yield the letters that are *wanted*, partition by partition, from the topic's start to its end as of now."""
         tps = [TopicPartition(self.topic, partition) for partition in range(self._partitions)]
         for tp, (start, end) in (await self._bounds(tps)).items():
@@ -194,12 +194,12 @@ class DeadLetters:
                     elif wanted.takes(letter):
                         yield letter
 
-    async def at(self, places: Iterable[tuple[int, int]]) -> AsyncGenerator[Letter]:
+    async def at(self, places: Iterable[tuple[int, int]]) -> AsyncGenerator[DeadLetter]:
         """Yield the letters at *places*, (partition, offset) each. Raises `DeadError` for a place that has none."""
         for partition, offset in places:
             yield await self._one(partition, offset)
 
-    async def _one(self, partition: int, offset: int) -> Letter:
+    async def _one(self, partition: int, offset: int) -> DeadLetter:
         where = f"no dead letter at {partition}:{offset}"
         if partition >= self._partitions:
             raise DeadError(f"{where}: topic {self.topic} has {self._partitions} partitions, from 0 on")
@@ -259,7 +259,7 @@ class Counts(msgspec.Struct):
 
 
 async def replay(
-    letters: AsyncIterator[Letter],
+    letters: AsyncIterator[DeadLetter],
     settings: Settings,
     counts: Counts,
     tell: Callable[[str], None],

@@ -15,7 +15,7 @@ from worker.core.batch.plan import Lead
 from worker.core.contract.marks import shown_mark
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import ALLOWANCE, Scorer
+from worker.core.scoring.compiled_grid import ALLOWANCE, CompiledGrid
 from worker.core.scoring.score import read
 from worker.core.scoring.state import STAGES, LeadState
 from worker.ports import Position, Store
@@ -35,7 +35,7 @@ class Leads(NamedTuple):
     """The leads of one namespace in Redis, partition by partition, and the grids that judge them."""
 
     stores: Sequence[Store]
-    scorers: Sequence[Scorer]
+    scorers: Sequence[CompiledGrid]
     positions: Sequence[Position]
 
 
@@ -45,7 +45,7 @@ async def held_leads(settings: Settings, grid: str | None = None) -> AsyncIterat
 
     Raises `OtherPartitions`, and for *grid* `GridNotFound` or `GridError`.
     """
-    instead = None if grid is None else Scorer(read_grid(grid), settings.source)
+    instead = None if grid is None else CompiledGrid(read_grid(grid), settings.source)
     client = connect(settings.redis.get_secret_value())
     try:
         stores = [RedisStore(client, settings.namespace, p) for p in range(settings.partitions)]
@@ -71,14 +71,14 @@ async def leads_with_mark(settings: Settings, mark: str) -> list[str]:
         await client.aclose()
 
 
-async def _in_force(stores: Sequence[Store], settings: Settings) -> list[Scorer]:
+async def _in_force(stores: Sequence[Store], settings: Settings) -> list[CompiledGrid]:
     """Return the grid that judged each partition last; the settings' grid for one that has none, and so no leads."""
-    known: dict[bytes | None, Scorer] = {}
+    known: dict[bytes | None, CompiledGrid] = {}
     sources = [await store.grid() for store in stores]
     for source in sources:
         if source not in known:
             grid = read_grid(settings.grid) if source is None else parse_grid(source, "the grid in force")
-            known[source] = Scorer(grid, settings.source)
+            known[source] = CompiledGrid(grid, settings.source)
     return [known[source] for source in sources]
 
 
@@ -102,7 +102,7 @@ class Hot(msgspec.Struct, frozen=True):
     as_of: str
 
 
-async def hottest(stores: Sequence[Store], scorers: Sequence[Scorer], count: int, at_ms: int | None = None) -> list[Hot]:
+async def hottest(stores: Sequence[Store], scorers: Sequence[CompiledGrid], count: int, at_ms: int | None = None) -> list[Hot]:
     """Return the *count* leads of *stores* with the highest scores, exactly; equal scores by id.
 
     Each lead is judged at its clock, or at *at_ms* where that is later. `rank` bounds each score from above, so leads are
@@ -125,7 +125,7 @@ async def hottest(stores: Sequence[Store], scorers: Sequence[Scorer], count: int
     return [hot for _, _, hot in sorted(found, key=lambda one: one[:2])[:count]]
 
 
-def judged(scorer: Scorer, lead: str, state: LeadState, at_ms: int) -> Hot:
+def judged(scorer: CompiledGrid, lead: str, state: LeadState, at_ms: int) -> Hot:
     """Return *lead* at *at_ms*, which is not before its clock."""
     reading = read(scorer, state, at_ms)
     grade = scorer.grade(reading.fit, reading.engagement)
@@ -135,7 +135,7 @@ def judged(scorer: Scorer, lead: str, state: LeadState, at_ms: int) -> Hot:
 class _Queue:
     """One partition's leads by falling bound, fetched a page at a time with their states."""
 
-    def __init__(self, store: Store, scorer: Scorer, clock_ms: int) -> None:
+    def __init__(self, store: Store, scorer: CompiledGrid, clock_ms: int) -> None:
         self._store = store
         self.scorer = scorer
         self._page: deque[tuple[str, float, bytes | None]] = deque()
@@ -145,7 +145,7 @@ class _Queue:
         """Of the next lead; −∞ when there is none."""
 
     @classmethod
-    async def of(cls, store: Store, scorer: Scorer) -> _Queue:
+    async def of(cls, store: Store, scorer: CompiledGrid) -> _Queue:
         queue = cls(store, scorer, (await store.position()).clock_ms or 0)
         await queue._fill()
         return queue

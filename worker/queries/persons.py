@@ -9,7 +9,7 @@ from typing import NamedTuple
 from worker.adapters.redis_store import RedisStore
 from worker.core.batch.plan import MOST_HOPS
 from worker.core.contract.partitioner import owner
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import LeadState, unpack
 from worker.ports import Position, Store
 from worker.queries.leads import held_leads
@@ -30,7 +30,7 @@ class Person(NamedTuple):
 class Persons:
     """Reads ids and what ties them together."""
 
-    def __init__(self, stores: Sequence[Store], scorers: Sequence[Scorer], positions: Sequence[Position]) -> None:
+    def __init__(self, stores: Sequence[Store], scorers: Sequence[CompiledGrid], positions: Sequence[Position]) -> None:
         self._stores = stores
         self.scorers = scorers
         self.positions = positions

@@ -9,12 +9,12 @@ import msgspec
 
 from worker.core.contract import unread
 from worker.core.contract.codec import decode
-from worker.core.contract.journal import Said, Stray, decode_entry, stray_output
+from worker.core.contract.journal import OwnerMessage, Stray, decode_entry, stray_output
 from worker.core.contract.model import Event, Item, Output, Record, Rejected, Unread
 from worker.core.contract.partitioner import owner
 
 
-class Sifted(NamedTuple):
+class DecodedBatch(NamedTuple):
     """The records of a batch, sorted by what becomes of them."""
 
     items: list[Item]
@@ -31,7 +31,9 @@ class Sifted(NamedTuple):
     """The time of the fetch holds an event's `time`: who folds the batch again must know it."""
 
 
-def sift(records: Sequence[Record], internal: str, partition: int, partitions: int, fetched_ms: int | None = None) -> Sifted:
+def decode_batch(
+    records: Sequence[Record], internal: str, partition: int, partitions: int, fetched_ms: int | None = None
+) -> DecodedBatch:
     """Decode *records* of *partition*, one of so many, fetched at *fetched_ms*, and sort them.
 
     A record of the *internal* topic is no stray: it came here once already. Cuts are for a later owner that must
@@ -53,7 +55,7 @@ def sift(records: Sequence[Record], internal: str, partition: int, partitions: i
         forwarded = record.topic == internal
         if forwarded:
             entry = decode_entry(record)
-            if isinstance(entry, Said):
+            if isinstance(entry, OwnerMessage):
                 items.append(entry.message)
                 kept.append(record)
                 places.append(place)
@@ -77,4 +79,4 @@ def sift(records: Sequence[Record], internal: str, partition: int, partitions: i
             rejected.append(found)
         else:
             unknown += 1
-    return Sifted(items, kept, places, rejected, strays, None if strayed_ms < 0 else strayed_ms, unknown, held)
+    return DecodedBatch(items, kept, places, rejected, strays, None if strayed_ms < 0 else strayed_ms, unknown, held)

@@ -13,26 +13,26 @@ import msgspec
 from worker.core.contract.marks import lead_mark, shown_mark
 from worker.core.contract.model import (
     MESSAGES,
+    AccountUpdate,
+    AddressOffer,
+    AddressRelease,
+    AliasLeft,
     Cause,
+    EraseAlias,
     Event,
-    Forget,
     Item,
     LeadWrite,
     MergeRequest,
-    Offer,
     Output,
-    Parted,
-    Past,
-    Release,
-    Share,
+    VisitorHistory,
 )
 from worker.core.identity import messages
 from worker.core.identity.merge import merge
 from worker.core.scoring import stages
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import add, id_mark, is_duplicate, judge_traits, with_traits
-from worker.core.scoring.outputs import Moved, Publisher
+from worker.core.scoring.outputs import Transition, TransitionRecorder
 from worker.core.scoring.packing import RECENT_KEPT, open_
 from worker.core.scoring.retention import ends_ms
 from worker.core.scoring.score import Reading, read
@@ -42,7 +42,7 @@ from worker.core.scoring.state import (
     STAGES,
     WHAT_TO_DO,
     Account,
-    Kin,
+    IdentityLinks,
     LeadState,
     Member,
     UnreadableState,
@@ -63,7 +63,7 @@ class Plan:
 
     writes: list[LeadWrite] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
-    moves: list[Moved] = field(default_factory=list)
+    moves: list[Transition] = field(default_factory=list)
     """What each transition among the outputs was."""
     passed_on: list[tuple[int, Item]] = field(default_factory=list)
     """What is for another id's owner: messages, and events and messages for the lead that an id is an alias of; each with the
@@ -102,7 +102,7 @@ class Plan:
     def pass_on(self, index: int, item: Item) -> None:
         """Note that *item* is for another id's owner, and came of the item at *index*."""
         self.passed_on.append((index, item))
-        if type(item) is Past:
+        if type(item) is VisitorHistory:
             self._bytes += len(item.state or b"")
 
     def full(self, most: float) -> bool:
@@ -129,17 +129,17 @@ class Lead:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: CompiledGrid,
         name: str,
         packed: bytes | None,
         clock_ms: int | None,
         outputs: list[Output],
-        moves: list[Moved] | None = None,
+        moves: list[Transition] | None = None,
         caused: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self.scorer = scorer
-        self.publisher = Publisher(scorer, name, outputs, moves, caused)
+        self.publisher = TransitionRecorder(scorer, name, outputs, moves, caused)
         try:
             self.state = LeadState(alive=False) if packed is None else unpack(packed)
         except UnreadableState as err:
@@ -220,17 +220,17 @@ class Lead:
             self._event(item, index, plan)
         elif isinstance(item, MergeRequest):
             self._request(item, index, plan)
-        elif isinstance(item, Past):
+        elif isinstance(item, VisitorHistory):
             self._past(item, index, plan)
-        elif isinstance(item, Share):
+        elif isinstance(item, AccountUpdate):
             self._share(item)
-        elif isinstance(item, Parted):
+        elif isinstance(item, AliasLeft):
             self._parted(item)
-        elif isinstance(item, Release):
+        elif isinstance(item, AddressRelease):
             self._release(item, index, plan)
-        elif isinstance(item, Offer):
+        elif isinstance(item, AddressOffer):
             self._offer(item, index, plan)
-        elif isinstance(item, Forget):
+        elif isinstance(item, EraseAlias):
             self._forget(item, index, plan)
 
     def _event(self, event: Event, index: int, plan: Plan) -> None:
@@ -324,12 +324,12 @@ class Lead:
                 return
         stages.advance(self.scorer, state, self.at_ms, at_ms - 1, self.publisher)
 
-    def _erase_alias(self, kin: Kin, event: Event, index: int, plan: Plan) -> None:
+    def _erase_alias(self, kin: IdentityLinks, event: Event, index: int, plan: Plan) -> None:
         """Erase this id, which is an alias; one that was told to be it after an erasure that comes late is it still."""
         to, told, guessed = kin.to, kin.told, kin.guessed
         self._erase(event.at_ms, _cause(event), index, plan, offers=told <= event.at_ms)
         if told > event.at_ms:
-            kin = self.state.kin = self.state.kin or Kin()
+            kin = self.state.kin = self.state.kin or IdentityLinks()
             kin.to, kin.told, kin.guessed = to, told, guessed
 
     def _erase(self, erased_ms: int, cause: Cause | None, index: int, plan: Plan, *, offers: bool = True) -> None:
@@ -338,7 +338,7 @@ class Lead:
         at_ms, old = max(self.at_ms, erased_ms), self.state
         # An address whose answer is on its way may be an alias already, and is listed when that is here.
         for alias in () if old.kin is None else dict.fromkeys((*old.kin.aliases, *old.kin.merging)):
-            plan.pass_on(index, Forget(alias, self.name, erased_ms, cause))
+            plan.pass_on(index, EraseAlias(alias, self.name, erased_ms, cause))
         self._leave(index, plan, cause)
         self.state = LeadState(alive=False, erased=erased_ms, sequence=old.sequence, kin=_of_others(old.kin))
         self.publisher.cause = cause
@@ -368,7 +368,7 @@ class Lead:
         """Keep nothing but what keeps ids of outputs from being given twice, and earlier events of an erased lead out."""
         old = self.state
         for alias in () if old.kin is None else old.kin.aliases:
-            plan.pass_on(index, Forget(alias, self.name, 0, None))
+            plan.pass_on(index, EraseAlias(alias, self.name, 0, None))
         self._leave(index, plan, None)
         self.state = LeadState(alive=False, erased=old.erased, sequence=old.sequence, kin=_of_others(old.kin))
         self._begin_anew()
@@ -398,10 +398,10 @@ class Lead:
             member = Member(account, role)
         score = None if accounts is None else messages.told(accounts, state, self.reading, member)
         if account and (score, role) != (member.score, member.role) and (score is not None or member.score is not None):
-            plan.pass_on(index, Share(account, self.name, score, role, self.at_ms, cause))
+            plan.pass_on(index, AccountUpdate(account, self.name, score, role, self.at_ms, cause))
         news = Member(account, role, score, self.at_ms if score != member.score else member.at_ms)
         if kin is None or news != kin.member:
-            kin = state.kin = kin or Kin()
+            kin = state.kin = kin or IdentityLinks()
             kin.member = news if account else None
             self.changed = True
         if accounts is not None:
@@ -412,14 +412,14 @@ class Lead:
 
     def _tell_address(self, email: str, index: int, plan: Plan, cause: Cause | None) -> None:
         """Tell the owner of the address that the lead has now, and of the one that it had."""
-        kin = self.state.kin = self.state.kin or Kin()
+        kin = self.state.kin = self.state.kin or IdentityLinks()
         self.changed = True
         if kin.email:
-            plan.pass_on(index, Release(kin.email, self.name, cause=cause))
+            plan.pass_on(index, AddressRelease(kin.email, self.name, cause=cause))
         kin.email = email
         self._claim(kin, index, plan, cause)
 
-    def _claim(self, kin: Kin, index: int, plan: Plan, cause: Cause | None, after_ms: int = 0) -> None:
+    def _claim(self, kin: IdentityLinks, index: int, plan: Plan, cause: Cause | None, after_ms: int = 0) -> None:
         """Tell the owner of the lead's address that the lead has it, since its trait says so and after *after_ms*."""
         email = kin.email
         if not email or email == self.name:
@@ -437,7 +437,7 @@ class Lead:
         identity = self.scorer.grid.identity
         return identity is not None and identity.email == "link"
 
-    def _offer(self, item: Offer, index: int, plan: Plan) -> None:
+    def _offer(self, item: AddressOffer, index: int, plan: Plan) -> None:
         """Ask once more for the address that nobody else has any more, if it still is the lead's."""
         kin = self.state.kin
         if self.state.alive and kin is not None and kin.email == item.address:
@@ -450,17 +450,17 @@ class Lead:
         if kin is None:
             return
         if kin.email and kin.email != self.name:
-            plan.pass_on(index, Release(kin.email, self.name, merged, cause))
+            plan.pass_on(index, AddressRelease(kin.email, self.name, merged, cause))
         if kin.member is not None:
             self._leave_account(kin.member, index, plan, cause)
 
     def _leave_account(self, member: Member, index: int, plan: Plan, cause: Cause | None) -> None:
         if member.account and member.score is not None:
-            plan.pass_on(index, Share(member.account, self.name, None, 0, self.at_ms, cause))
+            plan.pass_on(index, AccountUpdate(member.account, self.name, None, 0, self.at_ms, cause))
 
-    def _share(self, item: Share) -> None:
+    def _share(self, item: AccountUpdate) -> None:
         """Take what a lead of this account told."""
-        kin = self.state.kin = self.state.kin or Kin()
+        kin = self.state.kin = self.state.kin or IdentityLinks()
         account = kin.account = kin.account or Account()
         messages.take(account, item.by, None if item.score is None else Member("", item.role, item.score, item.at_ms))
         account.at_ms = max(account.at_ms, item.at_ms)
@@ -484,14 +484,14 @@ class Lead:
 
     def _ask_for(self, visitor: str, event: Event, index: int, plan: Plan) -> None:
         """Ask the owner of *visitor* for its past; until that is here, time alone does not move the lead."""
-        kin = self.state.kin = self.state.kin or Kin()
+        kin = self.state.kin = self.state.kin or IdentityLinks()
         if visitor not in kin.aliases:
             kin.aliases.append(visitor)
         if visitor not in kin.merging:
             kin.merging.append(visitor)
         plan.pass_on(index, MergeRequest(visitor, self.name, event.at_ms, _cause(event)))
 
-    def _is_for_another(self, item: Event | Past, index: int, plan: Plan) -> bool:
+    def _is_for_another(self, item: Event | VisitorHistory, index: int, plan: Plan) -> bool:
         """Pass *item* on if this id is an alias; return whether it was.
 
         Where aliases lead round in a circle, the id with the smallest mark becomes a lead again, and keeps what comes.
@@ -502,7 +502,7 @@ class Lead:
         visited, mine = item.visited, lead_mark(self.name)
         circle = visited[visited.index(mine) :] if mine in visited else ()
         if (circle and mine == min(circle)) or len(visited) >= MOST_HOPS:
-            plan.pass_on(index, Parted(kin.to, self.name))
+            plan.pass_on(index, AliasLeft(kin.to, self.name))
             kin.to, kin.told, kin.guessed = "", 0, False
             self.changed = True
             return False
@@ -516,17 +516,17 @@ class Lead:
         told who it is has nothing to give and becomes no alias.
         """
         old, packed, told_ms = self.state, None, 0
-        kin = old.kin or Kin()
+        kin = old.kin or IdentityLinks()
         holders: tuple[str, ...] = ()
         if item.link is not None:
             holders = self._claimed(kin, item.by)
             if not item.link:
                 if holders:
-                    plan.pass_on(index, Past(item.by, self.name, None, item.cause, holders=holders))
+                    plan.pass_on(index, VisitorHistory(item.by, self.name, None, item.cause, holders=holders))
                 return
             if holders or (kin.to not in ("", item.by) and not kin.guessed):
                 told_ms = item.at_ms if kin.to == item.by else 0
-                plan.pass_on(index, Past(item.by, self.name, None, item.cause, holders=holders, told_ms=told_ms))
+                plan.pass_on(index, VisitorHistory(item.by, self.name, None, item.cause, holders=holders, told_ms=told_ms))
                 return
         if item.at_ms <= old.erased:
             told_ms = kin.told if kin.to == item.by else 0
@@ -535,23 +535,23 @@ class Lead:
             if kin.to:
                 if kin.to != item.by:
                     plan.moved += item.link is None  # else the address changed hands
-                    plan.pass_on(index, Parted(kin.to, self.name))
+                    plan.pass_on(index, AliasLeft(kin.to, self.name))
             elif old.alive:
                 packed = pack(msgspec.structs.replace(old, kin=None))  # what ties it to others stays here
                 self.publisher.cause = item.cause
                 self.publisher.merged(old, self.at_ms, self.reading or read(self.scorer, old, self.at_ms), item.by)
                 self.publisher.cause = None
             self._leave(index, plan, item.cause, merged=True)
-            mine = _of_others(kin) or Kin()
+            mine = _of_others(kin) or IdentityLinks()
             mine.told = max(item.at_ms, kin.told if kin.to == item.by else 0)
             mine.to, mine.aliases, mine.guessed = item.by, kin.aliases, bool(item.link) and (kin.guessed or not kin.to)
             self.state = LeadState(alive=False, erased=old.erased, sequence=old.sequence, kin=mine)
             self._begin_anew()
             self.at_ms = self._tick_ms
             self.changed = True
-        plan.pass_on(index, Past(item.by, self.name, packed, item.cause, told_ms=told_ms))
+        plan.pass_on(index, VisitorHistory(item.by, self.name, packed, item.cause, told_ms=told_ms))
 
-    def _claimed(self, kin: Kin, lead: str) -> tuple[str, ...]:
+    def _claimed(self, kin: IdentityLinks, lead: str) -> tuple[str, ...]:
         """Note that *lead* has the address which this id is; return the others that have it."""
         if lead not in kin.holders and len(kin.holders) < messages.MOST_HOLDERS:
             kin.holders.append(lead)
@@ -559,7 +559,7 @@ class Lead:
             self.changed = True
         return messages.others(kin, lead)
 
-    def _release(self, item: Release, index: int, plan: Plan) -> None:
+    def _release(self, item: AddressRelease, index: int, plan: Plan) -> None:
         """Strike a lead off those that have the address which this id is; what is its alias for that alone is none any more."""
         kin = self.state.kin
         if kin is None or item.by not in kin.holders:
@@ -570,7 +570,7 @@ class Lead:
             return
         if kin.guessed and kin.to == item.by:
             kin.to, kin.told, kin.guessed = "", 0, False
-            plan.pass_on(index, Parted(item.by, self.name))
+            plan.pass_on(index, AliasLeft(item.by, self.name))
         self._offer_address(item.cause, index, plan)
 
     def _offer_address(self, cause: Cause | None, index: int, plan: Plan) -> None:
@@ -579,9 +579,9 @@ class Lead:
         if kin is None or len(kin.holders) != 1 or not self._links():
             return
         if not kin.to or (kin.guessed and kin.to != kin.holders[0]):
-            plan.pass_on(index, Offer(kin.holders[0], self.name, self.state.erased, cause))
+            plan.pass_on(index, AddressOffer(kin.holders[0], self.name, self.state.erased, cause))
 
-    def _past(self, item: Past, index: int, plan: Plan) -> None:
+    def _past(self, item: VisitorHistory, index: int, plan: Plan) -> None:
         """Take what a visitor did as if the lead had done it, and judge the lead from where it stood judged on."""
         if not item.visited:
             self._hold_alias(item, index, plan)
@@ -627,43 +627,43 @@ class Lead:
         if state.kin is not None:
             state.kin.since = end
 
-    def _hold_alias(self, item: Past, index: int, plan: Plan) -> None:
+    def _hold_alias(self, item: VisitorHistory, index: int, plan: Plan) -> None:
         """List the visitor among the aliases exactly if it is one: an erasure must reach all of them, and nobody else's."""
         if item.told_ms is None:
             return
         self.changed = True
         known = [] if self.state.kin is None else self.state.kin.aliases
         if item.told_ms > self.state.erased:
-            self.state.kin = self.state.kin or Kin()
+            self.state.kin = self.state.kin or IdentityLinks()
             if item.visitor not in known:
                 self.state.kin.aliases.append(item.visitor)
         elif item.visitor not in known:
             if item.told_ms:  # it became an alias on the eve of the erasure, which did not know
-                plan.pass_on(index, Forget(item.visitor, self.name, self.state.erased, item.cause))
+                plan.pass_on(index, EraseAlias(item.visitor, self.name, self.state.erased, item.cause))
         elif not item.told_ms:
             known.remove(item.visitor)
 
-    def _parted(self, item: Parted) -> None:
+    def _parted(self, item: AliasLeft) -> None:
         """Strike an alias that went over to another lead off the list, unless it has been asked for again."""
         kin = self.state.kin
         if kin is not None and item.alias in kin.aliases and item.alias not in kin.merging:
             kin.aliases.remove(item.alias)
             self.changed = True
 
-    def _forget(self, item: Forget, index: int, plan: Plan) -> None:
+    def _forget(self, item: EraseAlias, index: int, plan: Plan) -> None:
         """Go with the lead that this id is an alias of; one that is another's by now, or nobody's, stays."""
         kin = self.state.kin
         if kin is None or kin.to != item.by:
             return
         if item.at_ms and kin.told > item.at_ms:
             # Told after an erasure that came late: still an alias, of a lead that has just forgotten all of its own.
-            plan.pass_on(index, Past(item.by, self.name, None, item.cause, told_ms=kin.told))
+            plan.pass_on(index, VisitorHistory(item.by, self.name, None, item.cause, told_ms=kin.told))
             return
         if item.at_ms:
             self._erase(item.at_ms, item.cause, index, plan)
         else:
             self._remove(index, plan)
-            plan.pass_on(index, Parted(item.by, self.name))  # which follows whatever said on the way that it is an alias
+            plan.pass_on(index, AliasLeft(item.by, self.name))  # which follows whatever said on the way that it is an alias
 
     def tick(self, at_ms: int, plan: Plan) -> None:
         """Judge the lead at every instant up to and including *at_ms* at which time alone changes the answer."""
@@ -689,7 +689,7 @@ class Lead:
     def write(self) -> LeadWrite:
         """Return what is to be stored of the lead."""
         state = self.state
-        if state.kin is not None and state.kin == Kin():
+        if state.kin is not None and state.kin == IdentityLinks():
             state.kin = None
         if not state.alive:
             account = None if state.kin is None else state.kin.account
@@ -713,7 +713,7 @@ class Lead:
 
 
 def plan_events(
-    scorer: Scorer,
+    scorer: CompiledGrid,
     before: Mapping[str, bytes | None],
     items: Sequence[Item],
     clock_ms: int | None,
@@ -760,7 +760,7 @@ def _take(lead: Lead, item: Item, index: int, plan: Plan) -> None:
 
 
 def plan_tick(
-    scorer: Scorer, before: Mapping[str, bytes | None], tick_ms: int, clock_ms: int | None, most: float = inf
+    scorer: CompiledGrid, before: Mapping[str, bytes | None], tick_ms: int, clock_ms: int | None, most: float = inf
 ) -> Plan:
     """Judge the leads of *before*, which are due, at a tick, until the outputs come to *most* bytes.
 
@@ -795,11 +795,11 @@ def _began_after(state: LeadState, at_ms: int) -> bool:
     return 0 < len(held) < RECENT_KEPT and held[0][0] > at_ms and all(told_ms > at_ms for told_ms in told)
 
 
-def _of_others(kin: Kin | None) -> Kin | None:
+def _of_others(kin: IdentityLinks | None) -> IdentityLinks | None:
     """Return what an id holds that is not about itself: the leads that have its address, or that are its company's."""
     if kin is None or not (kin.holders or kin.account):
         return None
-    return Kin(holders=kin.holders, account=kin.account)
+    return IdentityLinks(holders=kin.holders, account=kin.account)
 
 
 def _cause(event: Event) -> Cause:

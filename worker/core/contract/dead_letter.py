@@ -35,7 +35,7 @@ UNSENT: Final = {
 """Why an output was not sent. Its letter tells its size and digest; the lead's state holds what it would have said."""
 
 
-class Letter(NamedTuple):
+class DeadLetter(NamedTuple):
     """A dead letter, read."""
 
     partition: int
@@ -116,7 +116,7 @@ def output_bytes(output: Output) -> int:
     return len(output.value or b"") + beside_value(output.key, output.headers)
 
 
-def read_letter(record: Record) -> Letter | None:
+def read_letter(record: Record) -> DeadLetter | None:
     """Return the letter that *record* of the dead-letter topic is; `None` for what another program, or another output, wrote.
 
     Only the last headers are the letter's: the record may have brought some of the same names along.
@@ -128,7 +128,7 @@ def read_letter(record: Record) -> Letter | None:
     if not (partition.isdecimal() and offset.isdecimal()):
         return None
     original = Record(topic, int(partition), int(offset), None, record.key, record.value, record.headers[: -len(_NAMES)])
-    return Letter(record.partition, record.offset, record.timestamp_ms, reason, detail, original)
+    return DeadLetter(record.partition, record.offset, record.timestamp_ms, reason, detail, original)
 
 
 def _instead(**parts: bytes | None) -> bytes:

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import msgspec
 
 from worker.core.contract.marks import lead_mark
-from worker.core.contract.model import Headers, Message, Output, Past, Record, Unread
+from worker.core.contract.model import Headers, Message, Output, Record, Unread, VisitorHistory
 
 KIND = "lp-kind"
 _STRAY_HEADERS = 5
@@ -120,13 +120,13 @@ class Stray(msgspec.Struct, frozen=True):
     """Marks of the aliases on the way there."""
 
 
-class Said(msgspec.Struct, frozen=True):
+class OwnerMessage(msgspec.Struct, frozen=True):
     """What the owner of another id says."""
 
     message: Message
 
 
-Entry = Tick | Cuts | GridText | Stray | Said
+Entry = Tick | Cuts | GridText | Stray | OwnerMessage
 
 _NOT_FOLDED: Final = ((KIND, b"tick"), (KIND, b"cuts"), (KIND, b"grid"))
 
@@ -232,9 +232,9 @@ def decode_entry(record: Record) -> Entry:
                 return Stray(_original(record, _ALIAS_HEADERS), lead.decode(), _marks(_visited.decode(visited)))
             case b"message":
                 message = _message.decode(record.value or b"")
-                if isinstance(message, Past) and message.visited:
+                if isinstance(message, VisitorHistory) and message.visited:
                     message = msgspec.structs.replace(message, visited=_marks(message.visited))
-                return Said(message)
+                return OwnerMessage(message)
     except (msgspec.MsgspecError, ValueError, LookupError) as err:
         raise JournalError(
             f"journal record {where}: not a readable {kind.decode() if kind else 'record'} ({err}): only LeadPulse may write to"

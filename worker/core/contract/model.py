@@ -109,7 +109,7 @@ class MergeRequest(msgspec.Struct, frozen=True, array_like=True, tag="request", 
     an answer (`True`); or never, only another lead that has it is to be told (`False`)."""
 
 
-class Past(msgspec.Struct, frozen=True, array_like=True, tag="past", gc=False):
+class VisitorHistory(msgspec.Struct, frozen=True, array_like=True, tag="past", gc=False):
     """To the owner of the known `lead`: what a visitor of its did until now."""
 
     lead: str
@@ -125,14 +125,14 @@ class Past(msgspec.Struct, frozen=True, array_like=True, tag="past", gc=False):
     """Other leads that have the address which the visitor is."""
 
 
-class Parted(msgspec.Struct, frozen=True, array_like=True, tag="parted", gc=False):
+class AliasLeft(msgspec.Struct, frozen=True, array_like=True, tag="parted", gc=False):
     """To the owner of the known `lead`: an alias of it is none any more, it went over to another lead."""
 
     lead: str
     alias: str
 
 
-class Release(msgspec.Struct, frozen=True, array_like=True, tag="release", gc=False):
+class AddressRelease(msgspec.Struct, frozen=True, array_like=True, tag="release", gc=False):
     """To the owner of the id `email:ADDRESS`: the lead `by` has that address no more."""
 
     lead: str
@@ -142,7 +142,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True, tag="release", gc=Fa
     cause: Cause | None = None
 
 
-class Offer(msgspec.Struct, frozen=True, array_like=True, tag="offer", gc=False):
+class AddressOffer(msgspec.Struct, frozen=True, array_like=True, tag="offer", gc=False):
     """To the owner of the known `lead`: it alone has the address now, so it may ask for the id `email:ADDRESS` once more."""
 
     lead: str
@@ -153,7 +153,7 @@ class Offer(msgspec.Struct, frozen=True, array_like=True, tag="offer", gc=False)
     cause: Cause | None
 
 
-class Share(msgspec.Struct, frozen=True, array_like=True, tag="share", gc=False):
+class AccountUpdate(msgspec.Struct, frozen=True, array_like=True, tag="share", gc=False):
     """To the owner of the id `account:DOMAIN`: what the lead `by` adds to it from now on."""
 
     lead: str
@@ -167,7 +167,7 @@ class Share(msgspec.Struct, frozen=True, array_like=True, tag="share", gc=False)
     """The event that brought it about; `None`: time."""
 
 
-class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget", gc=False):
+class EraseAlias(msgspec.Struct, frozen=True, array_like=True, tag="forget", gc=False):
     """To the owner of the alias `lead`: the lead `by` that it stands for is gone, and the alias goes with it."""
 
     lead: str
@@ -177,12 +177,12 @@ class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget", gc=Fals
     cause: Cause | None
 
 
-Message = MergeRequest | Past | Parted | Release | Offer | Share | Forget
+Message = MergeRequest | VisitorHistory | AliasLeft | AddressRelease | AddressOffer | AccountUpdate | EraseAlias
 """What the owner of one id says to the owner of another, once and in order, through the journal."""
 
 MESSAGES: Final[dict[type, str]] = {
-    MergeRequest: "request", Past: "past", Parted: "parted", Forget: "forget",
-    Release: "release", Offer: "offer", Share: "share",
+    MergeRequest: "request", VisitorHistory: "past", AliasLeft: "parted", EraseAlias: "forget",
+    AddressRelease: "release", AddressOffer: "offer", AccountUpdate: "share",
 }  # fmt: skip
 """What each is called, in the journal and in metrics."""
 

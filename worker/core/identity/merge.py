@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 
 from worker.core.scoring import traits as traits_
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import judge_traits
 from worker.core.scoring.halving import halved
 from worker.core.scoring.once_per import MARK_BYTES, entries, remember
 from worker.core.scoring.packing import close, open_
 from worker.core.scoring.state import IDS_KEPT, Count, LeadState
-from worker.core.scoring.velocity import lay
+from worker.core.scoring.velocity import merged
 
 
-def merge(scorer: Scorer, lead: LeadState, visitor: LeadState) -> None:
+def merge(scorer: CompiledGrid, lead: LeadState, visitor: LeadState) -> None:
     """Fold what *visitor* holds into *lead*; both must stand under the scorer's grid. *visitor* is not to be used afterwards.
 
     Sums, traits, velocity, activity and exclusions become those of both histories folded as one, whatever their order. The lead
@@ -25,7 +25,7 @@ def merge(scorer: Scorer, lead: LeadState, visitor: LeadState) -> None:
         half_life = next((rule.half_life for rule in scorer.readers.get(key, ())), 0)
         lead.counts[key] = _counts(lead.counts[key], count, half_life) if key in lead.counts else count
     for key, pace in visitor.paces.items():
-        lead.paces[key] = lay(scorer.pace_kinds[key], lead.paces[key], pace) if key in lead.paces else pace
+        lead.paces[key] = merged(scorer.pace_kinds[key], lead.paces[key], pace) if key in lead.paces else pace
     for key, at_ms in visitor.bars.items():
         lead.bars[key] = min(at_ms, lead.bars.get(key, at_ms))
     lead.clock = max(lead.clock, visitor.clock)

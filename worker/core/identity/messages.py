@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from worker.core.grid.email_kind import email_domain, is_business
 from worker.core.grid.models import Accounts
-from worker.core.scoring.compiled_grid import ALLOWANCE, Scorer
+from worker.core.scoring.compiled_grid import ALLOWANCE, CompiledGrid
 from worker.core.scoring.score import Reading
 from worker.core.scoring.stages import reach
-from worker.core.scoring.state import EXCLUDED, Account, Kin, LeadState, Member
+from worker.core.scoring.state import EXCLUDED, Account, IdentityLinks, LeadState, Member
 from worker.core.scoring.traits import unpack_traits
 
 ROLES: Final = ("initiator", "influencer", "sponsor", "signatory")
@@ -30,7 +30,7 @@ MOST_HOLDERS: Final = 16
 """Leads that are remembered to have one address; a further one is reported all the same."""
 
 
-def who(scorer: Scorer, state: LeadState) -> tuple[str, str, int]:
+def who(scorer: CompiledGrid, state: LeadState) -> tuple[str, str, int]:
     """Return the ids of the lead's address and account, each empty for none, and its decision role, by its traits."""
     traits = unpack_traits(state.traits)
 
@@ -126,6 +126,6 @@ def figures(account: Account) -> dict[str, Any]:
     }
 
 
-def others(kin: Kin, lead: str) -> tuple[str, ...]:
+def others(kin: IdentityLinks, lead: str) -> tuple[str, ...]:
     """Return the leads beside *lead* that have this id's address."""
     return tuple(holder for holder in kin.holders if holder != lead)

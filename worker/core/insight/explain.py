@@ -14,7 +14,7 @@ import msgspec
 from worker.core.contract.model import Reason
 from worker.core.grid.conditions import Condition, Where, compile_where
 from worker.core.scoring.calendar import DAY_MS, rfc3339
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import count_one, is_activity, pace_one
 from worker.core.scoring.score import Reading, clamped, in_grid_order, pace_count, read, reasons, steps_points
 from worker.core.scoring.stages import advance, judge, lacks
@@ -59,7 +59,7 @@ class Totals(msgspec.Struct, frozen=True):
     by_cap: float
 
 
-def waterfall(scorer: Scorer, state: LeadState, at_ms: int) -> list[Part]:
+def waterfall(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Part]:
     """Return where every point of the score at *at_ms* came from and what became of it, in the order of `reasons`."""
     fit, rules, rest = [], {}, []
     for reason in reasons(scorer, state, at_ms):
@@ -178,7 +178,7 @@ class Upward(msgspec.Struct, frozen=True):
     """Only where fit is missing."""
 
 
-def upward(scorer: Scorer, state: LeadState, at_ms: int) -> Upward:
+def upward(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Upward:
     """Return what would move up a lead that stands judged at *at_ms*."""
     if state.stage == EXCLUDED:
         return Upward("excluded", excluded_by=exclusions(scorer, state))
@@ -205,7 +205,7 @@ def upward(scorer: Scorer, state: LeadState, at_ms: int) -> Upward:
     )
 
 
-def exclusions(scorer: Scorer, state: LeadState) -> list[str]:
+def exclusions(scorer: CompiledGrid, state: LeadState) -> list[str]:
     """Return the ids of the exclusions that hold, by traits and by events."""
     view = scorer.derived(values(unpack_traits(state.traits)))
     by_traits = {id_ for id_, match in scorer.trait_bars if match(view)}
@@ -222,7 +222,7 @@ class _Act(NamedTuple):
         return where is None or repr(where) == repr(self.where)  # 1 and true are equal in Python, and not here
 
 
-def _ways(scorer: Scorer, state: LeadState, at_ms: int, score: float) -> list[Way]:
+def _ways(scorer: CompiledGrid, state: LeadState, at_ms: int, score: float) -> list[Way]:
     """Try each act that a rule rewards; what sales do in the CRM is no act of the lead."""
     tried: dict[tuple[str, str], Way | None] = {}
     best: dict[tuple[str, str], Way] = {}
@@ -246,7 +246,7 @@ def _usefulness(way: Way) -> tuple[float, float]:
     return math.inf if way.times is None else way.times, -way.adds
 
 
-def _tried(scorer: Scorer, state: LeadState, at_ms: int, score: float, act: _Act) -> Way | None:
+def _tried(scorer: CompiledGrid, state: LeadState, at_ms: int, score: float, act: _Act) -> Way | None:
     """Let *act* happen to a copy of the lead until it moves up; `None` when it neither helps nor moves."""
     lead = unpack(pack(state))
     adds, times = 0.0, None
@@ -264,7 +264,7 @@ def _tried(scorer: Scorer, state: LeadState, at_ms: int, score: float, act: _Act
     return Way(act.event, where, _fed(scorer, act), adds, times)
 
 
-def _occur(scorer: Scorer, lead: LeadState, act: _Act, at_ms: int, occurrence: int) -> None:
+def _occur(scorer: CompiledGrid, lead: LeadState, act: _Act, at_ms: int, occurrence: int) -> None:
     # Without data every occurrence counts as one of something new, as `Way` says; a session must have a name.
     session = {"session_id": f"new session {occurrence}"}
     for counter in scorer.counters.get(act.event, ()):
@@ -280,13 +280,13 @@ def _occur(scorer: Scorer, lead: LeadState, act: _Act, at_ms: int, occurrence: i
         lead.active = max(lead.active, at_ms)
 
 
-def _fed(scorer: Scorer, act: _Act) -> list[str]:
+def _fed(scorer: CompiledGrid, act: _Act) -> list[str]:
     grid = scorer.grid
     scored = [rule.id for rule in grid.engagement.rules if act.event in rule.on and act.meets(rule.where)]
     return scored + [rule.id for rule in grid.velocity if act.event in rule.on and act.meets(rule.where)]
 
 
-def _pace_steps(scorer: Scorer, state: LeadState, at_ms: int, reading: Reading) -> list[PaceStep]:
+def _pace_steps(scorer: CompiledGrid, state: LeadState, at_ms: int, reading: Reading) -> list[PaceStep]:
     today = scorer.calendar.day(at_ms)
     found = []
     for key, readers in scorer.pace_readers.items():
@@ -306,7 +306,7 @@ def _pace_steps(scorer: Scorer, state: LeadState, at_ms: int, reading: Reading) 
     return sorted(found, key=lambda step: -step.adds)
 
 
-def _facts(scorer: Scorer, state: LeadState, at_ms: int) -> list[Fact]:
+def _facts(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Fact]:
     """Try each rule that does not match with traits that make it match: others may match, or cease to, with them."""
     view = scorer.derived(values(unpack_traits(state.traits)))
     unmet = {id_ for id_, points, match in scorer.fit_rules if points > 0 and not match(view)}
@@ -372,7 +372,7 @@ class Change(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     to: str
 
 
-def ahead(scorer: Scorer, state: LeadState, at_ms: int) -> list[Change]:
+def ahead(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Change]:
     """Return what the next 90 days bring a lead that stands judged at *at_ms*, if nothing happens: the first ten changes."""
     found: list[Change] = []
 

@@ -17,9 +17,9 @@ from worker.core.contract.codec import decode
 from worker.core.contract.codec import instant as parse_instant
 from worker.core.contract.model import Event, Item, LeadWrite, Output, Reason, Record, Rejected, Unknown
 from worker.core.grid.models import Grid
-from worker.core.insight.trajectory import Turn
+from worker.core.insight.trajectory import StageChange
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.state import STAGES, unpack
 
@@ -64,7 +64,7 @@ class Replay:
     """One run. Feed it lines, then `finish`; outputs are handed over as they come by `take_outputs`."""
 
     def __init__(self, grid: Grid, source: str = "/leadpulse/replay", watched: str | None = None) -> None:
-        self.scorer = Scorer(grid, source)
+        self.scorer = CompiledGrid(grid, source)
         self.counts = Counts()
         self.clock_ms: int | None = None
         self.latest_ms: int | None = None
@@ -79,7 +79,7 @@ class Replay:
         self.refused: list[tuple[str, int, str]] = []
         """(file, line, reason) of lines that could not be taken."""
         self._watched = watched
-        self.turns: list[Turn] = []
+        self.turns: list[StageChange] = []
         """What each event made of the lead *watched*, since its last erasure."""
 
     def line(self, text: bytes, file: str = "-", number: int = 0) -> None:
@@ -216,7 +216,7 @@ class Replay:
             if write.lead == self._watched:
                 state = unpack(write.state) if write.state else None
                 if state is not None and state.alive:
-                    self.turns.append(Turn(max(state.clock, self.clock_ms or 0), write.state, event))
+                    self.turns.append(StageChange(max(state.clock, self.clock_ms or 0), write.state, event))
                 else:
                     self.turns.clear()
 

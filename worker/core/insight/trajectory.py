@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from worker.core.contract.model import Event
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.score import Reading, read
 from worker.core.scoring.stages import advance
 from worker.core.scoring.state import LeadState, pack, unpack
@@ -25,7 +25,7 @@ class Sample(NamedTuple):
     stage: int
 
 
-class Turn(NamedTuple):
+class StageChange(NamedTuple):
     """What a lead became by an event, judged at its clock *at_ms*; what ticks do, time alone does."""
 
     at_ms: int
@@ -34,7 +34,7 @@ class Turn(NamedTuple):
     event: Event
 
 
-def course(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int, every_ms: int) -> Iterator[Sample]:
+def course(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int, every_ms: int) -> Iterator[Sample]:
     """Yield how a lead that stands judged at *from_ms* goes on to *to_ms* if nothing happens.
 
     Samples lie at most *every_ms* apart. Each instant at which points step has one a millisecond before it, so that the jump
@@ -66,13 +66,13 @@ def course(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int, every_ms:
         at_ms = end_ms
 
 
-def past(scorer: Scorer, turns: Sequence[Turn], to_ms: int, every_ms: int) -> Iterator[Sample]:
+def past(scorer: CompiledGrid, turns: Sequence[StageChange], to_ms: int, every_ms: int) -> Iterator[Sample]:
     """Yield the course through *turns* and on to *to_ms*: between two as time alone bends it, at each an upright jump."""
     for turn, next_ms in zip(turns, [*(turn.at_ms - 1 for turn in turns[1:]), to_ms], strict=True):
         yield from course(scorer, unpack(turn.state), turn.at_ms, max(next_ms, turn.at_ms), every_ms)
 
 
-def sample(scorer: Scorer, state: LeadState, at_ms: int) -> Sample:
+def sample(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Sample:
     """Return the lead at *at_ms*, not before its clock."""
     reading = read(scorer, state, at_ms)
     return Sample(at_ms, reading.score, reading.fit, reading.engagement, state.stage)

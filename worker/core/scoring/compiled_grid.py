@@ -28,7 +28,7 @@ _SHORT: Final = 2**32 - 1
 # The hot path reads these once an event or more: plain classes, whose attributes cost least, compiled or not.
 
 
-class Reader:
+class CompiledRule:
     """How a rule of the grid reads its counter."""
 
     def __init__(self, rule: Rule) -> None:
@@ -41,7 +41,7 @@ class Reader:
         """0: never."""
 
 
-class Counter:
+class RuleCounter:
     """How one kind of occurrence is counted; rules that differ only in what it is worth share it."""
 
     def __init__(self, key: int, rule: Rule) -> None:
@@ -61,7 +61,7 @@ class Counter:
         self.takes = False
         """An occurrence may take points."""
 
-    def is_read_by(self, reader: Reader) -> None:
+    def is_read_by(self, reader: CompiledRule) -> None:
         """Take account of one more rule that reads the counter."""
         if reader.points > 0:
             self.gain += reader.points
@@ -71,7 +71,7 @@ class Counter:
             self.expires_after = reader.expires_after
 
 
-class Pacer:
+class VelocityCounter:
     """How one kind of velocity is counted: `days` (which also serves `rise`), `events` or `sessions`."""
 
     def __init__(self, key: int, kind: str, where: Where | None) -> None:
@@ -82,7 +82,7 @@ class Pacer:
         """What `match` was compiled from."""
 
 
-class PaceReader:
+class VelocityRule:
     """How a velocity rule of the grid reads its days."""
 
     def __init__(self, rule: Velocity) -> None:
@@ -95,7 +95,7 @@ class PaceReader:
         """What was read: (days, how long ago the last one was) → points, and the least and most that they can become."""
 
 
-class Bar:
+class ExclusionRule:
     """An exclusion by event."""
 
     def __init__(self, key: int, where: Where | None) -> None:
@@ -105,7 +105,7 @@ class Bar:
         """What `match` was compiled from."""
 
 
-class Step:
+class CompiledRung:
     """One rung of the ladder, with its stage and its output."""
 
     def __init__(self, stage: int, output: str, rung: Rung) -> None:
@@ -118,7 +118,7 @@ class Step:
         self.min_fit: float = -INFINITY if rung.min_fit is None else rung.min_fit
 
 
-class Scorer:
+class CompiledGrid:
     """One grid, compiled. *source* names the worker in its outputs: `/leadpulse/NAMESPACE`."""
 
     def __init__(self, grid: Grid, source: str) -> None:
@@ -128,12 +128,12 @@ class Scorer:
         self.tag = xxhash.xxh3_64_intdigest(f"{grid.sha256} {TABLES_VERSION}".encode())
         self.calendar = Calendar(grid.timezone)
         self.page_type = compile_pages(grid.pages)
-        self.counters: dict[str, list[Counter]] = {}
-        self.readers: dict[int, list[Reader]] = {}
-        self.pacers: dict[str, list[Pacer]] = {}
-        self.pace_readers: dict[int, list[PaceReader]] = {}
+        self.counters: dict[str, list[RuleCounter]] = {}
+        self.readers: dict[int, list[CompiledRule]] = {}
+        self.pacers: dict[str, list[VelocityCounter]] = {}
+        self.pace_readers: dict[int, list[VelocityRule]] = {}
         self.pace_kinds: dict[int, str] = {}
-        self.bars: dict[str, list[Bar]] = {}
+        self.bars: dict[str, list[ExclusionRule]] = {}
         self.bar_keys: set[int] = set()
         self.bar_ids: dict[int, list[str]] = {}
         self.intent_keys: set[int] = set()
@@ -150,7 +150,7 @@ class Scorer:
         self._short_paces = _by_short(self.pace_readers)
         self._short_bars = _by_short(self.bar_ids)
         ladder = ((MQL, "lead.mql", grid.stages.mql), (SQL, "lead.sql", grid.stages.sql))
-        self.ladder = tuple(Step(stage, output, rung) for stage, output, rung in ladder if rung is not None)
+        self.ladder = tuple(CompiledRung(stage, output, rung) for stage, output, rung in ladder if rung is not None)
         self._above = [next((step for step in self.ladder if step.stage > stage), None) for stage in range(len(STAGES))]
         self._at = [next((step for step in self.ladder if step.stage == stage), None) for stage in range(len(STAGES))]
         self.quiet = grid.stages.quiet
@@ -170,15 +170,15 @@ class Scorer:
         self.identity = {"name": grid.grid, "version": grid.version, "sha256": grid.sha256}
 
     def _compile_rules(self) -> None:
-        made: dict[int, Counter] = {}
+        made: dict[int, RuleCounter] = {}
         for rule in self.grid.engagement.rules:
             key = _key("rule", rule.on, rule.where, rule.once_per, rule.half_life)
-            reader = Reader(rule)
+            reader = CompiledRule(rule)
             self.readers.setdefault(key, []).append(reader)
             if rule.intent:
                 self.intent_keys.add(key)
             if key not in made:
-                made[key] = counter = Counter(key, rule)
+                made[key] = counter = RuleCounter(key, rule)
                 for type_ in rule.on:
                     self.counters.setdefault(type_, []).append(counter)
             made[key].is_read_by(reader)
@@ -188,14 +188,14 @@ class Scorer:
         for rule in self.grid.velocity:
             kind = "days" if rule.count == "rise" else rule.count
             key = _key("velocity", rule.on, rule.where, kind)
-            self.pace_readers.setdefault(key, []).append(PaceReader(rule))
+            self.pace_readers.setdefault(key, []).append(VelocityRule(rule))
             self.pace_most += max(0.0, *(points for _, points in rule.steps), 0.0)
             self.pace_least += min(0.0, *(points for _, points in rule.steps), 0.0)
             self.pace_kinds[key] = kind
             if key not in made:
                 made.add(key)
                 for type_ in rule.on:
-                    self.pacers.setdefault(type_, []).append(Pacer(key, kind, rule.where))
+                    self.pacers.setdefault(type_, []).append(VelocityCounter(key, kind, rule.where))
 
     def _compile_exclusions(self) -> None:
         for rule in self.grid.exclusions:
@@ -209,7 +209,7 @@ class Scorer:
                 continue
             self.bar_keys.add(key)
             for type_ in rule.on:
-                self.bars.setdefault(type_, []).append(Bar(key, rule.where))
+                self.bars.setdefault(type_, []).append(ExclusionRule(key, rule.where))
 
     def recognise(self, state: LeadState) -> None:
         """Put what an older version counted under keys of 32 bits under this grid's keys, of which these are the low bits."""
@@ -245,7 +245,7 @@ class Scorer:
         grades = self.grid.grades
         return None if grades is None else _band(grades.fit, fit) + _band(grades.engagement, engagement)
 
-    def next_step(self, stage: int) -> Step | None:
+    def next_step(self, stage: int) -> CompiledRung | None:
         """Return the rung above *stage*."""
         return self._above[stage]
 
@@ -257,7 +257,7 @@ class Scorer:
                 below = step.stage
         return below
 
-    def step_at(self, stage: int) -> Step | None:
+    def step_at(self, stage: int) -> CompiledRung | None:
         """Return the rung that *stage* stands on, where the grid has it."""
         return self._at[stage]
 
@@ -289,7 +289,7 @@ def _match(where: Where | None) -> Match | None:
 def _key(kind: str, on: tuple[str, ...], where: Where | None, *more: object) -> int:
     """Return a number for what is counted. Id, points, caps and steps are left out: they are applied when it is read."""
     counted = msgspec.json.encode([kind, sorted(on), None if where is None else repr(where), *more])
-    # The low half is the whole key of states before version 5, which are known by it (`Scorer.recognise`).
+    # The low half is the whole key of states before version 5, which are known by it (`CompiledGrid.recognise`).
     return xxhash.xxh3_64_intdigest(counted) & ~_SHORT | xxhash.xxh32_intdigest(counted)
 
 

@@ -9,12 +9,12 @@ import msgspec
 
 from worker.core.contract.model import Event
 from worker.core.scoring import traits as traits_
-from worker.core.scoring.compiled_grid import INFINITY, Counter, Pacer, Scorer
+from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, RuleCounter, VelocityCounter
 from worker.core.scoring.halving import halved
 from worker.core.scoring.once_per import MARK_BYTES, aged, find, forget, mark, occurrence, remember
 from worker.core.scoring.packing import note
 from worker.core.scoring.state import CONTACT, EVENT_TYPES, IDS_KEPT, SQL, Count, LeadState
-from worker.core.scoring.velocity import lay, one_match
+from worker.core.scoring.velocity import merged, one_match
 
 ACTIVITY_PREFIXES: Final = ("page.", "form.", "content.", "demo.", "trial.", "quote.", "social.")
 ACTIVITY_TYPES: Final = frozenset(
@@ -59,7 +59,7 @@ def with_traits(state: LeadState, event: Event) -> msgspec.Raw:
     return traits_.pack_traits(held)
 
 
-def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes, now_ms: int) -> float:
+def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes, now_ms: int) -> float:
     """Take the event's effect on counts, velocity, exclusions and activity into *state*; traits come by `with_traits`.
 
     *now_ms* is the lead's clock with the event, not before the partition's last tick.
@@ -113,14 +113,14 @@ def add(scorer: Scorer, state: LeadState, event: Event, event_mark: bytes, now_m
     return gain
 
 
-def judge_traits(scorer: Scorer, state: LeadState) -> None:
+def judge_traits(scorer: CompiledGrid, state: LeadState) -> None:
     """Set what the state keeps of its traits under the scorer's grid: fit, and whether an exclusion by traits holds."""
     view = scorer.derived(traits_.values(traits_.unpack_traits(state.traits)))
     state.fit = scorer.fit(view)
     state.barred = scorer.barred(view)
 
 
-def count_one(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, data: dict[str, Any]) -> None:
+def count_one(scorer: CompiledGrid, state: LeadState, counter: RuleCounter, at_ms: int, data: dict[str, Any]) -> None:
     """Count one matching event, unless `once_per` has counted its value already."""
     count = state.counts.get(counter.key)
     if count is None:
@@ -150,7 +150,7 @@ def count_one(scorer: Scorer, state: LeadState, counter: Counter, at_ms: int, da
         count.sum = 1 if sum_ == 1 else sum_
 
 
-def _value(scorer: Scorer, counter: Counter, at_ms: int, data: dict[str, Any]) -> bytes | None:
+def _value(scorer: CompiledGrid, counter: RuleCounter, at_ms: int, data: dict[str, Any]) -> bytes | None:
     """Return the mark of what `once_per` counts once; `None` makes the event an occurrence of its own."""
     once_per = counter.once_per
     if once_per == "event":
@@ -163,7 +163,7 @@ def _value(scorer: Scorer, counter: Counter, at_ms: int, data: dict[str, Any]) -
     return None if held is None else mark(as_text(held))
 
 
-def pace_one(scorer: Scorer, state: LeadState, pacer: Pacer, at_ms: int, data: dict[str, Any]) -> None:
+def pace_one(scorer: CompiledGrid, state: LeadState, pacer: VelocityCounter, at_ms: int, data: dict[str, Any]) -> None:
     """Lay one matching event over the velocity's days; a session is told by `data.session_id`."""
     session = b""
     if pacer.kind == "sessions":
@@ -173,7 +173,7 @@ def pace_one(scorer: Scorer, state: LeadState, pacer: Pacer, at_ms: int, data: d
         session = mark(as_text(held))
     match = one_match(pacer.kind, scorer.calendar.day(at_ms), session)
     pace = state.paces.get(pacer.key)
-    state.paces[pacer.key] = match if pace is None else lay(pacer.kind, pace, match)
+    state.paces[pacer.key] = match if pace is None else merged(pacer.kind, pace, match)
 
 
 def lookup(data: dict[str, Any], path: tuple[str, ...]) -> Any:

@@ -9,7 +9,7 @@ import msgspec
 
 from worker.core.contract.model import Cause, Event, Output
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.packing import open_
 from worker.core.scoring.score import Reading, reasons
 from worker.core.scoring.state import CONTACT, EVENT_TYPES, HISTORY_KEPT, STAGES, LeadState, pack_moves, unpack_moves
@@ -18,7 +18,7 @@ from worker.core.scoring.traits import unpack_traits, values
 _json = msgspec.json.Encoder()
 
 
-class Moved(NamedTuple):
+class Transition(NamedTuple):
     """What one transition was, for figures about all leads: no id."""
 
     type: str
@@ -33,15 +33,15 @@ class Moved(NamedTuple):
     """How long the lead was in the stage that it left; `None` where its last moves do not tell, or none was left."""
 
 
-class Publisher:
+class TransitionRecorder:
     """Hears the moves of one lead and writes its outputs. *cause* is the event at hand; time alone has none."""
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: CompiledGrid,
         lead: str,
         outputs: list[Output],
-        moves: list[Moved] | None = None,
+        moves: list[Transition] | None = None,
         caused: Callable[[], None] | None = None,
     ) -> None:
         self._scorer = scorer
@@ -110,10 +110,10 @@ class Publisher:
         }
         self._write(state, at_ms, output, data)
 
-    def _write(self, state: LeadState, at_ms: int, output: str, data: dict[str, Any], moved: Moved | None = None) -> None:
+    def _write(self, state: LeadState, at_ms: int, output: str, data: dict[str, Any], moved: Transition | None = None) -> None:
         if self._moves is not None:
             stage = STAGES[state.stage]
-            self._moves.append(moved or Moved(output, stage, stage, 0.0, 0.0, 0.0, None))
+            self._moves.append(moved or Transition(output, stage, stage, 0.0, 0.0, 0.0, None))
         if self._caused is not None and data["cause"] is not None:
             self._caused()
         state.sequence += 1
@@ -134,10 +134,10 @@ class Publisher:
 CLOUDEVENT_HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
 
 
-def _moved(state: LeadState, at_ms: int, output: str, to: int, reading: Reading) -> Moved:
+def _moved(state: LeadState, at_ms: int, output: str, to: int, reading: Reading) -> Transition:
     last = unpack_moves(state.history)[-1:] if to != state.stage else []
     stayed_ms = max(0, at_ms - last[0][1]) if last and last[0][0] == state.stage else None
-    return Moved(output, STAGES[state.stage], STAGES[to], reading.score, reading.fit, reading.engagement, stayed_ms)
+    return Transition(output, STAGES[state.stage], STAGES[to], reading.score, reading.fit, reading.engagement, stayed_ms)
 
 
 def recent(state: LeadState) -> list[dict[str, Any]]:

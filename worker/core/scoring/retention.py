@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from math import inf
 
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import CONTACT, LeadState
 
 
-def ends_ms(scorer: Scorer, state: LeadState) -> float:
+def ends_ms(scorer: CompiledGrid, state: LeadState) -> float:
     """Return the instant from which on the lead is removed, if it is still a contact then; infinite where it stays.
 
     That is `retention` after its latest event (a machine's is none), and not while something of it still counts: `quiet` of an

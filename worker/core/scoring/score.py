@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 from worker.core.contract.model import Reason
 from worker.core.grid.models import Inactivity
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import INFINITY, PaceReader, Reader, Scorer, clamp
+from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, CompiledRule, VelocityRule, clamp
 from worker.core.scoring.halving import END, LN2, PARTS, SHIFT, SIXTH, STEP, TABLE, WHOLE, halved
 from worker.core.scoring.once_per import MARK_BYTES
-from worker.core.scoring.state import Count, LeadState, Pace
+from worker.core.scoring.state import Count, LeadState, VelocityWindow
 from worker.core.scoring.traits import unpack_traits, values
 from worker.core.scoring.velocity import day_counts, day_sessions
 
@@ -25,7 +25,7 @@ class Reading:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: CompiledGrid,
         at_ms: int,
         fit: float,
         total: float,
@@ -75,7 +75,7 @@ class Reading:
         return _score(self._scorer, self.fit, self._bounds[2])
 
 
-def read(scorer: Scorer, state: LeadState, at_ms: int) -> Reading:
+def read(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Reading:
     """Return the lead's score at *at_ms* (not before the state's clock), by formulas 1 to 6 of the grid."""
     total = highest = lowest = falling = passing = rising = 0.0
     fall_half = rise_half = step_ms = INFINITY
@@ -179,7 +179,7 @@ def read(scorer: Scorer, state: LeadState, at_ms: int) -> Reading:
 _MOST_READ: Final = 4_096
 
 
-def _paced(rule: PaceReader, pace: Pace, today: int) -> tuple[float, float, float]:
+def _paced(rule: VelocityRule, pace: VelocityWindow, today: int) -> tuple[float, float, float]:
     """Return the velocity rule's points on the day *today*, and the least and most that they can be from then on.
 
     It is remembered in `rule.read`: most leads have few different days behind them.
@@ -202,12 +202,12 @@ def held_between(value: float, low: float, high: float) -> float:
     return value + 0.0
 
 
-def _score(scorer: Scorer, fit: float, engagement: float) -> float:
+def _score(scorer: CompiledGrid, fit: float, engagement: float) -> float:
     held = held_between(engagement, scorer.engagement_min, scorer.engagement_max)
     return held_between(fit + held, scorer.score_min, scorer.score_max)
 
 
-def clamped(scorer: Scorer, fit: float, engagement: float) -> tuple[float, float, float]:
+def clamped(scorer: CompiledGrid, fit: float, engagement: float) -> tuple[float, float, float]:
     """Return (score, fit, engagement), all clamped. *fit* is clamped already."""
     grid = scorer.grid
     held = clamp(engagement, grid.engagement.min, grid.engagement.max)
@@ -219,14 +219,14 @@ def held_to(points: float, cap: float) -> float:
     return cap if points > cap else -cap if points < -cap else points
 
 
-def _raw(rule: Reader, count: Count, at_ms: int) -> float:
+def _raw(rule: CompiledRule, count: Count, at_ms: int) -> float:
     """Formula 1, before expiry: p · Σ 2^(−(t − t_i)/H), or p · n without decay."""
     if rule.half_life:
         return rule.points * (count.sum * halved(at_ms - count.last, rule.half_life))
     return rule.points * count.n
 
 
-def pace_count(rule: PaceReader, pace: Pace, today: int) -> int:
+def pace_count(rule: VelocityRule, pace: VelocityWindow, today: int) -> int:
     """Formula 4: what the velocity rule counts in its window, on the day *today*."""
     window = rule.within_days - (today - pace.day)
     if window <= 0:
@@ -243,7 +243,7 @@ def pace_count(rule: PaceReader, pace: Pace, today: int) -> int:
     return (bits & whole).bit_count() - ((bits >> rule.within_days) & whole).bit_count()
 
 
-def steps_points(rule: PaceReader, number: int) -> float:
+def steps_points(rule: VelocityRule, number: int) -> float:
     """Return the points of the highest step reached."""
     points = 0.0
     for threshold, worth in rule.steps:
@@ -253,7 +253,7 @@ def steps_points(rule: PaceReader, number: int) -> float:
     return points
 
 
-def _later_steps(rule: PaceReader, number: int, points: float) -> tuple[float, float]:
+def _later_steps(rule: VelocityRule, number: int, points: float) -> tuple[float, float]:
     """Return the least and most points the rule can have from now on: by time alone its count only falls, to nothing."""
     left = [points] if rule.counts == "rise" else [worth for threshold, worth in rule.steps if number >= threshold]
     return min(0.0, *left, 0.0), max(0.0, *left, 0.0)
@@ -300,7 +300,7 @@ class Decay(NamedTuple):
         return min(ends), max(ends)
 
 
-def decays(scorer: Scorer, state: LeadState, at_ms: int) -> list[Decay]:
+def decays(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Decay]:
     """Return the parts that decay from *at_ms* up to the next step."""
     return [
         Decay(rule.points * count.sum, count.last, rule.half_life, rule.cap)
@@ -310,7 +310,7 @@ def decays(scorer: Scorer, state: LeadState, at_ms: int) -> list[Decay]:
     ]
 
 
-def reasons(scorer: Scorer, state: LeadState, at_ms: int) -> list[Reason]:
+def reasons(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Reason]:
     """Return where every point of the score at *at_ms* came from, clamps included; they add up to it."""
     found: list[Reason] = []
     view = scorer.derived(values(unpack_traits(state.traits)))
@@ -351,6 +351,6 @@ def reasons(scorer: Scorer, state: LeadState, at_ms: int) -> list[Reason]:
     return [reason for reason in found if reason.points]
 
 
-def in_grid_order(scorer: Scorer, state: LeadState) -> list[tuple[Reader, Count]]:
+def in_grid_order(scorer: CompiledGrid, state: LeadState) -> list[tuple[CompiledRule, Count]]:
     """Return the engagement rules that have counted something, with what they count."""
     return [(rule, state.counts[key]) for key, readers in scorer.readers.items() if key in state.counts for rule in readers]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from worker.core.scoring.calendar import DAY_MS
-from worker.core.scoring.compiled_grid import Scorer
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import LeadState
 
 GRACE_MS: Final = 30 * DAY_MS
@@ -25,7 +25,7 @@ _PACE_BYTES: Final = 25
 _BAR_BYTES: Final = 20
 
 
-def set_aside(scorer: Scorer, state: LeadState, at_ms: int) -> None:
+def set_aside(scorer: CompiledGrid, state: LeadState, at_ms: int) -> None:
     """Set aside what the grid of *scorer*, which the lead is judged by from *at_ms* on, does not count."""
     scorer.recognise(state)
     counts, paces, bars = state.counts, state.paces, state.bars
@@ -46,13 +46,13 @@ def set_aside(scorer: Scorer, state: LeadState, at_ms: int) -> None:
                 held.pop(key, None)
 
 
-def drop_if_over(scorer: Scorer, state: LeadState, at_ms: int) -> None:
+def drop_if_over(scorer: CompiledGrid, state: LeadState, at_ms: int) -> None:
     """Drop what was set aside once its time is over."""
     if at_ms >= state.bars[SINCE] + GRACE_MS:
         keep_counted(scorer, state)
 
 
-def keep_counted(scorer: Scorer, state: LeadState) -> None:
+def keep_counted(scorer: CompiledGrid, state: LeadState) -> None:
     """Drop whatever the grid does not count."""
     scorer.recognise(state)
     state.counts = {key: count for key, count in state.counts.items() if key in scorer.readers}

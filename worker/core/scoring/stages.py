@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple, Protocol
 
-from worker.core.scoring.compiled_grid import ALLOWANCE, INFINITY, Scorer, Step, clamp
+from worker.core.scoring.compiled_grid import ALLOWANCE, INFINITY, CompiledGrid, CompiledRung, clamp
 from worker.core.scoring.halving import halvings
 from worker.core.scoring.score import Reading, decays, inactive, read
 from worker.core.scoring.state import CLIENT, CONTACT, EXCLUDED, MQL, OPPORTUNITY, SQL, LeadState
@@ -36,7 +36,7 @@ class Moves(Protocol):
         ...
 
 
-def take_crm(scorer: Scorer, state: LeadState, type_: str, event_ms: int, at_ms: int, moves: Moves) -> None:
+def take_crm(scorer: CompiledGrid, state: LeadState, type_: str, event_ms: int, at_ms: int, moves: Moves) -> None:
     """Take a `crm.*` event's own effect on the stage at the lead's clock *at_ms*.
 
     An event older than the lead's last `crm.*` moves no stage and answers no SLA. Opportunity and client are set from
@@ -61,7 +61,7 @@ def answer(state: LeadState, type_: str, event_ms: int) -> None:
         state.respond_by = 0
 
 
-def judge(scorer: Scorer, state: LeadState, at_ms: int, moves: Moves) -> Reading:
+def judge(scorer: CompiledGrid, state: LeadState, at_ms: int, moves: Moves) -> Reading:
     """Judge the lead at *at_ms*: exclusion, then the ladder, then the SLA. Return the reading it was judged by."""
     reading = read(scorer, state, at_ms)
     if state.stage not in (OPPORTUNITY, CLIENT):
@@ -83,7 +83,7 @@ def breach(state: LeadState, at_ms: int, reading: Reading, moves: Moves) -> None
     state.respond_by = 0
 
 
-def _climb_or_cool(scorer: Scorer, state: LeadState, at_ms: int, reading: Reading, moves: Moves) -> None:
+def _climb_or_cool(scorer: CompiledGrid, state: LeadState, at_ms: int, reading: Reading, moves: Moves) -> None:
     climbed = False
     while (step := scorer.next_step(state.stage)) is not None and _enters(scorer, state, step, reading, at_ms):
         _climb(scorer, state, at_ms, step, reading, moves)
@@ -94,7 +94,7 @@ def _climb_or_cool(scorer: Scorer, state: LeadState, at_ms: int, reading: Readin
         _move(state, at_ms, "lead.cooled", scorer.rung_below(state.stage), reading, moves)
 
 
-def _enters(scorer: Scorer, state: LeadState, step: Step, reading: Reading, at_ms: int) -> bool:
+def _enters(scorer: CompiledGrid, state: LeadState, step: CompiledRung, reading: Reading, at_ms: int) -> bool:
     return (
         reading.score >= step.enter - ALLOWANCE
         and reading.fit >= step.min_fit - ALLOWANCE
@@ -118,7 +118,7 @@ class Lacks(NamedTuple):
     """The closed ladder also asks for activity since it closed."""
 
 
-def lacks(scorer: Scorer, state: LeadState, step: Step, reading: Reading, at_ms: int) -> Lacks:
+def lacks(scorer: CompiledGrid, state: LeadState, step: CompiledRung, reading: Reading, at_ms: int) -> Lacks:
     """Return what of `_enters`'s conditions does not hold at *at_ms*, one by one."""
     closed = bool(state.closed) and at_ms < _opens_ms(scorer, state)
     return Lacks(
@@ -130,17 +130,17 @@ def lacks(scorer: Scorer, state: LeadState, step: Step, reading: Reading, at_ms:
     )
 
 
-def _leaves(scorer: Scorer, state: LeadState, reading: Reading) -> bool:
+def _leaves(scorer: CompiledGrid, state: LeadState, reading: Reading) -> bool:
     step = scorer.step_at(state.stage)
     return step is None or reading.score < step.leave - ALLOWANCE or reading.fit < step.min_fit - ALLOWANCE
 
 
-def _opens_ms(scorer: Scorer, state: LeadState) -> float:
+def _opens_ms(scorer: CompiledGrid, state: LeadState) -> float:
     """Return when a closed ladder opens by time alone: `quiet` after it closed, and only for a lead active since."""
     return state.closed + scorer.quiet if state.active > state.closed else INFINITY
 
 
-def _intent_ends_ms(scorer: Scorer, state: LeadState) -> float:
+def _intent_ends_ms(scorer: CompiledGrid, state: LeadState) -> float:
     """Return when the lead's latest intent is `intent_within` old; infinite without that condition."""
     if scorer.intent_within is None:
         return INFINITY
@@ -148,7 +148,7 @@ def _intent_ends_ms(scorer: Scorer, state: LeadState) -> float:
     return -INFINITY if latest is None else latest + scorer.intent_within
 
 
-def _climb(scorer: Scorer, state: LeadState, at_ms: int, step: Step, reading: Reading, moves: Moves) -> None:
+def _climb(scorer: CompiledGrid, state: LeadState, at_ms: int, step: CompiledRung, reading: Reading, moves: Moves) -> None:
     """Move up one rung. Within `quiet` of the last output under that name nobody is called twice: it is a `lead.stage`."""
     last = state.mql_at if step.stage == MQL else state.sql_at
     if last and at_ms - last < scorer.quiet:
@@ -168,7 +168,7 @@ def _move(state: LeadState, at_ms: int, output: str, to: int, reading: Reading, 
     state.stage = to
 
 
-def advance(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int, moves: Moves) -> None:
+def advance(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int, moves: Moves) -> None:
     """Judge the lead at every instant in (*from_ms*, *to_ms*] at which time alone changes the answer.
 
     The lead must stand judged at *from_ms*. Costs nothing where `state.due` lies past *to_ms*.
@@ -181,7 +181,7 @@ def advance(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int, moves: M
         from_ms = at_ms
 
 
-def next_change(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int) -> int | None:
+def next_change(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int) -> int | None:
     """Return the first whole millisecond in (*from_ms*, *to_ms*] at which the lead would move or breach; `None` if none.
 
     Between two steps only decay is at work, where bounds and monotony lead to the crossing; at each step the lead is asked.
@@ -202,7 +202,7 @@ def next_change(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int) -> i
     return None
 
 
-def _gate_ms(scorer: Scorer, state: LeadState, at_ms: int) -> float:
+def _gate_ms(scorer: CompiledGrid, state: LeadState, at_ms: int) -> float:
     """Return the next instant past *at_ms* at which something other than points changes: SLA, ladder opens, intent ends."""
     gates = [float(state.respond_by)] if state.respond_by else []
     if state.closed:
@@ -212,7 +212,7 @@ def _gate_ms(scorer: Scorer, state: LeadState, at_ms: int) -> float:
     return min((gate for gate in gates if gate > at_ms), default=INFINITY)
 
 
-def _would_move(scorer: Scorer, state: LeadState, at_ms: int) -> bool:
+def _would_move(scorer: CompiledGrid, state: LeadState, at_ms: int) -> bool:
     if state.respond_by and at_ms >= state.respond_by:
         return True
     if state.stage > SQL:
@@ -224,7 +224,7 @@ def _would_move(scorer: Scorer, state: LeadState, at_ms: int) -> bool:
     )
 
 
-def _crossing(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int) -> int | None:
+def _crossing(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int) -> int | None:
     """Return the first instant in (*from_ms*, *to_ms*], without steps, at which decay carries the score over a threshold."""
     if state.stage > SQL or to_ms <= from_ms:
         return None
@@ -273,7 +273,7 @@ def _crossing(scorer: Scorer, state: LeadState, from_ms: int, to_ms: int) -> int
     return None
 
 
-def _thresholds(scorer: Scorer, state: LeadState, at_ms: int) -> tuple[float | None, float | None]:
+def _thresholds(scorer: CompiledGrid, state: LeadState, at_ms: int) -> tuple[float | None, float | None]:
     """Return the scores at which the lead would go up (from, inclusive) and down (below), as things stand at *at_ms*."""
     up = down = None
     step = scorer.next_step(state.stage)
@@ -290,7 +290,7 @@ def _thresholds(scorer: Scorer, state: LeadState, at_ms: int) -> tuple[float | N
     return up, down
 
 
-def due(scorer: Scorer, state: LeadState, reading: Reading, at_ms: int) -> int | None:
+def due(scorer: CompiledGrid, state: LeadState, reading: Reading, at_ms: int) -> int | None:
     """Return an instant past *at_ms* that is not later than the next one at which time alone moves the lead; `None`: never.
 
     A bound, not the instant: between steps the score moves no faster than if every decaying part had the shortest half-life.
@@ -319,7 +319,7 @@ def due(scorer: Scorer, state: LeadState, reading: Reading, at_ms: int) -> int |
     return None if found == INFINITY else max(int(found), at_ms + 1)
 
 
-def hold(scorer: Scorer, state: LeadState, reading: Reading) -> tuple[float, float]:
+def hold(scorer: CompiledGrid, state: LeadState, reading: Reading) -> tuple[float, float]:
     """Return what leaves a lead where it is that stood judged at *reading*: (points, instant).
 
     It makes no move before the instant, whatever events come by then, as long as they add no more than so many points to
@@ -338,7 +338,7 @@ def hold(scorer: Scorer, state: LeadState, reading: Reading) -> tuple[float, flo
     return room, until
 
 
-def _stays_ms(scorer: Scorer, state: LeadState, reading: Reading) -> float:
+def _stays_ms(scorer: CompiledGrid, state: LeadState, reading: Reading) -> float:
     """Return an instant before which a lead on a rung does not leave it, if no event takes points; 0: that is not known."""
     held = scorer.step_at(state.stage)
     if held is None or reading.fit < held.min_fit - ALLOWANCE:
@@ -367,7 +367,7 @@ def reach(gap: float, parts: float, half_life: float) -> float:
     return 0.0 if gap <= 0 else max(0.0, half_life * halvings(1 - gap / parts) - 1)
 
 
-def exact_due(scorer: Scorer, state: LeadState, reading: Reading, at_ms: int) -> int | None:
+def exact_due(scorer: CompiledGrid, state: LeadState, reading: Reading, at_ms: int) -> int | None:
     """Return `due`, exact up to the next step: a lead that a tick judged too early is not asked again and again."""
     bound = due(scorer, state, reading, at_ms)
     if bound is None or bound >= reading.step_ms:

@@ -80,7 +80,7 @@ class Count(msgspec.Struct, array_like=True, gc=False):
     """`once_per`: each value's mark and its occurrence's instant, by rising instant, as the module `once_per` packs them."""
 
 
-class Pace(msgspec.Struct, array_like=True, gc=False):
+class VelocityWindow(msgspec.Struct, array_like=True, gc=False):
     """The days on which a velocity rule's events happened."""
 
     day: int = 0
@@ -111,7 +111,7 @@ class Account(msgspec.Struct, array_like=True):
     members: dict[str, Member] = {}
 
 
-class Kin(msgspec.Struct, array_like=True):
+class IdentityLinks(msgspec.Struct, array_like=True):
     """What ties an id to others that are the same person's, or the same company's."""
 
     to: str = ""
@@ -170,7 +170,7 @@ class LeadState(msgspec.Struct, array_like=True):
     ids: bytes = b""
     """Marks of the last 64 (source, id), oldest first."""
     counts: dict[int, Count] = {}
-    paces: dict[int, Pace] = {}
+    paces: dict[int, VelocityWindow] = {}
     bars: dict[int, int] = {}
     """Exclusions by event: key → the first instant."""
     traits: msgspec.Raw = _EMPTY_LIST
@@ -179,13 +179,13 @@ class LeadState(msgspec.Struct, array_like=True):
     """Flat, as `worker.core.scoring.packing` writes it: (instant, type, label) of the last 20 events, by rising instant."""
     history: msgspec.Raw = _EMPTY_LIST
     """The last moves, as `pack_moves` writes them."""
-    kin: Kin | None = None
+    kin: IdentityLinks | None = None
     """`None` for nearly every lead: no alias, and none of another."""
 
 
 def is_nothing(state: LeadState) -> bool:
     """Return whether *state* says no more than a lead that was never heard of."""
-    return not (state.alive or state.erased or state.sequence or (state.kin is not None and state.kin != Kin()))
+    return not (state.alive or state.erased or state.sequence or (state.kin is not None and state.kin != IdentityLinks()))
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -1,6 +1,7 @@
 """The days on which a velocity rule's events happened, laid over each other.
 
-A `Pace` holds the latest match's calendar day and, counted back from it, by kind: `days` a bitmap, `events` a 4-byte count
+A `VelocityWindow` holds the latest match's calendar day and, counted back from it, by kind: `days` a bitmap, `events` a
+4-byte count
 a day, `sessions` each day's marks of distinct sessions behind their number. Laying is independent of order, so an event that
 comes late and two histories that become one are the same case.
 """
@@ -11,7 +12,7 @@ from itertools import zip_longest
 from typing import Final
 
 from worker.core.scoring.once_per import MARK_BYTES, find
-from worker.core.scoring.state import Pace
+from worker.core.scoring.state import VelocityWindow
 
 BITS_DAYS: Final = 90
 """`rise` looks back over twice 45 days from the latest match."""
@@ -22,14 +23,14 @@ _BITS_MASK: Final = (1 << BITS_DAYS) - 1
 _MOST_EVENTS: Final = 0xFFFFFFFF
 
 
-def one_match(kind: str, day: int, session: bytes = b"") -> Pace:
+def one_match(kind: str, day: int, session: bytes = b"") -> VelocityWindow:
     """Return the pace of a single event on *day*; *session* is its session's mark where *kind* is `sessions`."""
     if kind == "days":
-        return Pace(day, b"\1")
-    return Pace(day, b"\1\0\0\0" if kind == "events" else b"\1" + session)
+        return VelocityWindow(day, b"\1")
+    return VelocityWindow(day, b"\1\0\0\0" if kind == "events" else b"\1" + session)
 
 
-def lay(kind: str, one: Pace, other: Pace) -> Pace:
+def merged(kind: str, one: VelocityWindow, other: VelocityWindow) -> VelocityWindow:
     """Return both paces as one."""
     newer, older = (one, other) if one.day >= other.day else (other, one)
     back = newer.day - older.day
@@ -37,14 +38,14 @@ def lay(kind: str, one: Pace, other: Pace) -> Pace:
         bits = (
             int.from_bytes(newer.days, "little") | int.from_bytes(older.days, "little") << min(back, BITS_DAYS)
         ) & _BITS_MASK
-        return Pace(newer.day, bits.to_bytes((bits.bit_length() + 7) // 8, "little"))
+        return VelocityWindow(newer.day, bits.to_bytes((bits.bit_length() + 7) // 8, "little"))
     if kind == "events":
         shifted = [0] * min(back, EVENTS_DAYS) + day_counts(older.days)
         sums = [min(a + b, _MOST_EVENTS) for a, b in zip_longest(day_counts(newer.days), shifted, fillvalue=0)]
-        return Pace(newer.day, b"".join(count.to_bytes(4, "little") for count in sums[:EVENTS_DAYS]))
+        return VelocityWindow(newer.day, b"".join(count.to_bytes(4, "little") for count in sums[:EVENTS_DAYS]))
     days = zip_longest(day_sessions(newer.days), [b""] * min(back, SESSIONS_DAYS) + day_sessions(older.days), fillvalue=b"")
     unions = [_union(a, b) for a, b in days][:SESSIONS_DAYS]
-    return Pace(newer.day, b"".join(bytes((len(marks) // MARK_BYTES,)) + marks for marks in unions))
+    return VelocityWindow(newer.day, b"".join(bytes((len(marks) // MARK_BYTES,)) + marks for marks in unions))
 
 
 def _union(marks: bytes, more: bytes) -> bytes:
