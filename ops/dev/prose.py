@@ -44,7 +44,6 @@ PENDING: Final[set[str]] = {
     "docs/architecture.md",
     "docs/benchmarks.md",
     "docs/decisions.md",
-    "docs/logs.md",
     "docs/protocol/README.md",
     "docs/reliability.md",
     "docs/security.md",
