@@ -16,7 +16,12 @@ from ops.dev.services import REPOSITORY
 from tests.services import missing
 from tests.waits import HANG_S
 from worker.adapters.kafka import _not_allowed
+from worker.adapters.kafka_login import KafkaRefused, TokenFailed
 from worker.adapters.redis_store import _WHAT_TO_DO
+from worker.core.contract.journal import JournalError
+from worker.core.scoring.state import UnreadableState
+from worker.engine.errors import WorkerMustStop
+from worker.ports import StoreRefused
 
 PROMETHEUS = REPOSITORY / "ops/prometheus"
 RULES_FILE = PROMETHEUS / "rules/leadpulse.yml"
@@ -116,7 +121,10 @@ def test_rules_ask_only_for_figures_that_are_recorded() -> None:
     assert asked == recorded
 
 
-MESSAGES = {"Stop", "Refused", "TokenFailed", "JournalError", "UnreadableState", "StoreRefused", "fail"}
+ERRORS = (WorkerMustStop, KafkaRefused, TokenFailed, JournalError, UnreadableState, StoreRefused)
+MESSAGES = {*(error.__name__ for error in ERRORS), "fail"}
+"""Calls whose first argument is a message that a worker may end with."""
+
 SPOKEN_ELSEWHERE = {"repartition.py", "memory.py"}
 """What is raised there ends a command, with its words on the terminal, or is another store's: no worker stops for it."""
 
