@@ -14,7 +14,8 @@ import worker.core.insight.replay
 from tests.core.test_identity import GRID, HOUR, START, Owners, an_event, known_as
 from tests.examples import examples
 from worker.core.grid.models import GridError, parse_grid
-from worker.core.identity.messages import MEMBERS_LIMIT_BYTES, MOST_MEMBERS, take, total, who
+from worker.core.identity.accounts import MEMBERS_LIMIT_BYTES, MOST_MEMBERS, take, total
+from worker.core.identity.messages import who
 from worker.core.insight.replay import replay_lines
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.score import read

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from worker.cli.common import json_line, load_settings, run_async, settings_flags, show
 from worker.core.contract.printable import plain
-from worker.core.identity.messages import figures
+from worker.core.identity.accounts import figures
 from worker.core.scoring.state import unpack
 from worker.ports import Store
 from worker.queries.leads import held_leads, states_of

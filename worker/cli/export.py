@@ -9,7 +9,7 @@ import msgspec
 
 from worker.cli.common import json_line, load_settings, run_async, settings_flags
 from worker.core.batch.plan import Lead
-from worker.core.identity.messages import ROLES, figures
+from worker.core.identity.accounts import ROLES, figures
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.once_per import MARK_BYTES, entries
 from worker.core.scoring.outputs import history, recent

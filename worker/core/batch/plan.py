@@ -26,8 +26,10 @@ from worker.core.contract.model import (
     Output,
     VisitorHistory,
 )
-from worker.core.identity import messages
+from worker.core.identity.accounts import figures, is_hot, next_look_ms, take, told, total
+from worker.core.identity.addresses import MOST_HOLDERS, others
 from worker.core.identity.merge import merge
+from worker.core.identity.messages import who
 from worker.core.scoring import stages
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
@@ -385,7 +387,7 @@ class Lead:
         account, role = member.account, member.role
         if self._who_changed:
             self._who_changed = False
-            email, account, role = messages.who(scorer, state)
+            email, account, role = who(scorer, state)
             if email != ("" if kin is None else kin.email):
                 self._tell_address(email, index, plan, cause)
                 kin = state.kin
@@ -396,7 +398,7 @@ class Lead:
         if account != member.account:
             self._leave_account(member, index, plan, cause)
             member = Member(account, role)
-        score = None if accounts is None else messages.told(accounts, state, self.reading, member)
+        score = None if accounts is None else told(accounts, state, self.reading, member)
         if account and (score, role) != (member.score, member.role) and (score is not None or member.score is not None):
             plan.pass_on(index, AccountUpdate(account, self.name, score, role, self.at_ms, cause))
         news = Member(account, role, score, self.at_ms if score != member.score else member.at_ms)
@@ -405,7 +407,7 @@ class Lead:
             kin.member = news if account else None
             self.changed = True
         if accounts is not None:
-            look = max(messages.next_look_ms(accounts, state, self.reading, news, self.at_ms), self.at_ms + 1)
+            look = max(next_look_ms(accounts, state, self.reading, news, self.at_ms), self.at_ms + 1)
             if look != inf and (state.due is None or look < state.due):
                 state.due = int(look)
                 self.changed = True
@@ -462,7 +464,7 @@ class Lead:
         """Take what a lead of this account told."""
         kin = self.state.kin = self.state.kin or IdentityLinks()
         account = kin.account = kin.account or Account()
-        messages.take(account, item.by, None if item.score is None else Member("", item.role, item.score, item.at_ms))
+        take(account, item.by, None if item.score is None else Member("", item.role, item.score, item.at_ms))
         account.at_ms = max(account.at_ms, item.at_ms)
         self._judge_account(item.cause)
 
@@ -472,11 +474,11 @@ class Lead:
         kin = state.kin
         if kin is None or (account := kin.account) is None:
             return
-        if accounts is not None and messages.is_hot(accounts, account) != account.hot:
+        if accounts is not None and is_hot(accounts, account) != account.hot:
             account.hot = not account.hot
             self.publisher.cause = cause
             kind = "account.hot" if account.hot else "account.cooled"
-            self.publisher.account(state, account.at_ms, kind, messages.figures(account))
+            self.publisher.account(state, account.at_ms, kind, figures(account))
             self.publisher.cause = None
         if not account.members and not account.hot:
             kin.account = None
@@ -553,11 +555,11 @@ class Lead:
 
     def _claimed(self, kin: IdentityLinks, lead: str) -> tuple[str, ...]:
         """Note that *lead* has the address which this id is; return the others that have it."""
-        if lead not in kin.holders and len(kin.holders) < messages.MOST_HOLDERS:
+        if lead not in kin.holders and len(kin.holders) < MOST_HOLDERS:
             kin.holders.append(lead)
             self.state.kin = kin
             self.changed = True
-        return messages.others(kin, lead)
+        return others(kin, lead)
 
     def _release(self, item: AddressRelease, index: int, plan: Plan) -> None:
         """Strike a lead off those that have the address which this id is; what is its alias for that alone is none any more."""
@@ -693,7 +695,7 @@ class Lead:
             state.kin = None
         if not state.alive:
             account = None if state.kin is None else state.kin.account
-            rank = None if account is None else messages.total(account)
+            rank = None if account is None else total(account)
             return LeadWrite(self.name, b"" if is_nothing(state) else pack(state), "", "", "", "", "", "", None, rank)
         if SINCE in state.bars:
             drop_if_over(self.scorer, state, self.at_ms)

@@ -95,7 +95,7 @@ class Member(msgspec.Struct, array_like=True, gc=False):
     account: str = ""
     """Of the lead's own: its account's id, empty for none. In the account: empty."""
     role: int = 0
-    """Place of its decision role in `worker.core.identity.messages.ROLES`, from 1 on; 0: another, or none."""
+    """Place of its decision role in `worker.core.identity.accounts.ROLES`, from 1 on; 0: another, or none."""
     score: float | None = None
     """`None`: it does not count, being excluded or below `active`."""
     at_ms: int = 0
