@@ -28,7 +28,7 @@ help:
 	@echo 'make core      the tests of the pure core alone, in half a minute: a tenth of the examples of make test'
 	@echo 'make check     lint, types and the prose check alone'
 	@echo 'make fmt       format the code, and write what is generated from it'
-	@echo 'make docs      write what is generated: schemas, metrics, dashboards'
+	@echo 'make docs      write what is generated: schemas, metrics, dashboards, the map of the code and its figures'
 	@echo 'make properties  the core against the oracle, on $(TIMES) times as many random grids and histories as make test (TIMES=5 for fewer)'
 	@echo 'make planted   a fault in the core for every property, one after the other: which test sees it (minutes)'
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
@@ -60,6 +60,8 @@ docs: .venv-dev/.installed
 	.venv-dev/bin/leadpulse grid schema > grids/grid.schema.json
 	.venv-dev/bin/python -m worker.metrics > docs/metrics.md
 	.venv-dev/bin/python -m ops.grafana
+	.venv-dev/bin/python -m ops.dev.map
+	.venv-dev/bin/python -m ops.dev.shape
 
 # Most tests wait for servers: three at a time, file by file, keep two cores busy. The longest files begin: tests/conftest.py.
 test: check

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from ops.dev import map as code_map
+from ops.dev.shape import replaced
+
 ROOT = Path(__file__).parents[1]
 PAGES = (
     "CONTRIBUTING.md",
     "SECURITY.md",
+    "docs/architecture.md",
     "docs/glossary.md",
     "docs/install.md",
     "docs/run.md",
@@ -63,3 +67,26 @@ def test_the_glossary_defines_each_word_of_our_own_once() -> None:
     words = [word for word, _ in rows]
     assert words == WORDS
     assert [word for word, file in rows if word not in (ROOT / file).read_text().lower()] == []
+
+
+def test_the_map_names_every_module_once_and_nothing_else() -> None:
+    """By folder, with the first sentence of each; `make docs` writes it."""
+    section = code_map.section_of((ROOT / "docs" / "architecture.md").read_text(), code_map.NAME)
+    named: list[str] = []
+    for folder, lines in re.findall(r"^### `([\w/]+/)`$(.*?)(?=^### |\Z)", section, re.MULTILINE | re.DOTALL):
+        named += [folder + file for file in re.findall(r"^- `([\w.]+)`: \S", lines, re.MULTILINE)]
+    there = [path for kind in ("*.py", "*.lua") for path in (ROOT / "worker").rglob(kind) if path.name != "__init__.py"]
+    assert sorted(named) == sorted(str(path.relative_to(ROOT)) for path in there)
+    assert section == code_map.written(), "write it anew: make docs"
+
+
+def test_modules_follow_those_that_they_import() -> None:
+    """Modules that import nothing of their folder come first; a circle does not hang the map."""
+    assert list(code_map.in_reading_order({"a": frozenset("b"), "b": frozenset(), "c": frozenset("a")})) == ["b", "a", "c"]
+    assert sorted(code_map.in_reading_order({"a": frozenset("b"), "b": frozenset("a")})) == ["a", "b"]
+
+
+def test_a_column_of_figures_is_replaced_and_the_others_stay() -> None:
+    """By the label of each row; a row without a new figure keeps its own."""
+    table = "|  | before | now |\n|---|---|---|\n| modules | 1 | 2 |\n| words | 3 | 4 |"
+    assert replaced(table, "now", {"modules": "9"}) == table.replace("| 2 |", "| 9 |")

@@ -43,6 +43,14 @@ def test_code_is_not_prose() -> None:
     assert found("Run `" + "word " * 50 + "` now.\n") == []
 
 
+def test_sections_that_a_program_writes_are_left_out() -> None:
+    """Their sentences are checked where they come from. Line numbers stay those of the page."""
+    long = " ".join(["word"] * 40)
+    page = f"<!-- map: written by a program -->\n{long}.\n<!-- map: end -->\n\n{long}.\n"
+    (finding,) = check("page.md", blocks_of_markdown(page))
+    assert finding.line == 5
+
+
 def test_table_cells_and_list_items_are_sentences_of_their_own() -> None:
     """A long table is no long sentence."""
     row = "| " + " | ".join(["some words here"] * 10) + " |\n"

@@ -41,7 +41,6 @@ UNLEARN: Final = {
 GENERATED: Final = {"docs/metrics.md"}
 PENDING: Final[set[str]] = {
     "CHANGELOG.md",
-    "docs/architecture.md",
     "docs/benchmarks.md",
     "docs/decisions.md",
     "docs/protocol/README.md",
@@ -136,6 +135,7 @@ PENDING: Final[set[str]] = {
 _WORD = re.compile(r"[^\W_][\w'’./:-]*")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[)\"”’*_]*\s+(?=[^a-z\s])|\n\n")
 _CODE = re.compile(r"`+[^`]*`+")
+_WRITTEN = re.compile(r"^<!-- ([\w ]+): written by a program -->$.*?^<!-- \1: end -->$", re.MULTILINE | re.DOTALL)
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|no|cf|approx)\.\s", re.IGNORECASE)
 
 
@@ -158,8 +158,12 @@ class Block(NamedTuple):
 
 
 def blocks_of_markdown(text: str) -> Iterator[Block]:
-    """Yield the prose of a Markdown page, without code blocks and HTML; inline code stays, as one word."""
+    """Yield the prose of a Markdown page, without code blocks and HTML; inline code stays, as one word.
+
+    Sections that a program writes are left out: their sentences are checked where they come from.
+    """
     line = 1
+    text = _WRITTEN.sub(lambda found: "\n" * found[0].count("\n"), text)
     for token in MarkdownIt("commonmark").enable("table").parse(text):
         if token.map is not None:
             line = token.map[0] + 1
