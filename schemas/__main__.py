@@ -14,11 +14,11 @@ def main() -> None:
     for old in (HERE / "json").glob("*.json"):
         if old not in made:
             old.unlink()
-            sys.stderr.write(f"removed {old.relative_to(HERE)}\n")
+            sys.stderr.write(f"removed {old.name}\n")
     for file, text in made.items():
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             file.write_text(text, encoding="utf-8")
-            sys.stderr.write(f"wrote {file.relative_to(HERE)}\n")
+            sys.stderr.write(f"wrote {file.name}\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,12 @@ from schemas.envelope import MAX_BYTES, CloudEvent
 from schemas.examples import input_example, output_example
 from schemas.inputs import INPUTS
 from schemas.outputs import OUTPUTS, DeadLetterHeaders
+from worker.core.contract import event_types
+from worker.core.contract.event_types import FAMILIES, INPUT_TOPICS, Family
 
 HERE = Path(__file__).parent
-
-TOPICS: Mapping[str, tuple[str, ...]] = {
-    "lead.events.web": ("page", "form", "content", "demo", "trial", "quote", "social"),
-    "lead.events.email": ("email",),
-    "lead.events.webinar": ("webinar",),
-    "lead.events.profile": ("profile", "lead"),
-    "lead.events.crm": ("crm",),
-}
-"""Default input topic → the families of types that one would send there. Any type may come on any of them."""
+GRID_PAGE = HERE.parent / "docs" / "grid.md"
+"""The reference of the grid language. Only its table of event types is generated."""
 
 _ABOUT = f"""\
 LeadPulse scores B2B leads while they act: it reads what they do, keeps their scores and publishes each change of stage once.
@@ -120,7 +115,7 @@ def asyncapi() -> str:
         **{_key(model): _message(name, model, output_example(name)) for name, model in OUTPUTS.items()},
         "DeadLetter": _dead_letter(),
     }
-    channels = {topic: _input_channel(topic, families) for topic, families in TOPICS.items()}
+    channels = {topic: _input_channel(topic, family) for family, topic in INPUT_TOPICS.items()}
     channels |= {f"published.{name}": _output_channel(name, _key(model)) for name, model in OUTPUTS.items()}
     channels["published.lead.dead"] = _output_channel("lead.dead", "DeadLetter")
     document = {
@@ -143,11 +138,11 @@ def asyncapi() -> str:
         },
         "channels": channels,
         "operations": {
-            **{f"read.{topic}": _operation("receive", topic, channels[topic]) for topic in TOPICS},
+            **{f"read.{topic}": _operation("receive", topic, channels[topic]) for topic in INPUT_TOPICS.values()},
             **{
                 f"publish.{topic.removeprefix('published.')}": _operation("send", topic, channel)
                 for topic, channel in channels.items()
-                if topic not in TOPICS
+                if topic.startswith("published.")
             },
         },
         "components": {"messages": messages, "schemas": definitions["$defs"]},
@@ -198,7 +193,7 @@ def _dead_letter() -> dict[str, Any]:
     }
 
 
-def _input_channel(topic: str, families: tuple[str, ...]) -> dict[str, Any]:
+def _input_channel(topic: str, family: Family) -> dict[str, Any]:
     return {
         "address": topic,
         "description": "Any type may come here; those listed are the ones one would send. The list of topics is a setting. "
@@ -206,7 +201,7 @@ def _input_channel(topic: str, families: tuple[str, ...]) -> dict[str, Any]:
         "messages": {
             _key(model): {"$ref": f"#/components/messages/{_key(model)}"}
             for name, model in INPUTS.items()
-            if name.partition(".")[0] in families
+            if FAMILIES[name.partition(".")[0]] == family
         },
         "bindings": {"kafka": {"topic": topic, "bindingVersion": "0.5.0"}},
     }
@@ -234,6 +229,23 @@ def _operation(action: str, channel: str, described: dict[str, Any]) -> dict[str
     return operation
 
 
+def grid_page() -> str:
+    """Return the reference of the grid language with its table of event types written anew."""
+    head = "| type | fields of `data` |\n|---|---|\n"
+    before, _, after = GRID_PAGE.read_text(encoding="utf-8").partition(head)
+    return before + head + "".join(_rows()) + "\n" + after.partition("\n\n")[2]
+
+
+def _rows() -> Iterator[str]:
+    for data in dict.fromkeys(row.data.name for row in event_types.INPUTS):
+        rows = [row for row in event_types.INPUTS if row.data.name == data]
+        fields = [f"**`{name}`**" if field.required else f"`{name}`" for name, field in rows[0].data.fields.items()]
+        if rows[0].name == "lead.erased":
+            fields = ["none, and no rule can name it"]
+        yield f"| {' '.join(f'`{row.name}`' for row in rows)} | {', '.join(fields)} |\n"
+
+
 def documents() -> dict[Path, str]:
     """Return every generated file with its text."""
-    return {HERE / "json" / file: text for file, text in json_schemas().items()} | {HERE / "asyncapi.yaml": asyncapi()}
+    made = {HERE / "json" / file: text for file, text in json_schemas().items()}
+    return made | {HERE / "asyncapi.yaml": asyncapi(), GRID_PAGE: grid_page()}

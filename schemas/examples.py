@@ -4,57 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-_DATA: dict[str, dict[str, Any] | None] = {
-    "page.viewed": {
-        "url": "https://www.example.com/pricing",
-        "page_type": "pricing",
-        "session_id": "s-9f31",
-        "duration_s": 42.5,
-        "referrer": "https://www.google.com/",
-        "utm": {"source": "newsletter", "campaign": "spring"},
-    },
-    "email.delivered": {"message_id": "m-771", "campaign_id": "spring"},
-    "email.opened": {"message_id": "m-771", "campaign_id": "spring", "machine": True},
-    "email.clicked": {
-        "message_id": "m-771",
-        "campaign_id": "spring",
-        "url": "https://www.example.com/demo",
-        "cta": "book-a-demo",
-    },
-    "email.replied": {"message_id": "m-771"},
-    "email.bounced": {"message_id": "m-771"},
-    "email.unsubscribed": {"message_id": "m-771"},
-    "email.complained": {"message_id": "m-771"},
-    "webinar.registered": {"webinar_id": "w-12"},
-    "webinar.attended": {"webinar_id": "w-12", "minutes": 38, "share": 0.84},
-    "webinar.no_show": {"webinar_id": "w-12"},
-    "webinar.replayed": {"webinar_id": "w-12", "minutes": 10},
-    "form.submitted": {"form_id": "contact-us", "fields": {"message": "Do you ship to Belgium?"}},
-    "content.downloaded": {"content_id": "white-paper-7", "form_id": "download"},
-    "demo.requested": {"form_id": "demo"},
-    "trial.started": None,
-    "quote.requested": {"form_id": "quote", "fields": {"seats": 120}},
-    "social.shared": {"network": "linkedin", "url": "https://www.linkedin.com/posts/example"},
-    "social.clicked": {"network": "linkedin", "url": "https://www.linkedin.com/posts/example"},
-    "social.followed": {"network": "linkedin"},
-    "profile.updated": {
-        "traits": {
-            "email": "ada@acme.example",
-            "role": "CTO",
-            "country": "FR",
-            "phone": None,
-            "company": {"name": "Acme", "domain": "acme.example", "size": 80},
-        }
-    },
-    "lead.identified": {"anonymous_id": "v-5f0c"},
-    "crm.accepted": {"owner": "grace"},
-    "crm.rejected": {"reason": "no budget", "owner": "grace"},
-    "crm.opportunity": {"amount": 24000, "owner": "grace"},
-    "crm.won": {"amount": 22500.5},
-    "crm.lost": {"reason": "chose a competitor"},
-    "crm.no_show": {"owner": "grace"},
-    "lead.erased": None,
-}
+from worker.core.contract import event_types, output_types
+
+_DATA = {row.name: row.example for row in event_types.INPUTS}
 
 
 def input_example(event_type: str) -> dict[str, Any]:
@@ -70,14 +22,7 @@ def input_example(event_type: str) -> dict[str, Any]:
     } | ({} if data is None else {"data": data})
 
 
-_MOVES: dict[str, tuple[str, str]] = {
-    "lead.mql": ("contact", "mql"),
-    "lead.sql": ("mql", "sql"),
-    "lead.cooled": ("sql", "mql"),
-    "lead.excluded": ("mql", "excluded"),
-    "lead.stage": ("sql", "opportunity"),
-    "lead.sla_breached": ("sql", "sql"),
-}
+_OUTPUTS = {row.name: row for row in output_types.OUTPUTS}
 
 _CAUSE: dict[str, Any] = {
     "topic": "lead.events.web",
@@ -89,15 +34,15 @@ _CAUSE: dict[str, Any] = {
 
 def output_example(event_type: str) -> dict[str, Any]:
     """Return a published CloudEvent of an output type."""
-    if event_type == "lead.erased":
-        data: dict[str, Any] = {"lead_id": "lead-48213", "cause": _CAUSE | {"topic": "lead.events.profile"}}
-    elif event_type == "lead.duplicate":
-        cause = _CAUSE | {"topic": "lead.events.profile"}
-        data = {"lead_id": "lead-48213", "email": "ada@acme.example", "held_by": ["lead-17"], "cause": cause}
-    elif event_type.startswith("account."):
-        data = _account(event_type == "account.hot")
-    else:
-        data = _dossier(event_type)
+    row = _OUTPUTS[event_type]
+    data: dict[str, Any] = {"lead_id": "lead-48213", "cause": _CAUSE | {"topic": "lead.events.profile"}}
+    match row.payload:
+        case "duplicate":
+            data = {"lead_id": "lead-48213", "email": "ada@acme.example", "held_by": ["lead-17"], "cause": data["cause"]}
+        case "account":
+            data = _account(event_type == "account.hot")
+        case "transition":
+            data = _dossier(row)
     subject = data.get("account_id", "lead-48213")
     return {
         "specversion": "1.0",
@@ -137,8 +82,8 @@ def _account(hot: bool) -> dict[str, Any]:
     }
 
 
-def _dossier(event_type: str) -> dict[str, Any]:
-    before, after = _MOVES[event_type]
+def _dossier(row: output_types.OutputType) -> dict[str, Any]:
+    before, after = row.example or ("contact", "mql")
     return {
         "lead_id": "lead-48213",
         "from": before,
@@ -147,7 +92,7 @@ def _dossier(event_type: str) -> dict[str, Any]:
         "fit": 30.0,
         "engagement": 48.5,
         "grade": "B1",
-        **({"respond_by": "2026-03-05T16:34:56.789Z"} if event_type == "lead.sql" else {}),
+        **({"respond_by": "2026-03-05T16:34:56.789Z"} if row.name == "lead.sql" else {}),
         "grid": _GRID,
         "reasons": [
             {"kind": "fit", "id": "business-email", "points": 5.0},

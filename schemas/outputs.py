@@ -5,12 +5,13 @@ Consumers read with `isolation.level=read_committed` and ignore fields that they
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, create_model
 
 from schemas.envelope import CloudEvent, Contract, Instant
-from schemas.inputs import type_of
+from schemas.inputs import INPUTS, adapter, class_name
+from worker.core.contract import output_types
 
 Stage = Literal["contact", "mql", "sql", "opportunity", "client", "excluded"]
 
@@ -143,58 +144,6 @@ class OutputEvent(CloudEvent):
     sequence: str = Field(description="The subject's own count of outputs, from 1, in decimal.", pattern="^[1-9][0-9]*$")
 
 
-class Transition(OutputEvent):
-    """A change of stage."""
-
-    data: TransitionData
-
-
-class LeadMql(Transition):
-    """The lead is ripe for marketing: `contact` → `mql`."""
-
-    type: Literal["lead.mql"]
-
-
-class LeadSql(Transition):
-    """The lead is ripe for sales: `mql` → `sql`. Act on this one."""
-
-    type: Literal["lead.sql"]
-
-
-class LeadCooled(Transition):
-    """The lead went down a rung: its score fell below `leave`, or its fit below `min_fit`."""
-
-    type: Literal["lead.cooled"]
-
-
-class LeadExcluded(Transition):
-    """An exclusion of the grid holds: leave the lead alone."""
-
-    type: Literal["lead.excluded"]
-
-
-class LeadStage(Transition):
-    """Every other change of stage: by the CRM, out of an exclusion, up again within the grid's `quiet`, or a visitor's last.
-
-    A visitor who becomes known ends with one: `to` is `contact`, and `merged_into` names the lead.
-    """
-
-    type: Literal["lead.stage"]
-
-
-class LeadSlaBreached(Transition):
-    """Nobody answered a `lead.sql` in time. The stage does not change: `from` = `to`."""
-
-    type: Literal["lead.sla_breached"]
-
-
-class LeadErasedNotice(OutputEvent):
-    """The lead was erased here: erase it downstream too."""
-
-    type: Literal["lead.erased"]
-    data: ErasedNotice
-
-
 class DuplicateNotice(Contract):
     """Whose address it is as well."""
 
@@ -204,16 +153,6 @@ class DuplicateNotice(Contract):
         description="The other leads that have it, in the order in which they said so; at most 16.", min_length=1
     )
     cause: Cause | None = Field(description="The event that told the address; null when another grid asks for it.")
-
-
-class LeadDuplicate(OutputEvent):
-    """The lead has an e-mail address that other leads have: merge them with `lead.identified`, if they are one person.
-
-    Published where the grid has `identity`, once for each time that a lead gets such an address. Nobody is merged on a guess.
-    """
-
-    type: Literal["lead.duplicate"]
-    data: DuplicateNotice
 
 
 class AccountMember(Contract):
@@ -237,24 +176,6 @@ class AccountData(Contract):
     members: list[AccountMember] = Field(description="The highest first; at most 500.", max_length=500)
     grid: Grid
     cause: Cause | None = Field(description="The event that brought it about; null when time did, or a lead that left.")
-
-
-class AccountEvent(OutputEvent):
-    """A change of an account: its key, and the subject, is `account:DOMAIN`, which numbers its own outputs."""
-
-    data: AccountData
-
-
-class AccountHot(AccountEvent):
-    """The leads of a company together reached `accounts.enter`."""
-
-    type: Literal["account.hot"]
-
-
-class AccountCooled(AccountEvent):
-    """They fell below `accounts.leave` again, or leads or roles that it takes are no longer there."""
-
-    type: Literal["account.cooled"]
 
 
 class DeadLetterHeaders(Contract):
@@ -287,25 +208,26 @@ class DeadLetterHeaders(Contract):
     )
 
 
-Published = Annotated[
-    LeadMql
-    | LeadSql
-    | LeadCooled
-    | LeadExcluded
-    | LeadStage
-    | LeadSlaBreached
-    | LeadErasedNotice
-    | LeadDuplicate
-    | AccountHot
-    | AccountCooled,
-    Field(discriminator="type"),
-]
-"""Any event that LeadPulse publishes, `lead.dead` apart."""
+PAYLOADS: dict[str, type[Contract]] = {
+    "transition": TransitionData,
+    "erasure": ErasedNotice,
+    "duplicate": DuplicateNotice,
+    "account": AccountData,
+}
+"""`OutputType.payload` → the model of `data`."""
 
-OUTPUTS: dict[str, type[OutputEvent]] = {type_of(model): model for model in get_args(get_args(Published)[0])}
-"""CloudEvents type → model."""
 
-_adapter: TypeAdapter[OutputEvent] = TypeAdapter(Published)
+def _model(row: output_types.OutputType) -> type[OutputEvent]:
+    # A type that is read as well has its own model there, by the plain name.
+    name = class_name(row.name) + ("Notice" if row.name in INPUTS else "")
+    fields: dict[str, Any] = {"type": (Literal[row.name], ...), "data": (PAYLOADS[row.payload], ...)}
+    return create_model(name, __base__=OutputEvent, __module__=__name__, __doc__=row.meaning, **fields)
+
+
+OUTPUTS: dict[str, type[OutputEvent]] = {row.name: _model(row) for row in output_types.OUTPUTS}
+"""CloudEvents type → model. Dead letters have none: they are published as they came."""
+
+_adapter: TypeAdapter[OutputEvent] = adapter(OUTPUTS.values())
 
 
 def read_output(value: bytes | str) -> OutputEvent:

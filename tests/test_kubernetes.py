@@ -19,7 +19,8 @@ from ops.dev.services import REPOSITORY
 from tests.cli.shell import leadpulse
 from worker.app import DRAIN_S
 from worker.cli.run import GRACE_S
-from worker.settings import INPUT_TOPICS, Settings
+from worker.core.contract.event_types import INPUT_TOPICS
+from worker.settings import Settings
 
 FOLDER = REPOSITORY / "ops/kubernetes"
 VERSIONS = ("1.30", "1.37")

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from worker.build_flavour import form
-from worker.core.contract.codec import KNOWN_TYPES
+from worker.core.contract.event_types import KNOWN_TYPES
 from worker.core.contract.model import MESSAGES
 from worker.core.grid.models import Grid
 from worker.core.scoring.outputs import Transition

@@ -7,26 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from worker.core.contract import output_types
+from worker.core.contract.event_types import INPUT_TOPICS
 from worker.logs import Format
 
 PREFIX = "LEADPULSE_"
 
-INPUT_TOPICS = ("lead.events.web", "lead.events.email", "lead.events.webinar", "lead.events.profile", "lead.events.crm")
-OUTPUT_TYPES = (
-    "lead.mql",
-    "lead.sql",
-    "lead.cooled",
-    "lead.excluded",
-    "lead.stage",
-    "lead.sla_breached",
-    "lead.erased",
-    "lead.duplicate",
-    "account.hot",
-    "account.cooled",
-    "lead.dead",
-)
+OUTPUT_TYPES = (*output_types.OUTPUT_TYPES, output_types.DEAD_LETTERS)
 
-ASKED_FOR_TYPES = ("lead.duplicate", "account.hot", "account.cooled")
+ASKED_FOR_TYPES = tuple(row.name for row in output_types.OUTPUTS if row.asked_by)
 """Those of them that are published only where the grid asks for it (`identity`, `accounts`)."""
 
 
@@ -88,7 +77,7 @@ class Settings(BaseModel):
         description="name of this scoring: Redis keys, consumer group, internal topic and output source carry it",
     )
     input_topics: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
-        INPUT_TOPICS, min_length=1, description="input topics, separated by commas"
+        tuple(INPUT_TOPICS.values()), min_length=1, description="input topics, separated by commas"
     )
     partitions: int = Field(8, ge=1, le=10_000, description="partitions of every input topic and of the internal one")
     output_topics: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(

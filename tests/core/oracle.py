@@ -26,6 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from worker.core.contract.event_types import KNOWN_TYPES
 from worker.core.grid.email_kind import email_domain, email_kind
 
 ALLOWANCE = 1e-9
@@ -34,24 +35,6 @@ REMEMBERED_VALUES = 64
 SESSIONS_A_DAY = 16
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-KNOWN_TYPES = frozenset(
-    f"{of}.{what}"
-    for of, whats in {
-        "page": ("viewed",),
-        "email": ("delivered", "opened", "clicked", "replied", "bounced", "unsubscribed", "complained"),
-        "webinar": ("registered", "attended", "no_show", "replayed"),
-        "form": ("submitted",),
-        "content": ("downloaded",),
-        "demo": ("requested",),
-        "trial": ("started",),
-        "quote": ("requested",),
-        "social": ("shared", "clicked", "followed"),
-        "profile": ("updated",),
-        "lead": ("identified", "erased"),
-        "crm": ("accepted", "rejected", "opportunity", "won", "lost", "no_show"),
-    }.items()
-    for what in whats
-)
 ACTIVITY = re.compile(
     r"(page|form|content|demo|trial|quote|social)\..*|email\.(opened|clicked|replied)|webinar\.(registered|attended|replayed)"
 )

@@ -19,8 +19,6 @@ from schemas.inputs import InputData
 from tests.examples import examples
 from worker.core.contract import codec
 from worker.core.contract.codec import (
-    DATA_FIELDS,
-    KNOWN_TYPES,
     LAST_MS,
     MAX_AHEAD_MS,
     MAX_BYTES,
@@ -29,6 +27,7 @@ from worker.core.contract.codec import (
     REASONS,
     decode,
 )
+from worker.core.contract.event_types import DATA_FIELDS, KNOWN_TYPES
 from worker.core.contract.model import Decoded, Event, Headers, Record, Rejected, Unknown
 
 AT = "2026-03-05T12:34:56.789Z"

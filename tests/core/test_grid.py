@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.contract.codec import KNOWN_TYPES
+from worker.core.contract.event_types import KNOWN_TYPES
 from worker.core.grid.conditions import Condition, Where
 from worker.core.grid.models import DAY_MS, EVENT_TYPES, Grid, GridError, Mistake, duration_ms, parse_grid
 

@@ -19,8 +19,9 @@ from ruamel.yaml import YAML
 from tests.examples import examples
 from tests.waits import effort
 from worker.core.batch.plan import Plan, plan_events, plan_tick
-from worker.core.contract.codec import DATA_FIELDS, decode
+from worker.core.contract.codec import decode
 from worker.core.contract.dead_letter import dead_letter, read_letter
+from worker.core.contract.event_types import DATA_FIELDS
 from worker.core.contract.journal import Cut, JournalError, Stray, decode_entry, stray_output
 from worker.core.contract.marks import shown_mark
 from worker.core.contract.model import Decoded, Event, Headers, LeadWrite, Output, Record, Rejected

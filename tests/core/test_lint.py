@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.core.grid.lint import DEEDS, MAX_RULES, lint
+from worker.core.contract.event_types import ACTIVITIES
+from worker.core.grid.lint import MAX_RULES, lint
 from worker.core.grid.models import EVENT_TYPES, parse_grid
 
 SOUND = """\
@@ -113,9 +114,9 @@ def test_a_fit_rule_or_a_pace_that_crosses_alone_is_one_signal_too() -> None:
 
 def test_everything_scored_is_told_of_a_grid_that_scores_every_deed() -> None:
     """A busy lead is not a warm one."""
-    named = ", ".join(DEEDS)
+    named = ", ".join(ACTIVITIES)
     assert ("everything-scored", "engagement.rules") in codes(sound(f"- {{id: a, points: 1, on: [{named}], cap: 3}}"))
-    assert set(DEEDS) < set(EVENT_TYPES)
+    assert set(ACTIVITIES) < set(EVENT_TYPES)
 
 
 def test_too_many_rules_are_everything_scored() -> None:

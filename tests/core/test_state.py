@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.core.contract.event_types import TYPE_NAMES
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.once_per import aged, mark, remember
 from worker.core.scoring.packing import close
 from worker.core.scoring.state import (
-    EVENT_TYPES,
     STAGES,
     Count,
     IdentityLinks,
@@ -44,7 +44,7 @@ def states(draw: st.DrawFn) -> LeadState:
             count.seen, count.last = aged(count.seen, count.last, later) if count.seen else b"", later
             count.seen = remember(count.seen, count.last, mark(str(at_ms)), at_ms)
         counts[key] = count
-    types, labels = st.integers(0, len(EVENT_TYPES) - 1), st.sampled_from(["", "/", "/é", "/pricing"])
+    types, labels = st.integers(0, len(TYPE_NAMES) - 1), st.sampled_from(["", "/", "/é", "/pricing"])
     moves = draw(st.lists(st.tuples(st.integers(0, len(STAGES) - 1), instants), max_size=4))
     traits = {
         path: Write(draw(instants), draw(st.sampled_from(["e1", "e2"])), value)

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from worker.core.contract.codec import DATA_FIELDS
+from worker.core.contract.event_types import DATA_FIELDS
 from worker.core.grid import models
 from worker.core.grid.conditions import OPERATORS
 from worker.core.grid.email_kind import EmailKind

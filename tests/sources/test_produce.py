@@ -18,11 +18,11 @@ from tests.services import Kafka, create_topics
 from tests.waits import HANG_S
 from worker.cli.produce import produce
 from worker.cli.simulate import simulate
-from worker.core.contract.codec import KNOWN_TYPES
+from worker.core.contract.event_types import INPUT_TOPICS, KNOWN_TYPES
 from worker.core.contract.partitioner import owner
 from worker.intake.producer import Undelivered, kafka_sink
 from worker.intake.routes import TOPICS, Addressed, BadLine, address, address_raw, topic_of
-from worker.settings import INPUT_TOPICS, Settings
+from worker.settings import Settings
 
 PARTITIONS = 4
 
@@ -62,8 +62,8 @@ def topic(kafka: Kafka, namespace: str) -> str:
 
 def test_every_known_type_has_one_of_the_input_topics() -> None:
     """The worker reads these by default, so what is sent elsewhere would be lost without a word."""
-    assert set(TOPICS.values()) == set(INPUT_TOPICS)
-    assert {topic_of(kind) for kind in KNOWN_TYPES} == set(INPUT_TOPICS)
+    assert set(TOPICS.values()) == set(INPUT_TOPICS.values())
+    assert {topic_of(kind) for kind in KNOWN_TYPES} == set(INPUT_TOPICS.values())
     assert topic_of("email.opened") == "lead.events.email"
     assert topic_of("chat.opened") == "lead.events.web"
 

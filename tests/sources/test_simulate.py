@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from worker.cli.simulate import simulate
-from worker.core.contract.codec import KNOWN_TYPES, REASONS, decode
+from worker.core.contract.codec import REASONS, decode
+from worker.core.contract.event_types import KNOWN_TYPES
 from worker.core.contract.model import Event, Record, Rejected, Unknown
 from worker.demo.people import PERSONAS
 from worker.demo.simulate import BAD, DAY_MS, LATE_BY_MS, START_MS, SimRecord, events, paced

@@ -29,6 +29,7 @@ from worker.cli.common import (
     shown_name,
 )
 from worker.core.batch.plan import MOST_HOPS, Lead
+from worker.core.contract.event_types import TYPE_NAMES
 from worker.core.contract.model import Reason
 from worker.core.contract.partitioner import owner
 from worker.core.contract.printable import plain
@@ -44,7 +45,7 @@ from worker.core.scoring.outputs import TransitionRecorder, history, recent
 from worker.core.scoring.packing import open_
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.stages import advance
-from worker.core.scoring.state import EVENT_TYPES, STAGES, LeadState, UnreadableState, unpack, unpack_moves
+from worker.core.scoring.state import STAGES, LeadState, UnreadableState, unpack, unpack_moves
 from worker.core.scoring.traits import unpack_traits, values
 from worker.queries.leads import held_leads, leads_with_mark
 from worker.settings import Settings
@@ -288,7 +289,7 @@ def _draw(picture: Path, found: _Found, explained: Explained) -> None:
         moves = [(b.at_ms, b.stage) for a, b in pairwise(behind) if a.stage != b.stage]
         stages = [(behind[0].at_ms, behind[0].stage), *moves]
     else:
-        marks = [plot.Mark(at, EVENT_TYPES[number], text) for at, number, text in open_(state.recent)]
+        marks = [plot.Mark(at, TYPE_NAMES[number], text) for at, number, text in open_(state.recent)]
         stages = [(at, stage) for stage, at in unpack_moves(state.history)]
         click.echo("Redis holds no past course of a score: to draw it, give the lead's events with --events FILE", err=True)
     grade = f"grade {explained.grade}, " if explained.grade else ""

@@ -119,7 +119,7 @@ def events(
     Ends with the last event of *days* simulated days, or after *limit* records; with neither, never. Shares, each of the events
     that happen: *late* come up to `LATE_BY_MS` after their time; *duplicates* are sent again with the same source and id,
     within moments or hours; with *bad* a record that is no valid event is sent beside (`BAD`); *keyless* records carry no
-    key. None of the four changes what people do. *topics* maps families (`routes.FAMILIES`) to topics.
+    key. None of the four changes what people do. *topics* maps families (`event_types.Family`) to topics.
 
     Raises `ValueError` for a share outside of 0…1 or fewer than one lead.
     """

@@ -7,25 +7,10 @@ from typing import Annotated, Final
 
 import msgspec
 
+from worker.core.contract.event_types import FAMILIES, INPUT_TOPICS
 from worker.core.contract.model import Headers
 
-FAMILIES: Final[Mapping[str, str]] = {
-    "page": "web",
-    "form": "web",
-    "content": "web",
-    "demo": "web",
-    "trial": "web",
-    "quote": "web",
-    "social": "web",
-    "email": "email",
-    "webinar": "webinar",
-    "profile": "profile",
-    "lead": "profile",
-    "crm": "crm",
-}
-"""First word of an event's type → its family. Any other type is of the family `web`, as its producer most often is."""
-
-TOPICS: Final[Mapping[str, str]] = {family: f"lead.events.{family}" for family in ("web", "email", "webinar", "profile", "crm")}
+TOPICS: Final[Mapping[str, str]] = {str(family): topic for family, topic in INPUT_TOPICS.items()}
 """Family → topic, when nothing else is asked for."""
 
 CONTENT_TYPE: Final[Headers] = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
@@ -52,7 +37,7 @@ _decode_any: Final = msgspec.json.Decoder().decode
 
 
 def topic_of(event_type: str, topics: Mapping[str, str] = TOPICS) -> str:
-    """Return the topic for an event of this type: `email.opened` goes where the family `email` goes."""
+    """Return the topic for an event of this type: `email.opened` goes where its family goes, an unknown type to `web`."""
     return topics[FAMILIES.get(event_type.partition(".")[0], "web")]
 
 

@@ -1,8 +1,7 @@
 """Bytes in, a value out: every Kafka record becomes an `Event`, an `Unknown` or a `Rejected`, never an exception.
 
 This is the fast twin of the pydantic models in `schemas`, the contract that producers read; the tests hold the two equal.
-`DATA_FIELDS` below is the one place where the codec says what each type carries, `REASONS` the one place where the codes of
-`Rejected.reason` are listed.
+What each type carries stands in `worker.core.contract.event_types`. `REASONS` lists the codes of `Rejected.reason`.
 
 The usual record costs one typed call of msgspec and one look at each field. Whatever that call does not take (an unusual
 attribute, anything wrong) goes the long way through `_examine`, which alone decides and which finds the words for it.
@@ -21,6 +20,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from worker.core.contract.envelope import MAX_NAME, Usual
+from worker.core.contract.event_types import DATA_FIELDS, Field
 from worker.core.contract.model import Decoded, Event, Record, Rejected, Unknown
 
 MAX_BYTES: Final = 900_000
@@ -62,74 +62,6 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The closed set of `Rejected.reason` that `decode` gives, with what each means."""
 
-
-class Field(NamedTuple):
-    """What one field of `data` must be. `null` is the same as absent."""
-
-    kind: type[str] | type[float] | type[bool] | type[dict[str, Any]]
-    """`float` takes integers too, but no boolean."""
-    required: bool = False
-    minimum: float | None = None
-    maximum: float | None = None
-    """Bounds of a number, inclusive."""
-    filled: bool = False
-    """The empty string is refused."""
-
-
-_TEXT: Final = Field(str)
-_NUMBER: Final = Field(float)
-_OBJECT: Final = Field(dict)
-_AT_LEAST_0: Final = Field(float, minimum=0)
-
-_GROUPS: Final[tuple[tuple[str, dict[str, Field]], ...]] = (
-    (
-        "page.viewed",
-        {
-            "url": Field(str, required=True),
-            "page_type": _TEXT,
-            "session_id": _TEXT,
-            "duration_s": _AT_LEAST_0,
-            "referrer": _TEXT,
-            "utm": _OBJECT,
-        },
-    ),
-    (
-        "email.delivered email.opened email.clicked email.replied email.bounced email.unsubscribed email.complained",
-        {"message_id": Field(str, required=True), "campaign_id": _TEXT, "url": _TEXT, "cta": _TEXT},
-    ),
-    (
-        "webinar.registered webinar.attended webinar.no_show webinar.replayed",
-        {
-            "webinar_id": Field(str, required=True),
-            "minutes": _AT_LEAST_0,
-            "share": Field(float, minimum=0, maximum=1),
-        },
-    ),
-    (
-        "form.submitted content.downloaded demo.requested trial.started quote.requested",
-        {"form_id": _TEXT, "content_id": _TEXT, "fields": _OBJECT},
-    ),
-    ("social.shared social.clicked social.followed", {"network": _TEXT, "url": _TEXT}),
-    ("profile.updated", {"traits": Field(dict, required=True)}),
-    ("lead.identified", {"anonymous_id": Field(str, required=True, filled=True)}),
-    (
-        "crm.accepted crm.rejected crm.opportunity crm.won crm.lost crm.no_show",
-        {"reason": _TEXT, "amount": _NUMBER, "owner": _TEXT},
-    ),
-    ("lead.erased", {}),
-)
-
-DATA_FIELDS: Final[Mapping[str, Mapping[str, Field]]] = MappingProxyType(
-    {
-        event_type: MappingProxyType({**fields, "machine": Field(bool)})
-        for event_types, fields in _GROUPS
-        for event_type in event_types.split()
-    }
-)
-"""Event type → field of `data` → what it must be. Other fields are kept as they are."""
-
-KNOWN_TYPES: Final[frozenset[str]] = frozenset(DATA_FIELDS)
-"""The types that LeadPulse scores; any other is `Unknown`."""
 
 # Classes of values that need no second look. The others (integers, objects, lists) are looked at one by one.
 _NONE: Final = type(None)

@@ -11,30 +11,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from worker.core.contract.codec import DATA_FIELDS
+from worker.core.contract.event_types import ACTIVITIES, DATA_FIELDS
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Path, Where
 from worker.core.grid.models import Grid, Velocity, shown_path
 from worker.core.grid.yaml_lines import Document, read_yaml
-
-DEEDS: Final = (
-    "page.viewed",
-    "email.opened",
-    "email.clicked",
-    "email.replied",
-    "webinar.registered",
-    "webinar.attended",
-    "webinar.replayed",
-    "form.submitted",
-    "content.downloaded",
-    "demo.requested",
-    "trial.started",
-    "quote.requested",
-    "social.shared",
-    "social.clicked",
-    "social.followed",
-)
-"""What a lead does by itself, as opposed to what is done to it (a delivery) or said about it (a CRM move)."""
 
 MAX_RULES: Final = 40
 """More rules than this cannot be explained to a salesperson; the larger preset has as many."""
@@ -116,7 +97,7 @@ def _everything_scored(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
                 "everything-scored",
                 f"{', '.join(done_to_them)} is nothing the lead did: score the answer (email.clicked, email.replied)",
             )
-    if freely.issuperset(DEEDS):
+    if freely.issuperset(ACTIVITIES):
         yield (
             ("engagement", "rules"),
             "everything-scored",

@@ -30,7 +30,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from worker.core.contract.codec import DATA_FIELDS
+from worker.core.contract.event_types import DATA_FIELDS
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import OPERATORS, Where, WhereError, parse_where
 from worker.core.grid.email_kind import MailLists

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 import xxhash
 
+from worker.core.contract.output_types import OUTPUTS
 from worker.core.grid.conditions import Where, compile_where
 from worker.core.grid.email_kind import email_domain, email_kind
 from worker.core.grid.models import Grid, Rule, Rung, Velocity
@@ -159,10 +160,8 @@ class CompiledGrid:
         self.score_min, self.score_max = _bounds(grid.score.min, grid.score.max)
         self.ties = grid.accounts is not None or grid.identity is not None
         """Whether leads tell the owners of other ids of themselves."""
-        self.unpublished = (
-            *(("account.hot", "account.cooled") if grid.accounts is None else ()),
-            *(("lead.duplicate",) if grid.identity is None else ()),
-        )
+        absent = [section for section in ("identity", "accounts") if getattr(grid, section) is None]
+        self.unpublished = tuple(row.name for row in OUTPUTS if row.asked_by in absent)
         """Output types that this grid never publishes: their topics need not be there."""
         sql = grid.stages.sql
         self.intent_within = sql.intent_within if sql is not None else None

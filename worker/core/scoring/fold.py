@@ -7,27 +7,24 @@ from typing import Any, Final
 
 import msgspec
 
+from worker.core.contract.event_types import ACTIVITIES, TYPE_NUMBERS
 from worker.core.contract.model import Event
 from worker.core.scoring import traits as traits_
 from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, RuleCounter, VelocityCounter
 from worker.core.scoring.halving import halved
 from worker.core.scoring.once_per import MARK_BYTES, aged, find, forget, mark, occurrence, remember
 from worker.core.scoring.packing import note
-from worker.core.scoring.state import CONTACT, EVENT_TYPES, IDS_KEPT, SQL, Count, LeadState
+from worker.core.scoring.state import CONTACT, IDS_KEPT, SQL, Count, LeadState
 from worker.core.scoring.velocity import merged, one_match
 
-ACTIVITY_PREFIXES: Final = ("page.", "form.", "content.", "demo.", "trial.", "quote.", "social.")
-ACTIVITY_TYPES: Final = frozenset(
-    {"email.opened", "email.clicked", "email.replied", "webinar.registered", "webinar.attended", "webinar.replayed"}
-)
-_ACTIVITIES: Final = frozenset(name for name in EVENT_TYPES if name in ACTIVITY_TYPES or name.startswith(ACTIVITY_PREFIXES))
+_ACTIVITIES: Final = frozenset(ACTIVITIES)
 _LABEL_CHARS: Final = 60
 _REMEMBERED_CHARS: Final = 2_048
 """A longer url is hardly ever seen again, and thousands of them would fill the memory."""
 _LABELS: Final = ("cta", "url", "webinar_id", "content_id", "form_id", "campaign_id", "network", "reason", "message_id")
 _FOREVER: Final = b"\0" * MARK_BYTES
 
-_TYPE_NUMBERS: Final = {name: number for number, name in enumerate(EVENT_TYPES)}
+_TYPE_NUMBERS: Final = dict(TYPE_NUMBERS)
 
 _json = msgspec.json.Encoder(order="sorted")
 

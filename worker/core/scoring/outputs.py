@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from worker.core.contract.event_types import TYPE_NAMES
 from worker.core.contract.model import Cause, Event, Output
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.packing import open_
 from worker.core.scoring.score import Reading, reasons
-from worker.core.scoring.state import CONTACT, EVENT_TYPES, HISTORY_KEPT, STAGES, LeadState, pack_moves, unpack_moves
+from worker.core.scoring.state import CONTACT, HISTORY_KEPT, STAGES, LeadState, pack_moves, unpack_moves
 from worker.core.scoring.traits import unpack_traits, values
 
 _json = msgspec.json.Encoder()
@@ -142,7 +143,7 @@ def _moved(state: LeadState, at_ms: int, output: str, to: int, reading: Reading)
 
 def recent(state: LeadState) -> list[dict[str, Any]]:
     """Return the last events, oldest first, as outputs show them."""
-    return [{"time": rfc3339(at), "type": EVENT_TYPES[number], "label": label} for at, number, label in open_(state.recent)]
+    return [{"time": rfc3339(at), "type": TYPE_NAMES[number], "label": label} for at, number, label in open_(state.recent)]
 
 
 def history(state: LeadState) -> list[dict[str, Any]]:

@@ -32,39 +32,6 @@ HISTORY_KEPT: Final = 20
 STAGES: Final = ("contact", "mql", "sql", "opportunity", "client", "excluded")
 CONTACT, MQL, SQL, OPPORTUNITY, CLIENT, EXCLUDED = range(6)
 
-EVENT_TYPES: Final = (
-    "page.viewed",
-    "email.delivered",
-    "email.opened",
-    "email.clicked",
-    "email.replied",
-    "email.bounced",
-    "email.unsubscribed",
-    "email.complained",
-    "webinar.registered",
-    "webinar.attended",
-    "webinar.no_show",
-    "webinar.replayed",
-    "form.submitted",
-    "content.downloaded",
-    "demo.requested",
-    "trial.started",
-    "quote.requested",
-    "social.shared",
-    "social.clicked",
-    "social.followed",
-    "profile.updated",
-    "lead.identified",
-    "crm.accepted",
-    "crm.rejected",
-    "crm.opportunity",
-    "crm.won",
-    "crm.lost",
-    "crm.no_show",
-    "lead.erased",
-)
-"""Packed states name a type by its place here: new types are added at the end."""
-
 _EMPTY_LIST: Final = msgspec.Raw(msgspec.msgpack.encode([]))
 
 

@@ -1,0 +1,75 @@
+"""The table of event types and that of output types: everything that knows types derives from them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from schemas import INPUTS, OUTPUTS
+from schemas.examples import input_example
+from worker.core.batch.plan import plan_events
+from worker.core.contract import event_types, output_types
+from worker.core.contract.codec import decode
+from worker.core.contract.event_types import ACTIVITIES, FAMILIES, KNOWN_TYPES, TYPE_NAMES
+from worker.core.contract.model import Event, Record
+from worker.core.grid.models import EVENT_TYPES, parse_grid
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.outputs import recent
+from worker.core.scoring.packing import close
+from worker.core.scoring.state import LeadState, pack, unpack
+
+STORED = [
+    "page.viewed", "email.delivered", "email.opened", "email.clicked", "email.replied", "email.bounced",
+    "email.unsubscribed", "email.complained", "webinar.registered", "webinar.attended", "webinar.no_show",
+    "webinar.replayed", "form.submitted", "content.downloaded", "demo.requested", "trial.started", "quote.requested",
+    "social.shared", "social.clicked", "social.followed", "profile.updated", "lead.identified", "crm.accepted",
+    "crm.rejected", "crm.opportunity", "crm.won", "crm.lost", "crm.no_show", "lead.erased",
+]  # fmt: skip
+"""Types by their number, as states of released versions hold them. New types are not written here."""
+
+RULES = "\n".join(f"    - {{id: rule-{number}, points: 1, on: {name}}}" for number, name in enumerate(EVENT_TYPES))
+GRID = parse_grid(f"grid: all\nversion: 1\nengagement:\n  rules:\n{RULES}\n", "all.yaml")
+
+
+@pytest.mark.parametrize("event_type", sorted(KNOWN_TYPES))
+def test_an_example_of_every_type_is_folded(event_type: str) -> None:
+    """A type that no state can name would stop its partition at the first event."""
+    value = json.dumps(input_example(event_type)).encode()
+    event = decode(Record("lead.events.web", 0, 0, None, None, value))
+    assert isinstance(event, Event)
+    plan = plan_events(CompiledGrid(GRID, "/leadpulse/test"), {event.lead: None}, [event], clock_ms=None, find=lambda _: None)
+    assert plan.refused == []
+    (packed,) = (write.state for write in plan.writes if write.lead == event.lead)
+    state = unpack(packed)
+    scored = not event.machine and event_type not in ("profile.updated", "lead.identified", "lead.erased")
+    if scored:
+        assert [one["type"] for one in recent(state)] == [event_type]
+        assert [count.n for count in state.counts.values()] == [1]
+    assert (state.active > 0) == (not event.machine and event_type in ACTIVITIES)
+
+
+def test_a_state_names_every_stored_type() -> None:
+    """In as many states as it takes: one holds twenty events."""
+    for number, name in TYPE_NAMES.items():
+        state = unpack(pack(LeadState(clock=1_000, recent=close([(1_000, number, "")]))))
+        assert [one["type"] for one in recent(state)] == [name]
+
+
+def test_numbers_in_states_never_change() -> None:
+    """And leave no gap."""
+    assert [TYPE_NAMES[number] for number in range(len(STORED))] == STORED
+    assert sorted(TYPE_NAMES) == list(range(len(event_types.INPUTS)))
+
+
+def test_types_stand_once_and_share_a_family_with_their_first_word() -> None:
+    """Events go to a topic by the first word of their type."""
+    assert len(KNOWN_TYPES) == len(event_types.INPUTS)
+    assert [row.name for row in event_types.INPUTS if FAMILIES[row.name.partition(".")[0]] != row.family] == []
+    assert len(OUTPUTS) == len(output_types.OUTPUTS)
+
+
+def test_every_type_has_a_model() -> None:
+    """With the meaning that producers and consumers read."""
+    assert {name: model.__doc__ for name, model in INPUTS.items()} == {row.name: row.meaning for row in event_types.INPUTS}
+    assert {name: model.__doc__ for name, model in OUTPUTS.items()} == {row.name: row.meaning for row in output_types.OUTPUTS}
