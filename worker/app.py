@@ -180,7 +180,7 @@ class LeadPulse(faust.App):
             return
         except Exception:
             log.exception("the engine did not start", extra=fields("worker.failed"))
-            self.fail("an error that nobody foresaw, see above; please report it")
+            self.fail("unexpected error, see the traceback above; please report it")
             return
         _collect_less()
         try:
@@ -189,7 +189,7 @@ class LeadPulse(faust.App):
             self.fail(str(err))  # again, after what the engine said since the moment when it happened: the last line tells why
         except Exception:
             log.exception("the engine ended", extra=fields("worker.failed"))
-            self.fail("an error that nobody foresaw, see above; please report it")
+            self.fail("unexpected error, see the traceback above; please report it")
 
     def _create_directories(self) -> None:
         """Make none: Faust's folders are for tables, and there are none."""

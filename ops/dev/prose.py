@@ -46,7 +46,6 @@ PENDING: Final[set[str]] = {
     "docs/protocol/README.md",
     "docs/reliability.md",
     "docs/security.md",
-    "ops/runbook.md",
     "schemas/__init__.py",
     "schemas/envelope.py",
     "schemas/outputs.py",

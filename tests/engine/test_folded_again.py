@@ -37,7 +37,7 @@ EVENT = b'{"specversion":"1.0","id":"1","source":"/s","type":"demo.requested","s
 @pytest.mark.parametrize("changes", [{"records": 1}, {"digest": "0b"}, {"records": 3, "digest": "0b"}])
 def test_other_records_are_refused(changes: dict[str, Any]) -> None:
     """By number or by content."""
-    with pytest.raises(WorkerMustStop, match="partition 7: batch 3 was folded of 2 records"):
+    with pytest.raises(WorkerMustStop, match="partition 7: batch 3 was folded from 2 records"):
         check_folded(7, CUT, msgspec.structs.replace(CUT, **changes))
 
 
@@ -54,7 +54,7 @@ def test_a_topic_made_again_is_refused_where_the_batch_read_it() -> None:
     check_topics_of(7, BEFORE, msgspec.structs.replace(CUT, lost=True), {"crm": "C", "web": "other"})
     for held in (("", ""), ("1:2:3", "1:2:3"), ()):
         check_topics_of(7, BEFORE, msgspec.structs.replace(CUT, ids=held), {"crm": "C", "web": "other"})
-    with pytest.raises(WorkerMustStop, match="web was deleted and made again since batch 3 was folded of it"):
+    with pytest.raises(WorkerMustStop, match="web was deleted and recreated since batch 3 was folded from it"):
         check_topics_of(7, BEFORE, CUT, {"crm": "C", "web": "other"})
 
 

@@ -80,7 +80,7 @@ async def until(watching: TopicWatch, holds: Callable[[], bool]) -> None:
 async def test_a_topic_made_again_ends_the_worker(brokers: Brokers) -> None:
     """Only when the brokers say so again and again."""
     brokers.ids_ = [IDS, {**IDS, "web": "old"}, IDS, {**IDS, "web": "other"}]
-    with pytest.raises(WorkerMustStop, match="partition 0: web was deleted and made again since it was read"):
+    with pytest.raises(WorkerMustStop, match="partition 0: web was deleted and recreated since it was read"):
         async with asyncio.timeout(30):
             await watch(brokers).run()
     assert brokers.asked >= 6

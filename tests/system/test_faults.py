@@ -157,7 +157,7 @@ async def test_a_copy_of_a_past_that_was_not_to_be_is_refused(
         await site.restore(never)
         refused = site.worker()
         assert await refused.ended() == 1
-        assert "it is of a past that Redis went back from" in refused.said()
+        assert "it belongs to an abandoned history of Redis" in refused.said()
         await redis.delete(*(await site.copy()))
     await site.allow_rebuild()
     again = site.worker()

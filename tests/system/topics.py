@@ -12,8 +12,8 @@ from aiokafka.structs import TopicPartition
 
 from tests.system.kit import Sent, Site
 
-REMADE = "was deleted and made again since it was read"
-OTHER_RECORDS = "was folded of"
+REMADE = "was deleted and recreated since it was read"
+OTHER_RECORDS = "was folded from"
 
 
 @asynccontextmanager

@@ -266,7 +266,7 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
         )
     except (ValueError, IndexError) as error:
         raise StoreRefused(
-            f"{where}: a field of the position is no text or no number ({error}); restore it or rebuild the partition"
+            f"{where}: a field of the position is not valid text or not a number ({error}); restore it or rebuild the partition"
         ) from error
 
 

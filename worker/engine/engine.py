@@ -200,7 +200,7 @@ class Engine:
         if self._error is None:
             return
         await self._close()
-        raise _reason(self._error) or WorkerMustStop(f"unforeseen: {words(self._error)}") from self._error
+        raise _reason(self._error) or WorkerMustStop(f"unexpected error: {words(self._error)}") from self._error
 
     async def drain(self, deadline_s: float = 10.0) -> None:
         """Take no more records, publish what is applied, leave the group.

@@ -178,7 +178,7 @@ class GridFile:
             self._mistake = f"the grid {self._settings.grid} has mistakes:\n{err}"
         except Exception as err:
             # Whatever somebody saved there, events go on being scored by the grid that is in force.
-            log.exception("an error that nobody foresaw; please report it with the grid", extra=fields("grid.error"))
+            log.exception("unexpected error; please report it with the grid", extra=fields("grid.error"))
             self._mistake = f"the grid {self._settings.grid} cannot be used: {err!r}"
         else:
             self._mistake = None

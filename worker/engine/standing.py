@@ -166,9 +166,9 @@ def check_position(settings: Settings, partition: int, position: Position, publi
     """Raise `WorkerMustStop` when the state in the store is not fit for these settings."""
     if position.partitions not in (0, settings.partitions):
         raise WorkerMustStop(
-            f"partition {partition}: its state was made with {position.partitions} partitions, LEADPULSE_PARTITIONS says"
-            f" {settings.partitions}: a lead's owner depends on the number; set it to {position.partitions}, or move the leads"
-            " into another LEADPULSE_NAMESPACE with `leadpulse repartition`"
+            f"partition {partition}: its state was made with {position.partitions} partitions, but LEADPULSE_PARTITIONS is"
+            f" {settings.partitions}. The partition count decides which partition owns a lead: set it to {position.partitions},"
+            " or move the leads into another LEADPULSE_NAMESPACE with `leadpulse repartition`"
         )
     if position.batch and not position.next:
         raise WorkerMustStop(
@@ -190,9 +190,9 @@ def check_inputs(settings: Settings, partition: int, next_: Collection[str], all
     """Raise `WorkerMustStop` unless the state's topics *next_* are the settings', or an operator *allowed* those to follow."""
     if set(next_) != set(settings.topics) and allowed != tuple(sorted(settings.input_topics)):
         raise WorkerMustStop(
-            f"partition {partition}: its state remembers the topics {', '.join(sorted(next_))}, LEADPULSE_INPUT_TOPICS"
-            f" and LEADPULSE_NAMESPACE say {', '.join(settings.topics)}: all workers must read the same ones, and a"
-            " replay too; set them back, or, if the inputs are to change, say so once with `leadpulse topics change`"
+            f"partition {partition}: its state was made from the topics {', '.join(sorted(next_))}, but"
+            f" LEADPULSE_INPUT_TOPICS and LEADPULSE_NAMESPACE give {', '.join(settings.topics)}. All workers and replays must"
+            " read the same topics: restore the settings, or change the inputs with `leadpulse topics change`"
         )
 
 
@@ -205,9 +205,9 @@ def check_truth(partition: int, batch: int, held: Mapping[str, int], published: 
     if differ:
         where = ", ".join(f"{topic} {ours}, published {theirs}" for topic, (ours, theirs) in differ.items())
         raise WorkerMustStop(
-            f"partition {partition}: the store's batch {batch} is not the one that was published as {batch} ({where}): it is of"
-            " a past that Redis went back from. Restore another copy, or delete the partition's keys and fill it again with"
-            f" `leadpulse rebuild --partition {partition}`"
+            f"partition {partition}: the store's batch {batch} is not the one that was published as {batch} ({where}): it"
+            " belongs to an abandoned history of Redis. Restore another copy, or delete the partition's keys and fill it again"
+            f" with `leadpulse rebuild --partition {partition}`"
         )
 
 
@@ -220,8 +220,8 @@ def check_left(partition: int, unread: Mapping[str, int | None], *, may_lose: bo
     if left and not may_lose:
         said = ", ".join(f"{topic} ({'deleted' if count is None else f'{count} records'})" for topic, count in left.items())
         raise WorkerMustStop(
-            f"partition {partition}: {said} is no longer an input, and was not read to its end: stop who writes to it and let"
-            " a worker with the LEADPULSE_INPUT_TOPICS of before read the rest, or lose it with LEADPULSE_ACCEPT_LOSS=true"
+            f"partition {partition}: {said} is no longer an input, and was not read to its end: stop its producers and"
+            " let a worker with the earlier LEADPULSE_INPUT_TOPICS read the rest, or lose it with LEADPULSE_ACCEPT_LOSS=true"
         )
 
 
@@ -274,9 +274,9 @@ def check_offsets(
                 f"partition {partition}: the log ends before records that must be folded again ({ended}): {again}"
             )
         raise WorkerMustStop(
-            f"partition {partition}: the log ends before what was read of it ({ended}): was the topic made anew, or is this"
-            " another cluster than before? Check LEADPULSE_KAFKA; read it from its start with LEADPULSE_ACCEPT_LOSS=true, or"
-            f" {afresh}"
+            f"partition {partition}: the log ends before the offset that was read ({ended}): was the topic recreated, or is"
+            " this another cluster than before? Check LEADPULSE_KAFKA; read it from its start with LEADPULSE_ACCEPT_LOSS=true,"
+            f" or {afresh}"
         )
 
 
@@ -284,7 +284,7 @@ def check_ids(settings: Settings, partition: int, another: Collection[str]) -> N
     """Raise `WorkerMustStop` where *another* names topics that were deleted and made again since they were read."""
     if another:
         raise WorkerMustStop(
-            f"partition {partition}: {', '.join(sorted(another))} was deleted and made again since it was read, or this is"
-            " another cluster than before: what it holds now was not read. Check LEADPULSE_KAFKA; read it from its start with"
-            f" LEADPULSE_ACCEPT_LOSS=true, or start afresh under another LEADPULSE_NAMESPACE than {settings.namespace}"
+            f"partition {partition}: {', '.join(sorted(another))} was deleted and recreated since it was read, or this is"
+            " another cluster than before. Its present records were not read. Check LEADPULSE_KAFKA; read it from its start"
+            f" with LEADPULSE_ACCEPT_LOSS=true, or start afresh under another LEADPULSE_NAMESPACE than {settings.namespace}"
         )

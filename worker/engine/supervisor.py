@@ -67,8 +67,8 @@ class Supervisor(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         if added:
             raise WorkerMustStop(
                 f"partitions {added} were added to {', '.join(sorted({tp.topic for tp in assigned if tp.partition in added}))}:"
-                " a lead's owner depends on the number; move the leads with `leadpulse repartition`, into another"
-                " LEADPULSE_NAMESPACE with LEADPULSE_PARTITIONS set to the new number"
+                " the partition count decides which partition owns a lead. Move the leads with `leadpulse repartition`, into"
+                " another LEADPULSE_NAMESPACE with LEADPULSE_PARTITIONS set to the new number"
             )
         self._ours = {p for p in mentioned if all(TopicPartition(topic, p) in assigned for topic in topics)}
         for p in sorted(mentioned - self._ours):

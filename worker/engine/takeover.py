@@ -204,8 +204,8 @@ def check_topics_of(partition: int, at: Cut, cut: Cut, ids: Mapping[str, str]) -
     ]
     if another:
         raise WorkerMustStop(
-            f"partition {partition}: the store is behind Kafka, and {', '.join(another)} was deleted and made again since batch"
-            f" {cut.batch} was folded of it: {RESTORE}"
+            f"partition {partition}: the store is behind Kafka, and {', '.join(another)} was deleted and recreated since batch"
+            f" {cut.batch} was folded from it: {RESTORE}"
         )
 
 
@@ -214,9 +214,9 @@ def check_folded(partition: int, cut: Cut, again: Cut) -> None:
     if cut.digest and (cut.records, cut.digest) != (again.records, again.digest):
         there = f"{again.records} records (digest {again.digest})"
         raise WorkerMustStop(
-            f"partition {partition}: batch {cut.batch} was folded of {cut.records} records (digest {cut.digest}), and the"
-            f" topics now give {there} in their place: records were compacted or deleted, or are read otherwise than then:"
-            f" {RESTORE}"
+            f"partition {partition}: batch {cut.batch} was folded from {cut.records} records (digest {cut.digest}), and the"
+            f" topics now give {there} in their place: records were compacted or deleted, or this version decodes them"
+            f" differently: {RESTORE}"
         )
 
 
@@ -358,8 +358,8 @@ class Refold:
             return CompiledGrid(parse_grid(source, "the journal's grid"), self._settings.source)
         except GridError as err:
             raise WorkerMustStop(
-                f"partition {self._partition}: the store is behind Kafka, and the grid that judged then has mistakes for this"
-                f" version: let the version that took it bring the partition up to date first:\n{err}"
+                f"partition {self._partition}: the store is behind Kafka, and the grid of that batch has mistakes for this"
+                f" version: let the version that accepted it bring the partition up to date first:\n{err}"
             ) from err
 
 

@@ -171,7 +171,7 @@ def two_series(tp: TopicPartition, how: str) -> WorkerMustStop:
     """Return the refusal of a journal whose cuts are of two histories; *how* says what shows it."""
     return WorkerMustStop(
         f"partition {tp.partition}: its journal ({tp.topic}) holds two series of cuts: {how}. The namespace was begun anew upon"
-        " the journal of before, or the data of two clusters came together in it, so nobody can say what was published."
+        " the journal of before, or the data of two clusters came together in it, so it is unknown what was published."
         " Start afresh under another LEADPULSE_NAMESPACE"
     )
 

@@ -238,7 +238,7 @@ def decode_entry(record: Record) -> Entry:
     except (msgspec.MsgspecError, ValueError, LookupError) as err:
         raise JournalError(
             f"journal record {where}: not a readable {kind.decode() if kind else 'record'} ({err}): only LeadPulse may write to"
-            " this topic. Find out what did, take its right from it, then start afresh under another LEADPULSE_NAMESPACE"
+            " this topic. Find the program that did, revoke its right, then start afresh under another LEADPULSE_NAMESPACE"
         ) from err
     name = "no lp-kind header" if kind is None else f"kind {kind.decode(errors='replace')!r}"
     raise JournalError(
