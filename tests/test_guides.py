@@ -15,6 +15,7 @@ PAGES = (
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/architecture.md",
+    "docs/decisions.md",
     "docs/glossary.md",
     "docs/install.md",
     "docs/run.md",
@@ -67,6 +68,19 @@ def test_the_glossary_defines_each_word_of_our_own_once() -> None:
     words = [word for word, _ in rows]
     assert words == WORDS
     assert [word for word, file in rows if word not in (ROOT / file).read_text().lower()] == []
+
+
+def test_decisions_are_numbered_dated_and_have_a_status() -> None:
+    """Each number once; a decision that no longer holds names a decision that is there."""
+    page = (ROOT / "docs" / "decisions.md").read_text()
+    status = r"\d{4}-\d\d-\d\d, (?:accepted|superseded by (\d+))\.$"
+    found = re.findall(rf"^### (\d+)\. .+\n\n{status}", page, re.MULTILINE)
+    libraries = re.findall(r"^\| (\d+) \| \d{4}-\d\d-\d\d \|", page, re.MULTILINE)
+    assert len(found) == page.count("\n### "), "a heading `### NUMBER. TITLE`, then a line `DATE, STATUS.`"
+    numbers = [number for number, _ in found] + libraries
+    assert len(numbers) == len(set(numbers))
+    assert {successor for _, successor in found if successor} <= set(numbers)
+    assert not re.search(r"^- ", page, re.MULTILINE), "a decision has a heading of its own"
 
 
 def test_the_map_names_every_module_once_and_nothing_else() -> None:

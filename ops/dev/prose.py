@@ -42,7 +42,6 @@ GENERATED: Final = {"docs/metrics.md"}
 PENDING: Final[set[str]] = {
     "CHANGELOG.md",
     "docs/benchmarks.md",
-    "docs/decisions.md",
     "docs/protocol/README.md",
     "docs/reliability.md",
     "docs/security.md",
