@@ -15,9 +15,9 @@ from ruamel.yaml import YAML
 from ops.dev.services import REPOSITORY
 from tests.services import missing
 from tests.waits import HANG_S
-from worker.adapters.kafka import _not_allowed
+from worker.adapters.kafka_clients import not_allowed
 from worker.adapters.kafka_login import KafkaRefused, TokenFailed
-from worker.adapters.redis_store import _WHAT_TO_DO
+from worker.adapters.redis_client import WHAT_TO_DO
 from worker.core.contract.journal import JournalError
 from worker.core.scoring.state import UnreadableState
 from worker.engine.errors import WorkerMustStop
@@ -157,8 +157,8 @@ def _refusals() -> dict[str, str]:
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if name in MESSAGES:
                 found[f"{path.name}:{node.lineno}"] = _words(node.args[0])
-    found |= {f"redis_store.py {code}": words for code, words in _WHAT_TO_DO.items() if code != "HELD"}
-    found |= {"kafka.py _not_allowed": _not_allowed("…")}
+    found |= {f"redis_client.py {code}": words for code, words in WHAT_TO_DO.items() if code != "HELD"}
+    found |= {"kafka_clients.py not_allowed": not_allowed("…")}
     return {place: said for place, said in found.items() if said not in PASSED_ON}
 
 

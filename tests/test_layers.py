@@ -62,6 +62,7 @@ WAITING_FOR_A_PORT = {
     "worker/engine/supervisor.py",
     "worker/engine/takeover.py",
     "worker/engine/topic_watch.py",
+    "worker/engine/witnesses.py",
     "worker/intake/producer.py",
     "worker/queries/dead_letters.py",
 }

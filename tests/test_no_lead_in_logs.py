@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio.client import Pipeline
 from redis.exceptions import ResponseError
 
-from worker.adapters.redis_store import translated
+from worker.adapters.redis_client import translated
 from worker.core.batch.plan import Lead, plan_events
 from worker.core.contract.codec import decode
 from worker.core.contract.marks import lead_mark, shown_mark
@@ -35,7 +35,7 @@ ABOUT_A_LEAD = {
 """What holds a lead's id, or something that does."""
 SAFE_CALLS = {"len", "shown_mark"}
 OTHERS = {
-    ("adapters/kafka.py", "message"),  # what a broker says of a topic
+    ("adapters/kafka_admin.py", "message"),  # what a broker says of a topic
     ("engine/repartition.py", "members"),  # how many workers a group has
     ("engine/takeover.py", "records"),  # how many there are
 }

@@ -9,7 +9,7 @@ import pytest
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.commit import OffsetFetchResponse_v1, OffsetFetchResponse_v3
 
-from worker.adapters.kafka import committed_offsets
+from worker.adapters.kafka_admin import committed_offsets
 
 WEB, CRM = ("web", [(3, 17, "5", 0)]), ("crm", [(3, -1, "", 0)])
 

@@ -13,7 +13,8 @@ import redis as plain
 from tests.adapters.batches import FAR_MS, a_batch, a_write
 from tests.services import Redis, missing, needed
 from worker.adapters.redis_check import check
-from worker.adapters.redis_store import RedisStore, connect, install
+from worker.adapters.redis_client import connect, install
+from worker.adapters.redis_store import RedisStore
 from worker.core.contract.model import LeadWrite, Output
 from worker.ports import Applied, Batch, Due, StoreFull
 

@@ -13,7 +13,7 @@ import redis as plain
 from tests.services import Redis, free_port, needed
 from tests.waits import HANG_S
 from worker.adapters.redis_check import Finding, check, memory
-from worker.adapters.redis_store import Client, connect
+from worker.adapters.redis_client import Client, connect
 
 GOOD = {"hash-max-listpack-value": "2048"}
 

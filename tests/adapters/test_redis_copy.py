@@ -12,8 +12,10 @@ import redis as plain
 from tests.adapters.batches import a_batch, a_write, everything
 from tests.services import Redis
 from worker.adapters import redis_copy
+from worker.adapters.redis_client import Client, connect
 from worker.adapters.redis_copy import CopyOver, PartitionCopy, Restore, Stood, leads_in
-from worker.adapters.redis_store import Client, RedisStore, connect, leads_of
+from worker.adapters.redis_scan import leads_of
+from worker.adapters.redis_store import RedisStore
 from worker.core.contract.model import LeadWrite
 from worker.ports import Fenced, StoreRefused
 

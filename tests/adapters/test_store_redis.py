@@ -16,8 +16,10 @@ from redis import exceptions as failures
 
 from tests.adapters.batches import a_batch, a_write, everything
 from tests.services import Redis, free_port, needed
-from worker.adapters import redis_store
-from worker.adapters.redis_store import RedisStore, connect, install, leads_of, redacted, translated
+from worker.adapters import redis_client
+from worker.adapters.redis_client import connect, install, redacted, translated
+from worker.adapters.redis_scan import leads_of
+from worker.adapters.redis_store import RedisStore
 from worker.core.scoring.state import UnreadableState, unpack
 from worker.ports import Applied, Fenced, StoreFull, StoreRefused, StoreUnavailable
 
@@ -430,20 +432,20 @@ async def test_two_versions_of_the_library_live_side_by_side(
     store: RedisStore, redis_server: Redis, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a rolling upgrade old and new workers share a Redis: neither's functions may replace the other's."""
-    body = redis_store.SOURCE.split("\n", 2)[2]
-    assert redis_store.library(body) == (redis_store.LIBRARY, redis_store.SOURCE)
-    other, source = redis_store.library(body + "-- changed\n")
-    assert other != redis_store.LIBRARY
+    body = redis_client.SOURCE.split("\n", 2)[2]
+    assert redis_client.library(body) == (redis_client.LIBRARY, redis_client.SOURCE)
+    other, source = redis_client.library(body + "-- changed\n")
+    assert other != redis_client.LIBRARY
     async with a_store(redis_server.url, namespace) as newer:
         with monkeypatch.context() as patch:
-            patch.setattr(redis_store, "LIBRARY", other)
-            patch.setattr(redis_store, "SOURCE", source)
+            patch.setattr(redis_client, "LIBRARY", other)
+            patch.setattr(redis_client, "SOURCE", source)
             assert await newer.apply(OWNER, a_batch(2)) is Applied.DONE
         assert await store.apply(OWNER, a_batch(3)) is Applied.DONE
     with plain.Redis(port=redis_server.port) as client:
         libraries = {library[1].decode() for library in client.function_list("leadpulse_*")}
         client.function_delete(other)
-    assert {redis_store.LIBRARY, other} <= libraries
+    assert {redis_client.LIBRARY, other} <= libraries
 
 
 # Addresses and errors.

@@ -20,10 +20,11 @@ from tests.examples import examples
 from tests.services import Redis, free_port, needed
 from tests.waits import HANG_S
 from worker.adapters import memory as memory_store
-from worker.adapters import redis_store
+from worker.adapters import redis_client
 from worker.adapters.memory import MemoryOrder, MemoryStore, Snapshot
 from worker.adapters.redis_check import memory
-from worker.adapters.redis_store import RedisOrder, RedisStore, connect
+from worker.adapters.redis_client import connect
+from worker.adapters.redis_store import RedisOrder, RedisStore
 from worker.core.contract.model import LeadWrite, Output
 from worker.ports import (
     LISTED,
@@ -72,10 +73,10 @@ def two_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def few_at_once(patch: pytest.MonkeyPatch) -> None:
     """Let both adapters list two leads at once."""
-    name, source = redis_store.library(redis_store.SOURCE.split("\n", 2)[2].replace(f"LISTED = {LISTED}", "LISTED = 2"))
-    assert name != redis_store.LIBRARY, "the library and the port differ in how many leads they list at once"
-    patch.setattr(redis_store, "LIBRARY", name)
-    patch.setattr(redis_store, "SOURCE", source)
+    name, source = redis_client.library(redis_client.SOURCE.split("\n", 2)[2].replace(f"LISTED = {LISTED}", "LISTED = 2"))
+    assert name != redis_client.LIBRARY, "the library and the port differ in how many leads they list at once"
+    patch.setattr(redis_client, "LIBRARY", name)
+    patch.setattr(redis_client, "SOURCE", source)
     patch.setattr(memory_store, "LISTED", 2)
 
 

@@ -19,7 +19,8 @@ import redis
 from ops.dev.services import Redis
 from tests.adapters.batches import a_batch
 from tests.benchmarks.typical import leads, scorer, written
-from worker.adapters.redis_store import RedisStore, connect
+from worker.adapters.redis_client import connect
+from worker.adapters.redis_store import RedisStore
 from worker.core.contract.model import LeadWrite
 from worker.core.scoring.state import LeadState
 

@@ -23,7 +23,9 @@ from ops.dev.services import Redis
 from tests.adapters.batches import a_batch, a_write
 from tests.benchmarks.race import AS_DEPLOYED
 from worker.adapters import redis_check
-from worker.adapters.redis_store import LIBRARY, RedisStore, connect, leads_of
+from worker.adapters.redis_client import LIBRARY, connect
+from worker.adapters.redis_scan import leads_of
+from worker.adapters.redis_store import RedisStore
 from worker.core.contract.model import LeadWrite, Output
 from worker.engine.batch_builder import SLICE
 

@@ -15,7 +15,7 @@ from tests.cli.shell import Running, event, leadpulse
 from tests.cli.test_online import ready, site, taken, topics
 from tests.services import free_port
 from tests.waits import HANG_S
-from worker.adapters.kafka import to_record
+from worker.adapters.kafka_clients import to_record
 from worker.cli.dead import page_of
 from worker.core.contract.codec import MAX_BYTES
 from worker.core.contract.dead_letter import REPLAYED, DeadLetter, dead_letter

@@ -18,7 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.cli.shell import GRID, Running, a_file, leadpulse
 from tests.services import Kafka, Redis, adjacent_ports
 from tests.waits import HANG_S
-from worker.adapters.kafka import topic_configs
+from worker.adapters.kafka_topics import topic_configs
 from worker.settings import Settings
 
 

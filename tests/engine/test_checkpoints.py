@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 from tests.adapters.batches import a_batch, a_write, everything
 from tests.services import Redis
 from worker.adapters.checkpoint_files import Files, files_at
-from worker.adapters.redis_store import Client, RedisStore, connect
+from worker.adapters.redis_client import Client, connect
+from worker.adapters.redis_store import RedisStore
 from worker.core.batch.checkpoint import CheckpointError
 from worker.core.scoring.state import FOLD_VERSION
 from worker.engine import checkpoints

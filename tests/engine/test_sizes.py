@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from worker.adapters.kafka import MAX_RECORD_BYTES
+from worker.adapters.kafka_topics import MAX_RECORD_BYTES
 from worker.adapters.memory import MemoryStore
 from worker.core.batch import sizes
 from worker.core.contract.codec import MAX_BYTES

@@ -36,8 +36,12 @@ from tests.forks import Files, Forked, Process
 from tests.waits import HANG_S
 from worker.adapters.checkpoint_files import files_at
 from worker.adapters.fetched import Checks
-from worker.adapters.kafka import Admin, create_topics, to_record
-from worker.adapters.redis_store import RedisStore, connect, is_piece, lead_fields
+from worker.adapters.kafka_admin import Admin
+from worker.adapters.kafka_clients import to_record
+from worker.adapters.kafka_topics import create_topics
+from worker.adapters.redis_client import connect
+from worker.adapters.redis_scan import is_piece, lead_fields
+from worker.adapters.redis_store import RedisStore
 from worker.core.batch.plan import plan_events, plan_tick
 from worker.core.contract.codec import decode
 from worker.core.contract.journal import Cut, Cuts, OwnerMessage, Stray, decode_entry, message_output, stray_output

@@ -18,7 +18,8 @@ from tests.system.kit import Site, now_ms
 from tests.system.pressure import HEAVY, backlog, drained, heavy, judged, members, memory_mb, proxied, undisturbed
 from tests.system.proxy import Network
 from tests.waits import HANG_S
-from worker.adapters.redis_store import RedisStore, connect
+from worker.adapters.redis_client import connect
+from worker.adapters.redis_store import RedisStore
 from worker.core.batch.plan import MOST_BYTES
 
 DOSSIER = 62_000

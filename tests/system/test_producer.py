@@ -8,7 +8,8 @@ import contextlib
 import pytest
 
 from tests.system.conftest import MakeSite
-from worker.adapters.kafka import Producer, free_consumer
+from worker.adapters.kafka_clients import free_consumer
+from worker.adapters.kafka_producer import Producer
 from worker.core.contract.model import Output
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from aiokafka.errors import IncompatibleBrokerVersion
 
 from worker import ports
-from worker.adapters import kafka, redis_store
+from worker.adapters import kafka_admin, redis_client
 from worker.core.grid import tables
 from worker.core.scoring import compiled_grid
 from worker.engine import batch_builder, grid_file, grid_order, partition, publisher, takeover
@@ -62,7 +62,7 @@ if os.environ.get("LEADPULSE_NO_TOPIC_IDS"):
     async def _no_ids(*_: object) -> dict[str, str]:
         raise IncompatibleBrokerVersion("as brokers before Kafka 2.8")
 
-    vars(kafka)["topic_ids"] = _no_ids
+    vars(kafka_admin)["topic_ids"] = _no_ids
 
 FOLD = os.environ.get("LEADPULSE_FOLD_VERSION")
 """The fold that this worker takes itself to have: it stands for one of another version."""
@@ -75,8 +75,8 @@ LISTED = os.environ.get("LEADPULSE_LISTED")
 """How many leads a batch makes due after the grid changed: with few of them a handful of leads is as good as a million."""
 
 if LISTED is not None:
-    body = redis_store.SOURCE.split("\n", 2)[2].replace(f"LISTED = {ports.LISTED}", f"LISTED = {LISTED}")
-    redis_store.LIBRARY, redis_store.SOURCE = redis_store.library(body)
+    body = redis_client.SOURCE.split("\n", 2)[2].replace(f"LISTED = {ports.LISTED}", f"LISTED = {LISTED}")
+    redis_client.LIBRARY, redis_client.SOURCE = redis_client.library(body)
 
 ZONES = os.environ.get("LEADPULSE_ZONES")
 """The folder of another `tzdata` package: this worker stands for one that has it."""

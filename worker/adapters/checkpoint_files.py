@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from worker.adapters.redis_store import redacted
+from worker.adapters.redis_client import redacted
 
 
 class FilesError(Exception):

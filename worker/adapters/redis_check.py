@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 from redis import exceptions as failures
 from redis.asyncio import RedisCluster
 
-from worker.adapters.redis_store import LIBRARY, Client, asking, install, translated
+from worker.adapters.redis_client import LIBRARY, Client, asking, install, translated
 from worker.ports import StoreRefused, StoreUnavailable
 
 Level = Literal["error", "warning", "hint"]

@@ -12,7 +12,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from worker.adapters.redis_store import _FAILURES, Client, RedisStore, lead_fields, translated
+from worker.adapters.redis_client import FAILURES, Client, translated
+from worker.adapters.redis_scan import lead_fields
+from worker.adapters.redis_store import RedisStore
 from worker.core.contract.model import LeadWrite
 from worker.ports import StoreRefused
 
@@ -132,7 +134,7 @@ class Restore:
                     await self._remove(page)
                     page = []
             await self._remove(page)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise translated(error, self._store.where) from error
 
     async def _remove(self, keys: Sequence[bytes]) -> None:
@@ -169,7 +171,7 @@ async def leads_in(client: Client, namespace: str) -> AsyncIterator[list[tuple[i
             if len(page) == _KEYS_PAGE:
                 yield page
                 page = []
-    except _FAILURES as error:
+    except FAILURES as error:
         raise translated(error, f"namespace {namespace} in Redis") from error
     yield page
 

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from worker.adapters.checkpoint_files import Files, FilesError, files_at
-from worker.adapters.redis_store import connect
+from worker.adapters.redis_client import connect
 from worker.cli.common import load_settings, run_async, settings_flags
 from worker.core.scoring.calendar import rfc3339
 from worker.engine.checkpoints import NotTaken, Taken, take

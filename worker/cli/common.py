@@ -73,7 +73,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     """
     from aiokafka.errors import KafkaError
 
-    from worker.adapters.kafka import KafkaRefused, in_words
+    from worker.adapters.kafka_clients import KafkaRefused, in_words
     from worker.core.grid.models import GridError
     from worker.core.scoring.state import UnreadableState
     from worker.ports import StoreRefused, StoreUnavailable

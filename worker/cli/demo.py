@@ -22,7 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.live import Live
 
-from worker.adapters.redis_store import RedisStore, connect
+from worker.adapters.redis_client import connect
+from worker.adapters.redis_store import RedisStore
 from worker.cli.common import load_grid
 from worker.cli.run import GRACE_S
 from worker.core.scoring.compiled_grid import CompiledGrid

@@ -14,9 +14,11 @@ import msgspec
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from worker.adapters import redis_check
-from worker.adapters.kafka import CHECK_CONNECTION, Admin, KafkaRefused, free_consumer, in_words
+from worker.adapters.kafka_admin import Admin
+from worker.adapters.kafka_clients import CHECK_CONNECTION, KafkaRefused, free_consumer, in_words
 from worker.adapters.kafka_login import why_not
-from worker.adapters.redis_store import Client, RedisStore, connect, redacted
+from worker.adapters.redis_client import Client, connect, redacted
+from worker.adapters.redis_store import RedisStore
 from worker.build_flavour import form
 from worker.cli.common import installed, load_settings, run_async, settings_flags
 from worker.cli.rebuilds import rebuilds

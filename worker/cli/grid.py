@@ -8,7 +8,8 @@ from typing import Any
 import click
 import msgspec
 
-from worker.adapters.redis_store import RedisOrder, connect
+from worker.adapters.redis_client import connect
+from worker.adapters.redis_store import RedisOrder
 from worker.cli.common import load_grid, load_settings, run_async, settings_flags
 from worker.core.grid.lint import Lint, lint
 from worker.core.grid.models import Grid, GridError, Mistake, grid_schema

@@ -9,8 +9,9 @@ import click
 import msgspec
 
 from worker.adapters.checkpoint_files import Files
-from worker.adapters.kafka import Admin
-from worker.adapters.redis_store import Client, RedisStore, connect
+from worker.adapters.kafka_admin import Admin
+from worker.adapters.redis_client import Client, connect
+from worker.adapters.redis_store import RedisStore
 from worker.cli.checkpoint import opened_files
 from worker.cli.common import load_settings, run_async, settings_flags
 from worker.cli.topics import CONNECTION

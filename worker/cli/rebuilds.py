@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Literal
 
 from worker.adapters.checkpoint_files import FilesError, files_at
-from worker.adapters.kafka import Admin
+from worker.adapters.kafka_admin import Admin
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.state import FOLD_VERSION
 from worker.engine.rebuild import Way, ways

@@ -38,7 +38,7 @@ def repartition(source: str, **flags: Any) -> None:
 
 
 async def _copied(old: Settings, new: Settings) -> Any:
-    from worker.adapters.redis_store import connect, install
+    from worker.adapters.redis_client import connect, install
     from worker.engine.errors import WorkerMustStop
     from worker.engine.repartition import repartition as copy
 

@@ -53,7 +53,8 @@ def create(replication: int | None, **flags: Any) -> None:
 
 
 async def _create(settings: Settings, replication: int) -> dict[str, str]:
-    from worker.adapters.kafka import Admin, create_topics
+    from worker.adapters.kafka_admin import Admin
+    from worker.adapters.kafka_topics import create_topics
 
     async with Admin(settings) as admin:
         return await create_topics(admin, settings, replication)
@@ -79,8 +80,9 @@ def change(**flags: Any) -> None:
 
 
 async def _change(settings: Settings) -> dict[str, str]:
-    from worker.adapters.kafka import Admin
-    from worker.adapters.redis_store import RedisStore, connect
+    from worker.adapters.kafka_admin import Admin
+    from worker.adapters.redis_client import connect
+    from worker.adapters.redis_store import RedisStore
     from worker.engine.checks import check_topics
     from worker.engine.errors import WorkerMustStop
 

@@ -9,8 +9,9 @@ from math import inf
 from typing import Final, NamedTuple
 
 from worker.adapters import redis_check
-from worker.adapters.kafka import Admin, differences, longest
-from worker.adapters.redis_store import Client
+from worker.adapters.kafka_admin import Admin
+from worker.adapters.kafka_topics import differences, longest
+from worker.adapters.redis_client import Client
 from worker.engine.errors import WorkerMustStop
 from worker.engine.standing import check_position
 from worker.logs import fields

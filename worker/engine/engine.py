@@ -11,8 +11,10 @@ from typing import Any, Final
 import msgspec
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
-from worker.adapters.kafka import Admin, KafkaRefused, group_consumer, in_words
-from worker.adapters.redis_store import Client, RedisOrder, RedisStore, connect
+from worker.adapters.kafka_admin import Admin
+from worker.adapters.kafka_clients import KafkaRefused, group_consumer, in_words
+from worker.adapters.redis_client import Client, connect
+from worker.adapters.redis_store import RedisOrder, RedisStore
 from worker.build_flavour import form
 from worker.core.contract.journal import JournalError
 from worker.core.contract.printable import words

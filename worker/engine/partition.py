@@ -13,7 +13,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
-from worker.adapters.kafka import Admin, Producer
+from worker.adapters.kafka_admin import Admin
+from worker.adapters.kafka_producer import Producer
 from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.journal import OwnerMessage, Stray, Tick, decode_entry
 from worker.core.contract.marks import shown_mark

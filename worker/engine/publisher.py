@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from worker.adapters.kafka import Producer
+from worker.adapters.kafka_producer import Producer
 from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.journal import Tick, cuts_outputs, tick_output
 from worker.core.contract.model import Output

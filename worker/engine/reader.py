@@ -16,7 +16,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import TopicPartition
 
-from worker.adapters.kafka import to_record
+from worker.adapters.kafka_clients import to_record
 from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.codec import beside_value
 from worker.core.contract.model import Record

@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from aiokafka.structs import TopicPartition
 
 from worker.adapters.checkpoint_files import Files
-from worker.adapters.kafka import Admin, free_consumer, to_record
+from worker.adapters.kafka_admin import Admin
+from worker.adapters.kafka_clients import free_consumer, to_record
 from worker.core.contract.journal import Cut, Cuts, JournalError, decode_entry
 from worker.core.scoring.state import FOLD_VERSION
 from worker.engine.kept import Kept, kept, reaches

@@ -8,7 +8,7 @@ from typing import Final
 
 from worker.adapters import redis_check
 from worker.adapters.redis_check import NOEVICTION, Memory
-from worker.adapters.redis_store import Client
+from worker.adapters.redis_client import Client
 from worker.logs import fields
 from worker.metrics import Metrics
 

@@ -12,8 +12,11 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 from aiokafka.structs import TopicPartition
 
-from worker.adapters.kafka import Admin, free_consumer, to_record
-from worker.adapters.redis_store import Client, RedisStore, leads_of
+from worker.adapters.kafka_admin import Admin
+from worker.adapters.kafka_clients import free_consumer, to_record
+from worker.adapters.redis_client import Client
+from worker.adapters.redis_scan import leads_of
+from worker.adapters.redis_store import RedisStore
 from worker.core.contract.codec import decode
 from worker.core.contract.folded import in_order, is_id
 from worker.core.contract.journal import Cut, OwnerMessage, Stray, decode_entry, message_output, stray_output

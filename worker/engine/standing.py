@@ -11,8 +11,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from worker.adapters.kafka import Admin, free_consumer, to_record
-from worker.adapters.redis_store import redacted
+from worker.adapters.kafka_admin import Admin
+from worker.adapters.kafka_clients import free_consumer, to_record
+from worker.adapters.redis_client import redacted
 from worker.core.contract.folded import UNKNOWN, Mark, is_id
 from worker.engine.errors import IncarnationEnded, WorkerMustStop
 from worker.engine.witnesses import Witnesses, ask, group_says

@@ -12,7 +12,8 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
-from worker.adapters.kafka import HEARTBEAT_S, KafkaRefused, ProducerFailed
+from worker.adapters.kafka_clients import HEARTBEAT_S, KafkaRefused
+from worker.adapters.kafka_producer import ProducerFailed
 from worker.core.contract.journal import JournalError
 from worker.core.scoring.state import UnreadableState
 from worker.engine.checks import MISSING

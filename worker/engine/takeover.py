@@ -14,7 +14,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from worker.adapters.kafka import Admin, free_consumer, to_record
+from worker.adapters.kafka_admin import Admin
+from worker.adapters.kafka_clients import free_consumer, to_record
 from worker.core.contract.folded import UNKNOWN, in_order, is_id
 from worker.core.contract.journal import Cut, Cuts, GridText, decode_entry, is_folded
 from worker.core.contract.model import Record, Unread

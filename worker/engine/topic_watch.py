@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
-from worker.adapters.kafka import Admin, KafkaRefused
+from worker.adapters.kafka_admin import Admin
+from worker.adapters.kafka_clients import KafkaRefused
 from worker.core.contract.folded import UNKNOWN
 from worker.engine.standing import check_ids, same
 from worker.logs import fields

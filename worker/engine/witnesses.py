@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.adapters.fetched import place_of
-from worker.adapters.kafka import free_consumer, to_record
+from worker.adapters.kafka_clients import free_consumer, to_record
 from worker.core.contract.journal import KIND, Cut, Cuts, decode_entry
 from worker.engine.errors import IncarnationEnded, WorkerMustStop
 from worker.logs import fields

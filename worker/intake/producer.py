@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, Protocol
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from worker.adapters.kafka import Admin, KafkaRefused, client_options, in_words
+from worker.adapters.kafka_admin import Admin
+from worker.adapters.kafka_clients import KafkaRefused, client_options, in_words
 from worker.adapters.kafka_login import Tokens, tokens
 from worker.core.contract.model import Headers
 from worker.settings import Settings

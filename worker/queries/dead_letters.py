@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 from aiokafka.structs import TopicPartition
 
-from worker.adapters.kafka import free_consumer, to_record
+from worker.adapters.kafka_clients import free_consumer, to_record
 from worker.core.contract.codec import decode
 from worker.core.contract.dead_letter import REPLAYED, DeadLetter, read_letter
 from worker.core.contract.model import Record, Rejected, Unknown

@@ -10,7 +10,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from worker.adapters.redis_store import RedisStore, connect, ids_of
+from worker.adapters.redis_client import connect
+from worker.adapters.redis_scan import ids_of
+from worker.adapters.redis_store import RedisStore
 from worker.core.batch.plan import Lead
 from worker.core.contract.marks import shown_mark
 from worker.core.grid.models import parse_grid

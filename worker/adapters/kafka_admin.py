@@ -1,0 +1,197 @@
+"""Questions and orders to a Kafka cluster, through aiokafka: its topics, their settings, and the group's committed offsets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    IncompatibleBrokerVersion,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.structs import OffsetAndMetadata
+
+from worker.adapters.kafka_clients import KafkaRefused, client_options, not_allowed
+from worker.adapters.kafka_login import check_token
+from worker.adapters.topic_ids import topic_ids
+from worker.core.contract.folded import UNKNOWN
+from worker.settings import Settings
+
+_COORDINATOR_S = 10.0
+"""For how long we ask a group's coordinator that is starting or moving."""
+
+_COORDINATOR_RETRY_S = 0.25
+
+
+class Admin:
+    """Questions and orders to the cluster, outside of the hot path."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = AIOKafkaAdminClient(
+            **client_options(settings), client_id=f"{settings.group}.admin", request_timeout_ms=10_000
+        )
+
+    async def __aenter__(self) -> Admin:
+        """Connect.
+
+        Raises aiokafka's `KafkaConnectionError` when no broker answers, `KafkaRefused` without a token to log in by.
+        """
+        try:
+            await check_token(self._settings)
+            await self._client.start()
+        except BaseException:
+            await self._client.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def partitions(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return the number of partitions of each of *topics*; 0 for a topic that does not exist.
+
+        Raises `KafkaRefused` for a topic that we may not describe.
+        """
+        found = dict.fromkeys(topics, 0)
+        # Asks for all and picks: asking for a topic by name makes it, where brokers create topics by themselves.
+        for topic in await self._client.describe_topics():
+            if topic["topic"] in found:
+                if topic["error_code"] == TopicAuthorizationFailedError.errno:
+                    raise KafkaRefused(not_allowed(topic["topic"]))
+                found[topic["topic"]] = len(topic["partitions"])
+        return found
+
+    async def ids(self, topics: Collection[str]) -> dict[str, str]:
+        """Return the id of each of *topics* that exists; `UNKNOWN` where brokers give none (before Kafka 2.8).
+
+        Raises `KafkaRefused` for a topic that we may not describe.
+        """
+        try:
+            return await topic_ids(self._client, topics)
+        except IncompatibleBrokerVersion:
+            return {topic: UNKNOWN for topic, count in (await self.partitions(topics)).items() if count}
+        except TopicAuthorizationFailedError as err:
+            raise KafkaRefused(not_allowed(str(err.args[0]))) from err
+
+    async def replicas(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return the fewest replicas of a partition of each of *topics* that exists."""
+        wanted = set(topics)
+        return {
+            topic["topic"]: min((len(partition["replicas"]) for partition in topic["partitions"]), default=0)
+            for topic in await self._client.describe_topics()
+            if topic["topic"] in wanted
+        }
+
+    async def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return each topic's configuration in force."""
+        asked = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
+        found: dict[str, dict[str, str]] = {}
+        for response in await self._client.describe_configs(asked):
+            for code, message, _, topic, entries, *_ in response.resources:
+                if code:
+                    raise for_code(code)(f"configuration of topic {topic}: {message}")
+                found[topic] = {entry[0]: entry[1] for entry in entries}
+        return found
+
+    async def brokers(self, name: str) -> dict[str, str]:
+        """Return the setting *name* by broker.
+
+        Raises aiokafka's `KafkaError` where that is not shown: without the right, or by a service that hides its brokers.
+        """
+        nodes = (await self._client.describe_cluster())["brokers"]
+        asked = [ConfigResource(ConfigResourceType.BROKER, str(node["node_id"]), {name: ""}) for node in nodes]
+        found: dict[str, str] = {}
+        for response in await self._client.describe_configs(asked):
+            for code, message, _, broker, entries, *_ in response.resources:
+                if code:
+                    raise for_code(code)(f"configuration of broker {broker}: {message}")
+                found.update((broker, entry[1]) for entry in entries if entry[0] == name)
+        return found
+
+    async def create(self, topic: str, partitions: int, replication: int, configs: Mapping[str, str]) -> bool:
+        """Create *topic*; return False where it is there: made by another, or by a create that metadata do not show yet.
+
+        Raises aiokafka's error for any other code that the broker answers with, with its words.
+        """
+        assignments: dict[int, list[int]] | None = {} if replication == -1 else None  # NewTopic insists
+        new = NewTopic(topic, partitions, replication, assignments, dict(configs))
+        response = await self._client.create_topics([new])
+        for name, code, *message in response.topic_errors:
+            if code and for_code(code) is TopicAlreadyExistsError:
+                return False
+            if code:
+                raise for_code(code)(f"topic {name}: {message[0] if message and message[0] else 'not created'}")
+        return True
+
+    async def members(self, group: str) -> int:
+        """Return how many consumers *group* has now.
+
+        Raises aiokafka's `KafkaError`, and `KafkaRefused` without the right to ask.
+        """
+        (response,) = await self._client.describe_consumer_groups([group])
+        ((code, _, _, _, _, members, *_),) = response.groups
+        if code == GroupAuthorizationFailedError.errno:
+            raise KafkaRefused(f"no right to look at group {group!r}: grant Describe on it")
+        if code:
+            raise for_code(code)(f"group {group}")
+        return len(members)
+
+    async def committed(self, partition: int) -> dict[str, OffsetAndMetadata]:
+        """Return the group's committed offset and metadata for *partition* of each topic that has one.
+
+        Asks for `_COORDINATOR_S` while the group's coordinator starts or moves. Raises aiokafka's `KafkaError` after that,
+        and for any other answer that leaves a topic out. To take "not known yet" for "nothing committed" would publish batches
+        again. Raises `KafkaRefused` when we may not read the group.
+        """
+        group, topics = self._settings.group, self._settings.topics
+        request = OffsetFetchRequest(group, [(topic, [partition]) for topic in topics])
+        deadline = time.monotonic() + _COORDINATOR_S
+        while True:
+            try:
+                # Not `list_consumer_group_offsets`, which answers "none" when the whole request was refused.
+                node = await self._client.find_coordinator(group)
+                return committed_offsets(await self._client._send_request(request, node), topics, partition)
+            except GroupAuthorizationFailedError as err:
+                raise KafkaRefused(f"no right to read the offsets of group {group!r}: grant Read on it") from err
+            except KafkaError as err:
+                if not err.retriable or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_COORDINATOR_RETRY_S)
+
+
+def committed_offsets(response: Any, topics: Collection[str], partition: int) -> dict[str, OffsetAndMetadata]:
+    """Return what an OffsetFetch *response* says of *partition* of each of *topics* that has a committed offset.
+
+    Raises the `KafkaError` of the response as a whole, where the coordinator loads or is another by now. Raises the error of
+    one of its parts too, and a plain `KafkaError` when a topic is missing. Brokers answer for each topic, with offset -1 where
+    none is committed.
+    """
+    code = getattr(response, "error_code", 0)  # from version 2 on
+    if code:
+        raise for_code(code)("the group's offsets were not given")
+    found: dict[str, OffsetAndMetadata] = {}
+    for topic, parts in response.topics:
+        for number, offset, metadata, error in parts:
+            if error:
+                raise for_code(error)(f"the group's offset of {topic}[{number}] was not given")
+            if number == partition:
+                found[topic] = OffsetAndMetadata(offset, metadata)
+    silent = sorted(set(topics) - found.keys())
+    if silent:
+        raise KafkaError(f"the group's coordinator says nothing of partition {partition} of {', '.join(silent)}")
+    return {topic: at for topic, at in found.items() if at.offset >= 0}
