@@ -1,1 +1,1 @@
-"""Tests of every layer; the helpers that several of them share are imported as `tests.…`."""
+"""Tests of every layer; what several of them share is in `tests.kit`."""

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from ops.dev import services
-from tests.examples import by_default
-from tests.services import Kafka, Redis, ServiceMissing, needed
+from tests.kit.examples import by_default
+from tests.kit.services import Kafka, Redis, ServiceMissing, needed
 
 zoneinfo.reset_tzpath(())
 """Tests compare with zones of the `tzdata` package, as the core has them, not with those of this machine."""

@@ -40,13 +40,13 @@ class Fault(NamedTuple):
 _PROPERTIES: Final = "tests/core/test_properties.py::"
 _ORDER: Final = _PROPERTIES + "test_the_order_of_arrival_does_not_change_the_score"
 _TICKS: Final = _PROPERTIES + "test_when_ticks_come_changes_nothing_for_leads_without_late_events"
-_BATCHES: Final = "tests/core/test_batches.py"
-_MERGE: Final = "tests/core/test_merge.py::test_merging_two_states_equals_folding_both_logs"
+_BATCHES: Final = "tests/core/batch/test_plan.py"
+_MERGE: Final = "tests/core/identity/test_merge.py::test_merging_two_states_equals_folding_both_logs"
 _SUMS: Final = _PROPERTIES + "test_reasons_add_up_and_no_cap_or_clamp_is_passed"
 _DUE: Final = _PROPERTIES + "test_the_scheduled_instant_is_never_late"
 _STEADY: Final = _PROPERTIES + "test_a_steady_return_beats_one_burst"
-_PACKED: Final = "tests/core/test_state.py::test_what_was_packed_comes_back"
-_ANSWERED: Final = "tests/core/test_codec.py::test_any_record_at_all_is_answered"
+_PACKED: Final = "tests/core/scoring/test_state.py::test_what_was_packed_comes_back"
+_ANSWERED: Final = "tests/core/contract/test_codec.py::test_any_record_at_all_is_answered"
 _ORACLE: Final = _PROPERTIES + "test_the_core_says_what_the_oracle_says"
 _WAITS: Final = _PROPERTIES + "test_every_wait_of_the_ladder_ends_at_its_own_millisecond"
 
@@ -138,12 +138,12 @@ FAULTS: Final = (
     Fault(
         "a state survives packing", "four bytes are taken for enough of instants 99 days apart",
         "worker/core/scoring/once_per.py", "_NEAR_MS: Final = 1 << 32", "_NEAR_MS: Final = 1 << 33",
-        "tests/core/test_seen.py",
+        "tests/core/scoring/test_once_per.py",
     ),
     Fault(
         "a state survives packing", "an address gets a domain that is not its own",
         "worker/core/scoring/packing.py", 'address.endswith("@" + domain)', "address.endswith(domain)",
-        "tests/core/test_state.py::test_an_address_is_read_back_whatever_the_company",
+        "tests/core/scoring/test_state.py::test_an_address_is_read_back_whatever_the_company",
     ),
     Fault(
         "any bytes are answered", "text that is no JSON is an exception",

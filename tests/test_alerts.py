@@ -13,8 +13,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from ops.dev.services import REPOSITORY
-from tests.services import missing
-from tests.waits import HANG_S
+from tests.kit.services import missing
+from tests.kit.waits import HANG_S
 from worker.adapters.kafka_clients import not_allowed
 from worker.adapters.kafka_login import KafkaRefused, TokenFailed
 from worker.adapters.redis_client import WHAT_TO_DO

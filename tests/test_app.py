@@ -14,9 +14,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.cli.shell import Running, leadpulse
-from tests.cli.test_online import ready, site, topics
-from tests.waits import HANG_S
+from tests.kit.online import ready, site, topics
+from tests.kit.shell import Running, leadpulse
+from tests.kit.waits import HANG_S
 from worker.settings import Settings
 
 __all__ = ["site", "topics"]

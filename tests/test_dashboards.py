@@ -19,10 +19,10 @@ from aiokafka import AIOKafkaProducer
 
 from ops.grafana.__main__ import written
 from ops.grafana.queries import FOLDER, Asked, Series, Window, asked, panels
-from tests.cli.shell import Running, leadpulse
-from tests.cli.test_online import ready
-from tests.services import Kafka, Prometheus, Redis, adjacent_ports, needed
-from tests.system.kit import Site
+from tests.kit.online import ready
+from tests.kit.services import Kafka, Prometheus, Redis, adjacent_ports, needed
+from tests.kit.shell import Running, leadpulse
+from tests.kit.site import Site
 from worker.intake.routes import TOPICS
 
 BOARDS = ("pipeline.json", "funnel.json")

@@ -16,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ops.dev.services import REPOSITORY
-from tests.cli.shell import leadpulse
+from tests.kit.shell import leadpulse
 from worker.app import DRAIN_S
 from worker.cli.run import GRACE_S
 from worker.core.contract.event_types import INPUT_TOPICS

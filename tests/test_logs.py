@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import redis
 
-from tests.cli.shell import ROOT, Running, environment, event, leadpulse
-from tests.cli.test_online import ready, site, taken, topics
-from tests.waits import HANG_S
+from tests.kit.online import ready, site, taken, topics
+from tests.kit.shell import ROOT, Running, environment, event, leadpulse
+from tests.kit.waits import HANG_S
 from worker.logs import JsonLines, configuration, fields, is_json
 
 __all__ = ["site", "topics"]

@@ -19,8 +19,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ops.dev import services
 from ops.dev.services import REPOSITORY
-from tests.services import Kafka, Redis, ServiceFailed, ServiceMissing, create_topics, missing
-from tests.waits import HANG_S
+from tests.kit.services import Kafka, Redis, ServiceFailed, ServiceMissing, create_topics, missing
+from tests.kit.waits import HANG_S
 
 
 async def _committed(kafka: Kafka, topic: str) -> list[bytes | None]:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import redis as plain
 
-from tests.adapters.batches import FAR_MS, a_batch, a_write
-from tests.services import Redis, missing, needed
+from tests.kit.batches import FAR_MS, a_batch, a_write
+from tests.kit.services import Redis, missing, needed
 from worker.adapters.redis_check import check
 from worker.adapters.redis_client import connect, install
 from worker.adapters.redis_store import RedisStore

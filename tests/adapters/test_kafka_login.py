@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiokafka.errors import SaslAuthenticationFailed
 
+from tests.kit.tokens import jwt
 from worker.adapters import kafka_login
 from worker.adapters.kafka_login import KafkaRefused, TokenFailed, Tokens, _OAuth, check_token, ends, ssl_context
 from worker.settings import Settings, SettingsError
-
-
-def jwt(ends_s: float | None, name: str = "leadpulse") -> str:
-    """Return a token that nobody signed."""
-    claims: dict[str, Any] = {"sub": name, "iat": time.time() - 1} | ({} if ends_s is None else {"exp": ends_s})
-    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({"alg": "none"}, claims)]
-    return ".".join([*parts, ""])
 
 
 def command(code: str, *arguments: object) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import redis as plain
 
-from tests.services import Redis, free_port, needed
-from tests.waits import HANG_S
+from tests.kit.services import Redis, free_port, needed
+from tests.kit.waits import HANG_S
 from worker.adapters.redis_check import Finding, check, memory
 from worker.adapters.redis_client import Client, connect
 

@@ -9,8 +9,8 @@ from itertools import count
 import pytest
 import redis as plain
 
-from tests.adapters.batches import a_batch, a_write, everything
-from tests.services import Redis
+from tests.kit.batches import a_batch, a_write, everything
+from tests.kit.services import Redis
 from worker.adapters import redis_copy
 from worker.adapters.redis_client import Client, connect
 from worker.adapters.redis_copy import CopyOver, PartitionCopy, Restore, Stood, leads_in

@@ -6,7 +6,7 @@ import pytest
 
 from tests.benchmarks.bench_memory import bytes_in_redis, write
 from tests.benchmarks.typical import EVENTS, RULES, leads, scorer, written
-from tests.services import Redis, needed
+from tests.kit.services import Redis, needed
 from worker.core.scoring.state import unpack
 
 LEADS = 40

@@ -15,10 +15,10 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.adapters.batches import FAR_MS, a_batch, a_write, everything
-from tests.examples import examples
-from tests.services import Redis, free_port, needed
-from tests.waits import HANG_S
+from tests.kit.batches import FAR_MS, a_batch, a_write, everything
+from tests.kit.examples import examples
+from tests.kit.services import Redis, free_port, needed
+from tests.kit.waits import HANG_S
 from worker.adapters import memory as memory_store
 from worker.adapters import redis_client
 from worker.adapters.memory import MemoryOrder, MemoryStore, Snapshot

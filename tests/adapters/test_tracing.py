@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.waits import HANG_S
+from tests.kit.waits import HANG_S
 from worker.adapters.tracing import Spans
 from worker.app import create_app
 from worker.core.contract.journal import Cut

@@ -17,8 +17,8 @@ import msgspec
 import redis
 
 from ops.dev.services import Redis
-from tests.adapters.batches import a_batch
 from tests.benchmarks.typical import leads, scorer, written
+from tests.kit.batches import a_batch
 from worker.adapters.redis_client import connect
 from worker.adapters.redis_store import RedisStore
 from worker.core.contract.model import LeadWrite

@@ -20,8 +20,8 @@ import click
 import redis
 
 from ops.dev.services import Redis
-from tests.adapters.batches import a_batch, a_write
 from tests.benchmarks.race import AS_DEPLOYED
+from tests.kit.batches import a_batch, a_write
 from worker.adapters import redis_check
 from worker.adapters.redis_client import LIBRARY, connect
 from worker.adapters.redis_scan import leads_of

@@ -27,7 +27,8 @@ from ops.dev.services import Kafka, Redis, create_topics
 from tests.benchmarks import report
 from tests.benchmarks.log import lines
 from tests.benchmarks.race import AS_DEPLOYED, LOG, PARTITIONS, Live, Place
-from tests.system.kit import ROOT, Site
+from tests.kit.shell import ROOT
+from tests.kit.site import Site
 from worker.core.contract.partitioner import owner
 
 PROBES_A_SECOND = 25

@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import Producer
 
 from tests.benchmarks.log import Line
-from tests.deliver import Produced, deliver
+from tests.kit.deliver import Produced, deliver
 from worker.core.contract.partitioner import owner
 
 _TICKS = os.sysconf("SC_CLK_TCK")

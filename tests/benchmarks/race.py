@@ -38,8 +38,10 @@ from tests.benchmarks.log import DAYS, Line, lines
 from tests.benchmarks.measure import committed, cpu_s, peak_mb, produce, tree
 from tests.benchmarks.report import Result
 from tests.benchmarks.rivals import decode, spec
-from tests.forks import Process
-from tests.system.kit import ROOT, Site, Worker
+from tests.kit.forks import Process
+from tests.kit.shell import ROOT
+from tests.kit.site import Site
+from tests.kit.workers import Worker
 
 PARTITIONS: Final = 8
 RIVALS: Final = Path(__file__).parent / "rivals"

@@ -18,7 +18,7 @@ from tests.benchmarks.measure import cpu_s, peak_mb, tree
 from tests.benchmarks.race import RIVALS, moves, scored
 from tests.benchmarks.report import Result
 from tests.benchmarks.rivals import common, decode, spec
-from tests.core.oracle import Oracle
+from tests.kit.oracle import Oracle
 from worker.core.contract.codec import decode as decode_ours
 from worker.core.contract.model import Event, Record
 from worker.core.grid.models import parse_grid

@@ -11,10 +11,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from tests.cli.shell import Running, event, leadpulse
-from tests.cli.test_online import ready, site, taken, topics
-from tests.services import free_port
-from tests.waits import HANG_S
+from tests.kit.online import ready, site, taken, topics
+from tests.kit.services import free_port
+from tests.kit.shell import Running, event, leadpulse
+from tests.kit.waits import HANG_S
 from worker.adapters.kafka_clients import to_record
 from worker.cli.dead import page_of
 from worker.core.contract.codec import MAX_BYTES

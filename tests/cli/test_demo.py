@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.shell import ROOT, Running, environment, leadpulse
-from tests.services import missing
-from tests.waits import HANG_S
+from tests.kit.services import missing
+from tests.kit.shell import ROOT, Running, environment, leadpulse
+from tests.kit.waits import HANG_S
 
 
 @pytest.fixture(autouse=True)

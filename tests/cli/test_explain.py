@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.cli.shell import GRID, ROOT, a_file, event, leadpulse
+from tests.kit.shell import GRID, ROOT, a_file, event, leadpulse
 from worker.cli.plot import Drawing, Mark, drawn
 from worker.core.insight.trajectory import Sample
 from worker.core.scoring.state import STAGES

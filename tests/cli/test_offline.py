@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.cli.shell import GRID, ROOT, a_file, environment, event, leadpulse
+from tests.kit.shell import GRID, ROOT, a_file, environment, event, leadpulse
 from worker.cli import COMMANDS, cli
 from worker.settings import Settings
 

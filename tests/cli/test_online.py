@@ -11,49 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.request import urlopen
 
-import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from tests.cli.shell import GRID, Running, a_file, leadpulse
-from tests.services import Kafka, Redis, adjacent_ports
-from tests.waits import HANG_S
+from tests.kit.online import ready, site, taken, topics
+from tests.kit.services import adjacent_ports
+from tests.kit.shell import GRID, Running, a_file, leadpulse
+from tests.kit.waits import HANG_S
 from worker.adapters.kafka_topics import topic_configs
 from worker.settings import Settings
 
-
-@pytest.fixture
-def site(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Path) -> dict[str, str]:
-    """Return the settings of a namespace with topics of its own."""
-    grid = tmp_path / "grid.yaml"
-    grid.write_text(GRID)
-    return {
-        "LEADPULSE_KAFKA": kafka.address,
-        "LEADPULSE_REDIS": redis_server.url,
-        "LEADPULSE_NAMESPACE": namespace,
-        "LEADPULSE_PARTITIONS": "2",
-        "LEADPULSE_GRID": str(grid),
-        "LEADPULSE_INPUT_TOPICS": f"{namespace}.in",
-        "LEADPULSE_OUTPUT_TOPICS": ",".join(
-            f"{kind}={namespace}.out"
-            for kind in (
-                "lead.mql",
-                "lead.sql",
-                "lead.cooled",
-                "lead.excluded",
-                "lead.stage",
-                "lead.sla_breached",
-                "lead.erased",
-                "lead.duplicate",
-                "account.hot",
-                "account.cooled",
-            )
-        )
-        + f",lead.dead={namespace}.dead",
-        "LEADPULSE_METRICS_PORT": str(adjacent_ports()),
-        "LEADPULSE_CLOCK": "events",
-        "LEADPULSE_DEVELOPMENT": "true",
-    }
+__all__ = ["site", "topics"]
 
 
 def alter(site: Mapping[str, str], topic: str, configs: dict[str, str]) -> None:
@@ -68,29 +36,6 @@ def alter(site: Mapping[str, str], topic: str, configs: dict[str, str]) -> None:
             await admin.close()
 
     asyncio.run(set_them())
-
-
-@pytest.fixture
-def topics(site: dict[str, str]) -> dict[str, str]:
-    """Make the site's topics and return its settings."""
-    assert leadpulse("topics", "create", env=site).returncode == 0
-    return site
-
-
-def ready(site: Mapping[str, str], further: int = 0) -> bool:
-    """Return whether a worker takes events."""
-    try:
-        with urlopen(f"http://127.0.0.1:{int(site['LEADPULSE_METRICS_PORT']) + further}/readyz", timeout=HANG_S) as answer:
-            return bool(json.load(answer)["partitions"])
-    except OSError:
-        return False
-
-
-def taken(site: Mapping[str, str], further: int = 0) -> int:
-    """Return how many events the worker has taken."""
-    with urlopen(f"http://127.0.0.1:{int(site['LEADPULSE_METRICS_PORT']) + further}/metrics", timeout=HANG_S) as answer:
-        lines = answer.read().decode().splitlines()
-    return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("leadpulse_events_total{")))
 
 
 def test_topics_are_made_once_and_left_alone_after(site: dict[str, str]) -> None:

@@ -6,8 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
-from tests.cli.shell import ROOT, leadpulse
-from tests.services import free_port
+from tests.kit.services import free_port
+from tests.kit.shell import ROOT, leadpulse
 from worker.core.contract.partitioner import owner
 from worker.metrics import Metrics
 from worker.settings import Settings

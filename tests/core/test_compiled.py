@@ -11,14 +11,16 @@ import pytest
 
 from ops.dev.compiled import ROOT, compiled, copy
 from ops.dev.services import ServiceMissing
-from tests.examples import TIMES
-from tests.services import missing
+from tests.kit.examples import TIMES
+from tests.kit.services import missing
 
 pytestmark = pytest.mark.timeout(1_200)  # a compiler is at work
 
 TOLD = (
-    "batches", "codec", "days", "erasure", "golden", "hostile", "identity", "kinship", "limits", "merge", "oracle",
-    "properties", "seen", "ties", "traits", "where",
+    "batch/test_plan", "contract/test_codec", "contract/test_hostile", "grid/test_conditions", "identity/test_accounts",
+    "identity/test_erasure", "identity/test_identity", "identity/test_links", "identity/test_merge",
+    "scoring/test_calendar", "scoring/test_limits", "scoring/test_once_per", "scoring/test_traits",
+    "test_golden", "test_oracle", "test_properties",
 )  # fmt: skip
 """The others ask what is not compiled."""
 
@@ -46,12 +48,12 @@ def run(home: Path, *command: str) -> str:
 
 def test_states_and_outputs_are_the_same_in_both_forms(home: Path) -> None:
     """A partition may go from a worker of one form to one of the other, and fold the same batch again."""
-    pure, machine = (run(folder, "-m", "tests.core.digest").split() for folder in (ROOT, home))
+    pure, machine = (run(folder, "-m", "tests.kit.digest").split() for folder in (ROOT, home))
     assert [pure[0], machine[0]] == ["pure", "compiled"]
     assert pure[1:] == machine[1:]
 
 
 def test_the_compiled_core_passes_the_tests_of_the_pure_one(home: Path) -> None:
     """Whatever mypyc understands otherwise than the interpreter shows here."""
-    said = run(home, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/core/test_{name}.py" for name in TOLD))
+    said = run(home, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/core/{name}.py" for name in TOLD))
     assert " passed" in said

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.core.comparison import Partition
 from tests.core.golden.__main__ import told
 from tests.core.golden.older import as_version_1
+from tests.kit.comparison import Partition
 from worker.core.scoring.migrations import MIGRATIONS
 from worker.core.scoring.state import STATE_VERSION, LeadState, UnreadableState, pack, unpack
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from tests.core.comparison import assert_replay_is_right
-from tests.core.oracle import Lead, Oracle, instant, rfc3339
-from tests.core.strategies import Case, Line, an_event
-from tests.examples import examples
+from tests.kit.comparison import assert_replay_is_right
+from tests.kit.examples import examples
+from tests.kit.oracle import Lead, Oracle
+from tests.kit.oracle_values import instant, rfc3339
+from tests.kit.stories import Case, Line, an_event
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 START = instant("2026-03-02T00:00:00Z")  # a Monday, midnight in UTC

@@ -12,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from tests.core.comparison import NUMBERS, Partition, assert_replay_is_right, assert_same_numbers, by_lead, text, told
-from tests.core.oracle import instant, rfc3339
-from tests.core.strategies import (
+from tests.kit.comparison import NUMBERS, Partition, assert_replay_is_right, assert_same_numbers, by_lead, text, told
+from tests.kit.examples import examples
+from tests.kit.oracle_values import instant, rfc3339
+from tests.kit.stories import (
     DAY,
     HOUR,
     START,
@@ -22,8 +23,6 @@ from tests.core.strategies import (
     Line,
     again_after,
     an_event,
-    cases,
-    crowds,
     fading,
     learning,
     pacing,
@@ -31,7 +30,7 @@ from tests.core.strategies import (
     time_of,
     yaml_of,
 )
-from tests.examples import examples
+from tests.kit.strategies import cases, crowds
 from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import replay_lines
 from worker.core.scoring.state import pack, unpack

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.adapters.batches import a_batch, a_write, everything
-from tests.services import Redis
+from tests.kit.batches import a_batch, a_write, everything
+from tests.kit.services import Redis
 from worker.adapters.checkpoint_files import Files, files_at
 from worker.adapters.redis_client import Client, connect
 from worker.adapters.redis_store import RedisStore

@@ -14,7 +14,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.examples import examples
+from tests.kit.examples import examples
 from worker.adapters.kafka_topics import MAX_RECORD_BYTES
 from worker.adapters.memory import MemoryStore
 from worker.core.batch import sizes

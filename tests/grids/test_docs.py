@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from tests.grids.test_presets import KNOWN, PRESETS, PRICING, WEBINAR, preset
+from tests.kit.presets import KNOWN, PRESETS, PRICING, WEBINAR, preset
 from worker.core.grid.lint import Code
 from worker.core.grid.models import Grid
 from worker.core.insight.replay import replay_lines

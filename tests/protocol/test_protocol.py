@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import missing
-from tests.waits import HANG_S
+from tests.kit.services import missing
+from tests.kit.waits import HANG_S
 
 FOLDER = Path(__file__).parents[2] / "docs" / "protocol"
 HARMLESS = {"NO_EPOCH_CHECK", "READY_BEFORE_FIRST_COMMIT"}

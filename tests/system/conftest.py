@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
-from tests.services import Kafka, Redis
-from tests.system.kit import Site
-
-
-class MakeSite(Protocol):
-    """Makes a prepared site; keywords are settings."""
-
-    async def __call__(self, **settings: Any) -> Site:
-        """Return one whose topics exist."""
-        ...
+from tests.kit.services import Kafka, Redis
+from tests.kit.site import MakeSite, Site
 
 
 @pytest.fixture

@@ -28,9 +28,11 @@ from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
 
 from ops.dev.services import HOST, Kafka, Redis, free_port
-from tests.deliver import Produced, deliver
-from tests.system.kit import Sent, Site, Worker, now_ms
-from tests.system.proxy import Network
+from tests.kit.deliver import Produced, deliver
+from tests.kit.proxy import Network
+from tests.kit.site import Site
+from tests.kit.traffic import Sent, now_ms
+from tests.kit.workers import Worker
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.calendar import rfc3339
 

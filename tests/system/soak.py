@@ -32,12 +32,16 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from ops.dev.services import HOST, Kafka, Redis, free_port
-from tests.system.bombs import bomb, send_raw
-from tests.system.kit import GRID, Sent, Site, Worker, Wrong, now_ms, people
-from tests.system.proxy import LosesReplies, Network
-from tests.system.replicas import Replicated, ThreeBrokers
-from tests.system.topics import OTHER_RECORDS, REMADE, admin_of, make_again, stands, thin_out
-from tests.waits import HANG_S, until
+from tests.kit.bombs import bomb, send_raw
+from tests.kit.grids import GRID
+from tests.kit.proxy import LosesReplies, Network
+from tests.kit.replicas import Replicated, ThreeBrokers
+from tests.kit.site import Site
+from tests.kit.topics import OTHER_RECORDS, REMADE, admin_of, make_again, stands, thin_out
+from tests.kit.traffic import Sent, now_ms, people
+from tests.kit.verdict import Wrong
+from tests.kit.waits import HANG_S, until
+from tests.kit.workers import Worker
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.state import unpack
@@ -177,7 +181,7 @@ FAULTS: dict[str, tuple[Inject, dict[str, Any]]] = {}
 def fault(name: str, **settings: Any) -> Callable[[Inject], Inject]:
     """Name a fault; *settings* are those of its workers.
 
-    `through` is the proxy that they are behind. `servers` makes servers for each try of it: see `tests/system/replicas.py`.
+    `through` is the proxy that they are behind. `servers` makes servers for each try of it: see `tests/kit/replicas.py`.
     """
 
     def note(inject: Inject) -> Inject:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
-from tests.services import Kafka
-from tests.system.bombs import bomb, send_raw
-from tests.system.conftest import MakeSite
-from tests.system.kit import Site, Worker, traffic
+from tests.kit.bombs import bomb, send_raw
+from tests.kit.services import Kafka
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import traffic
+from tests.kit.workers import Worker
 
 
 def memory_mb(worker: Worker, what: str = "VmHWM") -> float:

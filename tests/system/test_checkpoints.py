@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.conftest import MakeSite
-from tests.system.kit import Site, now_ms, people
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import now_ms, people
 
 
 async def burst(site: Site, seed: int, count: int = 300) -> None:

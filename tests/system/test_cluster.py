@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.cli.shell import leadpulse
-from tests.services import Redis, RedisCluster, needed
-from tests.system.conftest import MakeSite
-from tests.system.kit import Site, now_ms, traffic
-from tests.waits import HANG_S, until
+from tests.kit.services import Redis, RedisCluster, needed
+from tests.kit.shell import leadpulse
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import now_ms, traffic
+from tests.kit.waits import HANG_S, until
 from worker.core.contract.partitioner import owner
 
 

@@ -12,11 +12,11 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.services import Redis, free_port
-from tests.system.conftest import MakeSite
-from tests.system.kit import Site, Worker
-from tests.system.proxy import Network
-from tests.system.test_security import Certificates, certificates, guarded_redis
+from tests.kit.certificates import Certificates, certificates, guarded_redis
+from tests.kit.proxy import Network
+from tests.kit.services import Redis, free_port
+from tests.kit.site import MakeSite, Site
+from tests.kit.workers import Worker
 
 __all__ = ["certificates", "guarded_redis"]
 
@@ -24,7 +24,7 @@ __all__ = ["certificates", "guarded_redis"]
 class Whole(Worker):
     """The whole process, with its pages."""
 
-    program = ("tests.system.ending",)
+    program = ("tests.kit.ending",)
 
     def __init__(self, site: Site, ending: str = "", **settings: Any) -> None:
         self.port = free_port()

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
 
-from tests.system.conftest import MakeSite
-from tests.system.kit import GRID, Message, Site
-from tests.system.test_repartition import grown, repartition
-from worker.core.scoring.calendar import rfc3339
+from tests.kit.grids import GRID
+from tests.kit.repartitions import grown, repartition
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import said
 from worker.core.scoring.state import unpack
 
 NAMES = (b"ada-lovelace", b"visitor-of-ada", b"ada@acme.example")
-BASE = 1_760_000_000_000
-
-
-def said(number: int, lead: str, kind: str, **data: Any) -> Message:
-    """Return an event."""
-    return {
-        "specversion": "1.0", "id": str(number), "source": "/test", "type": kind, "subject": lead,
-        "time": rfc3339(BASE + number * 1_000), "data": data,
-    }  # fmt: skip
 
 
 STORY = [

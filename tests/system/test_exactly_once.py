@@ -11,9 +11,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from tests.system.conftest import MakeSite
-from tests.system.kit import Sent, Site, now_ms, traffic
-from tests.waits import until
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import Sent, now_ms, traffic
+from tests.kit.waits import until
 from worker.core.contract.journal import Tick, tick_output
 
 

@@ -14,11 +14,11 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.structs import TopicPartition
 
-from tests.services import Kafka, Redis
-from tests.system.conftest import MakeSite
-from tests.system.kit import Sent, Site, now_ms, traffic
-from tests.system.proxy import LosesReplies
-from tests.waits import until
+from tests.kit.proxy import LosesReplies
+from tests.kit.services import Kafka, Redis
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import Sent, now_ms, traffic
+from tests.kit.waits import until
 from worker.core.contract.journal import Tick, tick_output
 from worker.core.scoring.state import unpack
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 
-from tests.services import Redis
-from tests.system.conftest import MakeSite
-from tests.system.kit import Site, now_ms, traffic
-from tests.system.test_erasure import said
-from tests.waits import until
+from tests.kit.services import Redis
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import now_ms, said, traffic
+from tests.kit.waits import until
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.calendar import rfc3339
 

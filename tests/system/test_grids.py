@@ -10,9 +10,10 @@ import time
 
 import pytest
 
-from tests.system.conftest import MakeSite
-from tests.system.kit import GRID, Site, now_ms, traffic
-from tests.waits import HANG_S, until
+from tests.kit.grids import GRID
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import now_ms, traffic
+from tests.kit.waits import HANG_S, until
 from worker.core.scoring.state import unpack
 
 GENEROUS = GRID.replace("min: -50", "min: 20").replace("version: 1", "version: 2")

@@ -14,12 +14,12 @@ from urllib.request import urlopen
 from aiokafka import AIOKafkaProducer
 from redis.crc import key_slot
 
-from tests.cli.shell import Running, leadpulse
-from tests.core.test_hostile import NASTY, RAW, TIMES, damaged
-from tests.services import free_port
-from tests.system.conftest import MakeSite
-from tests.system.kit import Sent, Site, traffic
-from tests.waits import HANG_S
+from tests.kit.hostile import NASTY, RAW, TIMES, damaged
+from tests.kit.services import free_port
+from tests.kit.shell import Running, leadpulse
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import Sent, traffic
+from tests.kit.waits import HANG_S
 from worker.core.contract.codec import decode
 from worker.core.contract.journal import KIND, Tick, tick_output
 from worker.core.contract.marks import shown_mark

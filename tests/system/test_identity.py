@@ -4,48 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections import Counter
-from typing import Any
 
 import pytest
 
-from tests.system.conftest import MakeSite
-from tests.system.kit import GRID, Message, Site, now_ms, people, traffic
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import TIES, colleagues, now_ms, people, traffic
 from worker.core.scoring.state import unpack
 
 STEPS = (
     "before_apply:4", "after_apply:4", "before_transaction:5", "in_transaction:5", "before_commit:5", "after_commit:5",
     "before_trim:5", "after_trim:5",
 )  # fmt: skip
-
-
-TIES = (
-    GRID
-    + """\
-accounts: {enter: 40, leave: 25, active: 2, min_leads: 2, step: 3}
-identity: {email: link}
-"""
-)
-
-
-def colleagues(seed: int, count: int, **told: Any) -> list[Message]:
-    """Return traffic of people who tell their company, role and address, change them, merge, and are erased."""
-    rnd = random.Random(seed)
-    said = people(seed, 40, count, **told)
-    for number in range(count // 4):
-        traits = {
-            "company": {"domain": rnd.choice(["acme.example", "other.example", "gmail.com", None])},
-            "decision_role": rnd.choice(["sponsor", "signatory", "influencer", "user"]),
-            "email": f"p{rnd.randrange(25)}@acme.example",
-        }
-        profile = {"type": "profile.updated", "data": {"traits": traits}, "id": f"{seed}-who-is-{number}"}
-        at = rnd.randrange(len(said))
-        said.insert(at, said[at] | profile | {"subject": f"lead-{rnd.randrange(1, 40)}"})
-        if number % 3 == 0:
-            mail = {"type": "email.opened", "data": {"message_id": f"m{number}"}, "id": f"{seed}-mail-{number}"}
-            said.insert(at, said[at] | mail | {"subject": f"email:p{rnd.randrange(25)}@acme.example"})
-    return said
 
 
 async def recounted(site: Site) -> None:

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.system.conftest import MakeSite
-from tests.system.kit import Site, now_ms, traffic
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import now_ms, traffic
 
 
 async def test_input_topics_change_worker_by_worker_under_load(make_site: MakeSite) -> None:

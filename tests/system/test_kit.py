@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from tests.system.conftest import MakeSite
-from tests.system.kit import Site
+from tests.kit.site import MakeSite, Site
 
 WRITE = "redis.call('SET', ARGV[1] .. redis.call('INCR', KEYS[1]), '')"
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.adapters.test_kafka_login import jwt
-from tests.services import Kafka, free_port, needed
-from tests.system.conftest import MakeSite
-from tests.system.kit import Site, traffic
-from tests.system.test_security import Certificates, certificates, openssl
+from tests.kit.certificates import Certificates, certificates, openssl
+from tests.kit.services import Kafka, free_port, needed
+from tests.kit.site import MakeSite, Site
+from tests.kit.tokens import jwt
+from tests.kit.traffic import traffic
 
 __all__ = ["certificates"]
 

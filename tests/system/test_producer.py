@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from tests.system.conftest import MakeSite
+from tests.kit.site import MakeSite
 from worker.adapters.kafka_clients import free_consumer
 from worker.adapters.kafka_producer import Producer
 from worker.core.contract.model import Output

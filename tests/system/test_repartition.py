@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
-
-from tests.system.conftest import MakeSite
-from tests.system.kit import Message, Sent, Site, now_ms, traffic
+from tests.kit.repartitions import grown, repartition
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import Message, Sent, now_ms, traffic
 from worker.core.contract.journal import stray_output
 from worker.core.contract.model import Record
 from worker.core.insight.replay import replay_lines
@@ -80,37 +79,6 @@ def on_its_way(site: Site, message: Message) -> Sent:
     record = Record(came.topic, came.partition, 0, now_ms(), came.key, came.value)
     stray = stray_output(site.settings.internal_topic, came.partition, record)
     return Sent(stray.topic, came.partition, stray.value, stray.key, stray.headers)
-
-
-async def grown(old: Site, partitions: int) -> Site:
-    """Give the input topics *partitions* partitions, and return a site on them with a namespace of its own."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=old.settings.kafka)
-    await admin.start()
-    if partitions > old.settings.partitions:
-        await admin.create_partitions({topic: NewPartitions(partitions) for topic in old.settings.input_topics})
-    await admin.close()
-    namespace = f"{old.settings.namespace}-grown"
-    site = Site(
-        old.settings.kafka,
-        old.settings.redis.get_secret_value(),
-        namespace,
-        old.folder,
-        partitions=partitions,
-        input_topics=",".join(old.settings.input_topics),
-        output_topics=old.environ["LEADPULSE_OUTPUT_TOPICS"],
-    )
-    site.web, site.crm = old.web, old.crm
-    old.also.append(site)
-    await site.prepare()
-    return site
-
-
-def repartition(new: Site, old: Site) -> dict[str, int]:
-    """Copy, and return what it says."""
-    done = new.command("repartition", "--from", old.settings.namespace)
-    assert done.returncode == 0, done.stderr
-    told: dict[str, int] = json.loads(done.stdout)
-    return told
 
 
 def refusal(new: Site, old: Site) -> str:

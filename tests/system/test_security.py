@@ -6,59 +6,25 @@ import importlib
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import redis as plain_redis
 
-from tests.services import Kafka, Redis, free_port, missing, needed
-from tests.system.conftest import MakeSite
-from tests.system.kit import ROOT, Site, traffic
-from tests.waits import HANG_S
+from tests.kit.certificates import Certificates, certificates, guarded_redis
+from tests.kit.services import Kafka, Redis, free_port, needed
+from tests.kit.shell import ROOT
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import traffic
+from tests.kit.waits import HANG_S
+
+__all__ = ["certificates", "guarded_redis"]
 
 kafka_admin: Any = importlib.import_module("confluent_kafka.admin")  # its names are not declared as exported
 
 SECRET = "s3cret/of@kafka"
 REDIS_SECRET = "s3cret-of-redis"
 WRONG = "wr0ng-s3cret"
-
-
-class Certificates(NamedTuple):
-    """An authority of the test's own, and a server's certificate by it."""
-
-    authority: Path
-    certificate: Path
-    key: Path
-
-    @property
-    def both(self) -> Path:
-        """Key and certificate in one file, as Kafka reads them."""
-        return self.key.with_name("both.pem")
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Made with openssl, for 127.0.0.1."""
-    folder = tmp_path_factory.mktemp("certificates")
-    made = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
-    authority_key, request, extension = folder / "ca.key", folder / "server.csr", folder / "extension"
-    extension.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-    new = ["req", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    try:
-        openssl(*new, "-x509", "-subj", "/CN=Test", "-keyout", authority_key, "-out", made.authority)
-    except FileNotFoundError:
-        missing("openssl is not installed")
-    openssl(*new[:4], "-subj", "/CN=127.0.0.1", "-keyout", made.key, "-out", request)
-    by = ["-CA", made.authority, "-CAkey", authority_key, "-CAcreateserial", "-days", "2", "-extfile", extension]
-    openssl("x509", "-req", "-in", request, *by, "-out", made.certificate)
-    made.both.write_text(made.key.read_text() + made.certificate.read_text())
-    return made
-
-
-def openssl(*arguments: object) -> None:
-    """Run openssl."""
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
 
 class Guarded(NamedTuple):
@@ -92,20 +58,6 @@ def guarded(certificates: Certificates) -> Iterator[Guarded]:
 
     with needed(made) as kafka:
         yield Guarded(kafka, f"127.0.0.1:{port}")
-
-
-@pytest.fixture(scope="module")
-def guarded_redis(certificates: Certificates) -> Iterator[Redis]:
-    """One that speaks TLS on a port of its own, and on which the worker is a user with few rights."""
-    tls = {
-        "tls-port": str(free_port()),
-        "tls-cert-file": str(certificates.certificate),
-        "tls-key-file": str(certificates.key),
-        "tls-ca-cert-file": str(certificates.authority),
-        "tls-auth-clients": "no",
-    }
-    with needed(lambda: Redis(tls)) as server:
-        yield server
 
 
 def documented(language: str) -> list[str]:

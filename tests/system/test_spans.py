@@ -17,11 +17,12 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 
 from ops.dev.services import HOST, free_port
-from tests.cli.shell import ROOT, environment, leadpulse
-from tests.system.conftest import MakeSite
-from tests.system.kit import Sent, Worker, traffic
-from tests.system.test_trace import PARENT, traced
-from tests.waits import HANG_S, until
+from tests.kit.shell import ROOT, environment, leadpulse
+from tests.kit.site import MakeSite
+from tests.kit.traced import PARENT, traced
+from tests.kit.traffic import Sent, traffic
+from tests.kit.waits import HANG_S, until
+from tests.kit.workers import Worker
 from worker.core.contract.model import Headers
 
 

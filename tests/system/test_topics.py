@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.system.conftest import MakeSite
-from tests.system.kit import traffic
-from tests.system.topics import OTHER_RECORDS, REMADE, delete, make_again, set_policy, stands, thin_out
+from tests.kit.site import MakeSite
+from tests.kit.topics import OTHER_RECORDS, REMADE, delete, make_again, set_policy, stands, thin_out
+from tests.kit.traffic import traffic
 
 
 async def test_a_topic_made_again_and_longer_than_our_offset_stops_by_name_and_nothing_is_skipped(make_site: MakeSite) -> None:

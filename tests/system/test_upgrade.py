@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from tests.core.golden.older import as_version_1
-from tests.system.conftest import MakeSite
-from tests.system.kit import Site, now_ms, traffic
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import now_ms, traffic
 from worker.core.contract.marks import shown_mark
 from worker.core.scoring.state import FOLD_VERSION, STATE_VERSION
 

@@ -9,9 +9,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from tests.system.conftest import MakeSite
-from tests.system.kit import Sent, Site, traffic
-from tests.waits import until
+from tests.kit.site import MakeSite, Site
+from tests.kit.traffic import Sent, traffic
+from tests.kit.waits import until
 from worker.core.contract.journal import Cut, Cuts, cuts_output, decode_entry
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import click
 import msgspec
 
-from tests.core.comparison import Partition, text
 from tests.core.golden.stories import GRID, LATER, STORIES
+from tests.kit.comparison import Partition, text
 from worker.core.scoring.outputs import history, recent
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.state import unpack

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 from uuid import UUID
 
-from tests.core.oracle import rfc3339
-from tests.core.strategies import DAY, HOUR, START, Line, an_event
+from tests.kit.oracle_values import rfc3339
+from tests.kit.stories import DAY, HOUR, START, Line, an_event
 
 GRID: Final = """
 grid: golden

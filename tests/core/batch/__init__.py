@@ -1,0 +1,1 @@
+"""Tests of one batch, from records to writes and outputs."""

@@ -1,0 +1,1 @@
+"""Tests of what comes in, what goes out, and what the journal holds."""

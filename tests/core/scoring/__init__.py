@@ -1,0 +1,1 @@
+"""Tests of sums, scores and states."""

@@ -1,0 +1,607 @@
+"""A slow, obvious LeadPulse, written from the contract alone, to hold the real core against.
+
+It keeps every accepted event of every lead and recounts everything from them at each instant it is asked about: no decayed
+sums, no schedule, no packed state, nothing shared with `worker.core` but the mail word lists.
+
+How it finds the instants at which time alone moves a lead (`Oracle._first_move`):
+
+1. It lists every instant in the span at which something may *jump*: local midnights (velocity), steps of inactivity,
+   `expires_after`, the end of `intent_within`, the end of `quiet` after a rejection. Between two neighbours of that list the
+   score is a clamp of a sum of smooth parts, each of which only falls or only rises.
+2. On a stretch without jumps, each part's values at the two ends bound it; so the sums of their lesser and of their greater
+   ends bound the score. If the ladder could not move anywhere between those bounds, the stretch is done. Otherwise it is
+   halved, the earlier half first, down to a single millisecond, where the ladder is asked itself. This finds the *first*
+   millisecond, however often the score crosses the threshold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.kit.oracle_values import (
+    ALLOWANCE,
+    MISSING,
+    as_list,
+    as_text,
+    borders,
+    clamp,
+    condition,
+    day,
+    days_of,
+    duration,
+    in_data,
+    instant,
+    leaves,
+    rfc3339,
+)
+from worker.core.contract.event_types import KNOWN_TYPES
+from worker.core.grid.email_kind import email_domain, email_kind
+
+REMEMBERED_IDS = 64
+REMEMBERED_VALUES = 64
+SESSIONS_A_DAY = 16
+
+ACTIVITY = re.compile(
+    r"(page|form|content|demo|trial|quote|social)\..*|email\.(opened|clicked|replied)|webinar\.(registered|attended|replayed)"
+)
+ANSWERS = frozenset({"crm.accepted", "crm.rejected", "crm.opportunity", "crm.won", "crm.lost"})
+
+
+@dataclass
+class Happened:
+    """An accepted event."""
+
+    at: int
+    type: str
+    id: str
+    source: str
+    data: dict[str, Any]
+    machine: bool
+
+
+@dataclass
+class Counted:
+    """What a rule `on` events has counted: the occurrences that stand in its sum, and its latest matching event."""
+
+    rule: Mapping[str, Any]
+    half_life: int | None
+    occurrences: list[int]
+    latest: int | None
+
+
+@dataclass
+class Facts:
+    """Everything that a lead's events say, whatever the instant. Made anew after every event."""
+
+    traits: dict[str, Any]
+    fit: list[tuple[str, float]]
+    counted: list[Counted]
+    velocity: list[tuple[Mapping[str, Any], list[Happened]]]
+    activity: int | None
+    intent: int | None
+    excluded: bool
+
+
+@dataclass
+class Score:
+    """A score with its reasons."""
+
+    score: float
+    fit: float
+    engagement: float
+    reasons: list[dict[str, Any]]
+
+
+@dataclass
+class Lead:
+    """A lead: what it did, and where it stands."""
+
+    id: str
+    clock: int
+    sequence: int = 0
+    stage: str = "contact"
+    taken: list[Happened] = field(default_factory=list)
+    published: dict[str, int] = field(default_factory=dict)
+    """Output name → when the last one of that name was published."""
+    last_crm: int | None = None
+    closed_at: int | None = None
+    """Time of the rejection that closed the ladder."""
+    respond: tuple[int, int] | None = None
+    """The pending `lead.sql`: its instant, and by when sales must answer."""
+
+
+class Oracle:
+    """LeadPulse over a list of events and ticks, in their order; *grid* is the parsed YAML, *source* the outputs' source."""
+
+    def __init__(self, grid: Mapping[str, Any], source: str) -> None:
+        self.grid = grid
+        self.source = source
+        self.zone: str = grid.get("timezone", "UTC")
+        self.engagement: Mapping[str, Any] = grid.get("engagement") or {}
+        self.fit: Mapping[str, Any] = grid.get("fit") or {}
+        self.stages: Mapping[str, Any] = grid.get("stages") or {}
+        self.quiet = duration(self.stages.get("quiet")) or 0
+        self.ladder = ["contact", *(rung for rung in ("mql", "sql") if rung in self.stages)]
+        self.leads: dict[str, Lead] = {}
+        self.erased: dict[str, tuple[int, int]] = {}
+        """Lead → the instant up to which it is erased, and the last sequence number it used."""
+        self.last_tick: int | None = None
+        self.outputs: list[dict[str, Any]] = []
+        self._facts_of: dict[str, tuple[int, Facts]] = {}
+
+    # --- Input ---------------------------------------------------------------------------------------------------------
+
+    def event(self, cloudevent: Mapping[str, Any]) -> None:
+        """Take one CloudEvent (valid; of any type)."""
+        if cloudevent["type"] not in KNOWN_TYPES:
+            return
+        data = dict(cloudevent.get("data") or {})
+        happened = Happened(
+            at=instant(cloudevent["time"]),
+            type=cloudevent["type"],
+            id=cloudevent["id"],
+            source=cloudevent["source"],
+            data=data,
+            machine=data.get("machine") is True,
+        )
+        if happened.type == "page.viewed" and data.get("page_type") is None:
+            data["page_type"] = self._page_type(data.get("url"))
+        self._take(cloudevent["subject"], happened)
+
+    def tick(self, ms: int) -> None:
+        """Let time pass up to *ms*, inclusive, for every lead."""
+        self.last_tick = ms if self.last_tick is None else max(ms, self.last_tick)
+        for lead in sorted(self.leads.values(), key=lambda x: x.id):
+            self._pass_time(lead, self.last_tick)
+
+    def finish(self, at_ms: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Tick at *at_ms* and return the leads, sorted by id, and every output since the start."""
+        self.tick(at_ms)
+        return [self._row(self.leads[name]) for name in sorted(self.leads)], self.outputs
+
+    def _page_type(self, url: Any) -> str | None:
+        if not isinstance(url, str):
+            return None
+        path = urlsplit(url).path
+        for page_type, patterns in (self.grid.get("pages") or {}).items():
+            for pattern in as_list(patterns):
+                if re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), path, re.DOTALL):
+                    return str(page_type)
+        return None
+
+    def _take(self, name: str, happened: Happened) -> None:
+        erased_to, sequence = self.erased.get(name, (None, 0))
+        if erased_to is not None and happened.at <= erased_to:
+            return
+        lead = self.leads.get(name)
+        if lead is None:
+            lead = Lead(name, happened.at if self.last_tick is None else max(happened.at, self.last_tick), sequence)
+            self.leads[name] = lead
+        elif (happened.source, happened.id) in [(e.source, e.id) for e in lead.taken[-REMEMBERED_IDS:]]:
+            return
+        elif happened.at > lead.clock:
+            self._pass_time(lead, happened.at - 1)
+            lead.clock = happened.at
+        if happened.type == "lead.erased":
+            lead.sequence += 1
+            self._publish(lead, "lead.erased", {"lead_id": lead.id})
+            self.erased[name] = (happened.at, lead.sequence)
+            del self.leads[name]
+            self._facts_of.pop(name, None)
+            return
+        lead.taken.append(happened)
+        self._judge(lead, happened)
+
+    # --- What the events say -------------------------------------------------------------------------------------------
+
+    def _facts(self, lead: Lead) -> Facts:
+        known = self._facts_of.get(lead.id)
+        if known is None or known[0] != len(lead.taken):
+            known = (len(lead.taken), self._recount(lead))
+            self._facts_of[lead.id] = known
+        return known[1]
+
+    def _recount(self, lead: Lead) -> Facts:
+        traits = self._traits(lead)
+        human = [e for e in lead.taken if not e.machine]
+        counted = [self._count(rule, human) for rule in self.engagement.get("rules") or []]
+        return Facts(
+            traits=traits,
+            fit=[(r["id"], r["points"]) for r in self.fit.get("rules") or [] if self._fits(r, traits)],
+            counted=counted,
+            velocity=[(v, [e for e in human if self._matches(v, e)]) for v in self.grid.get("velocity") or []],
+            activity=max((e.at for e in human if ACTIVITY.fullmatch(e.type)), default=None),
+            intent=max((c.latest for c in counted if c.rule.get("intent") and c.latest is not None), default=None),
+            excluded=any(
+                any(self._matches(x, e) for e in human) if "on" in x else self._fits(x, traits)
+                for x in self.grid.get("exclusions") or []
+            ),
+        )
+
+    def _traits(self, lead: Lead) -> dict[str, Any]:
+        """The last writer wins, path by path; a path stands against those above and below it too."""
+        said = [
+            ((e.at, e.id), path, value)
+            for e in lead.taken
+            if e.type == "profile.updated"
+            for path, value in leaves(e.data.get("traits") or {})
+        ]
+        traits = {
+            path: value
+            for stamp, path, value in said
+            if value is not None
+            and not any(
+                newer > stamp and (other == path or other.startswith(path + ".") or path.startswith(other + "."))
+                for newer, other, _ in said
+            )
+        }
+        if "email" in traits:
+            email = traits["email"] if isinstance(traits["email"], str) else ""  # what is no text is no address
+            derived = {"email_domain": email_domain(email), "email_kind": email_kind(email)}
+            traits |= {name: value for name, value in derived.items() if value is not None}
+        return traits
+
+    @staticmethod
+    def _fits(rule: Mapping[str, Any], traits: Mapping[str, Any]) -> bool:
+        return all(condition(wanted, traits.get(path, MISSING)) for path, wanted in (rule.get("where") or {}).items())
+
+    @staticmethod
+    def _matches(rule: Mapping[str, Any], event: Happened) -> bool:
+        return event.type in as_list(rule["on"]) and all(
+            condition(wanted, in_data(event.data, path)) for path, wanted in (rule.get("where") or {}).items()
+        )
+
+    def _count(self, rule: Mapping[str, Any], human: list[Happened]) -> Counted:
+        """`once_per`: of each value the earliest; of the values, the 64 with the latest occurrences are remembered."""
+        matching = [e for e in human if self._matches(rule, e)]
+        standing: list[int] = []
+        remembered: dict[str, int] = {}
+        for event in matching:
+            value = self._once(rule.get("once_per", "event"), event)
+            if value is None:
+                standing.append(event.at)
+            elif value in remembered:
+                remembered[value] = min(remembered[value], event.at)
+            else:
+                remembered[value] = event.at
+                if len(remembered) > REMEMBERED_VALUES:
+                    forgotten = min(remembered, key=lambda v: (remembered[v], v))
+                    standing.append(remembered.pop(forgotten))
+        return Counted(
+            rule=rule,
+            half_life=duration(rule["half_life"] if "half_life" in rule else self.engagement.get("half_life")),
+            occurrences=standing + list(remembered.values()),
+            latest=max((e.at for e in matching), default=None),
+        )
+
+    def _once(self, per: str, event: Happened) -> str | None:
+        """The value that counts once; `None` for an event that is one of its own."""
+        if per == "event":
+            return None
+        if per == "day":
+            return str(day(event.at, self.zone))
+        if per == "lead":
+            return ""
+        value = in_data(event.data, per)
+        return None if value is MISSING else as_text(value)
+
+    # --- The score at an instant ----------------------------------------------------------------------------------------
+
+    def _raw(self, counted: Counted, t: int) -> tuple[float, int]:
+        """Formula 1: the raw points of a rule at *t*, and how many occurrences they are of."""
+        rule, half_life = counted.rule, counted.half_life
+        expires = duration(rule.get("expires_after"))
+        if expires is not None and counted.latest is not None and t - counted.latest >= expires:
+            return 0.0, 0
+        ages = [t - at for at in counted.occurrences if at <= t]
+        return rule["points"] * sum(2.0 ** (-age / half_life) if half_life else 1.0 for age in ages), len(ages)
+
+    def _velocity(self, rule: Mapping[str, Any], matching: list[Happened], t: int) -> tuple[float, int]:
+        """Formula 4: the points of the highest step reached at *t*, and the count that reached it."""
+        today, n = day(t, self.zone), days_of(rule["within"])
+        matching = [e for e in matching if e.at <= t]
+        dates = [day(e.at, self.zone) for e in matching]
+        if rule["count"] == "events":
+            count = sum(today - n < d <= today for d in dates)
+        elif rule["count"] == "days":
+            count = len({d for d in dates if today - n < d <= today})
+        elif rule["count"] == "sessions":
+            seen = {
+                (d, as_text(in_data(e.data, "session_id")))
+                for d, e in zip(dates, matching, strict=True)
+                if today - n < d <= today and in_data(e.data, "session_id") is not MISSING
+            }
+            count = sum(min(SESSIONS_A_DAY, sum(d == which for d, _ in seen)) for which in {d for d, _ in seen})
+        else:
+            count, m = 0, max(dates, default=None)
+            if m is not None and today - n < m <= today:
+                count = len({d for d in dates if m - n < d <= m}) - len({d for d in dates if m - 2 * n < d <= m - n})
+        reached = [step for step in rule["steps"] if count >= step]
+        return (rule["steps"][max(reached)] if reached else 0.0), count
+
+    def _inactivity(self, activity: int | None, t: int) -> float:
+        """Formula 5."""
+        rule = self.grid.get("inactivity")
+        if not rule or activity is None:
+            return 0.0
+        after, every = duration(rule["after"]) or 0, duration(rule.get("every"))
+        if t < activity + after:
+            return 0.0
+        more = 0 if every is None else (t - activity - after) // every
+        return clamp(rule["points"] * (1 + more), {"min": rule.get("min")})
+
+    def _score(self, lead: Lead, t: int) -> Score:
+        """Formula 6, with what it is made of."""
+        facts = self._facts(lead)
+        reasons: list[dict[str, Any]] = [{"kind": "fit", "id": name, "points": points} for name, points in facts.fit]
+        fit_sum = sum(points for _, points in facts.fit)
+        fit = clamp(fit_sum, self.fit)
+        reasons.append({"kind": "clamp", "id": "fit", "points": fit - fit_sum})
+        engagement_sum = 0.0
+        for counted in facts.counted:
+            raw, count = self._raw(counted, t)
+            points = self._capped(counted, raw)
+            engagement_sum += points
+            last_at = None if counted.latest is None else rfc3339(counted.latest)
+            rule_id = counted.rule["id"]
+            reasons.append({"kind": "rule", "id": rule_id, "points": points, "raw": raw, "count": count, "last_at": last_at})
+        for rule, matching in facts.velocity:
+            points, count = self._velocity(rule, matching, t)
+            engagement_sum += points
+            reasons.append({"kind": "velocity", "id": rule["id"], "points": points, "count": count})
+        inactivity = self._inactivity(facts.activity, t)
+        engagement_sum += inactivity
+        reasons.append({"kind": "inactivity", "points": inactivity})
+        engagement = clamp(engagement_sum, self.engagement)
+        reasons.append({"kind": "clamp", "id": "engagement", "points": engagement - engagement_sum})
+        score = clamp(fit + engagement, self.grid.get("score") or {})
+        reasons.append({"kind": "clamp", "id": "score", "points": score - (fit + engagement)})
+        return Score(score, fit, engagement, [r for r in reasons if r["points"] != 0])
+
+    @staticmethod
+    def _capped(counted: Counted, raw: float) -> float:
+        cap = counted.rule.get("cap")
+        return raw if cap is None else clamp(raw, {"min": -cap, "max": cap})
+
+    def _bounds(self, lead: Lead, a: int, b: int) -> tuple[float, float]:
+        """The least and the greatest that the score can be in [a, b], where nothing jumps.
+
+        Rules without a cap that share a half-life are one part, since their sum too only falls or only rises. A little is
+        added on either side, for the sums here are added up in another order than the score's.
+        """
+        facts = self._facts(lead)
+        parts: dict[Any, list[float]] = {}
+        for counted in facts.counted:
+            key = counted.half_life if counted.rule.get("cap") is None and "expires_after" not in counted.rule else id(counted)
+            part = parts.setdefault(key, [0.0, 0.0])
+            part[0] += self._capped(counted, self._raw(counted, a)[0])
+            part[1] += self._capped(counted, self._raw(counted, b)[0])
+        steady = sum(self._velocity(rule, matching, a)[0] for rule, matching in facts.velocity)
+        steady += self._inactivity(facts.activity, a)
+        fit = clamp(sum(points for _, points in facts.fit), self.fit)
+        slack = 1e-12 * (1 + abs(steady) + sum(abs(x) for part in parts.values() for x in part))
+        low, high = (
+            clamp(fit + clamp(steady + sum(map(end, parts.values())) + give, self.engagement), self.grid.get("score") or {})
+            + give
+            for end, give in ((min, -slack), (max, slack))
+        )
+        return low, high
+
+    def _grade(self, score: Score) -> str | None:
+        grades = self.grid.get("grades")
+        if not grades:
+            return None
+        return self._band(grades.get("fit"), score.fit) + self._band(grades.get("engagement"), score.engagement)
+
+    @staticmethod
+    def _band(bands: Mapping[Any, float] | None, value: float) -> str:
+        if not bands:
+            return ""
+        reached = [name for name, floor in bands.items() if value >= floor - ALLOWANCE]
+        return str(reached[0] if reached else min(bands, key=lambda name: bands[name]))
+
+    # --- Stages ---------------------------------------------------------------------------------------------------------
+
+    def _rung(self, name: str) -> tuple[float, float, float | None]:
+        """Return `enter`, `leave` (at most `enter`) and `min_fit` of a rung."""
+        rung = self.stages[name]
+        return rung["enter"], min(rung.get("leave", rung["enter"]), rung["enter"]), rung.get("min_fit")
+
+    def _open(self, lead: Lead, t: int) -> bool:
+        """Tell whether the ladder is open: no rejection, or `quiet` has passed since and the lead has been active since."""
+        if lead.closed_at is None:
+            return True
+        activity = self._facts(lead).activity
+        return t - lead.closed_at >= self.quiet and activity is not None and activity > lead.closed_at
+
+    def _may_climb(self, lead: Lead, t: int, score: float, fit: float) -> bool:
+        at = self.ladder.index(lead.stage)
+        if at + 1 == len(self.ladder) or not self._open(lead, t):
+            return False
+        name = self.ladder[at + 1]
+        enter, _, min_fit = self._rung(name)
+        intent_within = duration(self.stages[name].get("intent_within"))
+        if intent_within is not None:
+            intent = self._facts(lead).intent
+            if intent is None or t - intent >= intent_within:
+                return False
+        return score >= enter - ALLOWANCE and (min_fit is None or fit >= min_fit - ALLOWANCE)
+
+    def _must_descend(self, lead: Lead, score: float, fit: float) -> bool:
+        if lead.stage == "contact":
+            return False
+        _, leave, min_fit = self._rung(lead.stage)
+        return score < leave - ALLOWANCE or (min_fit is not None and fit < min_fit - ALLOWANCE)
+
+    def _judge(self, lead: Lead, cause: Happened | None = None) -> None:
+        """Judge the lead at its clock: own stage, exclusion, ladder, SLA."""
+        heard = self._own_stage(lead, cause)
+        if lead.stage not in ("opportunity", "client"):
+            excluded = self._facts(lead).excluded
+            if excluded and lead.stage != "excluded":
+                self._move(lead, "excluded", "lead.excluded")
+            elif not excluded and lead.stage == "excluded":
+                self._move(lead, "contact", "lead.stage")
+        self._climb_or_descend(lead)
+        if lead.respond is not None:
+            asked, by = lead.respond
+            if heard is not None and asked <= heard <= by:
+                lead.respond = None
+            elif lead.clock >= by:
+                lead.respond = None
+                self._move(lead, lead.stage, "lead.sla_breached")
+
+    def _own_stage(self, lead: Lead, cause: Happened | None) -> int | None:
+        """Let a `crm.*` event set its stage; return its time when it may answer a pending `lead.sql`."""
+        if cause is None or not cause.type.startswith("crm."):
+            return None
+        if lead.last_crm is not None and cause.at < lead.last_crm:
+            return None
+        lead.last_crm = cause.at
+        if cause.type in ("crm.rejected", "crm.lost"):
+            lead.closed_at = cause.at
+            if lead.stage in ("mql", "sql", "opportunity", "client"):
+                self._move(lead, "contact", "lead.stage")
+        else:
+            target = {"crm.opportunity": "opportunity", "crm.won": "client"}.get(cause.type, lead.stage)
+            if target != lead.stage:
+                self._move(lead, target, "lead.stage")
+        return cause.at if cause.type in ANSWERS else None
+
+    def _climb_or_descend(self, lead: Lead) -> None:
+        """Move up as far as it goes, or else down as far as it goes."""
+        if lead.stage not in self.ladder:
+            return
+        now = self._score(lead, lead.clock)
+        moved = False
+        while self._may_climb(lead, lead.clock, now.score, now.fit):
+            moved = True
+            self._climb(lead)
+        while not moved and self._must_descend(lead, now.score, now.fit):
+            self._move(lead, self.ladder[self.ladder.index(lead.stage) - 1], "lead.cooled")
+
+    def _climb(self, lead: Lead) -> None:
+        rung = self.ladder[self.ladder.index(lead.stage) + 1]
+        name = f"lead.{rung}"
+        if name in lead.published and lead.clock - lead.published[name] < self.quiet:
+            self._move(lead, rung, "lead.stage")
+            return
+        lead.published[name] = lead.clock
+        sla = duration(self.stages[rung].get("sla"))
+        by = lead.clock + sla if rung == "sql" and sla is not None else None
+        if by is not None:
+            lead.respond = (lead.clock, by)
+        self._move(lead, rung, name, respond_by=by)
+
+    # --- Time -----------------------------------------------------------------------------------------------------------
+
+    def _pass_time(self, lead: Lead, to: int) -> None:
+        """Move the lead's clock to *to*, stopping at every instant at which time alone changes where it stands."""
+        while lead.clock < to:
+            until = to
+            if lead.respond is not None and lead.respond[1] <= to:
+                # Never in the past: an SLA is judged whenever the clock comes by.
+                until = max(lead.respond[1], lead.clock + 1)
+            first = self._first_move(lead, lead.clock + 1, until)
+            lead.clock = until if first is None else first
+            self._judge(lead)
+
+    def _first_move(self, lead: Lead, start: int, end: int) -> int | None:
+        """Return the first instant in [start, end] at which the ladder would move the lead, if nothing else happens."""
+        if lead.stage not in self.ladder:
+            return None
+        jumps = sorted({start, *(j for j in self._jumps(lead, start, end) if start < j <= end)})
+        for a, b in zip(jumps, [*(j - 1 for j in jumps[1:]), end], strict=True):
+            found = self._first_in_stretch(lead, a, b)
+            if found is not None:
+                return found
+        return None
+
+    def _jumps(self, lead: Lead, start: int, end: int) -> Iterator[int]:
+        facts = self._facts(lead)
+        if facts.velocity:
+            for utc_day in range(start // 86_400_000, end // 86_400_000 + 1):
+                yield from borders(utc_day, self.zone)
+        for counted in facts.counted:
+            expires = duration(counted.rule.get("expires_after"))
+            if expires is not None and counted.latest is not None:
+                yield counted.latest + expires
+        for rung in self.ladder[1:]:
+            within = duration(self.stages[rung].get("intent_within"))
+            if within is not None and facts.intent is not None:
+                yield facts.intent + within
+        if lead.closed_at is not None:
+            yield lead.closed_at + self.quiet
+        rule = self.grid.get("inactivity")
+        if rule and facts.activity is not None:
+            every, step = duration(rule.get("every")), facts.activity + (duration(rule["after"]) or 0)
+            while step <= end:
+                yield step
+                if every is None or (rule.get("min") is not None and self._inactivity(facts.activity, step) <= rule["min"]):
+                    break
+                step += every
+
+    def _first_in_stretch(self, lead: Lead, a: int, b: int) -> int | None:
+        fit = clamp(sum(points for _, points in self._facts(lead).fit), self.fit)
+        low, high = self._bounds(lead, a, b)
+        # What else climbing asks for (intent, an open ladder) is the same in the whole stretch.
+        if not self._may_climb(lead, a, high, fit) and not self._must_descend(lead, low, fit):
+            return None
+        if a == b:
+            score = self._score(lead, a).score
+            return a if self._may_climb(lead, a, score, fit) or self._must_descend(lead, score, fit) else None
+        middle = (a + b) // 2
+        earlier = self._first_in_stretch(lead, a, middle)
+        return earlier if earlier is not None else self._first_in_stretch(lead, middle + 1, b)
+
+    # --- Output ---------------------------------------------------------------------------------------------------------
+
+    def _move(self, lead: Lead, to: str, name: str, respond_by: int | None = None) -> None:
+        stage, lead.stage = lead.stage, to
+        lead.sequence += 1
+        now = self._score(lead, lead.clock)
+        data: dict[str, Any] = {
+            "lead_id": lead.id,
+            "from": stage,
+            "to": to,
+            "score": now.score,
+            "fit": now.fit,
+            "engagement": now.engagement,
+            "grade": self._grade(now),
+            "reasons": now.reasons,
+        }
+        if respond_by is not None:
+            data["respond_by"] = rfc3339(respond_by)
+        self._publish(lead, name, data)
+
+    def _publish(self, lead: Lead, name: str, data: dict[str, Any]) -> None:
+        self.outputs.append(
+            {
+                "specversion": "1.0",
+                "type": name,
+                "source": self.source,
+                "id": f"{lead.id}:{lead.sequence}",
+                "subject": lead.id,
+                "time": rfc3339(lead.clock),
+                "sequence": str(lead.sequence),
+                "data": data,
+            }
+        )
+
+    def _row(self, lead: Lead) -> dict[str, Any]:
+        now = self._score(lead, lead.clock)
+        return {
+            "lead_id": lead.id,
+            "score": now.score,
+            "fit": now.fit,
+            "engagement": now.engagement,
+            "grade": self._grade(now),
+            "stage": lead.stage,
+            "sequence": lead.sequence,
+            "as_of": rfc3339(lead.clock),
+            "reasons": now.reasons,
+        }
