@@ -21,6 +21,7 @@ PAGES = (
     "docs/run.md",
     "docs/send.md",
     "docs/operate.md",
+    "docs/security.md",
 )
 MADE_LATER = {"dist/", "worker/cli/NAME.py"}
 """What a page names and the repository does not hold."""

@@ -44,7 +44,6 @@ PENDING: Final[set[str]] = {
     "docs/benchmarks.md",
     "docs/protocol/README.md",
     "docs/reliability.md",
-    "docs/security.md",
     "schemas/__init__.py",
     "schemas/envelope.py",
     "schemas/outputs.py",
