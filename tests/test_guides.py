@@ -21,6 +21,7 @@ PAGES = (
     "docs/run.md",
     "docs/send.md",
     "docs/operate.md",
+    "docs/protocol/README.md",
     "docs/security.md",
 )
 MADE_LATER = {"dist/", "worker/cli/NAME.py"}
@@ -82,6 +83,21 @@ def test_decisions_are_numbered_dated_and_have_a_status() -> None:
     assert len(numbers) == len(set(numbers))
     assert {successor for _, successor in found if successor} <= set(numbers)
     assert not re.search(r"^- ", page, re.MULTILINE), "a decision has a heading of its own"
+
+
+def test_guards_and_tests_that_the_protocol_page_names_exist() -> None:
+    """A guard that was renamed would send the reader of a known mistake nowhere."""
+    worker = "".join(path.read_text() for kind in ("*.py", "*.lua") for path in (ROOT / "worker").rglob(kind))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    rows = re.findall(
+        r"^\| `[A-Z_]+` \| [^|]+ \| ([^|]+) \| ([^|]+) \|$",
+        (ROOT / "docs" / "protocol" / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    assert len(rows) > 20
+    for guard, tried in rows:
+        assert [name for name in re.findall(r"`([A-Za-z_]+)`", guard) if not re.search(rf"\b{name}\b", worker)] == []
+        assert [name for name in re.findall(r"`([a-z_]+)`", tried) if name not in tests] == []
 
 
 def test_the_map_names_every_module_once_and_nothing_else() -> None:
