@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.errors import InvalidSessionTimeoutError
 from ruamel.yaml import YAML
 
 from ops.dev.services import REPOSITORY
 from tests.kit.services import missing
 from tests.kit.waits import HANG_S
-from worker.adapters.kafka_clients import not_allowed
-from worker.adapters.kafka_login import KafkaRefused, TokenFailed
+from worker.adapters.kafka_clients import in_words, not_allowed
+from worker.adapters.kafka_login import TokenFailed
 from worker.adapters.redis_client import WHAT_TO_DO
 from worker.core.contract.journal import JournalError
 from worker.core.scoring.state import UnreadableState
-from worker.engine.errors import WorkerMustStop
-from worker.ports import StoreRefused
+from worker.errors import KafkaRefused, StoreRefused, StoreUnavailable, WorkerMustStop
 
 PROMETHEUS = REPOSITORY / "ops/prometheus"
 RULES_FILE = PROMETHEUS / "rules/leadpulse.yml"
@@ -158,6 +158,8 @@ def _refusals() -> dict[str, str]:
             if name in MESSAGES:
                 found[f"{path.name}:{node.lineno}"] = _words(node.args[0])
     found |= {f"redis_client.py {code}": words for code, words in WHAT_TO_DO.items() if code != "HELD"}
+    found |= {"errors.py StoreUnavailable": StoreUnavailable("…").line()}
+    found |= {"kafka_clients.py in_words": in_words(InvalidSessionTimeoutError())}
     found |= {"kafka_clients.py not_allowed": not_allowed("…")}
     return {place: said for place, said in found.items() if said not in PASSED_ON}
 

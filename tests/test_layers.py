@@ -51,9 +51,7 @@ def test_brokers_and_stores_are_known_to_adapters_and_hosts_alone() -> None:
 
 
 WAITING_FOR_A_PORT = {
-    "worker/cli/common.py",
     "worker/cli/doctor.py",
-    "worker/engine/engine.py",
     "worker/engine/partition.py",
     "worker/engine/reader.py",
     "worker/engine/rebuild.py",

@@ -28,10 +28,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from worker import logs
 from worker.engine.closing import STEP_S, closed
 from worker.engine.engine import Engine
-from worker.engine.errors import WorkerMustStop
+from worker.errors import GridNotFound, SettingsError, WorkerMustStop
 from worker.logs import fields
-from worker.presets import GridNotFound, grid_path
-from worker.settings import Settings, SettingsError
+from worker.presets import grid_path
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.adapters.tracing import Spans

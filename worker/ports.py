@@ -17,26 +17,6 @@ from worker.core.contract.journal import Cut as Cut
 from worker.core.contract.model import LeadWrite, Output
 
 
-class StoreUnavailable(Exception):
-    """No answer: the call may or may not have taken effect. Repeat it."""
-
-
-class StoreRefused(Exception):
-    """The store answered with an error that a repeat does not mend (out of memory, wrong type, no rights)."""
-
-
-class StoreFull(StoreRefused):
-    """The store has no memory left for this call; nothing of it was written. What needs no more memory is still taken."""
-
-
-class Fenced(Exception):
-    """Another owner has taken the partition over, or a newer epoch of our own producer has."""
-
-
-class StaleStore(Exception):
-    """The store is at another batch than the caller, or another's: it went back in time, or was taken over."""
-
-
 class Applied(enum.Enum):
     """What `Store.apply` did."""
 

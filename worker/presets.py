@@ -6,19 +6,16 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from worker.core.grid.models import Grid, parse_grid
-
-
-class GridNotFound(Exception):
-    """The grid *name* cannot be read: *why*. The message lists the presets."""
-
-    def __init__(self, name: str, why: str) -> None:
-        self.why = f"{why}; give a YAML file or one of: {', '.join(presets())}"
-        super().__init__(f"grid {name}: {self.why}")
+from worker.errors import GridNotFound
 
 
 def presets() -> list[str]:
     """Return the names of the grids that come with LeadPulse."""
     return sorted(entry.name.removesuffix(".yaml") for entry in files("grids").iterdir() if entry.name.endswith(".yaml"))
+
+
+def _not_found(name: str, why: str) -> GridNotFound:
+    return GridNotFound(name, f"{why}; give a YAML file or one of: {', '.join(presets())}")
 
 
 def grid_path(name: str) -> Path:
@@ -31,7 +28,7 @@ def grid_path(name: str) -> Path:
         return path
     preset = files("grids").joinpath(f"{name}.yaml")
     if not preset.is_file():
-        raise GridNotFound(name, "No such file or directory")
+        raise _not_found(name, "No such file or directory")
     with as_file(preset) as found:
         return found
 
@@ -41,7 +38,7 @@ def read_source(name: str) -> bytes:
     try:
         return grid_path(name).read_bytes()
     except OSError as err:
-        raise GridNotFound(name, str(err.strerror)) from err
+        raise _not_found(name, str(err.strerror)) from err
 
 
 def read_grid(name: str) -> Grid:

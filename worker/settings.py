@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from worker.core.contract import output_types
 from worker.core.contract.event_types import INPUT_TOPICS
+from worker.errors import SettingsError
 from worker.logs import Format
 
 PREFIX = "LEADPULSE_"
@@ -21,10 +22,6 @@ ASKED_FOR_TYPES = tuple(row.name for row in output_types.OUTPUTS if row.asked_by
 
 SECRETS = ("redis", "kafka_password", "kafka_key_password", "kafka_token_command")
 """Settings whose values are never shown."""
-
-
-class SettingsError(ValueError):
-    """A setting that cannot be used. The message names each one, what was given and what is expected."""
 
 
 def _words(value: Any) -> Any:

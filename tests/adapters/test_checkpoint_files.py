@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from worker.adapters import checkpoint_files
-from worker.adapters.checkpoint_files import Files, FilesError, files_at
+from worker.adapters.checkpoint_files import Files, files_at
+from worker.errors import FilesError
 
 
 @pytest.fixture(params=["folder", "file", "memory"])

@@ -16,7 +16,8 @@ from worker.adapters.redis_check import check
 from worker.adapters.redis_client import connect, install
 from worker.adapters.redis_store import RedisStore
 from worker.core.contract.model import LeadWrite, Output
-from worker.ports import Applied, Batch, Due, StoreFull
+from worker.errors import StoreFull
+from worker.ports import Applied, Batch, Due
 
 OWNER = "7:1:first"
 NEXT_OWNER = "7:2:second"

@@ -13,8 +13,9 @@ from aiokafka.errors import SaslAuthenticationFailed
 
 from tests.kit.tokens import jwt
 from worker.adapters import kafka_login
-from worker.adapters.kafka_login import KafkaRefused, TokenFailed, Tokens, _OAuth, check_token, ends, ssl_context
-from worker.settings import Settings, SettingsError
+from worker.adapters.kafka_login import TokenFailed, Tokens, _OAuth, check_token, ends, ssl_context
+from worker.errors import KafkaRefused, SettingsError
+from worker.settings import Settings
 
 
 def command(code: str, *arguments: object) -> str:

@@ -13,11 +13,11 @@ from tests.kit.batches import a_batch, a_write, everything
 from tests.kit.services import Redis
 from worker.adapters import redis_copy
 from worker.adapters.redis_client import Client, connect
-from worker.adapters.redis_copy import CopyOver, PartitionCopy, Restore, Stood, leads_in
+from worker.adapters.redis_copy import PartitionCopy, Restore, Stood, leads_in
 from worker.adapters.redis_scan import leads_of
 from worker.adapters.redis_store import RedisStore
 from worker.core.contract.model import LeadWrite
-from worker.ports import Fenced, StoreRefused
+from worker.errors import CopyOver, Fenced, StoreRefused
 
 OWNER = "7:1:first"
 NEXT_OWNER = "7:2:second"

@@ -21,7 +21,8 @@ from worker.adapters.redis_client import connect, install, redacted, translated
 from worker.adapters.redis_scan import leads_of
 from worker.adapters.redis_store import RedisStore
 from worker.core.scoring.state import UnreadableState, unpack
-from worker.ports import Applied, Fenced, StoreFull, StoreRefused, StoreUnavailable
+from worker.errors import Fenced, StoreFull, StoreRefused, StoreUnavailable
+from worker.ports import Applied
 
 OWNER = "7:1:first"
 

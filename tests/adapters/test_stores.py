@@ -26,20 +26,8 @@ from worker.adapters.redis_check import memory
 from worker.adapters.redis_client import connect
 from worker.adapters.redis_store import RedisOrder, RedisStore
 from worker.core.contract.model import LeadWrite, Output
-from worker.ports import (
-    LISTED,
-    Applied,
-    Batch,
-    Due,
-    Fenced,
-    OrderStore,
-    OutboxEntry,
-    Position,
-    StaleStore,
-    Store,
-    StoreRefused,
-    StoreUnavailable,
-)
+from worker.errors import Fenced, StaleStore, StoreRefused, StoreUnavailable
+from worker.ports import LISTED, Applied, Batch, Due, OrderStore, OutboxEntry, Position, Store
 
 OWNER = "7:1:first"
 NEXT_OWNER = "7:2:second"

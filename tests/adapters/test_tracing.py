@@ -12,8 +12,9 @@ from worker.adapters.tracing import Spans
 from worker.app import create_app
 from worker.core.contract.journal import Cut
 from worker.core.contract.model import Output
+from worker.errors import SettingsError
 from worker.ports import OutboxEntry
-from worker.settings import Settings, SettingsError
+from worker.settings import Settings
 
 PARENT = ("traceparent", b"00-11111111111111111111111111111111-2222222222222222-01")
 

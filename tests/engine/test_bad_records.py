@@ -9,8 +9,8 @@ import pytest
 
 from worker.core.contract.dead_letter import dead_letter
 from worker.core.contract.model import Record, Rejected
-from worker.engine.errors import WorkerMustStop
 from worker.engine.partition import BadShare
+from worker.errors import WorkerMustStop
 
 WHERE = ("lead.events.web", 3, 1_291, 5)
 

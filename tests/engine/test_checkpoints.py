@@ -19,10 +19,10 @@ from worker.adapters.redis_store import RedisStore
 from worker.core.batch.checkpoint import CheckpointError
 from worker.core.scoring.state import FOLD_VERSION
 from worker.engine import checkpoints
-from worker.engine.checkpoints import Checkpointer, NotTaken, Taken, take
+from worker.engine.checkpoints import Checkpointer, Taken, take
 from worker.engine.kept import clean, folder_of, kept, reaches, restore
+from worker.errors import NotTaken, StoreRefused
 from worker.metrics import Metrics
-from worker.ports import StoreRefused
 from worker.settings import Settings
 
 OWNER = "7:1:first"

@@ -11,7 +11,7 @@ import pytest
 from worker.engine import closing
 from worker.engine.closing import Closing, closed
 from worker.engine.engine import Engine
-from worker.engine.errors import WorkerMustStop
+from worker.errors import WorkerMustStop
 from worker.settings import Settings
 
 

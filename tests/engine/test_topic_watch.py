@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from worker.core.contract.folded import UNKNOWN
 from worker.engine import topic_watch
-from worker.engine.errors import WorkerMustStop
 from worker.engine.topic_watch import TopicWatch
+from worker.errors import WorkerMustStop
 from worker.metrics import Metrics
 from worker.settings import Settings
 

@@ -9,8 +9,8 @@ from worker.adapters.fetched import _Place
 from worker.core.contract.journal import Cut, JournalError
 from worker.core.contract.model import Unread
 from worker.core.contract.unread import DAMAGED
-from worker.engine.errors import WorkerMustStop
 from worker.engine.witnesses import Series, Witnesses, _cuts, group_says, weigh, windows
+from worker.errors import WorkerMustStop
 
 JOURNAL = TopicPartition("leadpulse.x.internal", 3)
 

@@ -20,7 +20,8 @@ from worker.cli.produce import produce
 from worker.cli.simulate import simulate
 from worker.core.contract.event_types import INPUT_TOPICS, KNOWN_TYPES
 from worker.core.contract.partitioner import owner
-from worker.intake.producer import Undelivered, kafka_sink
+from worker.errors import Undelivered
+from worker.intake.producer import kafka_sink
 from worker.intake.routes import TOPICS, Addressed, BadLine, address, address_raw, topic_of
 from worker.settings import Settings
 

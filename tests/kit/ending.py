@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from worker.adapters.tracing import Spans
 from worker.app import LeadPulse, create_app
-from worker.engine.errors import WorkerMustStop
+from worker.errors import WorkerMustStop
 from worker.settings import Settings
 
 

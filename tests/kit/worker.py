@@ -18,7 +18,7 @@ from worker.core.grid import tables
 from worker.core.scoring import compiled_grid
 from worker.engine import batch_builder, grid_file, grid_order, partition, publisher, takeover
 from worker.engine.engine import Engine
-from worker.engine.errors import WorkerMustStop
+from worker.errors import WorkerMustStop
 from worker.settings import Settings
 
 

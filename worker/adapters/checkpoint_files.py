@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from worker.adapters.redis_client import redacted
-
-
-class FilesError(Exception):
-    """The place cannot be used as it is given. The message says what to do."""
+from worker.errors import FilesError
 
 
 class Files(Protocol):

@@ -20,10 +20,11 @@ from aiokafka.errors import (
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from worker.adapters.kafka_clients import KafkaRefused, client_options, not_allowed
+from worker.adapters.kafka_clients import client_options, not_allowed
 from worker.adapters.kafka_login import check_token
 from worker.adapters.topic_ids import topic_ids
 from worker.core.contract.folded import UNKNOWN
+from worker.errors import KafkaRefused
 from worker.settings import Settings
 
 _COORDINATOR_S = 10.0

@@ -9,14 +9,20 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    InvalidSessionTimeoutError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.adapters.fetched import Checks, place_of, read_batches_within_bounds
-from worker.adapters.kafka_login import KafkaRefused as KafkaRefused
 from worker.adapters.kafka_login import check_token, login_options, tell_why_not, why_not
 from worker.core.contract.codec import NO_STAMP_MS
 from worker.core.contract.model import Record
+from worker.errors import KafkaRefused as KafkaRefused
 from worker.settings import Settings
 
 HEARTBEAT_S = 3.0
@@ -46,6 +52,11 @@ def in_words(err: KafkaError) -> str:
         if why is not None:
             return f"no Kafka broker lets us in: {why}: {CHECK_CONNECTION}"
         return f"no Kafka broker answers: {err}: {CHECK_CONNECTION}"
+    if isinstance(err, InvalidSessionTimeoutError):
+        return (
+            "the brokers do not allow sessions as short or long as LEADPULSE_SESSION_TIMEOUT says: keep it between their"
+            " group.min.session.timeout.ms (6 s unless set) and group.max.session.timeout.ms"
+        )
     if isinstance(err, GroupAuthorizationFailedError):
         return f"no right to read as group {err}: grant Read on it"
     if isinstance(err, TopicAuthorizationFailedError):

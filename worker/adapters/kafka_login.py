@@ -27,6 +27,7 @@ from aiokafka import client, conn
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError, SaslAuthenticationFailed
 
+from worker.errors import KafkaRefused
 from worker.logs import fields
 from worker.settings import Settings
 
@@ -43,10 +44,6 @@ _UNKNOWN_S: Final = 60.0
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+").fullmatch
 """What RFC 6750 allows. Anything else could end the message that carries it."""
-
-
-class KafkaRefused(Exception):
-    """Kafka refuses what we write or who we are, and would again: too large, not allowed, no such topic, a wrong setting."""
 
 
 class TokenFailed(KafkaError):  # type: ignore[misc]  # aiokafka has no types

@@ -32,10 +32,11 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from worker.adapters.kafka_clients import KafkaRefused, client_options, not_allowed
+from worker.adapters.kafka_clients import client_options, not_allowed
 from worker.adapters.kafka_topics import MAX_RECORD_BYTES
 from worker.core.contract.model import Output
 from worker.core.contract.partitioner import murmur2
+from worker.errors import KafkaRefused, OutOfTime, ProducerFailed
 from worker.settings import Settings
 
 TRANSACTION_TIMEOUT_MS = 10_000
@@ -45,14 +46,6 @@ DEADLINE_S = 8.0
 """Ours for a whole transaction, shorter than the broker's: we always know before the broker gives up."""
 
 _BATCH_BYTES = 256 * 1024
-
-
-class ProducerFailed(Exception):
-    """A transaction did not end well; whether it is committed is not known. The producer is of no more use."""
-
-
-class OutOfTime(ProducerFailed):
-    """A transaction did not end within `DEADLINE_S`."""
 
 
 async def _started(producer: AIOKafkaProducer) -> None:

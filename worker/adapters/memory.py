@@ -14,7 +14,8 @@ from typing import NamedTuple
 import msgspec
 
 from worker.core.contract.model import LeadWrite
-from worker.ports import LISTED, Applied, Batch, Due, Fenced, OutboxEntry, Position, StaleStore, StoreRefused
+from worker.errors import Fenced, StaleStore, StoreRefused
+from worker.ports import LISTED, Applied, Batch, Due, OutboxEntry, Position
 
 _TOKEN = re.compile(r"([0-9]+):([0-9]+):.")
 

@@ -12,7 +12,7 @@ from redis import exceptions as failures
 from redis.asyncio import RedisCluster
 
 from worker.adapters.redis_client import LIBRARY, Client, asking, install, translated
-from worker.ports import StoreRefused, StoreUnavailable
+from worker.errors import StoreRefused, StoreUnavailable
 
 Level = Literal["error", "warning", "hint"]
 

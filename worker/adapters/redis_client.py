@@ -21,7 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from worker.core.contract.printable import without_leads
-from worker.ports import Fenced, StoreFull, StoreRefused, StoreUnavailable
+from worker.errors import Fenced, StoreFull, StoreRefused, StoreUnavailable
 
 Client = Redis | RedisCluster
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from worker.adapters.redis_client import FAILURES, Client, translated
 from worker.adapters.redis_scan import lead_fields
 from worker.adapters.redis_store import RedisStore
 from worker.core.contract.model import LeadWrite
-from worker.ports import StoreRefused
+from worker.errors import CopyOver, StoreRefused
 
 SLICE: Final = 500
 SLICE_BYTES: Final = 1024 * 1024
@@ -28,10 +28,6 @@ _READABLE: Final = ("score", "fit", "engagement", "stage", "grade", "updated_at"
 _NOT_KEPT: Final = frozenset({"owner", "notes", "rebuild", "restoring"})
 """Fields of the position that say who works on it, and not where it stands."""
 _WRITE_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade", "updated_at", "due_ms", "rank")
-
-
-class CopyOver(Exception):
-    """The copy cannot be finished: the partition took another owner or grid, or went back in time. Begin another."""
 
 
 class Stood(NamedTuple):

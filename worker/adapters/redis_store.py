@@ -29,7 +29,8 @@ import msgspec
 from worker.adapters.redis_client import WHAT_TO_DO, Caller, Client
 from worker.adapters.redis_scan import lead_fields
 from worker.core.scoring.state import STAGES
-from worker.ports import Applied, Batch, Due, OutboxEntry, Position, StaleStore, StoreFull, StoreRefused
+from worker.errors import StaleStore, StoreFull, StoreRefused
+from worker.ports import Applied, Batch, Due, OutboxEntry, Position
 
 _LEAD_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade", "updated_at", "due_ms", "rank")
 

@@ -9,12 +9,13 @@ from typing import Any
 import click
 import msgspec
 
-from worker.adapters.checkpoint_files import Files, FilesError, files_at
+from worker.adapters.checkpoint_files import Files, files_at
 from worker.adapters.redis_client import connect
 from worker.cli.common import load_settings, run_async, settings_flags
 from worker.core.scoring.calendar import rfc3339
-from worker.engine.checkpoints import NotTaken, Taken, take
+from worker.engine.checkpoints import Taken, take
 from worker.engine.kept import clean
+from worker.errors import FilesError, NotTaken
 from worker.settings import Settings
 
 

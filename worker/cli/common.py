@@ -17,7 +17,8 @@ import click
 import msgspec
 from rich.console import Console, RenderableType
 
-from worker.settings import PREFIX, Settings, SettingsError
+from worker.errors import SettingsError
+from worker.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from worker.core.grid.models import Grid
@@ -67,28 +68,17 @@ def load_settings(flags: dict[str, Any]) -> Settings:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run *work* to its end. An unreachable or unwilling Kafka or Redis, or a lead that cannot be read, ends the command.
-
-    With one line and exit code 1.
-    """
-    from aiokafka.errors import KafkaError
-
-    from worker.adapters.kafka_clients import KafkaRefused, in_words
-    from worker.core.grid.models import GridError
-    from worker.core.scoring.state import UnreadableState
-    from worker.ports import StoreRefused, StoreUnavailable
-    from worker.presets import GridNotFound
-    from worker.queries.leads import OtherPartitions
+    """Run *work* to its end. An expected error ends the command with its one line and exit code 1."""
+    from worker.adapters.refusals import refusal
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs what it then raises
     try:
         return asyncio.run(work)
-    except (KafkaRefused, StoreRefused, UnreadableState, OtherPartitions, GridNotFound, GridError) as err:
-        raise click.ClickException(str(err)) from None
-    except StoreUnavailable as err:
-        raise click.ClickException(f"no answer from Redis: {err}: check LEADPULSE_REDIS") from None
-    except KafkaError as err:
-        raise click.ClickException(in_words(err)) from None
+    except Exception as err:
+        line = refusal(err)
+        if line is None:
+            raise
+        raise click.ClickException(line) from None
 
 
 def show(page: RenderableType) -> None:
@@ -111,7 +101,8 @@ def load_grid(name: str) -> Grid:
     A missing file and every mistake in a grid are told, each in a line, and end the command with exit code 1.
     """
     from worker.core.grid.models import GridError
-    from worker.presets import GridNotFound, read_grid
+    from worker.errors import GridNotFound
+    from worker.presets import read_grid
 
     try:
         return read_grid(name)

@@ -6,7 +6,7 @@ import contextlib
 import re
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import click
@@ -22,11 +22,9 @@ from worker.core.contract.dead_letter import UNSENT, DeadLetter
 from worker.core.contract.printable import plain
 from worker.core.contract.unread import UNREAD
 from worker.core.scoring.calendar import rfc3339
-from worker.intake.producer import Undelivered
 from worker.queries.dead_letters import (
     HINTS,
     Counts,
-    DeadError,
     DeadLetterFilter,
     dead_letters,
     is_journal,
@@ -42,7 +40,6 @@ _DETAIL_CHARS: Final = 120
 _KEY_CHARS: Final = 60
 _HEX_BYTES: Final = 32
 
-T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -111,7 +108,7 @@ def list_letters(limit: int | None, as_json: bool, **given: Any) -> None:
     quotes: they may be personal data. `leadpulse dead show PLACE` shows all. Ends with the counts by reason on stderr.
     """
     wanted = _wanted(given)
-    _run(_list(load_settings(given), wanted, limit, as_json))
+    run_async(_list(load_settings(given), wanted, limit, as_json))
 
 
 async def _list(settings: Settings, wanted: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
@@ -239,7 +236,7 @@ def show(place: tuple[int, int], raw: bool, **flags: Any) -> None:
     PLACE is PARTITION:OFFSET in the dead-letter topic, as `list` gives it. Also says what to do about such a letter. The value
     is shown as JSON if it is that, else as text with escapes, else in hexadecimal. It may be personal data.
     """
-    letter = _run(_one(load_settings(flags), place))
+    letter = run_async(_one(load_settings(flags), place))
     if not raw:
         click.echo(page_of(letter))
     elif not letter.whole or letter.record.value is None:
@@ -303,7 +300,7 @@ def replay_letters(
         raise click.UsageError(f"--to {to}: the worker itself writes that topic; name an input topic")
     counts = Counts()
     try:
-        _run(_replay(settings, wanted, places, counts, to=to, mended=_event(mended), force=force, dry_run=dry_run))
+        run_async(_replay(settings, wanted, places, counts, to=to, mended=_event(mended), force=force, dry_run=dry_run))
     except click.ClickException as err:
         raise click.ClickException(f"{err.message} ({counts.replayed:,} records were handed over before)") from None
     click.echo(msgspec.json.encode(msgspec.to_builtins(counts) | ({"dry_run": True} if dry_run else {})))
@@ -355,11 +352,3 @@ async def _watched(letters: AsyncGenerator[DeadLetter]) -> AsyncIterator[DeadLet
         async for letter in letters:
             yield letter
             progress.advance(task)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run *work*; what is not there, or not reachable, ends the command with one line and exit code 1."""
-    try:
-        return run_async(work)
-    except (DeadError, Undelivered) as err:
-        raise click.ClickException(str(err)) from None

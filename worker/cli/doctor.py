@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from worker.adapters import redis_check
 from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import CHECK_CONNECTION, KafkaRefused, free_consumer, in_words
+from worker.adapters.kafka_clients import CHECK_CONNECTION, free_consumer, in_words
 from worker.adapters.kafka_login import why_not
 from worker.adapters.redis_client import Client, connect, redacted
 from worker.adapters.redis_store import RedisStore
@@ -27,11 +27,11 @@ from worker.core.grid.lint import lint
 from worker.core.grid.models import Grid, GridError
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine.checks import CLEAN, MISSING, UNCLEAN, Topics, look_at_topics
-from worker.engine.errors import IncarnationEnded, WorkerMustStop
 from worker.engine.standing import look
 from worker.engine.witnesses import Witnesses, group_says
-from worker.ports import Position, StoreRefused, StoreUnavailable
-from worker.presets import GridNotFound, read_grid
+from worker.errors import GridNotFound, IncarnationEnded, KafkaRefused, StoreRefused, StoreUnavailable, WorkerMustStop
+from worker.ports import Position
+from worker.presets import read_grid
 from worker.settings import ASKED_FOR_TYPES, PREFIX, Settings
 
 Level = Literal["ok", "hint", "warning", "error"]

@@ -16,7 +16,7 @@ from worker.cli.topics import CONNECTION
 from worker.core.contract.codec import MAX_AHEAD_MS
 from worker.core.contract.printable import plain
 from worker.core.scoring.calendar import rfc3339
-from worker.intake.producer import Undelivered, kafka_sink
+from worker.intake.producer import kafka_sink
 from worker.intake.routes import CONTENT_TYPE, topic_of
 from worker.queries.persons import Person, persons
 from worker.settings import Settings
@@ -67,10 +67,7 @@ def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> N
     # After all that is held, where some producer's clock ran ahead; a time past this is taken as the record's own anyhow.
     at_ms = int(time.time() * 1_000)
     at_ms = min(max([at_ms, *(person.state.clock for person in found)]), at_ms + MAX_AHEAD_MS)
-    try:
-        asyncio.run(_send(settings, lead, at_ms))
-    except Undelivered as err:
-        raise click.ClickException(str(err)) from None
+    run_async(_send(settings, lead, at_ms))
     done = run_async(_gone(settings, lead, ids, at_ms, wait_s)) if wait_s else False
     click.echo(json_line(Erased(lead, ids, rfc3339(at_ms), done)))
     if wait_s and not done:

@@ -16,7 +16,8 @@ from worker.core.grid.models import Grid, GridError, Mistake, grid_schema
 from worker.core.grid.report import Difference, compare, show_html, show_markdown
 from worker.core.grid.tables import TABLES_VERSION
 from worker.engine.grid_order import known, put_in_force
-from worker.presets import GridNotFound, read_grid
+from worker.errors import GridNotFound
+from worker.presets import read_grid
 from worker.settings import Settings
 
 

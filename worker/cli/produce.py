@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from worker.cli.common import load_settings, opened, settings_flags, shown_name
 from worker.core.contract.printable import plain
-from worker.intake.producer import Sink, Undelivered, kafka_sink
+from worker.errors import Undelivered
+from worker.intake.producer import Sink, kafka_sink
 from worker.intake.routes import CONTENT_TYPE, TOPICS, BadLine, address, address_raw
 from worker.settings import Settings
 

@@ -19,7 +19,7 @@ from worker.core.batch.checkpoint import CheckpointError
 from worker.core.scoring.calendar import rfc3339
 from worker.engine.kept import restore
 from worker.engine.rebuild import Way, ways
-from worker.ports import StoreRefused
+from worker.errors import StoreRefused
 from worker.settings import Settings
 
 

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Literal
 
-from worker.adapters.checkpoint_files import FilesError, files_at
+from worker.adapters.checkpoint_files import files_at
 from worker.adapters.kafka_admin import Admin
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.state import FOLD_VERSION
 from worker.engine.rebuild import Way, ways
+from worker.errors import FilesError
 from worker.settings import Settings
 
 Said = tuple[str, Literal["ok", "hint", "warning", "error"], str, str]

@@ -9,7 +9,8 @@ import msgspec
 
 from worker.cli.common import load_settings, run_async, settings_flags
 from worker.cli.topics import CONNECTION
-from worker.settings import Settings, SettingsError
+from worker.errors import SettingsError
+from worker.settings import Settings
 
 
 @click.command()
@@ -39,14 +40,11 @@ def repartition(source: str, **flags: Any) -> None:
 
 async def _copied(old: Settings, new: Settings) -> Any:
     from worker.adapters.redis_client import connect, install
-    from worker.engine.errors import WorkerMustStop
     from worker.engine.repartition import repartition as copy
 
     client = connect(new.redis.get_secret_value())
     try:
         await install(client)
         return await copy(old, new, client)
-    except WorkerMustStop as err:
-        raise click.ClickException(str(err)) from None
     finally:
         await client.aclose()

@@ -12,8 +12,9 @@ from typing import Any, Final
 import click
 
 from worker.cli.common import load_settings, settings_flags
+from worker.errors import SettingsError
 from worker.processes import Children, a_worker
-from worker.settings import PREFIX, Settings, SettingsError
+from worker.settings import PREFIX, Settings
 
 GRACE_S: Final = 12.0
 """What a worker may take to end once told to; after that it is killed, and the partitions' next owners go on exactly there."""

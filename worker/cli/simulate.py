@@ -20,7 +20,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from worker.cli.common import load_settings
 from worker.core.contract.codec import instant
 from worker.demo.simulate import DAY_MS, SimRecord, events, paced
-from worker.intake.producer import Client, Sink, Undelivered, kafka_sink
+from worker.errors import Undelivered
+from worker.intake.producer import Client, Sink, kafka_sink
 from worker.intake.routes import TOPICS
 
 _SHARE: Final = click.FloatRange(0, 1)

@@ -84,7 +84,6 @@ async def _change(settings: Settings) -> dict[str, str]:
     from worker.adapters.redis_client import connect
     from worker.adapters.redis_store import RedisStore
     from worker.engine.checks import check_topics
-    from worker.engine.errors import WorkerMustStop
 
     client = connect(settings.redis.get_secret_value())
     try:
@@ -98,7 +97,5 @@ async def _change(settings: Settings) -> dict[str, str]:
             report |= {topic: "kept" if topic in read else "new" for topic in settings.input_topics}
             report |= dict.fromkeys(sorted(read - set(settings.input_topics)), "left")
         return report
-    except WorkerMustStop as err:
-        raise click.ClickException(str(err)) from None
     finally:
         await client.aclose()

@@ -17,15 +17,15 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 from worker.adapters.checkpoint_files import Files, files_at
 from worker.adapters.redis_client import Client
-from worker.adapters.redis_copy import CopyOver, PartitionCopy, Stood, leads_in
+from worker.adapters.redis_copy import PartitionCopy, Stood, leads_in
 from worker.adapters.redis_store import RedisStore
 from worker.core.batch.checkpoint import FORMAT, Manifest, RowsWriter, encode_manifest
 from worker.core.contract.model import LeadWrite
 from worker.core.scoring.state import FOLD_VERSION, STATE_VERSION
 from worker.engine.kept import Kept, clean, folder_of, kept
+from worker.errors import CopyOver, NotTaken, StoreRefused, StoreUnavailable
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import StoreRefused, StoreUnavailable
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,10 +38,6 @@ _MOST_ROUNDS: Final = 2_000
 """Reads of changed leads, of 500 each, after which they change faster than they are read."""
 _PUBLISHED_S: Final = 60.0
 _LOOK_S: Final = 60.0
-
-
-class NotTaken(Exception):
-    """A checkpoint that did not come about; the worker is not concerned. The message says why."""
 
 
 class Taken(NamedTuple):

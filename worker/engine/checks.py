@@ -12,8 +12,8 @@ from worker.adapters import redis_check
 from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_topics import differences, longest
 from worker.adapters.redis_client import Client
-from worker.engine.errors import WorkerMustStop
 from worker.engine.standing import check_position
+from worker.errors import WorkerMustStop
 from worker.logs import fields
 from worker.ports import Store
 from worker.settings import ASKED_FOR_TYPES, Settings

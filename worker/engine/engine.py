@@ -9,31 +9,29 @@ from importlib.metadata import version
 from typing import Any, Final
 
 import msgspec
-from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
 from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import KafkaRefused, group_consumer, in_words
+from worker.adapters.kafka_clients import group_consumer
 from worker.adapters.redis_client import Client, connect
 from worker.adapters.redis_store import RedisOrder, RedisStore
+from worker.adapters.refusals import refusal
 from worker.build_flavour import form
-from worker.core.contract.journal import JournalError
 from worker.core.contract.printable import words
 from worker.core.grid.models import Grid
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.core.scoring.state import UnreadableState
 from worker.engine.checkpoints import Checkpointer
 from worker.engine.checks import check_positions, check_redis, check_topics, shortest_retention_s
 from worker.engine.closing import Closing
-from worker.engine.errors import WorkerMustStop
 from worker.engine.grid_file import GridFile, load_scorer
 from worker.engine.partition import Context
 from worker.engine.redis_watch import watch_redis
 from worker.engine.supervisor import Supervisor
 from worker.engine.ticks import Neighbour
 from worker.engine.topic_watch import TopicWatch
+from worker.errors import StoreRefused, StoreUnavailable, WorkerMustStop
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import Store, StoreRefused, StoreUnavailable, Tracer
+from worker.ports import Store, Tracer
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -333,15 +331,5 @@ def _reason(err: BaseException) -> WorkerMustStop | None:
     """Return *err* as the one line that the worker ends with, or `None` where a person must see the traceback."""
     if isinstance(err, WorkerMustStop):
         return err
-    if isinstance(err, InvalidSessionTimeoutError):
-        return WorkerMustStop(
-            "the brokers do not allow sessions as short or long as LEADPULSE_SESSION_TIMEOUT says: keep it between their"
-            " group.min.session.timeout.ms (6 s unless set) and group.max.session.timeout.ms"
-        )
-    if isinstance(err, KafkaError):
-        return WorkerMustStop(in_words(err))
-    if isinstance(err, StoreUnavailable):
-        return WorkerMustStop(f"no answer from Redis: {err}: check LEADPULSE_REDIS")
-    if isinstance(err, KafkaRefused | JournalError | UnreadableState | StoreRefused):
-        return WorkerMustStop(str(err))
-    return None
+    line = refusal(err)
+    return None if line is None else WorkerMustStop(line)

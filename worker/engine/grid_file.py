@@ -13,11 +13,11 @@ from worker.core.grid.models import GridError, parse_grid
 from worker.core.grid.order import Entry
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.engine.errors import WorkerMustStop
 from worker.engine.grid_order import Agreed, agree
+from worker.errors import StoreRefused, StoreUnavailable, WorkerMustStop
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import OrderStore, StoreRefused, StoreUnavailable
+from worker.ports import OrderStore
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 from worker.core.grid.models import Grid
 from worker.core.grid.order import Entry, Order, followed, forced, joined, packed, refusal, unpacked
 from worker.core.grid.tables import TABLES_VERSION
-from worker.ports import OrderStore, StoreRefused, StoreUnavailable
+from worker.errors import StoreRefused, StoreUnavailable
+from worker.ports import OrderStore
 
 _ATTEMPTS: Final = 20
 

@@ -23,7 +23,6 @@ from worker.core.contract.unread import begins
 from worker.core.grid.order import must_begin
 from worker.core.grid.tables import TABLES_VERSION
 from worker.engine.batch_builder import SLICE, BatchBuilder, BatchResult, BatchStart, JudgedBy
-from worker.engine.errors import WorkerMustStop
 from worker.engine.failpoint import failpoint
 from worker.engine.fetch_time import FetchTime
 from worker.engine.grid_file import GridFile
@@ -33,9 +32,10 @@ from worker.engine.reader import Fetched, PartitionReader
 from worker.engine.retrying_store import RetryingStore
 from worker.engine.takeover import TakenOver, take_over
 from worker.engine.ticks import PATIENCE_MS, Neighbour, View, candidate, held_back
+from worker.errors import StoreFull, WorkerMustStop
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import Batch, Store, StoreFull, Tracer
+from worker.ports import Batch, Store, Tracer
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)

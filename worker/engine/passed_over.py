@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from worker.core.contract.journal import Passed
 from worker.core.contract.model import Record, Unread
 from worker.core.contract.unread import DAMAGED, UNREAD
-from worker.engine.errors import WorkerMustStop
+from worker.errors import WorkerMustStop
 from worker.logs import fields
 from worker.settings import Settings
 

@@ -21,7 +21,7 @@ from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.codec import beside_value
 from worker.core.contract.model import Record
 from worker.core.contract.unread import begins
-from worker.engine.errors import IncarnationEnded, WorkerMustStop
+from worker.errors import IncarnationEnded, WorkerMustStop
 
 _UNASSIGNED_S = 0.05
 

@@ -25,8 +25,8 @@ from worker.core.contract.model import Event, LeadWrite, Output, Record
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.state import FOLD_VERSION, UnreadableState, pack, unpack
 from worker.engine.checks import check_topics
-from worker.engine.errors import WorkerMustStop
 from worker.engine.witnesses import ask
+from worker.errors import WorkerMustStop
 from worker.ports import Applied, Batch, OutboxEntry, Position
 from worker.settings import Settings
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from worker.engine.errors import IncarnationEnded
 from worker.engine.failpoint import failpoint
+from worker.errors import IncarnationEnded, StaleStore, StoreUnavailable
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import Applied, Batch, Due, OutboxEntry, Position, StaleStore, Store, StoreUnavailable
+from worker.ports import Applied, Batch, Due, OutboxEntry, Position, Store
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_clients import free_consumer, to_record
 from worker.adapters.redis_client import redacted
 from worker.core.contract.folded import UNKNOWN, Mark, is_id
-from worker.engine.errors import IncarnationEnded, WorkerMustStop
 from worker.engine.witnesses import Witnesses, ask, group_says
+from worker.errors import IncarnationEnded, WorkerMustStop
 from worker.ports import Position
 from worker.settings import Settings
 

@@ -12,15 +12,16 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
-from worker.adapters.kafka_clients import HEARTBEAT_S, KafkaRefused
-from worker.adapters.kafka_producer import ProducerFailed
-from worker.core.contract.journal import JournalError
-from worker.core.scoring.state import UnreadableState
+from worker.adapters.kafka_clients import HEARTBEAT_S
 from worker.engine.checks import MISSING
-from worker.engine.errors import IncarnationEnded, WorkerMustStop
 from worker.engine.partition import Context, Partition
+from worker.errors import (
+    Ends,
+    LeadPulseError,
+    ProducerFailed,
+    WorkerMustStop,
+)
 from worker.logs import fields
-from worker.ports import Fenced, StoreRefused
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 10.0
 _STEADY_S = 30.0
 """An incarnation that lasted so long was not ended by what ended the one before: its next try comes soon again."""
+
+_CAUSES = ("fenced", "store", "lost", "transaction", "error")
+"""Of several errors at once, the first of these is the cause of the others."""
 
 
 class Supervisor(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -119,20 +123,14 @@ class Supervisor(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
 
     async def _judge(self, p: int, err: BaseException) -> str | None:
         """Return a word for what ended the incarnation, for a new one to begin; `None` when the worker must stop."""
-        if isinstance(err, WorkerMustStop | KafkaRefused | JournalError | UnreadableState):
+        if isinstance(err, ProducerFailed) and (missing := await self._missing()):
+            err = WorkerMustStop(f"missing topics: {', '.join(missing)}: {MISSING}")
+        if not isinstance(err, LeadPulseError) or err.ends is Ends.CALL:  # its caller should have handled it
+            return LeadPulseError.cause
+        if err.ends is Ends.WORKER:
             self._stop(err)
             return None
-        if isinstance(err, Fenced):
-            return "fenced"
-        if isinstance(err, ProducerFailed):
-            missing = await self._missing()
-            if missing:
-                self._stop(WorkerMustStop(f"missing topics: {', '.join(missing)}: {MISSING}"))
-                return None
-            return "transaction"
-        if isinstance(err, IncarnationEnded | StoreRefused):
-            return "lost" if isinstance(err, IncarnationEnded) else "store"
-        return "error"
+        return err.cause
 
     async def _missing(self) -> list[str]:
         settings, unpublished = self._context.settings, self._context.grid.scorer.unpublished
@@ -207,19 +205,9 @@ def next_wait(wait_s: float, lasted_s: float) -> float:
 
 def _worst(err: BaseException) -> BaseException:
     """Return the one error of a group that decides what happens next."""
-    kinds = (
-        WorkerMustStop,
-        KafkaRefused,
-        JournalError,
-        UnreadableState,
-        Fenced,
-        StoreRefused,
-        IncarnationEnded,
-        ProducerFailed,
-    )
 
-    def rank(one: BaseException) -> int:
-        return next((place for place, kind in enumerate(kinds) if isinstance(one, kind)), len(kinds))
+    def rank(one: BaseException) -> tuple[int, int]:
+        return (-one.ends, _CAUSES.index(one.cause)) if isinstance(one, LeadPulseError) else (-Ends.CALL, len(_CAUSES))
 
     return min(_leaves(err), key=rank)
 

@@ -26,11 +26,11 @@ from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import FOLD_VERSION
 from worker.engine.batch_builder import SLICE, BatchBuilder, BatchStart
-from worker.engine.errors import IncarnationEnded, WorkerMustStop
 from worker.engine.failpoint import failpoint
 from worker.engine.retrying_store import RetryingStore
 from worker.engine.standing import RESTORE, Log, check_inputs, check_left, check_truth, look, look_at_log, same
 from worker.engine.witnesses import tell
+from worker.errors import IncarnationEnded, WorkerMustStop
 from worker.logs import fields
 from worker.metrics import Metrics
 from worker.ports import Batch, OutboxEntry, Position

@@ -10,9 +10,9 @@ from typing import Any, Final
 from aiokafka.errors import KafkaError
 
 from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import KafkaRefused
 from worker.core.contract.folded import UNKNOWN
 from worker.engine.standing import check_ids, same
+from worker.errors import KafkaRefused
 from worker.logs import fields
 from worker.metrics import Metrics
 from worker.settings import Settings

@@ -20,7 +20,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from worker.adapters.fetched import place_of
 from worker.adapters.kafka_clients import free_consumer, to_record
 from worker.core.contract.journal import KIND, Cut, Cuts, decode_entry
-from worker.engine.errors import IncarnationEnded, WorkerMustStop
+from worker.errors import IncarnationEnded, WorkerMustStop
 from worker.logs import fields
 from worker.ports import Position
 from worker.settings import Settings

@@ -13,9 +13,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import KafkaRefused, client_options, in_words
+from worker.adapters.kafka_clients import client_options, in_words
 from worker.adapters.kafka_login import Tokens, tokens
 from worker.core.contract.model import Headers
+from worker.errors import KafkaRefused, Undelivered
 from worker.settings import Settings
 
 Client = Literal["aiokafka", "librdkafka"]
@@ -24,10 +25,6 @@ MAX_REQUEST_BYTES: Final = 2_000_000
 """Larger than any valid event, so that a record over the worker's limit can be sent, and seen to be refused there."""
 
 _PENDING_BYTES: Final = 262_144
-
-
-class Undelivered(Exception):
-    """Kafka did not take what was sent, or cannot be reached; the message says where, why and what to do."""
 
 
 class Sink(Protocol):

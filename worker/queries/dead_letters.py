@@ -17,6 +17,7 @@ from worker.adapters.kafka_clients import free_consumer, to_record
 from worker.core.contract.codec import decode
 from worker.core.contract.dead_letter import REPLAYED, DeadLetter, read_letter
 from worker.core.contract.model import Record, Rejected, Unknown
+from worker.errors import DeadLetterError
 from worker.intake.producer import check_topics, kafka_sink
 from worker.intake.routes import CONTENT_TYPE
 from worker.settings import Settings
@@ -63,10 +64,6 @@ _JOURNAL: Final = re.compile(r"leadpulse\..*\.internal")
 _FETCH_MS: Final = 1_000
 _FETCH_RECORDS: Final = 500
 _PATIENCE_S: Final = 30.0
-
-
-class DeadError(Exception):
-    """What was asked for is not there, or cannot be read; the message is for the person who asked."""
 
 
 class DeadLetterFilter(NamedTuple):
@@ -195,24 +192,26 @@ class DeadLetters:
                         yield letter
 
     async def at(self, places: Iterable[tuple[int, int]]) -> AsyncGenerator[DeadLetter]:
-        """Yield the letters at *places*, (partition, offset) each. Raises `DeadError` for a place that has none."""
+        """Yield the letters at *places*, (partition, offset) each. Raises `DeadLetterError` for a place that has none."""
         for partition, offset in places:
             yield await self._one(partition, offset)
 
     async def _one(self, partition: int, offset: int) -> DeadLetter:
         where = f"no dead letter at {partition}:{offset}"
         if partition >= self._partitions:
-            raise DeadError(f"{where}: topic {self.topic} has {self._partitions} partitions, from 0 on")
+            raise DeadLetterError(f"{where}: topic {self.topic} has {self._partitions} partitions, from 0 on")
         tp = TopicPartition(self.topic, partition)
         start, end = (await self._bounds([tp]))[tp]
         if not start <= offset < end:
             held = f"holds offsets {start} to {end - 1}" if start < end else "is empty"
-            raise DeadError(f"{where}: partition {partition} of topic {self.topic} {held}")
+            raise DeadLetterError(f"{where}: partition {partition} of topic {self.topic} {held}")
         async with contextlib.aclosing(self._records(tp, offset, offset + 1)) as records:
             async for record in records:
                 if letter := read_letter(record):
                     return letter
-        raise DeadError(f"{where}: what topic {self.topic} has there is none; `leadpulse dead list` names those that it has")
+        raise DeadLetterError(
+            f"{where}: what topic {self.topic} has there is none; `leadpulse dead list` names those that it has"
+        )
 
     async def _bounds(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """Return the offsets at which the committed records of each of *tps* begin, and before which they end."""
@@ -237,7 +236,7 @@ class DeadLetters:
                 if got:
                     deadline = time.monotonic() + _PATIENCE_S
                 elif time.monotonic() > deadline:
-                    raise DeadError(f"{tp.topic}[{tp.partition}] gave nothing for {_PATIENCE_S:g} s before offset {end}")
+                    raise DeadLetterError(f"{tp.topic}[{tp.partition}] gave nothing for {_PATIENCE_S:g} s before offset {end}")
 
 
 async def dead_letters(settings: Settings) -> DeadLetters:

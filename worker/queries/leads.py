@@ -20,6 +20,7 @@ from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import ALLOWANCE, CompiledGrid
 from worker.core.scoring.score import read
 from worker.core.scoring.state import STAGES, LeadState
+from worker.errors import OtherPartitions
 from worker.ports import Position, Store
 from worker.presets import read_grid
 from worker.settings import Settings
@@ -27,10 +28,6 @@ from worker.settings import Settings
 _PAGE: Final = 100
 _REPLY_BYTES: Final = 2_000_000
 """Of states in one answer, passed by the last of them at most: while Redis writes it, every worker waits."""
-
-
-class OtherPartitions(Exception):
-    """Redis holds the namespace with another number of partitions than the settings say."""
 
 
 class Leads(NamedTuple):

@@ -19,6 +19,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
+from worker.core.contract.errors import LeadPulseError
 from worker.core.contract.model import LeadWrite
 from worker.core.scoring.state import STATE_VERSION
 
@@ -38,7 +39,7 @@ _rows = msgspec.msgpack.Decoder(list[LeadWrite])
 _pack = msgspec.msgpack.Encoder().encode
 
 
-class CheckpointError(Exception):
+class CheckpointError(LeadPulseError):
     """A checkpoint that cannot be used: damaged, cut short, or of a newer version. The message names it."""
 
 

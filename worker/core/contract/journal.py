@@ -13,6 +13,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from worker.core.contract.errors import Ends, LeadPulseError
 from worker.core.contract.marks import lead_mark
 from worker.core.contract.model import Headers, Message, Output, Record, Unread, VisitorHistory
 
@@ -29,8 +30,10 @@ _Number = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 and then fit into nothing that we write."""
 
 
-class JournalError(Exception):
+class JournalError(LeadPulseError):
     """A journal record that this version cannot read. The partition must not go on as if it were not there."""
+
+    ends = Ends.WORKER
 
 
 class Passed(msgspec.Struct, frozen=True, array_like=True):

@@ -30,6 +30,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from worker.core.contract.errors import LeadPulseError
 from worker.core.contract.event_types import DATA_FIELDS
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import OPERATORS, Where, WhereError, parse_where
@@ -61,7 +62,7 @@ class Mistake(NamedTuple):
         return f"{place}: {self.path + ': ' if self.path else ''}{self.message}"
 
 
-class GridError(ValueError):
+class GridError(LeadPulseError):
     """A grid that cannot be used; its text is one line a mistake."""
 
     def __init__(self, mistakes: list[Mistake]) -> None:

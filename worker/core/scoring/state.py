@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from worker.core.contract.errors import Ends, LeadPulseError
 from worker.core.scoring.migrations import migrated
 
 FOLD_VERSION: Final = 6
@@ -166,8 +167,10 @@ WHAT_TO_DO: Final = (
 """About a state that is damaged. Its lead cannot begin anew alone: it would number its outputs from 1 once more."""
 
 
-class UnreadableState(ValueError):
+class UnreadableState(LeadPulseError):
     """The packed state is not one that this version can read."""
+
+    ends = Ends.WORKER
 
 
 def pack(state: LeadState) -> bytes:
