@@ -22,6 +22,7 @@ PAGES = (
     "docs/send.md",
     "docs/operate.md",
     "docs/protocol/README.md",
+    "docs/reliability.md",
     "docs/security.md",
 )
 MADE_LATER = {"dist/", "worker/cli/NAME.py"}

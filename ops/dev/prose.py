@@ -42,7 +42,6 @@ GENERATED: Final = {"docs/metrics.md"}
 PENDING: Final[set[str]] = {
     "CHANGELOG.md",
     "docs/benchmarks.md",
-    "docs/reliability.md",
     "schemas/__init__.py",
     "schemas/envelope.py",
     "schemas/outputs.py",
