@@ -181,8 +181,8 @@ class Metrics:
         self.rebalances = counter("rebalances", "Assignments of partitions to this worker by the consumer group")
         self.incarnations = counter(
             "incarnation_ends",
-            "Ends of a partition's incarnation by cause: fenced, transaction, lost, store, error. `lost`: Redis or the log is not"
-            " where the worker left it. `store`: Redis refused",
+            "Ends of a partition's incarnation by cause: fenced, transaction, lost, store, error. `lost`: Redis or the log is"
+            " not where the worker left it. `store`: Redis refused",
             "partition",
             "cause",
         )
