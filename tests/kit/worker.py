@@ -15,8 +15,7 @@ from aiokafka.errors import IncompatibleBrokerVersion
 from worker import ports
 from worker.adapters import kafka_admin, redis_client
 from worker.core.grid import tables
-from worker.core.scoring import compiled_grid
-from worker.engine import batch_builder, grid_file, grid_order, partition, publisher, takeover
+from worker.engine import publisher
 from worker.engine.engine import Engine
 from worker.errors import WorkerMustStop
 from worker.settings import Settings
@@ -64,27 +63,34 @@ if os.environ.get("LEADPULSE_NO_TOPIC_IDS"):
 
     vars(kafka_admin)["topic_ids"] = _no_ids
 
+
+def everywhere(name: str, value: object) -> None:
+    """Give every module of the program that has the constant *name* this *value* of it: most import it by name."""
+    for module in [module for path, module in sys.modules.items() if path.startswith("worker.")]:
+        if name in vars(module):
+            vars(module)[name] = value
+
+
 FOLD = os.environ.get("LEADPULSE_FOLD_VERSION")
 """The fold that this worker takes itself to have: it stands for one of another version."""
 
 if FOLD is not None:
-    for module in (batch_builder, takeover):
-        vars(module)["FOLD_VERSION"] = int(FOLD)
+    everywhere("FOLD_VERSION", int(FOLD))
 
 LISTED = os.environ.get("LEADPULSE_LISTED")
 """How many leads a batch makes due after the grid changed: with few of them a handful of leads is as good as a million."""
 
 if LISTED is not None:
     body = redis_client.SOURCE.split("\n", 2)[2].replace(f"LISTED = {ports.LISTED}", f"LISTED = {LISTED}")
-    redis_client.LIBRARY, redis_client.SOURCE = redis_client.library(body)
+    for name, value in zip(("LIBRARY", "SOURCE"), redis_client.library(body), strict=True):
+        everywhere(name, value)
 
 ZONES = os.environ.get("LEADPULSE_ZONES")
 """The folder of another `tzdata` package: this worker stands for one that has it."""
 
 if ZONES is not None:
     vars(tables)["_TZDATA"] = Path(ZONES)
-    for module in (batch_builder, takeover, partition, grid_file, grid_order, compiled_grid):
-        vars(module)["TABLES_VERSION"] += f"+{Path(ZONES).name}"
+    everywhere("TABLES_VERSION", f"{tables.TABLES_VERSION}+{Path(ZONES).name}")
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S")
 logging.getLogger("aiokafka").setLevel(logging.ERROR)

@@ -281,8 +281,19 @@ async def _stall(run: Run) -> None:
     run.services.redis.resume()
 
 
+async def _published(site: Site, partition: int) -> bool:
+    return int((await site.position(partition)).get("published", 0)) > 0
+
+
+async def all_published(site: Site) -> None:
+    """Wait until a batch of each partition is published: a copy from before is an empty store, which workers refuse."""
+    for partition in range(site.settings.partitions):
+        await until(partial(_published, site, partition), f"a batch of partition {partition} published")
+
+
 @fault("Redis goes back to an older copy under load")
 async def _older(run: Run) -> None:
+    await all_published(run.site)
     old = await run.site.copy()
     await run.some_time(4)
     await run.site.restore(old)
@@ -325,6 +336,7 @@ async def _forget(run: Run) -> None:
 
 @fault("offsets forgotten with an older Redis")
 async def _forgotten_older(run: Run) -> None:
+    await all_published(run.site)
     old = await run.site.copy()
     await run.some_time(4)
     await _forget(run)
@@ -332,14 +344,9 @@ async def _forgotten_older(run: Run) -> None:
     await run.start(run.random.choice((1, 2)))
 
 
-async def _published(site: Site, partition: int) -> bool:
-    return int((await site.position(partition)).get("published", 0)) > 0
-
-
 @fault("offsets forgotten with an empty Redis")
 async def _forgotten_empty(run: Run) -> None:
-    for partition in range(run.site.settings.partitions):  # an empty Redis is no fault before anything was published
-        await until(partial(_published, run.site, partition), f"a batch of partition {partition} published")
+    await all_published(run.site)
     await _forget(run)
     await run.site.restore({})
     await run.start()
@@ -608,6 +615,7 @@ async def _one_copy(site: Site) -> bool:
 
 @fault("a Redis replica that lags behind promoted, without the function library", servers=Replicated)
 async def _promote(run: Run) -> None:
+    await all_published(run.site)
     run.servers.replica.suspend()
     await asyncio.sleep(run.random.uniform(1, 5))
     await run.servers.promote()
@@ -630,6 +638,7 @@ async def _made_again(run: Run) -> None:
 @fault("records deleted in the middle, then Redis goes back; a newer copy of it restored")
 async def _thinned_out(run: Run) -> None:
     site = run.site
+    await all_published(site)
     old, begin = await site.copy(), await stands(site, site.web)
     await run.some_time(4)
     for _ in range(5):
