@@ -125,7 +125,7 @@ FAULTS: Final = (
     ),
     Fault(
         "a steady return beats a burst", "every day of the window counts",
-        "worker/core/scoring/score.py", "return (bits & ((1 << window) - 1)).bit_count()", "return window", _STEADY,
+        "worker/core/scoring/velocity.py", "return (bits & ((1 << window) - 1)).bit_count()", "return window", _STEADY,
     ),
     Fault(
         "a steady return beats a burst", "all days fall on one",

@@ -25,7 +25,7 @@ from worker.core.contract.model import LeadWrite
 from worker.core.scoring.state import LeadState
 
 BATCH = 500
-PARTS = ("ids", "counts", "paces", "traits", "recent", "history")
+PARTS = ("ids", "counts", "velocity", "traits", "recent", "history")
 
 
 async def write(url: str, writes: Sequence[LeadWrite]) -> None:

@@ -115,8 +115,8 @@ async def _id(settings: Settings, held: Persons, person: Person) -> dict[str, An
             for key, count in state.counts.items()
         ],
         "paces": [
-            {"key": key, "rules": [rule.id for rule in scorer.pace_readers.get(key, ())], **_pace(pace)}
-            for key, pace in state.paces.items()
+            {"key": key, "rules": [rule.id for rule in scorer.velocity_rules.get(key, ())], **_pace(pace)}
+            for key, pace in state.velocity.items()
         ],
         "exclusions": [
             {"key": key, "rules": scorer.bar_ids.get(key, []), "since": rfc3339(at_ms)}

@@ -61,7 +61,7 @@ def test_a_grid_that_comes_back_finds_its_past_and_calls_nobody_again() -> None:
     between, _ = fold(TWO, before, event(3, T0 + 3 * DAY_MS, "form.submitted"))
     after = unpack(ticked(ONE, between, T0 + 4 * DAY_MS))
     never_left = unpack(ticked(ONE, fold(ONE, before, event(3, T0 + 3 * DAY_MS, "form.submitted"))[0], T0 + 4 * DAY_MS))
-    assert (after.counts, after.paces, after.bars) == (never_left.counts, never_left.paces, never_left.bars)
+    assert (after.counts, after.velocity, after.bars) == (never_left.counts, never_left.velocity, never_left.bars)
     assert SINCE not in after.bars
 
 
@@ -80,7 +80,7 @@ def test_what_was_set_aside_goes_with_the_first_write_past_its_time() -> None:
     assert since == T0 + DAY_MS  # the lead's clock when it was judged first
     assert len(unpack(ticked(TWO, changed, since + GRACE_MS - 1)).counts) == 1
     over = unpack(ticked(TWO, changed, since + GRACE_MS))
-    assert (over.counts, over.paces, over.bars) == ({}, {}, {})
+    assert (over.counts, over.velocity, over.bars) == ({}, {}, {})
 
 
 def test_whole_batches_or_single_events_leave_the_same_bytes() -> None:
@@ -100,7 +100,7 @@ def test_all_that_is_set_aside_is_bounded_and_the_latest_stays(counts: list[tupl
     """However many grids a lead has been through."""
     state = LeadState(clock=T0)
     state.counts = {key: Count(1, last, 0.1, b"m" * 10 * seen) for key, seen, last in counts}
-    state.paces = {2**33 + n: VelocityWindow(20_000 + n, b"d" * 100) for n in range(paces)}
+    state.velocity = {2**33 + n: VelocityWindow(20_000 + n, b"d" * 100) for n in range(paces)}
     all_ = dict(state.counts)
     empty = len(pack(LeadState(clock=T0)))
     set_aside(TWO, state, T0)

@@ -65,7 +65,7 @@ def states(draw: st.DrawFn) -> LeadState:
         respond_by=draw(st.integers(0, CLOCK_END)),
         ids=b"".join(mark(str(n)) for n in range(draw(st.integers(0, 3)))),
         counts=counts,
-        paces={7: VelocityWindow(20_000, b"\x03")} if draw(st.booleans()) else {},
+        velocity={7: VelocityWindow(20_000, b"\x03")} if draw(st.booleans()) else {},
         bars={8: draw(instants)} if draw(st.booleans()) else {},
         traits=pack_traits(traits),
         recent=close(draw(st.lists(st.tuples(instants, types, labels), max_size=25))),
@@ -94,17 +94,17 @@ def test_an_address_is_read_back_whatever_the_company(address: object, domain: o
 def test_keys_of_32_bits_are_known_by_the_low_bits_of_todays() -> None:
     """What an older version counted stays counted; what the grid does not count is left where it is, to be dropped."""
     scorer = CompiledGrid(parse_grid(RULES, "rules.yaml"), "/test")
-    (rule,), (velocity,), (exclusion,) = scorer.readers, scorer.pace_readers, scorer.bar_keys
+    (rule,), (velocity,), (exclusion,) = scorer.readers, scorer.velocity_rules, scorer.bar_keys
     assert all(2**32 <= key < 2**64 for key in (rule, velocity, exclusion, scorer.tag))
     state = LeadState(
         counts={rule % 2**32: Count(n=3), 7: Count(n=1)},
-        paces={velocity % 2**32: VelocityWindow(5)},
+        velocity={velocity % 2**32: VelocityWindow(5)},
         bars={exclusion % 2**32: 9},
     )
     for _ in range(2):
         scorer.recognise(state)
         assert state.counts == {rule: Count(n=3), 7: Count(n=1)}
-        assert (state.paces, state.bars) == ({velocity: VelocityWindow(5)}, {exclusion: 9})
+        assert (state.velocity, state.bars) == ({velocity: VelocityWindow(5)}, {exclusion: 9})
 
 
 RULES = """

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from worker.core.grid.models import Exclusion, Grid, Rule, Velocity
+from worker.core.grid.velocity_kinds import KINDS
 
 
 class Replayed(NamedTuple):
@@ -63,7 +64,7 @@ def _counted(rule: Rule | Velocity | Exclusion) -> dict[str, Any]:
         case Rule():
             return {"kind": "rule", **what, "once_per": rule.once_per, "half_life": rule.half_life}
         case Velocity():
-            return {"kind": "velocity", **what, "count": "days" if rule.count == "rise" else rule.count}
+            return {"kind": "velocity", **what, "count": KINDS[rule.count].kept}
         case Exclusion():
             return {"kind": "exclusion", **what}
 

@@ -14,7 +14,8 @@ from typing import Any, Final, Literal, NamedTuple
 from worker.core.contract.event_types import ACTIVITIES, DATA_FIELDS
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Path, Where
-from worker.core.grid.models import Grid, Velocity, shown_path
+from worker.core.grid.models import Grid, shown_path
+from worker.core.grid.velocity_kinds import KINDS
 from worker.core.grid.yaml_lines import Document, read_yaml
 
 MAX_RULES: Final = 40
@@ -285,7 +286,7 @@ def _no_decay(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
 
 def _steps(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     for i, pace in enumerate(grid.velocity):
-        most = _most(pace)
+        most = KINDS[pace.count].most(pace.within_days)
         for reached, _ in pace.steps:
             if most is not None and reached > most:
                 yield (
@@ -294,16 +295,6 @@ def _steps(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
                     f"{pace.id} has a step at {reached:g} and `{pace.count}` within {pace.within_days}d is at most {most}: "
                     "lower the step, or widen within",
                 )
-
-
-def _most(pace: Velocity) -> int | None:
-    match pace.count:
-        case "events":
-            return None
-        case "sessions":
-            return 16 * pace.within_days
-        case _:
-            return pace.within_days
 
 
 def _fields(grid: Grid) -> Iterator[tuple[Path, Code, str]]:

@@ -36,14 +36,14 @@ from worker.core.contract.printable import plain
 from worker.core.grid.conditions import OPERATORS, Where, WhereError, parse_where
 from worker.core.grid.email_kind import MailLists
 from worker.core.grid.tables import zones
+from worker.core.grid.velocity_kinds import KINDS
 from worker.core.grid.yaml_lines import Document, Path, read_yaml
 
 DAY_MS: Final = 86_400_000
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": DAY_MS, "w": 7 * DAY_MS}
 _MAX_MS: Final = 36_500 * DAY_MS
 _MAX_POINTS: Final = 1e9
-MAX_WITHIN_DAYS: Final = 45
-MAX_SESSIONS_DAYS: Final = 7
+MAX_WITHIN_DAYS: Final = max(kind.limit_days for kind in KINDS.values())
 
 EVENT_TYPES: Final = tuple(name for name in DATA_FIELDS if name != "lead.erased")
 """The types a rule can be `on`: all that LeadPulse knows but `lead.erased`, which leaves nothing to score."""
@@ -674,13 +674,15 @@ def _across(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
                 yield (*path, "id"), f"the id {name!r} is taken by {seen[name]}: ids are unique in the whole grid"
             else:
                 seen[name] = shown_path(path)
-        if path[0] == "velocity" and rule.get("count") == "sessions":
+        count = rule.get("count")
+        if path[0] == "velocity" and isinstance(count, str) and count in KINDS:
             try:
                 days = _within_days(rule.get("within"))
             except PydanticCustomError:
                 continue  # told at `within`
-            if days > MAX_SESSIONS_DAYS:
-                yield (*path, "within"), f"sessions are kept for {MAX_SESSIONS_DAYS} days: write at most {MAX_SESSIONS_DAYS}d"
+            limit = KINDS[count].limit_days
+            if days > limit:
+                yield (*path, "within"), f"{count} are kept for {limit} days: write at most {limit}d"
         if path[0] == "exclusions" and "where" not in rule and "on" not in rule:
             yield path, "an exclusion needs `where` (traits that exclude), `on` (events that do), or both"
     for name in ("score", "fit", "engagement"):

@@ -25,6 +25,7 @@ from worker.core.grid.models import (
     Rung,
     Velocity,
 )
+from worker.core.grid.velocity_kinds import KINDS
 
 _UNITS: Final = ((DAY_MS, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
 
@@ -128,14 +129,6 @@ def _fading_words(rule: Rule) -> str:
     return ", ".join(parts) or "never"
 
 
-_PACE: Final = {
-    "days": "days with one of them",
-    "sessions": "sessions with one of them",
-    "events": "times",
-    "rise": "more days than in the period before",
-}
-
-
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
@@ -202,7 +195,7 @@ def _page(grid: Grid) -> Iterator[str]:
                 pace.id,
                 ", ".join(f"{points(given)} from {number(reached)}" for reached, given in pace.steps),
                 _for(pace.on, pace.where),
-                f"{_PACE[pace.count]}, within {pace.within_days} calendar day{'s' if pace.within_days > 1 else ''}",
+                f"{KINDS[pace.count].words}, within {pace.within_days} calendar day{'s' if pace.within_days > 1 else ''}",
             )
             for pace in grid.velocity
         ],

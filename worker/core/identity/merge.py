@@ -11,7 +11,6 @@ from worker.core.scoring.halving import halved
 from worker.core.scoring.once_per import MARK_BYTES, entries, remember
 from worker.core.scoring.packing import close, open_
 from worker.core.scoring.state import IDS_KEPT, Count, LeadState
-from worker.core.scoring.velocity import merged
 
 
 def merge(scorer: CompiledGrid, lead: LeadState, visitor: LeadState) -> None:
@@ -24,18 +23,19 @@ def merge(scorer: CompiledGrid, lead: LeadState, visitor: LeadState) -> None:
     for key, count in visitor.counts.items():
         half_life = next((rule.half_life for rule in scorer.readers.get(key, ())), 0)
         lead.counts[key] = _counts(lead.counts[key], count, half_life) if key in lead.counts else count
-    for key, pace in visitor.paces.items():
-        lead.paces[key] = merged(scorer.pace_kinds[key], lead.paces[key], pace) if key in lead.paces else pace
+    for key, window in visitor.velocity.items():
+        held = lead.velocity.get(key)
+        lead.velocity[key] = window if held is None else scorer.velocity_kinds[key].merge(held, window)
     for key, at_ms in visitor.bars.items():
         lead.bars[key] = min(at_ms, lead.bars.get(key, at_ms))
     lead.clock = max(lead.clock, visitor.clock)
     lead.active = max(lead.active, visitor.active)
     lead.ids = (visitor.ids + lead.ids)[-IDS_KEPT * MARK_BYTES :]
-    held = traits_.unpack_traits(lead.traits)
+    traits = traits_.unpack_traits(lead.traits)
     for path, write in traits_.unpack_traits(visitor.traits).items():
-        traits_.take(held, [(path, write.value)], *write.stamp)
+        traits_.take(traits, [(path, write.value)], *write.stamp)
     with contextlib.suppress(traits_.TraitsRefused):
-        lead.traits = traits_.pack_traits(held)
+        lead.traits = traits_.pack_traits(traits)
     judge_traits(scorer, lead)
     lead.recent = close([*open_(lead.recent), *open_(visitor.recent)])
 

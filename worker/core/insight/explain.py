@@ -15,8 +15,8 @@ from worker.core.contract.model import Reason
 from worker.core.grid.conditions import Condition, Where, compile_where
 from worker.core.scoring.calendar import DAY_MS, rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.core.scoring.fold import count_one, is_activity, pace_one
-from worker.core.scoring.score import Reading, clamped, in_grid_order, pace_count, read, reasons, steps_points
+from worker.core.scoring.fold import count_one, count_velocity, is_activity
+from worker.core.scoring.score import Reading, clamped, in_grid_order, read, reasons
 from worker.core.scoring.stages import advance, judge, lacks
 from worker.core.scoring.state import CLIENT, EXCLUDED, OPPORTUNITY, STAGES, Count, LeadState, pack, unpack
 from worker.core.scoring.traits import unpack_traits, values
@@ -270,9 +270,9 @@ def _occur(scorer: CompiledGrid, lead: LeadState, act: _Act, at_ms: int, occurre
     for counter in scorer.counters.get(act.event, ()):
         if act.meets(counter.where):
             count_one(scorer, lead, counter, at_ms, {})
-    for pacer in scorer.pacers.get(act.event, ()):
-        if act.meets(pacer.where):
-            pace_one(scorer, lead, pacer, at_ms, session)
+    for velocity in scorer.velocity_counters.get(act.event, ()):
+        if act.meets(velocity.where):
+            count_velocity(scorer, lead, velocity, at_ms, session)
     for bar in scorer.bars.get(act.event, ()):
         if act.meets(bar.where):
             lead.bars.setdefault(bar.key, at_ms)
@@ -289,20 +289,20 @@ def _fed(scorer: CompiledGrid, act: _Act) -> list[str]:
 def _pace_steps(scorer: CompiledGrid, state: LeadState, at_ms: int, reading: Reading) -> list[PaceStep]:
     today = scorer.calendar.day(at_ms)
     found = []
-    for key, readers in scorer.pace_readers.items():
-        pace = state.paces.get(key)
-        for rule in readers:
-            if rule.counts == "rise":
+    for key, rules in scorer.velocity_rules.items():
+        window = state.velocity.get(key)
+        for rule in rules:
+            if not rule.kind.additive:
                 continue
-            number = 0 if pace is None else pace_count(rule, pace, today)
-            points = steps_points(rule, number)
+            number = 0 if window is None else rule.count(window, today)
+            points = rule.points(number)
             better = next(((reached, worth) for reached, worth in rule.steps if reached > number and worth > points), None)
             if better is None:
                 continue
             adds = clamped(scorer, state.fit, reading.total - points + better[1])[0] - reading.score
             if adds > 0:
                 more = math.ceil(better[0] - number)
-                found.append(PaceStep(rule.id, rule.counts, rule.within_days, number, more, adds))
+                found.append(PaceStep(rule.id, rule.kind.name, rule.within_days, number, more, adds))
     return sorted(found, key=lambda step: -step.adds)
 
 

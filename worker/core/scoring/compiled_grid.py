@@ -11,11 +11,12 @@ import xxhash
 from worker.core.contract.output_types import OUTPUTS
 from worker.core.grid.conditions import Where, compile_where
 from worker.core.grid.email_kind import email_domain, email_kind
-from worker.core.grid.models import Grid, Rule, Rung, Velocity
+from worker.core.grid.models import Grid, Rule, Rung
 from worker.core.grid.page_types import compile_pages
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.calendar import Calendar
 from worker.core.scoring.state import CONTACT, MQL, SQL, STAGES, LeadState
+from worker.core.scoring.velocity import VelocityKind, VelocityRule
 
 Match = Callable[[Mapping[str, Any]], bool]
 
@@ -73,27 +74,14 @@ class RuleCounter:
 
 
 class VelocityCounter:
-    """How one kind of velocity is counted: `days` (which also serves `rise`), `events` or `sessions`."""
+    """How one kind of velocity is counted, for all rules whose kinds keep the same."""
 
-    def __init__(self, key: int, kind: str, where: Where | None) -> None:
+    def __init__(self, key: int, kind: VelocityKind, where: Where | None) -> None:
         self.key = key
         self.match = _match(where)
         self.kind = kind
         self.where = where
         """What `match` was compiled from."""
-
-
-class VelocityRule:
-    """How a velocity rule of the grid reads its days."""
-
-    def __init__(self, rule: Velocity) -> None:
-        self.id = rule.id
-        self.counts: str = rule.count
-        """`days`, `sessions`, `events` or `rise`."""
-        self.within_days = rule.within_days
-        self.steps = rule.steps
-        self.read: dict[tuple[bytes, int], tuple[float, float, float]] = {}
-        """What was read: (days, how long ago the last one was) → points, and the least and most that they can become."""
 
 
 class ExclusionRule:
@@ -131,16 +119,16 @@ class CompiledGrid:
         self.page_type = compile_pages(grid.pages)
         self.counters: dict[str, list[RuleCounter]] = {}
         self.readers: dict[int, list[CompiledRule]] = {}
-        self.pacers: dict[str, list[VelocityCounter]] = {}
-        self.pace_readers: dict[int, list[VelocityRule]] = {}
-        self.pace_kinds: dict[int, str] = {}
+        self.velocity_counters: dict[str, list[VelocityCounter]] = {}
+        self.velocity_rules: dict[int, list[VelocityRule]] = {}
+        self.velocity_kinds: dict[int, VelocityKind] = {}
         self.bars: dict[str, list[ExclusionRule]] = {}
         self.bar_keys: set[int] = set()
         self.bar_ids: dict[int, list[str]] = {}
         self.intent_keys: set[int] = set()
-        self.pace_most = 0.0
+        self.velocity_most = 0.0
         """No more points than these come of all velocity rules together."""
-        self.pace_least = 0.0
+        self.velocity_least = 0.0
         """Nor less than these."""
         self._compile_rules()
         self._compile_velocity()
@@ -148,7 +136,7 @@ class CompiledGrid:
         self.trait_bars: list[tuple[str, Match]] = []
         self._compile_exclusions()
         self._short_counts = _by_short(self.readers)
-        self._short_paces = _by_short(self.pace_readers)
+        self._short_velocity = _by_short(self.velocity_rules)
         self._short_bars = _by_short(self.bar_ids)
         ladder = ((MQL, "lead.mql", grid.stages.mql), (SQL, "lead.sql", grid.stages.sql))
         self.ladder = tuple(CompiledRung(stage, output, rung) for stage, output, rung in ladder if rung is not None)
@@ -185,16 +173,17 @@ class CompiledGrid:
     def _compile_velocity(self) -> None:
         made: set[int] = set()
         for rule in self.grid.velocity:
-            kind = "days" if rule.count == "rise" else rule.count
-            key = _key("velocity", rule.on, rule.where, kind)
-            self.pace_readers.setdefault(key, []).append(VelocityRule(rule))
-            self.pace_most += max(0.0, *(points for _, points in rule.steps), 0.0)
-            self.pace_least += min(0.0, *(points for _, points in rule.steps), 0.0)
-            self.pace_kinds[key] = kind
+            reader = VelocityRule(rule)
+            kind = reader.kind
+            key = _key("velocity", rule.on, rule.where, kind.kept)
+            self.velocity_rules.setdefault(key, []).append(reader)
+            self.velocity_most += max(0.0, *(points for _, points in rule.steps), 0.0)
+            self.velocity_least += min(0.0, *(points for _, points in rule.steps), 0.0)
+            self.velocity_kinds[key] = kind
             if key not in made:
                 made.add(key)
                 for type_ in rule.on:
-                    self.pacers.setdefault(type_, []).append(VelocityCounter(key, kind, rule.where))
+                    self.velocity_counters.setdefault(type_, []).append(VelocityCounter(key, kind, rule.where))
 
     def _compile_exclusions(self) -> None:
         for rule in self.grid.exclusions:
@@ -212,9 +201,9 @@ class CompiledGrid:
 
     def recognise(self, state: LeadState) -> None:
         """Put what an older version counted under keys of 32 bits under this grid's keys, of which these are the low bits."""
-        counts, paces, bars = self._short_counts, self._short_paces, self._short_bars
+        counts, velocity, bars = self._short_counts, self._short_velocity, self._short_bars
         state.counts = {counts.get(key, key): count for key, count in state.counts.items()}
-        state.paces = {paces.get(key, key): pace for key, pace in state.paces.items()}
+        state.velocity = {velocity.get(key, key): window for key, window in state.velocity.items()}
         state.bars = {bars.get(key, key): at_ms for key, at_ms in state.bars.items()}
 
     def derived(self, traits: dict[str, Any]) -> dict[str, Any]:

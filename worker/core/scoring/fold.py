@@ -12,10 +12,10 @@ from worker.core.contract.model import Event
 from worker.core.scoring import traits as traits_
 from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, RuleCounter, VelocityCounter
 from worker.core.scoring.halving import halved
-from worker.core.scoring.once_per import MARK_BYTES, aged, find, forget, mark, occurrence, remember
+from worker.core.scoring.once_per import MARK_BYTES, aged, as_text, find, forget, mark, occurrence, remember
 from worker.core.scoring.packing import note
 from worker.core.scoring.state import CONTACT, IDS_KEPT, SQL, Count, LeadState
-from worker.core.scoring.velocity import merged, one_match
+from worker.core.scoring.velocity import VelocityKind
 
 _ACTIVITIES: Final = frozenset(ACTIVITIES)
 _LABEL_CHARS: Final = 60
@@ -25,8 +25,6 @@ _LABELS: Final = ("cta", "url", "webinar_id", "content_id", "form_id", "campaign
 _FOREVER: Final = b"\0" * MARK_BYTES
 
 _TYPE_NUMBERS: Final = dict(TYPE_NUMBERS)
-
-_json = msgspec.json.Encoder(order="sorted")
 
 
 def is_activity(type_: str) -> bool:
@@ -93,11 +91,11 @@ def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes,
                     gain = INFINITY
                 count_one(scorer, state, counter, at_ms, data)
                 gain += counter.gain
-    pacers = scorer.pacers.get(type_)
-    if pacers is not None:
-        for pacer in pacers:
-            if pacer.match is None or pacer.match(data):
-                pace_one(scorer, state, pacer, at_ms, data)
+    velocity = scorer.velocity_counters.get(type_)
+    if velocity is not None:
+        for one in velocity:
+            if one.match is None or one.match(data):
+                count_velocity(scorer, state, one, at_ms, data)
     bars = scorer.bars.get(type_)
     if bars is not None:
         for bar in bars:
@@ -160,17 +158,13 @@ def _value(scorer: CompiledGrid, counter: RuleCounter, at_ms: int, data: dict[st
     return None if held is None else mark(as_text(held))
 
 
-def pace_one(scorer: CompiledGrid, state: LeadState, pacer: VelocityCounter, at_ms: int, data: dict[str, Any]) -> None:
-    """Lay one matching event over the velocity's days; a session is told by `data.session_id`."""
-    session = b""
-    if pacer.kind == "sessions":
-        held = data.get("session_id")
-        if held is None:
-            return
-        session = mark(as_text(held))
-    match = one_match(pacer.kind, scorer.calendar.day(at_ms), session)
-    pace = state.paces.get(pacer.key)
-    state.paces[pacer.key] = match if pace is None else merged(pacer.kind, pace, match)
+def count_velocity(scorer: CompiledGrid, state: LeadState, counter: VelocityCounter, at_ms: int, data: dict[str, Any]) -> None:
+    """Count one matching event among the velocity's days, unless its kind takes no such event."""
+    kind: VelocityKind = counter.kind
+    match = kind.match(scorer.calendar.day(at_ms), data)
+    if match is not None:
+        held = state.velocity.get(counter.key)
+        state.velocity[counter.key] = match if held is None else kind.merge(held, match)
 
 
 def lookup(data: dict[str, Any], path: tuple[str, ...]) -> Any:
@@ -181,11 +175,6 @@ def lookup(data: dict[str, Any], path: tuple[str, ...]) -> Any:
             return None
         held = held.get(name)
     return held
-
-
-def as_text(value: Any) -> str:
-    """Return the text by which values are compared for `once_per`: a string as it is, anything else as JSON."""
-    return value if isinstance(value, str) else _json.encode(value).decode()
 
 
 def label(event: Event) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import insort
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import xxhash
 
 VALUES_KEPT: Final = 64
@@ -15,6 +16,14 @@ _NEAR_MS: Final = 1 << 32
 _NEAR: Final = MARK_BYTES + 4
 _FAR: Final = MARK_BYTES + 6
 """Bytes of a remembered value: mark and instant."""
+
+
+_json: Final = msgspec.json.Encoder(order="sorted")
+
+
+def as_text(value: Any) -> str:
+    """Return the text by which values are compared: a string as it is, anything else as JSON."""
+    return value if isinstance(value, str) else _json.encode(value).decode()
 
 
 def mark(text: str) -> bytes:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from worker.core.contract.model import Reason
 from worker.core.grid.models import Inactivity
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, CompiledRule, VelocityRule, clamp
+from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, CompiledRule, clamp
 from worker.core.scoring.halving import END, LN2, PARTS, SHIFT, SIXTH, STEP, TABLE, WHOLE, halved
-from worker.core.scoring.once_per import MARK_BYTES
-from worker.core.scoring.state import Count, LeadState, VelocityWindow
+from worker.core.scoring.state import Count, LeadState
 from worker.core.scoring.traits import unpack_traits, values
-from worker.core.scoring.velocity import day_counts, day_sessions
 
 
 class Reading:
@@ -127,18 +125,18 @@ def read(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Reading:
                         rise_half = float(half_life)
                 elif not expires_after:
                     highest += points
-    reach = highest + scorer.pace_most
+    reach = highest + scorer.velocity_most
     firm = lowest
-    if state.paces:
+    if state.velocity:
         today = scorer.calendar.day(at_ms)
         moving = False
-        for key, pace in state.paces.items():
-            paces = scorer.pace_readers.get(key)
-            if paces is None:
+        for key, window in state.velocity.items():
+            velocity = scorer.velocity_rules.get(key)
+            if velocity is None:
                 continue
-            asked = (pace.days, today - pace.day)
-            for velocity in paces:
-                points, low, high = velocity.read.get(asked) or _paced(velocity, pace, today)
+            asked = (window.days, today - window.day)
+            for one in velocity:
+                points, low, high = one.known.get(asked) or one.read(window, today)
                 total += points
                 lowest += low
                 highest += high
@@ -176,23 +174,6 @@ def read(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Reading:
     )
 
 
-_MOST_READ: Final = 4_096
-
-
-def _paced(rule: VelocityRule, pace: VelocityWindow, today: int) -> tuple[float, float, float]:
-    """Return the velocity rule's points on the day *today*, and the least and most that they can be from then on.
-
-    It is remembered in `rule.read`: most leads have few different days behind them.
-    """
-    number = pace_count(rule, pace, today)
-    points = steps_points(rule, number)
-    found = points, *_later_steps(rule, number, points)
-    if len(rule.read) >= _MOST_READ:
-        rule.read.clear()
-    rule.read[pace.days, today - pace.day] = found
-    return found
-
-
 def held_between(value: float, low: float, high: float) -> float:
     """Return *value* held between *low* and *high*, as `clamp` with both."""
     if value > high:
@@ -224,39 +205,6 @@ def _raw(rule: CompiledRule, count: Count, at_ms: int) -> float:
     if rule.half_life:
         return rule.points * (count.sum * halved(at_ms - count.last, rule.half_life))
     return rule.points * count.n
-
-
-def pace_count(rule: VelocityRule, pace: VelocityWindow, today: int) -> int:
-    """Formula 4: what the velocity rule counts in its window, on the day *today*."""
-    window = rule.within_days - (today - pace.day)
-    if window <= 0:
-        return 0
-    window = min(window, rule.within_days)
-    if rule.counts == "events":
-        return sum(day_counts(pace.days)[:window])
-    if rule.counts == "sessions":
-        return sum(len(marks) // MARK_BYTES for marks in day_sessions(pace.days)[:window])
-    bits = int.from_bytes(pace.days, "little")
-    if rule.counts == "days":
-        return (bits & ((1 << window) - 1)).bit_count()
-    whole = (1 << rule.within_days) - 1
-    return (bits & whole).bit_count() - ((bits >> rule.within_days) & whole).bit_count()
-
-
-def steps_points(rule: VelocityRule, number: int) -> float:
-    """Return the points of the highest step reached."""
-    points = 0.0
-    for threshold, worth in rule.steps:
-        if number < threshold:
-            break
-        points = worth
-    return points
-
-
-def _later_steps(rule: VelocityRule, number: int, points: float) -> tuple[float, float]:
-    """Return the least and most points the rule can have from now on: by time alone its count only falls, to nothing."""
-    left = [points] if rule.counts == "rise" else [worth for threshold, worth in rule.steps if number >= threshold]
-    return min(0.0, *left, 0.0), max(0.0, *left, 0.0)
 
 
 def inactive(rule: Inactivity, active_ms: int, at_ms: int) -> tuple[float, float]:
@@ -331,13 +279,13 @@ def reasons(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Reason]:
         total += points
         found.append(Reason("rule", points, rule.id, raw, count.n, rfc3339(count.last)))
     today = scorer.calendar.day(at_ms)
-    for key, readers in scorer.pace_readers.items():
-        pace = state.paces.get(key)
-        if pace is None:
+    for key, rules in scorer.velocity_rules.items():
+        window = state.velocity.get(key)
+        if window is None:
             continue
-        for velocity in readers:
-            number = pace_count(velocity, pace, today)
-            points = steps_points(velocity, number)
+        for velocity in rules:
+            number = velocity.count(window, today)
+            points = velocity.points(number)
             total += points
             found.append(Reason("velocity", points, velocity.id, count=number))
     if grid.inactivity is not None and state.active:

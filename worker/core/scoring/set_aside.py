@@ -21,18 +21,22 @@ SINCE: Final = -1
 """Key in `LeadState.bars` of the instant of that change. No rule has it: keys of rules are not negative."""
 
 _COUNT_BYTES: Final = 40
-_PACE_BYTES: Final = 25
+_VELOCITY_BYTES: Final = 25
 _BAR_BYTES: Final = 20
 
 
 def set_aside(scorer: CompiledGrid, state: LeadState, at_ms: int) -> None:
     """Set aside what the grid of *scorer*, which the lead is judged by from *at_ms* on, does not count."""
     scorer.recognise(state)
-    counts, paces, bars = state.counts, state.paces, state.bars
+    counts, velocity, bars = state.counts, state.velocity, state.bars
     bars.pop(SINCE, None)
     unread = [
         *((one.last, key, len(one.seen) + _COUNT_BYTES) for key, one in counts.items() if key not in scorer.readers),
-        *((one.day * DAY_MS, key, len(one.days) + _PACE_BYTES) for key, one in paces.items() if key not in scorer.pace_readers),
+        *(
+            (one.day * DAY_MS, key, len(one.days) + _VELOCITY_BYTES)
+            for key, one in velocity.items()
+            if key not in scorer.velocity_rules
+        ),
         *((first_ms, key, _BAR_BYTES) for key, first_ms in bars.items() if key not in scorer.bar_keys),
     ]
     if not unread:
@@ -42,7 +46,7 @@ def set_aside(scorer: CompiledGrid, state: LeadState, at_ms: int) -> None:
     for _, key, bytes_ in sorted(unread, reverse=True):
         size += bytes_
         if size > MOST_BYTES:
-            for held in (counts, paces, bars):
+            for held in (counts, velocity, bars):
                 held.pop(key, None)
 
 
@@ -56,5 +60,5 @@ def keep_counted(scorer: CompiledGrid, state: LeadState) -> None:
     """Drop whatever the grid does not count."""
     scorer.recognise(state)
     state.counts = {key: count for key, count in state.counts.items() if key in scorer.readers}
-    state.paces = {key: pace for key, pace in state.paces.items() if key in scorer.pace_readers}
+    state.velocity = {key: window for key, window in state.velocity.items() if key in scorer.velocity_rules}
     state.bars = {key: at_ms for key, at_ms in state.bars.items() if key in scorer.bar_keys}

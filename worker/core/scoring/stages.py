@@ -347,7 +347,7 @@ def _stays_ms(scorer: CompiledGrid, state: LeadState, reading: Reading) -> float
     needed = least - reading.fit
     if least > scorer.score_max or needed > scorer.engagement_max:
         return 0.0
-    firm, next_ms = reading.firm + scorer.pace_least, INFINITY
+    firm, next_ms = reading.firm + scorer.velocity_least, INFINITY
     if scorer.grid.inactivity is not None:
         if not state.active:  # its first activity may be of any time
             return 0.0

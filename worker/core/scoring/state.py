@@ -138,7 +138,7 @@ class LeadState(msgspec.Struct, array_like=True):
     ids: bytes = b""
     """Marks of the last 64 (source, id), oldest first."""
     counts: dict[int, Count] = {}
-    paces: dict[int, VelocityWindow] = {}
+    velocity: dict[int, VelocityWindow] = {}
     bars: dict[int, int] = {}
     """Exclusions by event: key → the first instant."""
     traits: msgspec.Raw = _EMPTY_LIST
