@@ -15,6 +15,7 @@ PAGES = (
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/architecture.md",
+    "docs/benchmarks.md",
     "docs/decisions.md",
     "docs/glossary.md",
     "docs/install.md",

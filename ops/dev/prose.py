@@ -40,7 +40,6 @@ UNLEARN: Final = {
 
 PENDING: Final[set[str]] = {
     "CHANGELOG.md",
-    "docs/benchmarks.md",
     "schemas/__init__.py",
     "schemas/envelope.py",
     "schemas/outputs.py",
