@@ -12,7 +12,7 @@ from ops.dev.services import REPOSITORY
 from worker import errors
 from worker.core.batch.checkpoint import CheckpointError
 from worker.core.contract.journal import JournalError
-from worker.core.grid.models import GridError
+from worker.core.grid.messages import GridError
 from worker.core.scoring.state import UnreadableState
 from worker.engine.supervisor import _CAUSES, _worst
 

@@ -100,7 +100,7 @@ def load_grid(name: str) -> Grid:
 
     A missing file and every mistake in a grid are told, each in a line, and end the command with exit code 1.
     """
-    from worker.core.grid.models import GridError
+    from worker.core.grid.messages import GridError
     from worker.errors import GridNotFound
     from worker.presets import read_grid
 

@@ -50,7 +50,7 @@ class _Seconds(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return *value* in seconds."""
-        from worker.core.grid.models import duration_ms
+        from worker.core.grid.values import duration_ms
 
         try:
             ms = duration_ms(value) or 0

@@ -24,7 +24,8 @@ from worker.cli.common import installed, load_settings, run_async, settings_flag
 from worker.cli.rebuilds import rebuilds
 from worker.core.contract.journal import JournalError
 from worker.core.grid.lint import lint
-from worker.core.grid.models import Grid, GridError
+from worker.core.grid.messages import GridError
+from worker.core.grid.models import Grid
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine.checks import CLEAN, MISSING, UNCLEAN, Topics, look_at_topics
 from worker.engine.standing import look

@@ -34,7 +34,7 @@ from worker.core.contract.model import Reason
 from worker.core.contract.partitioner import owner
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Condition, Where
-from worker.core.grid.report import duration, where_words
+from worker.core.grid.words import duration, where_words
 from worker.core.insight.explain import AHEAD_MS, Change, PaceStep, Part, Totals, Upward, Way, ahead, totals, upward, waterfall
 from worker.core.insight.replay import Replay
 from worker.core.insight.trajectory import Sample, StageChange, course, past, until_flat

@@ -11,9 +11,11 @@ import msgspec
 from worker.adapters.redis_client import connect
 from worker.adapters.redis_store import RedisOrder
 from worker.cli.common import load_grid, load_settings, run_async, settings_flags
+from worker.core.grid.diff import Difference, compare
 from worker.core.grid.lint import Lint, lint
-from worker.core.grid.models import Grid, GridError, Mistake, grid_schema
-from worker.core.grid.report import Difference, compare, show_html, show_markdown
+from worker.core.grid.messages import GridError, Mistake
+from worker.core.grid.models import Grid, grid_schema
+from worker.core.grid.report import show_html, show_markdown
 from worker.core.grid.tables import TABLES_VERSION
 from worker.engine.grid_order import known, put_in_force
 from worker.errors import GridNotFound

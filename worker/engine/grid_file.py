@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.core.grid.diff import replayed
-from worker.core.grid.models import GridError, parse_grid
+from worker.core.grid.messages import GridError
+from worker.core.grid.models import parse_grid
 from worker.core.grid.order import Entry
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import CompiledGrid

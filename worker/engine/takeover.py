@@ -20,7 +20,8 @@ from worker.core.contract.folded import UNKNOWN, in_order, is_id
 from worker.core.contract.journal import Cut, Cuts, GridText, decode_entry, is_folded
 from worker.core.contract.model import Record, Unread
 from worker.core.contract.unread import TOO_LARGE, as_passed
-from worker.core.grid.models import GridError, parse_grid
+from worker.core.grid.messages import GridError
+from worker.core.grid.models import parse_grid
 from worker.core.grid.order import Entry, numbered
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import CompiledGrid

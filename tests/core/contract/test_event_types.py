@@ -13,7 +13,8 @@ from worker.core.contract import event_types, output_types
 from worker.core.contract.codec import decode
 from worker.core.contract.event_types import ACTIVITIES, FAMILIES, KNOWN_TYPES, TYPE_NAMES
 from worker.core.contract.model import Event, Record
-from worker.core.grid.models import EVENT_TYPES, parse_grid
+from worker.core.grid.models import parse_grid
+from worker.core.grid.values import EVENT_TYPES
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.outputs import recent
 from worker.core.scoring.packing import close

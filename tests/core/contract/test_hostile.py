@@ -28,7 +28,8 @@ from worker.core.contract.marks import shown_mark
 from worker.core.contract.model import Decoded, Event, Headers, LeadWrite, Output, Record, Rejected
 from worker.core.contract.partitioner import owner
 from worker.core.grid.lint import lint
-from worker.core.grid.models import GridError, parse_grid
+from worker.core.grid.messages import GridError
+from worker.core.grid.models import parse_grid
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import UnreadableState, most_bytes, pack, unpack
 from worker.ports import OutboxEntry

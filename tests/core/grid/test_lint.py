@@ -6,7 +6,8 @@ import pytest
 
 from worker.core.contract.event_types import ACTIVITIES
 from worker.core.grid.lint import MAX_RULES, lint
-from worker.core.grid.models import EVENT_TYPES, parse_grid
+from worker.core.grid.models import parse_grid
+from worker.core.grid.values import EVENT_TYPES
 
 SOUND = """\
 grid: g

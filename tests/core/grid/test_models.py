@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from worker.core.contract.event_types import KNOWN_TYPES
 from worker.core.grid.conditions import Condition, Where
-from worker.core.grid.models import DAY_MS, EVENT_TYPES, Grid, GridError, Mistake, duration_ms, parse_grid
+from worker.core.grid.messages import GridError, Mistake
+from worker.core.grid.models import Grid, parse_grid
+from worker.core.grid.values import DAY_MS, EVENT_TYPES, duration_ms
 
 HEAD = "grid: g\nversion: 1\n"
 

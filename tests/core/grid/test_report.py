@@ -8,8 +8,10 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 
+from worker.core.grid.diff import Change, compare
 from worker.core.grid.models import Grid, parse_grid
-from worker.core.grid.report import Change, compare, duration, number, points, show_html, show_markdown
+from worker.core.grid.report import show_html, show_markdown
+from worker.core.grid.words import duration, number, points
 
 GRID = """\
 grid: g

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import worker.core.insight.replay
 from tests.kit.examples import examples
 from tests.kit.owners import GRID, HOUR, START, Owners, an_event, known_as
-from worker.core.grid.models import GridError, parse_grid
+from worker.core.grid.messages import GridError
+from worker.core.grid.models import parse_grid
 from worker.core.identity.accounts import MEMBERS_LIMIT_BYTES, MOST_MEMBERS, take, total
 from worker.core.identity.messages import who
 from worker.core.insight.replay import replay_lines

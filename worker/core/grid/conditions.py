@@ -25,8 +25,8 @@ OPERATORS: Final = ("eq", "not", "in", "gt", "gte", "lt", "lte", "matches", "exi
 class Condition(NamedTuple):
     """One thing asked of the value at a path.
 
-    *value* is a tuple for `in` (any of) and `not` (none of), a bool for `exists`, a number or a string for the orders,
-    a regular expression for `matches`, any scalar for `eq`.
+    *value* is a tuple for `in` (any of) and `not` (none of), and a bool for `exists`. For the orders it is a number or a
+    string, for `matches` a regular expression, and for `eq` any scalar.
     """
 
     path: str
@@ -42,7 +42,7 @@ class Where:
 
 
 class WhereError(ValueError):
-    """What is wrong with a `where` as written: every mistake with its place inside it."""
+    """All mistakes in a `where` as written, each with its place inside it."""
 
     def __init__(self, mistakes: list[tuple[Path, str]]) -> None:
         super().__init__("; ".join(message for _, message in mistakes))
@@ -96,23 +96,38 @@ def _parse_conditions(path: str, written: object, conditions: list[Condition], m
         mistakes.append(((path,), "`exists: false` beside other operators never holds: a missing path satisfies nothing else"))
 
 
-def _operand(op: str, raw: object) -> tuple[Scalar | tuple[Scalar, ...], list[tuple[Path, str]]]:
-    """Return the operand of *op* and what is wrong with it; the value means nothing when something is."""
+_Operand = tuple[Scalar | tuple[Scalar, ...], list[tuple[Path, str]]]
+"""An operand and the mistakes in it. With mistakes, the value has no meaning."""
+
+
+def _operand(op: str, raw: object) -> _Operand:
     if op == "exists":
         return (raw, []) if isinstance(raw, bool) else ("", [((), f"exists takes true or false; got {_show(raw)}")])
     if op == "matches":
-        if not isinstance(raw, str):
-            return "", [((), f"matches takes a regular expression in quotes; got {_show(raw)}")]
-        try:
-            re.compile(raw)
-        except (re.error, OverflowError, RecursionError) as err:
-            return "", [((), f"the regular expression {raw!r} does not compile: {err}")]
-        return raw, []
+        return _pattern(raw)
     if op in ("gt", "gte", "lt", "lte"):
-        if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
-            return "", [((), f"{op} takes a number or a string; got {_show(raw)}")]
-        wrong = _not_scalar(raw)
-        return raw, [((), wrong)] if wrong else []
+        return _limit(op, raw)
+    return _equal(op, raw)
+
+
+def _pattern(raw: object) -> _Operand:
+    if not isinstance(raw, str):
+        return "", [((), f"matches takes a regular expression in quotes; got {_show(raw)}")]
+    try:
+        re.compile(raw)
+    except (re.error, OverflowError, RecursionError) as err:
+        return "", [((), f"the regular expression {raw!r} does not compile: {err}")]
+    return raw, []
+
+
+def _limit(op: str, raw: object) -> _Operand:
+    if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
+        return "", [((), f"{op} takes a number or a string; got {_show(raw)}")]
+    wrong = _not_scalar(raw)
+    return raw, [((), wrong)] if wrong else []
+
+
+def _equal(op: str, raw: object) -> _Operand:
     if isinstance(raw, (list, tuple)) and op in ("in", "not"):
         if not raw:
             return "", [((), "the list is empty: name at least one value")]
@@ -157,9 +172,9 @@ def _show(value: object) -> str:
 def compile_where(where: Where, *, flat: bool) -> Predicate:
     """Return the function that answers whether *where* holds.
 
-    *flat*: the mapping's keys are whole dotted paths (traits); otherwise paths are walked through nested objects (an event's
-    `data`). A missing path, or one that holds `null`, satisfies only `exists: false`. Equality is JSON's: `true` is not 1,
-    "80" is not 80, 1 is 1.0. Orders need two numbers or two strings; `matches` is `re.search` on a string.
+    With *flat*, the mapping's keys are whole dotted paths, as traits have them. Without it, paths lead through nested objects,
+    as in an event's `data`. A missing path and a `null` satisfy only `exists: false`. Equality is JSON's: `true` is not 1,
+    "80" is not 80, and 1 is 1.0. Orders need two numbers or two strings. `matches` is `re.search` on a string.
     """
     by_path: dict[str, list[Condition]] = {}
     for condition in where.conditions:

@@ -1,15 +1,27 @@
-"""What a new grid counts otherwise than the grid before it: only that needs its past replayed.
+"""What changes between two grids, and which rules need their past replayed.
 
-Points, caps, clamps, steps and thresholds are applied when a score is read: they are in force at once, for the past too.
+Points, caps, clamps, steps and thresholds are applied when a score is read. They are in force at once, for the past too.
+Only a rule that counts differently needs its past replayed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from worker.core.grid.models import Exclusion, Grid, Rule, Velocity
+from worker.core.grid.models import Exclusion, FitRule, Grid, Rule, Rung, Velocity
 from worker.core.grid.velocity_kinds import KINDS
+from worker.core.grid.words import (
+    account_words,
+    clamp_words,
+    duration,
+    exclusion_words,
+    identity_words,
+    inactivity_words,
+    number,
+    points,
+    where_words,
+)
 
 
 class Replayed(NamedTuple):
@@ -38,10 +50,14 @@ def _replayed(old: Grid, new: Grid) -> Iterator[Replayed]:
             # A new exclusion by traits has no past: traits are judged as they are.
             if was is not None or rule.on is not None:
                 yield Replayed(kind, rule.id, _why_counted_anew(was, counted))
-        elif pages and rule.on is not None and "page.viewed" in rule.on and _asks_page_type(rule):
+        elif pages and "page.viewed" in (rule.on or ()) and _asks_page_type(rule):
             yield Replayed(kind, rule.id, "it asks for a page type, and `pages` changes")
-        elif zone and (isinstance(rule, Velocity) or (isinstance(rule, Rule) and rule.once_per == "day")):
+        elif zone and _counts_days(rule):
             yield Replayed(kind, rule.id, "it counts days, and `timezone` changes where they begin")
+
+
+def _counts_days(rule: Rule | Velocity | Exclusion) -> bool:
+    return isinstance(rule, Velocity) or (isinstance(rule, Rule) and rule.once_per == "day")
 
 
 def _why_counted_anew(was: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
@@ -72,3 +88,140 @@ def _counted(rule: Rule | Velocity | Exclusion) -> dict[str, Any]:
 def _asks_page_type(rule: Rule | Velocity | Exclusion) -> bool:
     asked = {condition.path for condition in rule.where.conditions} if rule.where is not None else set()
     return "page_type" in asked or (isinstance(rule, Rule) and rule.once_per == "page_type")
+
+
+class Change(NamedTuple):
+    """One thing that differs. *before* and *after* are in words; empty where it is not there."""
+
+    change: Literal["added", "removed", "changed"]
+    path: str
+    """`engagement.pricing-page.points`: rules are named by id, so that moving one changes nothing."""
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        match self.change:
+            case "added":
+                return f"{self.path} is new: {self.after}"
+            case "removed":
+                return f"{self.path} is gone; it was {self.before}"
+            case _:
+                return f"{self.path}: {self.before or 'nothing'} → {self.after or 'nothing'}"
+
+
+class Difference(NamedTuple):
+    """What changes from one grid to another."""
+
+    changes: list[Change]
+    replay: list[Replayed]
+
+
+def compare(old: Grid, new: Grid) -> Difference:
+    """Return what changes from *old* to *new*, and which rules need their past replayed.
+
+    Counts are kept as the old grid counted them. See `Replayed`.
+    """
+    return Difference(list(_changes(old, new)), replayed(old, new))
+
+
+def _changes(old: Grid, new: Grid) -> Iterator[Change]:
+    yield from _fields("", _head(old), _head(new))
+    for section, rules in (
+        ("pages", lambda grid: {name: {"paths": ", ".join(patterns)} for name, patterns in grid.pages.items()}),
+        ("fit", lambda grid: {rule.id: _fit_fields(rule) for rule in grid.fit.rules}),
+        ("engagement", lambda grid: {rule.id: _rule_fields(rule) for rule in grid.engagement.rules}),
+        ("velocity", lambda grid: {pace.id: _pace_fields(pace) for pace in grid.velocity}),
+        ("exclusions", lambda grid: {rule.id: {"when": exclusion_words(rule)} for rule in grid.exclusions}),
+    ):
+        yield from _by_name(section, rules, old, new)
+    if list(old.pages) != list(new.pages) and sorted(old.pages) == sorted(new.pages):
+        yield Change("changed", "pages", "order " + ", ".join(old.pages), "order " + ", ".join(new.pages))
+
+
+def _by_name(section: str, rules: Callable[[Grid], dict[str, dict[str, str]]], old: Grid, new: Grid) -> Iterator[Change]:
+    before, after = rules(old), rules(new)
+    for name in before:
+        if name not in after:
+            yield Change("removed", f"{section}.{name}", _all_words(before[name]), "")
+    for name, fields in after.items():
+        if name not in before:
+            yield Change("added", f"{section}.{name}", "", _all_words(fields))
+        else:
+            yield from _fields(f"{section}.{name}.", before[name], fields)
+
+
+def _fields(prefix: str, before: dict[str, str], after: dict[str, str]) -> Iterator[Change]:
+    for name in {**before, **after}:
+        was, becomes = before.get(name, ""), after.get(name, "")
+        if was != becomes:
+            yield Change("changed", prefix + name, was, becomes)
+
+
+def _all_words(fields: dict[str, str]) -> str:
+    return "; ".join(f"{name} {words}" for name, words in fields.items() if words)
+
+
+def _head(grid: Grid) -> dict[str, str]:
+    fields = {
+        "grid": grid.grid,
+        "version": str(grid.version),
+        "timezone": grid.timezone,
+        "score": clamp_words(grid.score),
+        "fit": clamp_words(grid.fit),
+        "engagement": clamp_words(grid.engagement),
+        "inactivity": "" if grid.inactivity is None else inactivity_words(grid.inactivity).removesuffix("."),
+        "stages.quiet": duration(grid.stages.quiet) if grid.stages.quiet else "",
+        "accounts": "" if grid.accounts is None else account_words(grid.accounts).removesuffix("."),
+        "identity": "" if grid.identity is None else identity_words(grid.identity).removesuffix("."),
+        "retention": duration(grid.retention) if grid.retention is not None else "",
+    }
+    for name, rung in (("mql", grid.stages.mql), ("sql", grid.stages.sql)):
+        fields |= {f"stages.{name}.{field}": words for field, words in _rung_fields(rung).items()}
+    grades = grid.grades
+    fields["grades.fit"] = "" if grades is None else _bands(grades.fit)
+    fields["grades.engagement"] = "" if grades is None else _bands(grades.engagement)
+    fields |= {f"mail.{kind}": ", ".join(getattr(grid.mail, kind)) for kind in ("free", "disposable", "business")}
+    return fields
+
+
+def _rung_fields(rung: Rung | None) -> dict[str, str]:
+    if rung is None:
+        return {}
+    return {
+        "enter": number(rung.enter),
+        "leave": number(rung.leave),
+        "min_fit": "" if rung.min_fit is None else number(rung.min_fit),
+        "intent_within": "" if rung.intent_within is None else duration(rung.intent_within),
+        "sla": "" if rung.sla is None else duration(rung.sla),
+    }
+
+
+def _bands(bands: Iterable[tuple[str, float]]) -> str:
+    return ", ".join(f"{name} from {number(floor)}" for name, floor in bands)
+
+
+def _fit_fields(rule: FitRule) -> dict[str, str]:
+    return {"points": points(rule.points), "where": where_words(rule.where)}
+
+
+def _rule_fields(rule: Rule) -> dict[str, str]:
+    return {
+        "points": points(rule.points),
+        "on": " or ".join(sorted(rule.on)),
+        "where": where_words(rule.where),
+        "once_per": rule.once_per,
+        "half_life": "" if rule.half_life is None else duration(rule.half_life),
+        "cap": "" if rule.cap is None else number(rule.cap),
+        "expires_after": "" if rule.expires_after is None else duration(rule.expires_after),
+        "intent": "yes" if rule.intent else "",
+    }
+
+
+def _pace_fields(pace: Velocity) -> dict[str, str]:
+    return {
+        "on": " or ".join(sorted(pace.on)),
+        "where": where_words(pace.where),
+        "count": pace.count,
+        "within": f"{pace.within_days} days",
+        "steps": ", ".join(f"{points(given)} from {number(reached)}" for reached, given in pace.steps),
+    }

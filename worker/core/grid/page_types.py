@@ -21,9 +21,9 @@ Pages = Mapping[str, tuple[str, ...]]
 def compile_pages(pages: Pages) -> Callable[[str], str | None]:
     """Return the function url → page type, with a memory of 8,192 urls.
 
-    A pattern is compared with the whole path of the url (no host, query or fragment; case counts), or with the first 2,048
-    characters of a longer one; `*` stands for any run of characters, `/` included. The first page type in the grid's order
-    that fits wins; `None` when none does or when the url cannot be read.
+    A pattern is compared with the whole path of the url, without host, query or fragment, and case counts. Of a longer path,
+    the first 2,048 characters are compared. `*` stands for any run of characters, `/` included. The first page type that fits,
+    in the grid's order, wins. `None` stands for no page type, or for a url that cannot be read.
     """
     names = tuple(pages)
     if not names:

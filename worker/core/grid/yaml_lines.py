@@ -1,8 +1,8 @@
 """YAML 1.2 text to plain data, with the line of everything in it.
 
-Scalars follow the core schema of YAML 1.2 and nothing more: only `true` and `false` are booleans, a bare `on` is a word,
-so is the country `NO`, a date is a string. `ruamel.yaml` reads the syntax; values are made here because its own constructors
-stop at the first duplicate key and know more kinds of scalars than the core schema.
+Scalars follow the core schema of YAML 1.2 and nothing more. Only `true` and `false` are booleans. A bare `on` is a word, and so
+is the country `NO`. A date is a string. `ruamel.yaml` reads the syntax, and values are made here. Its own constructors stop at
+the first duplicate key, and know more kinds of scalars than the core schema.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _TooMuch(Exception):
 
 
 def read_yaml(source: bytes) -> Document:
-    """Read one YAML document. What is wrong with the text (syntax, duplicate keys, tags) is in `mistakes`, not raised."""
+    """Read one YAML document. Mistakes in the text (syntax, duplicate keys, tags) are in `mistakes`, not raised."""
     document = Document()
 
     def refuse(line: int, message: str) -> Document:

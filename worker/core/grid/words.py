@@ -1,0 +1,148 @@
+"""A grid's parts in words, for pages, differences and explanations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from worker.core.grid.conditions import Condition, Where
+from worker.core.grid.models import Accounts, Clamp, Exclusion, Identity, Inactivity, Rule
+from worker.core.grid.values import DAY_MS
+
+_UNITS: Final = ((DAY_MS, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
+
+
+def number(value: float) -> str:
+    """Return a number without a needless fraction, with a true minus sign."""
+    text = f"{value:.10g}" if abs(value) < 1e9 else f"{value:g}"
+    return text.replace("-", "−")
+
+
+def points(value: float) -> str:
+    """Return points with their sign: `+8`, `−15`."""
+    return ("+" if value > 0 else "") + number(value)
+
+
+def duration(ms: int | None) -> str:
+    """Return ms in the largest whole unit, as in `14 days`; `None` is `never`."""
+    if ms is None:
+        return "never"
+    for size, unit in _UNITS:
+        if ms % size == 0 and ms >= size:
+            return f"{ms // size} {unit}{'s' if ms != size else ''}"
+    return f"{ms} ms"
+
+
+def where_words(where: Where | None) -> str:
+    """Return what a `where` asks, as a sentence part; empty for none."""
+    asked: dict[str, list[str]] = {}
+    for condition in where.conditions if where is not None else ():
+        asked.setdefault(condition.path, []).append(_condition_words(condition))
+    return " and ".join(f"{path} {' and '.join(words)}" for path, words in asked.items())
+
+
+def _condition_words(condition: Condition) -> str:
+    _, op, value = condition
+    match op:
+        case "eq":
+            return f"is {_value(value)}"
+        case "in":
+            return f"is {_any_of(value)}"
+        case "not":
+            return f"is there and not {_any_of(value)}"
+        case "matches":
+            return f"matches /{value}/"
+        case "exists":
+            return f"is {'filled in' if value else 'missing'}"
+        case _:
+            sign = {"gt": "above", "gte": "at least", "lt": "below", "lte": "at most"}[op]
+            return f"is {sign} {_value(value)}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return number(value)
+    # A string that looks like something else is shown as what it is.
+    text = str(value)
+    return f'"{text}"' if not text or re.fullmatch(r"[-+0-9.eE\s]+|true|false", text) else text
+
+
+def _any_of(value: object) -> str:
+    values = value if isinstance(value, tuple) else (value,)
+    return " or ".join(map(_value, values))
+
+
+def clamp_words(clamp: Clamp) -> str:
+    """Return the limits of a sum."""
+    match clamp.min, clamp.max:
+        case None, None:
+            return "without limits"
+        case None, float(high):
+            return f"at most {number(high)}"
+        case float(low), None:
+            return f"at least {number(low)}"
+        case low, high:
+            return f"from {number(low or 0.0)} to {number(high or 0.0)}"
+
+
+def counted_words(rule: Rule) -> str:
+    """Return how often a rule counts."""
+    match rule.once_per:
+        case "event":
+            return "each time"
+        case "day":
+            return "once a day"
+        case "lead":
+            return "once for ever"
+        case path:
+            return f"once per {path}"
+
+
+def fading_words(rule: Rule) -> str:
+    """Return how a rule's sum decays."""
+    parts = []
+    if rule.half_life is not None:
+        left = 2 ** (-30 * DAY_MS / rule.half_life)
+        parts.append(f"half after {duration(rule.half_life)} ({left:.0%} after 30 days)")
+    if rule.expires_after is not None:
+        parts.append(f"gone {duration(rule.expires_after)} after the latest")
+    return ", ".join(parts) or "never"
+
+
+def account_words(accounts: Accounts) -> str:
+    """Return when an account is hot, in two sentences."""
+    least = f"at least {accounts.min_leads} " if accounts.min_leads > 1 else ""
+    roles = f", {' and '.join(accounts.roles)} among them," if accounts.roles else ""
+    return (
+        f"Leads with the same company.domain make an account. It is hot when {least}leads at {number(accounts.active)} or "
+        f"more{roles} come to {number(accounts.enter)}, and cools below {number(min(accounts.leave, accounts.enter))}; each "
+        f"tells it when its score has moved by {number(accounts.step)}."
+    )
+
+
+def identity_words(identity: Identity) -> str:
+    """Return what a shared address does."""
+    link = " What comes for email:ADDRESS is that of the one lead with this address." if identity.email == "link" else ""
+    return f"A lead with an address that another has is reported, and merged with nobody.{link}"
+
+
+def on_words(on: Iterable[str], where: Where | None) -> str:
+    """Return which events match: types and conditions."""
+    asked = where_words(where)
+    return " or ".join(on) + (f", {asked}" if asked else "")
+
+
+def inactivity_words(rule: Inactivity) -> str:
+    """Return what inactivity takes off, as a sentence."""
+    again = f" and {points(rule.points)} every {duration(rule.every)} after that" if rule.every is not None else ""
+    floor = f", at least {number(rule.min)} in all" if rule.min is not None else ""
+    when = duration(rule.after) if rule.after else "no time"
+    return f"{points(rule.points)} once the lead has done nothing for {when}{again}{floor}."
+
+
+def exclusion_words(rule: Exclusion) -> str:
+    """Return what excludes a lead."""
+    return on_words(rule.on, rule.where) if rule.on is not None else where_words(rule.where)
