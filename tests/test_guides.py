@@ -102,6 +102,17 @@ def test_guards_and_tests_that_the_protocol_page_names_exist() -> None:
         assert [name for name in re.findall(r"`([a-z_]+)`", tried) if name not in tests] == []
 
 
+@pytest.mark.parametrize("page", ["architecture", "decisions", "reliability", "protocol/README"])
+def test_names_of_the_code_that_a_page_names_exist(page: str) -> None:
+    """`module.name` is defined in that module, and a class of several words anywhere in the worker."""
+    modules = {path.stem: path.read_text() for path in (ROOT / "worker").rglob("*.py")}
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    dotted = [(module, name) for module, name in re.findall(r"`(?:worker\.[\w.]+\.)?(\w+)\.(\w+)`", text) if module in modules]
+    assert [f"{m}.{n}" for m, n in dotted if n not in ("py", "lua", "pml") and not re.search(rf"\b{n}\b", modules[m])] == []
+    classes = re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", text)
+    assert [name for name in classes if not re.search(rf"\b{name}\b", "".join(modules.values()))] == []
+
+
 def test_the_map_names_every_module_once_and_nothing_else() -> None:
     """By folder, with the first sentence of each; `make docs` writes it."""
     section = code_map.section_of((ROOT / "docs" / "architecture.md").read_text(), code_map.NAME)

@@ -107,7 +107,7 @@ def written() -> str:
         path = f"worker/{name}/" if name else "worker/"
         lines.append(f"\n### `{path}`\n\n{first_sentence(folder / '__init__.py')}\n")
         lines.extend(f"- `{module.name}`: {first_sentence(module)}" for module in modules_of(folder))
-    return "\n".join(lines).strip()
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
 def main() -> int:
