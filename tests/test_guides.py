@@ -1,14 +1,20 @@
-"""CONTRIBUTING, SECURITY and the glossary: the files, targets and words that they name exist."""
+"""The guides: files, targets and words that they name exist, and every setting and command has its place in them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from ops.dev import map as code_map
 from ops.dev.shape import replaced
+from worker.cli import COMMANDS, cli
+from worker.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
@@ -134,3 +140,58 @@ def test_a_column_of_figures_is_replaced_and_the_others_stay() -> None:
     """By the label of each row; a row without a new figure keeps its own."""
     table = "|  | before | now |\n|---|---|---|\n| modules | 1 | 2 |\n| words | 3 | 4 |"
     assert replaced(table, "now", {"modules": "9"}) == table.replace("| 2 |", "| 9 |")
+
+
+def _rows_of_settings() -> Iterator[str]:
+    """Yield each variable that begins a row of the guides' tables, `_USER` for `LEADPULSE_KAFKA_USER`."""
+    for page in ("docs/run.md", "docs/security.md"):
+        for row in re.findall(r"^\| (`_?LEADPULSE_[^|]*)\|", (ROOT / page).read_text(), re.MULTILINE):
+            for name in re.findall(r"`(\w+)", row):
+                yield f"{PREFIX}KAFKA{name}" if name.startswith("_") else name
+
+
+def test_every_setting_has_its_row_in_a_guide() -> None:
+    """A setting that is not in a guide is found by reading code only; a row without a setting has no effect."""
+    assert set(_rows_of_settings()) == {PREFIX + name.upper() for name in Settings.model_fields}
+
+
+def _commands() -> Iterator[tuple[str, click.Command]]:
+    """Yield every command by its words, those of groups too."""
+    for name, entry in COMMANDS.items():
+        command = getattr(import_module(entry.module), entry.attribute)
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {sub}", one) for sub, one in command.commands.items())
+
+
+COMMANDS_BY_WORDS = dict(_commands())
+
+
+@pytest.mark.parametrize("words", COMMANDS_BY_WORDS)
+def test_every_command_is_in_a_guide(words: str) -> None:
+    """With an occasion on which to use it."""
+    guides = [ROOT / "README.md", ROOT / "ops" / "runbook.md", *sorted((ROOT / "docs").glob("*.md"))]
+    assert any(re.search(rf"leadpulse {words}\b", guide.read_text()) for guide in guides)
+
+
+@pytest.mark.parametrize("words", COMMANDS_BY_WORDS)
+def test_every_command_and_option_has_its_help(words: str) -> None:
+    """`leadpulse --help` lists a command by the first sentence of its own help."""
+    command = COMMANDS_BY_WORDS[words]
+    first = " ".join((command.help or "").split("\n\n")[0].split())
+    assert first.endswith(".")
+    assert words not in COMMANDS or COMMANDS[words].help == first
+    for option in command.params:
+        assert isinstance(option, click.Argument) or getattr(option, "help", None), option.name
+
+
+def test_the_list_of_commands_is_complete() -> None:
+    """Every module with a command is offered, in `leadpulse --help`, too."""
+    modules = {
+        path.stem
+        for path in (ROOT / "worker" / "cli").glob("*.py")
+        if re.search(r"^@click\.(command|group)", path.read_text(), re.MULTILINE)
+    }
+    assert modules - {"__init__"} == {entry.module.removeprefix("worker.cli.") for entry in COMMANDS.values()}
+    shown = CliRunner().invoke(cli, ["--help"]).output.split("Commands:")[1]
+    assert set(re.findall(r"^  (\w+)  ", shown, re.MULTILINE)) == {*COMMANDS, "version"}

@@ -1,4 +1,4 @@
-"""Settings of the worker, from the environment (`LEADPULSE_*`); the command line offers each as a flag too."""
+"""The worker's settings, from the environment (`LEADPULSE_*`). The command line offers each as a flag too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PREFIX = "LEADPULSE_"
 OUTPUT_TYPES = (*output_types.OUTPUT_TYPES, output_types.DEAD_LETTERS)
 
 ASKED_FOR_TYPES = tuple(row.name for row in output_types.OUTPUTS if row.asked_by)
-"""Those of them that are published only where the grid asks for it (`identity`, `accounts`)."""
+"""Output types that are published only if the grid asks for them (`identity`, `accounts`)."""
 
 
 SECRETS = ("redis", "kafka_password", "kafka_key_password", "kafka_token_command")
@@ -40,13 +40,13 @@ def _pairs(value: Any) -> Any:
 
 
 class Settings(BaseModel):
-    """Everything that a worker is told from outside. Frozen; secrets do not show in `repr`."""
+    """Everything that is configured from outside. Frozen; secrets do not show in `repr`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kafka: str = Field("localhost:9092", description="Kafka bootstrap servers, host:port separated by commas")
+    kafka: str = Field("localhost:9092", description="Kafka bootstrap servers: host:port, separated by commas")
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="Kafka security protocol"
+        "PLAINTEXT", description="Kafka security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
     )
     kafka_sasl: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
         "PLAIN", description="Kafka SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
@@ -54,37 +54,42 @@ class Settings(BaseModel):
     kafka_user: str | None = Field(None, description="Kafka SASL user")
     kafka_password: SecretStr | None = Field(None, description="Kafka SASL password")
     kafka_token_file: str | None = Field(
-        None, description="file with the OAUTHBEARER token; it is read at each log-in, so whatever renews it may write it anew"
+        None, description="file with the OAUTHBEARER token; it is read at each log-in, so another program may renew it"
     )
     kafka_token_command: SecretStr | None = Field(
-        None, description="command that prints the OAUTHBEARER token; it is run again before the token ends, and by no shell"
+        None,
+        description="command that prints the OAUTHBEARER token; it runs without a shell, and again before the token expires",
     )
     kafka_cafile: str | None = Field(None, description="PEM file of the authorities that sign Kafka's certificates")
-    kafka_certfile: str | None = Field(None, description="PEM file of our own certificate, to log in to Kafka by (mTLS)")
-    kafka_keyfile: str | None = Field(None, description="PEM file of its key, where that is not in the same file")
+    kafka_certfile: str | None = Field(None, description="PEM file of the client's certificate, for a log-in to Kafka by mTLS")
+    kafka_keyfile: str | None = Field(None, description="PEM file of the certificate's key, if it is not in the same file")
     kafka_key_password: SecretStr | None = Field(None, description="password of that key")
     redis: SecretStr = Field(
         SecretStr("redis://localhost:6379/0"),
-        description="Redis URL (redis://, rediss://, redis+cluster://…); may carry a password",
+        description="Redis URL (redis://, rediss://, redis+cluster://…), which may contain a password",
     )
-    grid: str = Field("saas-b2b", description="the scoring grid: a file, or the name of one that comes along")
+    grid: str = Field("saas-b2b", description="scoring grid: a file, or the name of a grid that comes with LeadPulse")
     namespace: str = Field(
         "default",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$",
-        description="name of this scoring: Redis keys, consumer group, internal topic and output source carry it",
+        description="name of this scoring, in Redis keys, consumer group, internal topic and output source",
     )
     input_topics: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
         tuple(INPUT_TOPICS.values()), min_length=1, description="input topics, separated by commas"
     )
-    partitions: int = Field(8, ge=1, le=10_000, description="partitions of every input topic and of the internal one")
+    partitions: int = Field(
+        8, ge=1, le=10_000, description="number of partitions of every input topic and of the internal topic"
+    )
     output_topics: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(
         default_factory=dict,
-        description="routes of output types to topics, type=topic separated by commas; others keep their name",
+        description="topics of output types: type=topic, separated by commas; other types keep their own name as topic",
     )
     clock: Literal["wall", "events"] = Field(
-        "wall", description="wall: ticks bring time; events: time comes from each lead's own events (backfilling, tests)"
+        "wall", description="wall: ticks advance time; events: each lead's own events advance it (for backfilling and tests)"
     )
-    metrics_host: str = Field("127.0.0.1", description="address of the health and metrics pages; 0.0.0.0 for all of them")
+    metrics_host: str = Field(
+        "127.0.0.1", description="address of the health and metrics pages; 0.0.0.0 for every network interface"
+    )
     metrics_port: int = Field(6066, ge=0, le=65_535, description="port of the health and metrics pages; 0 picks a free one")
     tick_interval: float = Field(
         10.0, gt=0, le=600, description="seconds between a partition's ticks, and between idle commits"
@@ -94,20 +99,20 @@ class Settings(BaseModel):
         2_000,
         ge=1,
         le=10_000_000,
-        description="leads a second, over all partitions, that are judged again after the grid changed, the hottest first",
+        description="leads a second, over all partitions, that are evaluated again after a grid change, the hottest first",
     )
-    max_batch: int = Field(1_000, ge=1, le=100_000, description="most records of one batch of a partition")
+    max_batch: int = Field(1_000, ge=1, le=100_000, description="most records in one batch of a partition")
     max_unpacked: int = Field(
         64 * 1024 * 1024,
         ge=4 * 1024 * 1024,
         le=1024 * 1024 * 1024,
-        description="most bytes that one compressed batch of records may unpack to; a larger one goes to the dead letters, by"
-        " the places of its records alone",
+        description="most bytes that one compressed batch of records may unpack to; of a larger batch, only the places of its"
+        " records go to the dead letters",
     )
     pass_over: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
         (),
-        description="damaged batches of the input topics that are passed over, TOPIC:PARTITION:OFFSET (of the batch's first"
-        " record) separated by commas; their records go to the dead letters, by their places alone",
+        description="damaged batches of the input topics to pass over: TOPIC:PARTITION:OFFSET of a batch's first record,"
+        " separated by commas; only the places of their records go to the dead letters",
     )
     max_bad_share: float = Field(
         0.5,
@@ -116,21 +121,22 @@ class Settings(BaseModel):
         description="share of bad records among a partition's last 1,000 (at least 200 bad) that stops the worker",
     )
     session_timeout: float = Field(
-        10.0, ge=1, le=15, description="seconds without heartbeat after which another worker takes the partitions over"
+        10.0, ge=1, le=15, description="seconds without a heartbeat after which other workers take the partitions over"
     )
     log_format: Format = Field(
-        "auto", description="the log's lines: json, text, or auto: text on a terminal, JSON where a program reads them"
+        "auto", description="format of the log: json, text, or auto (text on a terminal, JSON elsewhere)"
     )
     traces: bool = Field(
-        False, description="send spans by OTLP, to where OTEL_EXPORTER_OTLP_ENDPOINT says; needs pip install 'leadpulse[otel]'"
+        False, description="send spans by OTLP to OTEL_EXPORTER_OTLP_ENDPOINT; needs pip install 'leadpulse[otel]'"
     )
     accept_loss: bool = Field(
-        False, description="go on where retention deleted records before they were read (they are lost), instead of stopping"
+        False,
+        description="continue past records that retention deleted before they were read (they are lost), instead of stopping",
     )
     checkpoints: str | None = Field(
         None,
-        description="where checkpoints are kept: a folder that all workers share, or an address of fsspec's, s3://bucket/path"
-        " (needs pip install 'leadpulse[checkpoints]')",
+        description="place of the checkpoints: a folder that all workers share, or an address of fsspec, such as"
+        " s3://bucket/path (needs pip install 'leadpulse[checkpoints]')",
     )
     checkpoint_every: float = Field(
         6.0,
@@ -138,11 +144,13 @@ class Settings(BaseModel):
         le=24 * 365,
         description="hours between two checkpoints of a partition; 0: only `leadpulse checkpoint` writes them",
     )
-    checkpoint_keep: int = Field(3, ge=1, le=1_000, description="checkpoints kept of each partition, the newest ones")
+    checkpoint_keep: int = Field(
+        3, ge=1, le=1_000, description="number of checkpoints that are kept of each partition, the newest ones"
+    )
     development: bool = Field(
         False,
-        description="for trying out, never for real leads: a single broker will do, and neither the configuration of topics nor"
-        " the checksums of records are checked, which an embedded broker does not have",
+        description="for experiments, never for real leads: a single broker is accepted, and the configuration of topics and"
+        " the checksums of records are not checked, because an embedded broker lacks them",
     )
 
     @field_validator("input_topics")
@@ -204,7 +212,7 @@ class Settings(BaseModel):
 
     @property
     def group(self) -> str:
-        """The consumer group, whose offsets carry W."""
+        """The consumer group, whose offsets carry the last published batch."""
         return f"leadpulse.{self.namespace}"
 
     @property
