@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,21 @@ WAITING_FOR_A_PORT = {
     "worker/queries/dead_letters.py",
 }
 """Modules that still speak to a client library themselves. The list only shrinks."""
+
+
+def test_folders_import_what_the_architecture_page_allows() -> None:
+    """Its table is complete, and names nothing but parts of the worker."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    table = dict(re.findall(r"^\| `worker/(\w+)/` \| .* \| ([^|]*) \|$", page, re.MULTILINE))
+    assert set(table) == {path.parent.name for path in (ROOT / "worker").glob("*/__init__.py")}
+    for file, names in modules():
+        folder = file.split("/")[1]
+        if folder not in table or table[folder] == "everything":
+            continue
+        allowed = {folder} | set(re.findall(r"`(\w+)`", table[folder]))
+        allowed |= set() if folder == "core" else {"core", "errors", "logs", "settings"}
+        used = {name.split(".")[1] for name in names if name.startswith("worker.")}
+        assert sorted(used - allowed) == [], file
 
 
 def test_only_the_command_line_knows_click() -> None:
