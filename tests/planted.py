@@ -71,11 +71,12 @@ FAULTS: Final = (
     ),
     Fault(
         "batches cut anywhere", "within a batch points add up without being judged",
-        "worker/core/batch/plan.py", "self._room -= gain", "self._room -= 0.0", _BATCHES,
+        "worker/core/batch/lead.py", "self.slack -= max_gain", "self.slack -= 0.0", _BATCHES,
     ),
     Fault(
         "batches cut anywhere", "time that passes within a batch is not looked at",
-        "worker/core/batch/plan.py", "return at_ms < self._until and self._room >= 0", "return self._room >= 0", _BATCHES,
+        "worker/core/identity/subject.py",
+        "return at_ms < self.stable_until_ms and self.slack >= 0", "return self.slack >= 0", _BATCHES,
     ),
     Fault(
         "ticks at any moment", "a tick judges at its own instant, not at that of the change",
@@ -85,8 +86,8 @@ FAULTS: Final = (
     ),
     Fault(
         "ticks at any moment", "an event finds no change of time's before it",
-        "worker/core/batch/plan.py",
-        "stages.advance(self.scorer, state, self.at_ms, at_ms - 1, self.publisher)", "return", _TICKS,
+        "worker/core/batch/lead.py",
+        "stages.advance(self.scorer, state, self.at_ms, at_ms - 1, self.by_time)", "return", _TICKS,
     ),
     Fault(
         "two states merged are both logs folded", "a value that both have seen counts twice",

@@ -14,7 +14,8 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import ResponseError
 
 from worker.adapters.redis_client import translated
-from worker.core.batch.plan import Lead, plan_events
+from worker.core.batch.lead import Lead
+from worker.core.batch.plan import plan_events
 from worker.core.contract.codec import decode
 from worker.core.contract.marks import lead_mark, shown_mark
 from worker.core.contract.model import Event, Record

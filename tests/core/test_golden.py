@@ -19,7 +19,7 @@ from tests.kit.comparison import Partition
 from worker.core.scoring.migrations import MIGRATIONS
 from worker.core.scoring.state import STATE_VERSION, LeadState, UnreadableState, pack, unpack
 
-ADDED = {3: {"kin"}}
+ADDED = {3: {"links"}}
 """Version → the fields that it added."""
 
 FILES = sorted(Path(__file__).with_name("golden").glob("state-*.json"))

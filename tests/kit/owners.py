@@ -103,7 +103,7 @@ class Owners:
         for name, packed in self.states.items():
             state = None if packed is None else unpack(packed)
             if state is not None and state.alive:
-                assert state.kin is None or not state.kin.merging
+                assert not state.identity.awaiting
                 found[name] = {f"{r.kind} {r.id}": r.points for r in reasons(self.scorer, state, END)}
         return found
 

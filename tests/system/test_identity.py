@@ -25,13 +25,13 @@ async def recounted(site: Site) -> None:
     accounts: dict[str, dict[str, float]] = {}
     for lead, packed in (await site.states()).items():
         state = unpack(packed)
-        kin = state.kin
-        if kin is None:
+        identity = state.links
+        if identity is None:
             continue
-        if kin.member is not None and kin.member.score is not None:
-            told.setdefault(kin.member.account, {})[lead] = kin.member.score
-        if kin.account is not None and kin.account.members:
-            accounts[lead] = {name: one.score or 0.0 for name, one in kin.account.members.items()}
+        if identity.member is not None and identity.member.score is not None:
+            told.setdefault(identity.member.account, {})[lead] = identity.member.score
+        if identity.account is not None and identity.account.members:
+            accounts[lead] = {name: one.score or 0.0 for name, one in identity.account.members.items()}
     assert accounts == told != {}
     dead = site.settings.output_topic("lead.dead")
     kinds = Counter(json.loads(one.value or b"")["type"] for one in await site.outputs() if one.topic != dead)
@@ -86,7 +86,7 @@ async def held(site: Site) -> None:
     verdict = await site.verdict()
     assert verdict.passed_on.total() > 50
     assert any(headers[0][1] == b"alias" for _, headers, _ in verdict.passed_on)
-    waiting = [lead for lead, packed in (await site.states()).items() if (kin := unpack(packed).kin) and kin.merging]
+    waiting = [lead for lead, packed in (await site.states()).items() if (links := unpack(packed).links) and links.awaiting]
     assert not waiting, "a lead waits for ever"
 
 

@@ -52,9 +52,9 @@ async def _of(store: Store, count: int) -> list[dict[str, Any]]:
         offset += len(page)
         names = [name for name, _ in page if name.startswith("account:")]
         for name, packed in zip(names, await states_of(store, names), strict=True):
-            kin = None if packed is None else unpack(packed).kin
-            if kin is not None and kin.account is not None:
-                found.append({"account_id": name, "hot": kin.account.hot, **figures(kin.account)})
+            account = None if packed is None else unpack(packed).identity.account
+            if account is not None:
+                found.append({"account_id": name, "hot": account.hot, **figures(account)})
     return found
 
 

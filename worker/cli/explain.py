@@ -28,20 +28,21 @@ from worker.cli.common import (
     show,
     shown_name,
 )
-from worker.core.batch.plan import MOST_HOPS, Lead
+from worker.core.batch.lead import Lead
 from worker.core.contract.event_types import TYPE_NAMES
 from worker.core.contract.model import Reason
 from worker.core.contract.partitioner import owner
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Condition, Where
 from worker.core.grid.words import duration, where_words
+from worker.core.identity.aliases import MOST_HOPS
 from worker.core.insight.explain import AHEAD_MS, Change, PaceStep, Part, Totals, Upward, Way, ahead, totals, upward, waterfall
 from worker.core.insight.replay import Replay
 from worker.core.insight.trajectory import Sample, StageChange, course, past, until_flat
 from worker.core.scoring.calendar import DAY_MS, rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import label
-from worker.core.scoring.outputs import TransitionRecorder, history, recent
+from worker.core.scoring.outputs import history, recent
 from worker.core.scoring.packing import open_
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.stages import advance
@@ -188,10 +189,9 @@ async def _live(settings: Settings, lead: str, at_ms: int | None, grid: str | No
 
 def _alias_of(lead: str, packed: bytes | None) -> str:
     """Return the lead that *lead* is an alias of, and say so; empty when it is none, or its state cannot be read."""
-    kin = None
+    to = ""
     with contextlib.suppress(UnreadableState):
-        kin = None if packed is None else unpack(packed).kin
-    to = "" if kin is None else kin.to
+        to = "" if packed is None else unpack(packed).identity.alias_of
     if to:
         click.echo(f"{plain(lead)} is known as {plain(to)}", err=True)
     return to
@@ -221,7 +221,7 @@ def _found(scorer: CompiledGrid, lead: str, packed: bytes | None, tick_ms: int |
     """Judge *lead*, whose partition's last tick was at *tick_ms*. A lead that is not held ends the command with exit code 1."""
     if packed is None:
         raise click.ClickException(f"lead {lead} is not held ({where}): no event with this subject has been taken")
-    held = Lead(scorer, lead, packed, tick_ms, [])
+    held = Lead(scorer, lead, packed, tick_ms)
     state, now_ms = held.state, held.at_ms
     if not state.alive and not state.erased:
         raise click.ClickException(
@@ -230,7 +230,7 @@ def _found(scorer: CompiledGrid, lead: str, packed: bytes | None, tick_ms: int |
     if not state.alive:
         raise click.ClickException(f"lead {lead} was erased: only the mark of its erasure at {rfc3339(state.erased)} is kept")
     if at_ms is not None and at_ms > now_ms:
-        advance(scorer, state, now_ms, at_ms, TransitionRecorder(scorer, lead, []))
+        advance(scorer, state, now_ms, at_ms, held.by_time)
         now_ms = at_ms
     elif at_ms is not None and at_ms < now_ms:
         click.echo(f"the lead's clock is past {rfc3339(at_ms)} already; judged at {rfc3339(now_ms)}", err=True)

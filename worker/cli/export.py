@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from worker.cli.common import json_line, load_settings, run_async, settings_flags
-from worker.core.batch.plan import Lead
+from worker.core.batch.lead import Lead
 from worker.core.identity.accounts import ROLES, figures
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.once_per import MARK_BYTES, entries
@@ -55,12 +55,12 @@ async def _id(settings: Settings, held: Persons, person: Person) -> dict[str, An
     scorer.recognise(state)
     tag = f"{{{settings.namespace}:{person.partition}}}:"
     due_ms, rank = await held.schedule(person)
-    kin = state.kin
+    identity = state.identity
     shown: dict[str, Any] = {
         "id": person.lead,
-        "alias_of": (kin.to or None) if kin is not None else None,
-        "aliases": [] if kin is None else kin.aliases,
-        "merging": [] if kin is None else kin.merging,
+        "alias_of": identity.alias_of or None,
+        "aliases": list(identity.aliases),
+        "merging": list(identity.awaiting),
         "erased_up_to": _instant(state.erased),
         "sequence": state.sequence,
         "keys": {
@@ -68,19 +68,19 @@ async def _id(settings: Settings, held: Persons, person: Person) -> dict[str, An
             **({} if due_ms is None else {f"{tag}due": rfc3339(due_ms)}),
             **({} if rank is None else {f"{tag}rank": rank}),
         },
-        "email_told": None if kin is None else kin.email or None,
-        "address_of": [] if kin is None else kin.holders,
-        "account_told": None if kin is None or kin.member is None else _member(kin.member),
+        "email_told": identity.email or None,
+        "address_of": list(identity.address_holders),
+        "account_told": None if identity.member is None else _member(identity.member),
         "account": None
-        if kin is None or kin.account is None
-        else {"hot": kin.account.hot, "at": _instant(kin.account.at_ms), **figures(kin.account)},
-        "alias_told": None if kin is None else _instant(kin.told),
-        "alias_guessed": kin is not None and kin.guessed,
+        if identity.account is None
+        else {"hot": identity.account.hot, "at": _instant(identity.account.at_ms), **figures(identity.account)},
+        "alias_told": _instant(identity.linked_at_ms),
+        "alias_guessed": identity.by_address,
         "state_bytes": len(person.fields["state"]),
     }
     if not state.alive:
         return shown
-    lead = Lead(scorer, person.lead, person.fields["state"], held.positions[person.partition].clock_ms, [])
+    lead = Lead(scorer, person.lead, person.fields["state"], held.positions[person.partition].clock_ms)
     reading = read(scorer, lead.state, lead.at_ms)
     return shown | {
         "judged": {
@@ -125,7 +125,7 @@ async def _id(settings: Settings, held: Persons, person: Person) -> dict[str, An
         ],
         "set_aside_since": _instant(state.bars.get(SINCE, 0)),
         "event_marks": [state.ids[at : at + MARK_BYTES].hex() for at in range(0, len(state.ids), MARK_BYTES)],
-        "merging_since": _instant(kin.since) if kin is not None else None,
+        "merging_since": _instant(identity.judged_until_ms),
     }
 
 

@@ -214,7 +214,7 @@ class BatchBuilder:
             plan.moved,
             plan.removed,
             aliased.total(),
-            plan.said(),
+            plan.messages(),
             plan.moves,
             seconds,
             _replaced(made, sent) + _letters(passed),
@@ -239,7 +239,7 @@ class BatchBuilder:
         batch = self._batch(place, plan.writes, outputs, tick_ms=tick_ms, tick_done=done)
         cut = msgspec.structs.replace(batch.entry.cut, judged=plan.taken)
         batch = msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
-        return TickResult(batch, plan.removed, plan.said(), plan.moves, _replaced(plan.outputs, sent) + _letters(passed))
+        return TickResult(batch, plan.removed, plan.messages(), plan.moves, _replaced(plan.outputs, sent) + _letters(passed))
 
     def _sifted(self, records: Sequence[Record], fetched_ms: int | None) -> DecodedBatch:
         return decode_batch(records, self._settings.internal_topic, self._partition, self._settings.partitions, fetched_ms)

@@ -13,7 +13,7 @@ import msgspec
 from worker.adapters.redis_client import connect
 from worker.adapters.redis_scan import ids_of
 from worker.adapters.redis_store import RedisStore
-from worker.core.batch.plan import Lead
+from worker.core.batch.lead import Lead
 from worker.core.contract.marks import shown_mark
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.calendar import rfc3339
@@ -115,7 +115,7 @@ async def hottest(stores: Sequence[Store], scorers: Sequence[CompiledGrid], coun
         if queue.bound == -float("inf") or (len(scores) >= count and queue.bound < scores[0] - ALLOWANCE):
             break
         lead, packed = await queue.pop()
-        held = Lead(queue.scorer, lead, packed, max(queue.clock_ms, at_ms or 0), [])
+        held = Lead(queue.scorer, lead, packed, max(queue.clock_ms, at_ms or 0))
         if not held.state.alive:
             continue
         hot = judged(queue.scorer, lead, held.state, held.at_ms)

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from worker.adapters.redis_store import RedisStore
-from worker.core.batch.plan import MOST_HOPS
 from worker.core.contract.partitioner import owner
+from worker.core.identity.aliases import MOST_HOPS
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import LeadState, unpack
 from worker.ports import Position, Store
@@ -45,9 +45,9 @@ class Persons:
         """Return all ids of the person known as *lead*: the lead itself first, then its aliases, and theirs."""
         for _ in range(MOST_HOPS):
             found = await self.person(lead)
-            if found is None or found.state.kin is None or not found.state.kin.to:
+            if found is None or not found.state.identity.alias_of:
                 break
-            lead = found.state.kin.to
+            lead = found.state.identity.alias_of
         people: dict[str, Person] = {}
         wanted = [lead]
         for one in wanted:
@@ -55,8 +55,7 @@ class Persons:
             if found is None or one in people:
                 continue
             people[one] = found
-            if found.state.kin is not None:
-                wanted += found.state.kin.aliases
+            wanted += found.state.identity.aliases
         return list(people.values())
 
     async def schedule(self, person: Person) -> tuple[int | None, float | None]:

@@ -73,7 +73,9 @@ def accounts_of(owners: Owners) -> dict[str, Account]:
     """Return the accounts that hold somebody."""
     states = {name: unpack(packed) for name, packed in owners.states.items() if packed}
     return {
-        name: state.kin.account for name, state in states.items() if state.kin is not None and state.kin.account is not None
+        name: state.links.account
+        for name, state in states.items()
+        if state.links is not None and state.links.account is not None
     }
 
 
@@ -98,7 +100,7 @@ def test_an_account_holds_what_a_recount_of_its_leads_gives(done: list[tuple[int
         at_ms = state.clock
         score = read(SCORER, state, at_ms).score
         counts = bool(account) and state.stage != EXCLUDED and score >= 2 - 1e-9
-        told = state.kin.member if state.kin is not None else None
+        told = state.links.member if state.links is not None else None
         assert (told is not None and told.score is not None) == counts
         if counts and told is not None and told.score is not None:
             assert abs(told.score - score) < 1.5
@@ -124,7 +126,7 @@ def test_an_account_holds_what_a_recount_of_its_leads_gives(done: list[tuple[int
     ids = [output["id"] for output in owners.outputs]
     assert len(ids) == len(set(ids))
     states = {name: unpack(packed) for name, packed in owners.states.items() if packed}
-    erased = {name for name, state in states.items() if not state.alive and state.erased and state.kin is None}
+    erased = {name for name, state in states.items() if not state.alive and state.erased and state.links is None}
     for gone in erased:
         for other, packed in owners.states.items():
             assert gone.encode() not in (packed or b""), f"{other} still knows {gone}"
@@ -289,15 +291,15 @@ def test_addresses_lose_and_double_nothing_and_keep_nothing_of_the_erased(
         assert sum(told.get("rule view", 0) for told in owners.alive().values()) == views
     states = {name: unpack(packed) for name, packed in owners.states.items() if packed}
     for name, state in states.items():
-        assert state.kin is None or not state.kin.merging, f"{name} waits for ever"
+        assert state.links is None or not state.links.awaiting, f"{name} waits for ever"
         if state.alive and (email := who(scorer, state)[0]) and email != name:
-            index = states[email].kin
+            index = states[email].links
             assert index is not None
-            assert name in index.holders
-        for holder in state.kin.holders if state.kin is not None else ():
+            assert name in index.address_holders
+        for holder in state.links.address_holders if state.links is not None else ():
             assert states[holder].alive
             assert who(scorer, states[holder])[0] == name
-        if not state.alive and state.erased and state.kin is None:  # else it was said to be somebody's since
+        if not state.alive and state.erased and state.links is None:  # else it was said to be somebody's since
             for other, packed in owners.states.items():
                 assert name.encode() not in (packed or b"") or other == name, f"{other} still knows {name}"
 

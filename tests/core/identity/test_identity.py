@@ -211,7 +211,7 @@ def test_erasing_a_lead_or_an_alias_of_it_reaches_all_of_them(subject: str) -> N
     assert owners.alive() == {}
     for name in ("L", "v", "w"):
         state = unpack(owners.states[name] or b"")
-        assert (state.erased, state.kin, state.counts) == (START + 3 * HOUR, None, {})
+        assert (state.erased, state.links, state.counts) == (START + 3 * HOUR, None, {})
     erased = sorted(output["subject"] for output in owners.outputs if output["type"] == "lead.erased")
     assert erased == ["L", "v", "w"]
     for number, name in enumerate(("L", "v", "w"), start=20):
@@ -241,7 +241,7 @@ def test_a_lead_is_not_its_own_visitor_and_does_not_hold_aliases_without_end() -
     """Its own id says nothing; past 16 kB of ids the event is refused, as too many traits are."""
     owners = Owners()
     owners.say(known_as(0, "L", "L"))
-    assert unpack(owners.states["L"] or b"").kin is None
+    assert unpack(owners.states["L"] or b"").links is None
     events: list[Item] = [
         Event("L", "lead.identified", START, f"e{n}", "/s", {"anonymous_id": f"{n:04}" + "x" * 1_000}, False, "t", 0, n)
         for n in range(18)

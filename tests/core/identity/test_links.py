@@ -69,25 +69,31 @@ def disagreements(owners: Owners) -> list[str]:
     """Return where two ids say different things of what ties them."""
     found = []
     states = {name: unpack(packed) for name, packed in owners.states.items() if packed}
-    kins = {name: state.kin for name, state in states.items() if state.kin is not None}
-    for name, kin in kins.items():
-        if kin.merging:
+    identities = {name: state.links for name, state in states.items() if state.links is not None}
+    for name, identity in identities.items():
+        if identity.awaiting:
             found.append(f"{name} waits for ever")
-        if kin.to and (kin.to not in kins or name not in kins[kin.to].aliases):
-            found.append(f"{name} is an alias of {kin.to}, which does not list it: its erasure would not reach it")
+        if identity.alias_of and (identity.alias_of not in identities or name not in identities[identity.alias_of].aliases):
+            found.append(f"{name} is an alias of {identity.alias_of}, which does not list it: its erasure would not reach it")
         found += [
             f"{name} lists {alias}, which is no alias of it"
-            for alias in kin.aliases
-            if alias not in kins or kins[alias].to != name
+            for alias in identity.aliases
+            if alias not in identities or identities[alias].alias_of != name
         ]
-        for holder in kin.holders:
+        for holder in identity.address_holders:
             if holder not in states or not states[holder].alive or who(owners.scorer, states[holder])[0] != name:
                 found.append(f"{holder} is said to have {name}")
         links = owners.scorer.grid.identity is not None and owners.scorer.grid.identity.email == "link"
-        if links and len(kin.holders) == 1 and kin.holders != [name] and not kin.to and not states[name].erased:
-            found.append(f"{name} is nobody's, though {kin.holders[0]} alone has it")
+        if (
+            links
+            and len(identity.address_holders) == 1
+            and identity.address_holders != (name,)
+            and not identity.alias_of
+            and not states[name].erased
+        ):
+            found.append(f"{name} is nobody's, though {identity.address_holders[0]} alone has it")
     for name, state in states.items():
-        if not state.alive and state.erased and state.kin is None:
+        if not state.alive and state.erased and state.links is None:
             found += [
                 f"{other} knows {name}"
                 for other, one in owners.states.items()
@@ -175,7 +181,7 @@ def test_an_erasure_that_comes_late_leaves_no_alias_that_the_next_one_would_not_
     assert counted(owners) == {"L": 1}
     owners.say(an_event(4, "L", 20, "lead.erased"))
     owners.let_all_arrive()
-    assert {name: (state.erased, state.kin) for name, state in owners.held().items()} == dict.fromkeys(
+    assert {name: (state.erased, state.links) for name, state in owners.held().items()} == dict.fromkeys(
         ("L", "v"), (START + 20 * HOUR, None)
     )
 
@@ -249,6 +255,6 @@ def test_an_address_is_offered_again_where_the_lead_that_was_said_to_own_it_is_r
     owners.tick(START + 31 * 24 * HOUR)
     owners.let_all_arrive()
     assert disagreements(owners) == []
-    kin = owners.held()["email:a@acme.example"].kin
-    assert kin is not None
-    assert kin.to == "L"
+    identity = owners.held()["email:a@acme.example"].links
+    assert identity is not None
+    assert identity.alias_of == "L"

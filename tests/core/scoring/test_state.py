@@ -70,7 +70,7 @@ def states(draw: st.DrawFn) -> LeadState:
         traits=pack_traits(traits),
         recent=close(draw(st.lists(st.tuples(instants, types, labels), max_size=25))),
         history=pack_moves(moves),
-        kin=IdentityLinks(aliases=["visitor"]) if draw(st.booleans()) else None,
+        links=IdentityLinks(aliases=("visitor",)) if draw(st.booleans()) else None,
     )
 
 

@@ -6,9 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final
 
+from worker.core.contract.model import AccountUpdate
 from worker.core.grid.models import Accounts
+from worker.core.identity.recorder import Recorder
+from worker.core.identity.subject import Subject
 from worker.core.scoring.compiled_grid import ALLOWANCE
-from worker.core.scoring.score import Reading
+from worker.core.scoring.score import Reading, read
 from worker.core.scoring.stages import reach
 from worker.core.scoring.state import EXCLUDED, Account, LeadState, Member
 
@@ -20,8 +23,45 @@ MEMBERS_LIMIT_BYTES: Final = 32_768
 """Of the ids of an account's leads, together."""
 
 
-def told(accounts: Accounts, state: LeadState, reading: Reading, member: Member) -> float | None:
-    """Return the score that the account is to know of from now on; `None`: the lead does not count."""
+def role_number(name: str) -> int:
+    """Return the number that packed states keep for a decision role."""
+    return ROLES.index(name) + 1 if name in ROLES else 0
+
+
+# --- the lead ----------------------------------------------------------------------------------------------------------
+
+
+def report(subject: Subject, account: str, role: int, recorder: Recorder) -> None:
+    """Report to *account* (empty for none) what the lead adds to it, and schedule the next change by time."""
+    state, rules = subject.state, subject.scorer.grid.accounts
+    reading = subject.reading
+    if rules is None or reading is None:
+        reading = subject.reading = read(subject.scorer, state, subject.at_ms)
+    before = state.identity.member or Member()
+    if account != before.account:
+        leave(subject, before, recorder)
+        before = Member(account, role)
+    score = None if rules is None else reported_score(rules, state, reading, before)
+    if account and (score, role) != (before.score, before.role) and (score is not None or before.score is not None):
+        recorder.pass_on(AccountUpdate(account, subject.name, score, role, subject.at_ms, recorder.cause))
+    member = Member(account, role, score, subject.at_ms if score != before.score else before.at_ms)
+    if member != state.identity.member:
+        subject.relink(member=member if account else None)
+    if rules is not None:
+        look_ms = max(next_look_ms(rules, state, reading, member, subject.at_ms), subject.at_ms + 1)
+        if look_ms != math.inf and (state.due is None or look_ms < state.due):
+            state.due = int(look_ms)
+            subject.changed = True
+
+
+def leave(subject: Subject, member: Member | None, recorder: Recorder) -> None:
+    """Report that the lead does not count for its account any more."""
+    if member is not None and member.account and member.score is not None:
+        recorder.pass_on(AccountUpdate(member.account, subject.name, None, 0, subject.at_ms, recorder.cause))
+
+
+def reported_score(accounts: Accounts, state: LeadState, reading: Reading, member: Member) -> float | None:
+    """Return the score that the account knows from now on. `None`: the lead does not count."""
     if state.stage == EXCLUDED or reading.score < accounts.active - ALLOWANCE:
         return None
     if member.score is not None and abs(reading.score - member.score) < accounts.step - ALLOWANCE:
@@ -30,7 +70,7 @@ def told(accounts: Accounts, state: LeadState, reading: Reading, member: Member)
 
 
 def next_look_ms(accounts: Accounts, state: LeadState, reading: Reading, member: Member, at_ms: int) -> float:
-    """Return an instant not later than the next at which time alone makes `told` another; infinite for never."""
+    """Return an instant not later than the next change of `reported_score` by time alone. Infinite: never."""
     if not member.account or state.stage == EXCLUDED:
         return math.inf
     up = accounts.active - ALLOWANCE
@@ -45,8 +85,34 @@ def next_look_ms(accounts: Accounts, state: LeadState, reading: Reading, member:
     return found
 
 
+# --- the id `account:DOMAIN` -------------------------------------------------------------------------------------------
+
+
+def update(subject: Subject, item: AccountUpdate, recorder: Recorder) -> None:
+    """Take what a lead of this account reported."""
+    account = subject.state.identity.account or Account()
+    take(account, item.by, None if item.score is None else Member("", item.role, item.score, item.at_ms))
+    account.at_ms = max(account.at_ms, item.at_ms)
+    subject.relink(account=account)
+    judge(subject, recorder)
+
+
+def judge(subject: Subject, recorder: Recorder) -> None:
+    """Publish that the account became hot or cooled, if it did."""
+    rules, account = subject.scorer.grid.accounts, subject.state.identity.account
+    if account is None:
+        return
+    if rules is not None and is_hot(rules, account) != account.hot:
+        account.hot = not account.hot
+        kind = "account.hot" if account.hot else "account.cooled"
+        subject.transitions(recorder).account(subject.state, account.at_ms, kind, figures(account))
+    if not account.members and not account.hot:
+        subject.relink(account=None)
+    subject.changed = True
+
+
 def take(account: Account, lead: str, member: Member | None) -> None:
-    """Hold what *lead* told last; `None`: it does not count any more. Past the bounds the least score is left out."""
+    """Hold what *lead* reported last. `None`: it does not count any more. Past the bounds the lowest score is left out."""
     members = account.members
     members.pop(lead, None)
     if member is None:

@@ -1,17 +1,58 @@
-"""What a lead tells the owners of other ids: of its e-mail address, and of its company's account.
+"""Messages between owners of ids: which ones a lead sends about itself, and what each received one does.
 
-`email:ADDRESS` knows which leads have that address, `account:DOMAIN` what each of its leads last told. Both are ids like any
-other, with an owner, and hear by messages in its journal, each lead's in order: what they hold does not depend on the order
-in which different leads are heard.
+`email:ADDRESS` knows which leads have that address, `account:DOMAIN` what each of its leads last reported. Both are ids like
+any other: they have an owner and receive messages through its journal. Each lead's messages arrive in order. So what these
+ids hold does not depend on the order in which different leads report.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Final
+
+from worker.core.contract.model import (
+    AccountUpdate,
+    AddressOffer,
+    AddressRelease,
+    AliasLeft,
+    EraseAlias,
+    MergeRequest,
+    VisitorHistory,
+)
 from worker.core.grid.email_kind import email_domain, is_business
-from worker.core.identity.accounts import ROLES
+from worker.core.identity import accounts, addresses, aliases, erasure
+from worker.core.identity.recorder import Recorder
+from worker.core.identity.subject import Subject
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.core.scoring.state import LeadState
+from worker.core.scoring.state import LeadState, Member
 from worker.core.scoring.traits import unpack_traits
+
+HANDLERS: Final[dict[type, Callable[[Subject, Any, Recorder], None]]] = {
+    MergeRequest: aliases.answer,
+    VisitorHistory: aliases.take_history,
+    AliasLeft: aliases.strike,
+    EraseAlias: erasure.follow,
+    AddressRelease: addresses.release,
+    AddressOffer: addresses.accept,
+    AccountUpdate: accounts.update,
+}
+"""What each message does to the id that it is for."""
+
+
+def report(subject: Subject, recorder: Recorder) -> None:
+    """Inform the owners of the lead's address and account of changes, and schedule the next change by time."""
+    state = subject.state
+    if not state.alive or (subject.reading is None and not subject.traits_changed):
+        return
+    member = state.identity.member or Member()
+    account, role = member.account, member.role
+    if subject.traits_changed:
+        subject.traits_changed = False
+        email, account, role = who(subject.scorer, state)
+        if email != state.identity.email:
+            addresses.report(subject, email, recorder)
+    if account or member.account:
+        accounts.report(subject, account, role, recorder)
 
 
 def who(scorer: CompiledGrid, state: LeadState) -> tuple[str, str, int]:
@@ -29,5 +70,5 @@ def who(scorer: CompiledGrid, state: LeadState) -> tuple[str, str, int]:
     if scorer.grid.accounts is not None:
         domain = text("company.domain").removesuffix(".")
         account = f"account:{domain}" if is_business(domain, scorer.grid.mail) else ""
-        role = ROLES.index(named) + 1 if (named := text("decision_role")) in ROLES else 0
+        role = accounts.role_number(text("decision_role"))
     return email, account, role

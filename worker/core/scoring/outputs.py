@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,24 +35,29 @@ class Transition(NamedTuple):
     """How long the lead was in the stage that it left; `None` where its last moves do not tell, or none was left."""
 
 
+@dataclass
+class Published:
+    """The outputs of a batch, in order."""
+
+    outputs: list[Output] = field(default_factory=list)
+    moves: list[Transition] = field(default_factory=list)
+    """Describes each transition among the outputs."""
+    caused: list[tuple[int, int]] = field(default_factory=list)
+    """Each output that has a cause, by its place and the place of the item that caused it."""
+
+
 class TransitionRecorder:
-    """Hears the moves of one lead and writes its outputs. *cause* is the event at hand; time alone has none."""
+    """Writes the outputs of one lead. *cause* is the event that brings them about; time alone has none."""
 
     def __init__(
-        self,
-        scorer: CompiledGrid,
-        lead: str,
-        outputs: list[Output],
-        moves: list[Transition] | None = None,
-        caused: Callable[[], None] | None = None,
+        self, scorer: CompiledGrid, lead: str, published: Published, cause: Event | Cause | None = None, place: int = 0
     ) -> None:
         self._scorer = scorer
         self._lead = lead
-        self._outputs = outputs
-        self._moves = moves
-        self._caused = caused
-        """Told before each output that has a cause is written."""
-        self.cause: Event | Cause | None = None
+        self._published = published
+        self._cause = cause
+        self._place = place
+        """Of the item at hand in its batch."""
 
     def merged(self, state: LeadState, at_ms: int, reading: Reading, into: str) -> None:
         """Write the visitor's end: from now on it is the lead *into*."""
@@ -82,7 +88,7 @@ class TransitionRecorder:
             "recent": recent(state),
             "history": history(state),
             # An unanswered lead.sql is nobody's doing, whichever record shows that its time is up.
-            "cause": None if output == "lead.sla_breached" else _cause(self.cause),
+            "cause": None if output == "lead.sla_breached" else _cause(self._cause),
         }
         self._write(state, at_ms, output, data, None if into else _moved(state, at_ms, output, to, reading))
         if to != state.stage:
@@ -91,11 +97,11 @@ class TransitionRecorder:
 
     def erased(self, state: LeadState, at_ms: int) -> None:
         """Write `lead.erased`: downstream forgets the lead. Carries the id, the instant and the cause, nothing else."""
-        self._write(state, at_ms, "lead.erased", {"lead_id": self._lead, "cause": _cause(self.cause)})
+        self._write(state, at_ms, "lead.erased", {"lead_id": self._lead, "cause": _cause(self._cause)})
 
     def duplicate(self, state: LeadState, at_ms: int, email: str, held_by: Sequence[str]) -> None:
         """Write `lead.duplicate`: other leads have the lead's address *email*. Nobody is merged on a guess."""
-        data = {"lead_id": self._lead, "email": email, "held_by": list(held_by), "cause": _cause(self.cause)}
+        data = {"lead_id": self._lead, "email": email, "held_by": list(held_by), "cause": _cause(self._cause)}
         self._write(state, at_ms, "lead.duplicate", data)
 
     def account(self, state: LeadState, at_ms: int, output: str, figures: dict[str, Any]) -> None:
@@ -107,16 +113,15 @@ class TransitionRecorder:
             **figures,
             "members": members,
             "grid": self._scorer.identity,
-            "cause": _cause(self.cause),
+            "cause": _cause(self._cause),
         }
         self._write(state, at_ms, output, data)
 
     def _write(self, state: LeadState, at_ms: int, output: str, data: dict[str, Any], moved: Transition | None = None) -> None:
-        if self._moves is not None:
-            stage = STAGES[state.stage]
-            self._moves.append(moved or Transition(output, stage, stage, 0.0, 0.0, 0.0, None))
-        if self._caused is not None and data["cause"] is not None:
-            self._caused()
+        published, stage = self._published, STAGES[state.stage]
+        published.moves.append(moved or Transition(output, stage, stage, 0.0, 0.0, 0.0, None))
+        if data["cause"] is not None:
+            published.caused.append((len(published.outputs), self._place))
         state.sequence += 1
         event = {
             "specversion": "1.0",
@@ -129,7 +134,7 @@ class TransitionRecorder:
             "sequence": str(state.sequence),
             "data": data,
         }
-        self._outputs.append(Output(output, self._lead.encode(), _json.encode(event), CLOUDEVENT_HEADERS))
+        published.outputs.append(Output(output, self._lead.encode(), _json.encode(event), CLOUDEVENT_HEADERS))
 
 
 CLOUDEVENT_HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)

@@ -79,29 +79,32 @@ class Account(msgspec.Struct, array_like=True):
     members: dict[str, Member] = {}
 
 
-class IdentityLinks(msgspec.Struct, array_like=True):
-    """What ties an id to others that are the same person's, or the same company's."""
+class IdentityLinks(msgspec.Struct, frozen=True, array_like=True):
+    """What links an id to other ids of the same person or company. A value: a change makes a new one."""
 
-    to: str = ""
-    """The lead that this id is an alias of: nothing is counted here, all that comes is forwarded to it. Empty: to none."""
-    aliases: list[str] = []
-    """The ids that are aliases of this one, in the order in which they were told."""
-    merging: list[str] = []
-    """Those of them whose past was asked for and has not come yet. Until it has, time alone does not move the lead."""
-    since: int = 0
-    """While it waits: the instant up to which the lead stands judged."""
+    alias_of: str = ""
+    """The lead that this id is an alias of. Nothing is counted here, everything is forwarded to that lead. Empty: none."""
+    aliases: tuple[str, ...] = ()
+    """The ids that are aliases of this one, in the order in which they were linked."""
+    awaiting: tuple[str, ...] = ()
+    """Ids whose history was requested and has not arrived. Until it arrives, time alone does not move the lead."""
+    judged_until_ms: int = 0
+    """While the lead waits: the instant up to which it is judged."""
     email: str = ""
-    """The id `email:ADDRESS` that was told that the lead has this address."""
+    """The id `email:ADDRESS` whose owner knows that the lead has this address."""
     member: Member | None = None
-    """What the lead told its account."""
-    holders: list[str] = []
-    """Of an id `email:ADDRESS`: the leads that have that address, in the order in which they said so."""
-    told: int = 0
-    """By a `lead.identified` of which time the id is an alias: what that lead's erasure before then says is not about it."""
-    guessed: bool = False
+    """What the lead last reported to its account."""
+    address_holders: tuple[str, ...] = ()
+    """Of an id `email:ADDRESS`: the leads that have that address, in the order of their reports."""
+    linked_at_ms: int = 0
+    """The time of the `lead.identified` that made the id an alias. An erasure of that lead before then does not concern it."""
+    by_address: bool = False
     """The id is an alias because of the lead's address alone: it is one for as long as the lead has that address."""
     account: Account | None = None
     """Of an id `account:DOMAIN`: its leads."""
+
+
+NO_LINKS: Final = IdentityLinks()
 
 
 class LeadState(msgspec.Struct, array_like=True):
@@ -147,13 +150,22 @@ class LeadState(msgspec.Struct, array_like=True):
     """Flat, as `worker.core.scoring.packing` writes it: (instant, type, label) of the last 20 events, by rising instant."""
     history: msgspec.Raw = _EMPTY_LIST
     """The last moves, as `pack_moves` writes them."""
-    kin: IdentityLinks | None = None
-    """`None` for nearly every lead: no alias, and none of another."""
+    links: IdentityLinks | None = None
+    """As packed: `None` for nearly every lead. Read and set `identity` instead."""
+
+    @property
+    def identity(self) -> IdentityLinks:
+        """The lead's links to other ids; `NO_LINKS` where it has none."""
+        return self.links or NO_LINKS
+
+    @identity.setter
+    def identity(self, links: IdentityLinks) -> None:
+        self.links = None if links == NO_LINKS else links
 
 
 def is_nothing(state: LeadState) -> bool:
     """Return whether *state* says no more than a lead that was never heard of."""
-    return not (state.alive or state.erased or state.sequence or (state.kin is not None and state.kin != IdentityLinks()))
+    return not (state.alive or state.erased or state.sequence or state.identity != NO_LINKS)
 
 
 _encoder = msgspec.msgpack.Encoder()
