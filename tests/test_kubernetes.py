@@ -18,8 +18,8 @@ from ruamel.yaml import YAML
 from ops.dev.services import REPOSITORY
 from tests.kit.shell import leadpulse
 from worker.app import DRAIN_S
-from worker.cli.run import GRACE_S
 from worker.core.contract.event_types import INPUT_TOPICS
+from worker.processes import GRACE_S
 from worker.settings import Settings
 
 FOLDER = REPOSITORY / "ops/kubernetes"

@@ -13,6 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
+GRACE_S: Final = 12.0
+"""How long a worker may take to end after SIGTERM. It is killed after that, and the next owners go on exactly there."""
+
 # Reads "+pid" and "-pid" lines until its input ends, which it does when the parent is gone for whatever reason; then tells
 # those that are left to end, and kills them and removes the folders after a while.
 _WATCHDOG: Final = """\

@@ -13,8 +13,8 @@ from worker.core.batch.plan import plan_events
 from worker.core.contract.model import Event, LeadWrite
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.demo.agenda import DAY_MS, START_MS
 from worker.demo.people import DOWNLOADS, PAGES, PERSONAS, SITE, a_company, traits_of
-from worker.demo.simulate import DAY_MS, START_MS
 
 EVENTS: Final = 50
 RULES: Final = frozenset(

@@ -16,8 +16,10 @@ from worker.cli.simulate import simulate
 from worker.core.contract.codec import REASONS, decode
 from worker.core.contract.event_types import KNOWN_TYPES
 from worker.core.contract.model import Event, Record, Rejected, Unknown
+from worker.demo.agenda import DAY_MS, START_MS
+from worker.demo.bad_records import BAD
 from worker.demo.people import PERSONAS
-from worker.demo.simulate import BAD, DAY_MS, LATE_BY_MS, START_MS, SimRecord, events, paced
+from worker.demo.simulate import LATE_BY_MS, SimRecord, events, paced
 from worker.intake.routes import TOPICS
 
 

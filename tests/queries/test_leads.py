@@ -17,7 +17,8 @@ from worker.core.contract.model import Event, Record
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import unpack
-from worker.demo.simulate import DAY_MS, START_MS, events
+from worker.demo.agenda import DAY_MS, START_MS
+from worker.demo.simulate import events
 from worker.queries.leads import Hot, hottest, judged, states_of
 
 PARTITIONS = 4

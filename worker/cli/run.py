@@ -13,11 +13,8 @@ import click
 
 from worker.cli.common import load_settings, settings_flags
 from worker.errors import SettingsError
-from worker.processes import Children, a_worker
+from worker.processes import GRACE_S, Children, a_worker
 from worker.settings import PREFIX, Settings
-
-GRACE_S: Final = 12.0
-"""What a worker may take to end once told to; after that it is killed, and the partitions' next owners go on exactly there."""
 
 _LOOK_S: Final = 0.2
 

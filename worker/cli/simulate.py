@@ -19,7 +19,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from worker.cli.common import load_settings
 from worker.core.contract.codec import instant
-from worker.demo.simulate import DAY_MS, SimRecord, events, paced
+from worker.demo.agenda import DAY_MS
+from worker.demo.simulate import SimRecord, events, paced
 from worker.errors import Undelivered
 from worker.intake.producer import Client, Sink, kafka_sink
 from worker.intake.routes import TOPICS

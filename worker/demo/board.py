@@ -1,4 +1,4 @@
-"""What the demo shows, on a terminal or as plain lines. Pure: it is told everything, and asks nobody."""
+"""What the demo shows, on a terminal or as plain lines. Pure: it only shows what its caller hands to it."""
 
 from __future__ import annotations
 

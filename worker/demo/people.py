@@ -1,8 +1,8 @@
 """Who the simulated people are: personas with their phases, companies, names, pages.
 
-Figures are chosen, not measured: they give a population in which most people never buy, a few are worth a call, and some look
-like it without being it (students, competitors, scrapers), which is what a grid is tried on. Domains are under `.example`,
-so they belong to nobody; addresses at free mail services carry the lead's number. Nothing is ever sent to any of them.
+Figures are chosen, not measured. They give a population on which a grid can be tried: most people never buy, and a few are
+worth a call. Some look worth it without being it: students, competitors, scrapers. Domains are under `.example`, which has no
+owners. Addresses at free mail services carry the lead's number. Nothing is ever sent to any of them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _ROLES: Final[tuple[tuple[int, str, str, str], ...]] = (
 
 
 class Phase(NamedTuple):
-    """How somebody behaves for some weeks."""
+    """How a prospect behaves for some weeks."""
 
     days: tuple[float, float]
     """Shortest and longest duration."""
@@ -107,7 +107,12 @@ class Persona(NamedTuple):
     evenings: bool = False
     """Comes after work and at weekends."""
     machine: bool = False
-    """A crawler that says so: its events are marked."""
+    """A crawler that identifies itself. Its events are marked."""
+
+    @property
+    def quick(self) -> bool:
+        """Reads pages faster than people do, and sends no form."""
+        return self.machine or self.name == "scraper"
 
 
 PERSONAS: Final = (
@@ -151,7 +156,7 @@ PERSONAS: Final = (
 
 
 class Company(NamedTuple):
-    """Somebody's employer."""
+    """The employer of a prospect."""
 
     name: str
     domain: str
@@ -185,7 +190,7 @@ def a_country(rnd: random.Random) -> str:
 def traits_of(
     rnd: random.Random, persona: Persona, number: int, company: Company, country: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what somebody says of themselves in a form, and what an enrichment service adds the day after."""
+    """Return the traits that a prospect states in a form, and those that an enrichment service adds the day after."""
     first, last = rnd.choice(_FIRST), rnd.choice(_LAST)
     _, role, seniority, decides = rnd.choices(_ROLES, [weight for weight, *_ in _ROLES])[0]
     kind = rnd.random()

@@ -1,8 +1,8 @@
 """Made-up traffic at a simulated day a second, and the ticks that bring simulated time into the journal.
 
-The worker runs with `LEADPULSE_CLOCK=events`: it writes no ticks of its own, for its clock is on the wall and the leads live
-a month in half a minute. What writes the ticks here does as the worker would: each carries the offsets of what was sent
-before it, is held by the worker until those are applied, and so overtakes no event.
+The worker runs with `LEADPULSE_CLOCK=events` and writes no ticks of its own, because the leads live a month in half a minute.
+The ticks written here are like the worker's. Each carries the offsets of the events sent before it. The worker holds it until
+those are applied, so a tick overtakes no event.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections import Counter
 from typing import Final
 
 from worker.core.contract.journal import Tick, tick_output
+from worker.demo.agenda import DAY_MS, START_MS
 from worker.demo.servers import PARTITIONS, Broker
-from worker.demo.simulate import DAY_MS, START_MS, events
+from worker.demo.simulate import events
 from worker.settings import Settings
 
 LEADS: Final = 300

@@ -1,0 +1,38 @@
+"""What simulated sales people do with a hot lead, as their CRM reports it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from worker.demo.agenda import DAY_MS, Agenda, Prospect
+
+
+def answer(agenda: Agenda, lead: Prospect, at_ms: int) -> None:
+    """Let sales answer a hot lead: mostly within hours, sometimes never. A deal follows, or not."""
+    rnd, persona = agenda.rnd, lead.persona
+    lead.calm_until_ms = at_ms + 10 * DAY_MS
+    if lead.in_deal or rnd.random() < 0.1:
+        return
+    owner = f"sales-{rnd.randint(1, 6)}"
+    at_ms = agenda.in_office(at_ms + agenda.minutes(100))
+    if rnd.random() >= persona.accepted:
+        reason = (
+            persona.name if persona.name in ("student", "competitor") else rnd.choice(("no budget", "no project", "too small"))
+        )
+        agenda.emit(lead, at_ms, "crm.rejected", "/crm", {"reason": reason, "owner": owner})
+        return
+    lead.in_deal = True
+    agenda.emit(lead, at_ms, "crm.accepted", "/crm", {"owner": owner})
+    at_ms = agenda.in_office(at_ms + agenda.days(1, 5))
+    if rnd.random() < 0.12:
+        agenda.emit(lead, at_ms, "crm.no_show", "/crm", {"owner": owner})
+        at_ms = agenda.in_office(at_ms + agenda.days(2, 6))
+    if rnd.random() < 0.6:
+        amount = round(rnd.lognormvariate(9.2, 0.7), -2)
+        agenda.emit(lead, at_ms, "crm.opportunity", "/crm", {"amount": amount, "owner": owner})
+        at_ms = agenda.in_office(at_ms + agenda.days(10, 40))
+        if rnd.random() < persona.wins:
+            agenda.emit(lead, at_ms, "crm.won", "/crm", {"amount": amount, "owner": owner})
+        elif rnd.random() < 0.7:
+            agenda.emit(lead, at_ms, "crm.lost", "/crm", {"reason": rnd.choice(("price", "timing", "rival")), "owner": owner})
+    agenda.later(at_ms, partial(setattr, lead, "in_deal", False))
