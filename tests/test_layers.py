@@ -52,18 +52,7 @@ def test_brokers_and_stores_are_known_to_adapters_and_hosts_alone() -> None:
 
 
 WAITING_FOR_A_PORT = {
-    "worker/cli/doctor.py",
-    "worker/engine/partition.py",
-    "worker/engine/reader.py",
-    "worker/engine/rebuild.py",
-    "worker/engine/repartition.py",
-    "worker/engine/standing.py",
-    "worker/engine/supervisor.py",
-    "worker/engine/takeover.py",
-    "worker/engine/topic_watch.py",
-    "worker/engine/witnesses.py",
     "worker/intake/producer.py",
-    "worker/queries/dead_letters.py",
 }
 """Modules that still speak to a client library themselves. The list only shrinks."""
 

@@ -13,6 +13,10 @@
     ├── ProducerFailed             incarnation  new incarnation
     │   └── OutOfTime              incarnation  new incarnation
     ├── StoreUnavailable           call         repeat
+    ├── LogUnavailable             call         repeat
+    │   ├── NoRight                call         repeat
+    │   ├── Reassigned             call         repeat
+    │   └── OffsetsGone            call         repeat
     ├── CopyOver                   call         repeat
     ├── NotTaken                   call         repeat
     ├── GridError (core)           call         operator
@@ -104,6 +108,44 @@ class StoreUnavailable(LeadPulseError):
     def line(self) -> str:
         """Return the message with the setting to check."""
         return f"no answer from Redis: {self}: check LEADPULSE_REDIS"
+
+
+class LogUnavailable(LeadPulseError):
+    """The brokers did not answer, or answered with an error. Its words are those of the client."""
+
+    mended_by = REPEAT
+
+    def __init__(self, detail: str, line: str, *, retriable: bool = True, unreachable: bool = False) -> None:
+        super().__init__(detail)
+        self._line = line
+        self.retriable = retriable
+        """Whether the same request may succeed later."""
+        self.unreachable = unreachable
+        """No broker lets us in, or none answers."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def line(self) -> str:
+        """Return what is wrong and what to do."""
+        return self._line
+
+
+class NoRight(LogUnavailable):
+    """The brokers do not let us read a topic, or as the group."""
+
+
+class Reassigned(LogUnavailable):
+    """The group took the partition away while it was asked for."""
+
+
+class OffsetsGone(LogUnavailable):
+    """The log does not hold the positions to read from any more."""
+
+    def __init__(self, detail: str, line: str, where: str) -> None:
+        super().__init__(detail, line)
+        self.where = where
+        """The partitions with the offsets that are gone."""
 
 
 class CopyOver(LeadPulseError):

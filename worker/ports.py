@@ -1,4 +1,4 @@
-"""What the engine asks of a store; `adapters` answer, in memory or in Redis.
+"""What the engine asks of a store and of a log; `adapters` answer, in memory or in Redis and Kafka.
 
 One store object serves one partition of one namespace. Every method raises `StoreUnavailable` when the store could not be
 reached or the reply was lost: the caller cannot know whether the call took effect, and repeats it.
@@ -7,14 +7,16 @@ reached or the reply was lost: the caller cannot know whether the call took effe
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractAsyncContextManager
 from math import inf
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from worker.core.contract.journal import Cut as Cut
-from worker.core.contract.model import LeadWrite, Output
+from worker.core.contract.model import LeadWrite, Output, Record
 
 
 class Applied(enum.Enum):
@@ -185,6 +187,155 @@ class OrderStore(Protocol):
 
         Return whether that was done: not where something else than *expected* is held by now.
         """
+        ...
+
+
+class LogPartition(NamedTuple):
+    """One partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Committed(NamedTuple):
+    """An offset that a group committed."""
+
+    offset: int
+    metadata: str
+
+
+class Fetched(NamedTuple):
+    """What a fetch gave of one partition."""
+
+    records: list[Record]
+    next: int
+    """The position after them; it may have moved with no record (transaction markers, aborted records)."""
+
+
+class LogReader(Protocol):
+    """Reads the committed records of partitions, from positions that the caller seeks.
+
+    Every method that asks the brokers raises `LogUnavailable` where they do not answer.
+    """
+
+    def assign(self, partitions: Iterable[LogPartition]) -> None:
+        """Read *partitions* from now on."""
+        ...
+
+    def assignment(self) -> AbstractSet[LogPartition]:
+        """Return the partitions at hand: another object after each rebalance, which forgets all positions."""
+        ...
+
+    def seek(self, partition: LogPartition, offset: int) -> None:
+        """Read *partition* from *offset* on."""
+        ...
+
+    async def position(self, partition: LogPartition) -> int:
+        """Return the offset from which the next fetch reads."""
+        ...
+
+    async def fetch(
+        self, partitions: Sequence[LogPartition], wait_s: float, most: int | None = None
+    ) -> dict[LogPartition, Fetched]:
+        """Return at most *most* records of *partitions*, waiting up to *wait_s* for the first.
+
+        All *partitions* are in the answer. Raises `Reassigned` where a rebalance came between, `OffsetsGone` and `NoRight`.
+        """
+        ...
+
+    def end(self, partition: LogPartition) -> int | None:
+        """Return the high watermark at the last fetch; `None` before the first."""
+        ...
+
+    def polled_ms(self, partition: LogPartition) -> int | None:
+        """Return when the last fetch was answered, by this machine's clock; `None` before the first."""
+        ...
+
+    async def starts(self, partitions: Sequence[LogPartition]) -> dict[LogPartition, int]:
+        """Return where the log of each of *partitions* begins."""
+        ...
+
+    async def ends(self, partitions: Sequence[LogPartition]) -> dict[LogPartition, int]:
+        """Return the last stable offset of each of *partitions*: before it nothing is undecided."""
+        ...
+
+
+class LogGroup(LogReader, Protocol):
+    """A member of the workers' group, which reads the partitions that the group gives it."""
+
+    async def join(self, topics: Sequence[str], assigned: Callable[[set[LogPartition]], None]) -> None:
+        """Join; *assigned* is called with all of our partitions after each rebalance, and must not raise."""
+        ...
+
+    async def poll(self) -> None:
+        """Ask for no record, for a second at most. It shows the group that we live, and raises what went wrong in it."""
+        ...
+
+
+class LogProducer(Protocol):
+    """The transactional producer of one partition, for one incarnation. After any error only `close` may be called."""
+
+    async def start(self) -> None:
+        """Fence the producer before it, and abort the transaction that it left open.
+
+        Raises `ProducerFailed`, or `KafkaRefused` without the right to it.
+        """
+        ...
+
+    def new_token(self) -> str:
+        """Return a new `producer-id:epoch:uuid`, by which the store knows the owner. A later start has a higher epoch."""
+        ...
+
+    async def send(self, outputs: Sequence[Output], next_: Mapping[str, int], batch: int, step: Callable[[str], None]) -> None:
+        """Commit *outputs* and the offsets *next_*, with *batch* as their metadata, in one transaction: all or nothing.
+
+        *step* is called with the name of each step reached. Raises `KafkaRefused` when Kafka never takes a record,
+        `ProducerFailed` otherwise.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything, whatever state the producer is in. An open transaction is never committed."""
+        ...
+
+
+class LogAdmin(Protocol):
+    """Questions about topics and committed offsets. Each raises `LogUnavailable`, and `KafkaRefused` without the right."""
+
+    async def partitions(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return the number of partitions of each of *topics*; 0 for a topic that does not exist."""
+        ...
+
+    async def ids(self, topics: Collection[str]) -> dict[str, str]:
+        """Return the id of each of *topics* that exists; `UNKNOWN` where brokers give none."""
+        ...
+
+    async def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return each topic's configuration in force."""
+        ...
+
+    async def committed(self, partition: int) -> dict[str, Committed]:
+        """Return the group's committed offset for *partition* of each topic that has one."""
+        ...
+
+
+class Log(LogAdmin, Protocol):
+    """Topics of records in partitions, with transactions and committed offsets."""
+
+    def reader(self, partitions: Sequence[LogPartition], wait_ms: int = 200) -> AbstractAsyncContextManager[LogReader]:
+        """Open a reader of *partitions* outside of any group. *wait_ms*: how long a fetch waits at a broker for a record."""
+        ...
+
+    def producer(self, partition: int) -> LogProducer:
+        """Return a producer for the next incarnation of *partition*, not started."""
+        ...
+
+    async def starts(self, partitions: Sequence[LogPartition]) -> dict[LogPartition, int]:
+        """Return where the log of each of *partitions* begins."""
+        ...
+
+    async def ends(self, partitions: Sequence[LogPartition]) -> dict[LogPartition, int]:
+        """Return the last stable offset of each of *partitions*."""
         ...
 
 

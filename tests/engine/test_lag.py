@@ -14,8 +14,8 @@ from worker.core.grid.models import parse_grid
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine.grid_file import GridFile
 from worker.engine.partition import Context, Partition
-from worker.engine.reader import Fetched
 from worker.metrics import Metrics
+from worker.ports import Fetched
 from worker.settings import Settings
 
 GRID = """\
@@ -72,17 +72,17 @@ def partition() -> Any:
     nothing: Any = None
     safe, turn = asyncio.Event(), asyncio.Lock()
     context = Context(
-        settings,
-        GridFile(settings, scorer, metrics),
-        nothing,
-        nothing,
-        nothing,
-        metrics,
-        lambda _: (),
-        asyncio.Event(),
-        safe,
-        turn,
-        (),
+        settings=settings,
+        grid=GridFile(settings, scorer, metrics),
+        group=nothing,
+        cluster=nothing,
+        store_of=nothing,
+        metrics=metrics,
+        neighbours=lambda _: (),
+        draining=asyncio.Event(),
+        safe=safe,
+        turn=turn,
+        compacted=(),
     )
     made: Any = Partition(context, 3)
     made.next = {TOPIC: 0, OTHER: 0, settings.internal_topic: 0}

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.model import Record
-from worker.engine.reader import Fetched, shortened, size
+from worker.engine.reader import shortened, size
+from worker.ports import Fetched
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=3), st.integers(0, 30))

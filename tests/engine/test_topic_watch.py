@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
 from prometheus_client import CollectorRegistry
 
 from worker.core.contract.folded import UNKNOWN
 from worker.engine import topic_watch
 from worker.engine.topic_watch import TopicWatch
-from worker.errors import WorkerMustStop
+from worker.errors import LogUnavailable, WorkerMustStop
 from worker.metrics import Metrics
 from worker.settings import Settings
 
@@ -96,7 +95,7 @@ async def test_what_was_read_without_an_id_is_not_taken_for_another_topic(broker
 
 async def test_brokers_that_forget_the_ids_or_are_silent_end_nothing(brokers: Brokers) -> None:
     """They are asked again; a broker of an older version gives none for a while."""
-    brokers.ids_ = [KafkaConnectionError(), dict.fromkeys(IDS, UNKNOWN), OSError(), TimeoutError(), IDS]
+    brokers.ids_ = [LogUnavailable("no broker", "no broker"), dict.fromkeys(IDS, UNKNOWN), OSError(), TimeoutError(), IDS]
     watching = watch(brokers)
     await until(watching, lambda: brokers.asked > 6)
     assert not watching.gone

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from aiokafka.structs import TopicPartition
 
 from worker.core.contract.journal import Tick
 from worker.core.contract.model import Record
@@ -13,6 +13,7 @@ from worker.engine import reader
 from worker.engine.partition import ripe
 from worker.engine.reader import PartitionReader
 from worker.engine.supervisor import next_wait
+from worker.ports import Fetched, LogPartition
 
 
 def test_what_fails_after_every_take_over_is_tried_less_and_less_often() -> None:
@@ -48,34 +49,33 @@ class OneFetch:
     """Stands in for the consumer's side of one fetch; the system tests have the real one."""
 
     def __init__(self, records: int) -> None:
-        self.tps = frozenset({TopicPartition("web", 0)})
+        self.tps = frozenset({LogPartition("web", 0)})
         self.at = 0
         self.fetches = 0
         self.raw = [Record("web", 0, n, 1, None, b"x" * 100) for n in range(records)]
 
-    def assignment(self) -> frozenset[TopicPartition]:
+    def assignment(self) -> frozenset[LogPartition]:
         """Return what is ours."""
         return self.tps
 
-    def seek(self, tp: TopicPartition, at: int) -> None:
+    def seek(self, tp: LogPartition, at: int) -> None:
         """Go there."""
         self.at = at
 
-    async def position(self, tp: TopicPartition) -> int:
+    async def position(self, tp: LogPartition) -> int:
         """Return where it stands."""
         return self.at
 
-    async def getmany(self, *tps: TopicPartition, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
+    async def fetch(self, tps: Sequence[LogPartition], wait_s: float, most: int) -> dict[LogPartition, Fetched]:
         """Return all that is left at once, as a batch that compressed well does."""
         self.fetches += 1
         got, self.at = self.raw[self.at :], len(self.raw)
-        return {TopicPartition("web", 0): got}
+        return {LogPartition("web", 0): Fetched(got, self.at)}
 
 
 async def test_what_is_cut_off_a_fetch_is_kept_not_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client unpacks the whole compressed batch at each fetch: gigabytes, for each piece of 2 MB."""
     monkeypatch.setattr(reader, "MOST_BYTES", 250)
-    monkeypatch.setattr(reader, "to_record", lambda raw: raw)
     consumer: Any = OneFetch(7)
     one = PartitionReader(consumer, 0, {"web": 0})
     took: list[int] = []
@@ -91,11 +91,10 @@ async def test_what_is_cut_off_a_fetch_is_kept_not_fetched_again(monkeypatch: py
 async def test_what_was_kept_is_forgotten_with_its_assignment(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a rebalance the position is sought anew: the same records are fetched, and none is given twice."""
     monkeypatch.setattr(reader, "MOST_BYTES", 250)
-    monkeypatch.setattr(reader, "to_record", lambda raw: raw)
     consumer: Any = OneFetch(5)
     one = PartitionReader(consumer, 0, {"web": 0})
     first = (await one.take(["web"], 500, 0))["web"].records
-    consumer.tps = frozenset({TopicPartition("web", 0), TopicPartition("web", 1)})
+    consumer.tps = frozenset({LogPartition("web", 0), LogPartition("web", 1)})
     second = (await one.take(["web"], 500, 0))["web"].records
     assert [record.offset for record in first + second] == [0, 1, 2, 3]
     assert consumer.fetches == 2

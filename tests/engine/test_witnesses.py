@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from collections.abc import Sequence
+from typing import Any
 
-from worker.adapters.fetched import _Place
+import pytest
+
 from worker.core.contract.journal import Cut, JournalError
 from worker.core.contract.model import Unread
 from worker.core.contract.unread import DAMAGED
 from worker.engine.witnesses import Series, Witnesses, _cuts, group_says, weigh, windows
 from worker.errors import WorkerMustStop
+from worker.ports import Committed, Fetched, LogPartition
 
-JOURNAL = TopicPartition("leadpulse.x.internal", 3)
+JOURNAL = LogPartition("leadpulse.x.internal", 3)
 
 
 def series(*batches: int | tuple[int, int]) -> Series:
@@ -97,7 +99,7 @@ def test_the_greatest_of_three_holds() -> None:
 
 def test_offsets_that_another_program_committed_say_nothing() -> None:
     """It writes no batch into the metadata, or words of its own."""
-    said = {"web": OffsetAndMetadata(17, "5"), "crm": OffsetAndMetadata(3, ""), "x": OffsetAndMetadata(3, "host-1")}
+    said = {"web": Committed(17, "5"), "crm": Committed(3, ""), "x": Committed(3, "host-1")}
     assert group_says(said) == 5
     assert group_says({}) == 0
 
@@ -105,40 +107,38 @@ def test_offsets_that_another_program_committed_say_nothing() -> None:
 def test_the_group_and_the_journal_must_end_one_batch_alike() -> None:
     """Both are of one transaction. Offsets before the first batch, or of another program, are not compared."""
     cut = Cut(5, {"web": 50, "crm": 7}, "g", "w", 6)
-    ours = {"web": OffsetAndMetadata(50, "5"), "crm": OffsetAndMetadata(7, "5")}
+    ours = {"web": Committed(50, "5"), "crm": Committed(7, "5")}
     assert weigh(JOURNAL, ours, 4, cut) == Witnesses(5, 4, 5, {"web": 50, "crm": 7})
     assert weigh(JOURNAL, {}, 5, cut).ends == cut.next
     assert weigh(JOURNAL, ours, 5, None).ends == {"web": 50, "crm": 7}
-    overwritten = ours | {"web": OffsetAndMetadata(3, "")}
+    overwritten = ours | {"web": Committed(3, "")}
     assert weigh(JOURNAL, overwritten, 0, cut) == Witnesses(5, 0, 5, {"web": 50, "crm": 7})
     with pytest.raises(WorkerMustStop, match="two series"):
-        weigh(JOURNAL, ours | {"web": OffsetAndMetadata(51, "5")}, 5, cut)
+        weigh(JOURNAL, ours | {"web": Committed(51, "5")}, 5, cut)
     first = Cut(0, {"web": 40}, "g", "w", 6)
     for said in ("", "0"):
-        assert weigh(JOURNAL, {"web": OffsetAndMetadata(3, said)}, 0, first) == Witnesses(0, 0, 0, {})
+        assert weigh(JOURNAL, {"web": Committed(3, said)}, 0, first) == Witnesses(0, 0, 0, {})
 
 
 class DamagedJournal:
     """A consumer of a journal whose one batch cannot be read."""
 
-    def seek(self, tp: TopicPartition, offset: int) -> None:
+    def seek(self, tp: LogPartition, offset: int) -> None:
         """Nothing."""
 
-    def highwater(self, tp: TopicPartition) -> int:
+    def end(self, tp: LogPartition) -> int:
         """Where it ends."""
         return 5
 
-    async def position(self, tp: TopicPartition) -> int:
-        """After it."""
-        return 5
-
-    async def getmany(self, tp: TopicPartition, **_: int) -> dict[TopicPartition, list[_Place]]:
+    async def fetch(self, tps: Sequence[LogPartition], *_: Any) -> dict[LogPartition, Fetched]:
         """Give its place."""
-        place = Unread.at(tp.topic, tp.partition, 4, first=4, base=4, reason=DAMAGED, detail="its checksum is wrong")
-        return {tp: [_Place(place, tp.topic, tp.partition, 4)]}
+        (tp,) = tps
+        place: Any = Unread.at(tp.topic, tp.partition, 4, first=4, base=4, reason=DAMAGED, detail="its checksum is wrong")
+        return {tp: Fetched([place], 5)}
 
 
 async def test_a_journal_that_cannot_be_read_is_refused_and_not_passed_over() -> None:
     """The last cut may be in it: what was published is then not known, and would go out again."""
+    damaged: Any = DamagedJournal()
     with pytest.raises(JournalError, match="its checksum is wrong"):
-        [cut async for cut in _cuts(DamagedJournal(), JOURNAL, 0, 5, to_watermark=True)]
+        [cut async for cut in _cuts(damaged, JOURNAL, 0, 5, to_watermark=True)]

@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from tests.kit.site import MakeSite
-from worker.adapters.kafka_clients import free_consumer
+from worker.adapters.kafka_clients import free_reader
 from worker.adapters.kafka_producer import Producer
 from worker.core.contract.model import Output
 
@@ -39,5 +39,5 @@ async def test_a_producer_closed_in_the_middle_of_anything_says_nothing(
 async def test_a_consumer_that_is_closed_at_once_ends_quietly(make_site: MakeSite) -> None:
     """`doctor` opens one, and has nothing to read where Redis does not answer."""
     site = await make_site()
-    async with free_consumer(site.settings, []):
+    async with free_reader(site.settings, []):
         pass

@@ -18,13 +18,13 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.structs import OffsetAndMetadata
 
-from worker.adapters.kafka_clients import client_options, not_allowed
+from worker.adapters.kafka_clients import client_options, not_allowed, translating
 from worker.adapters.kafka_login import check_token
 from worker.adapters.topic_ids import topic_ids
 from worker.core.contract.folded import UNKNOWN
 from worker.errors import KafkaRefused
+from worker.ports import Committed
 from worker.settings import Settings
 
 _COORDINATOR_S = 10.0
@@ -42,10 +42,11 @@ class Admin:
             **client_options(settings), client_id=f"{settings.group}.admin", request_timeout_ms=10_000
         )
 
+    @translating
     async def __aenter__(self) -> Admin:
         """Connect.
 
-        Raises aiokafka's `KafkaConnectionError` when no broker answers, `KafkaRefused` without a token to log in by.
+        Raises `LogUnavailable` when no broker answers, `KafkaRefused` for a file that cannot be used.
         """
         try:
             await check_token(self._settings)
@@ -63,6 +64,7 @@ class Admin:
         """Close the connections."""
         await self._client.close()
 
+    @translating
     async def partitions(self, topics: Iterable[str]) -> dict[str, int]:
         """Return the number of partitions of each of *topics*; 0 for a topic that does not exist.
 
@@ -77,6 +79,7 @@ class Admin:
                 found[topic["topic"]] = len(topic["partitions"])
         return found
 
+    @translating
     async def ids(self, topics: Collection[str]) -> dict[str, str]:
         """Return the id of each of *topics* that exists; `UNKNOWN` where brokers give none (before Kafka 2.8).
 
@@ -89,6 +92,7 @@ class Admin:
         except TopicAuthorizationFailedError as err:
             raise KafkaRefused(not_allowed(str(err.args[0]))) from err
 
+    @translating
     async def replicas(self, topics: Iterable[str]) -> dict[str, int]:
         """Return the fewest replicas of a partition of each of *topics* that exists."""
         wanted = set(topics)
@@ -98,6 +102,7 @@ class Admin:
             if topic["topic"] in wanted
         }
 
+    @translating
     async def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return each topic's configuration in force."""
         asked = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
@@ -109,10 +114,11 @@ class Admin:
                 found[topic] = {entry[0]: entry[1] for entry in entries}
         return found
 
+    @translating
     async def brokers(self, name: str) -> dict[str, str]:
         """Return the setting *name* by broker.
 
-        Raises aiokafka's `KafkaError` where that is not shown: without the right, or by a service that hides its brokers.
+        Raises `LogUnavailable` where that is not shown: without the right, or by a service that hides its brokers.
         """
         nodes = (await self._client.describe_cluster())["brokers"]
         asked = [ConfigResource(ConfigResourceType.BROKER, str(node["node_id"]), {name: ""}) for node in nodes]
@@ -124,10 +130,11 @@ class Admin:
                 found.update((broker, entry[1]) for entry in entries if entry[0] == name)
         return found
 
+    @translating
     async def create(self, topic: str, partitions: int, replication: int, configs: Mapping[str, str]) -> bool:
         """Create *topic*; return False where it is there: made by another, or by a create that metadata do not show yet.
 
-        Raises aiokafka's error for any other code that the broker answers with, with its words.
+        Raises `LogUnavailable` for any other code that the broker answers with, with its words.
         """
         assignments: dict[int, list[int]] | None = {} if replication == -1 else None  # NewTopic insists
         new = NewTopic(topic, partitions, replication, assignments, dict(configs))
@@ -139,10 +146,11 @@ class Admin:
                 raise for_code(code)(f"topic {name}: {message[0] if message and message[0] else 'not created'}")
         return True
 
+    @translating
     async def members(self, group: str) -> int:
         """Return how many consumers *group* has now.
 
-        Raises aiokafka's `KafkaError`, and `KafkaRefused` without the right to ask.
+        Raises `LogUnavailable`, and `KafkaRefused` without the right to ask.
         """
         (response,) = await self._client.describe_consumer_groups([group])
         ((code, _, _, _, _, members, *_),) = response.groups
@@ -152,10 +160,11 @@ class Admin:
             raise for_code(code)(f"group {group}")
         return len(members)
 
-    async def committed(self, partition: int) -> dict[str, OffsetAndMetadata]:
+    @translating
+    async def committed(self, partition: int) -> dict[str, Committed]:
         """Return the group's committed offset and metadata for *partition* of each topic that has one.
 
-        Asks for `_COORDINATOR_S` while the group's coordinator starts or moves. Raises aiokafka's `KafkaError` after that,
+        Asks for `_COORDINATOR_S` while the group's coordinator starts or moves. Raises `LogUnavailable` after that,
         and for any other answer that leaves a topic out. To take "not known yet" for "nothing committed" would publish batches
         again. Raises `KafkaRefused` when we may not read the group.
         """
@@ -175,7 +184,7 @@ class Admin:
                 await asyncio.sleep(_COORDINATOR_RETRY_S)
 
 
-def committed_offsets(response: Any, topics: Collection[str], partition: int) -> dict[str, OffsetAndMetadata]:
+def committed_offsets(response: Any, topics: Collection[str], partition: int) -> dict[str, Committed]:
     """Return what an OffsetFetch *response* says of *partition* of each of *topics* that has a committed offset.
 
     Raises the `KafkaError` of the response as a whole, where the coordinator loads or is another by now. Raises the error of
@@ -185,13 +194,13 @@ def committed_offsets(response: Any, topics: Collection[str], partition: int) ->
     code = getattr(response, "error_code", 0)  # from version 2 on
     if code:
         raise for_code(code)("the group's offsets were not given")
-    found: dict[str, OffsetAndMetadata] = {}
+    found: dict[str, Committed] = {}
     for topic, parts in response.topics:
         for number, offset, metadata, error in parts:
             if error:
                 raise for_code(error)(f"the group's offset of {topic}[{number}] was not given")
             if number == partition:
-                found[topic] = OffsetAndMetadata(offset, metadata)
+                found[topic] = Committed(offset, metadata)
     silent = sorted(set(topics) - found.keys())
     if silent:
         raise KafkaError(f"the group's coordinator says nothing of partition {partition} of {', '.join(silent)}")

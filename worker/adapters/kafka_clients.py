@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, ParamSpec, TypeVar
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    IllegalStateError,
     InvalidSessionTimeoutError,
     KafkaConnectionError,
     KafkaError,
+    OffsetOutOfRangeError,
     TopicAuthorizationFailedError,
 )
 from aiokafka.structs import ConsumerRecord, TopicPartition
@@ -23,12 +28,18 @@ from worker.adapters.kafka_login import check_token, login_options, tell_why_not
 from worker.core.contract.codec import NO_STAMP_MS
 from worker.core.contract.model import Record
 from worker.errors import KafkaRefused as KafkaRefused
+from worker.errors import LogUnavailable, NoRight, OffsetsGone, Reassigned
+from worker.ports import Fetched, LogPartition
 from worker.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 HEARTBEAT_S = 3.0
 _FETCH_PARTITION_BYTES = 1024 * 1024
 _FETCH_BYTES = 16 * 1024 * 1024
 _FETCH_WAIT_MS = 200
+_NOWHERE = TopicPartition("", 0)
 
 read_batches_within_bounds()
 tell_why_not()
@@ -64,35 +75,170 @@ def in_words(err: KafkaError) -> str:
     return f"Kafka: {err!r}"
 
 
-def group_consumer(settings: Settings) -> AIOKafkaConsumer:
-    """Return the worker's consumer, not started and not subscribed.
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raise our errors in place of aiokafka's."""
+    try:
+        yield
+    except OffsetOutOfRangeError as err:
+        where = ", ".join(f"{tp.topic}[{tp.partition}] offset {offset}" for tp, offset in err.args[0].items())
+        raise OffsetsGone(repr(err), in_words(err), where) from err
+    except KafkaError as err:
+        kind = LogUnavailable
+        if isinstance(err, IllegalStateError):
+            kind = Reassigned
+        elif isinstance(err, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
+            kind = NoRight
+        raise kind(
+            repr(err), in_words(err), retriable=err.retriable, unreachable=isinstance(err, KafkaConnectionError)
+        ) from err
 
-    It never commits (W must move only inside transactions) and never resets an offset by itself: every position is sought.
+
+def translating(method: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Decorate a method of ours that asks aiokafka, so that it raises our errors."""
+
+    @functools.wraps(method)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        with translated():
+            return await method(*args, **kwargs)
+
+    return call
+
+
+class KafkaReader:
+    """`worker.ports.LogReader` over one of aiokafka's consumers."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    def assign(self, partitions: Iterable[LogPartition]) -> None:
+        """Read *partitions* from now on."""
+        self._consumer.assign([TopicPartition(*tp) for tp in partitions])
+
+    def assignment(self) -> AbstractSet[LogPartition]:
+        """Return the partitions at hand: another object after each rebalance."""
+        found: AbstractSet[LogPartition] = self._consumer.assignment()  # equal to ours, and must stay the same object
+        return found
+
+    def seek(self, partition: LogPartition, offset: int) -> None:
+        """Read *partition* from *offset* on."""
+        with translated():
+            self._consumer.seek(TopicPartition(*partition), offset)
+
+    async def position(self, partition: LogPartition) -> int:
+        """Return the offset from which the next fetch reads."""
+        with translated():
+            return int(await self._consumer.position(TopicPartition(*partition)))
+
+    async def fetch(
+        self, partitions: Sequence[LogPartition], wait_s: float, most: int | None = None
+    ) -> dict[LogPartition, Fetched]:
+        """Return at most *most* records of *partitions*, waiting up to *wait_s* for the first; see the port."""
+        consumer, tps = self._consumer, [TopicPartition(*tp) for tp in partitions]
+        with translated():
+            assignment = consumer.assignment()
+            got = await consumer.getmany(*tps, timeout_ms=max(1, int(wait_s * 1000)), max_records=most)
+            if consumer.assignment() is not assignment:
+                raise IllegalStateError("the assignment changed")
+            # No suspension point between the fetch and here: the positions are those of these records.
+            return {
+                tp: Fetched([to_record(r) for r in got.get(tp, ())], await consumer.position(theirs))
+                for tp, theirs in zip(partitions, tps, strict=True)
+            }
+
+    def end(self, partition: LogPartition) -> int | None:
+        """Return the high watermark at the last fetch; `None` before the first."""
+        found: int | None = self._consumer.highwater(TopicPartition(*partition))
+        return found
+
+    def polled_ms(self, partition: LogPartition) -> int | None:
+        """Return when the last fetch was answered, by this machine's clock; `None` before the first."""
+        found: int | None = self._consumer.last_poll_timestamp(TopicPartition(*partition))
+        return found
+
+    async def starts(self, partitions: Sequence[LogPartition]) -> dict[LogPartition, int]:
+        """Return where the log of each of *partitions* begins."""
+        with translated():
+            found = await self._consumer.beginning_offsets([TopicPartition(*tp) for tp in partitions])
+        return {LogPartition(*tp): offset for tp, offset in found.items()}
+
+    async def ends(self, partitions: Sequence[LogPartition]) -> dict[LogPartition, int]:
+        """Return the last stable offset of each of *partitions*."""
+        with translated():
+            found = await self._consumer.end_offsets([TopicPartition(*tp) for tp in partitions])
+        return {LogPartition(*tp): offset for tp, offset in found.items()}
+
+
+class KafkaGroup(KafkaReader):
+    """`worker.ports.LogGroup`: this worker's member of the group.
+
+    It never commits, because W must move only inside transactions. It never resets an offset by itself: every position is
+    sought.
     """
-    checks = Checks(crcs=not settings.development, most=settings.max_unpacked)
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        client_id=settings.group,
-        group_id=settings.group,
-        isolation_level="read_committed",
-        check_crcs=checks,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        partition_assignment_strategy=(RangePartitionAssignor,),
-        session_timeout_ms=int(settings.session_timeout * 1000),
-        heartbeat_interval_ms=int(min(HEARTBEAT_S, settings.session_timeout / 3) * 1000),
-        fetch_max_wait_ms=_FETCH_WAIT_MS,
-        max_partition_fetch_bytes=_FETCH_PARTITION_BYTES,
-        fetch_max_bytes=_FETCH_BYTES,
-        metadata_max_age_ms=60_000,
-    )
-    checks.of(consumer)
-    return consumer
+
+    def __init__(self, settings: Settings) -> None:
+        """Raise `KafkaRefused` for a file that cannot be used. Connects to nothing yet."""
+        checks = Checks(crcs=not settings.development, most=settings.max_unpacked)
+        consumer = AIOKafkaConsumer(
+            **client_options(settings),
+            client_id=settings.group,
+            group_id=settings.group,
+            isolation_level="read_committed",
+            check_crcs=checks,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            session_timeout_ms=int(settings.session_timeout * 1000),
+            heartbeat_interval_ms=int(min(HEARTBEAT_S, settings.session_timeout / 3) * 1000),
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            max_partition_fetch_bytes=_FETCH_PARTITION_BYTES,
+            fetch_max_bytes=_FETCH_BYTES,
+            metadata_max_age_ms=60_000,
+        )
+        checks.of(consumer)
+        super().__init__(consumer)
+
+    async def join(self, topics: Sequence[str], assigned: Callable[[set[LogPartition]], None]) -> None:
+        """Join; *assigned* is called with all of our partitions after each rebalance, and must not raise."""
+        self._consumer.subscribe(list(topics), listener=_Listener(assigned))
+        with translated():
+            await self._consumer.start()
+
+    async def poll(self) -> None:
+        """Ask for no record, for a second at most; see the port."""
+        with translated():
+            await self._consumer.getmany(_NOWHERE, timeout_ms=1_000)
+
+    def refresh(self) -> None:
+        """Ask the brokers for topics and leaders now; left to itself the client asks once a minute."""
+        self._consumer._client.force_metadata_update()
+
+    def on_change(self, call: Callable[..., None]) -> None:
+        """Have *call* called when the brokers report other topics, leaders or partitions."""
+        self._consumer._client.cluster.add_listener(call)  # no public name for it
+
+    async def close(self) -> None:
+        """Leave the group and close the connections."""
+        await self._consumer.stop()
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    def __init__(self, assigned: Callable[[set[LogPartition]], None]) -> None:
+        self._assigned = assigned
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        """Do nothing: with this protocol all are taken away before each assignment, also those that stay."""
+
+    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Pass on the new assignment. aiokafka swallows errors that are raised here, so nothing may be."""
+        self._assigned({LogPartition(*tp) for tp in assigned})
 
 
 @contextlib.asynccontextmanager
-async def free_consumer(settings: Settings, tps: Sequence[TopicPartition], wait_ms: int = _FETCH_WAIT_MS) -> Any:
-    """Yield a started read-committed consumer of *tps* outside of any group. Seek before reading.
+async def free_reader(
+    settings: Settings, partitions: Sequence[LogPartition], wait_ms: int = _FETCH_WAIT_MS
+) -> AsyncIterator[KafkaReader]:
+    """Yield a reader of *partitions* outside of any group. Seek before reading.
 
     *wait_ms*: how long a fetch waits at the broker where there is nothing to read.
     """
@@ -110,13 +256,15 @@ async def free_consumer(settings: Settings, tps: Sequence[TopicPartition], wait_
         fetch_max_bytes=_FETCH_BYTES,
     )
     checks.of(consumer)
-    if tps:
-        consumer.assign(list(tps))
+    reader = KafkaReader(consumer)
+    if partitions:
+        reader.assign(partitions)
     try:
-        await check_token(settings)
-        await consumer.start()
+        with translated():
+            await check_token(settings)
+            await consumer.start()
         await asyncio.sleep(0)  # aiokafka's `stop` raises CancelledError where a task of the consumer has not begun yet
-        yield consumer
+        yield reader
     finally:
         await consumer.stop()
 

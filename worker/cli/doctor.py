@@ -11,11 +11,11 @@ from typing import Any, Final, Literal
 
 import click
 import msgspec
-from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from worker.adapters import redis_check
 from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import CHECK_CONNECTION, free_consumer, in_words
+from worker.adapters.kafka_clients import CHECK_CONNECTION, free_reader
+from worker.adapters.kafka_log import KafkaLog
 from worker.adapters.kafka_login import why_not
 from worker.adapters.redis_client import Client, connect, redacted
 from worker.adapters.redis_store import RedisStore
@@ -30,7 +30,15 @@ from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine.checks import CLEAN, MISSING, UNCLEAN, Topics, look_at_topics
 from worker.engine.standing import look
 from worker.engine.witnesses import Witnesses, group_says
-from worker.errors import GridNotFound, IncarnationEnded, KafkaRefused, StoreRefused, StoreUnavailable, WorkerMustStop
+from worker.errors import (
+    GridNotFound,
+    IncarnationEnded,
+    KafkaRefused,
+    LogUnavailable,
+    StoreRefused,
+    StoreUnavailable,
+    WorkerMustStop,
+)
 from worker.ports import Position
 from worker.presets import read_grid
 from worker.settings import ASKED_FOR_TYPES, PREFIX, Settings
@@ -193,11 +201,11 @@ async def _kafka(
                         yield Finding(*said)
     except KafkaRefused as err:
         yield Finding("kafka", "error", str(err))
-    except KafkaError as err:
-        if isinstance(err, KafkaConnectionError):
-            yield Finding("kafka", "error", f"{settings.kafka}: {why_not() or err}", CHECK_CONNECTION)
+    except LogUnavailable as err:
+        if err.unreachable:
+            yield Finding("kafka", "error", f"{settings.kafka}: {why_not() or err.__cause__}", CHECK_CONNECTION)
         else:
-            yield Finding("kafka", "error", f"{settings.kafka}: {in_words(err)}")
+            yield Finding("kafka", "error", f"{settings.kafka}: {err.line()}")
     except OSError as err:
         yield Finding("kafka", "error", f"{settings.kafka}: {err}", "start Kafka, or correct LEADPULSE_KAFKA")
 
@@ -246,8 +254,8 @@ async def _brokers(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
         )
     try:
         kept = await admin.brokers(_OFFSETS_KEPT)
-    except KafkaError as err:  # without the right, or where the brokers are somebody else's service
-        why = in_words(err)
+    except LogUnavailable as err:  # without the right, or where the brokers are somebody else's service
+        why = err.line()
         yield Finding(
             "brokers", "hint", f"{_OFFSETS_KEPT} is not shown: {why}", "grant DescribeConfigs on the cluster, or look there"
         )
@@ -266,10 +274,11 @@ async def _brokers(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
 async def _partitions(settings: Settings, client: Client, admin: Admin, positions: list[Position]) -> AsyncIterator[Finding]:
     """Look at each partition as a worker that takes it over does, and compare where Redis stands with what Kafka published."""
     held = 0
-    async with free_consumer(settings, []) as consumer:
+    async with free_reader(settings, []) as reader:
+        cluster = KafkaLog(settings, admin, reader)
         for partition, position in enumerate(positions):
             try:
-                found = (await look(settings, partition, position, admin, consumer)).witnesses
+                found = (await look(settings, partition, position, cluster)).witnesses
             except (WorkerMustStop, IncarnationEnded, JournalError) as err:
                 yield Finding("partitions", "error", str(err))
                 continue

@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import group_consumer
+from worker.adapters.kafka_clients import KafkaGroup
+from worker.adapters.kafka_log import KafkaLog
 from worker.adapters.redis_client import Client, connect
 from worker.adapters.redis_store import RedisOrder, RedisStore
 from worker.adapters.refusals import refusal
@@ -153,28 +154,27 @@ class Engine:
             await check_redis(settings, self._redis)
             await grid.begin()
         await check_positions(settings, store_of)
-        consumer = group_consumer(settings)
-        self._closing.add("the consumer", consumer.stop)
+        group = KafkaGroup(settings)
+        self._closing.add("the consumer", group.close)
         context = Context(
-            settings,
-            grid,
-            consumer,
-            admin,
-            store_of,
-            metrics,
-            self._others,
-            self._draining,
-            self._safe,
-            asyncio.Lock(),
-            compacted,
-            self._tracer,
+            settings=settings,
+            grid=grid,
+            group=group,
+            cluster=KafkaLog(settings, admin, group),
+            store_of=store_of,
+            metrics=metrics,
+            neighbours=self._others,
+            draining=self._draining,
+            safe=self._safe,
+            turn=asyncio.Lock(),
+            compacted=compacted,
+            tracer=self._tracer,
         )
         self._pump = Supervisor(context, self._fail)
         self._closing.add("the partitions", self._pump.end, _PARTITIONS_S)
-        topics = self._topics = TopicWatch(settings, admin, metrics, self._pump.ids, consumer._client.force_metadata_update)
-        consumer.subscribe(list(settings.topics), listener=self._pump)
-        await consumer.start()
-        consumer._client.cluster.add_listener(topics.wake)  # no public name for it
+        topics = self._topics = TopicWatch(settings, admin, metrics, self._pump.ids, group.refresh)
+        await group.join(settings.topics, self._pump.assigned)
+        group.on_change(topics.wake)
         self._background(self._pump.watch())
         self._background(topics.run())
         self._background(self._watch_positions(store_of, metrics))

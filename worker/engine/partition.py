@@ -11,10 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
-
-from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_producer import Producer
 from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.journal import OwnerMessage, Stray, Tick, decode_entry
 from worker.core.contract.marks import shown_mark
@@ -28,14 +24,14 @@ from worker.engine.fetch_time import FetchTime
 from worker.engine.grid_file import GridFile
 from worker.engine.passed_over import check_passed, producers_faults, tell_passed
 from worker.engine.publisher import Publisher
-from worker.engine.reader import Fetched, PartitionReader
+from worker.engine.reader import PartitionReader
 from worker.engine.retrying_store import RetryingStore
 from worker.engine.takeover import TakenOver, take_over
 from worker.engine.ticks import PATIENCE_MS, Neighbour, View, candidate, held_back
 from worker.errors import StoreFull, WorkerMustStop
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import Batch, Store, Tracer
+from worker.ports import Batch, Fetched, Log, LogGroup, LogProducer, Store, Tracer
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -52,8 +48,8 @@ class Context:
     settings: Settings
     grid: GridFile
     """Which grid is in force now; a partition takes another between two batches."""
-    consumer: AIOKafkaConsumer
-    admin: Admin
+    group: LogGroup
+    cluster: Log
     store_of: Callable[[int], Store]
     metrics: Metrics
     neighbours: Callable[[int], Iterable[Neighbour]]
@@ -118,7 +114,7 @@ class Partition:
 
     async def run(self) -> None:
         """Take the partition over and work on it until drained. Every other end is an exception."""
-        producer = Producer(self._settings, self._partition)
+        producer = self._context.cluster.producer(self._partition)
         self._metrics.state_is(self._partition, "taking_over")
         try:
             await self._context.safe.wait()
@@ -135,14 +131,14 @@ class Partition:
             self._metrics.state_is(self._partition, "waiting")
             await producer.close()
 
-    async def _take_over(self, producer: Producer) -> None:
+    async def _take_over(self, producer: LogProducer) -> None:
         context = self._context
         self._store = RetryingStore(context.store_of(self._partition), self._partition, self.owner, self._metrics)
         self._folder = BatchBuilder(
             self._settings, context.grid.scorer, self._partition, self._store.load, context.turn, context.compacted
         )
         standing: TakenOver = await take_over(
-            self._settings, self._partition, self._store, self._folder, context.admin, context.consumer, self._metrics
+            self._settings, self._partition, self._store, self._folder, context.cluster, self._metrics
         )
         self.batch, self.clock_ms, self.next = standing.cut.batch, standing.clock_ms, dict(standing.cut.next)
         self.ids = standing.cut.topic_ids()
@@ -165,7 +161,7 @@ class Partition:
             self._publisher.add(entry)
         await self._publisher.first()
         failpoint("before_ready")
-        self._feed = PartitionReader(context.consumer, self._partition, self.next)
+        self._feed = PartitionReader(context.group, self._partition, self.next)
         self._feed.ready()
         self.ready = True
         self._metrics.state_is(self._partition, "ready")

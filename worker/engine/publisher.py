@@ -8,14 +8,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from worker.adapters.kafka_producer import Producer
 from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.journal import Tick, cuts_outputs, tick_output
 from worker.core.contract.model import Output
 from worker.engine.failpoint import failpoint
 from worker.engine.retrying_store import RetryingStore
 from worker.metrics import Metrics
-from worker.ports import Cut, OutboxEntry, Tracer
+from worker.ports import Cut, LogProducer, OutboxEntry, Tracer
 from worker.settings import Settings
 
 MOST_OUTPUTS = 5_000
@@ -53,7 +52,7 @@ class Publisher:
         self,
         settings: Settings,
         partition: int,
-        producer: Producer,
+        producer: LogProducer,
         store: RetryingStore,
         metrics: Metrics,
         start: Cut,

@@ -4,60 +4,41 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    IllegalStateError,
-    KafkaError,
-    OffsetOutOfRangeError,
-    TopicAuthorizationFailedError,
-)
-from aiokafka.structs import TopicPartition
-
-from worker.adapters.kafka_clients import to_record
 from worker.core.batch.plan import MOST_BYTES
 from worker.core.contract.codec import beside_value
 from worker.core.contract.model import Record
 from worker.core.contract.unread import begins
-from worker.errors import IncarnationEnded, WorkerMustStop
+from worker.errors import IncarnationEnded, LogUnavailable, NoRight, OffsetsGone, Reassigned, WorkerMustStop
+from worker.ports import Fetched, LogPartition, LogReader
 
 _UNASSIGNED_S = 0.05
-
-
-class Fetched(NamedTuple):
-    """What one topic gave."""
-
-    records: list[Record]
-    next: int
-    """The position after them; it may have moved with no record (transaction markers, aborted records)."""
 
 
 class PartitionReader:
     """Reads from *next_* on. Every partition has its own, so one that waits holds up no other."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, partition: int, next_: Mapping[str, int]) -> None:
-        self._consumer = consumer
+    def __init__(self, log: LogReader, partition: int, next_: Mapping[str, int]) -> None:
+        self._log = log
         self._partition = partition
         self._next = dict(next_)
         self._assignment: object = None
         self._rest: dict[str, Fetched] = {}
         """What was cut off a fetch that was too large. Fetched anew, a batch that compressed well would be unpacked again."""
 
-    def tp(self, topic: str) -> TopicPartition:
+    def tp(self, topic: str) -> LogPartition:
         """Return the partition of *topic*."""
-        return TopicPartition(topic, self._partition)
+        return LogPartition(topic, self._partition)
 
     def ready(self) -> bool:
         """Return whether all topics are ours to read, with each position where we left it; seeks where it is not."""
-        assignment = self._consumer.assignment()
+        assignment = self._log.assignment()
         if assignment is not self._assignment:  # a new object at every rebalance, and with it every position is forgotten
             tps = {self.tp(topic): at for topic, at in self._next.items()}
             if not tps.keys() <= assignment:
                 return False
             for tp, at in tps.items():
-                self._consumer.seek(tp, at)
+                self._log.seek(tp, at)
             self._rest.clear()
             self._assignment = assignment
         return True
@@ -77,24 +58,24 @@ class PartitionReader:
             if not fetched:
                 tps = [self.tp(topic) for topic in topics]
                 for tp in tps:
-                    if await self._consumer.position(tp) != self._next[tp.topic]:
-                        self._consumer.seek(tp, self._next[tp.topic])
-                got = await self._consumer.getmany(*tps, timeout_ms=max(1, int(wait_s * 1000)), max_records=most)
-                if self._consumer.assignment() is not self._assignment:
+                    if await self._log.position(tp) != self._next[tp.topic]:
+                        self._log.seek(tp, self._next[tp.topic])
+                if self._log.assignment() is not self._assignment:
                     return {}
-                # No suspension point between the fetch and here: the positions are those of these records.
-                fetched = {
-                    tp.topic: Fetched([to_record(r) for r in got.get(tp, ())], await self._consumer.position(tp)) for tp in tps
-                }
-        except IllegalStateError:  # the assignment changed between two lines
+                got = await self._log.fetch(tps, wait_s, most)
+                if self._log.assignment() is not self._assignment:
+                    return {}
+                fetched = {tp.topic: part for tp, part in got.items()}
+        except Reassigned:
             return {}
-        except OffsetOutOfRangeError as err:
-            raise IncarnationEnded(_gone(self._partition, err)) from err  # the take-over says whether that may be
-        except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as err:
+        except OffsetsGone as err:
+            gone = f"partition {self._partition}: {err.where} is no longer in the log"
+            raise IncarnationEnded(gone) from err  # the take-over says whether that may be
+        except NoRight as err:
             raise WorkerMustStop(
                 f"partition {self._partition}: no right to read: {err!r}: grant Read and Describe on it"
             ) from err
-        except KafkaError as err:
+        except LogUnavailable as err:
             raise IncarnationEnded(f"partition {self._partition}: fetch failed: {err!r}") from err
         given = fetched
         # A batch must fit one transaction and one call of Redis, and 600 records of 890 kB compress to less than one fetch.
@@ -110,9 +91,9 @@ class PartitionReader:
     def polled(self, topic: str) -> tuple[int | None, int | None]:
         """Return the topic's high watermark at the last fetch and when that was (ms, this machine's clock)."""
         tp = self.tp(topic)
-        if self._consumer.assignment() is not self._assignment:
+        if self._log.assignment() is not self._assignment:
             return None, None
-        return self._consumer.highwater(tp), self._consumer.last_poll_timestamp(tp)
+        return self._log.end(tp), self._log.polled_ms(tp)
 
 
 def size(record: Record) -> int:
@@ -134,8 +115,3 @@ def shortened(fetched: Mapping[str, Fetched], most: int) -> dict[str, Fetched]:
         next_ = part.next if taken == len(part.records) else begins(part.records[taken])
         short[topic] = Fetched(part.records[:taken], next_)
     return short
-
-
-def _gone(partition: int, err: OffsetOutOfRangeError) -> str:
-    offsets = ", ".join(f"{tp.topic}[{tp.partition}] offset {offset}" for tp, offset in err.args[0].items())
-    return f"partition {partition}: {offsets} is no longer in the log"

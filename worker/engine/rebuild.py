@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
-
-from aiokafka.structs import TopicPartition
+from typing import Final, NamedTuple
 
 from worker.adapters.checkpoint_files import Files
 from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import free_consumer, to_record
+from worker.adapters.kafka_clients import free_reader
 from worker.core.contract.journal import Cut, Cuts, JournalError, decode_entry
+from worker.core.contract.model import Record
 from worker.core.scoring.state import FOLD_VERSION
 from worker.engine.kept import Kept, kept, reaches
+from worker.ports import LogPartition
 from worker.settings import Settings
 
-_FETCH_MS: Final = 1_000
+_FETCH_S: Final = 1.0
 _PATIENCE_S: Final = 10.0
 _MOST_RECORDS: Final = 5_000
 """Of a journal's beginning, in which its first cut is looked for."""
@@ -60,9 +60,9 @@ async def ways(settings: Settings, admin: Admin, files: Files | None, partitions
     topics = {*settings.topics, *(topic for held, _ in found.values() for one in held for topic in one.manifest.next)}
     there = {topic for topic, count in (await admin.partitions(topics)).items() if count > max(partitions)}
     retention_ms = await _retention_ms(settings, admin, there)
-    tps = [TopicPartition(topic, p) for topic in sorted(there) for p in partitions]
-    async with free_consumer(settings, tps) as consumer:
-        starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
+    tps = [LogPartition(topic, p) for topic in sorted(there) for p in partitions]
+    async with free_reader(settings, tps) as reader:
+        starts, ends = await asyncio.gather(reader.starts(tps), reader.ends(tps))
     begun = await _begun(settings, starts)
     result: list[Way] = []
     for p, (held, unusable) in found.items():
@@ -95,42 +95,40 @@ async def _retention_ms(settings: Settings, admin: Admin, topics: set[str]) -> i
     return min((ms for ms in known if ms >= 0), default=None)
 
 
-async def _begun(settings: Settings, starts: dict[TopicPartition, int]) -> set[int]:
+async def _begun(settings: Settings, starts: dict[LogPartition, int]) -> set[int]:
     """Return the partitions whose journal still begins with the cut of batch 0, and whose topics hold what that names."""
     cuts = await _first_cuts(settings, {tp: at for tp, at in starts.items() if tp.topic == settings.internal_topic})
     return {
         p
         for p, cut in cuts.items()
-        if cut.batch == 0 and all(starts.get(TopicPartition(topic, p), offset) <= offset for topic, offset in cut.next.items())
+        if cut.batch == 0 and all(starts.get(LogPartition(topic, p), offset) <= offset for topic, offset in cut.next.items())
     }
 
 
-async def _first_cuts(settings: Settings, starts: dict[TopicPartition, int]) -> dict[int, Cut]:
+async def _first_cuts(settings: Settings, starts: dict[LogPartition, int]) -> dict[int, Cut]:
     """Return, by partition, the first cut in each of these journals, where its beginning has any that can be read."""
     found: dict[int, Cut] = {}
-    async with free_consumer(settings, list(starts)) as consumer:
-        ends = await consumer.end_offsets(list(starts))
+    async with free_reader(settings, list(starts)) as reader:
+        ends = await reader.ends(list(starts))
         left = {tp: _MOST_RECORDS for tp, at in starts.items() if at < ends[tp]}
         for tp in left:
-            consumer.seek(tp, starts[tp])
+            reader.seek(tp, starts[tp])
         deadline = time.monotonic() + _PATIENCE_S
         while left and time.monotonic() < deadline:
-            got: Any = await consumer.getmany(*left, timeout_ms=_FETCH_MS)
-            for tp in list(left):
-                raws = got.get(tp, ())
-                left[tp] -= len(raws)
-                cut = next((cut for raw in raws if (cut := _cut_in(raw)) is not None), None)
+            for tp, got in (await reader.fetch(list(left), _FETCH_S)).items():
+                left[tp] -= len(got.records)
+                cut = next((cut for record in got.records if (cut := _cut_in(record)) is not None), None)
                 if cut is not None:
                     found[tp.partition] = cut
-                if cut is not None or left[tp] <= 0 or await consumer.position(tp) >= ends[tp]:
+                if cut is not None or left[tp] <= 0 or got.next >= ends[tp]:
                     del left[tp]
     return found
 
 
-def _cut_in(raw: Any) -> Cut | None:
+def _cut_in(record: Record) -> Cut | None:
     """Return the first cut of a journal's record; `None` for a record without any, or of another program."""
     try:
-        match decode_entry(to_record(raw)):
+        match decode_entry(record):
             case Cuts(cuts) if cuts:
                 return cuts[0]
     except JournalError:

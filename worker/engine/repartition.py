@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
-from aiokafka.structs import TopicPartition
 
 from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import free_consumer, to_record
+from worker.adapters.kafka_clients import free_reader
+from worker.adapters.kafka_log import KafkaLog
 from worker.adapters.redis_client import Client
 from worker.adapters.redis_scan import leads_of
 from worker.adapters.redis_store import RedisStore
@@ -27,7 +27,7 @@ from worker.core.scoring.state import FOLD_VERSION, UnreadableState, pack, unpac
 from worker.engine.checks import check_topics
 from worker.engine.witnesses import ask
 from worker.errors import WorkerMustStop
-from worker.ports import Applied, Batch, OutboxEntry, Position
+from worker.ports import Applied, Batch, LogPartition, OutboxEntry, Position
 from worker.settings import Settings
 
 BATCH = 500
@@ -90,9 +90,10 @@ async def _old_positions(old: Settings, client: Client) -> list[Position]:
 
 
 async def _check_rest(old: Settings, positions: Sequence[Position]) -> None:
-    async with Admin(old) as admin, free_consumer(old, []) as consumer:
+    async with Admin(old) as admin, free_reader(old, []) as reader:
+        cluster = KafkaLog(old, admin, reader)
         for p, position in enumerate(positions):
-            published = (await ask(old, p, position, await admin.committed(p), consumer)).published
+            published = (await ask(old, p, position, await admin.committed(p), cluster)).published
             if position.batch != published:
                 raise WorkerMustStop(
                     f"partition {p} of {old.namespace} is at batch {position.batch}, and {published} is known to be published:"
@@ -111,15 +112,15 @@ async def _check_empty(new: Settings, stores: Sequence[RedisStore]) -> None:
 
 async def _starts(new: Settings) -> list[dict[str, int]]:
     """Return where each partition's topics begin: there a partition that the old namespace did not have begins to read."""
-    tps = [TopicPartition(topic, p) for topic in new.topics for p in range(new.partitions)]
-    async with free_consumer(new, tps) as consumer:
-        starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
+    tps = [LogPartition(topic, p) for topic in new.topics for p in range(new.partitions)]
+    async with free_reader(new, tps) as reader:
+        starts, ends = await asyncio.gather(reader.starts(tps), reader.ends(tps))
     used = [tp.partition for tp in tps if tp.topic == new.internal_topic and ends[tp]]
     if used:
         raise WorkerMustStop(
             f"{new.internal_topic} holds records: {new.namespace} has been run before; copy into another namespace"
         )
-    return [{topic: starts[TopicPartition(topic, p)] for topic in new.topics} for p in range(new.partitions)]
+    return [{topic: starts[LogPartition(topic, p)] for topic in new.topics} for p in range(new.partitions)]
 
 
 async def _strays(old: Settings, new: Settings, positions: Sequence[Position]) -> list[list[Output]]:
@@ -140,13 +141,13 @@ async def _strays(old: Settings, new: Settings, positions: Sequence[Position]) -
 
 
 async def _journal(old: Settings, partition: int, start: int) -> AsyncIterator[Record]:
-    tp = TopicPartition(old.internal_topic, partition)
-    async with free_consumer(old, [tp]) as consumer:
-        end = (await consumer.end_offsets([tp]))[tp]
-        consumer.seek(tp, start)
-        while await consumer.position(tp) < end:
-            for raw in (await consumer.getmany(tp, timeout_ms=500)).get(tp, ()):
-                yield to_record(raw)
+    tp = LogPartition(old.internal_topic, partition)
+    async with free_reader(old, [tp]) as reader:
+        end = (await reader.ends([tp]))[tp]
+        reader.seek(tp, start)
+        while await reader.position(tp) < end:
+            for record in (await reader.fetch([tp], 0.5))[tp].records:
+                yield record
 
 
 def _stands_at(write: LeadWrite, clock_ms: int | None) -> LeadWrite:

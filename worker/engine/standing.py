@@ -7,17 +7,11 @@ import time
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
-
-from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import free_consumer, to_record
 from worker.adapters.redis_client import redacted
 from worker.core.contract.folded import UNKNOWN, Mark, is_id
 from worker.engine.witnesses import Witnesses, ask, group_says
-from worker.errors import IncarnationEnded, WorkerMustStop
-from worker.ports import Position
+from worker.errors import IncarnationEnded, LogUnavailable, WorkerMustStop
+from worker.ports import Log, LogPartition, Position
 from worker.settings import Settings
 
 RESTORE = (
@@ -26,10 +20,10 @@ RESTORE = (
 )
 _ATTEMPTS = 4
 _PATIENCE_S = 60.0
-_FETCH_MS = 500
+_FETCH_S = 0.5
 
 
-class Log(NamedTuple):
+class Logs(NamedTuple):
     """Each topic's log as it is now: those that the worker reads, and those that the store remembers."""
 
     starts: dict[str, int]
@@ -44,7 +38,7 @@ class Found(NamedTuple):
     """What Kafka says of a partition, held against its position in the store."""
 
     witnesses: Witnesses
-    log: Log
+    logs: Logs
 
     @property
     def published(self) -> int:
@@ -57,28 +51,28 @@ class Found(NamedTuple):
         return self.witnesses.ends
 
 
-async def look(settings: Settings, partition: int, position: Position, admin: Admin, consumer: AIOKafkaConsumer) -> Found:
-    """Return what Kafka says of *partition*; *consumer* is any that is started.
+async def look(settings: Settings, partition: int, position: Position, cluster: Log) -> Found:
+    """Return what Kafka says of *partition*.
 
     Raises `WorkerMustStop`, with what mends it, where going on from *position* would lose or double something. Raises
     `IncarnationEnded` where a
-    topic is gone, or the journal is not given, and `JournalError` for a cut that cannot be read. Raises aiokafka's
-    `KafkaError` where the brokers do not answer.
+    topic is gone, or the journal is not given, and `JournalError` for a cut that cannot be read. Raises `LogUnavailable`
+    where the brokers do not answer.
     """
-    committed = await admin.committed(partition)
+    committed = await cluster.committed(partition)
     check_position(settings, partition, position, max(position.published, group_says(committed)))
-    if settings.internal_topic not in await admin.ids({settings.internal_topic}):
+    if settings.internal_topic not in await cluster.ids({settings.internal_topic}):
         raise _gone(partition, [settings.internal_topic])
-    witnesses = await ask(settings, partition, position, committed, consumer)
+    witnesses = await ask(settings, partition, position, committed, cluster)
     published = witnesses.published
     check_position(settings, partition, position, published)
     if position.batch and position.batch == published:
         check_truth(partition, published, position.next, witnesses.ends)
     if position.batch < published:  # each cut of the journal is held against the topics then, as it is folded again
         again = {"may_lose": False, "again": True}
-        return Found(witnesses, await look_at_log(settings, partition, position.next, {}, admin, consumer, **again))
-    log = await look_at_log(settings, partition, position.next, position.ids, admin, consumer, may_lose=settings.accept_loss)
-    return Found(witnesses, log)
+        return Found(witnesses, await look_at_log(settings, partition, position.next, {}, cluster, **again))
+    logs = await look_at_log(settings, partition, position.next, position.ids, cluster, may_lose=settings.accept_loss)
+    return Found(witnesses, logs)
 
 
 async def look_at_log(
@@ -86,18 +80,17 @@ async def look_at_log(
     partition: int,
     next_: Mapping[str, int],
     held: Mapping[str, str],
-    admin: Admin,
-    consumer: AIOKafkaConsumer,
+    cluster: Log,
     *,
     may_lose: bool,
     again: bool = False,
-) -> Log:
+) -> Logs:
     """Return the topics' logs. *held*: topic → id or mark of what was read up to *next_*. *again*: batches are folded again.
 
     Raises `WorkerMustStop`, unless *may_lose*, where a topic is not the topic that was read, or lacks records that must be
     read.
     """
-    ids = await _ids(admin, {*settings.topics, *next_}, held)
+    ids = await _ids(cluster, {*settings.topics, *next_}, held)
     gone = [topic for topic in settings.topics if topic not in ids]
     if gone:
         raise _gone(partition, gone)
@@ -105,12 +98,12 @@ async def look_at_log(
     another = {topic for topic in read if not same(held.get(topic, UNKNOWN), ids[topic])}
     if not may_lose:
         check_ids(settings, partition, another)
-    starts, ends = await _ends(consumer, partition, ids, next_)
+    starts, ends = await _ends(cluster, partition, ids, next_)
     for topic in sorted(read):
         mark = Mark.read(held.get(topic, UNKNOWN))
         if mark is not None and starts[topic] <= mark.offset < ends[topic]:  # else retention has deleted it, or see below
-            tp = TopicPartition(topic, partition)
-            if not await _holds(settings, tp, mark):
+            tp = LogPartition(topic, partition)
+            if not await _holds(cluster, tp, mark):
                 another.add(topic)
     behind = {topic for topic, offset in next_.items() if offset < starts.get(topic, 0)} - another
     beyond = {topic for topic, offset in next_.items() if offset > ends.get(topic, offset)} - another
@@ -118,7 +111,7 @@ async def look_at_log(
         check_ids(settings, partition, another)
         afresh = f"start afresh under another LEADPULSE_NAMESPACE than {settings.namespace}"
         check_offsets(partition, next_, starts, behind, beyond, afresh, RESTORE if again else "")
-    return Log(starts, ends, ids, frozenset(another | behind | beyond))
+    return Logs(starts, ends, ids, frozenset(another | behind | beyond))
 
 
 def _gone(partition: int, topics: Collection[str]) -> IncarnationEnded:
@@ -130,18 +123,18 @@ def same(held: str, now: str) -> bool:
     return held == now or not (is_id(held) and is_id(now))
 
 
-async def _ids(admin: Admin, topics: Collection[str], held: Mapping[str, str]) -> dict[str, str]:
+async def _ids(cluster: Log, topics: Collection[str], held: Mapping[str, str]) -> dict[str, str]:
     """Return the ids of those of *topics* that are there.
 
     A broker whose metadata lag behind may for a moment tell of a topic that was: where something differs it asks again. It does
-    so where a broker is down, too. Raises aiokafka's `KafkaError` where none of them answered.
+    so where a broker is down, too. Raises `LogUnavailable` where none of them answered.
     """
     attempt = 0
     while True:
         attempt += 1
         try:
-            ids = await admin.ids(topics)
-        except KafkaError:
+            ids = await cluster.ids(topics)
+        except LogUnavailable:
             if attempt == _ATTEMPTS:
                 raise
         else:
@@ -150,14 +143,14 @@ async def _ids(admin: Admin, topics: Collection[str], held: Mapping[str, str]) -
         await asyncio.sleep(attempt / 2)
 
 
-async def _holds(settings: Settings, tp: TopicPartition, mark: Mark) -> bool:
+async def _holds(cluster: Log, tp: LogPartition, mark: Mark) -> bool:
     """Return whether the record of *mark* is still where it was read."""
     deadline = time.monotonic() + _PATIENCE_S
-    async with free_consumer(settings, [tp]) as consumer:
-        consumer.seek(tp, mark.offset)
+    async with cluster.reader([tp]) as reader:
+        reader.seek(tp, mark.offset)
         while time.monotonic() < deadline:
-            for raw in (await consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=1)).get(tp, ()):
-                return Mark.of(to_record(raw)) == mark
+            for record in (await reader.fetch([tp], _FETCH_S, 1))[tp].records:
+                return Mark.of(record) == mark
     raise IncarnationEnded(
         f"partition {tp.partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s from offset {mark.offset} on"
     )
@@ -227,17 +220,17 @@ def check_left(partition: int, unread: Mapping[str, int | None], *, may_lose: bo
 
 
 async def _ends(
-    consumer: AIOKafkaConsumer, partition: int, topics: Collection[str], next_: Mapping[str, int]
+    cluster: Log, partition: int, topics: Collection[str], next_: Mapping[str, int]
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Return where the log of each of *topics* begins and ends.
 
     A broker that has just become leader may for a moment know of less than it holds: where a log ends before *next_*, it is
     asked again.
     """
-    tps = [TopicPartition(topic, partition) for topic in sorted(topics)]
+    tps = [LogPartition(topic, partition) for topic in sorted(topics)]
     attempt = 0
     while True:
-        starts, ends = await asyncio.gather(consumer.beginning_offsets(tps), consumer.end_offsets(tps))
+        starts, ends = await asyncio.gather(cluster.starts(tps), cluster.ends(tps))
         attempt += 1
         if attempt == _ATTEMPTS or all(next_.get(tp.topic, 0) <= ends[tp] for tp in tps):
             return {tp.topic: starts[tp] for tp in tps}, {tp.topic: ends[tp] for tp in tps}

@@ -6,26 +6,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
-from aiokafka.structs import TopicPartition
 
 from worker.adapters.kafka_clients import HEARTBEAT_S
 from worker.engine.checks import MISSING
 from worker.engine.partition import Context, Partition
-from worker.errors import (
-    Ends,
-    LeadPulseError,
-    ProducerFailed,
-    WorkerMustStop,
-)
+from worker.errors import Ends, LeadPulseError, LogUnavailable, NoRight, ProducerFailed, WorkerMustStop
 from worker.logs import fields
+from worker.ports import LogPartition
 
 log = logging.getLogger(__name__)
 
-_NOWHERE = TopicPartition("", 0)
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 10.0
 _STEADY_S = 30.0
@@ -35,7 +25,7 @@ _CAUSES = ("fenced", "store", "lost", "transaction", "error")
 """Of several errors at once, the first of these is the cause of the others."""
 
 
-class Supervisor(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+class Supervisor:
     """Starts a partition when p of every topic is assigned to this worker, and ends it when one no longer is.
 
     A partition that stays ours through a rebalance goes on undisturbed: its producer and its token say who owns it, the group
@@ -53,11 +43,8 @@ class Supervisor(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self.joined = False
         """The group has given us our share, which may be nothing."""
 
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        """Do nothing: with this protocol all are taken away before each assignment, also those that stay."""
-
-    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Start and end partitions by the new assignment. aiokafka swallows what is raised here, so nothing may be."""
+    def assigned(self, assigned: set[LogPartition]) -> None:
+        """Start and end partitions by the new assignment. Raises nothing: the consumer would swallow it."""
         try:
             self._assign(assigned)
             self.joined = True
@@ -65,7 +52,7 @@ class Supervisor(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         except Exception as err:  # noqa: BLE001 (handed on)
             self._stop(err)
 
-    def _assign(self, assigned: set[TopicPartition]) -> None:
+    def _assign(self, assigned: set[LogPartition]) -> None:
         topics = self._context.settings.topics
         mentioned = {tp.partition for tp in assigned}
         added = [p for p in mentioned if p >= self._context.settings.partitions]
@@ -75,7 +62,7 @@ class Supervisor(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
                 " the partition count decides which partition owns a lead. Move the leads with `leadpulse repartition`, into"
                 " another LEADPULSE_NAMESPACE with LEADPULSE_PARTITIONS set to the new number"
             )
-        self._ours = {p for p in mentioned if all(TopicPartition(topic, p) in assigned for topic in topics)}
+        self._ours = {p for p in mentioned if all(LogPartition(topic, p) in assigned for topic in topics)}
         for p in sorted(mentioned - self._ours):
             told = fields("partition.waits", partition=p)
             log.warning("partition %d: not of every topic; waiting until all workers read the same topics", p, extra=told)
@@ -135,7 +122,7 @@ class Supervisor(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
     async def _missing(self) -> list[str]:
         settings, unpublished = self._context.settings, self._context.grid.scorer.unpublished
         try:
-            found = await self._context.admin.partitions([*settings.topics, *settings.outputs_but(unpublished)])
+            found = await self._context.cluster.partitions([*settings.topics, *settings.outputs_but(unpublished)])
         except Exception as err:  # noqa: BLE001 (the brokers cannot be asked; that is no proof of anything missing)
             log.warning("could not ask the brokers which topics there are: %r", err, extra=fields("kafka.silent"))
             return []
@@ -149,12 +136,12 @@ class Supervisor(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         """
         while True:
             try:
-                await self._context.consumer.getmany(_NOWHERE, timeout_ms=1_000)
-            except (GroupAuthorizationFailedError, TopicAuthorizationFailedError) as err:
+                await self._context.group.poll()
+            except NoRight as err:
                 raise WorkerMustStop(
                     f"no right to read as group {self._context.settings.group!r}: {err!r}: grant Read on it"
                 ) from err
-            except KafkaError as err:
+            except LogUnavailable as err:
                 if not err.retriable:
                     raise WorkerMustStop(f"the consumer group cannot go on: {err!r}") from err
                 log.warning("consumer group: %r", err, extra=fields("group.error"))

@@ -7,15 +7,10 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
 
-from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import free_consumer, to_record
 from worker.core.contract.folded import UNKNOWN, in_order, is_id
 from worker.core.contract.journal import Cut, Cuts, GridText, decode_entry, is_folded
 from worker.core.contract.model import Record, Unread
@@ -29,18 +24,18 @@ from worker.core.scoring.state import FOLD_VERSION
 from worker.engine.batch_builder import SLICE, BatchBuilder, BatchStart
 from worker.engine.failpoint import failpoint
 from worker.engine.retrying_store import RetryingStore
-from worker.engine.standing import RESTORE, Log, check_inputs, check_left, check_truth, look, look_at_log, same
+from worker.engine.standing import RESTORE, Logs, check_inputs, check_left, check_truth, look, look_at_log, same
 from worker.engine.witnesses import tell
-from worker.errors import IncarnationEnded, WorkerMustStop
+from worker.errors import IncarnationEnded, LogUnavailable, WorkerMustStop
 from worker.logs import fields
 from worker.metrics import Metrics
-from worker.ports import Batch, OutboxEntry, Position
+from worker.ports import Batch, Log, LogPartition, LogReader, OutboxEntry, Position
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _PATIENCE_S = 60.0
-_FETCH_MS = 500
+_FETCH_S = 0.5
 _FETCH_RECORDS = 5_000
 
 
@@ -63,8 +58,7 @@ async def take_over(
     partition: int,
     store: RetryingStore,
     folder: BatchBuilder,
-    admin: Admin,
-    consumer: AIOKafkaConsumer,
+    cluster: Log,
     metrics: Metrics,
 ) -> TakenOver:
     """Make *partition* ours in the store and return where it stands, with every batch up to W applied.
@@ -76,8 +70,8 @@ async def take_over(
     position = await store.acquire(settings.partitions)
     failpoint("after_acquire")
     try:
-        stands = await look(settings, partition, position, admin, consumer)
-        published, truth, found = stands.published, stands.truth, stands.log
+        stands = await look(settings, partition, position, cluster)
+        published, truth, found = stands.published, stands.truth, stands.logs
         tell(partition, stands.witnesses)
         begun = await _begun(store, folder.scorer, position)
         at = Cut(position.batch, dict(position.next), position.grid, position.words, FOLD_VERSION)
@@ -96,12 +90,12 @@ async def take_over(
                 published,
                 extra=told,
             )
-            refold = Refold(settings, partition, store, folder, metrics, found)
+            refold = Refold(settings, partition, store, folder, metrics, cluster, found)
             at, clock_ms = await refold.run(at, clock_ms, published)
             begun += refold.begun
             may_lose = settings.accept_loss
-            found = await look_at_log(settings, partition, at.next, at.topic_ids(), admin, consumer, may_lose=may_lose)
-    except (KafkaError, TimeoutError, OSError) as err:
+            found = await look_at_log(settings, partition, at.next, at.topic_ids(), cluster, may_lose=may_lose)
+    except (LogUnavailable, TimeoutError, OSError) as err:
         raise IncarnationEnded(
             f"partition {partition}: Kafka does not say what was published and what there is: {err!r}"
         ) from err
@@ -142,7 +136,7 @@ async def _begun(store: RetryingStore, own: CompiledGrid, position: Position) ->
 
 
 async def _without_the_lost(
-    store: RetryingStore, partition: int, at: Cut, clock_ms: int | None, found: Log, metrics: Metrics
+    store: RetryingStore, partition: int, at: Cut, clock_ms: int | None, found: Logs, metrics: Metrics
 ) -> Cut:
     """Go on, as an operator allowed, where the log begins now; say of each topic how many records are known to be lost."""
     lost = {topic: max(0, found.starts[topic] - at.next[topic]) for topic in sorted(found.afresh)}
@@ -157,7 +151,7 @@ async def _without_the_lost(
     return await _move(store, at, next_, clock_ms, _kept(at, found))
 
 
-async def _adopt(store: RetryingStore, at: Cut, clock_ms: int | None, found: Log) -> Cut:
+async def _adopt(store: RetryingStore, at: Cut, clock_ms: int | None, found: Logs) -> Cut:
     """Keep the ids of the topics where *at*, which an older version made, or older brokers, has none.
 
     They are the topics that were read, as far as anybody can tell. A batch of its own keeps them: the next one may be far away.
@@ -168,7 +162,7 @@ async def _adopt(store: RetryingStore, at: Cut, clock_ms: int | None, found: Log
     return msgspec.structs.replace(at, ids=in_order(at.next, ids))
 
 
-def _kept(at: Cut, found: Log) -> dict[str, str]:
+def _kept(at: Cut, found: Logs) -> dict[str, str]:
     """Return topic → id as it is now; where brokers give none, the mark of what was read, if the topic goes on from there."""
     held = {topic: text for topic, text in at.topic_ids().items() if topic not in found.afresh}
     return {topic: id_ if is_id(id_) else held.get(topic, UNKNOWN) for topic, id_ in found.ids.items()}
@@ -232,13 +226,15 @@ class Refold:
         store: RetryingStore,
         folder: BatchBuilder,
         metrics: Metrics,
-        found: Log,
+        cluster: Log,
+        found: Logs,
     ) -> None:
         self._settings = settings
         self._partition = partition
         self._store = store
         self._folder = folder
         self._metrics = metrics
+        self._cluster = cluster
         self._found = found
         self._scorers = {folder.scorer.grid.sha256: folder.scorer}
         self.begun: list[tuple[int, int, str, str]] = []
@@ -249,8 +245,8 @@ class Refold:
     async def run(self, at: Cut, clock_ms: int | None, published: int) -> tuple[Cut, int | None]:
         """Bring the store from *at* to batch *published*; return that batch's cut and the clock then."""
         internal = self._settings.internal_topic
-        journal = TopicPartition(internal, self._partition)
-        async with free_consumer(self._settings, [journal]) as ahead, free_consumer(self._settings, []) as behind:
+        journal = LogPartition(internal, self._partition)
+        async with self._cluster.reader([journal]) as ahead, self._cluster.reader([]) as behind:
             cuts = self._cuts(ahead, journal, at.next[internal])
             reader = RefoldReader(behind, self._partition, at.next) if at.batch else None
             async for cut in cuts:
@@ -295,27 +291,27 @@ class Refold:
             " start afresh under another LEADPULSE_NAMESPACE"
         )
 
-    async def _cuts(self, consumer: Any, tp: TopicPartition, start: int) -> AsyncIterator[Cut]:
+    async def _cuts(self, reader: LogReader, tp: LogPartition, start: int) -> AsyncIterator[Cut]:
         """Yield the journal's cuts from offset *start* to its end; take the grids' texts that stand between them.
 
         The end is the high watermark: an open transaction (another partition's, forwarding strays) hides what comes after it
         until it is decided, and the cuts that we need may be there.
         """
-        consumer.seek(tp, start)
+        reader.seek(tp, start)
         deadline = time.monotonic() + _PATIENCE_S
         while True:
-            got = await consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=_FETCH_RECORDS)
-            for raw in got.get(tp, ()):
-                match decode_entry(to_record(raw)):
+            got = (await reader.fetch([tp], _FETCH_S, _FETCH_RECORDS))[tp]
+            for record in got.records:
+                match decode_entry(record):
                     case Cuts(cuts):
                         for cut in cuts:
                             yield cut
                     case GridText(source):
                         self._texts[sha256(source).hexdigest()] = source
-            end = consumer.highwater(tp)
-            if end is not None and await consumer.position(tp) >= end:
+            end = reader.end(tp)
+            if end is not None and got.next >= end:
                 return
-            if got:
+            if got.records:
                 deadline = time.monotonic() + _PATIENCE_S
             elif time.monotonic() > deadline:
                 raise IncarnationEnded(
@@ -392,13 +388,13 @@ def as_folded(partition: int, cut: Cut, records: list[Record]) -> list[Record]:
 class RefoldReader:
     """The partition's committed records again, up to one cut after the other, in a batch's order (topic, offset)."""
 
-    def __init__(self, consumer: Any, partition: int, next_: Mapping[str, int]) -> None:
-        self._consumer = consumer
+    def __init__(self, reader: LogReader, partition: int, next_: Mapping[str, int]) -> None:
+        self._reader = reader
         self._partition = partition
         self._held: dict[str, deque[Record]] = {}
-        consumer.assign([TopicPartition(topic, partition) for topic in next_])
+        reader.assign([LogPartition(topic, partition) for topic in next_])
         for topic, at in next_.items():
-            consumer.seek(TopicPartition(topic, partition), at)
+            reader.seek(LogPartition(topic, partition), at)
             self._held[topic] = deque()
 
     async def until(self, next_: Mapping[str, int]) -> list[Record]:
@@ -407,11 +403,11 @@ class RefoldReader:
 
     async def _topic_until(self, topic: str, end: int) -> list[Record]:
         held = self._held[topic]
-        tp = TopicPartition(topic, self._partition)
+        tp = LogPartition(topic, self._partition)
         deadline = time.monotonic() + _PATIENCE_S
-        while await self._consumer.position(tp) < end:
-            got = await self._consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=_FETCH_RECORDS)
-            held.extend(to_record(raw) for raw in got.get(tp, ()))
+        while await self._reader.position(tp) < end:
+            got = (await self._reader.fetch([tp], _FETCH_S, _FETCH_RECORDS))[tp].records
+            held.extend(got)
             if got:
                 deadline = time.monotonic() + _PATIENCE_S
             elif time.monotonic() > deadline:

@@ -7,14 +7,12 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from aiokafka.errors import KafkaError
-
-from worker.adapters.kafka_admin import Admin
 from worker.core.contract.folded import UNKNOWN
 from worker.engine.standing import check_ids, same
-from worker.errors import KafkaRefused
+from worker.errors import KafkaRefused, LogUnavailable
 from worker.logs import fields
 from worker.metrics import Metrics
+from worker.ports import LogAdmin
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,13 +33,13 @@ class TopicWatch:
     def __init__(
         self,
         settings: Settings,
-        admin: Admin,
+        cluster: LogAdmin,
         metrics: Metrics,
         held: Callable[[], Mapping[int, Mapping[str, str]]],
         refresh: Callable[[], object],
     ) -> None:
         self._settings = settings
-        self._admin = admin
+        self._cluster = cluster
         self._metrics = metrics
         self._held = held
         self._refresh = refresh
@@ -77,8 +75,8 @@ class TopicWatch:
         times = 0
         while True:
             try:
-                ids = await self._admin.ids(self._settings.topics)
-            except (KafkaError, OSError, TimeoutError, KafkaRefused) as err:
+                ids = await self._cluster.ids(self._settings.topics)
+            except (LogUnavailable, OSError, TimeoutError, KafkaRefused) as err:
                 self._silent(err)
                 return
             if self._last is not None and ids != self._last:
@@ -119,8 +117,8 @@ class TopicWatch:
     async def _configurations(self) -> None:
         topics = [topic for topic in self._settings.input_topics if topic not in self.gone]
         try:
-            configs = await self._admin.configs(topics)
-        except (KafkaError, OSError, TimeoutError, KafkaRefused) as err:
+            configs = await self._cluster.configs(topics)
+        except (LogUnavailable, OSError, TimeoutError, KafkaRefused) as err:
             self._silent(err)
             return
         compacted = frozenset(topic for topic in topics if "compact" in configs[topic]["cleanup.policy"])

@@ -11,18 +11,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
-
-from worker.adapters.fetched import place_of
-from worker.adapters.kafka_clients import free_consumer, to_record
 from worker.core.contract.journal import KIND, Cut, Cuts, decode_entry
-from worker.errors import IncarnationEnded, WorkerMustStop
+from worker.core.contract.model import Unread
+from worker.errors import IncarnationEnded, LogUnavailable, WorkerMustStop
 from worker.logs import fields
-from worker.ports import Position
+from worker.ports import Committed, Log, LogPartition, LogReader, Position
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,7 +31,7 @@ _GROWTH = 4
 _REMEMBERED = 4_096
 """Cuts that a series remembers: two transactions hold no more. A cut that is written twice is known by them."""
 
-_POLL_MS = 50
+_POLL_S = 0.05
 _WAIT_MS = 20
 _FETCH_RECORDS = 5_000
 _PATIENCE_S = 60.0
@@ -69,25 +64,24 @@ async def ask(
     settings: Settings,
     partition: int,
     position: Position,
-    committed: Mapping[str, OffsetAndMetadata],
-    consumer: AIOKafkaConsumer,
+    committed: Mapping[str, Committed],
+    cluster: Log,
 ) -> Witnesses:
     """Return what the three witnesses of *partition* say. *position* is the store's, *committed* the group's.
 
-    An owner asks after its producer has started: then nothing of the predecessor is undecided. *consumer* is asked where the
-    journal begins and ends. It may be any that reads committed records.
+    An owner asks after its producer has started: then nothing of the predecessor is undecided.
 
     Raises `WorkerMustStop` when the journal holds two series of cuts, `IncarnationEnded` when Kafka does not give the journal.
     """
-    tp = TopicPartition(settings.internal_topic, partition)
+    tp = LogPartition(settings.internal_topic, partition)
     try:
-        series = await _read(settings, tp, _known_from(settings, position), consumer)
-    except (KafkaError, TimeoutError, OSError) as err:
+        series = await _read(tp, _known_from(settings, position), cluster)
+    except (LogUnavailable, TimeoutError, OSError) as err:
         raise IncarnationEnded(f"partition {partition}: the journal does not say what was published: {err!r}") from err
     return weigh(tp, committed, position.published, series.last)
 
 
-def weigh(tp: TopicPartition, committed: Mapping[str, OffsetAndMetadata], store: int, last: Cut | None) -> Witnesses:
+def weigh(tp: LogPartition, committed: Mapping[str, Committed], store: int, last: Cut | None) -> Witnesses:
     """Return the witnesses of one partition, by the group's offsets, the store's copy of W and the journal's last cut.
 
     Raises `WorkerMustStop` when the group and the journal have one batch W, and it ends at other offsets.
@@ -125,12 +119,12 @@ def tell(partition: int, found: Witnesses) -> None:
     )
 
 
-def group_says(committed: Mapping[str, OffsetAndMetadata]) -> int:
+def group_says(committed: Mapping[str, Committed]) -> int:
     """Return W by the group's offsets; 0 where it has none of ours."""
     return max(map(batch_of, committed.values()), default=0)
 
 
-def batch_of(committed: OffsetAndMetadata) -> int:
+def batch_of(committed: Committed) -> int:
     """Return b from the metadata of a committed offset; 0 where another program committed."""
     return int(committed.metadata) if str(committed.metadata).isdecimal() else 0
 
@@ -138,7 +132,7 @@ def batch_of(committed: OffsetAndMetadata) -> int:
 class Series:
     """The cuts of one journal, in its order: each follows the one before it."""
 
-    def __init__(self, tp: TopicPartition) -> None:
+    def __init__(self, tp: LogPartition) -> None:
         self._tp = tp
         self._recent: dict[int, Cut] = {}
         self.last: Cut | None = None
@@ -167,7 +161,7 @@ class Series:
             del self._recent[next(iter(self._recent))]
 
 
-def two_series(tp: TopicPartition, how: str) -> WorkerMustStop:
+def two_series(tp: LogPartition, how: str) -> WorkerMustStop:
     """Return the refusal of a journal whose cuts are of two histories; *how* says what shows it."""
     return WorkerMustStop(
         f"partition {tp.partition}: its journal ({tp.topic}) holds two series of cuts: {how}. The namespace was begun anew upon"
@@ -200,13 +194,13 @@ def _known_from(settings: Settings, position: Position) -> int | None:
     return 0 if position.rebuild else None
 
 
-async def _read(settings: Settings, tp: TopicPartition, since: int | None, consumer: AIOKafkaConsumer) -> Series:
+async def _read(tp: LogPartition, since: int | None, cluster: Log) -> Series:
     """Return the journal's cuts from *since* on, or from further back where there are none, up to its high watermark."""
-    first = (await consumer.beginning_offsets([tp]))[tp]
+    first = (await cluster.starts([tp]))[tp]
     # The leader answers only once its high watermark has passed all terms before its own; in a fetch it may still be lower.
-    stable = (await consumer.end_offsets([tp]))[tp]
+    stable = (await cluster.ends([tp]))[tp]
     found, later = Series(tp), None
-    async with free_consumer(settings, [tp], _WAIT_MS) as reader:
+    async with cluster.reader([tp], _WAIT_MS) as reader:
         for start, end in windows(first, stable, stable if since is None else since):
             found = Series(tp)
             async for cut, offset in _cuts(reader, tp, start, end, to_watermark=later is None):
@@ -219,7 +213,9 @@ async def _read(settings: Settings, tp: TopicPartition, since: int | None, consu
     return found
 
 
-async def _cuts(reader: Any, tp: TopicPartition, start: int, end: int, *, to_watermark: bool) -> AsyncIterator[tuple[Cut, int]]:
+async def _cuts(
+    reader: LogReader, tp: LogPartition, start: int, end: int, *, to_watermark: bool
+) -> AsyncIterator[tuple[Cut, int]]:
     """Yield the committed cuts from offset *start* to *end*, or on to the high watermark, each with its record's offset.
 
     An open transaction (another partition's, forwarding strays) hides what comes after it until it is decided, and the last
@@ -229,18 +225,18 @@ async def _cuts(reader: Any, tp: TopicPartition, start: int, end: int, *, to_wat
     limit = None if to_watermark else end
     reached, deadline = start, time.monotonic() + _PATIENCE_S
     while True:
-        got = await reader.getmany(tp, timeout_ms=_POLL_MS, max_records=_FETCH_RECORDS)
-        if limit is None and (watermark := reader.highwater(tp)) is not None:
+        got = (await reader.fetch([tp], _POLL_S, _FETCH_RECORDS))[tp]
+        if limit is None and (watermark := reader.end(tp)) is not None:
             limit = max(end, watermark)
-        for raw in got.get(tp, ()):
-            if place_of(raw) is not None:
-                decode_entry(to_record(raw))  # raises: the last cut may be in what cannot be read
-            if (limit is None or raw.offset < limit) and raw.headers and raw.headers[0] == (KIND, b"cuts"):
-                entry = decode_entry(to_record(raw))
+        for record in got.records:
+            if type(record) is Unread:
+                decode_entry(record)  # raises: the last cut may be in what cannot be read
+            if (limit is None or record.offset < limit) and record.headers and record.headers[0] == (KIND, b"cuts"):
+                entry = decode_entry(record)
                 assert isinstance(entry, Cuts)
                 for cut in entry.cuts:
-                    yield cut, raw.offset
-        before, reached = reached, await reader.position(tp)
+                    yield cut, record.offset
+        before, reached = reached, got.next
         if limit is not None and reached >= limit:
             return
         if reached > before:

@@ -13,10 +13,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import client_options, in_words
+from worker.adapters.kafka_clients import client_options
 from worker.adapters.kafka_login import Tokens, tokens
 from worker.core.contract.model import Headers
-from worker.errors import KafkaRefused, Undelivered
+from worker.errors import KafkaRefused, LogUnavailable, Undelivered
 from worker.settings import Settings
 
 Client = Literal["aiokafka", "librdkafka"]
@@ -67,8 +67,8 @@ async def check_topics(settings: Settings, topics: Iterable[str]) -> dict[str, i
             partitions = await admin.partitions(topics)
     except KafkaRefused as error:
         raise Undelivered(str(error)) from error
-    except KafkaError as error:
-        raise Undelivered(in_words(error)) from error
+    except LogUnavailable as error:
+        raise Undelivered(error.line()) from error
     except (OSError, TimeoutError) as error:
         why = str(error) or type(error).__name__
         raise Undelivered(f"Kafka at {settings.kafka} cannot be reached ({why}): does it run, is the address right?") from error

@@ -11,15 +11,15 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
-from aiokafka.structs import TopicPartition
 
-from worker.adapters.kafka_clients import free_consumer, to_record
+from worker.adapters.kafka_clients import free_reader
 from worker.core.contract.codec import decode
 from worker.core.contract.dead_letter import REPLAYED, DeadLetter, read_letter
 from worker.core.contract.model import Record, Rejected, Unknown
 from worker.errors import DeadLetterError
 from worker.intake.producer import check_topics, kafka_sink
 from worker.intake.routes import CONTENT_TYPE
+from worker.ports import LogPartition
 from worker.settings import Settings
 
 
@@ -61,7 +61,7 @@ OURS: Final = "lp-"
 """How the names of our own headers begin. In the journal they say what a record is."""
 
 _JOURNAL: Final = re.compile(r"leadpulse\..*\.internal")
-_FETCH_MS: Final = 1_000
+_FETCH_S: Final = 1.0
 _FETCH_RECORDS: Final = 500
 _PATIENCE_S: Final = 30.0
 
@@ -181,7 +181,7 @@ class DeadLetters:
 
     async def every(self, wanted: DeadLetterFilter) -> AsyncGenerator[DeadLetter]:
         """Yield the letters that are *wanted*, partition by partition, from the topic's start to its end as of now."""
-        tps = [TopicPartition(self.topic, partition) for partition in range(self._partitions)]
+        tps = [LogPartition(self.topic, partition) for partition in range(self._partitions)]
         for tp, (start, end) in (await self._bounds(tps)).items():
             async with contextlib.aclosing(self._records(tp, start, end)) as records:
                 async for record in records:
@@ -200,7 +200,7 @@ class DeadLetters:
         where = f"no dead letter at {partition}:{offset}"
         if partition >= self._partitions:
             raise DeadLetterError(f"{where}: topic {self.topic} has {self._partitions} partitions, from 0 on")
-        tp = TopicPartition(self.topic, partition)
+        tp = LogPartition(self.topic, partition)
         start, end = (await self._bounds([tp]))[tp]
         if not start <= offset < end:
             held = f"holds offsets {start} to {end - 1}" if start < end else "is empty"
@@ -213,26 +213,26 @@ class DeadLetters:
             f"{where}: what topic {self.topic} has there is none; `leadpulse dead list` names those that it has"
         )
 
-    async def _bounds(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+    async def _bounds(self, tps: Sequence[LogPartition]) -> dict[LogPartition, tuple[int, int]]:
         """Return the offsets at which the committed records of each of *tps* begin, and before which they end."""
-        async with free_consumer(self._settings, ()) as consumer:
-            starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        async with free_reader(self._settings, ()) as reader:
+            starts, ends = await reader.starts(tps), await reader.ends(tps)
         return {tp: (starts[tp], ends[tp]) for tp in tps}
 
-    async def _records(self, tp: TopicPartition, start: int, end: int) -> AsyncGenerator[Record]:
+    async def _records(self, tp: LogPartition, start: int, end: int) -> AsyncGenerator[Record]:
         """Yield the committed records of *tp* from offset *start* to before *end*, which is no later than its end."""
         if start >= end:
             return
         # A consumer a partition: aiokafka's holds back a broker's next answer while records of another partition wait, and one
         # that is stopped soon after it was assigned anew may never stop.
-        async with free_consumer(self._settings, [tp]) as consumer:
-            consumer.seek(tp, start)
+        async with free_reader(self._settings, [tp]) as reader:
+            reader.seek(tp, start)
             deadline = time.monotonic() + _PATIENCE_S
-            while await consumer.position(tp) < end:
-                got = await consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=_FETCH_RECORDS)
-                for raw in got.get(tp, ()):
-                    if raw.offset < end:
-                        yield to_record(raw)
+            while await reader.position(tp) < end:
+                got = (await reader.fetch([tp], _FETCH_S, _FETCH_RECORDS))[tp].records
+                for record in got:
+                    if record.offset < end:
+                        yield record
                 if got:
                     deadline = time.monotonic() + _PATIENCE_S
                 elif time.monotonic() > deadline:
