@@ -31,22 +31,15 @@ class Lead(Subject):
             messages.report(self, recorder)
 
     def _event(self, event: Event, recorder: Recorder) -> None:
-        """Drop, forward or refuse an event, or fold it."""
-        state, effects = self.state, recorder.effects
-        if state.erased and event.at_ms <= state.erased:
-            effects.erased += 1
-            return
-        if state.links is not None and aliases.forward(self, event, recorder):
-            if event.type == "lead.erased":  # here too, and now: on its way the alias might become another lead's
-                erasure.erase_alias(self, event.at_ms, recorder)
+        """Fold one event: what time alone changed before it, its effect, then the stage at the lead's clock."""
+        if self._is_elsewhere(event, recorder):
             return
         if self.scorer.retention is not None:
             self._end_if_idle(event.at_ms, recorder)
         mark = id_mark(event)
         if is_duplicate(self.state, mark):
-            effects.duplicates += 1
-            return
-        if event.type == "profile.updated":
+            recorder.effects.duplicates += 1
+        elif event.type == "profile.updated":
             self._profile(event, mark, recorder)
         elif event.type == "lead.erased":
             self._reach(event.at_ms, recorder)
@@ -54,6 +47,18 @@ class Lead(Subject):
         elif event.type != "lead.identified" or aliases.has_room(self, event, recorder):
             self._reach(event.at_ms, recorder)
             self._fold(event, mark, recorder, known=self.state.alive)
+
+    def _is_elsewhere(self, event: Event, recorder: Recorder) -> bool:
+        """Return whether the event is not for this id: the lead was erased after it, or the id is an alias."""
+        state = self.state
+        if state.erased and event.at_ms <= state.erased:
+            recorder.effects.erased += 1
+            return True
+        if state.links is None or not aliases.forward(self, event, recorder):
+            return False
+        if event.type == "lead.erased":  # here too, and now: on its way the alias might become another lead's
+            erasure.erase_alias(self, event.at_ms, recorder)
+        return True
 
     def _profile(self, event: Event, mark: bytes, recorder: Recorder) -> None:
         """Fold an event with traits, unless they are too many."""
@@ -68,9 +73,9 @@ class Lead(Subject):
 
     def _reach(self, at_ms: int, recorder: Recorder) -> None:
         """Let time pass up to an event at *at_ms*, and set the clock. A late event leaves it."""
-        if self.waits():
-            judged_ms = self.state.identity.judged_until_ms
-            stages.advance(self.scorer, self.state, judged_ms, self.at_ms, self.by_time)
+        links = self.state.links
+        if links is not None and links.awaiting:
+            stages.advance(self.scorer, self.state, links.judged_until_ms, self.at_ms, self.by_time)
         if at_ms > self.at_ms:
             self._let_pass(at_ms)
             self.at_ms = at_ms
@@ -89,9 +94,7 @@ class Lead(Subject):
         if event.type == "lead.identified":
             aliases.request(self, event, recorder)
         crm = event.type.startswith("crm.")
-        bounded = known and not crm and max_gain < inf and state.links is None
-        if bounded and self.is_stable(self.at_ms) and max_gain <= self.slack:
-            self._stay(max_gain)
+        if known and not crm and self._stays(max_gain):
             return
         moves = self.transitions(recorder)
         if crm:
@@ -102,21 +105,27 @@ class Lead(Subject):
         self.note_judged()
         self.changed = True
 
-    def _stay(self, max_gain: float) -> None:
-        """Take an event that adds at most *max_gain* points. The lead stays in its stage, and is read when it is written."""
+    def _stays(self, max_gain: float) -> bool:
+        """Return whether an event that adds at most *max_gain* points leaves the lead in its stage.
+
+        If so, the lead is not judged: it is read once, when it is written.
+        """
+        if max_gain == inf or self.state.links is not None or not self.is_stable(self.at_ms) or max_gain > self.slack:
+            return False
         self.slack -= max_gain
         self.reading = None
         self._unjudged = True
         if self.scorer.retention is not None:
             self.schedule(None)
         self.changed = True
+        return True
 
     def _let_pass(self, at_ms: int) -> None:
         """Let time pass up to an event at *at_ms*, which is later than the lead's clock."""
         if self._unjudged and not self.is_stable(at_ms):
             self.catch_up()
-        state = self.state
-        if self._unjudged or state.due is None or state.due >= at_ms:
+        state, due_ms = self.state, self.state.due
+        if self._unjudged or due_ms is None or due_ms >= at_ms:
             return
         if state.links is None:
             self.catch_up()
@@ -146,17 +155,17 @@ class Lead(Subject):
 
     def tick(self, at_ms: int, recorder: Recorder) -> None:
         """Judge the lead at every instant up to and including *at_ms* at which time alone changes the answer."""
-        self._let_tick(at_ms, recorder)
+        links = self.state.links
+        if links is not None and links.account is not None:
+            accounts.judge(self, recorder)  # by a new grid, too
+            self.changed = True
+        if self.state.alive:
+            self._let_tick(at_ms, recorder)
         if self.scorer.ties or self.state.links is not None:
             messages.report(self, recorder)
 
     def _let_tick(self, at_ms: int, recorder: Recorder) -> None:
         state, scorer = self.state, self.scorer
-        if state.links is not None and state.links.account is not None:
-            accounts.judge(self, recorder)  # as another grid asks for
-            self.changed = True
-        if not state.alive:
-            return
         if self.waits():
             self.changed = True  # which takes the lead off `due` until it stops waiting
             return

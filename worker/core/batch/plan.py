@@ -10,7 +10,7 @@ from typing import Final
 
 from worker.core.batch.lead import Lead
 from worker.core.contract.marks import shown_mark
-from worker.core.contract.model import MESSAGES, AliasLeft, Event, Item, LeadWrite
+from worker.core.contract.model import MESSAGES, Event, Item, LeadWrite
 from worker.core.identity.recorder import Effects, Recorder
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import WHAT_TO_DO
@@ -76,9 +76,10 @@ def plan_events(
         _take(lead, item, place, plan)
         while find is not None and plan.passed_on:
             _, passed = plan.passed_on.pop(0)
-            if passed.lead not in leads:
-                leads[passed.lead] = Lead(scorer, passed.lead, find(passed.lead), clock_ms, plan)
-            _take(leads[passed.lead], passed, place, plan)
+            lead = leads.get(passed.lead)
+            if lead is None:
+                lead = leads[passed.lead] = Lead(scorer, passed.lead, find(passed.lead), clock_ms, plan)
+            _take(lead, passed, place, plan)
         plan.taken = place + 1
         if plan.full(most):
             break
@@ -87,9 +88,8 @@ def plan_events(
 
 
 def _take(lead: Lead, item: Item, place: int, plan: Plan) -> None:
-    source = item if isinstance(item, Event) else None if isinstance(item, AliasLeft) else item.cause
     try:
-        lead.take(item, Recorder(plan, place, source))
+        lead.take(item, Recorder(plan, place, item))
     except Exception as err:
         err.add_note(_whose(lead))
         raise

@@ -42,16 +42,28 @@ def report(subject: Subject, account: str, role: int, recorder: Recorder) -> Non
         leave(subject, before, recorder)
         before = Member(account, role)
     score = None if rules is None else reported_score(rules, state, reading, before)
-    if account and (score, role) != (before.score, before.role) and (score is not None or before.score is not None):
-        recorder.pass_on(AccountUpdate(account, subject.name, score, role, subject.at_ms, recorder.cause))
     member = Member(account, role, score, subject.at_ms if score != before.score else before.at_ms)
+    if _concerns_account(before, member):
+        recorder.pass_on(AccountUpdate(account, subject.name, score, role, subject.at_ms, recorder.cause))
     if member != state.identity.member:
         subject.relink(member=member if account else None)
     if rules is not None:
-        look_ms = max(next_look_ms(rules, state, reading, member, subject.at_ms), subject.at_ms + 1)
-        if look_ms != math.inf and (state.due is None or look_ms < state.due):
-            state.due = int(look_ms)
-            subject.changed = True
+        _schedule(subject, max(next_look_ms(rules, state, reading, member, subject.at_ms), subject.at_ms + 1))
+
+
+def _concerns_account(before: Member, member: Member) -> bool:
+    """Return whether the change of a lead's report changes its account."""
+    if not member.account or (before.score is None and member.score is None):
+        return False
+    return (before.score, before.role) != (member.score, member.role)
+
+
+def _schedule(subject: Subject, look_ms: float) -> None:
+    """Let the lead be judged at *look_ms*, if that is earlier than it is due. Infinite: never."""
+    due_ms = subject.state.due
+    if look_ms != math.inf and (due_ms is None or look_ms < due_ms):
+        subject.state.due = int(look_ms)
+        subject.changed = True
 
 
 def leave(subject: Subject, member: Member | None, recorder: Recorder) -> None:

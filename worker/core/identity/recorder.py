@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from worker.core.contract.model import Cause, Event, Item, VisitorHistory
+from worker.core.contract.model import AliasLeft, Cause, Event, Item, VisitorHistory
 from worker.core.scoring.outputs import Published
 
 
@@ -35,21 +35,27 @@ class Effects(Published):
 
 
 class Recorder:
-    """Records what one item brings about. `Recorder(effects)` is for time: it has no cause."""
+    """Records what one item brings about. Without an item it records what time alone does."""
 
-    def __init__(self, effects: Effects, place: int = 0, source: Event | Cause | None = None) -> None:
+    def __init__(self, effects: Effects, place: int = 0, item: Item | None = None) -> None:
         self.effects = effects
         self.place = place
         """Of the item in its batch."""
-        self.source = source
+        self._item = item
+
+    @property
+    def source(self) -> Event | Cause | None:
+        """The event, or the cause that a message carries."""
+        item = self._item
+        if item is None or isinstance(item, Event):
+            return item
+        return None if isinstance(item, AliasLeft) else item.cause
 
     @property
     def cause(self) -> Cause | None:
         """The input record behind the item."""
         source = self.source
-        if source is None or type(source) is Cause:
-            return source
-        return Cause(source.topic, source.partition, source.offset, source.id)
+        return Cause(source.topic, source.partition, source.offset, source.id) if isinstance(source, Event) else source
 
     def by_time(self) -> Recorder:
         """Return a recorder for what time alone does before the item."""
