@@ -33,7 +33,7 @@ def searched(folder: Path, model: str, *defined: str, optimized: bool = True) ->
     for tool, package in (("spin", "spin"), ("gcc", "gcc")):
         if shutil.which(tool) is None:
             missing(f"no `{tool}` on PATH (Debian: apt install {package})")
-    run = {"cwd": folder, "capture_output": True, "text": True, "timeout": HANG_S}
+    run = {"cwd": folder, "capture_output": True, "text": True, "timeout": 10 * HANG_S}  # all of a core is work
     source = str(FOLDER / f"{model}.pml")
     made = subprocess.run(["spin", "-a", *(f"-D{name}" for name in defined), source], **run)  # type: ignore[call-overload]
     assert made.returncode == 0, made.stdout + made.stderr

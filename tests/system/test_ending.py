@@ -53,7 +53,8 @@ async def test_a_worker_that_must_stop_ends_whatever_hangs(make_site: MakeSite, 
     assert await worker.ended(120) == 1
     last = json.loads(worker.log.read_text().splitlines()[-1])
     assert (last["event"], last["message"]) == ("worker.stopped", "stopped: told to by the test")
-    assert ("not closed within" in worker.log.read_text()) == (what not in ("", "loop", "producer"))
+    if what not in ("", "loop", "producer"):  # on a slow machine what does not hang may be cut short too
+        assert "not closed within" in worker.log.read_text()
 
 
 async def test_a_silent_redis_behind_tls_keeps_no_worker_that_must_stop(

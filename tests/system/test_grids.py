@@ -262,7 +262,7 @@ async def judged_by(site: Site, grid: str) -> None:
     """Wait until every lead was judged by *grid*."""
 
     async def all_are() -> bool:
-        return await not_judged_by(site, grid) == 0
+        return bool(await site.states()) and await not_judged_by(site, grid) == 0  # a rebuild begins with none
 
     await until(all_are, "every lead is judged by the grid")
 
