@@ -9,13 +9,7 @@ from rich.table import Table
 
 from worker.cli.common import json_line, load_settings, run_async, settings_flags, show
 from worker.core.contract.printable import plain
-from worker.core.identity.accounts import figures
-from worker.core.scoring.state import unpack
-from worker.ports import Store
-from worker.queries.leads import held_leads, states_of
-from worker.settings import Settings
-
-_PAGE = 500
+from worker.queries.accounts import largest_accounts
 
 
 @click.command()
@@ -28,7 +22,7 @@ def accounts(count: int, as_json: bool, **flags: Any) -> None:
     Reads Redis alone. An account is there when the grid has `accounts` and a lead of it counts; each lead's score is the one
     that it last told, within the grid's `accounts.step` of what it is.
     """
-    found = run_async(_accounts(load_settings(flags), count))
+    found = run_async(largest_accounts(load_settings(flags), count))
     if as_json:
         for one in found:
             click.echo(json_line(one))
@@ -36,26 +30,6 @@ def accounts(count: int, as_json: bool, **flags: Any) -> None:
         show(_table(found))
     if not found:
         click.echo("no accounts are held in this namespace: they take a grid with `accounts`", err=True)
-
-
-async def _accounts(settings: Settings, count: int) -> list[dict[str, Any]]:
-    async with held_leads(settings) as held:
-        found = [one for store in held.stores for one in await _of(store, count)]
-    return sorted(found, key=lambda one: (-one["sum"], one["account_id"]))[:count]
-
-
-async def _of(store: Store, count: int) -> list[dict[str, Any]]:
-    """Return the first *count* accounts of one partition: an account's rank is its sum."""
-    found: list[dict[str, Any]] = []
-    offset = 0
-    while len(found) < count and (page := await store.top(_PAGE, offset)):
-        offset += len(page)
-        names = [name for name, _ in page if name.startswith("account:")]
-        for name, packed in zip(names, await states_of(store, names), strict=True):
-            account = None if packed is None else unpack(packed).identity.account
-            if account is not None:
-                found.append({"account_id": name, "hot": account.hot, **figures(account)})
-    return found
 
 
 def _table(found: list[dict[str, Any]]) -> Table:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
-import uuid
-from typing import Any, Final
+from typing import Any
 
 import click
 import msgspec
@@ -16,12 +13,8 @@ from worker.cli.topics import CONNECTION
 from worker.core.contract.codec import MAX_AHEAD_MS
 from worker.core.contract.printable import plain
 from worker.core.scoring.calendar import rfc3339
-from worker.intake.producer import kafka_sink
-from worker.intake.routes import CONTENT_TYPE, topic_of
-from worker.queries.persons import Person, persons
-from worker.settings import Settings
-
-_LOOK_S: Final = 0.2
+from worker.intake.erasure import send_erasure
+from worker.queries.persons import ids_of_person, until_erased
 
 
 class Erased(msgspec.Struct, frozen=True):
@@ -55,7 +48,7 @@ def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> N
     Prints one JSON object; exit code 1 when it was not done in time: the event is sent then, and is taken when workers run.
     """
     settings = load_settings(flags)
-    found = run_async(_found(settings, lead))
+    found = run_async(ids_of_person(settings, lead))
     ids = [lead, *(person.lead for person in found if person.lead != lead)]
     if not any(person.state.alive for person in found):
         click.echo(f"nothing is held of {plain(lead)} now; its earlier events would be kept out", err=True)
@@ -67,49 +60,11 @@ def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> N
     # After all that is held, where some producer's clock ran ahead; a time past this is taken as the record's own anyhow.
     at_ms = int(time.time() * 1_000)
     at_ms = min(max([at_ms, *(person.state.clock for person in found)]), at_ms + MAX_AHEAD_MS)
-    run_async(_send(settings, lead, at_ms))
-    done = run_async(_gone(settings, lead, ids, at_ms, wait_s)) if wait_s else False
+    run_async(send_erasure(settings, lead, at_ms))
+    done = run_async(until_erased(settings, lead, ids, at_ms, wait_s)) if wait_s else False
     click.echo(json_line(Erased(lead, ids, rfc3339(at_ms), done)))
     if wait_s and not done:
         click.echo(
             f"sent, but not done within {wait_s:g} s: do workers run (`leadpulse doctor`)? They take it when they do", err=True
         )
         raise click.exceptions.Exit(1)
-
-
-async def _found(settings: Settings, lead: str) -> list[Person]:
-    async with persons(settings) as held:
-        return await held.ids(lead)
-
-
-async def _send(settings: Settings, lead: str, at_ms: int) -> None:
-    """Send the event to the topic of its family, or, where that is no input, to the first of the inputs."""
-    usual = topic_of("lead.erased")
-    topic = usual if usual in settings.input_topics else settings.input_topics[0]
-    event = {
-        "specversion": "1.0",
-        "id": str(uuid.uuid4()),
-        "source": "/leadpulse/erase",
-        "type": "lead.erased",
-        "subject": lead,
-        "time": rfc3339(at_ms),
-        "data": {},
-    }
-    async with kafka_sink(settings, [topic]) as sink:
-        await sink.send(topic, lead.encode(), msgspec.json.encode(event), CONTENT_TYPE)
-
-
-async def _gone(settings: Settings, lead: str, ids: list[str], at_ms: int, wait_s: float) -> bool:
-    """Wait until each id is marked as erased then, or holds nothing from before."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(wait_s), persons(settings) as held:
-            while True:
-                found = {one: await held.person(one) for one in ids}
-                if all(_is_gone(person, at_ms, one == lead) for one, person in found.items()):
-                    return True
-                await asyncio.sleep(_LOOK_S)
-    return False
-
-
-def _is_gone(person: Person | None, at_ms: int, asked: bool) -> bool:
-    return not asked if person is None else person.state.erased >= at_ms

@@ -5,20 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import click
-import msgspec
 
 from worker.cli.common import json_line, load_settings, run_async, settings_flags
-from worker.core.batch.lead import Lead
-from worker.core.identity.accounts import ROLES, figures
-from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.once_per import MARK_BYTES, entries
-from worker.core.scoring.outputs import history, recent
-from worker.core.scoring.score import read, reasons
-from worker.core.scoring.set_aside import SINCE
-from worker.core.scoring.state import STAGES, Count, Member, VelocityWindow
-from worker.core.scoring.traits import unpack_traits
-from worker.queries.persons import Person, Persons, persons
-from worker.settings import Settings
+from worker.queries.dossier import dossier
 
 
 @click.command()
@@ -32,121 +21,7 @@ def export(lead: str, **flags: Any) -> None:
     they were made of is not kept. Exit code 1 when nothing is held.
     """
     settings = load_settings(flags)
-    found = run_async(_export(settings, lead))
+    found = run_async(dossier(settings, lead))
     if not found["ids"]:
         raise click.ClickException(f"nothing is held of {lead} in namespace {settings.namespace}")
     click.echo(json_line(found))
-
-
-async def _export(settings: Settings, lead: str) -> dict[str, Any]:
-    async with persons(settings) as held:
-        people = await held.ids(lead)
-        return {
-            "asked": lead,
-            "lead_id": people[0].lead if people else lead,
-            "namespace": settings.namespace,
-            "ids": [await _id(settings, held, person) for person in people],
-        }
-
-
-async def _id(settings: Settings, held: Persons, person: Person) -> dict[str, Any]:
-    """Return one id's part: what its hash holds, opened, and where else it stands."""
-    state, scorer = person.state, held.scorers[person.partition]
-    scorer.recognise(state)
-    tag = f"{{{settings.namespace}:{person.partition}}}:"
-    due_ms, rank = await held.schedule(person)
-    identity = state.identity
-    shown: dict[str, Any] = {
-        "id": person.lead,
-        "alias_of": identity.alias_of or None,
-        "aliases": list(identity.aliases),
-        "merging": list(identity.awaiting),
-        "erased_up_to": _instant(state.erased),
-        "sequence": state.sequence,
-        "keys": {
-            f"{tag}lead:{person.lead}": {name: text.decode() for name, text in person.fields.items() if name != "state"},
-            **({} if due_ms is None else {f"{tag}due": rfc3339(due_ms)}),
-            **({} if rank is None else {f"{tag}rank": rank}),
-        },
-        "email_told": identity.email or None,
-        "address_of": list(identity.address_holders),
-        "account_told": None if identity.member is None else _member(identity.member),
-        "account": None
-        if identity.account is None
-        else {"hot": identity.account.hot, "at": _instant(identity.account.at_ms), **figures(identity.account)},
-        "alias_told": _instant(identity.linked_at_ms),
-        "alias_guessed": identity.by_address,
-        "state_bytes": len(person.fields["state"]),
-    }
-    if not state.alive:
-        return shown
-    lead = Lead(scorer, person.lead, person.fields["state"], held.positions[person.partition].clock_ms)
-    reading = read(scorer, lead.state, lead.at_ms)
-    return shown | {
-        "judged": {
-            "as_of": rfc3339(lead.at_ms),
-            "stage": STAGES[lead.state.stage],
-            "score": reading.score,
-            "fit": reading.fit,
-            "engagement": reading.engagement,
-            "grade": scorer.grade(reading.fit, reading.engagement),
-            "reasons": msgspec.to_builtins(reasons(scorer, lead.state, lead.at_ms)),
-        },
-        "traits": {
-            path: {"value": write.value, "at": rfc3339(write.at_ms), "event_id": write.event_id}
-            for path, write in sorted(unpack_traits(state.traits).items())
-        },
-        "derived_traits": _derived(lead),
-        "recent": recent(state),
-        "history": history(state),
-        "times": {
-            "clock": _instant(state.clock),
-            "latest_activity": _instant(state.active),
-            "latest_crm": _instant(state.crm),
-            "ladder_closed": _instant(state.closed),
-            "lead_mql": _instant(state.mql_at),
-            "lead_sql": _instant(state.sql_at),
-            "respond_by": _instant(state.respond_by),
-            "due": _instant(state.due or 0),
-        },
-        "packed": {"version": state.version, "grid": state.grid, "fit": state.fit, "barred": state.barred},
-        "counts": [
-            {"key": key, "rules": [rule.id for rule in scorer.readers.get(key, ())], **_count(count)}
-            for key, count in state.counts.items()
-        ],
-        "paces": [
-            {"key": key, "rules": [rule.id for rule in scorer.velocity_rules.get(key, ())], **_pace(pace)}
-            for key, pace in state.velocity.items()
-        ],
-        "exclusions": [
-            {"key": key, "rules": scorer.bar_ids.get(key, []), "since": rfc3339(at_ms)}
-            for key, at_ms in state.bars.items()
-            if key != SINCE
-        ],
-        "set_aside_since": _instant(state.bars.get(SINCE, 0)),
-        "event_marks": [state.ids[at : at + MARK_BYTES].hex() for at in range(0, len(state.ids), MARK_BYTES)],
-        "merging_since": _instant(identity.judged_until_ms),
-    }
-
-
-def _derived(lead: Lead) -> dict[str, Any]:
-    held = {path: write.value for path, write in unpack_traits(lead.state.traits).items() if write.value is not None}
-    return {path: value for path, value in lead.scorer.derived(held).items() if path not in held}
-
-
-def _member(member: Member) -> dict[str, Any]:
-    role = ROLES[member.role - 1] if member.role else None
-    return {"account": member.account, "score": member.score, "decision_role": role, "at": _instant(member.at_ms)}
-
-
-def _count(count: Count) -> dict[str, Any]:
-    values = [{"mark": value.hex(), "at": rfc3339(at_ms)} for at_ms, value in entries(count.seen, count.last)]
-    return {"count": count.n, "last_at": _instant(count.last), "decayed_sum": count.sum, "once_per": values}
-
-
-def _pace(pace: VelocityWindow) -> dict[str, Any]:
-    return {"latest_day": pace.day, "days": pace.days.hex()}
-
-
-def _instant(at_ms: int) -> str | None:
-    return rfc3339(at_ms) if at_ms else None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import NamedTuple
+from contextlib import asynccontextmanager, suppress
+from typing import Final, NamedTuple
 
 from worker.adapters.redis_store import RedisStore
 from worker.core.contract.partitioner import owner
@@ -14,6 +15,8 @@ from worker.core.scoring.state import LeadState, unpack
 from worker.ports import Position, Store
 from worker.queries.leads import held_leads
 from worker.settings import Settings
+
+_LOOK_S: Final = 0.2
 
 
 class Person(NamedTuple):
@@ -70,3 +73,28 @@ async def persons(settings: Settings) -> AsyncIterator[Persons]:
     """Open the ids of *settings*' namespace for reading. Raises `OtherPartitions`."""
     async with held_leads(settings) as held:
         yield Persons(held.stores, held.scorers, held.positions)
+
+
+async def ids_of_person(settings: Settings, lead: str) -> list[Person]:
+    """Return all ids of the person known as *lead*, as they stand now; empty for nothing. Raises `OtherPartitions`."""
+    async with persons(settings) as held:
+        return await held.ids(lead)
+
+
+async def until_erased(settings: Settings, lead: str, ids: list[str], at_ms: int, wait_s: float) -> bool:
+    """Wait until each of *ids* is erased up to *at_ms*, or holds nothing; return whether that came within *wait_s*.
+
+    *lead* itself, for which the erasure was sent, must be erased.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(wait_s), persons(settings) as held:
+            while True:
+                found = {one: await held.person(one) for one in ids}
+                if all(_is_erased(person, at_ms, one == lead) for one, person in found.items()):
+                    return True
+                await asyncio.sleep(_LOOK_S)
+    return False
+
+
+def _is_erased(person: Person | None, at_ms: int, asked: bool) -> bool:
+    return not asked if person is None else person.state.erased >= at_ms
