@@ -25,6 +25,7 @@
     ├── GridNotFound               call         operator
     ├── SettingsError              call         operator
     ├── OtherPartitions            call         operator
+    ├── LeadNotHeld                call         operator
     ├── DeadLetterError            call         operator
     └── Undelivered                call         operator
 
@@ -178,6 +179,10 @@ class SettingsError(LeadPulseError):
 
 class OtherPartitions(LeadPulseError):
     """Redis holds the namespace with another number of partitions than the settings say."""
+
+
+class LeadNotHeld(LeadPulseError):
+    """A lead that Redis or the replayed files do not hold. The message says where it was sought, and why it may be gone."""
 
 
 class DeadLetterError(LeadPulseError):

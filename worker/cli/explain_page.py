@@ -1,0 +1,206 @@
+"""The page of `leadpulse explain`: the waterfall, the way up, what time brings, and the dossier."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from worker.core.contract.printable import plain
+from worker.core.grid.conditions import Condition, Where
+from worker.core.grid.words import duration, where_words
+from worker.core.insight.explain import AHEAD_MS, Change, PaceStep, Part, Totals, Upward, Way
+from worker.core.scoring.calendar import DAY_MS
+from worker.queries.explained import Explained
+
+_BAR: Final = 16
+_WAYS_SHOWN: Final = 6
+
+
+def page(lead: Explained) -> RenderableType:
+    """Return the lead as people read it: the waterfall, the way up, what time brings, and the dossier."""
+    parts: list[RenderableType] = [_head(lead), _waterfall(lead), _took(lead.totals), Text(), *_up(lead), Text(), *_time(lead)]
+    if lead.traits:
+        parts.append(_pairs("traits", [(name, str(value)) for name, value in sorted(lead.traits.items())]))
+    if lead.recent:
+        seen = [(when(event["time"]), f"{event['type']} {event['label'] or ''}".rstrip()) for event in reversed(lead.recent)]
+        parts.append(_pairs("last events", seen))
+    if lead.history:
+        parts.append(_pairs("history", [(when(move["at"]), move["stage"]) for move in lead.history]))
+    return Group(*parts)
+
+
+def _head(lead: Explained) -> Text:
+    text = Text.assemble(
+        (plain(lead.lead_id), "bold"), "  ", (f"{lead.score:.1f}", "bold"), f"  {lead.grade or ''}  {lead.stage}"
+    )
+    text.append(f"  (fit {lead.fit:.1f}, engagement {lead.engagement:.1f}), as of {when(lead.as_of)} UTC")
+    if lead.redis_key is not None:
+        text.append(f"\nheld in Redis as {plain(lead.redis_key)}")
+    if lead.respond_by:
+        text.append(f"\nsales must answer by {when(lead.respond_by)}")
+    return text
+
+
+def _waterfall(lead: Explained) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("reason", "earned", "time", "caps", "points", "sum"):
+        table.add_column(name, justify="left" if name == "reason" else "right", no_wrap=True)
+    table.add_column("")
+    table.add_column("what, when (UTC)", style="dim")
+    total, scale = 0.0, _scale(lead.waterfall)
+    for part in lead.waterfall:
+        before, total = total, total + part.points
+        low, high = sorted((round(max(0.0, before) * scale), round(max(0.0, total) * scale)))
+        bar = Text(" " * low + "█" * max(1, high - low), style="green" if part.points > 0 else "red")
+        table.add_row(
+            f"{part.kind} {part.id or ''}".rstrip(),
+            *(_signed(points) for points in (part.earned, part.by_time, part.by_cap)),
+            f"{part.points:+.2f}",
+            f"{total:.2f}",
+            bar if part.points else "",
+            _what(part),
+        )
+    table.add_section()
+    sums = [_signed(points) for points in (lead.totals.earned, lead.totals.by_time, lead.totals.by_cap)]
+    bar = Text("█" * round(max(0.0, lead.score) * scale), style="bold")
+    table.add_row("score", *sums, "", f"{lead.score:.2f}", bar, "")
+    return table
+
+
+def _signed(points: float) -> str:
+    """Return points with their sign; nothing for none (float dust is none)."""
+    return f"{points:+.2f}" if abs(points) >= 0.005 else ""
+
+
+def _scale(found: list[Part]) -> float:
+    """Return the columns of a point: the highest sum on the way fills the bar."""
+    highest, total = 1.0, 0.0
+    for part in found:
+        total += part.points
+        highest = max(highest, total)
+    return _BAR / highest
+
+
+def _what(part: Part) -> str:
+    words = []
+    if part.count is not None:
+        words.append(f"{part.count}×" if part.kind == "rule" else f"counted {part.count}")
+    if part.last_at is not None:
+        words.append(f"last {when(part.last_at)}")
+    if part.expired:
+        words.append("expired")
+    return ", ".join(words)
+
+
+def _took(sums: Totals) -> Text:
+    """Say what time took away altogether, and by what."""
+    named = [(sums.decay, "fading"), (sums.expiry, "expiry"), (sums.inactivity, "silence")]
+    causes = ", ".join(f"{word} {points:+.1f}" for points, word in named if abs(points) >= 0.05)
+    if not causes:
+        return Text("time has taken nothing away yet")
+    verb = "took away" if sums.by_time <= 0 else "gave back"
+    return Text(f"time {verb} {abs(sums.by_time):.1f} points ({causes})")
+
+
+def _up(lead: Explained) -> list[RenderableType]:
+    """Say what would bring the lead to the next stage."""
+    up = lead.next_stage
+    match up.standing:
+        case "top":
+            return [Text(f"next stage: none, {lead.stage} is the top of the ladder; it is for sales to go on")]
+        case "crm":
+            return [Text(f"next stage: {lead.stage} was set in the CRM, and only the CRM moves it")]
+        case "excluded":
+            return [Text(f"next stage: none, excluded by {', '.join(up.excluded_by)}, whatever the score")]
+        case "no_ladder":
+            return [Text("next stage: none, the grid has no stages")]
+    parts: list[RenderableType] = [Text.assemble((f"to {up.to}", "bold"), " it takes ", "; ".join(_conditions(up)))]
+    ways = [(_act(way), _worth(way, up.to or "")) for way in up.ways[:_WAYS_SHOWN]]
+    ways += [(f"{_more(step)} ({step.id})", f"{step.adds:+.1f}") for step in up.paces]
+    if ways:
+        parts.append(_pairs("what the lead could do now", ways))
+    if up.facts:
+        facts = [
+            (f"{_words(fact.where)} ({fact.id})", f"fit {fact.adds:+.1f}" + (", enough for it alone" if fact.enough else ""))
+            for fact in up.facts
+        ]
+        parts.append(_pairs("what would raise its fit, if it were so", facts))
+    return parts
+
+
+def _conditions(up: Upward) -> list[str]:
+    words = []
+    if up.points:
+        words.append(f"{up.points:.1f} more points (it begins at {up.enter:g})")
+    if up.fit:
+        words.append(f"{up.fit:.1f} more fit")
+    if up.intent:
+        words.append("a recent sign of intent")
+    if up.closed_until:
+        words.append(f"a pause to end: sales rejected or lost it, and it may climb again from {when(up.closed_until)}")
+    if up.activity:
+        words.append("the lead to be active again")
+    return words or ["nothing more: it moves when it is next judged"]
+
+
+def _more(step: PaceStep) -> str:
+    what = step.counts if step.more != 1 else step.counts.removesuffix("s")
+    return f"{step.more} more {what} within {step.within_days} days"
+
+
+def _act(way: Way) -> str:
+    where = f" where {_words(way.where)}" if way.where else ""
+    return f"{way.event}{where} ({', '.join(way.rules)})"
+
+
+def _worth(way: Way, to: str) -> str:
+    if way.times is None:
+        return f"{way.adds:+.1f}"
+    times = {1: "once", 2: "twice"}.get(way.times, f"{way.times} times")
+    return f"{way.adds:+.1f}, {times} is enough for {to}"
+
+
+def _words(conditions: tuple[Condition, ...]) -> str:
+    return where_words(Where(conditions))
+
+
+def _time(lead: Explained) -> list[RenderableType]:
+    """Say what time alone brings, and first of all when the lead cools."""
+    if not lead.ahead:
+        return [Text(f"if nothing happens, its stage does not change within {duration(AHEAD_MS)}")]
+    cools = next((change for change in lead.ahead if change.type == "lead.cooled"), None)
+    days = 0.0 if cools is None else (_ms(cools.time) - _ms(lead.as_of)) / DAY_MS
+    said = (
+        f"if nothing happens, it does not cool within {duration(AHEAD_MS)}"
+        if cools is None
+        else f"if nothing happens, it cools to {cools.to} on {when(cools.time)} UTC, in {days:.1f} days"
+    )
+    changes = [(when(change.time), f"{change.type}, {_from_to(change)}") for change in lead.ahead]
+    return [Text(said), _pairs("what time alone brings", changes)]
+
+
+def _from_to(change: Change) -> str:
+    return f"{change.from_} to {change.to}" if change.from_ != change.to else f"still {change.to}"
+
+
+def _ms(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp() * 1_000
+
+
+def when(time: str) -> str:
+    """Return an RFC 3339 instant as people read it, to the minute."""
+    return time[:16].replace("T", " ")
+
+
+def _pairs(title: str, pairs: list[tuple[str, str]]) -> Table:
+    table = Table(box=None, title=title, title_justify="left", title_style="bold", show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in pairs:
+        table.add_row(Text(plain(name)), Text(plain(value)))
+    return table

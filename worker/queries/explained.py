@@ -1,0 +1,183 @@
+"""One lead at one instant: its points, the way to the next stage, and what time alone brings."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from worker.core.batch.lead import Lead
+from worker.core.contract.model import Reason
+from worker.core.contract.partitioner import owner
+from worker.core.contract.printable import plain
+from worker.core.grid.models import Grid
+from worker.core.identity.aliases import MOST_HOPS
+from worker.core.insight.explain import Change, Part, Totals, Upward, ahead, totals, upward, waterfall
+from worker.core.insight.replay import Replay
+from worker.core.insight.trajectory import StageChange
+from worker.core.scoring.calendar import rfc3339
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.outputs import history, recent
+from worker.core.scoring.score import read, reasons
+from worker.core.scoring.stages import advance
+from worker.core.scoring.state import STAGES, LeadState, UnreadableState, unpack
+from worker.core.scoring.traits import unpack_traits, values
+from worker.errors import LeadNotHeld
+from worker.queries.leads import held_leads, leads_with_mark
+from worker.settings import Settings
+
+Note = Callable[[str], None]
+"""Called with each line about the lead that is not part of the answer."""
+
+
+class Explained(msgspec.Struct, frozen=True):
+    """One lead at one instant."""
+
+    lead_id: str
+    score: float
+    fit: float
+    engagement: float
+    grade: str | None
+    stage: str
+    sequence: int
+    as_of: str
+    respond_by: str | None
+    """Until when sales must answer the pending `lead.sql`."""
+    reasons: list[Reason]
+    """As outputs carry them."""
+    waterfall: list[Part]
+    """The same points before and after time, caps and clamps; what has expired is there, too."""
+    totals: Totals
+    next_stage: Upward
+    ahead: list[Change]
+    """What time alone brings within 90 days, in order, at most ten changes."""
+    traits: dict[str, Any]
+    recent: list[dict[str, Any]]
+    history: list[dict[str, Any]]
+    redis_key: str | None
+    """Where Redis holds the lead; `None` when files were replayed."""
+
+
+class JudgedLead(NamedTuple):
+    """A lead that stands judged at an instant."""
+
+    scorer: CompiledGrid
+    lead: str
+    state: LeadState
+    now_ms: int
+    redis_key: str | None = None
+    turns: list[StageChange] | None = None
+    """Its whole past, where files were replayed."""
+
+    def explained(self) -> Explained:
+        """Return the lead with every reason for where it stands."""
+        scorer, lead, state, now_ms = self.scorer, self.lead, self.state, self.now_ms
+        reading = read(scorer, state, now_ms)
+        parts = waterfall(scorer, state, now_ms)
+        return Explained(
+            lead_id=lead,
+            score=reading.score,
+            fit=reading.fit,
+            engagement=reading.engagement,
+            grade=scorer.grade(reading.fit, reading.engagement),
+            stage=STAGES[state.stage],
+            sequence=state.sequence,
+            as_of=rfc3339(now_ms),
+            respond_by=rfc3339(state.respond_by) if state.respond_by else None,
+            reasons=reasons(scorer, state, now_ms),
+            waterfall=parts,
+            totals=totals(parts),
+            next_stage=upward(scorer, state, now_ms),
+            ahead=ahead(scorer, state, now_ms),
+            traits=scorer.derived(values(unpack_traits(state.traits))),
+            recent=recent(state),
+            history=history(state),
+            redis_key=self.redis_key,
+        )
+
+
+async def lead_with_mark(settings: Settings, mark: str) -> str:
+    """Return the one lead whose mark begins with *mark*. Raises `LeadNotHeld` for none, and for several."""
+    found = await leads_with_mark(settings, mark.lower())
+    if not found:
+        raise LeadNotHeld(f"no lead of namespace {settings.namespace} has the mark {mark}: it may have been removed")
+    if len(found) > 1:
+        shown = ", ".join(map(plain, found[:10]))
+        raise LeadNotHeld(f"{len(found)} leads have marks that begin with {mark}: {shown}; name one of them by its id")
+    return found[0]
+
+
+async def live(settings: Settings, lead: str, at_ms: int | None, grid: str | None, note: Note) -> JudgedLead:
+    """Return *lead* as Redis holds it, judged at *at_ms* or at its clock.
+
+    *grid*: a what-if, in place of the grid in force. Raises `LeadNotHeld`, and what `held_leads` raises.
+    """
+    async with held_leads(settings, grid) as held:
+        partition = owner(lead, settings.partitions)
+        fields = await held.stores[partition].lead(lead)
+        for _ in range(MOST_HOPS):
+            to = _alias_of(note, lead, fields.get("state"))
+            if not to:
+                break
+            lead, partition = to, owner(to, settings.partitions)
+            fields = await held.stores[partition].lead(lead)
+        where = f"namespace {settings.namespace}, partition {partition} of {settings.partitions}"
+        found = _judge(
+            note, held.scorers[partition], lead, fields.get("state"), held.positions[partition].clock_ms, at_ms, where
+        )
+        return found._replace(redis_key=f"{{{settings.namespace}:{partition}}}:lead:{lead}")
+
+
+def _alias_of(note: Note, lead: str, packed: bytes | None) -> str:
+    """Return the lead that *lead* is an alias of, and note it; empty when it is none, or its state cannot be read."""
+    to = ""
+    with contextlib.suppress(UnreadableState):
+        to = "" if packed is None else unpack(packed).identity.alias_of
+    if to:
+        note(f"{plain(lead)} is known as {plain(to)}")
+    return to
+
+
+def replayed(
+    grid: Grid, lead: str, lines: Iterable[tuple[str, int, bytes]], where: str, at_ms: int | None, note: Note
+) -> JudgedLead:
+    """Return *lead* as a replay of *lines* (file, number, text) gives it, judged at *at_ms* or at its clock.
+
+    *where*: how messages call the files. Raises `LeadNotHeld`.
+    """
+    run = Replay(grid, watched=lead)
+    for name, number, line in lines:
+        run.line(line, name, number)
+    run.finish(at_ms)
+    asked, packed = lead, run.state_of(lead)
+    for _ in range(MOST_HOPS):
+        to = _alias_of(note, lead, packed)
+        if not to:
+            break
+        lead, packed = to, run.state_of(to)
+    for file, number, reason in run.refused:
+        note(plain(f"{file}:{number}: {reason}"))
+    found = _judge(note, run.scorer, lead, packed, run.clock_ms, at_ms, where)
+    return found._replace(turns=run.turns if lead == asked else [])
+
+
+def _judge(
+    note: Note, scorer: CompiledGrid, lead: str, packed: bytes | None, tick_ms: int | None, at_ms: int | None, where: str
+) -> JudgedLead:
+    """Judge *lead*, whose partition's last tick was at *tick_ms*. Raises `LeadNotHeld`."""
+    if packed is None:
+        raise LeadNotHeld(f"lead {lead} is not held ({where}): no event with this subject has been taken")
+    held = Lead(scorer, lead, packed, tick_ms)
+    state, now_ms = held.state, held.at_ms
+    if not state.alive and not state.erased:
+        raise LeadNotHeld(f"lead {lead} is not held ({where}): it was removed after the grid's retention, or never was a lead")
+    if not state.alive:
+        raise LeadNotHeld(f"lead {lead} was erased: only the mark of its erasure at {rfc3339(state.erased)} is kept")
+    if at_ms is not None and at_ms > now_ms:
+        advance(scorer, state, now_ms, at_ms, held.by_time)
+        now_ms = at_ms
+    elif at_ms is not None and at_ms < now_ms:
+        note(f"the lead's clock is past {rfc3339(at_ms)} already; judged at {rfc3339(now_ms)}")
+    return JudgedLead(scorer, lead, state, now_ms)
