@@ -27,7 +27,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from tests.kit.grids import GRID
 from tests.kit.shell import leadpulse
 from tests.kit.traffic import Message, Sent
-from tests.kit.verdict import Verdict, Wrong, readable
+from tests.kit.verdict import Verdict
 from tests.kit.waits import HANG_S
 from tests.kit.workers import Worker
 from worker.adapters.checkpoint_files import files_at
@@ -431,15 +431,7 @@ class Site:
             tps = [TopicPartition(topic, p) for topic in sorted({*self.settings.topics, *self.topics_before})]
             verdict.fold(p, await self.read(tps))
         states = await self.states()
-        leads = states.keys() | verdict.states.keys()
-        differ = sorted(lead for lead in leads if states.get(lead) != verdict.states.get(lead))
-        if differ:
-            shown = "\n".join(
-                f"{lead}\n  held:   {readable(states.get(lead))}\n  folded: {readable(verdict.states.get(lead))}"
-                for lead in differ[:5]
-            )
-            said = f"{len(differ)} of {len(leads)} states differ: {differ[:5]}\n{shown}\n{self.logs()}"
-            raise Wrong(said, states=len(differ))
+        verdict.hold_states(states)
         await self._hold_counts(states)
         verdict.hold_passed_on()
         verdict.hold_outputs(await self.outputs())
