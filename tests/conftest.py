@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.dev import services
+from ops.dev.kafka_broker import java
+from ops.dev.redis_server import redis_server as redis_program
 from tests.kit.examples import by_default
 from tests.kit.services import Kafka, Redis, ServiceMissing, needed
 
@@ -21,7 +22,7 @@ by_default()
 def pytest_report_header() -> list[str]:
     """Say which servers the tests run against, so that a green run shows what it was green on."""
     header = []
-    for name, find in (("java for kafka", services.java), ("redis", services.redis_server)):
+    for name, find in (("java for kafka", java), ("redis", redis_program)):
         try:
             header.append(f"{name}: {find()}")
         except ServiceMissing as why:

@@ -17,7 +17,8 @@ from packaging.version import Version
 from prometheus_client import CollectorRegistry
 from ruamel.yaml import YAML
 
-from ops.dev.services import KAFKA_VERSION, REPOSITORY
+from ops.dev.kafka_broker import KAFKA_VERSION
+from ops.dev.services import REPOSITORY
 from worker.metrics import Metrics, page
 from worker.settings import Settings
 

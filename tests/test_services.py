@@ -17,7 +17,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis import Redis as RedisClient
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from ops.dev import services
+from ops.dev import kafka_broker
+from ops.dev import redis_server as redis_program
 from ops.dev.services import REPOSITORY
 from tests.kit.services import Kafka, Redis, ServiceFailed, ServiceMissing, create_topics, missing
 from tests.kit.waits import HANG_S
@@ -116,7 +117,7 @@ def _answers(port: int) -> bool:
 
 def test_a_killed_run_leaves_no_server_behind(redis_server: Redis, tmp_path: Path) -> None:
     """SIGKILL gives this process no chance to clean up; the watchdog ends what it started."""
-    script = "from ops.dev.services import Redis; import time; print(Redis().start().port, flush=True); time.sleep(3600)"
+    script = "from ops.dev.redis_server import Redis; import time; print(Redis().start().port, flush=True); time.sleep(3600)"
     command = [sys.executable, "-c", script]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as run:
@@ -145,24 +146,24 @@ def test_the_servers_by_hand_end_at_ctrl_c_with_their_folders(kafka: Kafka, redi
 def test_without_java_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A laptop with Python alone skips the tests on real Kafka, and its owner learns how to run them."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    services.java.cache_clear()
+    kafka_broker.java.cache_clear()
     try:
         with pytest.raises(ServiceMissing, match="apt install openjdk"):
-            services.java()
+            kafka_broker.java()
     finally:
-        services.java.cache_clear()
+        kafka_broker.java.cache_clear()
 
 
 def test_ci_takes_no_other_server_for_redis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The stand-in from PyPI serves laptops; what CI proves must hold for the Redis that is deployed."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CI", "true")
-    services.redis_server.cache_clear()
+    redis_program.redis_server.cache_clear()
     try:
         with pytest.raises(ServiceMissing, match="apt install redis-server"):
-            services.redis_server()
+            redis_program.redis_server()
     finally:
-        services.redis_server.cache_clear()
+        redis_program.redis_server.cache_clear()
 
 
 def test_a_missing_server_skips_on_a_laptop_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:

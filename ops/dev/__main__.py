@@ -7,7 +7,9 @@ import contextlib
 import signal
 import sys
 
-from ops.dev.services import Kafka, Redis, ServiceFailed, ServiceMissing
+from ops.dev.kafka_broker import Kafka
+from ops.dev.redis_server import Redis
+from ops.dev.services import ServiceFailed, ServiceMissing
 
 
 def main() -> int:

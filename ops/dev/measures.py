@@ -1,8 +1,8 @@
 """Figures of the code's shape: `python -m ops.dev.measures [FOLDER...]` prints a table, one column a folder (default: worker).
 
-Lines count as written, with docstrings and comments. Cyclomatic complexity is 1 and one more for each `if`, loop, conditional
-expression, `except`, comprehension, `match` case and `assert`, and for each `and`/`or` operand after the first. Nested
-functions count towards the function around them.
+Lines count as written, with docstrings and comments. Cyclomatic complexity is 1 plus the number of branches. Branches are
+`if`, loop, conditional expression, `except`, comprehension, `match` case and `assert`. Each `and`/`or` operand after the
+first is a branch too. Nested functions count towards the function around them.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import click
 import msgspec
 import redis
 
-from ops.dev.services import Redis
+from ops.dev.redis_server import Redis
 from tests.benchmarks.typical import leads, scorer, written
 from tests.kit.batches import a_batch
 from worker.adapters.redis_client import connect

@@ -19,7 +19,7 @@ from typing import Any
 import click
 import redis
 
-from ops.dev.services import Redis
+from ops.dev.redis_server import Redis
 from tests.benchmarks.race import AS_DEPLOYED
 from tests.kit.batches import a_batch, a_write
 from worker.adapters import redis_check

@@ -17,7 +17,8 @@ from typing import Any
 import click
 import redis
 
-from ops.dev.services import Kafka, Redis, RedisCluster, create_topics
+from ops.dev.kafka_broker import Kafka, create_topics
+from ops.dev.redis_server import Redis, RedisCluster
 from tests.benchmarks import report
 from tests.benchmarks.log import ZIPF, lines
 from tests.benchmarks.measure import produce

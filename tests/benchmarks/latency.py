@@ -23,7 +23,8 @@ import msgspec
 from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
 
-from ops.dev.services import Kafka, Redis, create_topics
+from ops.dev.kafka_broker import Kafka, create_topics
+from ops.dev.redis_server import Redis
 from tests.benchmarks import report
 from tests.benchmarks.log import lines
 from tests.benchmarks.race import AS_DEPLOYED, LOG, PARTITIONS, Live, Place

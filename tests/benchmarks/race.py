@@ -32,7 +32,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from ops.dev.compiled import compiled as compiled_core
-from ops.dev.services import Kafka, Redis, RedisCluster, create_topics, java
+from ops.dev.kafka_broker import Kafka, create_topics, java
+from ops.dev.redis_server import Redis, RedisCluster
 from tests.benchmarks import report
 from tests.benchmarks.log import DAYS, Line, lines
 from tests.benchmarks.measure import committed, cpu_s, peak_mb, produce, tree

@@ -51,7 +51,7 @@ def openssl(*arguments: object) -> None:
 
 @pytest.fixture(scope="module")
 def guarded_redis(certificates: Certificates) -> Iterator[Redis]:
-    """One that speaks TLS on a port of its own, and on which the worker is a user with few rights."""
+    """A Redis with TLS on a port of its own. The worker is a user with few rights there."""
     tls = {
         "tls-port": str(free_port()),
         "tls-cert-file": str(certificates.certificate),

@@ -1,16 +1,16 @@
 """A slow, obvious LeadPulse, written from the contract alone, to hold the real core against.
 
-It keeps every accepted event of every lead and recounts everything from them at each instant it is asked about: no decayed
-sums, no schedule, no packed state, nothing shared with `worker.core` but the mail word lists.
+It keeps every accepted event of every lead and recounts everything from them at each instant it is asked about. It has no
+decayed sums, no schedule and no packed state. It shares nothing with `worker.core` but the mail word lists.
 
 How it finds the instants at which time alone moves a lead (`Oracle._first_move`):
 
-1. It lists every instant in the span at which something may *jump*: local midnights (velocity), steps of inactivity,
-   `expires_after`, the end of `intent_within`, the end of `quiet` after a rejection. Between two neighbours of that list the
-   score is a clamp of a sum of smooth parts, each of which only falls or only rises.
-2. On a stretch without jumps, each part's values at the two ends bound it; so the sums of their lesser and of their greater
-   ends bound the score. If the ladder could not move anywhere between those bounds, the stretch is done. Otherwise it is
-   halved, the earlier half first, down to a single millisecond, where the ladder is asked itself. This finds the *first*
+1. It lists every instant in the span at which the score may *jump*. Velocity jumps at local midnights, inactivity at its
+   steps, a rule at `expires_after`. The ladder opens or closes at the ends of `intent_within` and of `quiet`. Between two
+   neighbours of that list the score is a clamp of a sum of smooth parts. Each part only falls or only rises.
+2. On a stretch without jumps, each part's values at the two ends bound it. The sums of the lesser and of the greater ends
+   bound the score. If the ladder could not move anywhere between those bounds, the stretch is done. Otherwise it is halved,
+   the earlier half first, down to a single millisecond, where the ladder is asked itself. This finds the *first*
    millisecond, however often the score crosses the threshold.
 """
 

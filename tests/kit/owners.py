@@ -40,7 +40,7 @@ END = START + 300 * HOUR
 
 
 class Owners:
-    """Every id with an owner of its own; what they say to each other arrives in order from each, and whenever it is let."""
+    """Every id with an owner of its own. Messages from one owner arrive in order, each when the test lets it."""
 
     def __init__(self, scorer: CompiledGrid = SCORER) -> None:
         self.scorer = scorer

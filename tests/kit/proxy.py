@@ -58,7 +58,7 @@ class LosesReplies:
 
 
 class Network:
-    """Forwards everything until it is told to be a bad network; connections on it are then cut, held, or closed by half."""
+    """Forwards everything until a test makes it a bad network. Connections are then cut, held, or closed by half."""
 
     def __init__(self, host: str, port: int, listen: int = 0) -> None:
         self._target = host, port

@@ -7,7 +7,9 @@ import contextlib
 from types import TracebackType
 from typing import Any, Self
 
-from ops.dev.services import HOST, Kafka, Redis
+from ops.dev.kafka_broker import Kafka
+from ops.dev.redis_server import Redis
+from ops.dev.services import HOST
 from tests.kit.proxy import Network
 from tests.kit.waits import until
 

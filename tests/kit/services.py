@@ -11,7 +11,10 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from ops.dev.services import Kafka, Prometheus, Redis, RedisCluster, ServiceFailed, ServiceMissing, create_topics, free_port
+from ops.dev.kafka_broker import Kafka, create_topics
+from ops.dev.prometheus_server import Prometheus
+from ops.dev.redis_server import Redis, RedisCluster
+from ops.dev.services import ServiceFailed, ServiceMissing, free_port
 
 __all__ = [
     "Kafka",
@@ -32,7 +35,7 @@ _QUIET = range(20_000, 32_000)
 
 
 def adjacent_ports() -> int:
-    """Return the first of two ports next to each other that nobody listens on."""
+    """Return the first of two ports next to each other that are both free."""
     while True:
         first = random.choice(_QUIET)
         with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as other:
@@ -45,7 +48,7 @@ S = TypeVar("S", Kafka, Prometheus, Redis, RedisCluster)
 
 
 def missing(reason: str) -> NoReturn:
-    """Skip the test with *reason*, or, with `CI` set, fail it: nobody reads the skips there."""
+    """Skip the test with *reason*, or, with `CI` set, fail it: skips go unread there."""
     if os.environ.get("CI"):
         pytest.fail(f"CI must have it: {reason}", pytrace=False)
     pytest.skip(reason)

@@ -88,7 +88,7 @@ def leadpulse(
 
 
 class Running:
-    """The command as a process that goes on, in a session of its own; killed at the end if it is still there."""
+    """The command as a running process, in a session of its own. It is killed at the end if it still runs."""
 
     def __init__(self, command: Iterable[str | Path], env: Mapping[str, str], folder: Path) -> None:
         self.log = folder / f"log-{time.monotonic_ns()}.txt"

@@ -1,8 +1,8 @@
 """Random grids and random histories of leads, small enough that things happen and edges are hit.
 
-Numbers are chosen so that two ways of adding up the same points cannot disagree about an instant: where a penalty fades, the
-score creeps up to a limit, and a threshold within 1e-9 of that limit would be reached at an instant that double arithmetic
-cannot tell within minutes. So thresholds are round numbers only in grids in which no penalty fades.
+Numbers are chosen so that two ways of adding up the same points cannot disagree about an instant. Where a penalty fades, the
+score creeps up to a limit. Double arithmetic cannot tell within minutes when it reaches a threshold within 1e-9 of that limit.
+So thresholds are round numbers only in grids in which no penalty fades.
 """
 
 from __future__ import annotations
@@ -255,8 +255,8 @@ def histories(
 ) -> list[Line]:
     """What happens to a few leads, in the order in which it arrives.
 
-    *late*: some events arrive after later ones or after a tick past them (without it, each is later than every tick before it
-    and no earlier than every event before it). *repeats*: some arrive twice.
+    *late*: some events arrive after later ones or after a tick past them. Without it, each is later than every tick before it,
+    and no event is earlier than one before it. *repeats*: some arrive twice.
     """
     lines: list[Line] = []
     now, ticked = START + draw(st.sampled_from([0, 22 * HOUR, DAY])), START - 1

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def jwt(ends_s: float | None, name: str = "leadpulse") -> str:
-    """Return a token that nobody signed."""
+    """Return an unsigned token."""
     claims: dict[str, Any] = {"sub": name, "iat": time.time() - 1} | ({} if ends_s is None else {"exp": ends_s})
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({"alg": "none"}, claims)]
     return ".".join([*parts, ""])

@@ -1,4 +1,4 @@
-"""What somebody with the right to it does to a site's topics: deletes them, makes them again, has Kafka thin them out."""
+"""Changes of a site's topics by an operator: deleted, made again, thinned out by Kafka."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def traffic(seed: int, leads: int, count: int, *, around_ms: int | None = None, 
 
 
 def people(seed: int, leads: int, count: int, **told: Any) -> list[Message]:
-    """Return *traffic* in which it is told who was who: chains, circles, visitors that two leads claim."""
+    """Return *traffic* with identified visitors: chains, circles, visitors that two leads claim."""
     rnd = random.Random(seed)
     said = traffic(seed, leads, count, **told)
     for number in range(count // 8):

@@ -24,7 +24,7 @@ async def until(holds: Callable[[], object | Awaitable[object]], what: str = "")
 
 
 def effort(call: Callable[[], object]) -> float:
-    """Return how much *call* costs of a core, as a multiple of what a million steps of an empty loop cost on this machine.
+    """Return the processor time of *call*, in units of a million steps of an empty loop on this machine.
 
     For what would take minutes where it went wrong: neither a slow machine nor its other work makes the answer much larger.
     """

@@ -37,7 +37,10 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.structs import TopicPartition
 from ruamel.yaml import YAML
 
-from ops.dev.services import HOST, REPOSITORY, Kafka, Prometheus, Redis, free_port
+from ops.dev.kafka_broker import Kafka
+from ops.dev.prometheus_server import Prometheus
+from ops.dev.redis_server import Redis
+from ops.dev.services import HOST, REPOSITORY, free_port
 from tests.benchmarks import report
 
 RULES: Final = REPOSITORY / "ops/prometheus/rules/leadpulse.yml"

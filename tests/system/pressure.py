@@ -27,7 +27,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
 
-from ops.dev.services import HOST, Kafka, Redis, free_port
+from ops.dev.kafka_broker import Kafka
+from ops.dev.redis_server import Redis
+from ops.dev.services import HOST, free_port
 from tests.kit.deliver import Produced, deliver
 from tests.kit.proxy import Network
 from tests.kit.site import Site

@@ -31,7 +31,9 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from ops.dev.services import HOST, Kafka, Redis, free_port
+from ops.dev.kafka_broker import Kafka
+from ops.dev.redis_server import Redis
+from ops.dev.services import HOST, free_port
 from tests.kit.bombs import bomb, send_raw
 from tests.kit.grids import GRID
 from tests.kit.proxy import LosesReplies, Network

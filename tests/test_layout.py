@@ -1,0 +1,44 @@
+"""Where tests and their helpers live: tests mirror `worker/`, and shared helpers are in `tests/kit`."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from ops.dev.measures import functions_of, imports
+
+ROOT = Path(__file__).parents[1]
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+ALSO = {"benchmarks", "core.golden", "grids", "kit", "protocol", "schemas", "system"}
+"""Folders that mirror no room of the worker: they test the whole, or what lies beside it."""
+
+
+def test_no_test_imports_another_test() -> None:
+    """What two of them need belongs in `tests/kit`: else a test cannot be moved, run alone or deleted."""
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in TESTS
+        for name in imports(ast.parse(path.read_text()))
+        if name.startswith("tests.") and any(part.startswith("test_") for part in name.split("."))
+    }
+    assert found == set()
+
+
+def test_helpers_hold_no_tests() -> None:
+    """Pytest collects none from `tests/kit`, so one there would never run."""
+    for path in TESTS:
+        if "kit" in path.parts:
+            assert not path.name.startswith("test_"), path
+            assert not [f.name for f in functions_of(ast.parse(path.read_text())) if f.name.startswith("test_")], path
+
+
+def test_folders_of_tests_are_those_of_the_worker() -> None:
+    """The tests of a module are found by its folder."""
+    folders = {".".join(path.parent.relative_to(ROOT / "tests").parts) for path in TESTS} - {""}
+    rooms = {".".join(path.parent.relative_to(ROOT / "worker").parts) for path in (ROOT / "worker").rglob("*.py")}
+    assert {folder for folder in folders if folder.removesuffix(".rivals") not in rooms | ALSO} == set()
+    assert {path.stem for path in (ROOT / "tests" / "core").glob("test_*.py")} <= WHOLE
+
+
+WHOLE = {"test_compiled", "test_golden", "test_oracle", "test_planted", "test_properties"}
+"""Tests of the core as a whole. All others are in the folder of a room."""
