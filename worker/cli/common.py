@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, cast
 
 import click
@@ -85,14 +84,6 @@ def show(page: RenderableType) -> None:
     """Print *page* on stdout: as wide as the terminal, or wide enough that nothing is cut off in a file or a pipe."""
     console = Console()
     (console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_PIPED_WIDTH)).print(page)
-
-
-def installed(package: str) -> str:
-    """Return the version of *package*; words where it is not installed (a checkout that is run as it is)."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def load_grid(name: str) -> Grid:

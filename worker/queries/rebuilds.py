@@ -1,9 +1,9 @@
-"""What `leadpulse doctor` says of rebuilding: from when to when an emptied Redis could be filled again."""
+"""Findings about rebuilding: from when to when an emptied Redis could be filled again."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Literal
 
 from worker.adapters.checkpoint_files import files_at
@@ -29,6 +29,11 @@ async def rebuilds(settings: Settings, admin: Admin) -> AsyncIterator[Said]:
     except (FilesError, OSError) as err:
         yield _AREA, "error", f"the checkpoints cannot be read: {err}", "correct LEADPULSE_CHECKPOINTS, or its rights"
         return
+    for said in (*_faults(settings, found), *_possible(settings, found)):
+        yield said
+
+
+def _faults(settings: Settings, found: list[Way]) -> Iterator[Said]:
     for way in found:
         for words in way.unusable:
             yield (
@@ -57,6 +62,9 @@ async def rebuilds(settings: Settings, admin: Admin) -> AsyncIterator[Said]:
             f"{what}, this is {FOLD_VERSION}",
             f"a rebuild needs a worker of that version first; or {_WRITE}",
         )
+
+
+def _possible(settings: Settings, found: list[Way]) -> Iterator[Said]:
     by_checkpoint = [way for way in found if way.checkpoint is not None]
     if by_checkpoint:
         yield _AREA, "ok", _range(by_checkpoint), ""
