@@ -176,7 +176,7 @@ def test_what_is_not_there_is_said_in_one_line(topics: dict[str, str]) -> None:
     assert nothing.stderr == f"no such dead letters in {dead}\n"
     none = leadpulse("dead", "replay", "--all", env=topics)
     assert (none.returncode, json.loads(none.stdout)["replayed"]) == (0, 0)
-    assert "no letter meets these conditions" in none.stderr
+    assert "no letter matches these conditions" in none.stderr
 
     letters_of(topics, (b"x" * (MAX_BYTES + 1), "too_large"))
     written(topics, [Output(dead, b"ann", b"{}")])
@@ -230,11 +230,11 @@ def test_wrong_usage_is_told_before_anything_is_read(tmp_path: Path) -> None:
     """No broker is needed for it."""
     path = str(lines(tmp_path, SOUND))
     for wrong, words in (
-        (["replay"], "say which"),
-        (["replay", "0:1", "--all"], "say which"),
-        (["replay", "--all", "--reason", "empty"], "say which"),
-        (["replay", "--all", "--from", path], "--from goes with one PLACE"),
-        (["replay", "0:1", "0:2", "--from", path], "--from goes with one PLACE"),
+        (["replay"], "select letters"),
+        (["replay", "0:1", "--all"], "select letters"),
+        (["replay", "--all", "--reason", "empty"], "select letters"),
+        (["replay", "--all", "--from", path], "--from needs exactly one PLACE"),
+        (["replay", "0:1", "0:2", "--from", path], "--from needs exactly one PLACE"),
         (["replay", "0:1", "--to", "lead.dead"], "the worker itself writes that topic"),
         (["replay", "0:1", "--to", "leadpulse.default.internal"], "the worker itself writes that topic"),
         (["show", "17"], "no place"),

@@ -102,7 +102,7 @@ def test_live_answers_are_those_of_a_replay(topics: dict[str, str], tmp_path: Pa
     picture = tmp_path / "ann.svg"
     drawn = leadpulse("explain", "ann", "--plot", picture, env=topics)
     assert drawn.returncode == 0
-    assert "Redis holds no past course" in drawn.stderr
+    assert "Redis does not hold the past" in drawn.stderr
     assert "<svg" in picture.read_text()
 
 

@@ -1,6 +1,6 @@
 """The `leadpulse` command: thin shells around the program's functions.
 
-JSON goes to stdout, words to stderr; exit code 0: done, 1: failed, 2: wrong usage or settings.
+JSON goes to stdout, and words go to stderr. Exit code 0 means done, 1 failed, and 2 wrong usage or settings.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class _Command(NamedTuple):
 
 
 COMMANDS: Final[dict[str, _Command]] = {
-    "demo": _Command("worker.cli.demo", "demo", "Show the whole thing at work, with nothing installed but this package."),
-    "run": _Command("worker.cli.run", "run", "Run the worker until it is told to stop."),
+    "demo": _Command("worker.cli.demo", "demo", "Show everything at work. Only this package needs to be installed."),
+    "run": _Command("worker.cli.run", "run", "Run the worker until SIGTERM or Ctrl-C."),
     "replay": _Command("worker.cli.replay", "replay", "Score files of events as the live worker would."),
     "explain": _Command("worker.cli.explain", "explain", "Show where every point of LEAD comes from, and what would move it."),
     "top": _Command("worker.cli.top", "top", "List the hottest leads, exactly."),
     "accounts": _Command("worker.cli.accounts", "accounts", "List the accounts whose leads together have the highest scores."),
     "grid": _Command("worker.cli.grid", "grid", "Check, show and compare scoring grids."),
-    "topics": _Command("worker.cli.topics", "topics", "Make the Kafka topics, and change which of them are read."),
-    "simulate": _Command("worker.cli.simulate", "simulate", "Make up the traffic of a B2B site."),
+    "topics": _Command("worker.cli.topics", "topics", "Create the Kafka topics, and change which of them are read."),
+    "simulate": _Command("worker.cli.simulate", "simulate", "Simulate the traffic of a B2B site."),
     "convert": _Command("worker.cli.convert", "convert", "Turn other formats into events, one JSON a line on stdout."),
     "produce": _Command("worker.cli.produce", "produce", "Send files of events to Kafka."),
     "dead": _Command("worker.cli.dead", "dead", "List, show and replay the records that could not be read."),
@@ -39,7 +39,7 @@ COMMANDS: Final[dict[str, _Command]] = {
         "export",
         "Print everything that Redis holds of LEAD, and of every other id of the same person, as one JSON object.",
     ),
-    "doctor": _Command("worker.cli.doctor", "doctor", "Look for what would keep the worker from doing its work."),
+    "doctor": _Command("worker.cli.doctor", "doctor", "Look for faults that would stop the worker."),
     "repartition": _Command(
         "worker.cli.repartition", "repartition", "Copy all leads of a namespace into another, for more partitions."
     ),
@@ -74,8 +74,8 @@ class _Commands(click.Group):
 def cli() -> None:
     """Score B2B leads while they act: Kafka in, state in Redis, lead.sql out.
 
-    Settings come from the environment (LEADPULSE_*); `leadpulse run --help` lists them all. JSON goes to stdout, words to
-    stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
+    Settings come from the environment (LEADPULSE_*); `leadpulse run --help` lists them all. JSON goes to stdout, and words go
+    to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
     """
 
 
@@ -89,6 +89,6 @@ def main() -> None:
     """Run the command line (entry point of `leadpulse`)."""
     try:
         cli(prog_name="leadpulse")
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

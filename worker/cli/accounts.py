@@ -1,4 +1,4 @@
-"""`leadpulse accounts`: companies, by what their leads come to."""
+"""`leadpulse accounts`: companies, by the sum of their leads' scores."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from worker.queries.accounts import largest_accounts
 
 
 @click.command()
-@click.option("--count", "-n", type=click.IntRange(1, 100_000), default=20, metavar="N", help="How many.  [default 20]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON an account on stdout, with its leads.")
+@click.option(
+    "--count", "-n", type=click.IntRange(1, 100_000), default=20, metavar="N", help="Number of accounts.  [default 20]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line per account, with its leads.")
 @settings_flags("redis", "namespace", "partitions")
 def accounts(count: int, as_json: bool, **flags: Any) -> None:
     """List the accounts whose leads together have the highest scores.
 
-    Reads Redis alone. An account is there when the grid has `accounts` and a lead of it counts; each lead's score is the one
-    that it last told, within the grid's `accounts.step` of what it is.
+    Reads Redis only. An account is listed if the grid has `accounts` and at least one of its leads counts. Each score is the
+    lead's last report to its account. It differs from the present score by less than the grid's `accounts.step`.
     """
     found = run_async(largest_accounts(load_settings(flags), count))
     if as_json:
@@ -29,7 +31,7 @@ def accounts(count: int, as_json: bool, **flags: Any) -> None:
     else:
         show(_table(found))
     if not found:
-        click.echo("no accounts are held in this namespace: they take a grid with `accounts`", err=True)
+        click.echo("this namespace has no accounts: the grid in force needs `accounts`", err=True)
 
 
 def _table(found: list[dict[str, Any]]) -> Table:

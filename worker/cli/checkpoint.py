@@ -1,4 +1,4 @@
-"""`leadpulse checkpoint`: the state of each partition, written to where a rebuild finds it."""
+"""`leadpulse checkpoint`: writes the state of each partition where a rebuild finds it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from worker.settings import Settings
 
 
 @click.command()
-@click.option("--partition", "-p", "only", type=click.IntRange(0), metavar="P", help="This partition alone.")
+@click.option("--partition", "-p", "only", type=click.IntRange(0), metavar="P", help="Only this partition.")
 @settings_flags("checkpoints", "checkpoint_keep", "redis", "namespace", "partitions")
 def checkpoint(only: int | None, **flags: Any) -> None:
     """Write a checkpoint of each partition, which `leadpulse rebuild` begins at.
 
-    A checkpoint is the whole state of a partition as of one batch, in LEADPULSE_CHECKPOINTS. It is taken while workers run, and
-    stops none of them. Redis is read in slices, and leads that change meanwhile are read again. The checkpoint counts once
-    everything that its batches sent out is published, so a partition with unpublished outputs needs a running worker.
+    A checkpoint is the whole state of a partition as of one batch, in LEADPULSE_CHECKPOINTS. The command runs beside the
+    workers and stops none of them. It reads Redis in slices, and reads leads again that change meanwhile. A checkpoint is
+    complete once all outputs of its batches are published. So a partition with unpublished outputs needs a running worker.
 
-    Workers write checkpoints by themselves every LEADPULSE_CHECKPOINT_EVERY hours. All but the LEADPULSE_CHECKPOINT_KEEP newest
-    are removed.
+    Workers write checkpoints by themselves every LEADPULSE_CHECKPOINT_EVERY hours. Only the LEADPULSE_CHECKPOINT_KEEP newest
+    are kept.
 
-    The files hold personal data. Prints one JSON a partition; exit code 1 when one could not be written.
+    The files hold personal data. Prints one JSON line per partition. Exits with 1 if one could not be written.
     """
     settings = load_settings(flags)
     if only is not None and only >= settings.partitions:
@@ -45,7 +45,7 @@ def checkpoint(only: int | None, **flags: Any) -> None:
 def opened_files(settings: Settings) -> Files:
     """Return the place of the checkpoints; without one the command ends."""
     if not settings.checkpoints:
-        raise click.UsageError("say where checkpoints are kept: LEADPULSE_CHECKPOINTS, a folder or an address of fsspec's")
+        raise click.UsageError("set LEADPULSE_CHECKPOINTS to the place of the checkpoints: a folder or an address of fsspec")
     try:
         return files_at(settings.checkpoints)
     except FilesError as err:

@@ -1,4 +1,4 @@
-"""What several commands share: settings as flags, grids, files of lines, leads read from Redis."""
+"""Shared by several commands: settings as flags, grids, files of lines, output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def settings_flags(*names: str) -> Callable[[F], F]:
-    """Offer the settings *names* (all without any) as flags, generated from the model; the environment is the second choice."""
+    """Offer the settings *names* (all without any) as flags, generated from the model. A flag precedes the environment."""
 
     def decorate(command: F) -> F:
         for name in reversed(names or tuple(Settings.model_fields)):
@@ -50,7 +50,7 @@ def settings_flags(*names: str) -> Callable[[F], F]:
 
 
 def _shown(default: Any) -> str:
-    """Return a default as one would write it in the environment; empty for none."""
+    """Return a default as you would write it in the environment; empty for none."""
     if hasattr(default, "get_secret_value"):
         default = default.get_secret_value()
     if isinstance(default, tuple):
@@ -59,7 +59,7 @@ def _shown(default: Any) -> str:
 
 
 def load_settings(flags: dict[str, Any]) -> Settings:
-    """Return the settings of the environment and *flags*; wrong ones end the command with exit code 2."""
+    """Return the settings of the environment and *flags*. Wrong ones end the command with exit code 2."""
     try:
         return Settings.load(os.environ, **flags)
     except SettingsError as err:
@@ -81,15 +81,15 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 
 def show(page: RenderableType) -> None:
-    """Print *page* on stdout: as wide as the terminal, or wide enough that nothing is cut off in a file or a pipe."""
+    """Print *page* on stdout: as wide as the terminal. In a file or a pipe nothing is cut off."""
     console = Console()
     (console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_PIPED_WIDTH)).print(page)
 
 
 def load_grid(name: str) -> Grid:
-    """Return the grid in the file *name*, or the one that comes with LeadPulse under that name.
+    """Return the grid in the file *name*, or the grid of that name that comes with LeadPulse.
 
-    A missing file and every mistake in a grid are told, each in a line, and end the command with exit code 1.
+    A missing file and every mistake in a grid are reported in one line each. They end the command with exit code 1.
     """
     from worker.core.grid.messages import GridError
     from worker.errors import GridNotFound
@@ -102,26 +102,26 @@ def load_grid(name: str) -> Grid:
 
 
 def opened(name: str) -> BinaryIO:
-    """Open a file, or stdin for `-`, to read lines of bytes; gzip is told by its first two bytes, not by the name."""
+    """Open a file, or stdin for `-`, to read lines of bytes. The first two bytes identify gzip, not the name."""
     raw: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer) if name == "-" else io.FileIO(name)
     stream = io.BufferedReader(raw, 1 << 20)
     return cast(BinaryIO, gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream)
 
 
 def json_line(value: Any) -> str:
-    """Return *value* as JSON on one line, with escapes for what is not printable: it may be read on a terminal."""
+    """Return *value* as one line of JSON. It escapes unprintable characters, because a terminal may show it."""
     text = msgspec.json.encode(value).decode()
     return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def shown_name(name: str) -> str:
-    """Return how messages call the input *name*."""
+    """Return the name of the input *name* in messages."""
     return "stdin" if name == "-" else name
 
 
 def grid_option(command: F) -> F:
-    """Offer `--grid` to a command that judges what Redis holds."""
-    said = "Judge by this grid instead of the one in force: a file, or the name of one that comes along."
+    """Offer `--grid` to a command that evaluates leads in Redis."""
+    said = "Use this grid instead of the grid in force: a file, or the name of a grid that comes with LeadPulse."
     return click.option("--grid", metavar="GRID", help=said)(command)
 
 

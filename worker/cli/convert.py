@@ -1,4 +1,4 @@
-"""`leadpulse convert`: other people's formats as events, one JSON a line."""
+"""`leadpulse convert`: other formats as events, one JSON a line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.core.contract.printable import plain
 from worker.intake.access_log import AccessLog, Malformed, lines
 
 NAMED_LINES: Final = 100
-"""Malformed lines named on stderr; the others are only counted, so that a wrong file does not flood the terminal."""
+"""Malformed lines that are named on stderr. Others are only counted, so that a wrong file does not flood the terminal."""
 
 
 @click.group()
@@ -23,19 +23,21 @@ def convert() -> None:
 
 @convert.command("access-log")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True, dir_okay=False))
-@click.option("--site", default="", metavar="URL", help="What relative urls are prefixed with: https://example.com")
+@click.option("--site", default="", metavar="URL", help="Prefix of relative urls, such as https://example.com.")
 @click.option(
     "--salt", default="", metavar="TEXT", envvar="LEADPULSE_VISITOR_SALT",
-    help="Secret that keys the visitor ids, so that nobody can compute them from an address.",
+    help="Secret key of the visitor ids. Without it, anyone can compute an id from an address.",
 )  # fmt: skip
-@click.option("--strict", is_flag=True, help="Stop at the first malformed line, with exit 1.")
+@click.option("--strict", is_flag=True, help="Stop at the first malformed line, and exit with 1.")
 def access_log(files: tuple[str, ...], site: str, salt: str, strict: bool) -> None:
     """Turn web server logs in the combined format into `page.viewed` events.
 
-    FILES are read in the order given, plain or gzipped; `-` is stdin. Page views only: GET, answered 200 or 304, no images,
-    styles, scripts, fonts, feeds or downloads. Events keep the order of the log, which is not quite that of their times. The
-    lead is `visitor:` and a hash of address and user agent; crawlers are marked `machine`; half an hour of silence ends
-    a session. Malformed lines are named on stderr and passed over.
+    FILES are read in the given order, plain or gzipped. `-` is stdin. Only page views count: GET, answered with 200 or 304.
+    Images, styles, scripts, fonts, feeds and downloads are left out. Events keep the order of the log, which differs slightly
+    from the order of their times.
+
+    The lead is `visitor:` and a hash of address and user agent. Crawlers are marked `machine`. Half an hour of silence ends a
+    session. Malformed lines are named on stderr and skipped.
     """
     if site and not site.startswith(("http://", "https://")):
         raise click.BadParameter(f"{site!r} is not like https://example.com", param_hint="--site")

@@ -1,4 +1,4 @@
-"""`leadpulse dead`: the records that could not be read, found, understood and sent again."""
+"""`leadpulse dead`: finds, explains and replays the records that could not be read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from worker.queries.dead_letters import (
 from worker.settings import Settings
 
 NAMED_LETTERS: Final = 100
-"""Letters that a replay leaves out and names on stderr; the others are only counted."""
+"""Letters that a replay leaves out and names on stderr. Others are only counted."""
 _DETAIL_CHARS: Final = 120
 _KEY_CHARS: Final = 60
 _HEX_BYTES: Final = 32
@@ -59,16 +59,16 @@ PLACE: Final = _Place()
 
 
 def filters(command: F) -> F:
-    """Offer the conditions by which letters are picked; the command gets them as `DeadLetterFilter`'s fields."""
+    """Offer the conditions that select letters. The command gets them as `DeadLetterFilter`'s fields."""
     command = settings_flags(*CONNECTION, "namespace", "input_topics", "output_topics")(command)
     for option in (
-        click.option("--topic", metavar="TOPIC", help="Letters of records that came from this topic."),
-        click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this event type, if it can be told.  [many]"),
-        click.option("--until", metavar="T", callback=instant_option, help="Written before T (RFC 3339)."),
-        click.option("--since", metavar="T", callback=instant_option, help="Written at T (RFC 3339) or later."),
+        click.option("--topic", metavar="TOPIC", help="Only records that came from this topic."),
+        click.option("--type", "types", multiple=True, metavar="TYPE", help="Only this event type, if it is known.  [many]"),
+        click.option("--until", metavar="T", callback=instant_option, help="Only letters written before T (RFC 3339)."),
+        click.option("--since", metavar="T", callback=instant_option, help="Only letters written at T (RFC 3339) or later."),
         click.option(
             "--reason", "reasons", multiple=True, type=click.Choice(list(HINTS)), metavar="REASON",
-            help=f"Given up for this reason.  [many; {', '.join(HINTS)}]",
+            help=f"Only this reason.  [many; {', '.join(HINTS)}]",
         ),
     ):  # fmt: skip
         command = option(command)
@@ -90,22 +90,24 @@ def _wanted(given: dict[str, Any]) -> DeadLetterFilter:
 def dead() -> None:
     """List, show and replay the records that could not be read.
 
-    A record that is no event goes, as it came, to the dead-letter topic (`lead.dead`, or where LEADPULSE_OUTPUT_TOPICS routes
-    it), with headers that say from where and why; its partition goes on. There it stays until the topic's retention deletes
-    it: a replay takes nothing away.
+    A record that is no event goes unchanged to the dead-letter topic: `lead.dead`, or its route in LEADPULSE_OUTPUT_TOPICS.
+    Its headers give the origin and the reason. Its partition continues. The letter stays there until the topic's retention
+    deletes it. A replay removes nothing.
     """
 
 
 @dead.command("list")
 @click.option("--limit", "-n", type=click.IntRange(1), metavar="N", help="Stop after N letters.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON a letter on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line per letter.")
 @filters
 def list_letters(limit: int | None, as_json: bool, **given: Any) -> None:
     """List dead letters, partition by partition, oldest first.
 
-    One line a letter: its place (PARTITION:OFFSET in the dead-letter topic), when it was written, the reason, where the record
-    came from (TOPIC[PARTITION]@OFFSET), its key, and what is wrong. Payloads are not shown, nor the values that a detail
-    quotes: they may be personal data. `leadpulse dead show PLACE` shows all. Ends with the counts by reason on stderr.
+    Each line has the letter's place (PARTITION:OFFSET in the dead-letter topic), its time and the reason. Then follow the
+    record's origin (TOPIC[PARTITION]@OFFSET), its key, and the fault.
+
+    Payloads are not shown, and quoted values are left out, because they may be personal data. `leadpulse dead show PLACE`
+    shows all. The counts by reason go to stderr at the end.
     """
     wanted = _wanted(given)
     run_async(_list(load_settings(given), wanted, limit, as_json))
@@ -135,7 +137,7 @@ def _summary(topic: str, reasons: Counter[str], limit: int | None, others: int) 
 
 
 class _Listed(msgspec.Struct, frozen=True):
-    """What `list` says of one letter: nothing of its payload."""
+    """One letter in the output of `list`, without its payload."""
 
     place: str
     at: str | None
@@ -144,12 +146,12 @@ class _Listed(msgspec.Struct, frozen=True):
     topic: str
     partition: int
     offset: int
-    """Where the record first came."""
+    """Topic, partition and offset where the record first came."""
     key: str | None
-    """`None` also for one that is no text."""
+    """`None` also for a key that is no text."""
     detail: str
     replayed: str | None
-    """Place of the letter that it was replayed from, when it failed before."""
+    """Place of the earlier letter that was replayed and failed again."""
 
 
 def _listed(letter: DeadLetter) -> _Listed:
@@ -197,7 +199,7 @@ def _at(letter: DeadLetter) -> str | None:
 
 
 def _readable(value: bytes) -> str:
-    """Return *value* as JSON if it is that, else as text with escapes, else in hexadecimal."""
+    """Return *value* as JSON if possible, else as text with escapes, else in hexadecimal."""
     try:
         return "\n".join(map(plain, msgspec.json.format(value).decode().split("\n")))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -233,8 +235,8 @@ def _short(text: str, length: int) -> str:
 def show(place: tuple[int, int], raw: bool, **flags: Any) -> None:
     """Show everything of the dead letter at PLACE.
 
-    PLACE is PARTITION:OFFSET in the dead-letter topic, as `list` gives it. Also says what to do about such a letter. The value
-    is shown as JSON if it is that, else as text with escapes, else in hexadecimal. It may be personal data.
+    PLACE is PARTITION:OFFSET in the dead-letter topic, as `list` prints it. The output includes what to do about such a
+    letter. The value is shown as JSON if possible, else as text with escapes, else in hexadecimal. It may be personal data.
     """
     letter = run_async(_one(load_settings(flags), place))
     if not raw:
@@ -252,18 +254,18 @@ async def _one(settings: Settings, place: tuple[int, int]) -> DeadLetter:
 
 @dead.command("replay")
 @click.argument("places", nargs=-1, type=PLACE, metavar="[PLACE]...")
-@click.option("--all", "every", is_flag=True, help="Every letter.")
-@click.option("--to", metavar="TOPIC", help="Send there, not to the topic that each record came from.")
+@click.option("--all", "every", is_flag=True, help="Select every letter.")
+@click.option("--to", metavar="TOPIC", help="Send to TOPIC, not to the topic that each record came from.")
 @click.option(
     "--from", "mended", metavar="FILE", type=click.Path(exists=True, allow_dash=True, dir_okay=False),
-    help="Send the CloudEvent (JSON) in FILE, - is stdin, in place of the value of the one PLACE given.",
+    help="Send the CloudEvent (JSON) in FILE (- is stdin) instead of the value of the one PLACE.",
 )  # fmt: skip
 @click.option(
     "--force",
     is_flag=True,
-    help="Send also what is still bad: it comes back as a new letter. Many can stop a worker (LEADPULSE_MAX_BAD_SHARE).",
+    help="Also send records that are still bad. They become new letters, and many can stop a worker (LEADPULSE_MAX_BAD_SHARE).",
 )
-@click.option("--dry-run", is_flag=True, help="Send nothing; say what would be sent.")
+@click.option("--dry-run", is_flag=True, help="Send nothing, and report what would be sent.")
 @filters
 def replay_letters(
     places: tuple[tuple[int, int], ...],
@@ -276,26 +278,28 @@ def replay_letters(
 ) -> None:
     """Send dead letters through the normal path again.
 
-    Once the cause is mended. Name them by PLACE (PARTITION:OFFSET), by conditions as for `list`, or say --all. Each record goes
-    to the input topic that it came from, with its key, value and headers, and a header lp-replayed that names the letter; its
-    timestamp is that of sending. Other lp- headers are left out, since they are LeadPulse's own. A letter that this version
-    would still refuse is not sent (it would only come back), nor one whose type is not known (it would be passed over).
+    Repair the cause first. Select letters by PLACE (PARTITION:OFFSET), by conditions as for `list`, or with --all. Each
+    record goes to the input topic that it came from, with its key, value and headers. A header lp-replayed names the letter,
+    and other lp- headers are left out. The timestamp is that of sending.
 
-    Nothing is sent to the internal topic or to an output. A letter that says its record came from there was not written by a
-    worker. It is named and not sent, whatever --to and --force say. One of a topic that is no input any more needs --to.
+    Two kinds of letter are not sent. This version would reject the first again, and would skip the second because of its
+    unknown type.
 
-    Letters stay in their topic, so the same ones can be sent twice. The worker drops an event whose source and id are among the
-    last 64 of its lead, and counts it as a duplicate; an older one would count again.
+    Nothing is sent to the internal topic or to an output. A letter whose record came from there was not written by a worker.
+    It is named and not sent, even with --to and --force. A letter of a topic that is no longer an input needs --to.
 
-    Prints one JSON object: {"replayed", "still_bad" by reason, "without_value", "misplaced"}. Exit code 1 when a letter was
+    Letters stay in their topic, so you can send the same ones twice. If an event's source and id
+    are among the last 64 of its lead, the worker drops it as a duplicate. An older event would count again.
+
+    Prints one JSON object: {"replayed", "still_bad" by reason, "without_value", "misplaced"}. Exits with 1 if a letter was
     not sent.
     """
     wanted = _wanted(given)
     settings = load_settings(given)
     if (bool(places) + every + (wanted != DeadLetterFilter())) != 1:
-        raise click.UsageError("say which: PLACE…, or conditions (--reason, --since, --until, --type, --topic), or --all")
+        raise click.UsageError("select letters: PLACE…, or conditions (--reason, --since, --until, --type, --topic), or --all")
     if mended is not None and len(set(places)) != 1:
-        raise click.UsageError("--from goes with one PLACE: a mended event replaces one letter's")
+        raise click.UsageError("--from needs exactly one PLACE: a corrected event replaces the value of one letter")
     if to is not None and (to in settings.outputs or is_journal(settings, to)):
         raise click.UsageError(f"--to {to}: the worker itself writes that topic; name an input topic")
     counts = Counts()
@@ -306,7 +310,7 @@ def replay_letters(
     click.echo(msgspec.json.encode(msgspec.to_builtins(counts) | ({"dry_run": True} if dry_run else {})))
     left_out = counts.still_bad.total() + counts.without_value + counts.misplaced
     if not counts.replayed and not left_out:
-        click.echo("no letter meets these conditions", err=True)
+        click.echo("no letter matches these conditions", err=True)
     done = "would be sent" if dry_run else "sent"
     click.echo(f"{counts.replayed:,} records {done}, {left_out:,} letters left out", err=True)
     if left_out:
@@ -314,7 +318,7 @@ def replay_letters(
 
 
 def _event(name: str | None) -> bytes | None:
-    """Return the mended event in file *name*."""
+    """Return the corrected event in file *name*."""
     if name is None:
         return None
     try:

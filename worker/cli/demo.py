@@ -1,4 +1,4 @@
-"""`leadpulse demo`: the worker at work, with everything it needs brought along."""
+"""`leadpulse demo`: the worker at work, with everything that it needs."""
 
 from __future__ import annotations
 
@@ -37,18 +37,22 @@ class _Seconds(click.ParamType):
 
 
 @click.command()
-@click.option("--for", "seconds", type=_Seconds(), default="30s", metavar="TIME", help="How long to show it.  [default 30s]")
-@click.option("--seed", type=int, default=7, metavar="N", help="Other people, other lives.  [default 7]")
+@click.option("--for", "seconds", type=_Seconds(), default="30s", metavar="TIME", help="Duration.  [default 30s]")
+@click.option("--seed", type=int, default=7, metavar="N", help="Another seed simulates other people.  [default 7]")
 @click.option(
-    "--grid", default="saas-b2b", metavar="GRID", help="Grid: a file, or the name of one that comes along.  [default saas-b2b]"
+    "--grid",
+    default="saas-b2b",
+    metavar="GRID",
+    help="Grid: a file, or the name of a grid that comes with LeadPulse.  [default saas-b2b]",
 )
 def demo(seconds: float, seed: int, grid: str) -> None:
-    """Show the whole thing at work, with nothing installed but this package.
+    """Show everything at work. Only this package needs to be installed.
 
-    Starts a broker and a Redis-compatible server of its own, runs the same worker as `leadpulse run` on them, and sends it the
-    traffic of 300 made-up leads, a simulated day a second: they come, compare, ask, fall silent and cool. On a terminal
-    the hottest leads are followed live, with every lead.sql as it is published; elsewhere there is a line for each.
-    Everything is gone at the end.
+    Starts a broker and a Redis-compatible server of its own, and runs the worker of `leadpulse run` on them. It sends the
+    traffic of 300 simulated leads, one simulated day a second. The leads arrive, compare, ask, fall silent and cool.
+
+    On a terminal you see the hottest leads live, with every lead.sql when it is published. Elsewhere each lead.sql is a line.
+    The command removes everything at the end.
     """
     load_grid(grid)
     for told in (signal.SIGTERM, signal.SIGHUP):

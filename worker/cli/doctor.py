@@ -1,4 +1,4 @@
-"""`leadpulse doctor`: what would keep the worker from doing its work, and what to do about it."""
+"""`leadpulse doctor`: finds faults that would stop the worker, with a remedy for each."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from worker.settings import Settings
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON a finding on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line per finding.")
 @settings_flags()
 def doctor(as_json: bool, **flags: Any) -> None:
-    """Look for what would keep the worker from doing its work.
+    """Look for faults that would stop the worker.
 
-    Looks at the grid, Kafka, its topics, Redis, each partition's state and the clocks, and says of each fault what is wrong and
-    what to do. Changes nothing but loading the worker's functions into Redis, as every worker does. Exit code 1 when there is
-    an error; warnings and hints are for a person to weigh.
+    Checks the grid, Kafka, its topics, Redis, each partition's state and the clocks. It reports each fault with its remedy.
+    It changes nothing, but loads the worker's functions into Redis, as every worker does.
+
+    Exits with 1 if there is an error. Warnings and hints need your judgement.
     """
     settings = load_settings(flags)
     counts = run_async(_tell(settings, as_json))

@@ -1,4 +1,4 @@
-"""`leadpulse erase`: everything held of a lead is forgotten."""
+"""`leadpulse erase`: erases everything held of a lead."""
 
 from __future__ import annotations
 
@@ -18,40 +18,43 @@ from worker.queries.persons import ids_of_person, until_erased
 
 
 class Erased(msgspec.Struct, frozen=True):
-    """What `leadpulse erase` prints."""
+    """Output of `leadpulse erase`."""
 
     lead_id: str
     ids: list[str]
-    """Of the same person, as they were held when it was asked for."""
+    """All ids of the person at the time of the command."""
     erased_up_to: str | None
-    """The `lead.erased`'s time: earlier events of these ids stay dropped. `None`: nothing was sent."""
+    """Time of the `lead.erased`. Earlier events of these ids stay dropped. `None`: nothing was sent."""
     done: bool
-    """Whether every one of the ids is gone by now."""
+    """Whether all ids are erased by now."""
 
 
 @click.command()
 @click.argument("lead")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Only say which ids would be erased.")
+@click.option("--dry-run", is_flag=True, help="Only print the ids that would be erased.")
 @click.option(
     "--wait", "wait_s", type=click.FloatRange(0), default=60.0, metavar="SECONDS",
-    help="How long to wait until it is done; 0 does not wait.  [default 60]",
+    help="Longest time to wait for the workers; 0 does not wait.  [default 60]",
 )  # fmt: skip
 @settings_flags(*CONNECTION, "redis", "namespace", "partitions", "input_topics")
 def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> None:
     """Erase everything held of LEAD, and of every other id of the same person.
 
-    Sends a `lead.erased` as any producer would, and waits until the workers have done it: nothing is left of the ids but the
-    mark that keeps earlier events out, also when they are read again. `lead.erased` is published for each id, so that those
-    downstream forget too. What Kafka's topics still hold of them goes by their retention; the internal topic's too.
+    Sends a `lead.erased` as any producer would, and waits until the workers have processed it. Of each id, only a mark
+    remains, which keeps earlier events out, even if they are read again. `lead.erased` is published for each id, so that
+    consumers of the outputs can erase it too.
 
-    Prints one JSON object; exit code 1 when it was not done in time: the event is sent then, and is taken when workers run.
+    Records in Kafka's topics, the internal topic included, expire by retention.
+
+    Prints one JSON object. Exits with 1 if the erasure is not done in time. The event is then sent, and workers will process
+    it.
     """
     settings = load_settings(flags)
     found = run_async(ids_of_person(settings, lead))
     ids = [lead, *(person.lead for person in found if person.lead != lead)]
     if not any(person.state.alive for person in found):
-        click.echo(f"nothing is held of {plain(lead)} now; its earlier events would be kept out", err=True)
+        click.echo(f"nothing is held of {plain(lead)} now; the erasure keeps its earlier events out", err=True)
     if dry_run:
         click.echo(json_line(Erased(lead, ids, None, False)))
         return
@@ -65,6 +68,6 @@ def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> N
     click.echo(json_line(Erased(lead, ids, rfc3339(at_ms), done)))
     if wait_s and not done:
         click.echo(
-            f"sent, but not done within {wait_s:g} s: do workers run (`leadpulse doctor`)? They take it when they do", err=True
+            f"sent, but not done within {wait_s:g} s: do workers run (`leadpulse doctor`)? They will process it", err=True
         )
         raise click.exceptions.Exit(1)

@@ -1,4 +1,4 @@
-"""`leadpulse explain`: where every point of a lead comes from, what would move it up, and what time will do to it."""
+"""`leadpulse explain`: where a lead's points come from, what would move it, and what time will change."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ def _plot_option(_: click.Context, param: click.Parameter, file: Path | None) ->
 
 @click.command()
 @click.argument("lead", required=False)
-@click.option("--mark", metavar="MARK", help="The lead that a log or an error names by this mark, in place of LEAD.")
+@click.option("--mark", metavar="MARK", help="Find the lead by its mark in a log or an error, instead of LEAD.")
 @click.option(
     "--events", "files", multiple=True, metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="Replay this file of events instead of asking Redis; - is stdin. May be given more than once.",
+    help="Replay this file of events instead of reading Redis; - is stdin.  [many]",
 )  # fmt: skip
 @click.option(
     "--at", "at_ms", metavar="T", callback=instant_option,
-    help="Judge at T (RFC 3339), if nothing happens until then.  [default: the lead's clock]",
+    help="Evaluate at T (RFC 3339), without events until then.  [default: the lead's clock]",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--plot", "picture", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), callback=_plot_option,
-    help="Draw the score's course into FILE.svg or FILE.png as well; the past course needs --events. Needs leadpulse[plot].",
+    help="Also draw the score over time into FILE.svg or FILE.png; the past needs --events. Needs leadpulse[plot].",
 )  # fmt: skip
 @grid_option
 @settings_flags("redis", "namespace", "partitions")
@@ -73,17 +73,17 @@ def explain(
 ) -> None:
     """Show where every point of LEAD comes from, and what would move it.
 
-    A waterfall: what was earned, what time and caps took away, what is left. Then what would bring the lead to the next stage,
-    and what time alone will do to it within 90 days: when it cools, if nothing happens.
+    A waterfall shows what was earned, what time and caps took, and the rest. Then follow the ways to the next stage. The last
+    part is what time alone will change within 90 days: when the lead cools, if nothing happens.
 
-    Reads the live state and the grid in force from Redis; with --events, what a replay of files gives by --grid (or
-    LEADPULSE_GRID). The lead is judged at its clock, the latest of its events and of its partition's ticks.
+    Reads the live state and the grid in force from Redis. With --events, it replays files by --grid (or LEADPULSE_GRID). The
+    lead is evaluated at its clock: the latest of its events and of its partition's ticks.
     """
     settings = load_settings(flags)
     if picture is not None:
         _can_draw(picture)
     if (lead is None) == (mark is None) or (mark is not None and files):
-        raise click.UsageError("name one lead: by LEAD, or by --mark, which looks for it in Redis")
+        raise click.UsageError("name one lead by LEAD, or by --mark, which searches Redis")
     if lead is None:
         lead = run_async(lead_with_mark(settings, mark or ""))
     if files:
@@ -144,7 +144,7 @@ def _draw(picture: Path, found: JudgedLead, explained: Explained) -> None:
     else:
         marks = [plot.Mark(at, TYPE_NAMES[number], text) for at, number, text in open_(state.recent)]
         stages = [(at, stage) for stage, at in unpack_moves(state.history)]
-        click.echo("Redis holds no past course of a score: to draw it, give the lead's events with --events FILE", err=True)
+        click.echo("Redis does not hold the past of a score: to draw it, give the lead's events with --events FILE", err=True)
     grade = f"grade {explained.grade}, " if explained.grade else ""
     title = f"{lead}: {explained.score:.1f} points, {grade}{explained.stage}, as of {when(explained.as_of)} UTC"
     thresholds = [

@@ -1,4 +1,4 @@
-"""`leadpulse export`: everything held of a lead, for whoever asks what we know of them."""
+"""`leadpulse export`: everything held of a lead, for a data subject's request."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from worker.queries.dossier import dossier
 def export(lead: str, **flags: Any) -> None:
     """Print everything that Redis holds of LEAD, and of every other id of the same person, as one JSON object.
 
-    Traits with the event that told each, last events, moves, every count and the rules that read it, ties to other ids, times
-    and keys, beside the score with its reasons. Marks (of event ids and of the values that `once_per` counts) are hashes: what
-    they were made of is not kept. Exit code 1 when nothing is held.
+    The object has traits with their source events, the last events, stage changes, and every count with its rules. It also
+    has links to other ids, times, keys, and the score with its reasons.
+
+    Marks of event ids and of `once_per` values are hashes. The original values are not stored. Exits with 1 if nothing is
+    held.
     """
     settings = load_settings(flags)
     found = run_async(dossier(settings, lead))

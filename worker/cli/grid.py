@@ -1,4 +1,4 @@
-"""`leadpulse grid`: what one does with a scoring grid before the worker does."""
+"""`leadpulse grid`: checks, shows and compares scoring grids."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def grid() -> None:
 
 @grid.command()
 @click.argument("names", metavar="FILE...", nargs=-1, required=True)
-@click.option("--strict", is_flag=True, help="Warnings fail too.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON a file on stdout.")
+@click.option("--strict", is_flag=True, help="Fail on warnings too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line per file.")
 def check(names: tuple[str, ...], strict: bool, as_json: bool) -> None:
-    """Name every mistake in each FILE, and warn of what makes a grid mislead.
+    """Name every mistake in each FILE, and warn of misleading grids.
 
-    Exit 1 when a grid has a mistake, or cannot be read; with --strict, when it has a warning.
+    Exits with 1 if a grid has a mistake or cannot be read, and with --strict also if it has a warning.
     """
     failed = False
     for name in names:
@@ -95,9 +95,9 @@ def _counts(checked: Grid, warnings: list[Lint]) -> str:
     type=click.Choice(["markdown", "html"]),
     help="[default: html for an --out that ends in .html, else markdown]",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the page there instead of stdout.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file instead of stdout.")
 def show(name: str, shape: str | None, out: Path | None) -> None:
-    """Write FILE as a page that marketing and sales both read."""
+    """Write FILE as a page for marketing and sales."""
     checked = load_grid(name)
     shape = shape or ("html" if out is not None and out.suffix.lower() in (".html", ".htm") else "markdown")
     page = show_html(checked) if shape == "html" else show_markdown(checked)
@@ -120,12 +120,12 @@ def schema() -> None:
 @grid.command()
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def diff(old: str, new: str, as_json: bool) -> None:
-    """Say what changes from OLD to NEW, and which rules need their past replayed.
+    """Show what changes from OLD to NEW, and which rules need a replay of the past.
 
-    Points, caps, clamps, steps and thresholds hold at once, for the past too. Other changes count from now on, until the
-    past is replayed.
+    Points, caps, clamps, steps and thresholds apply at once, to the past too. Other changes count from now on, until the past
+    is replayed.
     """
     before, after = load_grid(old), load_grid(new)
     found = compare(before, after)
@@ -164,11 +164,12 @@ def _in_words(before: Grid, after: Grid, found: Difference) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @settings_flags("redis", "namespace", "grid")
 def force(name: str | None, yes: bool, **flags: Any) -> None:
-    """Put FILE (the settings' grid) in force in the namespace, though its version is lower or it was in force before.
+    """Put FILE (default: LEADPULSE_GRID) in force in the namespace, even if workers would refuse it as an older grid.
 
-    Running workers take it over within ten seconds, or at once on SIGHUP, whatever their files hold. A worker whose file holds
-    another grid refuses that file. All leads are judged again, by the grid and by this program's tables. Prints one
-    JSON: the number in the namespace's order, and what was in force before.
+    Running workers take it within ten seconds, and at once on SIGHUP, whatever their own files hold. A worker whose file
+    holds another grid then refuses that file. All leads are evaluated again, by this grid and by this program's tables.
+
+    Prints one JSON object: the number in the namespace's order, and the grid that was in force before.
     """
     settings = load_settings(flags)
     chosen = load_grid(name or settings.grid)

@@ -1,6 +1,6 @@
-"""The picture of `leadpulse explain --plot`: a score's course with its stages. What is drawn is given; nothing is scored here.
+"""The picture of `leadpulse explain --plot`: a score over time with its stages. It draws given values and scores nothing.
 
-matplotlib is an optional extra and takes a moment to import, so it is imported when a picture is drawn and not before.
+matplotlib is an optional extra with a slow import. So it is imported only when a picture is drawn.
 """
 
 from __future__ import annotations

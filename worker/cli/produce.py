@@ -1,4 +1,4 @@
-"""`leadpulse produce`: files of events into Kafka."""
+"""`leadpulse produce`: sends files of events to Kafka."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.intake.routes import CONTENT_TYPE, TOPICS, BadLine, address, address
 from worker.settings import Settings
 
 NAMED_LINES: Final = 100
-"""Bad lines named on stderr; the others are only counted."""
+"""Bad lines that are named on stderr. Others are only counted."""
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -33,15 +33,16 @@ class _Counts(msgspec.Struct):
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True, dir_okay=False))
 @settings_flags("kafka")
-@click.option("--topic", metavar="TOPIC", help="Send everything there, not to the topic of each event's type.")
-@click.option("--raw", is_flag=True, help="Send every line as it is, events or not: to see what becomes of bad records.")
+@click.option("--topic", metavar="TOPIC", help="Send everything to this topic, not to the topic of each event's type.")
+@click.option("--raw", is_flag=True, help="Send every line unchanged, events or not, to see how the worker treats bad records.")
 def produce(files: tuple[str, ...], kafka: str | None, topic: str | None, raw: bool) -> None:
     """Send files of events to Kafka.
 
-    FILES hold one CloudEvent a line, plain or gzipped; `-` is stdin. They are sent in their order. An event goes to its
-    family's topic (`lead.events.web`, `.email`, `.webinar`, `.profile`, `.crm`), keyed by its subject. Record timestamps are
-    those of the moment of sending. Ticks are passed over: a running worker makes its own. A line that is no JSON object with
-    a subject is named on stderr and not sent, and the exit code is 1 at the end.
+    FILES hold one CloudEvent a line, plain or gzipped. `-` is stdin. The lines are sent in their order. An event goes to its
+    family's topic (`lead.events.web`, `.email`, `.webinar`, `.profile`, `.crm`), and its key is the subject. Record
+    timestamps are the times of sending. Ticks are skipped, because a running worker makes its own.
+
+    A line that is no JSON object with a subject is named on stderr and not sent. The command then exits with 1.
     """
     settings = load_settings({"kafka": kafka})
     counts = _Counts()

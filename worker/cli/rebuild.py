@@ -1,4 +1,4 @@
-"""`leadpulse rebuild`: an operator's word that an emptied partition may be filled again."""
+"""`leadpulse rebuild`: confirms that an emptied partition may be filled again."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from worker.settings import Settings
 
 
 @click.command()
-@click.option("--partition", "-p", "only", type=click.IntRange(0), metavar="P", help="This partition alone.")
-@click.option("--all", "every", is_flag=True, help="Every partition that is empty.")
-@click.option("--from-topics", is_flag=True, help="Use no checkpoint: fold everything from the partition's first batch on.")
+@click.option("--partition", "-p", "only", type=click.IntRange(0), metavar="P", help="Only this partition.")
+@click.option("--all", "every", is_flag=True, help="Every empty partition.")
+@click.option("--from-topics", is_flag=True, help="Use no checkpoint, but fold all batches from the partition's first one.")
 @settings_flags("checkpoints", *CONNECTION, "redis", "namespace", "partitions", "input_topics", "development")
 def rebuild(only: int | None, every: bool, from_topics: bool, **flags: Any) -> None:
     """Allow an emptied partition to be filled again from the topics.
 
-    A worker that finds Redis empty though Kafka says that batches were published refuses to go on: it may be the wrong Redis,
-    or the wrong namespace. This is the word that the state is really lost.
+    A worker may find Redis empty although Kafka has published batches. It refuses to run, because Redis or the namespace may
+    be the wrong one. This command confirms that the state is really lost.
 
-    With LEADPULSE_CHECKPOINTS, puts back the newest checkpoint that the topics still reach back to. The next worker folds the
-    batches after it again, from the journal and the input topics, the very same, and publishes none of them twice. Without a
-    checkpoint it does so from the first batch on. A partition that holds anything is left alone. One for which this was cut
-    short waits until it is run again.
+    With LEADPULSE_CHECKPOINTS, it restores the newest checkpoint to which the topics still reach back. The next worker folds
+    the batches after it again, from the journal and the input topics, and publishes none of them twice. Without a checkpoint,
+    the worker folds all batches. A partition that is not empty is left alone. If the command is cut short, that partition
+    waits until you run it again.
 
-    Prints one JSON a partition; exit code 1 when one that was asked for is refused.
+    Prints one JSON line per partition. Exits with 1 if a requested partition is refused.
     """
     settings = load_settings(flags)
     if (only is None) == (not every):
-        raise click.UsageError("say which: --partition P or --all")
+        raise click.UsageError("name the partitions: --partition P or --all")
     if only is not None and only >= settings.partitions:
         raise click.UsageError(f"there is no partition {only}: LEADPULSE_PARTITIONS is {settings.partitions}")
     files = opened_files(settings) if settings.checkpoints and not from_topics else None

@@ -1,4 +1,4 @@
-"""`leadpulse repartition`: the leads of a namespace, for another number of partitions."""
+"""`leadpulse repartition`: copies the leads of a namespace for another number of partitions."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from worker.settings import Settings
 
 
 @click.command()
-@click.option("--from", "source", required=True, metavar="NAMESPACE", help="The namespace that holds the leads now.")
+@click.option("--from", "source", required=True, metavar="NAMESPACE", help="Namespace that holds the leads now.")
 @settings_flags(*CONNECTION, "redis", "namespace", "partitions", "input_topics", "output_topics", "development")
 def repartition(source: str, **flags: Any) -> None:
     """Copy all leads of a namespace into another, for more partitions.
 
-    A lead's owner depends on the number of partitions, so a worker refuses topics that were given more. Then: stop the workers
-    (SIGTERM), choose a new LEADPULSE_NAMESPACE with the new LEADPULSE_PARTITIONS, `leadpulse topics create`, this command, and
-    start the workers with the new settings. Nothing is read twice or passed over: offsets, sequence numbers, pending answers
-    and what was on its way come along. The old namespace is only read: to go back, start its workers again instead.
+    The partition count decides which partition owns a lead, so workers refuse to start if partitions were added to a topic.
+    Then:
 
-    Also copies leads for a second grid (the same number of partitions): route the outputs of one of the two to topics of their
-    own, or everybody is called twice. Prints one JSON object.
+    Stop the workers (SIGTERM). Choose a new LEADPULSE_NAMESPACE with the new LEADPULSE_PARTITIONS. Run `leadpulse topics
+    create` and this command. Start the workers with the new settings.
+
+    No event is read twice or skipped. Offsets, sequence numbers, pending answers and unpublished outputs are copied too. The
+    old namespace is only read. To go back, start its workers again instead.
+
+    The command also copies leads for a second grid with the same number of partitions. Then route the outputs of one
+    namespace to topics of their own, or sales call every lead twice. Prints one JSON object.
     """
     settings = load_settings(flags)
     try:

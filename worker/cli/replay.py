@@ -1,4 +1,4 @@
-"""`leadpulse replay`: the core over files."""
+"""`leadpulse replay`: scores files of events with the worker's core."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from worker.core.insight.replay import Counts, Replay
 
 _OUT: Final = click.Path(dir_okay=False, allow_dash=True)
 _LINES_BETWEEN: Final = 2_000
-"""After so many lines the outputs are written and the progress bar moves."""
+"""Number of lines after which outputs are written and the progress bar moves."""
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--grid", "-g", required=True, envvar="LEADPULSE_GRID", metavar="GRID",
-    help="Grid: a file, or the name of one that comes along.  [env LEADPULSE_GRID]",
+    help="Grid: a file, or the name of a grid that comes with LeadPulse.  [env LEADPULSE_GRID]",
 )  # fmt: skip
 @click.option(
     "--at", "at_ms", metavar="T", callback=instant_option,
     help="End with a tick at T (RFC 3339).  [default: the latest time in the input]",
 )  # fmt: skip
-@click.option("--leads", metavar="OUT", type=_OUT, help="Write one JSON a lead to OUT, sorted by id; - is stdout.")
+@click.option("--leads", metavar="OUT", type=_OUT, help="Write one JSON line per lead to OUT, sorted by id; - is stdout.")
 @click.option("--events", metavar="OUT", type=_OUT, help="Write the output events to OUT, in order; - is stdout.")
-@click.option("--strict", is_flag=True, help="Stop at the first bad line, with exit 1.")
+@click.option("--strict", is_flag=True, help="Stop at the first bad line, and exit with 1.")
 def replay(files: tuple[str, ...], grid: str, at_ms: int | None, leads: str | None, events: str | None, strict: bool) -> None:
     """Score files of events as the live worker would.
 
-    FILES hold one CloudEvent a line, in order of arrival, plain or gzipped; `-` is stdin; a {"tick": "T"} line is a tick.
-    Needs neither Kafka nor Redis. A bad line is named on stderr and the rest goes on. Without --leads and --events the leads
-    go to stdout.
+    FILES hold one CloudEvent a line, in order of arrival, plain or gzipped. `-` is stdin. A {"tick": "T"} line is a tick. The
+    command needs neither Kafka nor Redis. It names a bad line on stderr and continues. Without --leads and --events, the
+    leads go to stdout.
     """
     if leads is None and events is None:
         leads = "-"

@@ -23,19 +23,20 @@ _LOOK_S: Final = 0.2
 @settings_flags()
 @click.option(
     "--workers", type=click.IntRange(1, 256), default=1, metavar="K",
-    help="Processes, which share the partitions; the pages of each are one port further.  [default 1]",
+    help="Number of processes that share the partitions. Each uses the next port for its pages.  [default 1]",
 )  # fmt: skip
 def run(workers: int, **flags: Any) -> None:
-    """Run the worker until it is told to stop.
+    """Run the worker until SIGTERM or Ctrl-C.
 
-    Events are read from the input topics, scores kept in Redis, transitions published, each exactly once. SIGTERM or Ctrl-C
-    lets it finish what it holds (10 s at most) and ends it with exit code 0; what it cannot go on with ends it with one line
-    and exit code 1.
+    The worker reads events from the input topics, keeps scores in Redis, and publishes stage changes, each exactly once. On
+    SIGTERM or Ctrl-C it finishes its batches within 10 s, and exits with 0. If it cannot continue, it exits with 1, and its
+    last line names the reason.
 
-    A changed grid file is in force within half a minute, on SIGHUP at once; one with mistakes is refused and the old one stays.
+    A changed grid file is in force within half a minute, and at once on SIGHUP. A file with mistakes is refused, and the grid
+    in force stays.
 
-    Every setting is a flag and a variable of the environment; the flag goes first. Put secrets into the
-    environment: a flag is seen by every user of the machine.
+    Every setting is a flag and an environment variable. The flag takes precedence. Put secrets into the environment, because
+    every user of the machine can see a flag.
     """
     settings = load_settings(flags)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a grid to look at again
@@ -51,17 +52,17 @@ def run(workers: int, **flags: Any) -> None:
 
 
 def environment(settings: Settings, flags: dict[str, Any], number: int) -> dict[str, str]:
-    """Return the environment of worker *number* of several: what this process was told, its own port, no secret in a flag."""
+    """Return the environment of worker *number*: that of this process with its flags, and its own port."""
     told = {PREFIX + name.upper(): str(value) for name, value in flags.items() if value is not None}
     port = settings.metrics_port and settings.metrics_port + number
     return os.environ | told | {PREFIX + "METRICS_PORT": str(port)}
 
 
 def run_all(environments: list[dict[str, str]]) -> int:
-    """Run one worker for each of *environments* until told to stop, or until one fails: then the others are drained.
+    """Run one worker for each of *environments* until a signal comes or one fails. Then the others are drained.
 
-    Returns the exit code: 1 when a worker failed. None is restarted: what made one fail would make the next fail too, and
-    whoever supervises this process should see it.
+    Returns the exit code: 1 if a worker failed. A failed worker is not restarted, because the next one would fail for the
+    same reason. The supervisor of this process should see the failure.
     """
     told = threading.Event()
     for told_by in (signal.SIGTERM, signal.SIGINT):
@@ -86,6 +87,6 @@ def run_all(environments: list[dict[str, str]]) -> int:
 
 
 def _tell(workers: list[subprocess.Popen[Any]]) -> None:
-    """Hand SIGHUP on: each worker looks at the grid's file."""
+    """Pass SIGHUP on: each worker checks the grid file."""
     for worker in workers:
         worker.send_signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""`leadpulse simulate`: made-up traffic, to a file or to Kafka."""
+"""`leadpulse simulate`: simulated traffic, to a file or to Kafka."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from worker.intake.routes import TOPICS
 
 _SHARE: Final = click.FloatRange(0, 1)
 _BETWEEN: Final = 200
-"""Records between two looks of the progress bar."""
+"""Records between two updates of the progress bar."""
 
 
 def _start(_: click.Context, param: click.Parameter, text: str) -> int:
@@ -59,7 +59,9 @@ def _topics(_: click.Context, param: click.Parameter, text: str | None) -> dict[
 
 
 @click.command()
-@click.option("--leads", type=click.IntRange(1), default=500, show_default=True, help="People, most of whom never buy.")
+@click.option(
+    "--leads", type=click.IntRange(1), default=500, show_default=True, help="Number of people. Most of them never buy."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same traffic.")
 @click.option(
     "--start",
@@ -68,28 +70,30 @@ def _topics(_: click.Context, param: click.Parameter, text: str | None) -> dict[
     default="2026-01-05",
     show_default=True,
     metavar="T",
-    help="Where simulated time begins: an instant, a date, now, or -30d for thirty days ago.",
+    help="Beginning of simulated time: an instant, a date, now, or -30d for thirty days ago.",
 )
 @click.option("--days", type=click.FloatRange(0, min_open=True), help="Simulated days.  [default: 30, none with --events]")
 @click.option("--events", "limit", type=click.IntRange(1), metavar="N", help="Stop after N records.")
 @click.option("--late", type=_SHARE, default=0.02, show_default=True, help="Share of events that come up to six hours late.")
 @click.option("--duplicates", type=_SHARE, default=0.01, show_default=True, help="Share of events that are sent twice.")
-@click.option("--bad", type=_SHARE, default=0.0, show_default=True, help="Bad records beside the events, as a share of them.")
+@click.option(
+    "--bad", type=_SHARE, default=0.0, show_default=True, help="Bad records in addition to the events, as a share of them."
+)
 @click.option("--keyless", type=_SHARE, default=0.0, show_default=True, help="Share of Kafka records without a key.")
-@click.option("--rate", type=click.FloatRange(0), default=0, help="At most so many records a second.  [default: no limit]")
+@click.option("--rate", type=click.FloatRange(0), default=0, help="Most records a second.  [default: no limit]")
 @click.option(
     "--compress",
     type=click.FloatRange(0),
     default=0,
     metavar="X",
-    help="Live: simulated time passes X times as fast as real time (86400: a day a second).  [default: no waiting]",
+    help="Simulated time passes X times as fast as real time (86400: a day a second).  [default: no waiting]",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, allow_dash=True),
     default="-",
     metavar="FILE",
-    help="Write the records there, one a line.  [default: - (stdout)]",
+    help="Write the records to this file, one a line.  [default: - (stdout)]",
 )
 @click.option("--kafka", metavar="HOST:PORT", help="Send the records to Kafka instead.")
 @click.option(
@@ -97,26 +101,29 @@ def _topics(_: click.Context, param: click.Parameter, text: str | None) -> dict[
     type=click.Choice(["aiokafka", "librdkafka"]),
     default="aiokafka",
     show_default=True,
-    help="Who finds a key's partition: aiokafka as Kafka does, librdkafka by CRC32, which makes strays.",
+    help="Partitioner: aiokafka uses Kafka's own, librdkafka CRC32, which makes strays.",
 )
 @click.option(
     "--topics",
     callback=_topics,
     metavar="FAMILY=TOPIC,…",
-    help="Where families go.  [default: web=lead.events.web, and so on for email, webinar, profile, crm]",
+    help="Topics of the event families.  [default: web=lead.events.web, and so on for email, webinar, profile, crm]",
 )
 def simulate(
     leads: int, seed: int, start_ms: int, days: float | None, limit: int | None, late: float, duplicates: float, bad: float,
     keyless: float, rate: float, compress: float, out: str, kafka: str | None, client: Client, topics: dict[str, str],
 ) -> None:  # fmt: skip
-    """Make up the traffic of a B2B site.
+    """Simulate the traffic of a B2B site.
 
-    Champions on their way to a purchase, researchers, newsletter readers, students, competitors, sleepers, passers-by, crawlers
-    and scrapers: visits, mails, webinars, forms, profiles and what sales made of them, over simulated days. Some events come
-    late or twice; with --bad, some records are no events at all. One CloudEvent a line, in order of arrival.
+    The people are champions on their way to a purchase, researchers, newsletter readers, students, competitors and
+    passers-by. Crawlers and scrapers come too. They cause visits, mails, webinars, forms, profiles and CRM events over
+    simulated days.
+
+    Some events come late or twice. With --bad, some records are no events at all. The output is one CloudEvent a line, in
+    order of arrival.
     """
     if kafka is not None and out != "-":
-        raise click.UsageError("--out and --kafka: the records go to one of them")
+        raise click.UsageError("use --out or --kafka, not both")
     if days is None and limit is None:
         days = 30
     records = events(

@@ -15,15 +15,15 @@ from worker.settings import Settings
 
 
 @click.command()
-@click.option("--count", "-n", type=click.IntRange(1, 100_000), default=20, metavar="N", help="How many.  [default 20]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON a lead on stdout.")
+@click.option("--count", "-n", type=click.IntRange(1, 100_000), default=20, metavar="N", help="Number of leads.  [default 20]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line per lead.")
 @grid_option
 @settings_flags("redis", "namespace", "partitions")
 def top(count: int, as_json: bool, grid: str | None, **flags: Any) -> None:
     """List the hottest leads, exactly.
 
-    Reads Redis alone. Each lead is judged at its clock, the latest of its events and of its partition's ticks, by the grid
-    in force; equal scores are ordered by id.
+    Reads Redis only. Each lead is evaluated by the grid in force at its clock: the latest of its events and of its
+    partition's ticks. Equal scores are ordered by id.
     """
     leads = run_async(_hottest(load_settings(flags), count, grid))
     if as_json:

@@ -1,4 +1,4 @@
-"""`leadpulse topics`: the Kafka topics, and which of them are read."""
+"""`leadpulse topics`: creates the Kafka topics, and changes which of them are read."""
 
 from __future__ import annotations
 
@@ -27,20 +27,23 @@ CONNECTION = (
 
 @click.group()
 def topics() -> None:
-    """Make the Kafka topics, and change which of them are read."""
+    """Create the Kafka topics, and change which of them are read."""
 
 
 @topics.command()
 @settings_flags(*CONNECTION, "namespace", "input_topics", "partitions", "output_topics")
 @click.option(
-    "--replication", type=click.IntRange(1, 100), metavar="N", help="Replicas of each new topic.  [default: the brokers' own]"
+    "--replication",
+    type=click.IntRange(1, 100),
+    metavar="N",
+    help="Replicas of each new topic.  [default: that of the brokers]",
 )
 def create(replication: int | None, **flags: Any) -> None:
-    """Create the topics that are missing, and say what is wrong with those that are there.
+    """Create the missing topics, and report faults of the existing ones.
 
-    Makes the input topics, the internal one and the output topics, with the sizes, retention and timestamps that the worker
-    needs. Nothing that exists is changed. Prints one JSON object, topic by topic; exit code 1 when a topic differs from what
-    the worker needs.
+    Creates the input topics, the internal topic and the output topics, with the sizes, retention and timestamps that the
+    worker needs. Existing topics are not changed. Prints one JSON object, topic by topic. Exits with 1 if a topic differs
+    from the worker's needs.
     """
     settings = load_settings(flags)
     report = run_async(_create(settings, -1 if replication is None else replication))
@@ -65,12 +68,15 @@ async def _create(settings: Settings, replication: int) -> dict[str, str]:
 def change(**flags: Any) -> None:
     """Read other input topics from now on: those of LEADPULSE_INPUT_TOPICS, or --input-topics.
 
-    The state remembers the topics that it was made of, and a worker with others is refused: one wrong setting must not pass
-    over events. This is the word that they change. Then restart the workers with the new LEADPULSE_INPUT_TOPICS, one after the
-    other; each partition changes when a new worker takes it over, and nothing is lost or read twice. A worker with the old list
-    that is given a partition which has changed ends, and leaves it to the others. A topic that comes new is
-    read from its beginning; one that goes must have been read to its end, so stop who writes to it first. To take the word
-    back, say this again with the topics of before. Prints one JSON object, topic by topic: kept, new or left.
+    Redis records which input topics a namespace reads. A worker configured with different ones refuses to start, so that a
+    wrong setting loses no events. This command permits the change.
+
+    Then restart the workers with the new LEADPULSE_INPUT_TOPICS, one after the other. Each partition changes when a new
+    worker takes it over. Nothing is lost or read twice. If a worker with the old list receives a changed partition, it ends
+    and leaves the partition to the others.
+
+    A new topic is read from its beginning. A removed topic must be read to its end, so stop its producers first. To undo the
+    permission, run the command again with the earlier topics. Prints one JSON object, topic by topic: kept, new or left.
     """
     settings = load_settings(flags)
     report = run_async(_change(settings))
