@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -15,14 +16,19 @@ from tests.kit.batches import a_batch, a_write, everything
 from tests.kit.services import Redis
 from worker.adapters.checkpoint_files import Files, files_at
 from worker.adapters.redis_client import Client, connect
-from worker.adapters.redis_store import RedisStore
+from worker.adapters.redis_store import RedisOrder, RedisStore
 from worker.core.batch.checkpoint import CheckpointError
+from worker.core.grid.models import parse_grid
+from worker.core.grid.order import Entry
+from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.state import FOLD_VERSION
 from worker.engine import checkpoints
 from worker.engine.checkpoints import Checkpointer, Taken, take
+from worker.engine.grid_order import agree
 from worker.engine.kept import clean, folder_of, kept, reaches, restore
 from worker.errors import NotTaken, StoreRefused
 from worker.metrics import Metrics
+from worker.ports import OutboxEntry
 from worker.settings import Settings
 
 OWNER = "7:1:first"
@@ -198,3 +204,27 @@ async def test_a_checkpoint_comes_back_from_a_folder_and_from_object_storage(
     assert isinstance(after, tuple)
     assert after[1:] == before[1:]
     await store.apply("7:2:next", a_batch(3))
+
+
+async def test_a_grid_does_not_go_back_by_way_of_a_checkpoint(
+    client: Client, settings: Settings, files: Files, store: RedisStore
+) -> None:
+    """The journal of before the checkpoint is gone: nobody else could tell that a worker's file was in force before."""
+    first, second = (parse_grid(f"grid: g\nversion: 1\nengagement: {{max: {most}}}\n", "g.yaml") for most in (40, 50))
+    order = RedisOrder(client, settings.namespace)
+    for number, grid in enumerate((first, second), start=1):
+        agreed = await agree(order, grid, [])
+        assert agreed is not None
+        begun = a_batch(number + 1, grid=grid.sha256, begins=grid.source, rate=1)
+        cut = msgspec.structs.replace(begun.entry.cut, order=agreed.entry.number)
+        await store.apply(OWNER, msgspec.structs.replace(begun, entry=OutboxEntry(cut, ())))
+    await store.trim(OWNER, 3)
+    assert isinstance(await taken(settings, client, files), Taken)
+    commands: Any = client
+    await commands.delete(*await commands.keys(f"{{{settings.namespace}:*"))
+    (one,) = kept(files, settings.namespace, 0)
+    await restore(settings, client, files, one)
+    agreed = await agree(order, first, [Entry(2, 1, second.sha256, TABLES_VERSION)], second.source)
+    assert agreed is not None
+    assert agreed.refusal == "it was in force before, and another grid has followed it"
+    assert (agreed.entry.sha256, agreed.text) == (second.sha256, second.source)

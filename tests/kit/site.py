@@ -238,7 +238,7 @@ class Site:
 
     def redis(self) -> Any:
         """Return a client of this site's Redis, alone or a cluster."""
-        return connect(self.settings.redis.get_secret_value())
+        return connect(self.settings.redis.get_secret_value(), timeout_s=HANG_S, connect_timeout_s=HANG_S)
 
     @contextlib.asynccontextmanager
     async def consumer(self, isolation: str = "read_committed") -> AsyncIterator[AIOKafkaConsumer]:
@@ -390,7 +390,7 @@ class Site:
 
     async def allow_rebuild(self) -> None:
         """Say what `leadpulse rebuild` says of every partition."""
-        client = connect(self.settings.redis.get_secret_value())
+        client = self.redis()
         for p in range(self.settings.partitions):
             await RedisStore(client, self.settings.namespace, p).allow_rebuild()
         await client.aclose()

@@ -18,10 +18,11 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from worker.adapters.checkpoint_files import Files, files_at
 from worker.adapters.redis_client import Client
 from worker.adapters.redis_copy import PartitionCopy, Stood, leads_in
-from worker.adapters.redis_store import RedisStore
+from worker.adapters.redis_store import RedisOrder, RedisStore
 from worker.core.batch.checkpoint import FORMAT, Manifest, RowsWriter, encode_manifest
 from worker.core.contract.model import LeadWrite
 from worker.core.scoring.state import FOLD_VERSION, STATE_VERSION
+from worker.engine.grid_order import order_up_to
 from worker.engine.kept import Kept, clean, folder_of, kept
 from worker.errors import CopyOver, NotTaken, StoreRefused, StoreUnavailable
 from worker.logs import fields
@@ -125,6 +126,7 @@ class _Writer:
         self._partition = partition
         self._folder = folder_of(settings.namespace, partition)
         self._store = RedisStore(client, settings.namespace, partition)
+        self._order = RedisOrder(client, settings.namespace)
         self._copy = PartitionCopy(self._store)
         self._open = contextlib.ExitStack()
         self._rows: RowsWriter | None = None
@@ -184,6 +186,7 @@ class _Writer:
             rows_bytes=self._rows.bytes,
             rows_sha256=digest,
             rows_count=self._rows.count,
+            order=await order_up_to(self._order, int(stood.position.get("order", 0))),
         )
         self.name, encoded = encode_manifest(self.manifest)
         await asyncio.to_thread(self._files.put, f"{self._folder}/{self.name}", encoded)

@@ -74,3 +74,28 @@ async def put_in_force(store: OrderStore, grid: Grid) -> Entry:
         if await store.swap(held, packed(wanted), grid.source):
             return wanted[-1]
     raise StoreUnavailable(f"the namespace's order of grids changed {_ATTEMPTS} times while it was written")
+
+
+async def order_up_to(store: OrderStore, number: int) -> Order:
+    """Return the namespace's order up to the entry with this *number*, as a checkpoint keeps it."""
+    _, order = await known(store)
+    return tuple(entry for entry in order if entry.number <= number)
+
+
+async def know_again(store: OrderStore, kept: Order, text: bytes) -> None:
+    """Complete the namespace's order by what a checkpoint *kept*, whose last grid has this *text*.
+
+    The cuts of before the checkpoint may be gone with the journal. Without them a grid that was in force before would be new.
+    """
+    if not kept or sha256(text).hexdigest() != kept[-1].sha256:
+        return
+    for _ in range(_ATTEMPTS):
+        held, order = await known(store)
+        complete = joined(order, kept)
+        if complete == order:
+            return
+        last = complete[-1]
+        new = not order or last.sha256 != order[-1].sha256
+        if await store.swap(held, packed(complete), text if new else None):
+            return
+    raise StoreUnavailable(f"the namespace's order of grids changed {_ATTEMPTS} times while it was completed")

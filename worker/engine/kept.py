@@ -8,7 +8,9 @@ from typing import NamedTuple
 from worker.adapters.checkpoint_files import Files
 from worker.adapters.redis_client import Client
 from worker.adapters.redis_copy import Restore
+from worker.adapters.redis_store import RedisOrder
 from worker.core.batch.checkpoint import CheckpointError, Manifest, check_rows, decode_manifest, is_manifest, read_rows
+from worker.engine.grid_order import know_again
 from worker.settings import Settings
 
 _ORPHAN_S = 86_400.0
@@ -115,5 +117,6 @@ async def restore(settings: Settings, client: Client, files: Files, one: Kept) -
         raise CheckpointError(f"checkpoint {where}: its rows ({manifest.rows}) are gone: remove the checkpoint") from None
     if count != manifest.rows_count:
         raise CheckpointError(f"checkpoint {where}: it holds {count:,} rows, not {manifest.rows_count:,}: remove it")
+    await know_again(RedisOrder(client, settings.namespace), manifest.order, manifest.grid_text)
     await target.end(manifest.position, manifest.grid_text)
     return count

@@ -21,6 +21,7 @@ import msgspec
 
 from worker.core.contract.errors import LeadPulseError
 from worker.core.contract.model import LeadWrite
+from worker.core.grid.order import Order
 from worker.core.scoring.state import STATE_VERSION
 
 FORMAT: Final = 1
@@ -68,6 +69,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     rows_bytes: int
     rows_sha256: str
     rows_count: int
+    order: Order = ()
+    """The namespace's order of grids up to the one that `position` names. Empty in older checkpoints."""
 
     @property
     def next(self) -> dict[str, int]:
