@@ -33,8 +33,8 @@ The core imports only the core. Its errors derive from the root in `worker/core/
 `worker/adapters/refusals.py` maps errors of aiokafka to a line, `TokenFailed` among them.
 Every other error is a fault of the program. An incarnation ends with its traceback in the log, and so does a command.
 
-Errors that never leave the module that calls for them are not in the tree: `WhereError`, `TraitsRefused`, `BadLine`,
-`Malformed`, `TooLarge`, `Unreadable`, and those of the demo.
+Errors that stay between a module and its caller are not in the tree: `WhereError`, `TraitsRefused`, `BadLine`, `Malformed`,
+`TooLarge`, `Unreadable`, and those of the demo.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class StoreFull(StoreRefused):
 
 
 class IncarnationEnded(LeadPulseError):
-    """One incarnation of a partition cannot go on: the store went back in time, or Kafka does not give what it must read."""
+    """One incarnation of a partition cannot go on: the store went back in time, or Kafka lacks records that it must read."""
 
     ends = Ends.INCARNATION
     mended_by = NEW_INCARNATION

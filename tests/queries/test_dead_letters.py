@@ -19,10 +19,10 @@ from worker.queries.dead_letters import (
     HINTS,
     Counts,
     DeadLetterFilter,
-    again,
     event_type,
     misplaced,
     replay,
+    resend,
     still_bad,
     without_values,
 )
@@ -132,17 +132,17 @@ def test_a_detail_without_a_value_stays_as_it_is() -> None:
 
 def test_a_replay_sends_the_record_as_it_came_and_names_the_letter() -> None:
     """A letter that was replayed before names the latest one alone."""
-    record = again(a_letter(b"{", headers=(("trace", b"1"), (REPLAYED, b"0:3"))), NOW)
+    record = resend(a_letter(b"{", headers=(("trace", b"1"), (REPLAYED, b"0:3"))), NOW)
     sent = Record("lead.events.web", 3, 1291, NOW, b"ann", b"{", (("trace", b"1"), (REPLAYED, b"2:17")))
     assert record == sent
-    assert again(a_letter(key=None), NOW).key is None
-    assert again(a_letter(), NOW, to="elsewhere").topic == "elsewhere"
+    assert resend(a_letter(key=None), NOW).key is None
+    assert resend(a_letter(), NOW, to="elsewhere").topic == "elsewhere"
 
 
 def test_a_mended_event_is_read_as_one_whatever_the_original_was() -> None:
     """With the headers of binary mode still on it, the whole event would be taken for its `data`."""
     letter = a_letter(b"{", headers=(*BINARY, ("Content-Type", b"text/plain"), ("trace", b"1")))
-    record = again(letter, NOW, mended=an_event())
+    record = resend(letter, NOW, replacement=an_event())
     assert record.value == an_event()
     assert record.headers == (("trace", b"1"), *CONTENT_TYPE, (REPLAYED, b"2:17"))
     assert still_bad(record) is None
@@ -151,10 +151,10 @@ def test_a_mended_event_is_read_as_one_whatever_the_original_was() -> None:
 
 def test_what_the_worker_would_not_count_is_still_bad() -> None:
     """Refused, or passed over for its type; the clock of the replay is the record's, as it will be in Kafka."""
-    assert still_bad(again(a_letter(an_event()), NOW)) is None
-    assert (still_bad(again(a_letter(b"{"), NOW)) or ("",))[0] == "not_json"
-    assert (still_bad(again(a_letter(an_event(type="page.veiwed")), NOW)) or ("",))[0] == "unknown_type"
-    assert still_bad(again(a_letter(an_event(time="9999-06-01T00:00:00Z")), NOW)) is None
+    assert still_bad(resend(a_letter(an_event()), NOW)) is None
+    assert (still_bad(resend(a_letter(b"{"), NOW)) or ("",))[0] == "not_json"
+    assert (still_bad(resend(a_letter(an_event(type="page.veiwed")), NOW)) or ("",))[0] == "unknown_type"
+    assert still_bad(resend(a_letter(an_event(time="9999-06-01T00:00:00Z")), NOW)) is None
 
 
 async def test_what_holds_nothing_to_send_is_counted_even_when_forced() -> None:
@@ -187,7 +187,7 @@ async def test_a_forged_letter_is_told_and_never_sent(topic: str, to: str | None
         yield of(topic, (("lp-kind", b"tick"),))
 
     counts, told = Counts(), list[str]()
-    await replay(letters(), Settings.load({}), counts, told.append, to=to, mended=an_event(), force=True, dry_run=True)
+    await replay(letters(), Settings.load({}), counts, told.append, to=to, replacement=an_event(), force=True, dry_run=True)
     assert counts == Counts(misplaced=1)
     assert "forged" in told[0]
     assert topic in told[0]
@@ -205,5 +205,5 @@ def test_a_letter_of_a_topic_that_is_no_input_is_sent_where_somebody_says() -> N
 def test_headers_of_our_own_are_stripped_before_a_record_is_sent() -> None:
     """In the journal they would say what a record is; on an input they say that nobody but us wrote it."""
     ours = (("lp-kind", b"tick"), ("LP-Topic", b"x"), ("lp-lead", b"bob"), (REPLAYED, b"9:9"))
-    record = again(of("lead.events.web", (*ours, ("trace", b"1"))), NOW)
+    record = resend(of("lead.events.web", (*ours, ("trace", b"1"))), NOW)
     assert record.headers == (("trace", b"1"), (REPLAYED, b"2:17"))

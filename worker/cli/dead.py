@@ -304,7 +304,7 @@ def replay_letters(
         raise click.UsageError(f"--to {to}: the worker itself writes that topic; name an input topic")
     counts = Counts()
     try:
-        run_async(_replay(settings, wanted, places, counts, to=to, mended=_event(mended), force=force, dry_run=dry_run))
+        run_async(_replay(settings, wanted, places, counts, to=to, replacement=_event(mended), force=force, dry_run=dry_run))
     except click.ClickException as err:
         raise click.ClickException(f"{err.message} ({counts.replayed:,} records were handed over before)") from None
     click.echo(msgspec.json.encode(msgspec.to_builtins(counts) | ({"dry_run": True} if dry_run else {})))

@@ -138,14 +138,7 @@ def _course(pair: Sequence[Axes], drawing: Drawing) -> None:
     ends = [one.at_ms for one in turns] + [int(right.get_xlim()[1] * DAY_MS)]
     _bands(right, [(one.at_ms, end, drawing.names[one.stage]) for one, end in zip(edges, ends, strict=True)], 0.55)
     for axes, samples, dashed in ((left, drawing.behind, False), (right, drawing.to_come, True)):
-        dates = [_date(one.at_ms) for one in samples]
-        for values, name, color, width, stroke in (
-            ([one.fit for one in samples], "fit", _FIT, 2.0, (0, (1, 1.2))),
-            ([one.engagement for one in samples], "engagement", _ENGAGEMENT, 1.4, (0, (6, 1.5, 1, 1.5))),
-            ([one.score for one in samples], "score", _SCORE, 2.4, "-"),
-        ):
-            style: Any = (0, (3, 2)) if dashed and name == "score" else stroke
-            axes.plot(dates, values, color=color, linewidth=width, linestyle=style, zorder=4 if name == "score" else 3)
+        _curves(axes, samples, dashed=dashed)
         for _, value in drawing.thresholds:
             axes.axhline(value, color="#555555", linewidth=0.6, linestyle=(0, (5, 4)), zorder=2)
         axes.grid(visible=False)
@@ -163,6 +156,17 @@ def _course(pair: Sequence[Axes], drawing: Drawing) -> None:
     right.set_title("  if nothing happens →", loc="left", fontsize=9.5)
     for axes, edge in ((left, "right"), (right, "left")):
         axes.spines[edge].set_linewidth(1.6)
+
+
+def _curves(axes: Axes, samples: Sequence[Sample], *, dashed: bool) -> None:
+    dates = [_date(one.at_ms) for one in samples]
+    score: Any = (0, (3, 2)) if dashed else "-"
+    for values, color, width, stroke, order in (
+        ([one.fit for one in samples], _FIT, 2.0, (0, (1, 1.2)), 3),
+        ([one.engagement for one in samples], _ENGAGEMENT, 1.4, (0, (6, 1.5, 1, 1.5)), 3),
+        ([one.score for one in samples], _SCORE, 2.4, score, 4),
+    ):
+        axes.plot(dates, values, color=color, linewidth=width, linestyle=stroke, zorder=order)
 
 
 def _bands(axes: Axes, bands: Sequence[tuple[int, int, str]], alpha: float) -> None:

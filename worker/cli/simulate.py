@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -132,12 +132,21 @@ def simulate(
     )  # fmt: skip
     tally = _Tally(limit, start_ms, days, quiet=kafka is None and out == "-" and sys.stdout.isatty())
     flow = paced(records, compress=compress, rate=rate)
+    if kafka is None:
+        sending = _to_file(flow, out, tally, live=bool(rate or compress))
+    else:
+        sending = _to_kafka(flow, kafka, client, topics, tally)
+    _hand_over(sending, tally, out)
+    click.echo(tally.words(leads), err=True)
+    if kafka is not None and tally.last_ms > time.time_ns() // 1_000_000:
+        click.echo("some events are later than now: the worker takes them as of the moment they came (see --start)", err=True)
+
+
+def _hand_over(sending: Coroutine[Any, Any, None], tally: _Tally, out: str) -> None:
+    """Run *sending* to its end, or to Ctrl-C. An error says how many records were handed over before."""
     try:
         with tally:
-            if kafka is None:
-                asyncio.run(_to_file(flow, out, tally, live=bool(rate or compress)))
-            else:
-                asyncio.run(_to_kafka(flow, kafka, client, topics, tally))
+            asyncio.run(sending)
     except BrokenPipeError:
         raise  # whoever read our output has seen enough
     except OSError as error:
@@ -146,9 +155,6 @@ def simulate(
         raise click.ClickException(f"{error} ({tally.records:,} records were handed over before)") from error
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
-    click.echo(tally.words(leads), err=True)
-    if kafka is not None and tally.last_ms > time.time_ns() // 1_000_000:
-        click.echo("some events are later than now: the worker takes them as of the moment they came (see --start)", err=True)
 
 
 class _Tally:

@@ -1,12 +1,11 @@
 """A web server's access log in the combined format (Apache, nginx) as `page.viewed` events.
 
-What counts as a page view: a `GET` answered 200 or 304 whose path has no file extension, or that of a document or a server
-script (`PAGE_EXTENSIONS`), and that is no feed. Everything else a server hands out (images, styles, scripts, fonts, archives,
-`robots.txt`, downloads in parts, redirects, errors) says nothing about a person's interest. The list names what is a page, not
-what is an asset: a page that is missed costs a few points, an asset taken for a page would make one visit look like thirty.
+A page view is a `GET` that was answered with 200 or 304 and is no feed. Its path has no file extension, or the extension of a
+document or a server script (`PAGE_EXTENSIONS`). All other answers say nothing about a person's interest: images, styles,
+scripts, fonts, archives, `robots.txt`, downloads in parts, redirects, errors. The list names pages, not assets. A missed page
+costs a few points, but an asset taken for a page would make one visit look like thirty.
 
-Events come in the log's own order, which is when the server finished answering and so not quite that of their times: what
-somebody following the file would see.
+Events come in the log's own order, in which the server finished its answers. This is not quite the order of their times.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Malformed(Exception):
 
 
 class Summary(msgspec.Struct):
-    """What was found so far."""
+    """Counts of the lines so far."""
 
     lines: int = 0
     malformed: int = 0
@@ -74,9 +73,9 @@ class _Session(msgspec.Struct):
 class AccessLog:
     """Turns log lines into events, one at a time, in the order given.
 
-    Event ids are a hash of the line, and its number among identical lines for the second and later ones: the same log gives
-    the same ids, so a log sent twice counts once, while two identical requests in one second stay two events. Identical
-    lines are remembered for a day of log time; a visitor takes about 300 bytes for as long as this object lives.
+    Event ids are a hash of the line. From the second identical line on, they also have its number among these lines.
+    The same log gives the same ids, so a log sent twice counts once. Two identical requests in one second stay two events.
+    Identical lines are remembered for a day of log time. A visitor takes about 300 bytes for as long as this object lives.
     """
 
     def __init__(self, site: str = "", salt: str = "") -> None:
@@ -170,7 +169,7 @@ class AccessLog:
 
 
 def lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of *stream*; one over `LINE_LIMIT` comes cut to that and one byte, so that `Malformed` can say so."""
+    """Yield the lines of *stream*; one over `LINE_LIMIT` is cut to one byte more, for `Malformed` to report it."""
     while line := stream.readline(LINE_LIMIT + 1):
         if len(line) > LINE_LIMIT:
             rest = line

@@ -45,8 +45,8 @@ class Sink(Protocol):
 async def kafka_sink(settings: Settings, topics: Iterable[str] = (), *, client: Client = "aiokafka") -> AsyncIterator[Sink]:
     """Yield a sink that writes to *settings.kafka*, every record acknowledged by all replicas, none twice for a retry.
 
-    *topics* must exist: a client would wait for ever for one that does not. `aiokafka` finds a key's partition as Kafka's own
-    producers do (murmur2); `librdkafka` with its default, CRC32, so that most records come as strays.
+    *topics* must exist, since a client would wait for ever for a missing topic. `aiokafka` finds a key's partition as Kafka's
+    own producers do (murmur2). `librdkafka` uses its default, CRC32, so most records come as strays.
 
     Leaving the block without an exception waits until everything is delivered. Raises `Undelivered`.
     """

@@ -60,7 +60,7 @@ def address(line: bytes, topic: str | None = None) -> Addressed | None:
 
 
 def address_raw(line: bytes, topic: str | None = None) -> Addressed:
-    """Return where *line* goes whatever it holds: like `address` as far as that can be told, else no key and `web`."""
+    """Return where *line* goes whatever it holds: like `address` where that is possible, else no key and `web`."""
     try:
         return address(line, topic) or Addressed(topic or TOPICS["web"], None)
     except BadLine:

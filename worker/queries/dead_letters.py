@@ -1,4 +1,4 @@
-"""Dead letters read from Kafka, picked, and sent again: letter by letter, so that a topic of any size can be worked through."""
+"""Dead letters read from Kafka, picked, and sent again, one letter at a time: a topic may have any size."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class DeadLetterFilter(NamedTuple):
     """Where the record first came."""
 
     def takes(self, letter: DeadLetter) -> bool:
-        """Return whether *letter* is one of them. One whose type cannot be told is of none of `types`."""
+        """Return whether *letter* is one of them. A letter of unknown type is of none of `types`."""
         at_ms = letter.timestamp_ms or 0
         return (
             (not self.reasons or letter.reason in self.reasons)
@@ -97,7 +97,7 @@ _typed: Final = msgspec.json.Decoder(_Typed).decode
 
 
 def event_type(record: Record) -> str | None:
-    """Return the CloudEvent type of *record* as far as it can be told: from its `ce_type` header, else from its JSON."""
+    """Return the CloudEvent type of *record* from its `ce_type` header, else from its JSON; `None` where neither has it."""
     for name, held in record.headers:
         if name == "ce_type":
             return held.decode(errors="replace")
@@ -116,19 +116,19 @@ def without_values(detail: str) -> str:
     return _FOUND.sub(r"a \1", found) + semicolon + expected if semicolon else detail
 
 
-def again(letter: DeadLetter, now_ms: int, to: str | None = None, mended: bytes | None = None) -> Record:
-    """Return the record that a replay of *letter* sends: the original, to the topic that it came from (or *to*), under its key.
+def resend(letter: DeadLetter, now_ms: int, to: str | None = None, replacement: bytes | None = None) -> Record:
+    """Return the record that a replay of *letter* sends: the original with its key, to its own topic or *to*.
 
-    *mended* is a structured CloudEvent in place of the original value; what the headers said of the old one (binary mode,
-    content type) then goes. `lp-*` headers are ours: those that the record brought along go too, and one names the letter, so
-    that a second failure can be told from a first.
+    *replacement* is a structured CloudEvent in place of the original value. Headers about the old value (binary mode, content
+    type) are then left out. `lp-*` headers are ours, so those of the record are left out too. A header of ours names the
+    letter, which tells a second failure from a first.
     """
     headers = tuple((name, held) for name, held in letter.record.headers if not name.lower().startswith(OURS))
     value = letter.record.value
-    if mended is not None:
+    if replacement is not None:
         kept = (one for one in headers if one[0].lower() != "content-type" and not one[0].startswith("ce_"))
         headers = (*kept, *CONTENT_TYPE)
-        value = mended
+        value = replacement
     return letter.record._replace(
         topic=to or letter.record.topic,
         timestamp_ms=now_ms,
@@ -140,7 +140,7 @@ def again(letter: DeadLetter, now_ms: int, to: str | None = None, mended: bytes 
 def misplaced(settings: Settings, letter: DeadLetter, to: str | None) -> str | None:
     """Return why *letter* may not be sent to where it says that it came from, or to *to*; `None` where it may.
 
-    Workers read nothing but input topics as events, so no worker wrote a letter about a record of a journal or of an output.
+    Workers take events from input topics only. No worker wrote a letter about a record of a journal or of an output.
     """
     topic = letter.record.topic
     if topic in settings.outputs or is_journal(settings, topic):
@@ -264,14 +264,14 @@ async def replay(
     tell: Callable[[str], None],
     *,
     to: str | None = None,
-    mended: bytes | None = None,
+    replacement: bytes | None = None,
     force: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Send *letters* again, each after a look whether it would now be taken; count them, and *tell* of those that are not sent.
+    """Send those of *letters* that would now be taken, count all of them, and *tell* of those that are not sent.
 
-    Returns when Kafka has acknowledged all of them. Raises `Undelivered` when it does not; `counts.replayed` then says how
-    many had been handed over.
+    Returns when Kafka has acknowledged all of them. Raises `Undelivered` when it does not. `counts.replayed` is then the number
+    of records that were handed over.
     """
     topics: set[str] = set()
     async with contextlib.AsyncExitStack() as stack:
@@ -282,8 +282,8 @@ async def replay(
                 counts.misplaced += 1
                 tell(f"{letter.place} not sent, {elsewhere}")
                 continue
-            record = again(letter, int(time.time() * 1000), to, mended)
-            if (not letter.whole and mended is None) or (record.key is None and record.value is None):
+            record = resend(letter, int(time.time() * 1000), to, replacement)
+            if (not letter.whole and replacement is None) or (record.key is None and record.value is None):
                 counts.without_value += 1
                 tell(f"{letter.place} not sent: it holds no record ({letter.reason}); give one with --from")
                 continue

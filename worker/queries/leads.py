@@ -62,7 +62,7 @@ async def held_leads(settings: Settings, grid: str | None = None) -> AsyncIterat
 
 
 async def leads_with_mark(settings: Settings, mark: str) -> list[str]:
-    """Return the ids whose mark begins with *mark*, which a log or an error shows in place of an id; it looks at all ids."""
+    """Return the ids whose mark begins with *mark*. Logs and errors show a mark in place of an id. Reads all ids."""
     client = connect(settings.redis.get_secret_value())
     try:
         return sorted([lead async for lead in ids_of(client, settings.namespace) if shown_mark(lead).startswith(mark)])
@@ -104,9 +104,9 @@ class Hot(msgspec.Struct, frozen=True):
 async def hottest(stores: Sequence[Store], scorers: Sequence[CompiledGrid], count: int, at_ms: int | None = None) -> list[Hot]:
     """Return the *count* leads of *stores* with the highest scores, exactly; equal scores by id.
 
-    Each lead is judged at its clock, or at *at_ms* where that is later. `rank` bounds each score from above, so leads are
-    taken in its order until no bound is as high as the lowest score found. A bound is by the grid that judged the lead last:
-    under another of *scorers* (one for each store) the list is exact among the leads that were looked at.
+    Each lead is judged at its clock, or at *at_ms* where that is later. `rank` bounds each score from above. Leads are taken
+    in its order, until no bound is as high as the lowest score found. A bound is by the grid that judged the lead last.
+    Under another of *scorers* (one for each store), the list is exact among the leads that were looked at.
     """
     queues = [await _Queue.of(store, scorer) for store, scorer in zip(stores, scorers, strict=True)]
     found: list[tuple[float, str, Hot]] = []

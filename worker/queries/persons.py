@@ -62,7 +62,7 @@ class Persons:
         return list(people.values())
 
     async def schedule(self, person: Person) -> tuple[int | None, float | None]:
-        """Return when the id is to be judged by time (ms), and the bound of its score."""
+        """Return when time will next judge the id (ms), and the bound of its score."""
         store = self._stores[person.partition]
         assert isinstance(store, RedisStore)
         return await store.schedule(person.lead)
