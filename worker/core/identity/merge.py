@@ -6,8 +6,8 @@ import contextlib
 
 from worker.core.scoring import traits as traits_
 from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.decay import HalfLife
 from worker.core.scoring.fold import judge_traits
-from worker.core.scoring.halving import halved
 from worker.core.scoring.once_per import MARK_BYTES, entries, remember
 from worker.core.scoring.packing import close, open_
 from worker.core.scoring.state import IDS_KEPT, Count, LeadState
@@ -21,8 +21,8 @@ def merge(scorer: CompiledGrid, lead: LeadState, visitor: LeadState) -> None:
     both, the lead's own as the later ones. Where the traits of both would take more than 64 kB, the lead keeps its own alone.
     """
     for key, count in visitor.counts.items():
-        half_life = next((rule.half_life for rule in scorer.readers.get(key, ())), 0)
-        lead.counts[key] = _counts(lead.counts[key], count, half_life) if key in lead.counts else count
+        decay = next((rule.decay for rule in scorer.readers.get(key, ())), None)
+        lead.counts[key] = _counts(lead.counts[key], count, decay) if key in lead.counts else count
     for key, window in visitor.velocity.items():
         held = lead.velocity.get(key)
         lead.velocity[key] = window if held is None else scorer.velocity_kinds[key].merge(held, window)
@@ -40,13 +40,13 @@ def merge(scorer: CompiledGrid, lead: LeadState, visitor: LeadState) -> None:
     lead.recent = close([*open_(lead.recent), *open_(visitor.recent)])
 
 
-def _counts(one: Count, other: Count, half_life: int) -> Count:
+def _counts(one: Count, other: Count, decay: HalfLife | None) -> Count:
     """Add two counts. A value that both have seen is one occurrence, the earliest."""
     last = max(one.last, other.last)
     both = Count(one.n + other.n, last)
-    if half_life:
+    if decay is not None:
         # Not by `sum`, which rounds otherwise from Python 3.12 on.
-        both.sum = one.sum * halved(last - one.last, half_life) + other.sum * halved(last - other.last, half_life)
+        both.sum = one.sum * decay.left(last - one.last) + other.sum * decay.left(last - other.last)
     firsts = {value: at_ms for at_ms, value in entries(one.seen, one.last)}
     for at_ms, value in entries(other.seen, other.last):
         known = firsts.get(value)
@@ -55,8 +55,8 @@ def _counts(one: Count, other: Count, half_life: int) -> Count:
             continue
         firsts[value] = min(known, at_ms)
         both.n -= 1
-        if half_life:
-            both.sum -= halved(last - max(known, at_ms), half_life)
+        if decay is not None:
+            both.sum -= decay.left(last - max(known, at_ms))
     for value, at_ms in firsts.items():
         both.seen = remember(both.seen, last, value, at_ms)
     return both

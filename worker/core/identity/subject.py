@@ -45,7 +45,7 @@ class Subject:
         self.slack = -1.0
         """Events that add no more points than this leave the lead in its stage..."""
         self.stable_until_ms = 0.0
-        """...if they come before this instant (`stages.hold`)."""
+        """...if they come before this instant (`stages.slack`)."""
         self._bounded: Reading | None = None
         """The reading that `slack` and `stable_until_ms` belong to."""
         self._unjudged = False
@@ -107,7 +107,7 @@ class Subject:
     def is_stable(self, at_ms: int) -> bool:
         """Return whether until *at_ms*, and at it, only traits, the CRM or many points can move the lead."""
         if self.reading is not None and self.reading is not self._bounded:
-            self.slack, self.stable_until_ms = stages.hold(self.scorer, self.state, self.reading)
+            self.slack, self.stable_until_ms = stages.slack(self.scorer, self.state, self.reading)
             if self.scorer.retention is not None and self.stable_until_ms < inf:
                 self.stable_until_ms = 0.0
             self._bounded = self.reading

@@ -15,6 +15,7 @@ from worker.core.grid.models import Grid, Rule, Rung
 from worker.core.grid.page_types import compile_pages
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.calendar import Calendar
+from worker.core.scoring.decay import decay_of
 from worker.core.scoring.state import CONTACT, MQL, SQL, STAGES, LeadState
 from worker.core.scoring.velocity import VelocityKind, VelocityRule
 
@@ -36,8 +37,10 @@ class CompiledRule:
     def __init__(self, rule: Rule) -> None:
         self.id = rule.id
         self.points = rule.points
+        self.decay = decay_of(rule.half_life)
+        """`None`: no decay."""
         self.half_life: int = rule.half_life or 0
-        """0: no decay."""
+        """For `score.read`, which repeats the lines of `HalfLife.left`. 0: no decay."""
         self.cap: float = INFINITY if rule.cap is None else rule.cap
         self.expires_after: int = rule.expires_after or 0
         """0: never."""
@@ -49,8 +52,8 @@ class RuleCounter:
     def __init__(self, key: int, rule: Rule) -> None:
         self.key = key
         self.match = _match(rule.where)
-        self.half_life: int = rule.half_life or 0
-        """0: no decay."""
+        self.decay = decay_of(rule.half_life)
+        """`None`: no decay."""
         self.once_per = rule.once_per
         self.path = tuple(rule.once_per.split("."))
         """Where `once_per` names a path in `data`: its parts."""

@@ -10,8 +10,7 @@ import msgspec
 from worker.core.contract.event_types import ACTIVITIES, TYPE_NUMBERS
 from worker.core.contract.model import Event
 from worker.core.scoring import traits as traits_
-from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, RuleCounter, VelocityCounter
-from worker.core.scoring.halving import halved
+from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, ExclusionRule, RuleCounter, VelocityCounter
 from worker.core.scoring.once_per import MARK_BYTES, aged, as_text, find, forget, mark, occurrence, remember
 from worker.core.scoring.packing import note
 from worker.core.scoring.state import CONTACT, IDS_KEPT, SQL, Count, LeadState
@@ -59,16 +58,13 @@ def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes,
 
     *now_ms* is the lead's clock with the event, not before the partition's last tick.
 
-    Return how far it can have moved the `reach` of a reading made before it: to nothing above it by more; infinity where that
-    cannot be told, because an exclusion matched or what had expired counts again, or where a lead that stands on a rung may
-    have lost points.
+    Return how far the event can have raised the `upper_bound` of a reading that was made before it. It is infinite where that
+    is not known: an exclusion matched, expired occurrences count again, or a lead on a rung may have lost points.
     """
     ids: bytes = state.ids + event_mark
     state.ids = ids if len(ids) <= IDS_KEPT * MARK_BYTES else ids[-IDS_KEPT * MARK_BYTES :]
     at_ms = event.at_ms
-    # A late event may show that an occurrence came earlier, and so has decayed more.
-    late = at_ms < state.clock
-    if not late:
+    if at_ms > state.clock:
         state.clock = at_ms
     if event.machine:
         return 0.0
@@ -76,36 +72,58 @@ def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes,
     type_ = event.type
     data = event.data
     if type_ == "page.viewed" and data.get("page_type") is None:
-        derived = scorer.page_type(data["url"])
-        if derived is not None:
-            data = data | {"page_type": derived}
+        data = _with_page_type(scorer, data)
     counters = scorer.counters.get(type_)
     if counters is not None:
-        for counter in counters:
-            if counter.match is None or counter.match(data):
-                if counter.expires_after:
-                    before = state.counts.get(counter.key)
-                    if before is not None and now_ms >= before.last + counter.expires_after:
-                        gain = INFINITY
-                if (late or counter.takes) and CONTACT < state.stage <= SQL:
-                    gain = INFINITY
-                count_one(scorer, state, counter, at_ms, data)
-                gain += counter.gain
+        gain = _count_rules(scorer, state, counters, data, at_ms, now_ms)
     velocity = scorer.velocity_counters.get(type_)
     if velocity is not None:
         for one in velocity:
             if one.match is None or one.match(data):
                 count_velocity(scorer, state, one, at_ms, data)
     bars = scorer.bars.get(type_)
-    if bars is not None:
-        for bar in bars:
-            if bar.match is None or bar.match(data):
-                state.bars[bar.key] = min(at_ms, state.bars.get(bar.key, at_ms))
-                gain = INFINITY
+    if bars is not None and _exclude(state, bars, data, at_ms):
+        gain = INFINITY
     if at_ms > state.active and is_activity(type_):
         state.active = at_ms
     state.recent = note(state.recent, (at_ms, _TYPE_NUMBERS[type_], label(event)))
     return gain
+
+
+def _with_page_type(scorer: CompiledGrid, data: dict[str, Any]) -> dict[str, Any]:
+    derived = scorer.page_type(data["url"])
+    return data if derived is None else data | {"page_type": derived}
+
+
+def _count_rules(
+    scorer: CompiledGrid, state: LeadState, counters: list[RuleCounter], data: dict[str, Any], at_ms: int, now_ms: int
+) -> float:
+    """Count the event for each rule that it matches, and return the gain; see `add`."""
+    gain = 0.0
+    # A late event may show that an occurrence came earlier, and so has decayed more.
+    late = at_ms < state.clock
+    on_rung = CONTACT < state.stage <= SQL
+    for counter in counters:
+        if counter.match is None or counter.match(data):
+            if counter.expires_after:
+                before = state.counts.get(counter.key)
+                if before is not None and now_ms >= before.last + counter.expires_after:
+                    gain = INFINITY
+            if on_rung and (late or counter.takes):
+                gain = INFINITY
+            count_one(scorer, state, counter, at_ms, data)
+            gain += counter.gain
+    return gain
+
+
+def _exclude(state: LeadState, exclusions: list[ExclusionRule], data: dict[str, Any], at_ms: int) -> bool:
+    """Note the first instant of each exclusion that the event matches, and return whether it matches any."""
+    matched = False
+    for rule in exclusions:
+        if rule.match is None or rule.match(data):
+            state.bars[rule.key] = min(at_ms, state.bars.get(rule.key, at_ms))
+            matched = True
+    return matched
 
 
 def judge_traits(scorer: CompiledGrid, state: LeadState) -> None:
@@ -120,10 +138,10 @@ def count_one(scorer: CompiledGrid, state: LeadState, counter: RuleCounter, at_m
     count = state.counts.get(counter.key)
     if count is None:
         count = state.counts[counter.key] = Count(last=at_ms)
-    half_life = counter.half_life
+    decay = counter.decay
     if at_ms > count.last:
-        if half_life:
-            count.sum *= halved(at_ms - count.last, half_life)
+        if decay is not None:
+            count.sum *= decay.left(at_ms - count.last)
         if count.seen:
             count.seen = aged(count.seen, count.last, at_ms)
         count.last = at_ms
@@ -136,12 +154,12 @@ def count_one(scorer: CompiledGrid, state: LeadState, counter: RuleCounter, at_m
             # A late event shows that this value came earlier than was known: the occurrence moves, the count stays.
             count.seen = forget(count.seen, value)
             count.n -= 1
-            if half_life:
-                count.sum -= halved(count.last - first, half_life)
+            if decay is not None:
+                count.sum -= decay.left(count.last - first)
         count.seen = remember(count.seen, count.last, value, at_ms)
     count.n += 1
-    if half_life:
-        sum_ = count.sum + halved(count.last - at_ms, half_life)
+    if decay is not None:
+        sum_ = count.sum + decay.left(count.last - at_ms)
         count.sum = 1 if sum_ == 1 else sum_
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 from worker.core.contract.model import Reason
 from worker.core.grid.models import Inactivity
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, CompiledRule, clamp
-from worker.core.scoring.halving import END, LN2, PARTS, SHIFT, SIXTH, STEP, TABLE, WHOLE, halved
-from worker.core.scoring.state import Count, LeadState
+from worker.core.scoring.halving import END, PARTS, SHIFT, SIXTH, STEP, TABLE, WHOLE
+from worker.core.scoring.state import Count, LeadState, VelocityWindow
 from worker.core.scoring.traits import unpack_traits, values
 
 
@@ -18,67 +15,73 @@ class Reading:
     """A lead at one instant, and what time alone can do to it from then on.
 
     The engagement's parts are points before its clamp. Between two steps (an expiry, a midnight, an inactivity step) only
-    decay is at work: positive parts fall, negative ones rise, neither faster than its shortest half-life.
+    decay acts. Positive parts fall and negative parts rise, neither faster than with its shortest half-life.
     """
 
-    def __init__(
-        self,
-        scorer: CompiledGrid,
-        at_ms: int,
-        fit: float,
-        total: float,
-        most: tuple[float, float, float],
-        firm: float,
-        falling: float,
-        fading: float,
-        falling_half_life: float,
-        rising: float,
-        rising_half_life: float,
-        step_ms: float,
-    ) -> None:
+    def __init__(self, scorer: CompiledGrid, at_ms: int, fit: float) -> None:
         self._scorer = scorer
-        self._bounds = most
         self.at_ms = at_ms
         self.fit = fit
-        self.engagement = held_between(total, scorer.engagement_min, scorer.engagement_max)
-        self.score = held_between(fit + self.engagement, scorer.score_min, scorer.score_max)
-        self.firm = firm
-        """What no time takes: Σ of the rules' parts that do not fall, without velocity and inactivity."""
-        self.falling = falling
-        """Σ of the positive decaying parts."""
-        self.fading = fading
-        """Of them, those that never expire: what only decay takes."""
-        self.falling_half_life = falling_half_life
-        self.rising = rising
-        """−Σ of the negative decaying parts."""
-        self.rising_half_life = rising_half_life
-        self.step_ms = step_ms
-        """The next instant after this one at which a part steps; infinite when none does."""
-        self.total = total
+        self.total = 0.0
         """The engagement before its clamp."""
+        self.engagement = 0.0
+        self.score = 0.0
+        self.least = 0.0
+        self.most = 0.0
+        """Bounds of `total` at any later instant without new events."""
+        self.reachable = 0.0
+        """The same as `most`, whatever velocity and activity events may bring."""
+        self.firm = 0.0
+        """What no time takes: the sum of the rules' parts that do not fall, without velocity and inactivity."""
+        self.falling = 0.0
+        """The sum of the positive decaying parts."""
+        self.fading = 0.0
+        """Of them, those that never expire: only decay takes them."""
+        self.falling_half_life = INFINITY
+        self.rising = 0.0
+        """The sum of the negative decaying parts, with its sign turned."""
+        self.rising_half_life = INFINITY
+        self.step_ms = INFINITY
+        """The next instant after this one at which a part steps; infinite when none does."""
 
     @property
     def lowest(self) -> float:
         """No later score without new events is below this."""
-        return _score(self._scorer, self.fit, self._bounds[0])
+        return _score(self._scorer, self.fit, self.least)
 
     @property
     def highest(self) -> float:
         """Nor above this."""
-        return _score(self._scorer, self.fit, self._bounds[1])
+        return _score(self._scorer, self.fit, self.most)
 
     @property
-    def reach(self) -> float:
+    def upper_bound(self) -> float:
         """Nor, without new occurrences and other traits, above this: whatever velocity and activity events may bring."""
-        return _score(self._scorer, self.fit, self._bounds[2])
+        return _score(self._scorer, self.fit, self.reachable)
 
 
 def read(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Reading:
     """Return the lead's score at *at_ms* (not before the state's clock), by formulas 1 to 6 of the grid."""
+    reading = Reading(scorer, at_ms, state.fit)
+    _read_rules(scorer, state.counts, reading)
+    if state.velocity:
+        _read_velocity(scorer, state.velocity, reading)
+    inactivity = scorer.grid.inactivity
+    active: int = state.active
+    if inactivity is not None and active:
+        _read_inactivity(inactivity, active, reading)
+    reading.engagement = held_between(reading.total, scorer.engagement_min, scorer.engagement_max)
+    reading.score = held_between(reading.fit + reading.engagement, scorer.score_min, scorer.score_max)
+    return reading
+
+
+def _read_rules(scorer: CompiledGrid, counts: dict[int, Count], reading: Reading) -> None:
+    # Complexity over 15: nearly all of a reading's time is spent here, and each call made from here costs as much as a rule.
+    at_ms = reading.at_ms
     total = highest = lowest = falling = passing = rising = 0.0
     fall_half = rise_half = step_ms = INFINITY
     readers = scorer.readers
-    for key, count in state.counts.items():
+    for key, count in counts.items():
         rules = readers.get(key)
         if rules is None:
             continue
@@ -125,53 +128,49 @@ def read(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Reading:
                         rise_half = float(half_life)
                 elif not expires_after:
                     highest += points
-    reach = highest + scorer.velocity_most
-    firm = lowest
-    if state.velocity:
-        today = scorer.calendar.day(at_ms)
-        moving = False
-        for key, window in state.velocity.items():
-            velocity = scorer.velocity_rules.get(key)
-            if velocity is None:
-                continue
-            asked = (window.days, today - window.day)
-            for one in velocity:
-                points, low, high = one.known.get(asked) or one.read(window, today)
-                total += points
-                lowest += low
-                highest += high
-                if low != high:
-                    moving = True
-        if moving:
-            step_ms = min(step_ms, float(scorer.calendar.next_day_ms(at_ms)))
-    inactivity = scorer.grid.inactivity
-    active: int = state.active
-    if inactivity is not None and active:
-        points, next_ms = inactive(inactivity, active, at_ms)
-        total += points
-        if inactivity.points > 0:
-            highest += INFINITY
-            reach += INFINITY
-            lowest += points
-        else:
-            highest += points
-            lowest += -INFINITY if inactivity.min is None else min(inactivity.min, points)
-        if next_ms < step_ms:
-            step_ms = next_ms
-    return Reading(
-        scorer,
-        at_ms,
-        state.fit,
-        total,
-        (lowest, highest, reach),
-        firm,
-        falling,
-        falling - passing,
-        fall_half,
-        rising,
-        rise_half,
-        step_ms,
-    )
+    reading.total = total
+    reading.least = reading.firm = lowest
+    reading.most = highest
+    reading.reachable = highest + scorer.velocity_most
+    reading.falling = falling
+    reading.fading = falling - passing
+    reading.falling_half_life = fall_half
+    reading.rising = rising
+    reading.rising_half_life = rise_half
+    reading.step_ms = step_ms
+
+
+def _read_velocity(scorer: CompiledGrid, velocity: dict[int, VelocityWindow], reading: Reading) -> None:
+    today = scorer.calendar.day(reading.at_ms)
+    moving = False
+    for key, window in velocity.items():
+        rules = scorer.velocity_rules.get(key)
+        if rules is None:
+            continue
+        asked = (window.days, today - window.day)
+        for rule in rules:
+            points, low, high = rule.known.get(asked) or rule.read(window, today)
+            reading.total += points
+            reading.least += low
+            reading.most += high
+            if low != high:
+                moving = True
+    if moving:
+        reading.step_ms = min(reading.step_ms, float(scorer.calendar.next_day_ms(reading.at_ms)))
+
+
+def _read_inactivity(inactivity: Inactivity, active_ms: int, reading: Reading) -> None:
+    points, next_ms = inactive(inactivity, active_ms, reading.at_ms)
+    reading.total += points
+    if inactivity.points > 0:
+        reading.most += INFINITY
+        reading.reachable += INFINITY
+        reading.least += points
+    else:
+        reading.most += points
+        reading.least += -INFINITY if inactivity.min is None else min(inactivity.min, points)
+    if next_ms < reading.step_ms:
+        reading.step_ms = next_ms
 
 
 def held_between(value: float, low: float, high: float) -> float:
@@ -202,8 +201,8 @@ def held_to(points: float, cap: float) -> float:
 
 def _raw(rule: CompiledRule, count: Count, at_ms: int) -> float:
     """Formula 1, before expiry: p · Σ 2^(−(t − t_i)/H), or p · n without decay."""
-    if rule.half_life:
-        return rule.points * (count.sum * halved(at_ms - count.last, rule.half_life))
+    if rule.decay is not None:
+        return rule.points * (count.sum * rule.decay.left(at_ms - count.last))
     return rule.points * count.n
 
 
@@ -220,42 +219,6 @@ def inactive(rule: Inactivity, active_ms: int, at_ms: int) -> tuple[float, float
     if rule.min is not None and points <= rule.min:
         return rule.min, INFINITY
     return points, next_ms
-
-
-class Decay(NamedTuple):
-    """One decaying part between two steps: |worth · 2^(−(t − since)/half_life)|, at most *cap*, with worth's sign."""
-
-    worth: float
-    since_ms: int
-    half_life: int
-    cap: float
-
-    def at(self, at_ms: int) -> float:
-        """Return the part's points at *at_ms*."""
-        return held_to(self.worth * halved(at_ms - self.since_ms, self.half_life), self.cap)
-
-    def slopes(self, first_ms: int, last_ms: int) -> tuple[float, float]:
-        """Return bounds of the part's slope (points a ms) between two instants; at its cap it stands still."""
-        rate = -LN2 / self.half_life
-        early = self.worth * halved(first_ms - self.since_ms, self.half_life)
-        late = self.worth * halved(last_ms - self.since_ms, self.half_life)
-        ends = (
-            0.0 if abs(early) > self.cap else rate * early,
-            0.0 if abs(late) > self.cap else rate * late,
-            # Capped at first, free at last: the steepest slope is the one it has when it comes off its cap.
-            rate * math.copysign(min(self.cap, abs(early)), self.worth) if abs(late) <= self.cap else 0.0,
-        )
-        return min(ends), max(ends)
-
-
-def decays(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Decay]:
-    """Return the parts that decay from *at_ms* up to the next step."""
-    return [
-        Decay(rule.points * count.sum, count.last, rule.half_life, rule.cap)
-        for key, count in state.counts.items()
-        for rule in scorer.readers.get(key, ())
-        if rule.half_life and not (rule.expires_after and at_ms >= count.last + rule.expires_after)
-    ]
 
 
 def reasons(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Reason]:

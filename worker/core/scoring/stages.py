@@ -7,16 +7,13 @@ serves the live worker, a replay and an explanation.
 
 from __future__ import annotations
 
-import math
 from typing import Final, NamedTuple, Protocol
 
-from worker.core.scoring.compiled_grid import ALLOWANCE, INFINITY, CompiledGrid, CompiledRung, clamp
+from worker.core.scoring.compiled_grid import ALLOWANCE, INFINITY, CompiledGrid, CompiledRung
+from worker.core.scoring.crossing import SLACK, Crossing, decaying_parts
 from worker.core.scoring.halving import halvings
-from worker.core.scoring.score import Reading, decays, inactive, read
+from worker.core.scoring.score import Reading, inactive, read
 from worker.core.scoring.state import CLIENT, CONTACT, EXCLUDED, MQL, OPPORTUNITY, SQL, LeadState
-
-_SLACK: Final = 1e-10
-"""Bounds are computed in another order than scores: this covers the float dust between them."""
 
 _DUST: Final = 1e-6
 """Enough for the float dust of as many additions as a batch can have."""
@@ -228,49 +225,11 @@ def _crossing(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int) 
     """Return the first instant in (*from_ms*, *to_ms*], without steps, at which decay carries the score over a threshold."""
     if state.stage > SQL or to_ms <= from_ms:
         return None
-    up, down = _thresholds(scorer, state, from_ms)
-    parts = decays(scorer, state, from_ms)
-    if (up is None and down is None) or not parts:
+    thresholds = _thresholds(scorer, state, from_ms)
+    parts = decaying_parts(scorer, state, from_ms)
+    if thresholds == (None, None) or not parts:
         return None
-    grid = scorer.grid
-    # What stands still: the whole sum less what decays now.
-    still = read(scorer, state, from_ms).total - math.fsum(part.at(from_ms) for part in parts)
-
-    def score(total: float) -> float:
-        return clamp(state.fit + clamp(still + total, grid.engagement.min, grid.engagement.max), grid.score.min, grid.score.max)
-
-    def moves_at(at_ms: int) -> bool:
-        value = read(scorer, state, at_ms).score
-        return (up is not None and value >= up) or (down is not None and value < down)
-
-    stack = [(from_ms, to_ms)]
-    while stack:
-        begin, end = stack.pop()
-        first, last = begin + 1, end
-        early, late = [part.at(first) for part in parts], [part.at(last) for part in parts]
-        high = score(math.fsum(max(pair) for pair in zip(early, late, strict=True)))
-        low = score(math.fsum(min(pair) for pair in zip(early, late, strict=True)))
-        if (up is None or high < up - _SLACK) and (down is None or low >= down + _SLACK):
-            continue
-        if first == last:
-            if moves_at(first):
-                return first
-            continue
-        slopes = [part.slopes(first, last) for part in parts]
-        if math.fsum(high for _, high in slopes) <= 0 or math.fsum(low for low, _ in slopes) >= 0:
-            # The score only falls, or only rises, on the whole stretch: if it moves at all, bisect to the first instant.
-            if not moves_at(last):
-                continue
-            while last > first:
-                middle = (first + last) // 2
-                if moves_at(middle):
-                    last = middle
-                else:
-                    first = middle + 1
-            return last
-        middle = (begin + end) // 2
-        stack += [(middle, end), (begin, middle)]
-    return None
+    return Crossing(scorer, state, thresholds, parts, from_ms).first(from_ms, to_ms)
 
 
 def _thresholds(scorer: CompiledGrid, state: LeadState, at_ms: int) -> tuple[float | None, float | None]:
@@ -301,7 +260,7 @@ def due(scorer: CompiledGrid, state: LeadState, reading: Reading, at_ms: int) ->
         if (
             step is not None
             and reading.fit >= step.min_fit - ALLOWANCE
-            and reading.highest >= step.enter - ALLOWANCE - _SLACK
+            and reading.highest >= step.enter - ALLOWANCE - SLACK
             and (step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))
         ):
             gap = step.enter - ALLOWANCE - reading.score
@@ -312,19 +271,26 @@ def due(scorer: CompiledGrid, state: LeadState, reading: Reading, at_ms: int) ->
                 crosses = at_ms + reach(gap, reading.rising, reading.rising_half_life)
                 found = min(found, reading.step_ms, crosses)
         held = scorer.step_at(state.stage)
-        if held is not None and reading.lowest < held.leave - ALLOWANCE + _SLACK:
+        if held is not None and reading.lowest < held.leave - ALLOWANCE + SLACK:
             gap = reading.score - (held.leave - ALLOWANCE)
             crosses = at_ms + reach(gap, reading.falling, reading.falling_half_life)
             found = min(found, reading.step_ms, crosses)
     return None if found == INFINITY else max(int(found), at_ms + 1)
 
 
-def hold(scorer: CompiledGrid, state: LeadState, reading: Reading) -> tuple[float, float]:
-    """Return what leaves a lead where it is that stood judged at *reading*: (points, instant).
+def slack(scorer: CompiledGrid, state: LeadState, reading: Reading) -> tuple[float, float]:
+    """Return (slack, stable_until_ms) of a lead that stands judged at *reading*.
 
-    It makes no move before the instant, whatever events come by then, as long as they add no more than so many points to
-    `reading.reach`, −1: none may come; and take none from a lead on a rung (`fold.add`). It holds while neither traits nor the
-    CRM nor an exclusion by event change: those ask for a judgement of their own.
+    Before `stable_until_ms` the lead cannot change stage, while new events raise `reading.upper_bound` by at most `slack`.
+    On a rung, that holds for events that take no points (`fold.add` finds those). A negative slack means: judge every event.
+    Changes of traits, of the CRM and exclusions by event ask for a judgement of their own.
+
+        score   enter ─────────────────────────────
+                            ↕ slack
+                upper_bound ───────────────
+                score       ●┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄╮  decays
+                leave ───────────────────────╰─┄┄┄
+                            reading          stable_until_ms
     """
     until = float(state.respond_by) if state.respond_by else INFINITY
     if state.stage > SQL:
@@ -332,7 +298,7 @@ def hold(scorer: CompiledGrid, state: LeadState, reading: Reading) -> tuple[floa
     room = INFINITY
     step = scorer.next_step(state.stage)
     if step is not None and reading.fit >= step.min_fit - ALLOWANCE:
-        room = step.enter - _DUST - reading.reach
+        room = step.enter - _DUST - reading.upper_bound
     if state.stage != CONTACT and room >= 0:
         until = min(until, _stays_ms(scorer, state, reading))
     return room, until
@@ -361,7 +327,7 @@ def _stays_ms(scorer: CompiledGrid, state: LeadState, reading: Reading) -> float
 
 def reach(gap: float, parts: float, half_life: float) -> float:
     """Return how many ms *parts* need at least to change by *gap* when they fade to nothing with *half_life*."""
-    gap -= _SLACK
+    gap -= SLACK
     if gap >= parts:
         return INFINITY
     return 0.0 if gap <= 0 else max(0.0, half_life * halvings(1 - gap / parts) - 1)
