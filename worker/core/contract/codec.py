@@ -231,27 +231,19 @@ def _examine_event(record: Record, envelope: dict[str, Any], fetched_ms: int | N
             envelope["data"] = _any(binary)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
             return Rejected(record, *_parse_fault(err, binary, "value (`data` in binary mode)"))
-    data = envelope.get("data")
-    for name, value in envelope.items():
-        # Data that will be compared with its fields is looked through there.
-        if value.__class__ not in _EASY_ANY and (spec is None or value is not data or not isinstance(data, dict)):
-            fault = _value_fault(value, 1)
-            if fault is not None:
-                return Rejected(record, fault[0], f"{_short(name)}: {fault[1]}")
-    subject: str = envelope["subject"]
+    fault = _values_fault(envelope, spec)
+    if fault is not None:
+        return Rejected(record, *fault)
     if spec is None:
-        return Unknown(envelope["type"], subject)
-    if envelope.get("data_base64") is not None:
-        return Rejected(record, "bad_data", "data_base64: bytes are not read; expected a JSON object in `data`")
-    if data is None:
-        data = {}
-    if not isinstance(data, dict):
-        return Rejected(record, "bad_data", f"data: {_shown(data)}; expected an object")
+        return Unknown(envelope["type"], envelope["subject"])
+    data = _object(envelope)
+    if isinstance(data, tuple):
+        return Rejected(record, *data)
     fault = _data_fault(spec, data)
     if fault is not None:
         return Rejected(record, *fault)
     return Event(
-        subject,
+        envelope["subject"],
         spec.name,
         at_ms,
         envelope["id"],
@@ -262,6 +254,27 @@ def _examine_event(record: Record, envelope: dict[str, Any], fetched_ms: int | N
         record.partition,
         record.offset,
     )
+
+
+def _values_fault(envelope: dict[str, Any], spec: _Spec | None) -> Fault | None:
+    """Look through the attributes, and through data that will not be compared with the fields of its type."""
+    data = envelope.get("data")
+    for name, value in envelope.items():
+        if value.__class__ not in _EASY_ANY and (spec is None or value is not data or not isinstance(data, dict)):
+            fault = _value_fault(value, 1)
+            if fault is not None:
+                return fault[0], f"{_short(name)}: {fault[1]}"
+    return None
+
+
+def _object(envelope: dict[str, Any]) -> dict[str, Any] | Fault:
+    """Return the event's data; none is the empty object."""
+    if envelope.get("data_base64") is not None:
+        return "bad_data", "data_base64: bytes are not read; expected a JSON object in `data`"
+    data = envelope.get("data")
+    if data is None:
+        return {}
+    return data if isinstance(data, dict) else ("bad_data", f"data: {_shown(data)}; expected an object")
 
 
 Fault = tuple[str, str]

@@ -8,7 +8,7 @@ owner of another id says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -220,34 +220,43 @@ def decode_entry(record: Record) -> Entry:
             " look at the brokers' disks; bring back a replica that is whole, or start afresh under another LEADPULSE_NAMESPACE"
         )
     kind = record.headers[0][1] if record.headers and record.headers[0][0] == KIND else None
+    read = None if kind is None else _READERS.get(kind)
+    if kind is None or read is None:
+        name = "no lp-kind header" if kind is None else f"kind {kind.decode(errors='replace')!r}"
+        raise JournalError(
+            f"journal record {where}: {name} is not known to this version; it was written by a newer LeadPulse or by another"
+            " program: run the version that wrote it, and let nothing else write to this topic"
+        )
     try:
-        match kind:
-            case b"tick":
-                return _tick.decode(record.value or b"")
-            case b"cuts":
-                return Cuts(_cuts.decode(record.value or b""))
-            case b"grid":
-                return GridText(record.value or b"")
-            case b"stray":
-                return Stray(_original(record, _STRAY_HEADERS))
-            case b"alias":
-                lead, visited = (value for _, value in record.headers[_STRAY_HEADERS:_ALIAS_HEADERS])
-                return Stray(_original(record, _ALIAS_HEADERS), lead.decode(), _marks(_visited.decode(visited)))
-            case b"message":
-                message = _message.decode(record.value or b"")
-                if isinstance(message, VisitorHistory) and message.visited:
-                    message = msgspec.structs.replace(message, visited=_marks(message.visited))
-                return OwnerMessage(message)
+        return read(record)
     except (msgspec.MsgspecError, ValueError, LookupError) as err:
         raise JournalError(
-            f"journal record {where}: not a readable {kind.decode() if kind else 'record'} ({err}): only LeadPulse may write to"
+            f"journal record {where}: not a readable {kind.decode()} ({err}): only LeadPulse may write to"
             " this topic. Find the program that did, revoke its right, then start afresh under another LEADPULSE_NAMESPACE"
         ) from err
-    name = "no lp-kind header" if kind is None else f"kind {kind.decode(errors='replace')!r}"
-    raise JournalError(
-        f"journal record {where}: {name} is not known to this version; it was written by a newer LeadPulse or by another"
-        " program: run the version that wrote it, and let nothing else write to this topic"
-    )
+
+
+def _read_alias(record: Record) -> Stray:
+    lead, visited = (value for _, value in record.headers[_STRAY_HEADERS:_ALIAS_HEADERS])
+    return Stray(_original(record, _ALIAS_HEADERS), lead.decode(), _marks(_visited.decode(visited)))
+
+
+def _read_message(record: Record) -> OwnerMessage:
+    message = _message.decode(record.value or b"")
+    if isinstance(message, VisitorHistory) and message.visited:
+        message = msgspec.structs.replace(message, visited=_marks(message.visited))
+    return OwnerMessage(message)
+
+
+_READERS: Final[Mapping[bytes, Callable[[Record], Entry]]] = {
+    b"tick": lambda record: _tick.decode(record.value or b""),
+    b"cuts": lambda record: Cuts(_cuts.decode(record.value or b"")),
+    b"grid": lambda record: GridText(record.value or b""),
+    b"stray": lambda record: Stray(_original(record, _STRAY_HEADERS)),
+    b"alias": _read_alias,
+    b"message": _read_message,
+}
+"""By the header `lp-kind`."""
 
 
 def _marks(visited: Sequence[int | str]) -> tuple[int, ...]:

@@ -82,23 +82,25 @@ def take(traits: Traits, news: Iterable[tuple[str, Any]], at_ms: int, event_id: 
         held = traits.get(path)
         if held is not None and not _wins(stamp, value, held):
             continue
-        above = [over for over in _above(path) if over in traits] if "." in path else ()
-        if above and any(traits[over].stamp > stamp for over in above):
+        above = [over for over in _above(path) if over in traits] if "." in path else []
+        if any(traits[over].stamp > stamp for over in above):
             continue
-        if not above and path not in below:
-            traits[path] = Write(at_ms, event_id, value)
-            _note_below(below, path)
-            continue
-        under = [other for other in below.get(path, ()) if other in traits]
-        outdated = any(traits[other].stamp > stamp for other in under)
-        for other in under:
-            if traits[other].stamp < stamp:
-                del traits[other]
-        for over in above:
-            if traits[over].stamp < stamp:
-                traits[over] = Write(*traits[over].stamp, None)
+        outdated = bool(above or path in below) and _replace_around(traits, above, below.get(path, ()), stamp)
         traits[path] = Write(at_ms, event_id, None if outdated else value)
         _note_below(below, path)
+
+
+def _replace_around(traits: Traits, above: list[str], below: Iterable[str], stamp: tuple[int, str]) -> bool:
+    """Take away what a write of *stamp* replaces; return whether something newer is below it, so that the write is outdated."""
+    under = [other for other in below if other in traits]
+    outdated = any(traits[other].stamp > stamp for other in under)
+    for other in under:
+        if traits[other].stamp < stamp:
+            del traits[other]
+    for over in above:
+        if traits[over].stamp < stamp:
+            traits[over] = Write(*traits[over].stamp, None)
+    return outdated
 
 
 def _above(path: str) -> tuple[str, ...]:
