@@ -20,9 +20,10 @@ from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kit.examples import examples
 from worker.adapters import fetched
 from worker.adapters.fetched import Checks, _held, _PartitionRecords, _Records, place_of
 from worker.core.contract.unread import DAMAGED, MOST_LETTERS, TOO_LARGE
@@ -110,7 +111,7 @@ def places(found: list[Any]) -> list[tuple[int, str]]:
     most=st.integers(1, 9),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_what_can_be_read_is_what_aiokafka_reads(
     packed: int, sizes: list[list[int | None]], start: int, most: int, seed: int
 ) -> None:
@@ -304,7 +305,7 @@ async def test_messages_of_old_formats_are_read_and_bounded(magic: int, packed: 
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=400)
+@examples(400)
 def test_whatever_the_bytes_reading_ends_and_moves_only_forward(data: st.DataObject) -> None:
     """Without checksums too: no exception, no offset twice, no position past the log's end by a header's word alone."""
     made = batch([b"a" * 40, b"b", None], base=4, packed=data.draw(st.sampled_from(list(CODECS.values()))))

@@ -7,9 +7,10 @@ import tracemalloc
 
 import pytest
 from aiokafka import codec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kit.examples import examples
 from worker.adapters.unpack import GZIP, LZ4, SNAPPY, ZSTD, TooLarge, Unreadable, unpack
 
 PACKERS = {
@@ -59,7 +60,7 @@ def test_ten_thousand_tiny_members_are_read_in_pieces() -> None:
 
 @pytest.mark.parametrize("name", PACKERS)
 @given(data=st.binary(min_size=1, max_size=3_000), at=st.integers(0, 10_000), byte=st.integers(0, 255), cut=st.booleans())
-@settings(deadline=None, max_examples=150)
+@examples(150)
 def test_damaged_data_is_refused_or_read_as_the_client_reads_it(name: str, data: bytes, at: int, byte: int, cut: bool) -> None:
     """No other exception than the two, whatever the bytes."""
     number, pack = PACKERS[name]

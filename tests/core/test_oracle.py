@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 
 from tests.kit.comparison import assert_replay_is_right
 from tests.kit.examples import examples
-from tests.kit.oracle import Lead, Oracle
+from tests.kit.oracle import Oracle
+from tests.kit.oracle_score import Lead
 from tests.kit.oracle_values import instant, rfc3339
 from tests.kit.stories import Case, Line, an_event
 

@@ -7,9 +7,10 @@ import json
 import math
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kit.examples import examples
 from worker.adapters.memory import MemoryStore
 from worker.core.batch.decode import decode_batch
 from worker.core.contract.codec import MAX_AHEAD_MS
@@ -177,7 +178,7 @@ STAMPS = st.sampled_from([None, 5, AT_MS - 10**8, AT_MS, AT_MS + 10**7, 2**62])
 TIMES = st.sampled_from(["2025-12-31T00:00:00Z", "2026-01-01T00:00:00Z", "2026-01-01T00:10:00Z", "9998-01-01T00:00:00Z"])
 
 
-@settings(deadline=None)
+@examples(100)
 @given(st.lists(st.tuples(STAMPS, TIMES, st.integers(0, 2)), min_size=1, max_size=12), st.integers(1, 12))
 def test_an_event_held_to_its_fetch_is_folded_again_alike_at_any_later_time(
     sent: list[tuple[int | None, str, int]], size: int

@@ -7,9 +7,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kit.examples import examples
 from worker.adapters import memory
 from worker.adapters.memory import MemoryStore, Snapshot
 from worker.core.contract.model import Record
@@ -132,7 +133,7 @@ class Worker:
         assert await self.store.apply(TOKEN, folded) is Applied.DONE
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(plans, st.randoms(use_true_random=False))
 def test_everybody_is_judged_by_the_last_grid_and_a_refold_gives_the_same(plan: list[tuple[Any, ...]], rnd: Any) -> None:
     """Whatever moves leads meanwhile, and however many grids follow each other before one is through."""
