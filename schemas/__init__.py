@@ -1,11 +1,11 @@
-"""The contract of LeadPulse in types: every event it reads (`inputs`) and every event it publishes (`outputs`).
+"""The contract of LeadPulse in types: every event that it reads (`inputs`) or publishes (`outputs`).
 
-The pydantic models are the source. `python -m schemas` writes from them the JSON Schema files in `schemas/json/` and the
-AsyncAPI document `schemas/asyncapi.yaml`; a test keeps the files equal to the models. The worker itself decodes with
+The pydantic models are the source. `python -m schemas` writes the JSON Schema files in `schemas/json/` and the AsyncAPI
+document `schemas/asyncapi.yaml`. A test keeps the files equal to the models. The worker itself decodes with
 `worker.core.contract.codec`, which tests hold equal to the input models.
 
-A producer in Python can build its events with the models and send `event.to_json()`, or check what it is about to send with
-`read_input`.
+A producer in Python can build its events with the models and send `event.to_json()`. It can also check an event before
+sending it, with `read_input`.
 """
 
 from schemas.envelope import CloudEvent

@@ -27,19 +27,19 @@ GRID_PAGE = HERE.parent / "docs" / "grid.md"
 """The reference of the grid language. Only its table of event types is generated."""
 
 _ABOUT = f"""\
-LeadPulse scores B2B leads while they act: it reads what they do, keeps their scores and publishes each change of stage once.
+LeadPulse scores B2B leads while they act: it reads events, keeps scores and publishes each change of stage once.
 
-Every record is a CloudEvent 1.0 about one lead (`subject`), at most {MAX_BYTES:,} bytes. Two ways to send it:
+Every record is a CloudEvent 1.0 about one lead (`subject`), at most {MAX_BYTES:,} bytes. Send it in one of two ways:
 
 - **structured**: the value is the whole event in JSON, with the header `content-type: application/cloudevents+json`;
 - **binary**: the attributes are headers (`ce_specversion`, `ce_id`, `ce_source`, `ce_type`, `ce_subject`, `ce_time`, UTF-8),
   the value is `data` alone in JSON, with the header `content-type: application/json`.
 
-The key is the lead id (UTF-8); a record with another key or none is forwarded to the partition that owns its lead. What counts
-is the event's `type`, not the topic it comes on; a type not listed here is passed over. What cannot be read goes to `lead.dead`
-with headers that say why. The same (`source`, `id`) sent twice counts once.
+The key is the lead id (UTF-8). A record with another key, or none, is forwarded to the partition that owns its lead.
+The event's `type` counts, not its topic. Unknown types are skipped. Unreadable records go to `lead.dead`, with the reason in
+headers. The same (`source`, `id`) sent twice counts once.
 
-Consumers of the output read with `isolation.level=read_committed`. Events gain fields over time: ignore those you do not know.
+Consumers of the output read with `isolation.level=read_committed`. Events gain fields over time: ignore unknown fields.
 """
 
 _TRACE = {
@@ -47,9 +47,9 @@ _TRACE = {
     "properties": {
         "traceparent": {
             "type": "string",
-            "description": "W3C trace context, optional. What is published carries that of its cause, unchanged.",
+            "description": "W3C trace context, optional. An output carries that of its cause, unchanged.",
         },
-        "tracestate": {"type": "string", "description": "Goes with it."},
+        "tracestate": {"type": "string", "description": "Belongs to `traceparent`."},
     },
 }
 
@@ -185,19 +185,19 @@ def _dead_letter() -> dict[str, Any]:
     return {
         "name": "lead.dead",
         "title": "lead.dead",
-        "summary": "A record that could not be read: key, value and headers as they came, and headers that say where and why.",
+        "summary": "A record that could not be read: unchanged key, value and headers, and headers with place and reason.",
         "contentType": "application/octet-stream",
         "headers": {"$ref": "#/components/schemas/DeadLetterHeaders"},
-        "payload": {"description": "The bytes as they came."},
-        "bindings": {"kafka": {"key": {"description": "The bytes as they came."}, "bindingVersion": "0.5.0"}},
+        "payload": {"description": "The unchanged bytes."},
+        "bindings": {"kafka": {"key": {"description": "The unchanged bytes."}, "bindingVersion": "0.5.0"}},
     }
 
 
 def _input_channel(topic: str, family: Family) -> dict[str, Any]:
     return {
         "address": topic,
-        "description": "Any type may come here; those listed are the ones one would send. The list of topics is a setting. "
-        "All of them have the same number of partitions.",
+        "description": "Any type may come here; the listed ones are usual. The list of topics is a setting. "
+        "All topics have the same number of partitions.",
         "messages": {
             _key(model): {"$ref": f"#/components/messages/{_key(model)}"}
             for name, model in INPUTS.items()

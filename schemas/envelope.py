@@ -1,11 +1,11 @@
-"""The CloudEvents 1.0 envelope that all events share, and what holds for every JSON value in them.
+"""The CloudEvents 1.0 envelope that all events share, and the limits of every JSON value in them.
 
-Two ways to carry it over Kafka, as in the CloudEvents Kafka protocol binding:
+Kafka carries it in two ways, as in the CloudEvents Kafka protocol binding:
 
-- **structured**: the value is the whole envelope in JSON, `data` included; header `content-type: application/cloudevents+json`
-  (not needed when no `ce_specversion` header is there either).
-- **binary**: the attributes are headers `ce_specversion`, `ce_id`, `ce_source`, `ce_type`, `ce_subject`, `ce_time` in UTF-8,
-  the value is `data` alone in JSON (an empty or null value is no data), and `content-type` is `application/json`.
+- **structured**: the value is the whole envelope in JSON, `data` included. The header is
+  `content-type: application/cloudevents+json`. It may be left out if there is no `ce_specversion` header either.
+- **binary**: the attributes are headers `ce_specversion`, `ce_id`, `ce_source`, `ce_type`, `ce_subject`, `ce_time` in UTF-8.
+  The value is `data` alone in JSON; an empty or null value means no data. `content-type` is `application/json`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Instant = Annotated[
     AfterValidator(_rfc3339),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": _TIME}),
 ]
-"""RFC 3339 with an offset (`Z` or `+01:00`), from 1970 to 9998; counted in whole milliseconds, floored. No leap second."""
+"""RFC 3339 with an offset (`Z` or `+01:00`), from 1970 to 9998. Rounded down to whole milliseconds. No leap second."""
 
 Filled = Annotated[str, Field(min_length=1)]
 """A string that is not empty."""
@@ -53,7 +53,7 @@ Name = Annotated[str, Field(min_length=1, max_length=16_384)]
 
 
 class Contract(BaseModel):
-    """Base of all models: strict types (neither `"12"` nor `true` is a number); fields that are not named here are allowed."""
+    """Base of all models: strict types (neither `"12"` nor `true` is a number). Unknown fields are allowed."""
 
     model_config = ConfigDict(
         strict=True,
@@ -65,7 +65,7 @@ class Contract(BaseModel):
 
 
 def check_json(value: Any, where: str, level: int = 1) -> None:
-    """Raise `ValueError` when *value* holds what JSON or 64 bits do not: NaN, an infinity, a larger integer, a deep nesting."""
+    """Raise `ValueError` if *value* holds NaN, an infinity, an integer beyond 64 bits, or too deep nesting."""
     if isinstance(value, dict | list):
         if level > MAX_DEPTH:
             raise ValueError(f"{where}: nested too deep; expected at most {MAX_DEPTH} levels")
@@ -78,10 +78,10 @@ def check_json(value: Any, where: str, level: int = 1) -> None:
 
 
 class CloudEvent(Contract):
-    """A CloudEvent 1.0 about one lead. Attributes that are not named here are allowed and passed over."""
+    """A CloudEvent 1.0 about one lead. Unknown attributes are allowed and ignored."""
 
     specversion: Literal["1.0"] = Field(description="Version of the CloudEvents specification.")
-    id: Name = Field(description="Unique within `source`. The same (source, id) sent again is one event, so retries are safe.")
+    id: Name = Field(description="Unique within `source`. The same (source, id) sent again counts once, so retries are safe.")
     source: Name = Field(
         description="The system that produced the event, as a URI reference.", examples=["/web/www.example.com"]
     )
@@ -91,13 +91,13 @@ class CloudEvent(Contract):
     )
     time: Instant = Field(
         description=(
-            "When it happened: RFC 3339 with an offset, from 1970 to 9998, counted in whole milliseconds (floored). More than "
-            "5 minutes past the record's own Kafka timestamp, it is taken as that timestamp. Without a timestamp from 2000 on, "
-            "or with one later than the fetch, the time of the fetch takes its place."
+            "Time of the event: RFC 3339 with an offset, from 1970 to 9998, rounded down to whole milliseconds. A time more "
+            "than 5 minutes after the record's Kafka timestamp is replaced by that timestamp. If the timestamp is before 2000 "
+            "or later than the fetch, the time of the fetch replaces it."
         ),
         examples=["2026-03-05T12:34:56.789Z"],
     )
-    data_base64: None = Field(default=None, description="Not read: data is JSON, in `data`.")
+    data_base64: None = Field(default=None, description="Not read: `data` holds the data in JSON.")
 
     @model_validator(mode="after")
     def _is_plain_json(self) -> Self:

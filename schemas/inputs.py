@@ -18,7 +18,7 @@ from worker.core.contract import event_types
 
 
 class InputData(Contract):
-    """What any event may carry."""
+    """Fields that any event may have."""
 
     machine: bool | None = Field(default=None, description=event_types.MACHINE.description)
 
@@ -71,7 +71,7 @@ INPUTS: dict[str, type[InputEvent]] = {row.name: _model(row) for row in event_ty
 
 
 def adapter(models: Iterable[type[Any]]) -> TypeAdapter[Any]:
-    """Return what reads an event of any of *models*, told apart by `type`."""
+    """Return an adapter that reads an event of any of *models*, by its `type`."""
     either: Any = functools.reduce(operator.or_, models)
     return TypeAdapter(Annotated[either, Field(discriminator="type")])
 
@@ -80,5 +80,5 @@ _adapter: TypeAdapter[InputEvent] = adapter(INPUTS.values())
 
 
 def read_input(value: bytes | str) -> InputEvent:
-    """Return the event in *value*, a structured CloudEvent. Raises `pydantic.ValidationError`; so does a type not known."""
+    """Return the event in *value*, a structured CloudEvent. Raises `pydantic.ValidationError`, also for an unknown type."""
     return _adapter.validate_json(value)

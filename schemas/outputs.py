@@ -1,6 +1,6 @@
 """The events that LeadPulse publishes.
 
-Consumers read with `isolation.level=read_committed` and ignore fields that they do not know: the contract only grows.
+Consumers read with `isolation.level=read_committed`, and ignore unknown fields, because the contract only grows.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Stage = Literal["contact", "mql", "sql", "opportunity", "client", "excluded"]
 
 
 class Grid(Contract):
-    """The grid that judged."""
+    """The grid that gave this score."""
 
     name: str
     version: int
-    sha256: str = Field(description="Of the grid file's bytes.", pattern="^[0-9a-f]{64}$")
+    sha256: str = Field(description="SHA-256 of the grid file's bytes.", pattern="^[0-9a-f]{64}$")
 
 
 class FitReason(Contract):
@@ -37,9 +37,9 @@ class RuleReason(Contract):
 
     kind: Literal["rule"]
     id: str = Field(description="The rule's id in the grid.")
-    points: float = Field(description="After decay and cap.")
-    raw: float = Field(description="After decay, before the cap.")
-    count: int = Field(description="Occurrences counted.", ge=0)
+    points: float = Field(description="Points after decay and cap.")
+    raw: float = Field(description="Points after decay, before the cap.")
+    count: int = Field(description="Number of counted events.", ge=0)
     last_at: Instant = Field(description="The rule's latest matching event.")
 
 
@@ -48,7 +48,7 @@ class VelocityReason(Contract):
 
     kind: Literal["velocity"]
     id: str = Field(description="The velocity rule's id in the grid.")
-    points: float = Field(description="Of the highest step reached.")
+    points: float = Field(description="Points of the highest step reached.")
     count: int = Field(description="Days, sessions, events or rise in the window.")
 
 
@@ -78,18 +78,18 @@ class Recent(Contract):
 
     time: Instant
     type: str = Field(description="The input event's type.")
-    label: str = Field(description="What it was about in short, such as the page's path.")
+    label: str = Field(description="Short subject of the event, such as the page's path.")
 
 
 class Move(Contract):
     """One of the lead's earlier changes of stage."""
 
-    stage: Stage = Field(description="The stage it came to.")
+    stage: Stage = Field(description="The new stage.")
     at: Instant
 
 
 class Cause(Contract):
-    """The input event that revealed the transition, where its producer wrote it."""
+    """The input event that caused the output, and its place in Kafka."""
 
     topic: str
     partition: int = Field(ge=0)
@@ -98,91 +98,93 @@ class Cause(Contract):
 
 
 class TransitionData(Contract):
-    """The dossier: where the lead stands, where every point came from, who they are and what they did."""
+    """The dossier: the lead's stage, the origin of every point, traits and recent events."""
 
     lead_id: str
     from_: Stage = Field(alias="from")
     to: Stage
     score: float = Field(description="clamp(fit + engagement).")
-    fit: float = Field(description="Who they are: does not decay.")
-    engagement: float = Field(description="What they do: decays.")
+    fit: float = Field(description="Who the lead is; does not decay.")
+    engagement: float = Field(description="What the lead does; decays.")
     grade: str | None = Field(
-        description="Letter by fit, digit by engagement, `A1` the best; null when the grid has no grades.", examples=["B1"]
+        description="Letter for fit, digit for engagement; `A1` is the best. Null if the grid has no grades.", examples=["B1"]
     )
     respond_by: Instant | None = Field(
         default=None,
-        description="On `lead.sql`, when the grid has an `sla`: until when sales must answer.",
+        description="Deadline of sales, on `lead.sql`, if the grid has an `sla`.",
     )
     merged_into: str | None = Field(
         default=None,
-        description="On the last `lead.stage` of a visitor that became known: the lead that its past and its future are now.",
+        description="On the last `lead.stage` of a visitor that became known: the lead for which its events now count.",
     )
     grid: Grid
     reasons: list[Reason] = Field(
-        description="Adds up to `score` (within 1e-6), clamps included. Reasons of 0 points are left out."
+        description="They add up to `score` (within 1e-6), clamps included. Reasons of 0 points are left out."
     )
-    traits: dict[str, Any] = Field(description="What is known about the lead: dotted path → value, derived traits included.")
+    traits: dict[str, Any] = Field(description="The lead's traits: dotted path → value, derived traits included.")
     recent: list[Recent] = Field(description="The last 20 events, oldest first.", max_length=20)
-    history: list[Move] = Field(description="The last 20 moves before this one, oldest first.", max_length=20)
-    cause: Cause | None = Field(description="Null when time alone moved the lead.")
+    history: list[Move] = Field(description="The last 20 stage changes before this one, oldest first.", max_length=20)
+    cause: Cause | None = Field(description="Null if time alone moved the lead.")
 
 
 class ErasedNotice(Contract):
-    """Who was erased; nothing else, on purpose."""
+    """The id that was erased, and intentionally nothing else."""
 
     lead_id: str
-    cause: Cause | None = Field(description="The `lead.erased` that was read.")
+    cause: Cause | None = Field(description="The input event `lead.erased`.")
 
 
 class OutputEvent(CloudEvent):
-    """An event that LeadPulse publishes. Its `time` is the instant the lead moved, not the moment it was noticed."""
+    """An event that LeadPulse publishes. Its `time` is the instant of the change, not of its detection."""
 
-    id: str = Field(description="`SUBJECT:SEQ`: the same input gives the same id, so it serves to drop duplicates.")
+    id: str = Field(description="`SUBJECT:SEQ`. The same input gives the same id, so use it to drop duplicates.")
     source: str = Field(description="`/leadpulse/NAMESPACE`.", pattern="^/leadpulse/.+")
     type: str
     datacontenttype: Literal["application/json"] | None = None
-    sequence: str = Field(description="The subject's own count of outputs, from 1, in decimal.", pattern="^[1-9][0-9]*$")
+    sequence: str = Field(description="The subject's own count of outputs, from 1, in decimal digits.", pattern="^[1-9][0-9]*$")
 
 
 class DuplicateNotice(Contract):
-    """Whose address it is as well."""
+    """An e-mail address that several leads have."""
 
     lead_id: str
     email: str = Field(description="In lower case.")
     held_by: list[str] = Field(
-        description="The other leads that have it, in the order in which they said so; at most 16.", min_length=1
+        description="The other leads with this address, in the order in which they got it; at most 16.", min_length=1
     )
-    cause: Cause | None = Field(description="The event that told the address; null when another grid asks for it.")
+    cause: Cause | None = Field(description="The event that set the address; null if a grid change caused the output.")
 
 
 class AccountMember(Contract):
-    """One lead of an account, as it last told."""
+    """One lead of an account, by its last report."""
 
     lead_id: str
     score: float
     decision_role: Literal["initiator", "influencer", "sponsor", "signatory"] | None
-    at: Instant = Field(description="The lead's clock when it told this score.")
+    at: Instant = Field(description="The lead's clock at the report of this score.")
 
 
 class AccountData(Contract):
-    """A company: what its leads come to, and who they are."""
+    """A company: the sum of its leads' scores, and its leads."""
 
     account_id: str = Field(description="`account:DOMAIN`.")
     domain: str
-    leads: int = Field(description="How many count: not excluded, and at or above the grid's `accounts.active`.", ge=0)
-    sum: float = Field(description="Of their scores, each as last told: within `accounts.step` of what it is.")
+    leads: int = Field(
+        description="Number of leads that count: not excluded, and at or above the grid's `accounts.active`.", ge=0
+    )
+    sum: float = Field(description="Sum of their last reported scores. Each is within `accounts.step` of the lead's own score.")
     max: float
-    roles: list[str] = Field(description="The decision roles that they cover.")
-    members: list[AccountMember] = Field(description="The highest first; at most 500.", max_length=500)
+    roles: list[str] = Field(description="The decision roles that these leads have.")
+    members: list[AccountMember] = Field(description="The leads, the highest score first; at most 500.", max_length=500)
     grid: Grid
-    cause: Cause | None = Field(description="The event that brought it about; null when time did, or a lead that left.")
+    cause: Cause | None = Field(description="The event that caused the change; null if time caused it, or a lead that left.")
 
 
 class DeadLetterHeaders(Contract):
-    """Headers, in UTF-8, that `lead.dead` adds to a record that could not be read; named as Kafka Connect names them.
+    """Headers in UTF-8 that `lead.dead` adds to a record that could not be read, with the names of Kafka Connect.
 
-    Key, value and the record's own headers are as they came. What is over 900 kB is left out: the value is then a JSON object
-    that gives its size and SHA-256, `{"value": {"bytes": …, "sha256": "…"}}`.
+    Key, value and the record's own headers are unchanged. A value over 900 kB is replaced by a JSON object with its size and
+    SHA-256: `{"value": {"bytes": …, "sha256": "…"}}`.
     """
 
     topic: str = Field(alias="__connect.errors.topic", description="Where the record was read.")
@@ -192,17 +194,17 @@ class DeadLetterHeaders(Contract):
     class_name: str = Field(alias="__connect.errors.exception.class.name", examples=["leadpulse.Rejected"])
     message: str = Field(
         alias="__connect.errors.exception.message",
-        description="What is wrong, where, what was found and what was expected, for the person who mends the producer.",
+        description="The fault, its place, the value found and the value expected, for the person who repairs the producer.",
         examples=['data.duration_s: the string "42"; expected a number of at least 0'],
     )
     reason: str = Field(
         alias="lp-reason",
         description=(
             "A short code: `empty`, `too_large`, `not_json`, `too_deep`, `bad_number`, `not_an_object`, `bad_envelope`, "
-            "`no_subject`, `bad_time`, `bad_data`, `traits_refused` (the lead's traits would grow beyond what is kept), "
-            "`aliases_refused` (the ids of its aliases would), `output_too_large` (what the record brought about was too "
-            "long for any topic: the lead's state holds it), or `batch_too_large` and `batch_damaged` (the record's batch "
-            "cannot be read: only the place is here)."
+            "`no_subject`, `bad_time`, `bad_data`, `traits_refused` (the lead's traits would exceed their limit), "
+            "`aliases_refused` (the ids of its aliases would), `output_too_large` (an output of the record was too long for "
+            "any topic; the lead's state includes the change), or `batch_too_large` and `batch_damaged` (the record's batch "
+            "cannot be read; only the place is given)."
         ),
         pattern="^[a-z_]+$",
     )
@@ -225,7 +227,7 @@ def _model(row: output_types.OutputType) -> type[OutputEvent]:
 
 
 OUTPUTS: dict[str, type[OutputEvent]] = {row.name: _model(row) for row in output_types.OUTPUTS}
-"""CloudEvents type → model. Dead letters have none: they are published as they came."""
+"""CloudEvents type → model. Dead letters have none, because they are published unchanged."""
 
 _adapter: TypeAdapter[OutputEvent] = adapter(OUTPUTS.values())
 
