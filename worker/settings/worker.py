@@ -1,27 +1,21 @@
-"""The worker's settings, from the environment (`LEADPULSE_*`). The command line offers each as a flag too."""
+"""The worker's settings."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from worker.core.contract import output_types
 from worker.core.contract.event_types import INPUT_TOPICS
-from worker.errors import SettingsError
 from worker.logs import Format
-
-PREFIX = "LEADPULSE_"
+from worker.settings.connections import KafkaConnection, RedisConnection
 
 OUTPUT_TYPES = (*output_types.OUTPUT_TYPES, output_types.DEAD_LETTERS)
 
 ASKED_FOR_TYPES = tuple(row.name for row in output_types.OUTPUTS if row.asked_by)
 """Output types that are published only if the grid asks for them (`identity`, `accounts`)."""
-
-
-SECRETS = ("redis", "kafka_password", "kafka_key_password", "kafka_token_command")
-"""Settings whose values are never shown."""
 
 
 def _words(value: Any) -> Any:
@@ -39,35 +33,9 @@ def _pairs(value: Any) -> Any:
     return {key.strip(): topic.strip() for key, _, topic in pairs}
 
 
-class Settings(BaseModel):
+class Settings(RedisConnection, KafkaConnection):
     """Everything that is configured from outside. Frozen; secrets do not show in `repr`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kafka: str = Field("localhost:9092", description="Kafka bootstrap servers: host:port, separated by commas")
-    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="Kafka security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
-    )
-    kafka_sasl: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
-        "PLAIN", description="Kafka SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
-    )
-    kafka_user: str | None = Field(None, description="Kafka SASL user")
-    kafka_password: SecretStr | None = Field(None, description="Kafka SASL password")
-    kafka_token_file: str | None = Field(
-        None, description="file with the OAUTHBEARER token; it is read at each log-in, so another program may renew it"
-    )
-    kafka_token_command: SecretStr | None = Field(
-        None,
-        description="command that prints the OAUTHBEARER token; it runs without a shell, and again before the token expires",
-    )
-    kafka_cafile: str | None = Field(None, description="PEM file of the authorities that sign Kafka's certificates")
-    kafka_certfile: str | None = Field(None, description="PEM file of the client's certificate, for a log-in to Kafka by mTLS")
-    kafka_keyfile: str | None = Field(None, description="PEM file of the certificate's key, if it is not in the same file")
-    kafka_key_password: SecretStr | None = Field(None, description="password of that key")
-    redis: SecretStr = Field(
-        SecretStr("redis://localhost:6379/0"),
-        description="Redis URL (redis://, rediss://, redis+cluster://…), which may contain a password",
-    )
     grid: str = Field("saas-b2b", description="scoring grid: a file, or the name of a grid that comes with LeadPulse")
     namespace: str = Field(
         "default",
@@ -177,30 +145,6 @@ class Settings(BaseModel):
             raise ValueError(f"no such output type: {', '.join(unknown)}; known: {', '.join(OUTPUT_TYPES)}")
         return routes
 
-    @field_validator("redis")
-    @classmethod
-    def _redis_url(cls, url: SecretStr) -> SecretStr:
-        known = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
-        if url.get_secret_value().partition("://")[0] not in known:
-            raise ValueError(f"expected a URL such as redis://host:6379/0; known schemes: {', '.join(known)}")
-        return url
-
-    @model_validator(mode="after")
-    def _one_log_in(self) -> Settings:
-        given = [name for name in ("kafka_token_file", "kafka_token_command") if getattr(self, name) is not None]
-        by_token = self.kafka_sasl == "OAUTHBEARER"
-        if by_token and len(given) != 1:
-            raise ValueError("kafka_sasl: OAUTHBEARER needs kafka_token_file or kafka_token_command, one of them")
-        if given and not by_token:
-            raise ValueError(f"{given[0]}: a token is for kafka_sasl OAUTHBEARER, which is {self.kafka_sasl}")
-        if by_token and not self.kafka_security.startswith("SASL"):
-            raise ValueError(f"kafka_sasl: OAUTHBEARER needs kafka_security SASL_SSL, which is {self.kafka_security}")
-        if (self.kafka_keyfile or self.kafka_key_password) and not self.kafka_certfile:
-            raise ValueError("kafka_keyfile and kafka_key_password: they need kafka_certfile, the certificate of that key")
-        if self.kafka_certfile and "SSL" not in self.kafka_security:
-            raise ValueError(f"kafka_certfile: it needs kafka_security SSL or SASL_SSL, which is {self.kafka_security}")
-        return self
-
     @model_validator(mode="after")
     def _no_loop(self) -> Settings:
         both = sorted(({self.internal_topic} | set(self.outputs)) & set(self.input_topics))
@@ -246,28 +190,3 @@ class Settings(BaseModel):
     def transactional_id(self, partition: int) -> str:
         """Return the name by which a producer of *partition* fences the one before it."""
         return f"leadpulse.{self.namespace}.{partition}"
-
-    @classmethod
-    def load(cls, environ: Mapping[str, str], **flags: Any) -> Settings:
-        """Read the settings from *environ*; *flags* that are not `None` go first.
-
-        Raises `SettingsError` with one line for each mistake, by the variable's name and never with a secret's value.
-        """
-        given: dict[str, Any] = {
-            name: environ[PREFIX + name.upper()] for name in cls.model_fields if environ.get(PREFIX + name.upper(), "") != ""
-        }
-        given |= {name: value for name, value in flags.items() if value is not None}
-        try:
-            return cls(**given)
-        except ValidationError as err:
-            raise SettingsError("\n".join(_mistake(error) for error in err.errors())) from None
-
-
-def _mistake(error: Any) -> str:
-    """Return one validation error as a line that names the setting, what is wrong and what was given."""
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not error["loc"]:
-        return message
-    name = str(error["loc"][0])
-    shown = "" if name in SECRETS else f" (given: {error['input']!r})"
-    return f"{PREFIX}{name.upper()}: {message}{shown}"
