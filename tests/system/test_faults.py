@@ -367,7 +367,7 @@ async def test_what_cannot_work_is_refused_at_the_start(make_site: MakeSite) -> 
     await worker.stop()
     refusals = [
         ("has 2 partitions, LEADPULSE_PARTITIONS says 3", site.worker(partitions=3)),
-        ("remembers the topics", site.worker(input_topics=site.web)),
+        ("state was made from the topics", site.worker(input_topics=site.web)),
         ("missing topics: nowhere", site.worker(input_topics=f"{site.web},nowhere")),
         ("cannot be read", site.worker(grid="/nowhere.yaml")),
         ("LEADPULSE_REDIS", site.worker(redis="redis://127.0.0.1:1/0")),
