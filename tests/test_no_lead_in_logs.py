@@ -41,7 +41,7 @@ OTHERS = {
     ("engine/takeover.py", "records"),  # how many there are
 }
 """Names that hold something else there."""
-SAFE_ATTRIBUTES = {"topic", "partition", "offset", "timestamp_ms", "batch", "kind", "id_", "size", "base", "detail"}
+SAFE_ATTRIBUTES = {"topic", "partition", "offset", "timestamp_ms", "batch", "kind", "id_", "size", "base", "detail", "reason"}
 LEAD = "Ada Lovelace <ada@acme.example>"
 GRID = "grid: g\nversion: 1\nengagement: {rules: [{id: v, points: 1, on: page.viewed}]}\nstages: {mql: {enter: 1}}\n"
 SCORER = CompiledGrid(parse_grid(GRID, "g"), "/leadpulse/t")
