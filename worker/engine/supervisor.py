@@ -93,7 +93,8 @@ class Supervisor:
     async def _tend(self, p: int) -> None:
         """Run one incarnation after the other, for as long as the partition is ours."""
         wait_s = _FIRST_WAIT_S
-        while not self._context.draining.is_set():
+        # Asked each time: where an incarnation fails as it is cancelled, its errors take the place of the cancellation.
+        while p in self._ours and not self._context.draining.is_set():
             partition = self.partitions[p] = Partition(self._context, p)
             began = time.monotonic()
             try:
