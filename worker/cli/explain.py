@@ -26,7 +26,7 @@ from worker.cli.explain_page import page, when
 from worker.core.contract.event_types import TYPE_NAMES
 from worker.core.grid.models import Grid
 from worker.core.insight.explain import AHEAD_MS
-from worker.core.insight.trajectory import Sample, course, past, until_flat
+from worker.core.insight.trajectory import Sample, future, past, until_flat
 from worker.core.scoring.fold import label
 from worker.core.scoring.packing import open_
 from worker.core.scoring.state import STAGES, unpack_moves
@@ -131,7 +131,7 @@ def _can_draw(picture: Path) -> None:
 
 def _draw(picture: Path, found: JudgedLead, explained: Explained) -> None:
     scorer, lead, state, now_ms = found.scorer, found.lead, found.state, found.now_ms
-    to_come = until_flat(list(course(scorer, state, now_ms, now_ms + AHEAD_MS, AHEAD_MS // _SAMPLES)))
+    to_come = until_flat(list(future(scorer, state, now_ms, now_ms + AHEAD_MS, AHEAD_MS // _SAMPLES)))
     behind: list[Sample] = []
     if found.turns:
         every_ms = max((now_ms - found.turns[0].at_ms) // _SAMPLES, 1)

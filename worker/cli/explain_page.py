@@ -13,7 +13,8 @@ from rich.text import Text
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Condition, Where
 from worker.core.grid.words import duration, where_words
-from worker.core.insight.explain import AHEAD_MS, Change, PaceStep, Part, Totals, Upward, Way
+from worker.core.insight.explain import AHEAD_MS, Change, Part, Totals
+from worker.core.insight.what_if import Upward, VelocityStep, Way
 from worker.core.scoring.calendar import DAY_MS
 from worker.queries.explained import Explained
 
@@ -148,7 +149,7 @@ def _conditions(up: Upward) -> list[str]:
     return words or ["nothing more: it moves when it is next judged"]
 
 
-def _more(step: PaceStep) -> str:
+def _more(step: VelocityStep) -> str:
     what = step.counts if step.more != 1 else step.counts.removesuffix("s")
     return f"{step.more} more {what} within {step.within_days} days"
 

@@ -14,9 +14,10 @@ from worker.core.contract.partitioner import owner
 from worker.core.contract.printable import plain
 from worker.core.grid.models import Grid
 from worker.core.identity.aliases import MOST_HOPS
-from worker.core.insight.explain import Change, Part, Totals, Upward, ahead, totals, upward, waterfall
+from worker.core.insight.explain import Change, Part, Totals, ahead, totals, waterfall
 from worker.core.insight.replay import Replay
 from worker.core.insight.trajectory import StageChange
+from worker.core.insight.what_if import Upward, upward
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.outputs import history, recent

@@ -18,8 +18,9 @@ from tests.kit.strategies import cases
 from worker.core.batch.plan import plan_events
 from worker.core.contract.model import Event
 from worker.core.grid.models import parse_grid
-from worker.core.insight.explain import Upward, ahead, totals, upward, waterfall
+from worker.core.insight.explain import ahead, totals, waterfall
 from worker.core.insight.replay import Replay
+from worker.core.insight.what_if import Upward, upward
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.state import OPPORTUNITY, STAGES, LeadState, pack, unpack

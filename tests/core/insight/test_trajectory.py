@@ -15,7 +15,7 @@ from tests.kit.stories import DAY, HOUR, START, Case, an_event, selling
 from tests.kit.strategies import cases
 from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import Replay
-from worker.core.insight.trajectory import Sample, course, past, sample, until_flat
+from worker.core.insight.trajectory import Sample, future, past, sample, until_flat
 from worker.core.scoring.state import STAGES, unpack
 
 
@@ -71,7 +71,7 @@ def test_every_sample_is_what_a_replay_judged_at_that_instant_says(case: Case, d
     if state is None or not state.alive:
         return
     now_ms = max(state.clock, case.at_ms)
-    samples = list(course(run.scorer, state, now_ms, now_ms + 60 * DAY, 7 * DAY))
+    samples = list(future(run.scorer, state, now_ms, now_ms + 60 * DAY, 7 * DAY))
     one = data.draw(st.sampled_from(samples))
     told = next(line for line in replayed(case, one.at_ms).leads() if line.lead_id == "ada")
     stages = {STAGES[other.stage] for other in samples if other.at_ms == one.at_ms}

@@ -36,9 +36,9 @@ def decode_batch(
 ) -> DecodedBatch:
     """Decode *records* of *partition*, one of so many, fetched at *fetched_ms*, and sort them.
 
-    A record of the *internal* topic is no stray: it came here once already. Cuts are for a later owner that must
-    fold again, and are passed over. So are ticks: one that moves the clock is a batch of its own, and what stands among a
-    batch's records came too late to move it. Raises `JournalError` at what cannot be read.
+    A record of the *internal* topic is no stray: it came here once already. Cuts are skipped: they are for a later owner that
+    must fold again. Ticks are skipped as well. A tick that moves the clock is a batch of its own. Others came too late to move
+    it. Raises `JournalError` for a journal record that cannot be read.
     """
     items: list[Item] = []
     kept: list[Record] = []

@@ -61,8 +61,8 @@ def plan_events(
     """Fold *items*, in order, into the leads' packed states *before* them, until the results reach *most* bytes.
 
     *before* holds the lead of each of *items* (`None`: not held yet), or of the first of them. The fold ends at the first item
-    whose lead it lacks. *clock_ms* is the partition's last tick. With *find*, which returns the state of any lead, items that
-    are passed on are taken at once: all leads are this partition's. Raises `UnreadableState` for a state that this version
+    whose lead it lacks. *clock_ms* is the partition's last tick. *find* returns the state of any lead. With it, items that are
+    passed on are taken at once: all leads are this partition's. Raises `UnreadableState` for a state that this version
     cannot read.
     """
     plan = Plan()

@@ -14,10 +14,10 @@ from worker.core.scoring.state import IDS_KEPT, Count, LeadState
 
 
 def merge(scorer: CompiledGrid, lead: LeadState, visitor: LeadState) -> None:
-    """Fold what *visitor* holds into *lead*; both must stand under the scorer's grid. *visitor* is not to be used afterwards.
+    """Fold the sums of *visitor* into *lead*. Both must stand under the scorer's grid. *visitor* must not be used afterwards.
 
     Sums, traits, velocity, activity and exclusions become those of both histories folded as one, whatever their order. The lead
-    keeps its own stage, sequence and what was published for it; whoever calls judges it next. Ids are remembered up to 64 of
+    keeps its own stage, its sequence and the record of its outputs. The caller judges it next. Ids are remembered up to 64 of
     both, the lead's own as the later ones. Where the traits of both would take more than 64 kB, the lead keeps its own alone.
     """
     for key, count in visitor.counts.items():

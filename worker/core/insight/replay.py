@@ -161,7 +161,7 @@ class Replay:
     def _fold(self) -> None:
         events, self._waiting = self._waiting, []
         places, self._places = self._places, []
-        plan = self._said(events)
+        plan = self._fold_at_once(events)
         for index, reason, why in plan.refused:
             self.counts.events -= 1
             self._refuse(*places[index], f"{reason}: {why}")
@@ -189,12 +189,12 @@ class Replay:
         self._keep(plan.writes)
         self._outputs += plan.outputs
         self.clock_ms = at_ms
-        after = self._said([item for _, item in plan.passed_on])
+        after = self._fold_at_once([item for _, item in plan.passed_on])
         self._keep(after.writes)
         self._outputs += after.outputs
 
-    def _said(self, items: Sequence[Item]) -> Plan:
-        """Fold *items*, and at once what they make owners of ids say to each other."""
+    def _fold_at_once(self, items: Sequence[Item]) -> Plan:
+        """Fold *items*, and at once the messages that they send to owners of other ids."""
         before = {item.lead: self._states.get(item.lead) for item in items}
         return plan_events(self.scorer, before, items, self.clock_ms, find=self._states.get)
 

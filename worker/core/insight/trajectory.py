@@ -34,11 +34,11 @@ class StageChange(NamedTuple):
     event: Event
 
 
-def course(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int, every_ms: int) -> Iterator[Sample]:
+def future(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int, every_ms: int) -> Iterator[Sample]:
     """Yield how a lead that stands judged at *from_ms* goes on to *to_ms* if nothing happens.
 
-    Samples lie at most *every_ms* apart. Each instant at which points step has one a millisecond before it, so that the jump
-    stands upright, and each move of the stage has its own.
+    Samples lie at most *every_ms* apart. Each instant at which points step has a sample one millisecond before it. So
+    a jump stands upright in a picture. Each move of the stage has its own sample.
     """
     lead = unpack(pack(state))
     moved: list[Sample] = []
@@ -69,7 +69,7 @@ def course(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int, eve
 def past(scorer: CompiledGrid, turns: Sequence[StageChange], to_ms: int, every_ms: int) -> Iterator[Sample]:
     """Yield the course through *turns* and on to *to_ms*: between two as time alone bends it, at each an upright jump."""
     for turn, next_ms in zip(turns, [*(turn.at_ms - 1 for turn in turns[1:]), to_ms], strict=True):
-        yield from course(scorer, unpack(turn.state), turn.at_ms, max(next_ms, turn.at_ms), every_ms)
+        yield from future(scorer, unpack(turn.state), turn.at_ms, max(next_ms, turn.at_ms), every_ms)
 
 
 def sample(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Sample:
