@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import json
 import shutil
 import subprocess
 import time
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.records_to_delete import RecordsToDelete
-from aiokafka.errors import GroupIdNotFound, KafkaConnectionError, for_code
-from aiokafka.protocol.admin import DeleteGroupsRequest
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from aiokafka.structs import TopicPartition
 
 from tests.kit.grids import GRID
 from tests.kit.shell import leadpulse
+from tests.kit.site_kafka import NamespaceInKafka
+from tests.kit.site_redis import NamespaceInRedis
 from tests.kit.traffic import Message, Sent
 from tests.kit.verdict import Verdict
 from tests.kit.waits import HANG_S
 from tests.kit.workers import Worker
-from worker.adapters.checkpoint_files import files_at
-from worker.adapters.fetched import Checks
 from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import to_record
 from worker.adapters.kafka_topics import create_topics
-from worker.adapters.redis_client import connect
-from worker.adapters.redis_scan import is_piece, lead_fields
-from worker.adapters.redis_store import RedisStore
-from worker.core.contract.journal import Cut, decode_entry
+from worker.core.contract.journal import Cut
 from worker.core.contract.model import Record
 from worker.core.contract.partitioner import owner
 from worker.core.grid import tables
@@ -47,28 +37,13 @@ from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring import compiled_grid
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import STAGES, unpack
-from worker.engine.kept import kept
 from worker.ports import LISTED
 from worker.settings import OUTPUT_TYPES, Settings
 
 ROOT = Path(__file__).parents[2]
 
-# A key that came between a scan and a copy would be missing from it, or would outlive what was put in its place.
-COPY = """\
-local held = {}
-for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
-  held[#held + 1] = key
-  held[#held + 1] = redis.call('DUMP', key)
-end
-return held
-"""
-RESTORE = """\
-for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end
-for n = 2, #ARGV, 2 do redis.call('RESTORE', ARGV[n], 0, ARGV[n + 1]) end
-"""
 
-
-class Site:
+class Site(NamespaceInRedis, NamespaceInKafka):
     """One namespace on the test run's servers, with topics that no other test has."""
 
     def __init__(self, kafka: str, redis: str, namespace: str, folder: Path, **settings: Any) -> None:
@@ -88,7 +63,7 @@ class Site:
             **settings,
         }
         self.environ = {f"LEADPULSE_{name.upper()}": str(value) for name, value in given.items()}
-        self.settings = Settings.load(self.environ)
+        super().__init__(Settings.load(self.environ))
         self.listed = int(given.get("listed", LISTED))
         """How many leads a batch of its workers makes due after the grid changed."""
         self.web, self.crm = f"{namespace}.web", f"{namespace}.crm"
@@ -102,10 +77,6 @@ class Site:
         self.workers: list[Worker] = []
         self.also: list[Site] = []
         """Other namespaces on its topics, to be closed with it."""
-        self.gone: list[Record] = []
-        """Records that were in Kafka once, and that `read` still returns: retention or an operator deleted them."""
-        self.deleted: list[Record] = []
-        """The same, of a topic that Kafka thinned out: all that was read of it, gone or not."""
         self.made_again: list[Record] = []
         """Records of input topics that were deleted and made again since, while no worker ran."""
         self.topics_before: set[str] = set()
@@ -226,85 +197,6 @@ class Site:
                 return f"a stray waits in the journal of {p}"
         return ""
 
-    async def position(self, partition: int) -> dict[str, str]:
-        """Return the position of *partition*, as Redis holds it."""
-        async with self.redis() as redis:
-            held: dict[Any, Any] = await redis.hgetall(self.key(partition, "position"))
-        return {name.decode(): value.decode() for name, value in held.items()}
-
-    def key(self, partition: int, name: str) -> str:
-        """Return the Redis key *name* of *partition*."""
-        return f"{{{self.settings.namespace}:{partition}}}:{name}"
-
-    def redis(self) -> Any:
-        """Return a client of this site's Redis, alone or a cluster."""
-        return connect(self.settings.redis.get_secret_value(), timeout_s=HANG_S, connect_timeout_s=HANG_S)
-
-    @contextlib.asynccontextmanager
-    async def consumer(self, isolation: str = "read_committed") -> AsyncIterator[AIOKafkaConsumer]:
-        """Yield a consumer outside of any group."""
-        consumer = await self._connected(isolation)
-        try:
-            yield consumer
-        finally:
-            await consumer.stop()
-
-    async def _connected(self, isolation: str) -> AIOKafkaConsumer:
-        """Return a consumer, once there is a broker: one that was just killed may be away for seconds."""
-        deadline = time.monotonic() + HANG_S
-        while True:
-            consumer = AIOKafkaConsumer(
-                bootstrap_servers=self.settings.kafka,
-                group_id=None,
-                isolation_level=isolation,
-                auto_offset_reset="earliest",
-                enable_auto_commit=False,
-                max_partition_fetch_bytes=4_000_000,
-                check_crcs=Checks(crcs=True, most=self.settings.max_unpacked),
-            )
-            try:
-                await consumer.start()
-            except KafkaConnectionError:
-                await consumer.stop()
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(0.2)
-            else:
-                return consumer
-
-    async def read(self, tps: Sequence[TopicPartition]) -> list[Record]:
-        """Return all committed records of *tps*, in order of topic, partition, offset; those of `gone` come first in theirs.
-
-        Those of `deleted` are in their place.
-        """
-        gone = [r for r in self.gone if TopicPartition(r.topic, r.partition) in tps]
-        records: list[Record] = []
-        async with self.consumer("read_uncommitted") as consumer:  # a commit is answered before its markers are written
-            ends = await consumer.end_offsets(list(tps))
-        async with self.consumer() as consumer:
-            consumer.assign(list(tps))
-            await consumer.seek_to_beginning(*tps)
-            while True:
-                left = [tp for tp in tps if await consumer.position(tp) < ends[tp]]
-                if not left:
-                    break
-                for raws in (await consumer.getmany(*left, timeout_ms=200)).values():
-                    records += map(to_record, raws)
-        deleted = {r[:3]: r for r in self.deleted if TopicPartition(r.topic, r.partition) in tps}
-        records = [*deleted.values(), *(r for r in records if r[:3] not in deleted)]
-        return sorted([*gone, *sorted(records, key=lambda r: r[:3])], key=lambda r: r[:2])
-
-    async def cuts(self, partition: int) -> list[Cut]:
-        """Return the cuts in the journal of *partition*, in order."""
-        journal = await self.read([TopicPartition(self.settings.internal_topic, partition)])
-        return [cut for record in journal for cut in getattr(decode_entry(record), "cuts", ())]
-
-    async def outputs(self) -> list[Record]:
-        """Return everything that consumers of the outputs see."""
-        async with Admin(self.settings) as admin:
-            counts = await admin.partitions(self.settings.outputs)
-        return await self.read([TopicPartition(topic, p) for topic, n in counts.items() for p in range(n)])
-
     async def cooled_more(self, timeout_s: float = HANG_S) -> None:
         """Wait until time alone has cooled another lead."""
         deadline = time.monotonic() + timeout_s
@@ -317,67 +209,6 @@ class Site:
         topic = self.settings.output_topic("lead.cooled")
         return len(await self.read([TopicPartition(topic, p) for p in range(self.settings.partitions)]))
 
-    async def states(self) -> dict[str, bytes]:
-        """Return every lead's packed state, as Redis holds it."""
-        found: dict[str, bytes] = {}
-        async with self.redis() as redis:
-            for p in range(self.settings.partitions):
-                prefix = self.key(p, "lead:")
-                async for key in redis.scan_iter(match=prefix.replace("{", "\\{").replace("[", "\\[") + "*", count=1_000):
-                    fields = lead_fields(await redis.hgetall(key))
-                    found[key.decode().removeprefix(prefix)] = fields["state"]
-        return found
-
-    async def put_state(self, redis: Any, partition: int, lead: str, packed: bytes) -> None:
-        """Put *packed* in the place of a lead's state, and leave all else of it alone."""
-        key = self.key(partition, f"lead:{lead}")
-        held: dict[bytes, bytes] = await redis.hgetall(key)
-        pieces = [name for name in held if is_piece(name)]
-        if pieces:
-            await redis.hdel(key, *pieces)
-        await redis.hset(key, "state", packed)
-
-    async def copy(self) -> dict[bytes, bytes]:
-        """Return a copy of everything that Redis holds of the namespace, as of one moment."""
-        async with self.redis() as redis:
-            held: list[bytes] = await redis.eval(COPY, 0, f"{{{self.settings.namespace}:*")
-        return dict(zip(held[::2], held[1::2], strict=True))
-
-    async def restore(self, old: dict[bytes, bytes]) -> None:
-        """Put Redis back to the copy *old*, in one moment."""
-        async with self.redis() as redis:
-            await redis.eval(RESTORE, 0, f"{{{self.settings.namespace}:*", *itertools.chain.from_iterable(old.items()))
-
-    async def forget_offsets(self, timeout_s: float = HANG_S) -> None:
-        """Delete the workers' group with its offsets, once it is empty. Kafka itself does so after some days."""
-        group = self.settings.group
-        client = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka)
-        deadline = time.monotonic() + timeout_s
-        try:
-            await client.start()
-            while True:
-                coordinator = await client.find_coordinator(group)
-                response: Any = await client._send_request(DeleteGroupsRequest([group]), coordinator)
-                code = response.results[0][1]
-                if code in (0, GroupIdNotFound.errno):
-                    return
-                assert time.monotonic() < deadline, f"group {group} cannot be deleted: {for_code(code)}"
-                await asyncio.sleep(0.2)
-        finally:
-            await client.close()
-
-    async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        """Commit *offsets* under the workers' group, which must be empty, as another program may."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.settings.kafka, group_id=self.settings.group, enable_auto_commit=False
-        )
-        try:
-            await consumer.start()
-            consumer.assign(list(offsets))
-            await consumer.commit(dict(offsets))
-        finally:
-            await consumer.stop()
-
     async def _hold_counts(self, states: Mapping[str, bytes]) -> None:
         """Compare the counts of leads by stage with the leads."""
         told: Counter[str] = Counter()
@@ -387,38 +218,6 @@ class Site:
         alive = (state for packed in states.values() if (state := unpack(packed)).alive)
         counted = Counter(STAGES[state.stage] for state in alive)
         assert told == counted, f"leads by stage: {dict(told)} are told, {dict(counted)} held"
-
-    async def allow_rebuild(self) -> None:
-        """Say what `leadpulse rebuild` says of every partition."""
-        client = self.redis()
-        for p in range(self.settings.partitions):
-            await RedisStore(client, self.settings.namespace, p).allow_rebuild()
-        await client.aclose()
-
-    async def forget_log_before_checkpoints(self, folder: Path) -> None:
-        """Delete what the newest checkpoint of each partition does not need of inputs and journal, as retention would."""
-        files = files_at(str(folder))
-        needed: dict[TopicPartition, int] = {}
-        for p in range(self.settings.partitions):
-            manifest = kept(files, self.settings.namespace, p)[0].manifest
-            needed |= {TopicPartition(topic, p): offset for topic, offset in manifest.next.items()}
-        await self._forget(needed)
-
-    async def forget_log(self) -> None:
-        """Delete everything from inputs and journal, as retention would."""
-        tps = [TopicPartition(topic, p) for topic in self.settings.topics for p in range(self.settings.partitions)]
-        async with self.consumer() as consumer:
-            await self._forget(await consumer.end_offsets(tps))
-
-    async def _forget(self, before: Mapping[TopicPartition, int]) -> None:
-        """Delete the records before these offsets; `read` still returns them."""
-        self.gone += [r for r in await self.read(list(before)) if r.offset < before[TopicPartition(r.topic, r.partition)]]
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka)
-        await admin.start()
-        try:
-            await admin.delete_records({tp: RecordsToDelete(offset) for tp, offset in before.items() if offset})
-        finally:
-            await admin.close()
 
     def logs(self) -> str:
         """Return what the workers said."""
