@@ -57,7 +57,6 @@ PENDING: Final[set[str]] = {
     "worker/core/scoring/outputs.py",
     "worker/core/scoring/packing.py",
     "worker/core/scoring/retention.py",
-    "worker/core/scoring/score.py",
     "worker/core/scoring/stages.py",
     "worker/core/scoring/state.py",
     "worker/core/scoring/traits.py",

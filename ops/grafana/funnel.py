@@ -1,4 +1,4 @@
-"""The dashboard of whoever owns a grid: where leads stand, how they move, and whether those who are called buy."""
+"""The dashboard for owners of a grid: where leads stand, how they move, and whether called leads buy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def funnel() -> Dashboard:
         board(
             "leadpulse-funnel",
             "LeadPulse: funnel",
-            "Where leads stand, how they move, and whether those who are called buy. Counts are of the time shown.",
+            "Where leads stand, how they move, and whether called leads buy. Counts are of the shown time range.",
             "now-7d",
         )
         .with_panel(
@@ -40,8 +40,8 @@ def funnel() -> Dashboard:
         .with_panel(
             figure(
                 "From mql to sql",
-                "Leads that became sql, as a share of those that became mql. Over a time that is short beside a lead's "
-                "way, the two are not the same leads.",
+                "Leads that became sql, as a share of those that became mql. In a short time range, these may be different "
+                "leads.",
                 "percentunit",
                 Query(f"{_moves(origin='mql', to='sql')} / ({_moves(origin='contact', to='mql')} > 0)", "share"),
             )
@@ -57,7 +57,7 @@ def funnel() -> Dashboard:
         .with_panel(
             figure(
                 "Nobody answered in time",
-                "`lead.sla_breached`, as a share of `lead.sql`: leads that nobody took within the grid's `sla`.",
+                "`lead.sla_breached`, as a share of `lead.sql`: leads without a response within the grid's `sla`.",
                 "percentunit",
                 Query(f"{_transitions('lead.sla_breached')} / ({_transitions('lead.sql')} > 0)", "share"),
                 red_from=0.1,

@@ -1,4 +1,4 @@
-"""The dashboard of whoever runs LeadPulse: do events come through, how fast, and if not, where do they wait."""
+"""The dashboard for operators: do events pass through, how fast, and where do they wait?"""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _misspelt(environ: Iterable[str]) -> Iterator[Finding]:
         if name.startswith(PREFIX) and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             meant = f"did you mean {close[0]}?" if close else "`leadpulse run --help` lists all settings"
-            yield Finding("settings", "warning", f"{name} is no setting, nobody reads it", meant)
+            yield Finding("settings", "warning", f"{name} is not a setting, so it has no effect", meant)
 
 
 def _grid(name: str) -> Iterator[tuple[Finding, Grid | None]]:
@@ -111,7 +111,7 @@ def _grid(name: str) -> Iterator[tuple[Finding, Grid | None]]:
         return
     except GridError as err:
         for mistake in err.mistakes:
-            yield Finding("grid", "error", str(mistake), "correct it; `leadpulse grid check` looks again"), None
+            yield Finding("grid", "error", str(mistake), "correct it, and run `leadpulse grid check`"), None
         return
     yield Finding("grid", "ok", f"{name}: {grid.grid} version {grid.version}, sha256 {grid.sha256[:12]}"), grid
     for warning in lint(grid):
@@ -209,8 +209,8 @@ async def _replicas(admin: Admin, topics: Topics) -> AsyncIterator[Finding]:
         yield Finding(
             "topics",
             "warning",
-            f"with a broker's disk acknowledged records can be lost, by replicas/min.insync.replicas: {shown}",
-            f"{_REPLICAS} replicas and min.insync.replicas {_IN_SYNC} (for trying out: LEADPULSE_DEVELOPMENT=true)",
+            f"the loss of one broker's disk can lose acknowledged records, by replicas/min.insync.replicas: {shown}",
+            f"{_REPLICAS} replicas and min.insync.replicas {_IN_SYNC} (for experiments: LEADPULSE_DEVELOPMENT=true)",
         )
 
 
@@ -224,7 +224,7 @@ async def _brokers(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
         yield Finding(
             "brokers",
             "warning",
-            f"with a broker's disk it is lost what was committed, by replicas: {', '.join(weak)}",
+            f"the loss of one broker's disk can lose commits, by replicas: {', '.join(weak)}",
             f"give these topics {_REPLICAS} replicas (kafka-reassign-partitions.sh)",
         )
     try:
@@ -240,8 +240,8 @@ async def _brokers(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
         yield Finding(
             "brokers",
             "warning",
-            f"{_OFFSETS_KEPT} is {', '.join(short)}: after so long without a worker Kafka forgets the group's offsets, and what"
-            " was published is known by the journal and Redis alone",
+            f"{_OFFSETS_KEPT} is {', '.join(short)}: after this time without a worker Kafka forgets the group's offsets, and"
+            " then only the journal and Redis know the published batches",
             f"set it to {_OFFSETS_MINUTES} (30 days) or more",
         )
 
