@@ -126,8 +126,8 @@ def _counted(scorer: CompiledGrid, state: LeadState) -> dict[str, Any]:
             for key, count in state.counts.items()
         ],
         "paces": [
-            {"key": key, "rules": [rule.id for rule in scorer.velocity_rules.get(key, ())], **_pace(pace)}
-            for key, pace in state.velocity.items()
+            {"key": key, "rules": [rule.id for rule in scorer.velocity_rules.get(key, ())], **_velocity(velocity)}
+            for key, velocity in state.velocity.items()
         ],
         "exclusions": [
             {"key": key, "rules": scorer.bar_ids.get(key, []), "since": rfc3339(at_ms)}
@@ -155,8 +155,8 @@ def _count(count: Count) -> dict[str, Any]:
     return {"count": count.n, "last_at": _instant(count.last), "decayed_sum": count.sum, "once_per": values}
 
 
-def _pace(pace: VelocityWindow) -> dict[str, Any]:
-    return {"latest_day": pace.day, "days": pace.days.hex()}
+def _velocity(velocity: VelocityWindow) -> dict[str, Any]:
+    return {"latest_day": velocity.day, "days": velocity.days.hex()}
 
 
 def _instant(at_ms: int) -> str | None:

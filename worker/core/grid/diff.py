@@ -130,7 +130,7 @@ def _changes(old: Grid, new: Grid) -> Iterator[Change]:
         ("pages", lambda grid: {name: {"paths": ", ".join(patterns)} for name, patterns in grid.pages.items()}),
         ("fit", lambda grid: {rule.id: _fit_fields(rule) for rule in grid.fit.rules}),
         ("engagement", lambda grid: {rule.id: _rule_fields(rule) for rule in grid.engagement.rules}),
-        ("velocity", lambda grid: {pace.id: _pace_fields(pace) for pace in grid.velocity}),
+        ("velocity", lambda grid: {velocity.id: _velocity_fields(velocity) for velocity in grid.velocity}),
         ("exclusions", lambda grid: {rule.id: {"when": exclusion_words(rule)} for rule in grid.exclusions}),
     ):
         yield from _by_name(section, rules, old, new)
@@ -217,11 +217,11 @@ def _rule_fields(rule: Rule) -> dict[str, str]:
     }
 
 
-def _pace_fields(pace: Velocity) -> dict[str, str]:
+def _velocity_fields(velocity: Velocity) -> dict[str, str]:
     return {
-        "on": " or ".join(sorted(pace.on)),
-        "where": where_words(pace.where),
-        "count": pace.count,
-        "within": f"{pace.within_days} days",
-        "steps": ", ".join(f"{points(given)} from {number(reached)}" for reached, given in pace.steps),
+        "on": " or ".join(sorted(velocity.on)),
+        "where": where_words(velocity.where),
+        "count": velocity.count,
+        "within": f"{velocity.within_days} days",
+        "steps": ", ".join(f"{points(given)} from {number(reached)}" for reached, given in velocity.steps),
     }

@@ -132,7 +132,7 @@ def _no_negative(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
 
 
 def _one_signal(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
-    """A fit rule, a pace or one event of a rule without `intent` that reaches a rung with nothing beside it."""
+    """A fit rule, a velocity rule or one event of a rule without `intent` that reaches a rung with nothing beside it."""
     for i, fit_rule in enumerate(grid.fit.rules):
         yield from _crosses(
             grid, ("fit", "rules", i), fit_rule.id, fit_rule.points, grid.fit.max, "being so is no interest yet"
@@ -147,9 +147,11 @@ def _one_signal(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
             if not alone and rule.cap is not None and rule.once_per != "lead" and rule.points > 0:
                 why = f"the same thing again and again, up to its cap of {rule.cap:g}, is one signal still"
                 yield from _crosses(grid, path, rule.id, rule.cap, grid.engagement.max, why)
-    for i, pace in enumerate(grid.velocity):
-        most = max(points for _, points in pace.steps)
-        yield from _crosses(grid, ("velocity", i), pace.id, most, grid.engagement.max, "a pace says how often, not what for")
+    for i, velocity in enumerate(grid.velocity):
+        most = max(points for _, points in velocity.steps)
+        yield from _crosses(
+            grid, ("velocity", i), velocity.id, most, grid.engagement.max, "a pace says how often, not what for"
+        )
 
 
 def _crosses(
@@ -286,15 +288,15 @@ def _no_decay(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
 
 
 def _steps(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
-    for i, pace in enumerate(grid.velocity):
-        most = KINDS[pace.count].most(pace.within_days)
-        for reached, _ in pace.steps:
+    for i, velocity in enumerate(grid.velocity):
+        most = KINDS[velocity.count].most(velocity.within_days)
+        for reached, _ in velocity.steps:
             if most is not None and reached > most:
                 yield (
                     ("velocity", i, "steps"),
                     "unreachable",
-                    f"{pace.id} has a step at {reached:g} and `{pace.count}` within {pace.within_days}d is at most {most}: "
-                    "lower the step, or widen within",
+                    f"{velocity.id} has a step at {reached:g} and `{velocity.count}` within {velocity.within_days}d is at most "
+                    f"{most}: lower the step, or widen within",
                 )
 
 
@@ -305,8 +307,8 @@ def _fields(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
         yield from _misspelt(grid, path, rule.on, rule.where)
         if rule.once_per not in ("event", "day", "lead"):
             yield from _near(grid, (*path, "once_per"), rule.on, rule.once_per)
-    for i, pace in enumerate(grid.velocity):
-        yield from _misspelt(grid, ("velocity", i), pace.on, pace.where)
+    for i, velocity in enumerate(grid.velocity):
+        yield from _misspelt(grid, ("velocity", i), velocity.on, velocity.where)
     for i, exclusion in enumerate(grid.exclusions):
         if exclusion.on is not None:
             yield from _misspelt(grid, ("exclusions", i), exclusion.on, exclusion.where)
@@ -350,7 +352,7 @@ def _conditions(grid: Grid) -> Iterator[tuple[Path, str, object]]:
     places: list[tuple[Path, Where | None]] = [
         *((("fit", "rules", i), rule.where) for i, rule in enumerate(grid.fit.rules)),
         *((("engagement", "rules", i), rule.where) for i, rule in enumerate(grid.engagement.rules)),
-        *((("velocity", i), pace.where) for i, pace in enumerate(grid.velocity)),
+        *((("velocity", i), velocity.where) for i, velocity in enumerate(grid.velocity)),
         *((("exclusions", i), exclusion.where) for i, exclusion in enumerate(grid.exclusions)),
     ]
     for path, where in places:

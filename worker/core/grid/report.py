@@ -122,12 +122,13 @@ def _rules(grid: Grid) -> Iterator[str]:
         ("rule", "points", "for", "counted"),
         [
             (
-                pace.id,
-                ", ".join(f"{points(given)} from {number(reached)}" for reached, given in pace.steps),
-                on_words(pace.on, pace.where),
-                f"{KINDS[pace.count].words}, within {pace.within_days} calendar day{'s' if pace.within_days > 1 else ''}",
+                velocity.id,
+                ", ".join(f"{points(given)} from {number(reached)}" for reached, given in velocity.steps),
+                on_words(velocity.on, velocity.where),
+                f"{KINDS[velocity.count].words}, within {velocity.within_days} calendar day"
+                + ("s" if velocity.within_days > 1 else ""),
             )
-            for pace in grid.velocity
+            for velocity in grid.velocity
         ],
         "The highest step reached counts, not the sum.",
     )
