@@ -62,13 +62,25 @@ def demo(seconds: float, seed: int, grid: str) -> None:
         with Children(GRACE_S, folder) as children:
             show = Show(children, folder, seconds, seed, grid)
             try:
-                asyncio.run(show.run())
+                asyncio.run(_until_stopped(show))
             finally:
                 show.end()  # the worker first: it cannot drain without its servers
     except (Missing, ServerFailed, WorkerFailed) as err:
         raise click.ClickException(str(err)) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("stopped before its end", err=True)
         sys.exit(130)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _until_stopped(show: Show) -> None:
+    """Run *show*; SIGTERM and SIGHUP cancel it, as asyncio does on SIGINT.
+
+    An exception raised by a handler could hit any task.
+    """
+    running = asyncio.current_task()
+    assert running is not None, "a coroutine runs in a task"
+    for told in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(told, running.cancel)
+    await show.run()
