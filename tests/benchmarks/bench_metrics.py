@@ -13,8 +13,6 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib.resources import files
-from types import SimpleNamespace
-from typing import Any
 
 import click
 from prometheus_client import CollectorRegistry
@@ -25,7 +23,7 @@ from worker.core.grid.models import parse_grid
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.demo.simulate import events
 from worker.engine.batch_builder import BatchBuilder, BatchResult, BatchStart
-from worker.engine.partition import Partition
+from worker.engine.lag import report
 from worker.metrics import Metrics
 from worker.settings import Settings
 
@@ -36,11 +34,10 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 def tell(metrics: Metrics, taken: BatchResult, records: Sequence[Record], began_s: float) -> None:
     """Tell *metrics* all that a batch of events tells them: the batch, its two calls to Redis, what waits in the outbox."""
-    partition: Any = SimpleNamespace(_metrics=metrics)
     for call in ("load", "apply"):
         metrics.store_seconds.labels(call).observe(0.001)
     metrics.step_seconds.labels("apply").inc(0.001)
-    Partition._report(partition, taken, records, began_s)
+    report(metrics, taken, records, began_s)
     for waiting in (1, 0):  # as it comes, and as it is published
         metrics.pending_outputs.labels("0").set(waiting)
         metrics.pending_bytes.labels("0").set(waiting)

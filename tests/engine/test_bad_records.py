@@ -9,7 +9,7 @@ import pytest
 
 from worker.core.contract.dead_letter import dead_letter
 from worker.core.contract.model import Record, Rejected
-from worker.engine.partition import BadShare
+from worker.engine.bad_share import BadShare
 from worker.errors import WorkerMustStop
 
 WHERE = ("lead.events.web", 3, 1_291, 5)

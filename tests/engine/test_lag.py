@@ -127,7 +127,7 @@ async def test_what_came_after_everything_was_read_is_not_as_old_as_what_was_rea
 
 async def test_before_anything_was_read_a_backlog_counts_from_the_take_over(partition: Any) -> None:
     """Its records' times are not known yet; 0 would say that none waits."""
-    partition._began_ms -= 90_000
+    partition._lag.began_ms -= 90_000
     partition._feed.ends[TOPIC] = 10
     assert shown(partition, "lag_seconds") == pytest.approx(90, abs=60)
 

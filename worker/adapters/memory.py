@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, isnan
 from typing import NamedTuple
 
 import msgspec
@@ -138,9 +138,8 @@ class MemoryStore:
         if at.batch != cut.batch - 1:
             return Applied.GAP
         held = self._held
-        for write in batch.writes:
-            if write.rank is not None and write.rank != write.rank:
-                raise StoreRefused("a rank is not a number")
+        if any(write.rank is not None and isnan(write.rank) for write in batch.writes):
+            raise StoreRefused("a rank is not a number")
         if batch.send:
             if held.outbox and max(held.outbox) >= cut.batch:
                 raise StoreRefused(f"the outbox already holds batch {max(held.outbox)}")
@@ -153,33 +152,28 @@ class MemoryStore:
         if held.requeue is not None:
             at = self._list(held.requeue, at)
         for write in batch.writes:
-            if write.state or write.score:
-                held.leads[write.lead] = write
-            else:
-                held.leads.pop(write.lead, None)
-            if write.due_ms is None:
-                held.due.pop(write.lead, None)
-            elif held.due.get(write.lead) != write.due_ms:
-                held.due[write.lead] = write.due_ms
-                heapq.heappush(self._schedule, (write.due_ms, write.lead))
-            if write.rank is None:
-                held.rank.pop(write.lead, None)
-            else:
-                held.rank[write.lead] = write.rank
+            self._put(write)
         if len(self._schedule) > 2 * len(held.due) + 1000:
             self._rebuild_schedule()
-        held.position = msgspec.structs.replace(
-            at,
-            batch=cut.batch,
-            next={topic: next_ for topic, next_ in {**at.next, **cut.next}.items() if topic not in batch.left},
-            ids={topic: held for topic, held in {**at.ids, **cut.topic_ids()}.items() if topic not in batch.left},
-            grid=cut.grid,
-            words=cut.words,
-            clock_ms=at.clock_ms if batch.clock_ms is None else batch.clock_ms,
-            strayed_ms=at.strayed_ms if batch.strayed_ms is None else batch.strayed_ms,
-            rebuild=False,
-        )
+        held.position = _moved(at, batch)
         return Applied.DONE
+
+    def _put(self, write: LeadWrite) -> None:
+        """Hold one lead as *write* has it."""
+        held = self._held
+        if write.state or write.score:
+            held.leads[write.lead] = write
+        else:
+            held.leads.pop(write.lead, None)
+        if write.due_ms is None:
+            held.due.pop(write.lead, None)
+        elif held.due.get(write.lead) != write.due_ms:
+            held.due[write.lead] = write.due_ms
+            heapq.heappush(self._schedule, (write.due_ms, write.lead))
+        if write.rank is None:
+            held.rank.pop(write.lead, None)
+        else:
+            held.rank[write.lead] = write.rank
 
     def _list(self, requeue: Requeue, at: Position) -> Position:
         """Make the next leads due, as the change of the grid asks; return *at* as it is then."""
@@ -271,3 +265,19 @@ class MemoryStore:
     def _rebuild_schedule(self) -> None:
         self._schedule = [(due_ms, lead) for lead, due_ms in self._held.due.items()]
         heapq.heapify(self._schedule)
+
+
+def _moved(at: Position, batch: Batch) -> Position:
+    """Return the position after *batch*."""
+    cut = batch.entry.cut
+    return msgspec.structs.replace(
+        at,
+        batch=cut.batch,
+        next={topic: next_ for topic, next_ in {**at.next, **cut.next}.items() if topic not in batch.left},
+        ids={topic: id_ for topic, id_ in {**at.ids, **cut.topic_ids()}.items() if topic not in batch.left},
+        grid=cut.grid,
+        words=cut.words,
+        clock_ms=at.clock_ms if batch.clock_ms is None else batch.clock_ms,
+        strayed_ms=at.strayed_ms if batch.strayed_ms is None else batch.strayed_ms,
+        rebuild=False,
+    )

@@ -306,13 +306,13 @@ class MemoryProducer:
 
     async def start(self) -> None:
         """Fence the producer before it, and abort the transaction that it left open."""
-        log = self._log
-        if log.silent:
+        held = self._log
+        if held.silent:
             raise ProducerFailed(f"the producer of partition {self._partition} did not start: the log is silent")
-        number, epoch = log._producers.get(self._id, (1_000 + len(log._producers), -1))
-        self._producer = log._producers[self._id] = number, epoch + 1
-        if (left_open := log._open.pop(self._id, None)) is not None:
-            log._end(left_open, committed=False)
+        number, epoch = held._producers.get(self._id, (1_000 + len(held._producers), -1))
+        self._producer = held._producers[self._id] = number, epoch + 1
+        if (left_open := held._open.pop(self._id, None)) is not None:
+            held._end(left_open, committed=False)
 
     def new_token(self) -> str:
         """Return a new `producer-id:epoch:uuid`."""
@@ -321,23 +321,23 @@ class MemoryProducer:
 
     async def send(self, outputs: Sequence[Output], next_: Mapping[str, int], batch: int, step: Callable[[str], None]) -> None:
         """Commit *outputs* and the offsets *next_*, with *batch* as their metadata, in one transaction."""
-        log = self._log
+        held = self._log
         placed = [(self._target(output), output) for output in outputs]
         step("before_transaction")
         self._fenced()
-        transaction = log._open[self._id] = _Transaction()
+        transaction = held._open[self._id] = _Transaction()
         for tp, output in placed:
             transaction.written.add(tp)
-            log._write(tp, output, transaction, log._now_ms())
+            held._write(tp, output, transaction, held._now_ms())
         await asyncio.sleep(0)
         step("in_transaction")
         self._fenced()
         step("before_commit")
         self._fenced()
-        del log._open[self._id]
-        log._end(transaction, committed=True)
+        del held._open[self._id]
+        held._end(transaction, committed=True)
         for topic, offset in next_.items():
-            log._committed[LogPartition(topic, self._partition)] = Committed(offset, str(batch))
+            held._committed[LogPartition(topic, self._partition)] = Committed(offset, str(batch))
         step("after_commit")
 
     async def close(self) -> None:

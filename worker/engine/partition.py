@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,16 +18,18 @@ from worker.core.contract.model import Record
 from worker.core.contract.unread import begins
 from worker.core.grid.order import must_begin
 from worker.core.grid.tables import TABLES_VERSION
-from worker.engine.batch_builder import SLICE, BatchBuilder, BatchResult, BatchStart, JudgedBy
+from worker.engine.bad_share import BadShare
+from worker.engine.batch_builder import SLICE, BatchBuilder, BatchStart, JudgedBy
 from worker.engine.failpoint import failpoint
 from worker.engine.fetch_time import FetchTime
 from worker.engine.grid_file import GridFile
+from worker.engine.lag import Lag, report, report_slice
 from worker.engine.passed_over import check_passed, producers_faults, tell_passed
 from worker.engine.publisher import Publisher
 from worker.engine.reader import PartitionReader
 from worker.engine.retrying_store import RetryingStore
 from worker.engine.takeover import TakenOver, take_over
-from worker.engine.ticks import PATIENCE_MS, Neighbour, View, candidate, held_back
+from worker.engine.ticks import PATIENCE_MS, Neighbour, candidate, held_back
 from worker.errors import StoreFull, WorkerMustStop
 from worker.logs import fields
 from worker.metrics import Metrics
@@ -37,8 +39,6 @@ from worker.settings import Settings
 log = logging.getLogger(__name__)
 
 _FETCH_WAIT_S = 0.2
-_BAD_WINDOW = 1_000
-_LEAST_BAD = 200
 
 
 @dataclass
@@ -80,12 +80,7 @@ class Partition:
         self._waiting: deque[Record] = deque()
         """Records of the journal behind a tick that is held."""
         self._internal_end = 0
-        self._seen_ms: dict[str, int] = {}
-        self._first_ms: dict[str, int] = {}
-        """Kafka timestamp of the first record that each topic gave us: it may wait for long to be applied."""
-        self._at_end_ms: dict[str, float] = {}
-        """When `observe` last saw that no record of a topic waited."""
-        self._began_ms = time.time() * 1000
+        self._lag = Lag(self._metrics, partition, self._inputs)
         self._bad = BadShare(self._settings.max_bad_share, partition)
         self._applied: Mapping[str, int] = {}
         self._applied_at = 0.0
@@ -147,15 +142,15 @@ class Partition:
         text = await self._store.grid() if standing.past else None
         await context.grid.settle(standing.past, text)
         self._publisher = Publisher(
-            self._settings,
-            self._partition,
-            producer,
-            self._store,
-            self._metrics,
-            standing.cut,
-            standing.published,
-            self._propose,
-            context.tracer,
+            settings=self._settings,
+            partition=self._partition,
+            producer=producer,
+            store=self._store,
+            metrics=self._metrics,
+            start=standing.cut,
+            published=standing.published,
+            propose=self._propose,
+            tracer=context.tracer,
         )
         for entry in standing.unpublished:
             self._publisher.add(entry)
@@ -165,7 +160,7 @@ class Partition:
         self._feed.ready()
         self.ready = True
         self._metrics.state_is(self._partition, "ready")
-        took_s = round(time.time() - self._began_ms / 1000, 3)
+        took_s = round(time.time() - self._lag.began_ms / 1000, 3)
         told = fields("partition.ready", **self.standing(), seconds=took_s)
         log.info("partition %d: ready at batch %d, %s", self._partition, self.batch, self.next, extra=told)
 
@@ -212,9 +207,8 @@ class Partition:
             self._internal_end = journal.next
         self._fetched_ms = self._context.fetch_time.now_ms(self.clock_ms)
         records = {topic: part.records for topic, part in fetched.items()}
-        for topic, some in records.items():
-            if some and some[0].timestamp_ms is not None:
-                self._first_ms.setdefault(topic, some[0].timestamp_ms)
+        for some in records.values():
+            self._lag.fetched(some[:1])
         ends = {topic: part.next for topic, part in fetched.items()}
         records[self._internal], tick, ends[self._internal] = self._until_tick()
         await self._events(records, ends)
@@ -281,7 +275,7 @@ class Partition:
             self._context.tracer.applied(self._partition, taken.batch.entry, len(records), began, taken.seconds)
         for record in {record.topic: record for record in records}.values():
             self._saw(record)
-        self._report(taken, records, began)
+        report(self._metrics, taken, records, began)
         return left
 
     async def _smaller(self, by_topic: Mapping[str, Sequence[Record]], ends: Mapping[str, int]) -> None:
@@ -319,21 +313,15 @@ class Partition:
                 await self._apply((await self._folder.events((), place)).batch)
                 self._metrics.batches.labels("grid").inc()
                 return
-            batch, removed, said, moves, unsent = await self._folder.slice(
-                leads, time_ms, place, past if len(leads) < SLICE else None, MOST_BYTES
-            )
-            done = batch.entry.cut.tick_done
+            judged = await self._folder.slice(leads, time_ms, place, past if len(leads) < SLICE else None, MOST_BYTES)
+            batch, done = judged.batch, judged.batch.entry.cut.tick_done
             if not done and not _all_later(batch, leads[: batch.entry.cut.judged], time_ms):
                 raise WorkerMustStop(
                     f"partition {self._partition}: leads due by {time_ms} are still due after being judged then, with the marks"
                     f" {', '.join(map(shown_mark, leads[:3]))}"
                 )
             await self._apply(batch, idle=not leads)
-            self._metrics.batches.labels("tick").inc()
-            self._metrics.removed.inc(removed)
-            self._metrics.messages(said)
-            self._metrics.moves(moves)
-            self._metrics.unsent(unsent)
+            report_slice(self._metrics, judged)
             if not done:
                 return
             self._metrics.ticks.labels(self._label).inc()
@@ -358,10 +346,7 @@ class Partition:
 
     def _propose(self) -> tuple[Tick | None, int | None]:
         """Return the tick that may be written now, and the partition's horizon: what it has read and applied by time."""
-        views = []
-        for topic in self._settings.topics:
-            highwater, polled_ms = self._feed.polled(topic)
-            views.append(View(self.next[topic], highwater, polled_ms, self._seen_ms.get(topic)))
+        views = self._lag.views(self._feed, self.next)
         own_ms = candidate(views) if self._settings.clock == "wall" else None
         if own_ms is None:
             return None, None
@@ -374,75 +359,11 @@ class Partition:
 
     def observe(self) -> None:
         """Show how far the partition is behind, as of now: also where it hangs and no batch would show it."""
-        if not self.ready:
-            return
-        now_ms = time.time() * 1000
-        lag = unpublished = 0
-        oldest_ms = fetched_ms = now_ms
-        for topic in self._inputs:
-            highwater, polled_ms = self._feed.polled(topic)
-            fetched_ms = min(fetched_ms, polled_ms or self._began_ms)
-            end = max(highwater or 0, self.next[topic])
-            unpublished += end - self._publisher.next.get(topic, end)
-            if end > self.next[topic]:
-                lag += end - self.next[topic]
-                oldest_ms = min(oldest_ms, self._waits_since_ms(topic))
-            elif highwater is not None:
-                self._at_end_ms[topic] = now_ms
-        metrics, label = self._metrics, self._label
-        pending_s = self._publisher.pending_s()
-        unpublished_ms = self._publisher.oldest_ms()
-        metrics.lag.labels(label).set(lag)
-        metrics.lag_seconds.labels(label).set(max(0.0, now_ms - oldest_ms) / 1000)
-        metrics.fetch_age.labels(label).set((now_ms - fetched_ms) / 1000)
-        metrics.published_lag.labels(label).set(unpublished)
-        published_ms = oldest_ms if unpublished_ms is None else min(oldest_ms, unpublished_ms)
-        metrics.published_lag_seconds.labels(label).set(max(0.0, now_ms - published_ms) / 1000)
-        metrics.pending_seconds.labels(label).set(pending_s)
-
-    def _waits_since_ms(self, topic: str) -> float:
-        """Return an instant not later than when the first record of *topic* that waits came.
-
-        None that waits is older than the last one taken, nor than the last time that none waited. Of a backlog that was there
-        before us nothing is known until its first records are fetched; until then it counts from the take-over.
-        """
-        taken_ms = self._seen_ms.get(topic, self._first_ms.get(topic))
-        known = [at_ms for at_ms in (taken_ms, self._at_end_ms.get(topic)) if at_ms is not None]
-        return max(known, default=self._began_ms)
+        if self.ready:
+            self._lag.observe(self._feed, self._publisher, self.next)
 
     def _saw(self, record: Record) -> None:
-        if record.timestamp_ms is not None:
-            # A producer's clock may run ahead; no record shows its topic to be read past the time of the fetch that gave it.
-            _, polled_ms = self._feed.polled(record.topic)
-            self._seen_ms[record.topic] = min(record.timestamp_ms, polled_ms or record.timestamp_ms)
-
-    def _report(self, taken: BatchResult, records: Sequence[Record], began: float) -> None:
-        metrics = self._metrics
-        for kind, count in taken.types.items():
-            metrics.events.labels(kind).inc(count)
-        for reason, count in taken.reasons.items():
-            metrics.rejected.labels(reason).inc(count)
-        metrics.unknown.inc(taken.unknown)
-        metrics.strays.inc(taken.strays)
-        metrics.duplicates.inc(taken.duplicates)
-        metrics.late.inc(taken.late)
-        metrics.erased.inc(taken.erased)
-        metrics.aliased.inc(taken.aliased)
-        metrics.merged.inc(taken.merged)
-        metrics.dropped_pasts.inc(taken.dropped)
-        metrics.moved.inc(taken.moved)
-        metrics.messages(taken.said)
-        metrics.removed.inc(taken.removed)
-        metrics.moves(taken.moves)
-        metrics.unsent(taken.unsent)
-        for step, seconds in taken.seconds.items():
-            metrics.step_seconds.labels(step).inc(seconds)
-        metrics.batches.labels("events").inc()
-        metrics.batch_records.observe(len(records))
-        metrics.batch_seconds.observe(time.perf_counter() - began)
-        newest = max((record.timestamp_ms or 0 for record in records), default=0)
-        if newest:
-            metrics.event_age_seconds.observe(max(0.0, time.time() - newest / 1000))
+        self._lag.saw(record, self._feed.polled(record.topic)[1])
 
 
 def _oldest_ms(records: Sequence[Record]) -> int | None:
@@ -462,38 +383,6 @@ def ripe(tick: Tick, next_: Mapping[str, int], end: Callable[[str], int | None])
             if log_end is None or log_end >= at or stands < log_end:
                 return False
     return True
-
-
-class BadShare:
-    """Watches the share of bad records among a partition's last ones, batch by batch."""
-
-    def __init__(self, most: float, partition: int) -> None:
-        self._most = most
-        self._partition = partition
-        self._batches: deque[tuple[int, int]] = deque()
-        self._records = 0
-        self._bad = 0
-
-    def add(self, records: int, reasons: Counter[str]) -> None:
-        """Count a batch that is not applied yet; raise `WorkerMustStop` when the share crosses the limit.
-
-        A bad deploy of a producer must not drain its topic into the dead-letter topic: mended, the same records count.
-        """
-        bad = reasons.total()
-        self._batches.append((records, bad))
-        self._records += records
-        self._bad += bad
-        while self._records - self._batches[0][0] >= _BAD_WINDOW:
-            old, old_bad = self._batches.popleft()
-            self._records -= old
-            self._bad -= old_bad
-        if bad and self._bad >= _LEAST_BAD and self._bad > self._most * self._records:
-            said = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
-            raise WorkerMustStop(
-                f"partition {self._partition}: {self._bad} of the last {self._records} records are bad ({said}): mend their"
-                " producer, or, if they are meant to go to the dead-letter topic, raise LEADPULSE_MAX_BAD_SHARE"
-                f" (now {self._most:g}; 1 never stops)"
-            )
 
 
 def _all_later(batch: Batch, leads: Sequence[str], time_ms: int) -> bool:
