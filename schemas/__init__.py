@@ -1,11 +1,10 @@
 """The contract of LeadPulse in types: every event that it reads (`inputs`) or publishes (`outputs`).
 
-The pydantic models are the source. `python -m schemas` writes the JSON Schema files in `schemas/json/` and the AsyncAPI
-document `schemas/asyncapi.yaml`. A test keeps the files equal to the models. The worker itself decodes with
-`worker.core.contract.codec`, which tests hold equal to the input models.
+The tables of types in `worker.core.contract` are the source, and the pydantic models are made of them.
+`python -m schemas` writes the JSON Schema files in `schemas/json/` and the AsyncAPI document `schemas/asyncapi.yaml`.
+A test keeps the files equal to the models. The worker decodes with `worker.core.contract.codec`, which tests hold equal too.
 
-A producer in Python can build its events with the models and send `event.to_json()`. It can also check an event before
-sending it, with `read_input`.
+A producer in Python can build its events with the models and send `event.to_json()`. `read_input` checks a finished event.
 """
 
 from schemas.envelope import CloudEvent

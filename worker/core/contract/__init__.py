@@ -1,1 +1,1 @@
-"""What comes in, what goes out, and what the journal holds: values, decoding, ownership."""
+"""Events, outputs and journal records: their types, decoding and ownership."""

@@ -143,7 +143,7 @@ class AddressRelease(msgspec.Struct, frozen=True, array_like=True, tag="release"
 
 
 class AddressOffer(msgspec.Struct, frozen=True, array_like=True, tag="offer", gc=False):
-    """To the owner of the known `lead`: it alone has the address now, so it may ask for the id `email:ADDRESS` once more."""
+    """To the owner of the known `lead`: it alone has the address now. It may ask for the id `email:ADDRESS` once more."""
 
     lead: str
     address: str

@@ -1,6 +1,6 @@
-"""W3C trace context: what brings an output about hands its context on to it, as it came.
+"""W3C trace context: an output carries the context of the record that caused it, unchanged.
 
-Nothing is added to it: the same records make the same outputs, whether anybody traces or not, and when they are folded again.
+Nothing is added to it. So the same records make the same outputs, with or without tracing, and when they are folded again.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _extension: Final = msgspec.json.Decoder(_Extension).decode
 
 
 def context(record: Record) -> Headers:
-    """Return the trace context of *record* as the headers of what it brings about; nothing where it has none, or no valid one.
+    """Return the trace context of *record*, as headers for its outputs. It is empty where *record* has no valid context.
 
-    A header of Kafka's (`traceparent`) is of the last hop and goes first; then the CloudEvents extension, in binary mode
-    (`ce_traceparent`) or in the event itself.
+    Kafka's header `traceparent` is of the last hop and comes first. The CloudEvents extension comes next.
+    It is the header `ce_traceparent` in binary mode, else an attribute of the event.
     """
     found = dict(reversed(record.headers))
     for prefix in ("", "ce_"):

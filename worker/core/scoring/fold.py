@@ -58,8 +58,9 @@ def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes,
 
     *now_ms* is the lead's clock with the event, not before the partition's last tick.
 
-    Return how far the event can have raised the `upper_bound` of a reading that was made before it. It is infinite where that
-    is not known: an exclusion matched, expired occurrences count again, or a lead on a rung may have lost points.
+    Return how far the event can have raised the `upper_bound` of a reading that was made before it.
+    It is infinite where that is not known. Then an exclusion matched, expired occurrences count again, or a lead on a rung may
+    have lost points.
     """
     ids: bytes = state.ids + event_mark
     state.ids = ids if len(ids) <= IDS_KEPT * MARK_BYTES else ids[-IDS_KEPT * MARK_BYTES :]

@@ -1,6 +1,6 @@
 """From older layouts of the packed state to the next: pure functions on the decoded list, one step each.
 
-A step works on what its two versions held and on nothing else, so it is never touched again, unless to mend it.
+A step knows its two versions and nothing else. So it changes only when it is wrong.
 """
 
 from __future__ import annotations

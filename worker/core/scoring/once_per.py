@@ -42,8 +42,8 @@ def find(marks: bytes, wanted: bytes, width: int = MARK_BYTES) -> int:
 def remember(seen: bytes, last: int, value: bytes, at_ms: int) -> bytes:
     """Return *seen* with an occurrence of *value*, by rising instant; past 64 values the earliest is forgotten.
 
-    No instant is after *last*. While all of them are less than 2^32 ms before it, their low 4 bytes stand for them; else all
-    have their 6, and one byte more at the end makes the length odd.
+    No instant is after *last*. While all of them are less than 2^32 ms before it, each is kept by its low 4 bytes.
+    Else each takes 6 bytes, and one more byte at the end makes the length odd.
     """
     if len(seen) & 1 or last - at_ms >= _NEAR_MS:
         held = entries(seen, last)

@@ -1,4 +1,4 @@
-"""What is published of a lead: one CloudEvent a transition, with everything that explains it."""
+"""Outputs of a lead: one CloudEvent a transition, with everything that explains it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class TransitionRecorder:
         self._write(state, at_ms, "lead.erased", {"lead_id": self._lead, "cause": _cause(self._cause)})
 
     def duplicate(self, state: LeadState, at_ms: int, email: str, held_by: Sequence[str]) -> None:
-        """Write `lead.duplicate`: other leads have the lead's address *email*. Nobody is merged on a guess."""
+        """Write `lead.duplicate`: other leads have the lead's address *email*. No lead is merged on a guess."""
         data = {"lead_id": self._lead, "email": email, "held_by": list(held_by), "cause": _cause(self._cause)}
         self._write(state, at_ms, "lead.duplicate", data)
 

@@ -37,8 +37,8 @@ Recent = tuple[int, int, str]
 def note(flat: list[Any], entry: Recent) -> list[Any]:
     """Return the packed list of last events *flat* with one more, by rising instant; past 20 the earliest is dropped.
 
-    *flat* is the latest instant, then for each event: ms since the one before it (0 for the first), number of its type, label.
-    In place of a label that comes again stands how many events later it does: most people look at the same few pages.
+    *flat* begins with the latest instant. Each event follows: ms since the event before (0 for the first), number of its type,
+    label. Where a label comes again, a number says how many events later. Most people look at the same few pages.
     """
     at_ms, type_, label = entry
     if not flat:

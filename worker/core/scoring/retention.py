@@ -11,8 +11,8 @@ from worker.core.scoring.state import CONTACT, LeadState
 def ends_ms(scorer: CompiledGrid, state: LeadState) -> float:
     """Return the instant from which on the lead is removed, if it is still a contact then; infinite where it stays.
 
-    That is `retention` after its latest event (a machine's is none), and not while something of it still counts: `quiet` of an
-    announcement or a rejection, an SLA.
+    That is `retention` after its latest event by a person.
+    A lead with an open SLA stays. So does a lead within `quiet` of an announcement or a rejection.
     """
     if scorer.retention is None or state.stage != CONTACT or state.respond_by:
         return inf

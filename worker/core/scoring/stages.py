@@ -1,8 +1,8 @@
-"""Stages: what a lead's score, its exclusions and the CRM make of it, and the exact instants at which time alone does.
+"""Stages: which one follows from a lead's score, its exclusions and the CRM, and at which exact instants it changes.
 
-`advance` brings a lead from one instant to another without events, stopping at every instant in between at which the answer
-changes; `judge` asks the question at one instant. Both record their moves through a `Moves` listener, so that the same code
-serves the live worker, a replay and an explanation.
+`judge` answers at one instant. `advance` brings a lead from one instant to another without events.
+It judges the lead at each instant between them at which the answer changes. Both report moves to a `Moves` listener.
+So the same code serves the live worker, a replay and an explanation.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def take_crm(scorer: CompiledGrid, state: LeadState, type_: str, event_ms: int, 
     """Take a `crm.*` event's own effect on the stage at the lead's clock *at_ms*.
 
     An event older than the lead's last `crm.*` moves no stage and answers no SLA. Opportunity and client are set from
-    anywhere; a rejection or a loss returns the lead to contact and closes the ladder since the event's own time.
+    anywhere. A rejection or a loss returns the lead to contact, and closes the ladder since the event's own time.
     """
     if event_ms < state.crm:
         return
@@ -101,7 +101,7 @@ def _enters(scorer: CompiledGrid, state: LeadState, step: CompiledRung, reading:
 
 
 class Lacks(NamedTuple):
-    """What keeps a lead from entering a rung at one instant; one that enters lacks nothing."""
+    """What keeps a lead from entering a rung at one instant. A lead that enters lacks nothing."""
 
     points: float
     """Missing to `enter`; 0: enough."""
@@ -181,7 +181,8 @@ def advance(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int, mo
 def next_change(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int) -> int | None:
     """Return the first whole millisecond in (*from_ms*, *to_ms*] at which the lead would move or breach; `None` if none.
 
-    Between two steps only decay is at work, where bounds and monotony lead to the crossing; at each step the lead is asked.
+    Between two steps only decay acts, so interval bounds and monotonicity locate the first crossing. At each step the lead
+    is judged.
     """
     at_ms = from_ms
     while at_ms < to_ms:

@@ -1,8 +1,8 @@
 """Traits: facts about a lead, last writer by event time wins, leaf by leaf.
 
 A write is a value or a removal at a dotted path, stamped (event time, event id). It replaces everything older below its path
-and any older leaf above it. So that the order of arrival does not matter, what a newer write has replaced from below stays as
-a removal with its own stamp: it still outdates older writes that arrive later.
+and any older leaf above it. A leaf that a newer write replaced from below stays as a
+removal with its own stamp. So it still outdates older writes that arrive later, and the order of arrival does not matter.
 """
 
 from __future__ import annotations
