@@ -32,7 +32,8 @@ class Lead(Subject):
 
     def _event(self, event: Event, recorder: Recorder) -> None:
         """Fold one event: what time alone changed before it, its effect, then the stage at the lead's clock."""
-        if self._is_elsewhere(event, recorder):
+        state = self.state
+        if (state.erased or state.links is not None) and self._is_elsewhere(event, recorder):  # no call for most leads
             return
         if self.scorer.retention is not None:
             self._end_if_idle(event.at_ms, recorder)
@@ -102,7 +103,8 @@ class Lead(Subject):
         self.judge(moves)
         # Once more: the event may have brought about the very lead.sql that it answers, being no older than it.
         stages.answer(state, event.type, event.at_ms)
-        self.note_judged()
+        if state.links is not None:
+            self.note_judged()
         self.changed = True
 
     def _stays(self, max_gain: float) -> bool:
