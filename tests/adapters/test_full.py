@@ -124,12 +124,30 @@ async def test_a_grid_begins(admin: plain.Redis, store: RedisStore) -> None:
     assert await store.apply(OWNER, a_batch(4, [a_write("c", b"mark", score="")])) is Applied.DONE
 
 
+@pytest.mark.parametrize("outputs", [(), (Output("internal", b"k", b"v" * 900),)], ids=["nothing", "a record passed on"])
+async def test_what_changes_no_lead_lets_erasures_behind_it_pass(
+    admin: plain.Redis, store: RedisStore, outputs: tuple[Output, ...]
+) -> None:
+    """An erasure that comes again or too late changes nothing; one for another owner is passed on. It waited for memory."""
+    fill(admin)
+    assert await store.apply(OWNER, a_batch(3, outputs=outputs)) is Applied.DONE
+    assert [entry.cut.batch for entry in await store.outbox(2)] == [3]
+    assert await store.apply(OWNER, a_batch(4, [a_write("c", b"mark", score="")])) is Applied.DONE
+
+
+async def test_leads_that_a_new_grid_makes_due_wait_for_memory(admin: plain.Redis, store: RedisStore, namespace: str) -> None:
+    """They may be a million, and each takes more."""
+    admin.hset(f"{{{namespace}:0}}:position", "requeue", "0 1 0")
+    fill(admin)
+    with pytest.raises(StoreFull):
+        await store.apply(OWNER, a_batch(3))
+
+
 GROWING = [
     a_batch(3, [a_write("a", BIG + b"s")]),
     a_batch(3, [a_write("a", b"mark", score=""), a_write("new", b"s")]),
     a_batch(3, [a_write("a", b"mark", score=""), a_write("b", BIG[1:]), a_write("c", BIG * 2)]),
-    a_batch(3),
-    a_batch(3, outputs=(Output("lead.dead", b"k", b"v"),)),
+    a_batch(3, outputs=(Output("lead.dead", b"k", b"v" * 10_000),)),
 ]
 
 

@@ -456,6 +456,31 @@ async def _grid(run: Run) -> None:
         worker.signal(signal.SIGHUP)
 
 
+@fault(
+    "grids one after the other before all leads of one are listed, a worker killed, Redis back amid them",
+    clock="wall",
+    listed=5,
+)
+async def _grids_in_a_row(run: Run) -> None:
+    site = run.site
+    await all_published(site)
+    old, copy_at = await site.copy(), run.random.randint(3, 5)
+    for version in range(2, 7):
+        site.put_grid(GRID.replace("min: -50", f"min: {3 * version}").replace("version: 1", f"version: {version}"))
+        for worker in run.workers:
+            worker.signal(signal.SIGHUP)
+        await run.some_time(1)
+        if version == copy_at:
+            old = await site.copy()
+            victim = run.any_worker()
+            victim.kill()
+            run.drop(victim)
+            (heir,) = await run.start()
+            await heir.says("\n")  # it listens to signals now
+    await run.some_time()
+    await site.restore(old)
+
+
 @fault("two workers with two grid files, the partitions moved to and fro", clock="wall")
 async def _two_grids(run: Run) -> None:
     site = run.site
@@ -527,6 +552,32 @@ async def _bomb(run: Run) -> None:
         await send_raw(run.site, topic, place, await asyncio.to_thread(bomb, codec, records, megabytes))
         run.sent += records
         await run.some_time()
+
+
+@fault("a batch passed over and times that run ahead, then Redis goes back, to a worker that may unpack more")
+async def _passed_and_back(run: Run) -> None:
+    site = run.site
+    await all_published(site)
+    old = await site.copy()
+    for codec, records, megabytes in (("lz4", 2, 50), ("gzip", 3, 40)):
+        topic, place = run.random.choice(site.settings.input_topics), run.random.randrange(site.settings.partitions)
+        await send_raw(site, topic, place, await asyncio.to_thread(bomb, codec, records, megabytes))
+        run.sent += records
+        ahead = people(run.random.getrandbits(32), LEADS, BURST, around_ms=now_ms() + 3_000_000)
+        await run.send([site.sent(m)._replace(timestamp_ms=now_ms() + 1_800_000) for m in ahead])
+    await recovered(site)
+    await run.stop()
+    await site.restore(old)
+    await run.start(max_unpacked=300_000_000)
+
+
+@fault("Redis full, its erasures taken one by one, then back to a copy from before")
+async def _full_and_back(run: Run) -> None:
+    await all_published(run.site)
+    old = await run.site.copy()
+    await _full(run)
+    await run.some_time()
+    await run.site.restore(old)
 
 
 @fault("events hours late, and hours ahead of the clock")

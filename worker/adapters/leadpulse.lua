@@ -242,6 +242,11 @@ local function requeue(keys, text)
   return leads
 end
 
+-- At `maxmemory` a batch that writes no lead is taken if its outbox entry has so many bytes at most: an erasure that comes too
+-- late or is passed on to another owner, or a bad record. Other erasures stand behind it. It is not taken while a change of the
+-- grid is under way, because it would make leads due.
+local PASSING = 8192
+
 -- KEYS: [6…] lead hashes, in the order of the writes.
 -- ARGV: [1] token  [2] batch  [3] batch - 1  [4] the position's fields and values, and its fields to forget  [5] lead, score, fit, engagement, stage,
 -- grade, updated_at, due, rank of each write (both msgpack)  [6] outbox entry ('' = none is kept)  [7] text
@@ -262,7 +267,7 @@ local function write_batch(keys, args, smaller)
   if #writes ~= #keys - 5 or #writes ~= #args - 9 then
     return redis.error_reply('ERR ' .. #writes .. ' writes, ' .. (#keys - 5) .. ' lead keys, ' .. (#args - 9) .. ' states')
   end
-  if smaller and #writes == 0 and args[7] == '' then return full() end
+  if smaller and #writes == 0 and args[7] == '' and (at[4] or #args[6] > PASSING) then return full() end
   local due_in, due_out, rank_in, rank_out, moved, held = {}, {}, {}, {}, {}, {}
   for i, write in ipairs(writes) do
     if smaller and write[2] ~= '' and #args[9 + i] > #(whole(keys[5 + i]) or '') then return full() end
@@ -346,7 +351,7 @@ local function apply(keys, args)
 end
 
 -- `apply` for a Redis at `maxmemory`: takes a batch of which each write is a mark, a removal, or a state no larger than the one
--- that it replaces, and one that begins a grid, which every erasure behind it would wait for. Its outbox entry is on top of that,
+-- that it replaces, a small one without writes, and one that begins a grid, which every erasure behind it would wait for. Its outbox entry is on top of that,
 -- until it is published and trimmed.
 local function apply_smaller(keys, args)
   return write_batch(keys, args, true)

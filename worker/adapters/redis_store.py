@@ -146,7 +146,7 @@ class RedisStore(Caller):
 
         One atomic function writes leads, `due`, `rank`, outbox entry and position. Before its first write it tries everything
         that Redis could refuse. A `clock_ms` or `strayed_ms` of `None` leaves the stored value. At `maxmemory` Redis refuses
-        that function. Then `apply_smaller` is called, which takes only batches that make leads smaller.
+        that function. Then `apply_smaller` is called, which takes only batches that make no lead larger.
         """
         cut = batch.entry.cut
         fields = ["batch", str(cut.batch), "grid", cut.grid, "words", cut.words]
