@@ -38,7 +38,7 @@ SAFE_CALLS = {"len", "shown_mark"}
 OTHERS = {
     ("adapters/kafka_admin.py", "message"),  # what a broker says of a topic
     ("engine/repartition.py", "members"),  # how many workers a group has
-    ("engine/takeover.py", "records"),  # how many there are
+    ("engine/refold.py", "records"),  # how many there are
 }
 """Names that hold something else there."""
 SAFE_ATTRIBUTES = {"topic", "partition", "offset", "timestamp_ms", "batch", "kind", "id_", "size", "base", "detail", "reason"}

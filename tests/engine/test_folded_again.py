@@ -23,7 +23,7 @@ from worker.core.contract.model import Output, Record
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine.batch_builder import BatchBuilder, BatchStart
-from worker.engine.takeover import check_folded, check_topics_of
+from worker.engine.refold import check_folded, check_topics_of
 from worker.errors import WorkerMustStop
 from worker.settings import Settings
 

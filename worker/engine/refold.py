@@ -1,0 +1,274 @@
+"""Folding batches again by their cuts, after the store went back in time."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from hashlib import sha256
+
+from worker.core.contract.journal import Cut, Cuts, GridText, decode_entry, is_folded
+from worker.core.contract.model import Record, Unread
+from worker.core.contract.unread import TOO_LARGE, as_passed
+from worker.core.grid.messages import GridError
+from worker.core.grid.models import parse_grid
+from worker.core.grid.tables import TABLES_VERSION
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.state import FOLD_VERSION
+from worker.engine.batch_builder import SLICE, BatchBuilder, BatchStart
+from worker.engine.retrying_store import RetryingStore
+from worker.engine.standing import RESTORE, Logs, check_truth, same
+from worker.errors import IncarnationEnded, WorkerMustStop
+from worker.metrics import Metrics
+from worker.ports import Batch, Log, LogPartition, LogReader, OutboxEntry
+from worker.settings import Settings
+
+_PATIENCE_S = 60.0
+_FETCH_S = 0.5
+_FETCH_RECORDS = 5_000
+
+
+def moving(at: Cut, cut: Cut, clock_ms: int | None, *, send: bool = True) -> Batch:
+    """Return the batch of *cut*, which moves from *at* without reading what is between."""
+    return Batch(OutboxEntry(cut, ()), (), clock_ms, send, left=[topic for topic in at.next if topic not in cut.next])
+
+
+def check_cut(partition: int, cut: Cut) -> None:
+    """Raise `WorkerMustStop` for a *cut* that this program cannot fold to the same bytes, whatever the grid."""
+    theirs, ours = (cut.words, cut.fold), (TABLES_VERSION, FOLD_VERSION)
+    if theirs != ours:
+        names = ("tables", "fold")
+        differ = ", ".join(f"{name} {a} (here {b})" for name, a, b in zip(names, theirs, ours, strict=True) if a != b)
+        raise WorkerMustStop(
+            f"partition {partition}: the store is behind Kafka, and batch {cut.batch} was folded with {differ}: let a worker"
+            " of that version take the partition over first; it catches up, then this one can follow"
+        )
+
+
+def check_topics_of(partition: int, at: Cut, cut: Cut, ids: Mapping[str, str]) -> None:
+    """Raise `WorkerMustStop` where a topic that batch *cut* read, from *at* on, is another by now; *ids*: those of now."""
+    another = [
+        topic
+        for topic, held in cut.topic_ids().items()
+        if not cut.lost and at.next.get(topic) != cut.next[topic] and not same(held, ids.get(topic, held))
+    ]
+    if another:
+        raise WorkerMustStop(
+            f"partition {partition}: the store is behind Kafka, and {', '.join(another)} was deleted and recreated since batch"
+            f" {cut.batch} was folded from it: {RESTORE}"
+        )
+
+
+def check_folded(partition: int, cut: Cut, again: Cut) -> None:
+    """Raise `WorkerMustStop` where the batch *again*, which is not applied yet, was folded of other records than *cut* was."""
+    if cut.digest and (cut.records, cut.digest) != (again.records, again.digest):
+        there = f"{again.records} records (digest {again.digest})"
+        raise WorkerMustStop(
+            f"partition {partition}: batch {cut.batch} was folded from {cut.records} records (digest {cut.digest}), and the"
+            f" topics now give {there} in their place: records were compacted or deleted, or this version decodes them"
+            f" differently: {RESTORE}"
+        )
+
+
+class Refold:
+    """Folds batches again by their cuts, from the store's batch up to W, and sends nothing of them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        partition: int,
+        store: RetryingStore,
+        folder: BatchBuilder,
+        metrics: Metrics,
+        cluster: Log,
+        found: Logs,
+    ) -> None:
+        self._settings = settings
+        self._partition = partition
+        self._store = store
+        self._folder = folder
+        self._metrics = metrics
+        self._cluster = cluster
+        self._found = found
+        self._scorers = {folder.scorer.grid.sha256: folder.scorer}
+        self.begun: list[tuple[int, int, str, str]] = []
+        """What each batch that began another grid or other tables says of it, for `numbered`."""
+        self._texts: dict[str, bytes] = {}
+        """Grids by SHA-256, as the journal gave them: only one that a cut names has to be readable."""
+
+    async def run(self, at: Cut, clock_ms: int | None, published: int) -> tuple[Cut, int | None]:
+        """Bring the store from *at* to batch *published*; return that batch's cut and the clock then."""
+        internal = self._settings.internal_topic
+        journal = LogPartition(internal, self._partition)
+        async with self._cluster.reader([journal]) as ahead, self._cluster.reader([]) as behind:
+            cuts = self._cuts(ahead, journal, at.next[internal])
+            reader = RefoldReader(behind, self._partition, at.next) if at.batch else None
+            async for cut in cuts:
+                if cut.batch == 0 and at.batch == 0:  # written again by an owner that ended before its first batch
+                    at = self._beginning(cut)
+                    reader = RefoldReader(behind, self._partition, at.next)
+                if cut.batch == at.batch > 0:
+                    check_truth(self._partition, at.batch, at.next, cut.next)
+                if cut.batch <= at.batch:
+                    continue
+                if cut.batch != at.batch + 1 or reader is None:
+                    raise self._incomplete(at.batch + 1 if reader is not None else 0, cut.batch)
+                check_cut(self._partition, cut)
+                check_topics_of(self._partition, at, cut, self._found.ids)
+                if cut.lost:
+                    await self._store.apply(moving(at, cut, clock_ms, send=False))
+                    self._metrics.refolded.labels(str(self._partition)).inc()
+                    reader = RefoldReader(behind, self._partition, cut.next)
+                else:
+                    clock_ms = await self._batch(cut, await reader.until(cut.next), clock_ms)
+                at = cut
+                if at.batch == published:
+                    return at, clock_ms
+        raise self._incomplete(at.batch + 1, None)
+
+    def _beginning(self, cut: Cut) -> Cut:
+        """Return the cut of batch 0, which says where the partition began to read, if all since then is still there."""
+        gone = {topic: start for topic, start in self._found.starts.items() if cut.next.get(topic, start) < start}
+        if gone:
+            where = ", ".join(f"{topic} from {cut.next[topic]} (now {start})" for topic, start in gone.items())
+            raise WorkerMustStop(
+                f"partition {self._partition}: cannot be rebuilt, because retention deleted what it was built from:"
+                f" {where}. Restore a copy of Redis, or start afresh under another LEADPULSE_NAMESPACE"
+            )
+        return cut
+
+    def _incomplete(self, wanted: int, found: int | None) -> WorkerMustStop:
+        then = "ends there" if found is None else f"goes on with that of batch {found}"
+        return WorkerMustStop(
+            f"partition {self._partition}: the journal ({self._settings.internal_topic}) lacks the cut of batch {wanted} and"
+            f" {then}, so the store cannot be brought up to what Kafka published: restore a copy of Redis of a later batch, or"
+            " start afresh under another LEADPULSE_NAMESPACE"
+        )
+
+    async def _cuts(self, reader: LogReader, tp: LogPartition, start: int) -> AsyncIterator[Cut]:
+        """Yield the journal's cuts from offset *start* to its end; take the grids' texts that stand between them.
+
+        The end is the high watermark: an open transaction (another partition's, forwarding strays) hides what comes after it
+        until it is decided, and the cuts that we need may be there.
+        """
+        reader.seek(tp, start)
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            got = (await reader.fetch([tp], _FETCH_S, _FETCH_RECORDS))[tp]
+            for record in got.records:
+                match decode_entry(record):
+                    case Cuts(cuts):
+                        for cut in cuts:
+                            yield cut
+                    case GridText(source):
+                        self._texts[sha256(source).hexdigest()] = source
+            end = reader.end(tp)
+            if end is not None and got.next >= end:
+                return
+            if got.records:
+                deadline = time.monotonic() + _PATIENCE_S
+            elif time.monotonic() > deadline:
+                raise IncarnationEnded(
+                    f"partition {self._partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s before offset {end}"
+                )
+
+    async def _batch(self, cut: Cut, records: list[Record], clock_ms: int | None) -> int | None:
+        ids = cut.topic_ids()
+        place = BatchStart(cut.batch, cut.next, clock_ms, send=False, ids=ids, fetched_ms=cut.fetched_ms)
+        records = as_folded(self._partition, cut, records)
+        self._folder.scorer = await self._scorer(cut)
+        if cut.requeued:
+            batch = self._folder.begin(self._folder.scorer, place, cut.requeued, cut.order)
+            self.begun.append((cut.order, self._folder.scorer.grid.version, cut.grid, cut.words))
+        elif cut.tick_ms is None:
+            folded = [record for record in records if record.topic != self._settings.internal_topic or is_folded(record)]
+            batch = (await self._folder.events(folded, place)).batch
+            check_folded(self._partition, cut, batch.entry.cut)
+        else:
+            leads = (await self._store.due(cut.tick_ms, cut.judged or SLICE, cut.batch - 1)).leads
+            batch = (await self._folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)).batch
+        await self._store.apply(batch)
+        self._metrics.refolded.labels(str(self._partition)).inc()
+        return batch.clock_ms
+
+    async def _scorer(self, cut: Cut) -> CompiledGrid:
+        """Return the grid that judged *cut*: ours, the store's, or one that the journal held on the way here."""
+        found = self._scorers.get(cut.grid)
+        if found is None:
+            source = self._texts.get(cut.grid) or await self._store.grid()
+            if source is not None and sha256(source).hexdigest() == cut.grid:
+                found = self._scorers[cut.grid] = self._parsed(source)
+        if found is None:
+            raise WorkerMustStop(
+                f"partition {self._partition}: the store is behind Kafka, and neither it nor the journal holds the grid that"
+                f" judged batch {cut.batch} (sha256 {cut.grid}): set LEADPULSE_GRID to it until the partition has caught up"
+            )
+        return found
+
+    def _parsed(self, source: bytes) -> CompiledGrid:
+        try:
+            return CompiledGrid(parse_grid(source, "the journal's grid"), self._settings.source)
+        except GridError as err:
+            raise WorkerMustStop(
+                f"partition {self._partition}: the store is behind Kafka, and the grid of that batch has mistakes for this"
+                f" version: let the version that accepted it bring the partition up to date first:\n{err}"
+            ) from err
+
+
+def as_folded(partition: int, cut: Cut, records: list[Record]) -> list[Record]:
+    """Return *records* as *cut* was folded: with the places that it passed over in the stead of what was not read then.
+
+    Raises `WorkerMustStop` where a record that was read then cannot be read now.
+    """
+    if cut.passed:
+        records = as_passed(records, partition, cut.passed)
+    for record in records:
+        if type(record) is Unread and not any(
+            p.topic == record.topic and p.first <= record.offset <= p.last for p in cut.passed
+        ):
+            what = (
+                "raise LEADPULSE_MAX_UNPACKED to what it was then, until the partition has caught up"
+                if record.reason == TOO_LARGE
+                else "let a replica that is whole lead, or restore a copy of Redis of a later batch"
+            )
+            raise WorkerMustStop(
+                f"partition {partition}: the store is behind Kafka, and batch {cut.batch} was folded with the batch of"
+                f" {record.topic}[{partition}] that begins at offset {record.base}, which cannot be read now ({record.detail}):"
+                f" {what}"
+            )
+    return records
+
+
+class RefoldReader:
+    """The partition's committed records again, up to one cut after the other, in a batch's order (topic, offset)."""
+
+    def __init__(self, reader: LogReader, partition: int, next_: Mapping[str, int]) -> None:
+        self._reader = reader
+        self._partition = partition
+        self._held: dict[str, deque[Record]] = {}
+        reader.assign([LogPartition(topic, partition) for topic in next_])
+        for topic, at in next_.items():
+            reader.seek(LogPartition(topic, partition), at)
+            self._held[topic] = deque()
+
+    async def until(self, next_: Mapping[str, int]) -> list[Record]:
+        """Return what is left of every topic before its offset in *next_*."""
+        return [record for topic in sorted(next_) for record in await self._topic_until(topic, next_[topic])]
+
+    async def _topic_until(self, topic: str, end: int) -> list[Record]:
+        held = self._held[topic]
+        tp = LogPartition(topic, self._partition)
+        deadline = time.monotonic() + _PATIENCE_S
+        while await self._reader.position(tp) < end:
+            got = (await self._reader.fetch([tp], _FETCH_S, _FETCH_RECORDS))[tp].records
+            held.extend(got)
+            if got:
+                deadline = time.monotonic() + _PATIENCE_S
+            elif time.monotonic() > deadline:
+                raise IncarnationEnded(
+                    f"partition {self._partition}: {topic} gave nothing for {_PATIENCE_S:g} s before offset {end}"
+                )
+        taken: list[Record] = []
+        while held and held[0].offset < end:
+            taken.append(held.popleft())
+        return taken
