@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.kit.examples import examples
 from worker.adapters.memory import MemoryStore
 from worker.core.batch.decode import decode_batch
-from worker.core.contract.codec import MAX_AHEAD_MS
+from worker.core.contract.instants import MAX_AHEAD_MS
 from worker.core.contract.journal import Cut, Tick, cuts_output, stray_output, tick_output
 from worker.core.contract.model import Event, Output, Record
 from worker.core.grid.models import parse_grid

@@ -25,7 +25,7 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from worker.adapters.fetched import Checks, place_of, read_batches_within_bounds
 from worker.adapters.kafka_login import check_token, login_options, tell_why_not, why_not
-from worker.core.contract.codec import NO_STAMP_MS
+from worker.core.contract.instants import NO_STAMP_MS
 from worker.core.contract.model import Record
 from worker.errors import KafkaRefused as KafkaRefused
 from worker.errors import LogUnavailable, NoRight, OffsetsGone, Reassigned

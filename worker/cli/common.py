@@ -127,7 +127,7 @@ def grid_option(command: F) -> F:
 
 def instant_option(_: click.Context, param: click.Parameter, text: str | None) -> int | None:
     """Read an RFC 3339 option into ms (a click callback)."""
-    from worker.core.contract.codec import instant
+    from worker.core.contract.instants import instant
 
     if text is None:
         return None

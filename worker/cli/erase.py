@@ -10,7 +10,7 @@ import msgspec
 
 from worker.cli.common import json_line, load_settings, run_async, settings_flags
 from worker.cli.topics import CONNECTION
-from worker.core.contract.codec import MAX_AHEAD_MS
+from worker.core.contract.instants import MAX_AHEAD_MS
 from worker.core.contract.printable import plain
 from worker.core.scoring.calendar import rfc3339
 from worker.intake.erasure import send_erasure

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from worker.cli.common import load_settings
-from worker.core.contract.codec import instant
+from worker.core.contract.instants import instant
 from worker.demo.agenda import DAY_MS
 from worker.demo.simulate import SimRecord, events, paced
 from worker.errors import Undelivered

@@ -18,16 +18,9 @@ from schemas import envelope as contract
 from schemas.inputs import InputData
 from tests.kit.examples import examples
 from worker.core.contract import codec
-from worker.core.contract.codec import (
-    LAST_MS,
-    MAX_AHEAD_MS,
-    MAX_BYTES,
-    MAX_DEPTH,
-    NO_STAMP_MS,
-    REASONS,
-    decode,
-)
+from worker.core.contract.codec import MAX_BYTES, MAX_DEPTH, REASONS, decode
 from worker.core.contract.event_types import DATA_FIELDS, KNOWN_TYPES
+from worker.core.contract.instants import LAST_MS, MAX_AHEAD_MS, NO_STAMP_MS
 from worker.core.contract.model import Decoded, Event, Headers, Record, Rejected, Unknown
 
 AT = "2026-03-05T12:34:56.789Z"

@@ -10,10 +10,7 @@ attribute, anything wrong) goes the long way through `_examine`, which alone dec
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +18,7 @@ import msgspec
 
 from worker.core.contract.envelope import MAX_NAME, Usual
 from worker.core.contract.event_types import DATA_FIELDS, Field
+from worker.core.contract.instants import instant
 from worker.core.contract.model import Decoded, Event, Record, Rejected, Unknown
 
 MAX_BYTES: Final = 900_000
@@ -33,18 +31,9 @@ MAX_DEPTH: Final = 32
 """Deepest nesting of objects and lists inside `data`, which itself is level 1. Part of the contract, because the parser's own
 limit depends on how deep the caller's stack is, and the same record must get the same answer on every replay."""
 
-MAX_AHEAD_MS: Final = 300_000
-"""An event's `time` further than this past its record's Kafka timestamp is taken as that timestamp."""
-
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**64 - 1
 """Integers outside of this range do not survive other programs' 64-bit numbers, nor our packed state."""
-
-NO_STAMP_MS: Final = 946_684_800_000
-"""2000-01-01T00:00Z: an earlier Kafka timestamp is none. Nobody wrote the record then; its producer sets no clock."""
-
-LAST_MS: Final = 253_370_764_800_000
-"""9999-01-01T00:00Z: later instants are refused, so that what is counted from an event (days, deadlines) still has a date."""
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -101,11 +90,6 @@ _SPECS: Final[dict[str, _Spec]] = {
 
 _usual: Final = msgspec.json.Decoder(Usual).decode
 _any: Final = msgspec.json.Decoder().decode
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_RFC3339: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-).fullmatch
 
 
 _Sent = tuple[tuple[str, bytes | None], ...]
@@ -365,62 +349,6 @@ def _value_fault(value: Any, level: int) -> Fault | None:
             if fault is not None:
                 return fault
     return None
-
-
-# --- time -------------------------------------------------------------------------------------------------------------
-
-
-# The usual time is `2026-03-05T12:34:56.789Z`. Its parts are looked up, which takes a third of what parsing takes; what is not
-# found here is parsed whole.
-_MINUTES: Final = {f"{hour:02}:{minute:02}": (hour * 60 + minute) * 60_000 for hour in range(24) for minute in range(60)}
-_SECONDS: Final = {f":{second:02}": second * 1000 for second in range(60)}
-_FRACTIONS: Final = {"Z": 0} | {f".{ms:03}Z": ms for ms in range(1000)}
-
-
-@lru_cache(maxsize=1 << 12)
-def _day(text: str) -> int | None:
-    """Return when the day of `YYYY-MM-DDT` begins, in milliseconds since 1970; `None` when the text is not that."""
-    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", text):
-        return None
-    try:
-        return (datetime.fromisoformat(f"{text}00:00:00Z") - _EPOCH).days * 86_400_000
-    except ValueError:
-        return None
-
-
-def instant(time: str, timestamp_ms: int | None = None, fetched_ms: int | None = None) -> int | None:
-    """Return the milliseconds since 1970 of RFC 3339 *time*, floored and held to its record's timestamp, if any.
-
-    Where the record has no timestamp (or one before 2000), or one that is later than the fetch, *fetched_ms* holds it instead:
-    nothing that was fetched happened later. `None` when it is no such instant, or (as held) not one from 1970 to 9998.
-    """
-    day = _day(time[:11])
-    minutes = _MINUTES.get(time[11:16])
-    seconds = _SECONDS.get(time[16:19])
-    fraction = _FRACTIONS.get(time[19:])
-    if day is None or minutes is None or seconds is None or fraction is None:
-        parsed = _parsed(time)
-        if parsed is None:
-            return None
-        at_ms = parsed
-    else:
-        at_ms = day + minutes + seconds + fraction
-    if timestamp_ms is not None and at_ms > timestamp_ms + MAX_AHEAD_MS and timestamp_ms >= NO_STAMP_MS:
-        at_ms = timestamp_ms
-    if fetched_ms is not None and at_ms > fetched_ms + MAX_AHEAD_MS:
-        at_ms = fetched_ms
-    return at_ms if 0 <= at_ms < LAST_MS else None
-
-
-def _parsed(time: str) -> int | None:
-    """Return any RFC 3339 *time* in milliseconds since 1970, floored. A leap second (`:60`) has no such instant."""
-    if _RFC3339(time) is None:
-        return None
-    try:  # reads more forms than RFC 3339 has, hence the line above; cuts the fraction off after microseconds, so never rounds
-        at = datetime.fromisoformat(time.upper()) - _EPOCH
-    except ValueError:
-        return None
-    return at.days * 86_400_000 + at.seconds * 1000 + at.microseconds // 1000
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

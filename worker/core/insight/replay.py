@@ -14,7 +14,7 @@ import msgspec
 
 from worker.core.batch.plan import Plan, plan_events, plan_tick
 from worker.core.contract.codec import decode
-from worker.core.contract.codec import instant as parse_instant
+from worker.core.contract.instants import instant as parse_instant
 from worker.core.contract.model import Event, Item, LeadWrite, Output, Reason, Record, Rejected, Unknown
 from worker.core.grid.models import Grid
 from worker.core.insight.trajectory import StageChange
