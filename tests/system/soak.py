@@ -372,6 +372,7 @@ async def _full(run: Run) -> None:
     async with site.redis() as redis:
         async with run.sending:  # in one topic an erasure waits for the events before it
             await recovered(site)
+            await site.settled()  # in the journal too an erasure waits for what is before it
             alive = sorted(lead for lead, packed in (await site.states()).items() if unpack(packed).alive)
             leads = run.random.sample(alive, min(10, len(alive)))
             await redis.config_set("maxmemory", "1mb")

@@ -351,8 +351,8 @@ local function apply(keys, args)
 end
 
 -- `apply` for a Redis at `maxmemory`: takes a batch of which each write is a mark, a removal, or a state no larger than the one
--- that it replaces, a small one without writes, and one that begins a grid, which every erasure behind it would wait for. Its outbox entry is on top of that,
--- until it is published and trimmed.
+-- that it replaces. Takes a small one without writes too, and one that begins a grid, which every erasure behind it would wait
+-- for. Its outbox entry is on top of that, until it is published and trimmed.
 local function apply_smaller(keys, args)
   return write_batch(keys, args, true)
 end
