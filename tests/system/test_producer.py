@@ -8,9 +8,11 @@ import contextlib
 import pytest
 
 from tests.kit.site import MakeSite
+from tests.kit.waits import HANG_S
 from worker.adapters.kafka_clients import free_reader
 from worker.adapters.kafka_producer import Producer
 from worker.core.contract.model import Output
+from worker.ports import LogPartition
 
 
 async def test_a_producer_closed_in_the_middle_of_anything_says_nothing(
@@ -41,3 +43,17 @@ async def test_a_consumer_that_is_closed_at_once_ends_quietly(make_site: MakeSit
     site = await make_site()
     async with free_reader(site.settings, []):
         pass
+
+
+async def test_a_reader_that_is_assigned_anew_and_closed_at_once_ends(make_site: MakeSite) -> None:
+    """A refold that ends with a batch without records does so. A lost cancellation kept it, and the partition, for ever."""
+    site = await make_site(partitions=2)
+    both = [LogPartition(site.web, p) for p in range(2)]
+    async with asyncio.timeout(HANG_S):
+        for attempt in range(30):
+            async with free_reader(site.settings, []) as reader:
+                reader.assign(both[:1])
+                reader.seek(both[0], 0)
+                await reader.fetch(both[:1], 0.01)
+                reader.assign(both)
+                await asyncio.sleep(0.001 * (attempt % 4))

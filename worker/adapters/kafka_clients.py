@@ -39,6 +39,7 @@ HEARTBEAT_S = 3.0
 _FETCH_PARTITION_BYTES = 1024 * 1024
 _FETCH_BYTES = 16 * 1024 * 1024
 _FETCH_WAIT_MS = 200
+_CANCEL_AGAIN_S = 0.5
 _NOWHERE = TopicPartition("", 0)
 
 read_batches_within_bounds()
@@ -219,7 +220,7 @@ class KafkaGroup(KafkaReader):
 
     async def close(self) -> None:
         """Leave the group and close the connections."""
-        await self._consumer.stop()
+        await _stop(self._consumer)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -266,7 +267,24 @@ async def free_reader(
         await asyncio.sleep(0)  # aiokafka's `stop` raises CancelledError where a task of the consumer has not begun yet
         yield reader
     finally:
-        await consumer.stop()
+        await _stop(consumer)
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    """Close *consumer*, and leave its group if it has one.
+
+    After a new assignment aiokafka's fetcher cancels its requests and waits for them. It takes a cancellation of its own for
+    theirs then, goes on, and `stop` would wait for ever. So the fetcher is cancelled until it has ended.
+    """
+    stopping = asyncio.create_task(consumer.stop())
+    try:
+        while not (await asyncio.wait([stopping], timeout=_CANCEL_AGAIN_S))[0]:
+            fetcher = consumer._fetcher
+            if fetcher is not None:
+                fetcher._fetch_task.cancel()
+    finally:
+        stopping.cancel()
+    await stopping
 
 
 def to_record(r: ConsumerRecord) -> Record:
