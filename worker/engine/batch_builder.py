@@ -200,24 +200,24 @@ class BatchBuilder:
             "outputs": time.perf_counter() - folded,
         }
         return BatchResult(
-            batch,
-            len(records),
-            Counter(item.type for item in sifted.items if type(item) is Event) - aliased,
-            Counter(bad.reason for bad in rejected),
-            len(sifted.strays),
-            sifted.unknown,
-            plan.duplicates,
-            plan.late,
-            plan.erased,
-            plan.merged,
-            plan.dropped,
-            plan.moved,
-            plan.removed,
-            aliased.total(),
-            plan.messages(),
-            plan.moves,
-            seconds,
-            _replaced(made, sent) + _letters(passed),
+            batch=batch,
+            records=len(records),
+            types=Counter(item.type for item in sifted.items if type(item) is Event) - aliased,
+            reasons=Counter(bad.reason for bad in rejected),
+            strays=len(sifted.strays),
+            unknown=sifted.unknown,
+            duplicates=plan.duplicates,
+            late=plan.late,
+            erased=plan.erased,
+            merged=plan.merged,
+            dropped=plan.dropped,
+            moved=plan.moved,
+            removed=plan.removed,
+            aliased=aliased.total(),
+            said=plan.messages(),
+            moves=plan.moves,
+            seconds=seconds,
+            unsent=_replaced(made, sent) + _letters(passed),
         )
 
     async def slice(
@@ -239,7 +239,13 @@ class BatchBuilder:
         batch = self._batch(place, plan.writes, outputs, tick_ms=tick_ms, tick_done=done)
         cut = msgspec.structs.replace(batch.entry.cut, judged=plan.taken)
         batch = msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
-        return TickResult(batch, plan.removed, plan.messages(), plan.moves, _replaced(plan.outputs, sent) + _letters(passed))
+        return TickResult(
+            batch=batch,
+            removed=plan.removed,
+            said=plan.messages(),
+            moves=plan.moves,
+            unsent=_replaced(plan.outputs, sent) + _letters(passed),
+        )
 
     def _sifted(self, records: Sequence[Record], fetched_ms: int | None) -> DecodedBatch:
         return decode_batch(records, self._settings.internal_topic, self._partition, self._settings.partitions, fetched_ms)

@@ -55,17 +55,7 @@ class PartitionReader:
                 await asyncio.sleep(_UNASSIGNED_S)
                 return {}
             fetched = {topic: self._rest.pop(topic) for topic in topics if topic in self._rest}
-            if not fetched:
-                tps = [self.tp(topic) for topic in topics]
-                for tp in tps:
-                    if await self._log.position(tp) != self._next[tp.topic]:
-                        self._log.seek(tp, self._next[tp.topic])
-                if self._log.assignment() is not self._assignment:
-                    return {}
-                got = await self._log.fetch(tps, wait_s, most)
-                if self._log.assignment() is not self._assignment:
-                    return {}
-                fetched = {tp.topic: part for tp, part in got.items()}
+            fetched = fetched or await self._fetch(topics, most, wait_s)
         except Reassigned:
             return {}
         except OffsetsGone as err:
@@ -87,6 +77,19 @@ class PartitionReader:
             if left:
                 self._rest[topic] = Fetched(left, fetched[topic].next)
         return given
+
+    async def _fetch(self, topics: Sequence[str], most: int, wait_s: float) -> dict[str, Fetched]:
+        """Fetch *topics* from where we left them; nothing where the assignment changed meanwhile."""
+        tps = [self.tp(topic) for topic in topics]
+        for tp in tps:
+            if await self._log.position(tp) != self._next[tp.topic]:
+                self._log.seek(tp, self._next[tp.topic])
+        if self._log.assignment() is not self._assignment:
+            return {}
+        got = await self._log.fetch(tps, wait_s, most)
+        if self._log.assignment() is not self._assignment:
+            return {}
+        return {tp.topic: part for tp, part in got.items()}
 
     def polled(self, topic: str) -> tuple[int | None, int | None]:
         """Return the topic's high watermark at the last fetch and when that was (ms, this machine's clock)."""

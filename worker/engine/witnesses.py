@@ -86,7 +86,7 @@ def weigh(tp: LogPartition, committed: Mapping[str, Committed], store: int, last
 
     Raises `WorkerMustStop` when the group and the journal have one batch W, and it ends at other offsets.
     """
-    found = Witnesses(group_says(committed), store, 0 if last is None else last.batch, {})
+    found = Witnesses(group=group_says(committed), store=store, journal=0 if last is None else last.batch, ends={})
     if not found.published:  # the offsets may be another program's, and no batch ended at them
         return found
     ends = {topic: at.offset for topic, at in committed.items() if batch_of(at) == found.published}
