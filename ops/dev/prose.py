@@ -40,7 +40,6 @@ UNLEARN: Final = {
 
 CHECKED: Final = ("*.md", "worker/**/*.py", "schemas/*.py", "ops/dev/*.py", "tests/kit/*.py")
 PENDING: Final[set[str]] = {
-    "CHANGELOG.md",
     "worker/adapters/header_names.py",
     "worker/adapters/memory.py",
     "worker/adapters/redis_check.py",
