@@ -276,14 +276,16 @@ async def _stop(consumer: AIOKafkaConsumer) -> None:
     After a new assignment aiokafka's fetcher cancels its requests and waits for them. It takes a cancellation of its own for
     theirs then, goes on, and `stop` would wait for ever. So the fetcher is cancelled until it has ended.
     """
-    stopping = asyncio.create_task(consumer.stop())
+    stopping: Any = asyncio.create_task(consumer.stop())
     try:
         while not (await asyncio.wait([stopping], timeout=_CANCEL_AGAIN_S))[0]:
             fetcher = consumer._fetcher
             if fetcher is not None:
                 fetcher._fetch_task.cancel()
     finally:
-        stopping.cancel()
+        if not stopping.done():  # the caller gave up, and reports that; asyncio's line about it would be the last of the log
+            stopping.cancel()
+            stopping._log_destroy_pending = False
     await stopping
 
 
