@@ -216,7 +216,13 @@ def test_every_image_of_others_is_pinned_by_digest(tmp_path: Path) -> None:
     (tmp_path / "docker").write_text("#!/bin/sh\necho sha256:$(printf %064d 0)\n")
     (tmp_path / "docker").chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
-    done = subprocess.run(["make", "images"], cwd=REPOSITORY, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "images"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode != 0
     assert sorted(line.partition(" is at ")[0] for line in done.stdout.splitlines()) == sorted(
         image.partition("@")[0] for image in {*bases, *others}

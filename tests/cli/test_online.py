@@ -130,6 +130,8 @@ def test_a_signal_puts_a_changed_grid_in_force_in_every_worker(topics: dict[str,
         parent.until(lambda: in_force(site) == in_force(site, 1) == (2, True))
         assert parent.words.count("refused; the grid in force stays: cli-test version 2") == 2
         assert parent.process.poll() is None
+        # Each partition takes the grid between two of its batches.
+        parent.until(lambda: json.loads(leadpulse("explain", "ann", "--json", env=site).stdout)["score"] > 75)
         ann = json.loads(leadpulse("explain", "ann", "--json", env=site).stdout)
         assert 79 < ann["score"] < 80, "25 for who she is, 5 times 11 for what she did, before any tick judged her again"
         grid.write_text(GRID)

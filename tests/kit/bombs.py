@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.record.util import calc_crc32c, encode_varint
 
 from tests.kit.site import Site
+from tests.kit.traffic import now_ms
 
 _PIECE = b"\0" * 1_000_000
 _CODECS = {"gzip": 1, "lz4": 3, "zstd": 4}
@@ -43,7 +44,8 @@ def bomb(codec: str = "zstd", records: int = 20, megabytes: int = 100, *, claime
             packer.compress(piece)
         packed = bytes(packer.finish())
     count = records if claimed is None else claimed
-    body = struct.pack(">hiqqqhii", _CODECS[codec], count - 1, 1_000, 1_000, -1, -1, -1, count) + packed
+    now = now_ms()  # retention would delete older records at its next look
+    body = struct.pack(">hiqqqhii", _CODECS[codec], count - 1, now, now, -1, -1, -1, count) + packed
     return struct.pack(">qiibI", 0, 9 + len(body), 0, 2, calc_crc32c(body)) + body
 
 
