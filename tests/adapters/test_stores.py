@@ -68,17 +68,21 @@ def few_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(memory_store, "LISTED", 2)
 
 
+def url_of(request: pytest.FixtureRequest) -> str:
+    """Return where the server of the fixture's kind of store is: `redis` or `cluster`."""
+    if request.param == "redis":
+        url: str = request.getfixturevalue("redis_server").url
+        return url
+    return f"redis+cluster://{request.getfixturevalue('cluster').address}"
+
+
 @pytest.fixture(params=["memory", "redis", "cluster"])
 async def store(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[RebuildableStore]:
     """One empty partition, in each kind of store."""
     if request.param == "memory":
         yield MemoryStore()
         return
-    if request.param == "redis":
-        url = request.getfixturevalue("redis_server").url
-    else:
-        url = f"redis+cluster://{request.getfixturevalue('cluster').address}"
-    client = connect(url)
+    client = connect(url_of(request))
     yield RedisStore(client, namespace, 3)
     await client.aclose()
 
@@ -727,11 +731,7 @@ async def order(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator
     if request.param == "memory":
         yield MemoryOrder()
         return
-    if request.param == "redis":
-        url = request.getfixturevalue("redis_server").url
-    else:
-        url = f"redis+cluster://{request.getfixturevalue('cluster').address}"
-    client = connect(url)
+    client = connect(url_of(request))
     yield RedisOrder(client, namespace)
     await client.aclose()
 

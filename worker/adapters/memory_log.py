@@ -112,10 +112,6 @@ class MemoryLog:
         del log.entries[: max(0, offset - log.start)]
         log.start = max(log.start, offset)
 
-    def forget_group(self) -> None:
-        """Drop the group's offsets, as Kafka does with a group that was empty for some days."""
-        self._committed.clear()
-
     def append(
         self, topic: str, partition: int, value: bytes | None, key: bytes | None = None, headers: Headers = (), at_ms: int = -1
     ) -> int:
