@@ -81,3 +81,9 @@ def test_every_warning_is_explained() -> None:
 def test_every_preset_has_its_line_in_the_notes(name: str) -> None:
     """Who looks for a grid looks there."""
     assert f"| `{name}` |" in (ROOT / "grids" / "README.md").read_text()
+
+
+def test_the_runbook_shows_the_hash_of_the_grid_as_it_is() -> None:
+    """An operator compares the line of `doctor` with the grid that comes with this release."""
+    shown = re.findall(r"saas-b2b version 1, sha256 (\w+)", (ROOT / "ops" / "runbook.md").read_text())
+    assert shown == [preset("saas-b2b").sha256[:12]]
