@@ -1,6 +1,23 @@
-"""Grids of the system tests."""
+"""Grids for tests: say what a grid has, or what it has that another has not.
+
+    a_grid(engagement="{rules: [{id: page, points: 8, on: page.viewed}]}", stages="{mql: {enter: 8}}")
+    changed(GRID, {"version": 2, "engagement.rules.form.cap": 20, "stages.sql": None})
+
+Texts are YAML, as in a grid. Any other value is written as JSON, which YAML contains.
+"""
 
 from __future__ import annotations
+
+import io
+import json
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from worker.core.grid.models import Grid, parse_grid
+from worker.core.scoring.compiled_grid import CompiledGrid
 
 GRID = """\
 grid: system-test
@@ -28,3 +45,92 @@ stages:
   sql: {enter: 30, leave: 20, intent_within: 30d, sla: 3s}
 grades: {fit: {A: 5, B: 0}, engagement: {1: 20, 2: 0}}
 """
+"""The grid of the system tests."""
+
+
+def a_grid(**sections: object) -> str:
+    """Return a grid as YAML, made of *sections*. It is named `g` and has version 1 unless they say otherwise."""
+    return "".join(_section(name, value) for name, value in ({"grid": "g", "version": 1} | sections).items())
+
+
+def changed(grid: str, changes: Mapping[str, object]) -> str:
+    """Return *grid* with other values at some paths.
+
+    A path goes through keys, through the ids of rules, or through places in a list: `engagement.rules.page.cap`. Its last part
+    may be new. `+` at its end adds to a list, which may be new as well. The value `None` takes away what is there.
+
+    Raises:
+        KeyError: A path leads to nothing, so the change would be none.
+    """
+    yaml = _yaml()
+    document = yaml.load(grid)
+    for path, value in changes.items():
+        _change(document, path, path.split("."), value)
+    text = io.StringIO()
+    yaml.dump(document, text)
+    return text.getvalue()
+
+
+def parsed(grid: str) -> Grid:
+    """Return *grid*, checked."""
+    return parse_grid(grid, "g.yaml")
+
+
+def compiled(grid: str) -> CompiledGrid:
+    """Return *grid*, ready to score."""
+    return CompiledGrid(parsed(grid), "/leadpulse/test")
+
+
+def _section(name: str, value: object) -> str:
+    text = textwrap.dedent(_text(value)).strip("\n").rstrip()
+    if "\n" in text:
+        return f"{name}:\n{textwrap.indent(text, '  ')}\n"
+    return f"{name}: {text}\n"
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _yaml() -> YAML:
+    """Return what reads and writes YAML and leaves all that is not changed as it was written."""
+    yaml = YAML()
+    yaml.width = 10_000
+    yaml.preserve_quotes = True
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def _change(node: Any, path: str, parts: list[str], value: object) -> None:
+    key, rest = _key(node, parts, path)
+    if rest == ["+"] and isinstance(node, dict):
+        node.setdefault(key, [])
+    if key == "+":
+        node.append(_yaml().load(_text(value)))
+    elif value is not None and not rest:
+        node[key] = _yaml().load(_text(value))
+    elif isinstance(node, dict) and key not in node:
+        raise KeyError(f"{path}: the grid has no {key} there")
+    elif rest:
+        _change(node[key], path, rest, value)
+    else:
+        del node[key]
+
+
+def _key(node: Any, parts: list[str], path: str) -> tuple[Any, list[str]]:
+    """Return which part of *node* a path goes through, and what is left of the path."""
+    if isinstance(node, list) and parts[0] != "+":
+        return _place(node, parts[0], path), parts[1:]
+    named = {str(key): key for key in node}
+    for taken in range(len(parts), 0, -1):  # a trait in `where`: its own name has dots
+        if (name := ".".join(parts[:taken])) in named:
+            return named[name], parts[taken:]
+    return _yaml().load(parts[0]), parts[1:]
+
+
+def _place(items: list[Any], part: str, path: str) -> int:
+    """Return where in a list the item is whose id or place is *part*."""
+    for place, item in enumerate(items):
+        if part == str(place) or (isinstance(item, dict) and item.get("id") == part):
+            return place
+    raise KeyError(f"{path}: nothing there has the id or the place {part}")
