@@ -19,7 +19,7 @@ from tests.kit.comparison import Partition
 from worker.core.scoring.migrations import MIGRATIONS
 from worker.core.scoring.state import STATE_VERSION, LeadState, UnreadableState, pack, unpack
 
-ADDED = {3: {"links"}}
+ADDED = {3: {"links"}, 6: {"phase"}}
 """Version → the fields that it added."""
 
 FILES = sorted(Path(__file__).with_name("golden").glob("state-*.json"))
@@ -119,6 +119,14 @@ def test_an_older_state_is_read_as_its_own_version_read_it(golden: dict[str, Any
     for lead, one in golden["leads"].items():
         assert same_told(plain(told(partition, lead)), one["told"]), lead
     assert same_states(partition.states, fresh)
+
+
+def test_a_lead_that_uses_nothing_new_is_not_a_byte_larger() -> None:
+    """Most leads have no links and no phase: what they do not use is not written."""
+    golden = json.loads(Path(__file__).with_name("golden").joinpath("state-5.json").read_text())
+    for lead, packed in stored(golden).items():
+        state = unpack(packed or b"")
+        assert len(pack(state)) == len(packed or b"") - (state.links is None), lead
 
 
 def test_an_older_state_is_folded_on_as_one_of_this_version(golden: dict[str, Any]) -> None:

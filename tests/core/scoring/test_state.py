@@ -15,6 +15,7 @@ from worker.core.scoring.state import (
     Count,
     IdentityLinks,
     LeadState,
+    Phase,
     VelocityWindow,
     pack,
     pack_moves,
@@ -71,6 +72,7 @@ def states(draw: st.DrawFn) -> LeadState:
         recent=close(draw(st.lists(st.tuples(instants, types, labels), max_size=25))),
         history=pack_moves(moves),
         links=IdentityLinks(aliases=("visitor",)) if draw(st.booleans()) else None,
+        phase=draw(st.sampled_from([None, None, Phase(2**32 - 1, "decision"), Phase(7)])),
     )
 
 

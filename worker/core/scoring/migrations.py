@@ -77,7 +77,12 @@ def _from_4(fields: Fields) -> Fields:
     return [5, *fields[1:]]
 
 
-MIGRATIONS: Final[dict[int, Callable[[Fields], Fields]]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+def _from_5(fields: Fields) -> Fields:
+    """Leave trailing fields that a lead does not use unwritten: what has them still is read alike."""
+    return [6, *fields[1:]]
+
+
+MIGRATIONS: Final[dict[int, Callable[[Fields], Fields]]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
 """Version → what makes the next one of it."""
 
 _encoder = msgspec.msgpack.Encoder()

@@ -19,10 +19,10 @@ import msgspec
 from worker.core.contract.errors import Ends, LeadPulseError
 from worker.core.scoring.migrations import migrated
 
-FOLD_VERSION: Final = 6
+FOLD_VERSION: Final = 7
 """Version of what a fold computes. A batch is folded again only by the version that folded it first."""
 
-STATE_VERSION: Final = 5
+STATE_VERSION: Final = 6
 """Version of the packed layout. Older states are migrated when they are read, and written as this one when next touched."""
 
 ALIASES_LIMIT_BYTES: Final = 16_384
@@ -107,6 +107,15 @@ class IdentityLinks(msgspec.Struct, frozen=True, array_like=True):
 NO_LINKS: Final = IdentityLinks()
 
 
+class Phase(msgspec.Struct, frozen=True, array_like=True):
+    """The buying phase that a lead is in. A value: a change makes a new one."""
+
+    phases: int = 0
+    """Tag of the grid's `phases` that judged it. Under other ones the lead is put into its phase without an output."""
+    name: str = ""
+    """Empty: the score is below every phase."""
+
+
 class LeadState(msgspec.Struct, array_like=True):
     """One lead. Instants are ms; 0 stands for 'never' (events before 1970 are refused at the door)."""
 
@@ -152,6 +161,8 @@ class LeadState(msgspec.Struct, array_like=True):
     """The last moves, as `pack_moves` writes them."""
     links: IdentityLinks | None = None
     """As packed: `None` for nearly every lead. Read and set `identity` instead."""
+    phase: Phase | None = None
+    """`None`: no grid with `phases` has judged the lead's phase."""
 
     @property
     def identity(self) -> IdentityLinks:
@@ -169,6 +180,9 @@ def is_nothing(state: LeadState) -> bool:
 
 
 _encoder = msgspec.msgpack.Encoder()
+_FIELDS: Final = len(LeadState.__struct_fields__)
+_HEADERS: Final = tuple(b"\xdc" + (_FIELDS - unused).to_bytes(2, "big") for unused in range(3))
+"""The first bytes of a packed array of so many fields fewer: msgpack's `array 16`."""
 _decoder = msgspec.msgpack.Decoder(LeadState)
 _any = msgspec.msgpack.Decoder()
 
@@ -193,6 +207,8 @@ def pack(state: LeadState) -> bytes:
     state.fit = int(fit) if float(fit).is_integer() else fit
     _turn(state)
     packed = _encoder.encode(state)
+    if state.phase is None:
+        packed = _without_last(packed, 1 if state.links is not None else 2)
     # Put back rather than turned back: every lead of a batch comes by here.
     for count in counts:
         count.last = clock - count.last
@@ -200,6 +216,11 @@ def pack(state: LeadState) -> bytes:
         recent[0] = clock - recent[0]
     state.fit, state.due, state.active, state.mql_at, state.sql_at = fit, due, active, mql_at, sql_at
     return packed
+
+
+def _without_last(packed: bytes, unused: int) -> bytes:
+    """Return *packed* without its last *unused* fields, each of them a `None` of one byte. `unpack` puts them back."""
+    return _HEADERS[unused] + packed[3:-unused]
 
 
 def unpack(packed: bytes) -> LeadState:
