@@ -53,10 +53,10 @@ async def test_traits_past_their_limit_go_to_the_dead_letters_under_the_name_tha
     """The lead keeps nothing of the event, and who reads `lead.dead` finds the reason in the schema."""
     event = json.loads(EVENT) | {"type": "profile.updated", "data": {"traits": {"note": "x" * 70_000}}}
     record = Record("lead.events.profile", 0, 4, 5, b"L", json.dumps(event).encode())
-    scorer = CompiledGrid(parse_grid("grid: g\nversion: 1\n", "g.yaml"), SETTINGS.source)
+    compiled = CompiledGrid(parse_grid("grid: g\nversion: 1\n", "g.yaml"), SETTINGS.source)
     store = MemoryStore()
-    folder = BatchBuilder(SETTINGS, scorer, 0, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
-    taken = await folder.events([record], BatchStart(1, {"lead.events.profile": 5}, None))
+    builder = BatchBuilder(SETTINGS, compiled, 0, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
+    taken = await builder.events([record], BatchStart(1, {"lead.events.profile": 5}, None))
     (dead,) = taken.batch.entry.outputs
     told = dict(dead.headers)
     assert (dead.topic, dead.key, dead.value) == ("lead.dead", record.key, record.value)
@@ -83,20 +83,20 @@ AT_MS = 1_767_225_600_000
 
 
 class Partition:
-    """Applies what a folder makes, and keeps all of it."""
+    """Applies what a builder makes, and keeps all of it."""
 
     def __init__(self) -> None:
         self.store = MemoryStore()
-        scorer = CompiledGrid(parse_grid(HEAVY, "g.yaml"), SETTINGS.source)
-        self.folder = BatchBuilder(
-            SETTINGS, scorer, 0, lambda leads, _, most: self.store.load(leads, most=most), asyncio.Lock()
+        compiled = CompiledGrid(parse_grid(HEAVY, "g.yaml"), SETTINGS.source)
+        self.builder = BatchBuilder(
+            SETTINGS, compiled, 0, lambda leads, _, most: self.store.load(leads, most=most), asyncio.Lock()
         )
         self.cut = Cut(0, dict.fromkeys(TOPICS, 0), "", "", 0)
         self.batches: list[Batch] = []
 
     async def take(self, records: list[Record], next_: dict[str, int], most: float = math.inf) -> int:
         """Take the first of *records*, as many as make one batch; return how many."""
-        taken = await self.folder.events(records, BatchStart(self.cut.batch + 1, next_, None), most)
+        taken = await self.builder.events(records, BatchStart(self.cut.batch + 1, next_, None), most)
         await self.apply(taken.batch)
         return taken.records
 
@@ -110,7 +110,7 @@ class Partition:
         """Judge those who are due, as many as make one batch."""
         leads = (await self.store.due(at_ms, 1_000)).leads
         await self.apply(
-            (await self.folder.slice(leads, at_ms, BatchStart(self.cut.batch + 1, self.cut.next, None), past, most)).batch
+            (await self.builder.slice(leads, at_ms, BatchStart(self.cut.batch + 1, self.cut.next, None), past, most)).batch
         )
 
     async def again(self, other: Batch, records: list[Record]) -> None:
@@ -119,10 +119,10 @@ class Partition:
         place = BatchStart(cut.batch, cut.next, None, fetched_ms=cut.fetched_ms)
         if cut.tick_ms is None:
             mine = [r for r in records if self.cut.next[r.topic] <= r.offset < cut.next[r.topic]]
-            await self.apply((await self.folder.events(mine, place)).batch)
+            await self.apply((await self.builder.events(mine, place)).batch)
         else:
             leads = (await self.store.due(cut.tick_ms, cut.judged)).leads
-            await self.apply((await self.folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)).batch)
+            await self.apply((await self.builder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)).batch)
 
     async def apply(self, batch: Batch) -> None:
         """Apply *batch* and stand at its end."""
@@ -197,7 +197,7 @@ async def _fetched_again(sent: list[tuple[int | None, str, int]], size: int) -> 
         part = records[start : start + size]
         fetched_ms = AT_MS + 1 + start
         place = BatchStart(first.cut.batch + 1, dict.fromkeys(TOPICS, start + len(part)), None, fetched_ms=fetched_ms)
-        await first.apply((await first.folder.events(part, place)).batch)
+        await first.apply((await first.builder.events(part, place)).batch)
         latest = max(unpack(write.state).clock for write in first.batches[-1].writes)
         assert latest <= fetched_ms + MAX_AHEAD_MS
         unheld = decode_batch(part, SETTINGS.internal_topic, 0, 1)

@@ -60,9 +60,9 @@ def test_a_topic_made_again_is_refused_where_the_batch_read_it() -> None:
 
 async def test_a_cut_says_what_was_folded_dead_records_tombstones_and_unknown_types_too() -> None:
     """All that the offsets of the batch span counts, whatever became of it."""
-    scorer = CompiledGrid(parse_grid("grid: g\nversion: 1\n", "g.yaml"), SETTINGS.source)
+    compiled = CompiledGrid(parse_grid("grid: g\nversion: 1\n", "g.yaml"), SETTINGS.source)
     store = MemoryStore()
-    folder = BatchBuilder(SETTINGS, scorer, 0, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
+    builder = BatchBuilder(SETTINGS, compiled, 0, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
     records = [
         Record("web", 0, 0, 5, b"L", EVENT),
         Record("web", 0, 1, 5, b"L", None),
@@ -70,15 +70,15 @@ async def test_a_cut_says_what_was_folded_dead_records_tombstones_and_unknown_ty
         Record("web", 0, 4, 5, b"L", EVENT.replace(b"demo.requested", b"page.scrolled")),
     ]
     place = BatchStart(1, {"web": 5}, None, ids={"web": "W"})
-    cut = (await folder.events(records, place)).batch.entry.cut
+    cut = (await builder.events(records, place)).batch.entry.cut
     assert (cut.records, cut.digest, cut.topic_ids()) == (4, digest(records), {"web": "W"})
-    fewer = (await folder.events(records[:1] + records[2:], place)).batch.entry.cut
+    fewer = (await builder.events(records[:1] + records[2:], place)).batch.entry.cut
     with pytest.raises(WorkerMustStop, match="now give 3 records"):
         check_folded(0, cut, fewer)
-    nothing = (await folder.events((), place)).batch.entry.cut
+    nothing = (await builder.events((), place)).batch.entry.cut
     assert (nothing.records, nothing.digest) == (0, digest([]))
-    begun = folder.begin(scorer, place, 5, 1).entry.cut
-    sliced = (await folder.slice([], 9, place, {"web": 5})).batch.entry.cut
+    begun = builder.begin(compiled, place, 5, 1).entry.cut
+    sliced = (await builder.slice([], 9, place, {"web": 5})).batch.entry.cut
     assert [(one.records, one.digest, one.ids) for one in (begun, sliced)] == [(0, "", ("W",))] * 2
 
 

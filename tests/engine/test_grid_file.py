@@ -19,7 +19,7 @@ from worker.core.grid.order import Entry, unpacked
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine import grid_file, grid_order
-from worker.engine.grid_file import GridFile, load_scorer
+from worker.engine.grid_file import GridFile, load_grid
 from worker.engine.grid_order import put_in_force
 from worker.metrics import Metrics
 from worker.settings import Settings
@@ -45,7 +45,7 @@ async def watched(
     monkeypatch.setattr(grid_file, "LOOK_S", look_s)
     settings = Settings.load({}, grid=str(file))
     metrics = Metrics(CollectorRegistry())
-    grid = GridFile(settings, load_scorer(settings), metrics)
+    grid = GridFile(settings, load_grid(settings), metrics)
     watching = asyncio.create_task(grid.watch())
     yield grid, metrics
     assert not watching.done()
@@ -58,7 +58,7 @@ async def until(grid: GridFile, version: int, refused: str | None) -> None:
     """Wait until *version* is in force and the file is refused with the words *refused* (`None`: not refused)."""
     deadline = time.monotonic() + HANG_S
     while True:
-        now, found = grid.scorer.grid.version, grid.refused
+        now, found = grid.compiled.grid.version, grid.refused
         if now == version and (found == refused or (found and refused and refused in found)):
             return
         assert time.monotonic() < deadline, f"version {now}, refused: {found}"
@@ -78,15 +78,15 @@ def remove(file: Path) -> None:
 async def test_a_changed_file_is_taken_by_itself(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the metrics name the grid that judges."""
     async with watched(file, monkeypatch) as (grid, metrics):
-        before = grid.scorer
+        before = grid.compiled
         write(file, TWO)
         await until(grid, 2, None)
         named = [sample.labels for metric in metrics.grid.collect() for sample in metric.samples]
-        assert named == [{"name": "g", "version": "2", "sha256": grid.scorer.grid.sha256}]
-        taken = grid.scorer
+        assert named == [{"name": "g", "version": "2", "sha256": grid.compiled.grid.sha256}]
+        taken = grid.compiled
         assert taken is not before
         await asyncio.sleep(5 * LOOK_S)
-        assert grid.scorer is taken, "a file that stays as it is changes nothing"
+        assert grid.compiled is taken, "a file that stays as it is changes nothing"
 
 
 async def test_mistakes_are_refused_until_they_are_mended(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,10 +120,10 @@ async def test_a_half_written_file_is_not_taken(file: Path, monkeypatch: pytest.
         for cut in range(len(TWO), len(long), 4):
             write(file, long[:cut])
             await asyncio.sleep(LOOK_S / 2)
-            assert grid.scorer.grid.source == ONE.encode()
+            assert grid.compiled.grid.source == ONE.encode()
         write(file, long)
         await until(grid, 2, None)
-        assert grid.scorer.grid.source == long.encode()
+        assert grid.compiled.grid.source == long.encode()
 
 
 async def test_who_asks_is_answered_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,13 +163,13 @@ def worker_with(path: Path, text: str, order: MemoryOrder) -> GridFile:
     """Return the grid of a worker whose file holds *text*."""
     path.write_text(text)
     settings = Settings.load({}, grid=str(path))
-    return GridFile(settings, load_scorer(settings), Metrics(CollectorRegistry()), order)
+    return GridFile(settings, load_grid(settings), Metrics(CollectorRegistry()), order)
 
 
 def in_force(grid: GridFile) -> str:
     """Return the text by which the worker judges."""
-    assert grid.entry.sha256 == grid.scorer.grid.sha256
-    return grid.scorer.grid.source.decode()
+    assert grid.entry.sha256 == grid.compiled.grid.sha256
+    return grid.compiled.grid.source.decode()
 
 
 async def test_workers_with_two_files_judge_by_one_grid(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ async def test_a_file_that_is_put_right_is_refused_no_longer(file: Path, monkeyp
     write(file, TWO.replace("version: 2", "version: 4"))
     await until(grid, 4, None)
     await other.begin()
-    assert other.scorer.grid.version == 4
+    assert other.compiled.grid.version == 4
     watching.cancel()
 
 

@@ -56,7 +56,7 @@ class Unpublished:
 
 
 class Hanging:
-    """In the place of the folder: the load of the first batch never ends."""
+    """In the place of the batch builder: the load of the first batch never ends."""
 
     async def events(self, *_: Any) -> Any:
         """Wait for ever."""
@@ -67,13 +67,13 @@ class Hanging:
 def partition() -> Any:
     """Return an incarnation that has just taken over and read nothing."""
     settings = Settings.load({"LEADPULSE_INPUT_TOPICS": f"{TOPIC},{OTHER}"})
-    scorer = CompiledGrid(parse_grid(GRID.encode(), "lag"), settings.source)
+    compiled = CompiledGrid(parse_grid(GRID.encode(), "lag"), settings.source)
     metrics = Metrics(CollectorRegistry())
     nothing: Any = None
-    safe, turn = asyncio.Event(), asyncio.Lock()
+    safe, fold_lock = asyncio.Event(), asyncio.Lock()
     context = Context(
         settings=settings,
-        grid=GridFile(settings, scorer, metrics),
+        grid=GridFile(settings, compiled, metrics),
         group=nothing,
         cluster=nothing,
         store_of=nothing,
@@ -81,12 +81,12 @@ def partition() -> Any:
         neighbours=lambda _: (),
         draining=asyncio.Event(),
         safe=safe,
-        turn=turn,
+        fold_lock=fold_lock,
         compacted=(),
     )
     made: Any = Partition(context, 3)
     made.next = {TOPIC: 0, OTHER: 0, settings.internal_topic: 0}
-    made._feed, made._publisher, made._folder = Gate(), Unpublished(), Hanging()
+    made._reader, made._publisher, made._builder = Gate(), Unpublished(), Hanging()
     made.ready = True
     return made
 
@@ -101,8 +101,8 @@ def shown(partition: Any, name: str) -> float:
 
 async def hang(partition: Any, topic: str, timestamp_ms: int) -> None:
     """Let the partition fetch one record of *topic* and never get further."""
-    partition._feed.ends[topic] = 10
-    partition._feed.polled_ms = int(time.time() * 1000)
+    partition._reader.ends[topic] = 10
+    partition._reader.polled_ms = int(time.time() * 1000)
     fetched = {topic: Fetched([Record(topic, 3, 0, timestamp_ms, None, b"{}")], 1)}
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(partition._take(fetched), 0.5)
@@ -117,24 +117,24 @@ async def test_a_first_batch_that_hangs_is_as_old_as_its_first_record(partition:
 
 async def test_what_came_after_everything_was_read_is_not_as_old_as_what_was_read(partition: Any) -> None:
     """A record that waits since now is not as old as the last one taken, yesterday."""
-    partition._feed.polled_ms = int(time.time() * 1000)
-    partition._feed.ends[TOPIC] = 0
+    partition._reader.polled_ms = int(time.time() * 1000)
+    partition._reader.ends[TOPIC] = 0
     partition._saw(Record(TOPIC, 3, 0, int(time.time() * 1000) - DAY_MS, None, b"{}"))
     assert shown(partition, "lag_seconds") == 0
-    partition._feed.ends[TOPIC] = 1
+    partition._reader.ends[TOPIC] = 1
     assert shown(partition, "lag_seconds") < 3_600
 
 
 async def test_before_anything_was_read_a_backlog_counts_from_the_take_over(partition: Any) -> None:
     """Its records' times are not known yet; 0 would say that none waits."""
     partition._lag.began_ms -= 90_000
-    partition._feed.ends[TOPIC] = 10
+    partition._reader.ends[TOPIC] = 10
     assert shown(partition, "lag_seconds") == pytest.approx(90, abs=60)
 
 
 async def test_a_kafka_that_answers_no_more_is_seen_though_nothing_is_known_to_wait(partition: Any) -> None:
     """The lag is as of the last fetch: without another figure a Kafka that is away looks like a quiet night."""
-    partition._feed.ends |= {TOPIC: 0, OTHER: 0}
-    partition._feed.polled_ms = int(time.time() * 1000) - 70_000
+    partition._reader.ends |= {TOPIC: 0, OTHER: 0}
+    partition._reader.polled_ms = int(time.time() * 1000) - 70_000
     assert shown(partition, "lag_records") == 0
     assert shown(partition, "fetch_age_seconds") == pytest.approx(70, abs=60)

@@ -36,13 +36,13 @@ stages:
 """
 
 
-def scorer(version: int, points: int, half_life: str) -> CompiledGrid:
+def grid(version: int, points: int, half_life: str) -> CompiledGrid:
     """Return a grid of its own."""
     text = GRID.replace("VERSION", str(version)).replace("POINTS", str(points)).replace("HALF_LIFE", half_life)
     return CompiledGrid(parse_grid(text, "g"), "/s")
 
 
-SCORERS = [scorer(1, 20, "none"), scorer(2, 10, "none"), scorer(3, 40, "none"), scorer(4, 25, "10s")]
+GRIDS = [grid(1, 20, "none"), grid(2, 10, "none"), grid(3, 40, "none"), grid(4, 25, "10s")]
 """Three by which no lead is ever due by itself."""
 events = st.tuples(st.just("events"), st.lists(st.integers(0, 11), min_size=1, max_size=5))
 ticks = st.tuples(st.just("tick"), st.integers(1, 8_000))
@@ -55,8 +55,8 @@ class Worker:
 
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
-        self.scorer = SCORERS[0]
-        self.folder = BatchBuilder(SETTINGS, self.scorer, 0, self._load, asyncio.Lock())
+        self.compiled = GRIDS[0]
+        self.builder = BatchBuilder(SETTINGS, self.compiled, 0, self._load, asyncio.Lock())
         self.at = BatchStart(0, {WEB: 0, JOURNAL: 0}, None)
         self.records: list[Record] = []
         self.batches: list[Batch] = []
@@ -87,20 +87,20 @@ class Worker:
             value = json.dumps(event | {"time": rfc3339(now_ms)}).encode()
             self.records.append(Record(WEB, 0, number, now_ms, None, value))
         next_ = {WEB: len(self.records), JOURNAL: 0}
-        await self.apply((await self.folder.events(self.records[first:], self.place(next=next_))).batch)
+        await self.apply((await self.builder.events(self.records[first:], self.place(next=next_))).batch)
 
     async def tick(self, at_ms: int) -> None:
         while self.at.clock_ms is None or self.at.clock_ms < at_ms:
             leads, unlisted = await self.store.due(at_ms, SLICE, TOKEN, self.at.batch)
             if unlisted:
-                await self.apply((await self.folder.events((), self.place())).batch)
+                await self.apply((await self.builder.events((), self.place())).batch)
             else:
                 past = self.at.next if len(leads) < SLICE else None
-                await self.apply((await self.folder.slice(leads, at_ms, self.place(), past)).batch)
+                await self.apply((await self.builder.slice(leads, at_ms, self.place(), past)).batch)
 
-    async def begin(self, scorer: CompiledGrid, rate: int) -> None:
-        self.scorer = scorer
-        await self.apply(self.folder.begin(scorer, self.place(), rate, self.at.batch + 1))
+    async def begin(self, compiled: CompiledGrid, rate: int) -> None:
+        self.compiled = compiled
+        await self.apply(self.builder.begin(compiled, self.place(), rate, self.at.batch + 1))
 
     async def run(self, plan: list[tuple[Any, ...]]) -> int:
         """Do the steps of *plan*; return the time then."""
@@ -111,7 +111,7 @@ class Worker:
                 now_ms += given_[0]
                 await self.tick(now_ms)
             elif name == "grid":
-                await self.begin(SCORERS[given_[0]], given_[1])
+                await self.begin(GRIDS[given_[0]], given_[1])
             else:
                 await self.events(now_ms, given_[0])
         return now_ms
@@ -121,14 +121,14 @@ class Worker:
         cut = batch.entry.cut
         before = self.batches[cut.batch - 2].entry.cut.next if cut.batch > 1 else {WEB: 0}
         place = BatchStart(cut.batch, cut.next, (await self.store.position()).clock_ms)
-        self.folder.scorer = next(one for one in SCORERS if one.grid.sha256 == cut.grid)
+        self.builder.compiled = next(one for one in GRIDS if one.grid.sha256 == cut.grid)
         if cut.requeued:
-            folded = self.folder.begin(self.folder.scorer, place, cut.requeued, cut.order)
+            folded = self.builder.begin(self.builder.compiled, place, cut.requeued, cut.order)
         elif cut.tick_ms is None:
-            folded = (await self.folder.events(self.records[before[WEB] : cut.next[WEB]], place)).batch
+            folded = (await self.builder.events(self.records[before[WEB] : cut.next[WEB]], place)).batch
         else:
             leads = (await self.store.due(cut.tick_ms, cut.judged or SLICE, TOKEN, cut.batch - 1)).leads
-            folded = (await self.folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)).batch
+            folded = (await self.builder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)).batch
         assert folded.entry == batch.entry
         assert await self.store.apply(TOKEN, folded) is Applied.DONE
 
@@ -144,7 +144,7 @@ def test_everybody_is_judged_by_the_last_grid_and_a_refold_gives_the_same(plan: 
         await worker.tick(now_ms + 20_000)  # a dozen leads, one a second at least
         held = await worker.store.load(worker.store.held())
         tags = {state.grid for packed in held if packed is not None and (state := unpack(packed)).alive}
-        assert tags <= {worker.scorer.tag}
+        assert tags <= {worker.compiled.tag}
         ends = worker.store.snapshot()
         assert ends.requeue is None
         first = rnd.randrange(len(worker.batches))

@@ -65,14 +65,14 @@ class House:
         self.over = False
         self.ends: list[BaseException] = []
         self.partition: Partition | None = None
-        scorer = CompiledGrid(parse_grid(GRID, "whole"), self.settings.source)
+        compiled = CompiledGrid(parse_grid(GRID, "whole"), self.settings.source)
         reader = MemoryReader(self.log)
         reader.assign(LogPartition(topic, 0) for topic in self.settings.topics)
         safe = asyncio.Event()
         safe.set()
         self.context = Context(
             settings=self.settings,
-            grid=GridFile(self.settings, scorer, self.metrics),
+            grid=GridFile(self.settings, compiled, self.metrics),
             group=reader,
             cluster=self.log,
             store_of=lambda _: self.store,
@@ -80,7 +80,7 @@ class House:
             neighbours=lambda _: (),
             draining=asyncio.Event(),
             safe=safe,
-            turn=asyncio.Lock(),
+            fold_lock=asyncio.Lock(),
             compacted=(),
         )
 
@@ -264,7 +264,7 @@ async def test_lag_is_shown_while_records_wait(house: House) -> None:
     await house.until(lambda: house.settled() and shown("lag_records") == 0)
     hold = asyncio.Lock()
     await hold.acquire()
-    house.context.turn = hold  # nobody folds
+    house.context.fold_lock = hold  # nobody folds
     for n in range(30):
         house.ask(f"lead-{n}", 2)
     await house.until(lambda: shown("lag_records") == 30)

@@ -15,7 +15,7 @@ from worker.settings import Settings
 def test_a_worker_is_not_ready_while_a_topic_is_gone(gone: frozenset[str], ready: bool) -> None:
     """The group takes such a topic's partitions away, so that none of them is left that could be unready."""
     engine: Any = Engine(Settings.load({"LEADPULSE_INPUT_TOPICS": "web,crm"}))
-    engine._pump = SimpleNamespace(joined=True, partitions={})
+    engine._supervisor = SimpleNamespace(joined=True, partitions={})
     engine._topics = SimpleNamespace(gone=gone)
     said = engine.status().as_json()
     assert said["ready"] is ready

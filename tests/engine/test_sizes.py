@@ -67,18 +67,18 @@ def letter_of(output: Output) -> DeadLetter:
     return letter
 
 
-def folder_of(settings: Settings, scorer: CompiledGrid, partition: int, store: MemoryStore) -> BatchBuilder:
-    """Return the folder of *partition*, with its states in *store*."""
-    return BatchBuilder(settings, scorer, partition, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
+def builder_of(settings: Settings, compiled: CompiledGrid, partition: int, store: MemoryStore) -> BatchBuilder:
+    """Return the batch builder of *partition*, with its states in *store*."""
+    return BatchBuilder(settings, compiled, partition, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
 
 
 class Owners:
     """Every partition of a namespace, at work until nothing is on its way any more."""
 
-    def __init__(self, partitions: int, scorer: CompiledGrid = SCORER) -> None:
+    def __init__(self, partitions: int, compiled: CompiledGrid = SCORER) -> None:
         self.settings = Settings.load({"LEADPULSE_PARTITIONS": str(partitions), "LEADPULSE_NAMESPACE": "sizes"})
         self.stores = [MemoryStore() for _ in range(partitions)]
-        self.folders = [folder_of(self.settings, scorer, p, store) for p, store in enumerate(self.stores)]
+        self.builders = [builder_of(self.settings, compiled, p, store) for p, store in enumerate(self.stores)]
         self.cuts = [0] * partitions
         self.outputs: list[Output] = []
         self.offset = 0
@@ -87,7 +87,7 @@ class Owners:
         """Take one record as a batch, and all that it brings about after it."""
         self.cuts[partition] += 1
         place = BatchStart(self.cuts[partition], {record.topic: record.offset + 1}, None)
-        taken = await self.folders[partition].events([record], place)
+        taken = await self.builders[partition].events([record], place)
         await self.stores[partition].acquire("1:1:t", len(self.stores))
         await self.stores[partition].apply("1:1:t", taken.batch)
         for output in taken.batch.entry.outputs:
@@ -215,7 +215,7 @@ async def test_a_transition_that_no_topic_takes_is_a_dead_letter_and_the_lead_go
     assert "an output to lead.mql" in letter.detail
     assert (taken.unsent, taken.batch.writes[0].stage) == (1, "mql")
     # By time alone as well: the letter's place is the journal's.
-    cooled = await owners.folders[0].slice(["L"], START + 10**9, BatchStart(2, {}, None), {})
+    cooled = await owners.builders[0].slice(["L"], START + 10**9, BatchStart(2, {}, None), {})
     assert [(o.topic, dict(o.headers)["lp-reason"]) for o in cooled.batch.entry.outputs] == [("lead.dead", b"output_too_large")]
     assert (cooled.unsent, cooled.batch.writes[0].stage) == (1, "contact")
 

@@ -1,4 +1,4 @@
-"""One batch of a partition: from records, or from time, to one `Batch` for the store. The same for live, refold and tests."""
+"""Builds one batch of a partition, from records or from a tick. Live batches and refolds use the same code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,7 +23,6 @@ from worker.core.contract.model import (
     Event,
     Headers,
     Item,
-    LeadWrite,
     Output,
     Record,
     Rejected,
@@ -41,15 +40,15 @@ from worker.ports import Batch, OutboxEntry
 from worker.settings import Settings
 
 SLICE = 500
-"""Most leads that one batch of a tick judges: among a million leads each costs Redis some 25 µs, and all wait meanwhile."""
+"""Most leads that one batch of a tick judges. Among a million leads each costs Redis some 25 µs, and other calls wait."""
 
 
 class BatchResult(NamedTuple):
-    """A batch and what it did, for metrics."""
+    """A batch of records and what it did, for metrics."""
 
     batch: Batch
     records: int
-    """How many of the records are in it: all, unless what they bring with them is too much for one batch."""
+    """How many of the given records are in the batch. Fewer than all if their results would be too large for one batch."""
     types: Counter[str]
     reasons: Counter[str]
     strays: int
@@ -59,18 +58,18 @@ class BatchResult(NamedTuple):
     erased: int
     merged: int
     dropped: int
-    """Pasts of visitors whose lead was erased."""
+    """Histories of visitors whose lead was erased."""
     moved: int
     removed: int
     aliased: int
     """Events forwarded to the lead that their subject is an alias of."""
-    said: Counter[str]
+    messages: Counter[str]
     """Messages to the owners of other ids, by kind."""
     moves: Sequence[Transition]
     seconds: Mapping[str, float]
-    """What each step took: `decode`, `load` (with the waiting for Redis), `fold`, `outputs`."""
+    """Duration of each step: `decode`, `load` (with the wait for Redis), `fold`, `outputs`."""
     unsent: int = 0
-    """Outputs too large for any topic; a letter goes out for each."""
+    """Outputs too large for any topic. A dead letter goes out for each."""
 
 
 class TickResult(NamedTuple):
@@ -78,29 +77,29 @@ class TickResult(NamedTuple):
 
     batch: Batch
     removed: int
-    said: Counter[str]
+    messages: Counter[str]
     """Messages to the owners of other ids, by kind."""
     moves: Sequence[Transition]
     unsent: int = 0
-    """As of `BatchResult`."""
+    """As in `BatchResult`."""
 
 
 class JudgedBy(NamedTuple):
-    """What leads are judged by. Another one judges every lead again."""
+    """The grid and the tables that judge leads. A change of either judges every lead again."""
 
     grid: str
     """sha256 of the grid."""
-    words: str
+    tables: str
     """`TABLES_VERSION`."""
 
     @classmethod
-    def of(cls, scorer: CompiledGrid) -> JudgedBy:
-        """Return what *scorer* judges by."""
-        return cls(scorer.grid.sha256, TABLES_VERSION)
+    def of(cls, compiled: CompiledGrid) -> JudgedBy:
+        """Return what a worker with the grid *compiled* judges by."""
+        return cls(compiled.grid.sha256, TABLES_VERSION)
 
 
 class BatchStart(NamedTuple):
-    """Where a batch begins and what it is called."""
+    """The number of a batch, its next offsets, and the state of the partition before it."""
 
     batch: int
     next: Mapping[str, int]
@@ -109,103 +108,93 @@ class BatchStart(NamedTuple):
     """The partition's clock before it."""
     send: bool = True
     ids: Mapping[str, str] = {}
-    """Topic → id or mark before the batch; empty where nobody keeps them."""
+    """Topic → id or mark before the batch. Empty where no ids are kept."""
     fetched_ms: int | None = None
     """When its records were fetched, for events whose record has no usable timestamp."""
 
 
-class BatchBuilder:
-    """Folds batches of one partition, by the grid of `scorer`. *load* gives it states as a batch left them; it writes nothing.
+class _Outgoing(NamedTuple):
+    """Everything that a batch of records sends out."""
 
-    *turn* is shared by the partitions of a worker: one folds at a time, and between two the event loop sees to the network.
-    Eight that fold one after the other would keep an open transaction, and its readers, waiting at each of its steps.
+    outputs: list[Output]
+    rejected: list[Rejected]
+    """Records that have a dead letter among `outputs`."""
+    unsent: int
+    """As in `BatchResult`."""
+
+
+class BatchBuilder:
+    """Builds the batches of one partition, by the grid in `compiled`. Writes nothing.
+
+    *load* returns packed states as a given batch left them. A worker's partitions share *fold_lock*, so one folds at a time.
+    Between two folds the event loop serves the network. Eight folds in a row would delay each step of an open transaction.
     """
 
     def __init__(
         self,
         settings: Settings,
-        scorer: CompiledGrid,
+        compiled: CompiledGrid,
         partition: int,
         load: Callable[[Sequence[str], int, float], Awaitable[list[bytes | None]]],
-        turn: asyncio.Lock,
+        fold_lock: asyncio.Lock,
         compacted: Sequence[str] = (),
     ) -> None:
         self._settings = settings
-        self.scorer = scorer
-        """Of the partition's last batch: `begin` takes another, between two batches."""
+        self.compiled = compiled
+        """The grid of the partition's last batch. `begin` replaces it, between two batches."""
         self._partition = partition
         self._load = load
-        self._turn = turn
+        self._fold_lock = fold_lock
         self._compacted = compacted
 
-    def begin(self, scorer: CompiledGrid, place: BatchStart, rate: int, order: int) -> Batch:
-        """Return a batch without records that begins another grid: from then on *scorer* judges, and all leads once more.
+    def begin(self, compiled: CompiledGrid, start: BatchStart, rate: int, order: int) -> Batch:
+        """Return a batch without records that begins the grid *compiled*, which judges every lead once more from then on.
 
-        They become due *rate* a second. The grid's text goes into the journal before the batch's cut, and into the store.
-        *order*: its number in the namespace's order of grids.
+        Leads become due at *rate* a second. The grid's text goes into the store, and into the journal before the batch's cut.
+        *order* is the grid's number in the namespace's order of grids.
         """
-        self.scorer = scorer
-        source = scorer.grid.source
-        batch = self._batch(place, (), [grid_output(self._settings.internal_topic, self._partition, source)])
-        cut = msgspec.structs.replace(batch.entry.cut, requeued=rate, order=order)
-        return msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut), grid=source)
+        self.compiled = compiled
+        source = compiled.grid.source
+        text = grid_output(self._settings.internal_topic, self._partition, source)
+        entry = OutboxEntry(self._cut(start, requeued=rate, order=order), (text,))
+        return Batch(entry, (), start.clock_ms, start.send, grid=source)
 
-    async def events(self, records: Sequence[Record], place: BatchStart, most: float = inf) -> BatchResult:
-        """Fold *records*, in order, as many as bring no more than *most* bytes of states and make no more of transitions.
+    async def events(self, records: Sequence[Record], start: BatchStart, most: float = inf) -> BatchResult:
+        """Fold *records*, in order, until their states or their transitions reach *most* bytes.
 
-        Transitions, dead letters and strays are outputs of the batch: they go out when its state is in, once. A batch cut
-        short ends where its cut says, so whoever folds it again has the same records.
+        Transitions, dead letters and strays are outputs of the batch. They are sent once, after its state is stored.
+        If the batch ends before the last record, its cut has the offsets. So a refold takes the same records.
         """
-        async with self._turn:
+        async with self._fold_lock:
             began = time.perf_counter()
-            sifted = self._sifted(records, place.fetched_ms)
-            decoded = time.perf_counter()
-        before = await self._before(sifted.items, place.batch - 1, most)
-        loaded = time.perf_counter()
-        async with self._turn:
+            decoded = self._decode(records, start.fetched_ms)
+            decode_s = time.perf_counter() - began
+        before = await self._before(decoded.items, start.batch - 1, most)
+        load_s = time.perf_counter() - began - decode_s
+        async with self._fold_lock:
             folding = time.perf_counter()
-            plan = plan_events(self.scorer, before, sifted.items, place.clock_ms, most)
-            if plan.taken < len(sifted.items):
-                left = records[sifted.places[plan.taken] :]
-                records = records[: len(records) - len(left)]
-                place = place._replace(next={**place.next, **{record.topic: begins(record) for record in reversed(left)}})
-                sifted = self._sifted(records, place.fetched_ms)
+            plan = plan_events(self.compiled, before, decoded.items, start.clock_ms, most)
+            if plan.taken < len(decoded.items):
+                records, start = _first(records, start, decoded.places[plan.taken])
+                decoded = self._decode(records, start.fetched_ms)
         folded = time.perf_counter()
-        refused = (Rejected(sifted.records[at], reason, why) for at, reason, why in plan.refused)
-        rejected = [*sifted.rejected, *refused]
-        causes = dict(plan.caused)
-        made = traced(plan, sifted.records)
-        sent = sendable(made, "lead.dead", lambda at: self._origin(place, causes.get(at), sifted.records))
-        passed = [self._passed_on(item, sifted.records[at]) for at, item in plan.passed_on]
-        outputs = [
-            *self._routed(sent),
-            *(dead_letter(self._settings.output_topic("lead.dead"), bad) for bad in rejected),
-            *sifted.strays,
-            *(output for outputs in passed for output in outputs),
-        ]
-        # What accounts and addresses hear waits for no tick, so it holds none back.
-        passed_on = (at for at, item in plan.passed_on if not isinstance(item, AccountUpdate | AddressRelease))
-        stamps = [sifted.strayed_ms or 0, *(records[sifted.places[at]].timestamp_ms or 0 for at in passed_on)]
-        aliased = Counter(item.type for _, item in plan.passed_on if type(item) is Event)
-        place = place._replace(ids=marked(place.ids, records))
-        held_ms = place.fetched_ms if sifted.held else None
-        batch = self._batch(place, plan.writes, outputs, strayed_ms=max(stamps) or None, folded=records, fetched_ms=held_ms)
-        if any(type(bad.record) is Unread for bad in sifted.rejected):
-            cut = msgspec.structs.replace(batch.entry.cut, passed=ranges_passed(records))
-            batch = msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
+        outgoing = self._outgoing(start, decoded, plan)
+        entry = OutboxEntry(self._cut_of(records, start, decoded), tuple(outgoing.outputs))
+        batch = Batch(entry, plan.writes, start.clock_ms, start.send, _strayed_ms(records, decoded, plan))
         seconds = {
-            "decode": decoded - began,
-            "load": loaded - decoded,
+            "decode": decode_s,
+            "load": load_s,
             "fold": folded - folding,
             "outputs": time.perf_counter() - folded,
         }
+        aliased = Counter(item.type for _, item in plan.passed_on if type(item) is Event)
         return BatchResult(
             batch=batch,
             records=len(records),
-            types=Counter(item.type for item in sifted.items if type(item) is Event) - aliased,
-            reasons=Counter(bad.reason for bad in rejected),
-            strays=len(sifted.strays),
-            unknown=sifted.unknown,
+            types=Counter(item.type for item in decoded.items if type(item) is Event) - aliased,
+            reasons=Counter(bad.reason for bad in outgoing.rejected),
+            strays=len(decoded.strays),
+            unknown=decoded.unknown,
             duplicates=plan.duplicates,
             late=plan.late,
             erased=plan.erased,
@@ -214,51 +203,68 @@ class BatchBuilder:
             moved=plan.moved,
             removed=plan.removed,
             aliased=aliased.total(),
-            said=plan.messages(),
+            messages=plan.messages(),
             moves=plan.moves,
             seconds=seconds,
-            unsent=_replaced(made, sent) + _letters(passed),
+            unsent=outgoing.unsent,
         )
 
     async def slice(
-        self, leads: Sequence[str], tick_ms: int, place: BatchStart, past: Mapping[str, int] | None, most: float = inf
+        self, leads: Sequence[str], tick_ms: int, start: BatchStart, past: Mapping[str, int] | None, most: float = inf
     ) -> TickResult:
-        """Judge *leads*, due by *tick_ms*, at each one's own instants up to it, as many as `events` would take.
+        """Judge *leads*, due by *tick_ms*, at each lead's own instants, until the limits of `events`.
 
-        *past*: what is next once all who are due are judged, if these are all; with them the partition's clock moves there.
+        *past* holds the next offsets after the tick, or `None` if more leads are due than *leads*. If *past* is given and all
+        *leads* are judged, the tick is done. The partition's clock then moves to *tick_ms*.
         """
-        before = dict(zip(leads, await self._load(leads, place.batch - 1, most), strict=False))
-        async with self._turn:
-            plan = plan_tick(self.scorer, before, tick_ms, place.clock_ms, most)
+        before = dict(zip(leads, await self._load(leads, start.batch - 1, most), strict=False))
+        async with self._fold_lock:
+            plan = plan_tick(self.compiled, before, tick_ms, start.clock_ms, most)
         done = past is not None and plan.taken == len(leads)
         if past is not None and done:
-            place = place._replace(next=past)
-        sent = sendable(plan.outputs, "lead.dead", lambda _: self._origin(place, None, ()))
-        passed = [self._message(item, self._origin(place, None, ())) for _, item in plan.passed_on]
-        outputs = [*self._routed(sent), *(output for outputs in passed for output in outputs)]
-        batch = self._batch(place, plan.writes, outputs, tick_ms=tick_ms, tick_done=done)
-        cut = msgspec.structs.replace(batch.entry.cut, judged=plan.taken)
-        batch = msgspec.structs.replace(batch, entry=msgspec.structs.replace(batch.entry, cut=cut))
+            start = start._replace(next=past)
+        origin = self._origin(start, None, ())
+        sent = sendable(plan.outputs, "lead.dead", lambda _: origin)
+        passed = [self._message(item, origin) for _, item in plan.passed_on]
+        outputs = (*self._routed(sent), *(output for outputs in passed for output in outputs))
+        cut = self._cut(start, tick_ms=tick_ms, tick_done=done, judged=plan.taken)
         return TickResult(
-            batch=batch,
+            batch=Batch(OutboxEntry(cut, outputs), plan.writes, tick_ms if done else start.clock_ms, start.send),
             removed=plan.removed,
-            said=plan.messages(),
+            messages=plan.messages(),
             moves=plan.moves,
             unsent=_replaced(plan.outputs, sent) + _letters(passed),
         )
 
-    def _sifted(self, records: Sequence[Record], fetched_ms: int | None) -> DecodedBatch:
+    def _decode(self, records: Sequence[Record], fetched_ms: int | None) -> DecodedBatch:
         return decode_batch(records, self._settings.internal_topic, self._partition, self._settings.partitions, fetched_ms)
 
-    def _origin(self, place: BatchStart, item: int | None, records: Sequence[Record]) -> Origin:
-        """Return where the record of *item* lies; of what time alone brought about, where the journal's next record does."""
+    def _outgoing(self, start: BatchStart, decoded: DecodedBatch, plan: Plan) -> _Outgoing:
+        """Return the outputs in their order: transitions, dead letters, strays, then items for the owners of other ids."""
+        refused = (Rejected(decoded.records[at], reason, why) for at, reason, why in plan.refused)
+        rejected = [*decoded.rejected, *refused]
+        causes = dict(plan.caused)
+        made = traced(plan, decoded.records)
+        sent = sendable(made, "lead.dead", lambda at: self._origin(start, causes.get(at), decoded.records))
+        passed = [self._passed_on(item, decoded.records[at]) for at, item in plan.passed_on]
+        dead_topic = self._settings.output_topic("lead.dead")
+        outputs = [
+            *self._routed(sent),
+            *(dead_letter(dead_topic, bad) for bad in rejected),
+            *decoded.strays,
+            *(output for outputs in passed for output in outputs),
+        ]
+        return _Outgoing(outputs, rejected, _replaced(made, sent) + _letters(passed))
+
+    def _origin(self, start: BatchStart, item: int | None, records: Sequence[Record]) -> Origin:
+        """Return the place of the record of *item*. Without an item time is the cause: return the journal's next place."""
         if item is None:
             journal = self._settings.internal_topic
-            return journal, self._partition, place.next.get(journal, 0)
+            return journal, self._partition, start.next.get(journal, 0)
         return records[item][:3]
 
     def _passed_on(self, item: Item, record: Record) -> list[Output]:
-        """Return *item*, which came of *record*, as a record of the journal of its lead's owner."""
+        """Return *item*, which came from *record*, as a record of the journal of its lead's owner."""
         if isinstance(item, Event):
             home = owner(item.lead, self._settings.partitions)
             # Always fits: an event's record is bounded, and so is an id.
@@ -268,7 +274,8 @@ class BatchBuilder:
     def _message(self, item: Item, origin: Origin, trace: Headers = ()) -> list[Output]:
         """Return a message as a record of the journal of its lead's owner.
 
-        In place of one that is too large goes a letter. A past goes without its state then, since the lead waits for it.
+        A message that is too large is replaced by a dead letter. A history then goes without its state, because the lead waits
+        for it.
         """
         assert not isinstance(item, Event), "time alone forwards no event"
         settings = self._settings
@@ -293,39 +300,41 @@ class BatchBuilder:
         return [msgspec.structs.replace(o, topic=routes[o.topic]) if o.topic in routes else o for o in outputs]
 
     def _with_tombstones(self, output: Output) -> list[Output]:
-        """Follow a `lead.erased` by a record without a value in each compacted topic: Kafka forgets the key there."""
+        """Follow a `lead.erased` by a record without a value in each compacted topic, where Kafka then forgets the key."""
         if output.topic != "lead.erased":
             return [output]
         return [output, *(Output(topic, output.key, None) for topic in self._compacted)]
 
-    def _batch(
-        self,
-        place: BatchStart,
-        writes: Sequence[LeadWrite],
-        outputs: Sequence[Output],
-        *,
-        tick_ms: int | None = None,
-        tick_done: bool = False,
-        strayed_ms: int | None = None,
-        folded: Sequence[Record] | None = None,
-        fetched_ms: int | None = None,
-    ) -> Batch:
-        ids = in_order(place.next, place.ids) if place.ids else ()
-        count, of_them = (0, "") if folded is None else (len(folded), digest(folded))
-        cut = Cut(
-            place.batch,
-            dict(place.next),
-            *JudgedBy.of(self.scorer),
-            FOLD_VERSION,
-            tick_ms,
-            tick_done,
-            ids=ids,
-            records=count,
-            digest=of_them,
-            fetched_ms=fetched_ms,
+    def _cut_of(self, records: Sequence[Record], start: BatchStart, decoded: DecodedBatch) -> Cut:
+        """Return the cut of a batch of *records*."""
+        return self._cut(
+            start._replace(ids=marked(start.ids, records)),
+            records=len(records),
+            digest=digest(records),
+            fetched_ms=start.fetched_ms if decoded.held else None,
+            passed=ranges_passed(records) if any(type(bad.record) is Unread for bad in decoded.rejected) else (),
         )
-        clock_ms = tick_ms if tick_done else place.clock_ms
-        return Batch(OutboxEntry(cut, tuple(outputs)), writes, clock_ms, place.send, strayed_ms)
+
+    def _cut(self, start: BatchStart, **fields: Any) -> Cut:
+        """Return the cut of a batch, with the given *fields* of `Cut` beside those that all batches have."""
+        ids = in_order(start.next, start.ids) if start.ids else ()
+        return Cut(start.batch, dict(start.next), *JudgedBy.of(self.compiled), FOLD_VERSION, ids=ids, **fields)
+
+
+def _first(records: Sequence[Record], start: BatchStart, count: int) -> tuple[Sequence[Record], BatchStart]:
+    """Return the first *count* of *records*, and *start* with the next offsets after them."""
+    next_ = {record.topic: begins(record) for record in reversed(records[count:])}
+    return records[:count], start._replace(next={**start.next, **next_})
+
+
+def _strayed_ms(records: Sequence[Record], decoded: DecodedBatch, plan: Plan) -> int | None:
+    """Return the newest log time among the records that the batch forwards; `None` if it forwards none.
+
+    Account updates and address releases do not count: no tick of their receiver needs to wait for them.
+    """
+    forwarded = (at for at, item in plan.passed_on if not isinstance(item, AccountUpdate | AddressRelease))
+    times_ms = (records[decoded.places[at]].timestamp_ms or 0 for at in forwarded)
+    return max([decoded.strayed_ms or 0, *times_ms]) or None
 
 
 def _replaced(made: Sequence[Output], sent: Sequence[Output]) -> int:
@@ -333,12 +342,12 @@ def _replaced(made: Sequence[Output], sent: Sequence[Output]) -> int:
 
 
 def _letters(passed: Sequence[Sequence[Output]]) -> int:
-    """Return how many of the messages *passed* on were too large: their letter comes first, and only letters have that name."""
+    """Return how many messages were too large. Their dead letter comes first, and only dead letters have that header."""
     return sum(outputs[0].headers[0][0] == LETTER_HEADER for outputs in passed)
 
 
 def traced(plan: Plan, records: Sequence[Record]) -> list[Output]:
-    """Return the outputs of *plan*, each with the trace context of its cause; *records* are those of the plan's items."""
+    """Return the outputs of *plan*, each with the trace context of its cause. *records* are those of the plan's items."""
     outputs = list(plan.outputs)
     for place, item in plan.caused:
         headers = context(records[item])

@@ -245,8 +245,8 @@ class Checkpointer:
                 self._metrics.checkpoints.labels("failed").inc()
                 for p in self._owned():  # shown as never, if nothing better is known: an alert compares it with the clock
                     self._metrics.checkpoint_time.labels(str(p))
-                told = fields("checkpoint.failed", reason=str(err))
-                log.warning("no checkpoint, it is tried again: %s", str(err) or repr(err), extra=told)
+                details = fields("checkpoint.failed", reason=str(err))
+                log.warning("no checkpoint, it is tried again: %s", str(err) or repr(err), extra=details)
             await asyncio.sleep(look_s)
 
     async def _round(self) -> None:
@@ -263,8 +263,8 @@ class Checkpointer:
             async for p, result in results:
                 if isinstance(result, NotTaken):
                     self._metrics.checkpoints.labels("failed").inc()
-                    told = fields("checkpoint.failed", partition=p, reason=str(result))
-                    log.warning("partition %d: no checkpoint, it is tried again: %s", p, result, extra=told)
+                    details = fields("checkpoint.failed", partition=p, reason=str(result))
+                    log.warning("partition %d: no checkpoint, it is tried again: %s", p, result, extra=details)
                     continue
                 self._note(p, result)
                 await asyncio.to_thread(clean, files, self._settings.namespace, p, self._settings.checkpoint_keep)
@@ -287,6 +287,6 @@ class Checkpointer:
         self._metrics.checkpoints.labels("done").inc()
         self._metrics.checkpoint_time.labels(str(p)).set(manifest.created_ms / 1000)
         self._metrics.checkpoint_bytes.labels(str(p)).set(manifest.rows_bytes)
-        told = fields("checkpoint.done", partition=p, batch=manifest.batch, name=taken.name, bytes=manifest.rows_bytes)
+        details = fields("checkpoint.done", partition=p, batch=manifest.batch, name=taken.name, bytes=manifest.rows_bytes)
         words = "partition %d: checkpoint of batch %d, %d rows in %d bytes, took %.1f s"
-        log.info(words, p, manifest.batch, manifest.rows_count, manifest.rows_bytes, taken.seconds, extra=told)
+        log.info(words, p, manifest.batch, manifest.rows_count, manifest.rows_bytes, taken.seconds, extra=details)

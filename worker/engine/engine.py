@@ -23,7 +23,7 @@ from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine.checkpoints import Checkpointer
 from worker.engine.checks import check_positions, check_redis, check_topics, shortest_retention_s
 from worker.engine.closing import Closing
-from worker.engine.grid_file import GridFile, load_scorer
+from worker.engine.grid_file import GridFile, load_grid
 from worker.engine.partition import Context
 from worker.engine.redis_watch import watch_redis
 from worker.engine.supervisor import Supervisor
@@ -86,14 +86,14 @@ class Engine:
     """Scores the events of the partitions that the group gives it, until drained or until it must stop.
 
     *stopping* is called with the reason as soon as it must stop, before anything is closed. The grid's file is looked at
-    again while the engine runs; *scorer* is a grid to keep in its place. *store_of*, by default, gives the partition's store
+    again while the engine runs; *compiled* is a grid to keep in its place. *store_of*, by default, gives the partition's store
     in the settings' Redis.
     """
 
     def __init__(
         self,
         settings: Settings,
-        scorer: CompiledGrid | None = None,
+        compiled: CompiledGrid | None = None,
         *,
         store_of: Callable[[int], Store] | None = None,
         metrics: Metrics | None = None,
@@ -103,7 +103,7 @@ class Engine:
         self._settings = settings
         self._tracer = tracer
         self._stopping = stopping
-        self._scorer = scorer
+        self._given_grid = compiled
         self._given_store_of = store_of
         self._redis: Client | None = None
         self._metrics = metrics
@@ -115,7 +115,7 @@ class Engine:
         self._failed = asyncio.Event()
         self._error: BaseException | None = None
         self._closing = Closing()
-        self._pump: Supervisor | None = None
+        self._supervisor: Supervisor | None = None
         self._grid: GridFile | None = None
         self._topics: TopicWatch | None = None
         self._neighbours: dict[int, Neighbour] = {}
@@ -141,14 +141,14 @@ class Engine:
         settings = self._settings
         metrics = self._metrics or Metrics()
         metrics.partitions.set(settings.partitions)
-        scorer = self._scorer or load_scorer(settings)
-        _say_what_starts(settings, scorer.grid)
+        compiled = self._given_grid or load_grid(settings)
+        _say_what_starts(settings, compiled.grid)
         store_of = self._given_store_of or self._redis_stores()
-        order = None if self._redis is None or self._scorer is not None else RedisOrder(self._redis, settings.namespace)
-        grid = self._grid = GridFile(settings, scorer, metrics, order)
+        order = None if self._redis is None or self._given_grid is not None else RedisOrder(self._redis, settings.namespace)
+        grid = self._grid = GridFile(settings, compiled, metrics, order)
         admin = await Admin(settings).__aenter__()
         self._closing.add("Kafka's administration", admin.close)
-        compacted = await check_topics(settings, admin, grid.scorer.unpublished)
+        compacted = await check_topics(settings, admin, grid.compiled.unpublished)
         metrics.retention.set(await shortest_retention_s(settings, admin))
         if self._redis is not None:
             await check_redis(settings, self._redis)
@@ -166,22 +166,22 @@ class Engine:
             neighbours=self._others,
             draining=self._draining,
             safe=self._safe,
-            turn=asyncio.Lock(),
+            fold_lock=asyncio.Lock(),
             compacted=compacted,
             tracer=self._tracer,
         )
-        self._pump = Supervisor(context, self._fail)
-        self._closing.add("the partitions", self._pump.end, _PARTITIONS_S)
-        topics = self._topics = TopicWatch(settings, admin, metrics, self._pump.ids, group.refresh)
-        await group.join(settings.topics, self._pump.assigned)
+        self._supervisor = Supervisor(context, self._fail)
+        self._closing.add("the partitions", self._supervisor.end, _PARTITIONS_S)
+        topics = self._topics = TopicWatch(settings, admin, metrics, self._supervisor.ids, group.refresh)
+        await group.join(settings.topics, self._supervisor.assigned)
         group.on_change(topics.wake)
-        self._background(self._pump.watch())
+        self._background(self._supervisor.watch())
         self._background(topics.run())
         self._background(self._watch_positions(store_of, metrics))
         if self._redis is not None:
             self._background(watch_redis(self._redis, metrics, self._safe))
             self._write_checkpoints(self._redis, metrics)
-        if self._scorer is None:
+        if self._given_grid is None:
             self._background(grid.watch())
 
     def look_at_grid(self) -> None:
@@ -211,24 +211,30 @@ class Engine:
         try:
             async with asyncio.timeout(deadline_s):
                 async with self._starting:
-                    if self._pump is not None:
-                        self._pump.let_go()
-                while self._pump is not None and (running := self._pump.running()):
+                    if self._supervisor is not None:
+                        self._supervisor.let_go()
+                while self._supervisor is not None and (running := self._supervisor.running()):
                     await asyncio.gather(*running, return_exceptions=True)
         finally:
             await self._close()
 
     def status(self) -> Status:
         """Return how the engine stands now."""
-        pump, error = self._pump, None if self._error is None else str(self._error)
+        supervisor, error = self._supervisor, None if self._error is None else str(self._error)
         grid = None if self._grid is None else _grid_status(self._grid)
-        if pump is None:
+        if supervisor is None:
             return Status(error is None, False, {}, grid, error)
         partitions = {
-            p: PartitionStatus(one.ready, one.batch, one.published, one.clock_ms) for p, one in sorted(pump.partitions.items())
+            p: PartitionStatus(one.ready, one.batch, one.published, one.clock_ms)
+            for p, one in sorted(supervisor.partitions.items())
         }
         gone = () if self._topics is None else tuple(sorted(self._topics.gone))
-        ready = error is None and pump.joined and not self._draining.is_set() and all(one.ready for one in partitions.values())
+        ready = (
+            error is None
+            and supervisor.joined
+            and not self._draining.is_set()
+            and all(one.ready for one in partitions.values())
+        )
         return Status(error is None, ready and not gone, partitions, grid, error, gone)
 
     @property
@@ -256,7 +262,7 @@ class Engine:
         metrics.checkpoint_interval.set(settings.checkpoint_every * 3_600)
 
         def owned() -> list[int]:
-            partitions = {} if self._pump is None else self._pump.partitions
+            partitions = {} if self._supervisor is None else self._supervisor.partitions
             return [p for p, one in partitions.items() if one.ready and one.batch]
 
         self._background(Checkpointer(settings, client, settings.checkpoints, owned, metrics).run())
@@ -280,8 +286,8 @@ class Engine:
 
     def observe(self) -> None:
         """Bring up to now what metrics show of partitions that may hang; whoever shows the metrics asks for it."""
-        if self._pump is not None:
-            for partition in self._pump.partitions.values():
+        if self._supervisor is not None:
+            for partition in self._supervisor.partitions.values():
                 partition.observe()
 
     async def _watch_positions(self, store_of: Callable[[int], Store], metrics: Metrics) -> None:
@@ -294,7 +300,7 @@ class Engine:
                     log.debug("partition %d: its position is not known now: %s", p, err)
                     continue
                 self._neighbours[p] = Neighbour(position.strayed_ms, position.horizon_ms)
-                if self._pump is not None and p in self._pump.partitions:
+                if self._supervisor is not None and p in self._supervisor.partitions:
                     metrics.leads_are(p, position.leads)
             await asyncio.sleep(self._settings.tick_interval / 2)
 
@@ -305,7 +311,7 @@ class Engine:
 
 def _say_what_starts(settings: Settings, grid: Grid) -> None:
     program = version("leadpulse")
-    told = fields(
+    details = fields(
         "worker.starts",
         version=program,
         core=form(),
@@ -319,11 +325,11 @@ def _say_what_starts(settings: Settings, grid: Grid) -> None:
         sha256=grid.sha256,
     )
     words = "LeadPulse %s (%s core) starts in namespace %s, with grid %s version %d"
-    log.info(words, program, form(), settings.namespace, grid.grid, grid.version, extra=told)
+    log.info(words, program, form(), settings.namespace, grid.grid, grid.version, extra=details)
 
 
 def _grid_status(file: GridFile) -> GridStatus:
-    grid = file.scorer.grid
+    grid = file.compiled.grid
     return GridStatus(grid.grid, grid.version, grid.sha256, file.refused)
 
 

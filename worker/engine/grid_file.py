@@ -27,7 +27,7 @@ LOOK_S = 10.0
 """Seconds between two looks at the file. A change counts once two looks in a row find the same: it may be half written."""
 
 
-def load_scorer(settings: Settings) -> CompiledGrid:
+def load_grid(settings: Settings) -> CompiledGrid:
     """Return the settings' grid, compiled. Raises `WorkerMustStop` with every mistake in it."""
     try:
         return _parse(Path(settings.grid).read_bytes(), settings)
@@ -38,33 +38,33 @@ def load_scorer(settings: Settings) -> CompiledGrid:
 
 
 class GridFile:
-    """Holds the grid in force as `scorer`; `watch` takes a changed file into the namespace's order, or says why not.
+    """Holds the grid in force as `compiled`; `watch` takes a changed file into the namespace's order, or says why not.
 
     Without *store* (a grid for one worker alone) the file is in force as it is.
     """
 
-    def __init__(self, settings: Settings, scorer: CompiledGrid, metrics: Metrics, store: OrderStore | None = None) -> None:
+    def __init__(self, settings: Settings, compiled: CompiledGrid, metrics: Metrics, store: OrderStore | None = None) -> None:
         self._settings = settings
         self._metrics = metrics
         self._store = store
-        self._own = scorer
+        self._own = compiled
         """The last grid in the file that had no mistakes."""
         self._mistake: str | None = None
         """What is wrong with the file as it is now."""
-        self._found: bytes | None = scorer.grid.source
+        self._found: bytes | None = compiled.grid.source
         """What the last look found in the file."""
         self._judged: bytes | None = self._found
         """What was last taken or refused; `None` while there is nothing to read."""
         self._asked = asyncio.Event()
         self._settling = asyncio.Lock()
-        self.scorer = scorer
-        self.entry = _alone(scorer)
-        """What the namespace judges by, as of the last look; its grid is that of `scorer`."""
+        self.compiled = compiled
+        self.entry = _alone(compiled)
+        """What the namespace judges by, as of the last look; its grid is that of `compiled`."""
         self.superseded = False
         """Newer tables than this worker's are in force: it goes on with its own."""
         self.refused: str | None = None
         """Why the file as it is now is not in force; `None` when it is."""
-        self._take(scorer)
+        self._take(compiled)
 
     def look(self) -> None:
         """Look at the file now, and take it as it is: whoever asks says that it is written."""
@@ -114,12 +114,12 @@ class GridFile:
             if agreed is None:
                 return
             if agreed.text is None:
-                scorer = self._own
-            elif agreed.entry.sha256 == self.scorer.grid.sha256:
-                scorer = self.scorer
+                compiled = self._own
+            elif agreed.entry.sha256 == self.compiled.grid.sha256:
+                compiled = self.compiled
             else:
-                scorer = await asyncio.to_thread(self._of_namespace, agreed.text)
-            self._put(scorer, agreed.entry)
+                compiled = await asyncio.to_thread(self._of_namespace, agreed.text)
+            self._put(compiled, agreed.entry)
             if agreed.superseded != self.superseded:
                 self._say_tables(agreed)
             if self._mistake is None and agreed.refusal is not None:
@@ -160,14 +160,16 @@ class GridFile:
         self._found = source
         if source == self._own.grid.source:
             self._judged, self._mistake = source, None
-            if source == self.scorer.grid.source:
+            if source == self.compiled.grid.source:
                 if self.refused is not None:
-                    log.info("the grid file is again the one in force", extra=_told("grid.again", self.scorer))
+                    log.info("the grid file is again the one in force", extra=_grid_fields("grid.again", self.compiled))
                 elif whole:
                     log.info(
-                        "the grid file holds the grid in force: %s", _named(self.scorer), extra=_told("grid.same", self.scorer)
+                        "the grid file holds the grid in force: %s",
+                        _named(self.compiled),
+                        extra=_grid_fields("grid.same", self.compiled),
                     )
-                self._take(self.scorer)
+                self._take(self.compiled)
         elif settled and (whole or source != self._judged):
             await self._judge(source)
 
@@ -186,34 +188,39 @@ class GridFile:
             return
         self._refuse(self._mistake)
 
-    def _put(self, scorer: CompiledGrid, entry: Entry) -> None:
-        """Judge by *scorer* from the next batches on."""
-        before = self.scorer
-        if scorer.grid.sha256 != before.grid.sha256:
+    def _put(self, compiled: CompiledGrid, entry: Entry) -> None:
+        """Judge by *compiled* from the next batches on."""
+        before = self.compiled
+        if compiled.grid.sha256 != before.grid.sha256:
             log.info(
-                "another grid is in force: %s, before %s", _named(scorer), _named(before), extra=_told("grid.taken", scorer)
+                "another grid is in force: %s, before %s",
+                _named(compiled),
+                _named(before),
+                extra=_grid_fields("grid.taken", compiled),
             )
-            for rule in replayed(before.grid, scorer.grid):
+            for rule in replayed(before.grid, compiled.grid):
                 log.warning(
-                    "%s %s counts from now on only, until the past is replayed: %s", *rule, extra=_told("grid.recount", scorer)
+                    "%s %s counts from now on only, until the past is replayed: %s",
+                    *rule,
+                    extra=_grid_fields("grid.recount", compiled),
                 )
-            if scorer.grid.version == before.grid.version:
+            if compiled.grid.version == before.grid.version:
                 log.warning(
                     "its version is still %d: outputs tell the two apart by their sha256 alone",
-                    scorer.grid.version,
-                    extra=_told("grid.same_version", scorer),
+                    compiled.grid.version,
+                    extra=_grid_fields("grid.same_version", compiled),
                 )
         self.entry = entry
-        self.scorer = scorer
-        if self._mistake is None and scorer is self._own:
-            self._take(scorer)
+        self.compiled = compiled
+        if self._mistake is None and compiled is self._own:
+            self._take(compiled)
         else:
-            self._metrics.grid_is(scorer.grid)
+            self._metrics.grid_is(compiled.grid)
 
-    def _take(self, scorer: CompiledGrid) -> None:
-        self.scorer = scorer
+    def _take(self, compiled: CompiledGrid) -> None:
+        self.compiled = compiled
         self.refused = None
-        self._metrics.grid_is(scorer.grid)
+        self._metrics.grid_is(compiled.grid)
         self._metrics.grid_refused.set(0)
 
     def _refuse(self, why: str) -> None:
@@ -221,24 +228,27 @@ class GridFile:
         if why != self.refused:
             self.refused = why
             log.error(
-                "%s\nrefused; the grid in force stays: %s", why, _named(self.scorer), extra=_told("grid.refused", self.scorer)
+                "%s\nrefused; the grid in force stays: %s",
+                why,
+                _named(self.compiled),
+                extra=_grid_fields("grid.refused", self.compiled),
             )
 
 
-def _alone(scorer: CompiledGrid) -> Entry:
-    return Entry(0, scorer.grid.version, scorer.grid.sha256, TABLES_VERSION)
+def _alone(compiled: CompiledGrid) -> Entry:
+    return Entry(0, compiled.grid.version, compiled.grid.sha256, TABLES_VERSION)
 
 
 def _parse(source: bytes, settings: Settings) -> CompiledGrid:
     return CompiledGrid(parse_grid(source, settings.grid), settings.source)
 
 
-def _told(event: str, scorer: CompiledGrid) -> dict[str, dict[str, Any]]:
-    """Return the fields of *event* about the grid of *scorer*."""
-    grid = scorer.grid
+def _grid_fields(event: str, compiled: CompiledGrid) -> dict[str, dict[str, Any]]:
+    """Return the fields of *event* about the grid of *compiled*."""
+    grid = compiled.grid
     return fields(event, grid=grid.grid, grid_version=grid.version, sha256=grid.sha256)
 
 
-def _named(scorer: CompiledGrid) -> str:
-    grid = scorer.grid
+def _named(compiled: CompiledGrid) -> str:
+    grid = compiled.grid
     return f"{grid.grid} version {grid.version} (sha256 {grid.sha256[:12]})"

@@ -39,17 +39,17 @@ class Lag:
             # A producer's clock may run ahead; no record shows its topic to be read past the time of the fetch that gave it.
             self._seen_ms[record.topic] = min(record.timestamp_ms, polled_ms or record.timestamp_ms)
 
-    def views(self, feed: PartitionReader, next_: Mapping[str, int]) -> list[View]:
+    def views(self, reader: PartitionReader, next_: Mapping[str, int]) -> list[View]:
         """Return each topic as the consumer saw it last, for a partition that stands at *next_*."""
-        return [View(offset, *feed.polled(topic), self._seen_ms.get(topic)) for topic, offset in next_.items()]
+        return [View(offset, *reader.polled(topic), self._seen_ms.get(topic)) for topic, offset in next_.items()]
 
-    def observe(self, feed: PartitionReader, publisher: Publisher, next_: Mapping[str, int]) -> None:
+    def observe(self, reader: PartitionReader, publisher: Publisher, next_: Mapping[str, int]) -> None:
         """Show how far the partition, which stands at *next_*, is behind."""
         now_ms = time.time() * 1000
         lag = unpublished = 0
         oldest_ms = fetched_ms = now_ms
         for topic in self._inputs:
-            highwater, polled_ms = feed.polled(topic)
+            highwater, polled_ms = reader.polled(topic)
             fetched_ms = min(fetched_ms, polled_ms or self.began_ms)
             end = max(highwater or 0, next_[topic])
             unpublished += end - publisher.next.get(topic, end)
@@ -84,7 +84,7 @@ def report_slice(metrics: Metrics, taken: TickResult) -> None:
     """Count what one batch of a tick did."""
     metrics.batches.labels("tick").inc()
     metrics.removed.inc(taken.removed)
-    metrics.messages(taken.said)
+    metrics.messages(taken.messages)
     metrics.moves(taken.moves)
     metrics.unsent(taken.unsent)
 
@@ -104,7 +104,7 @@ def report(metrics: Metrics, taken: BatchResult, records: Sequence[Record], bega
     metrics.merged.inc(taken.merged)
     metrics.dropped_pasts.inc(taken.dropped)
     metrics.moved.inc(taken.moved)
-    metrics.messages(taken.said)
+    metrics.messages(taken.messages)
     metrics.removed.inc(taken.removed)
     metrics.moves(taken.moves)
     metrics.unsent(taken.unsent)

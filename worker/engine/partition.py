@@ -57,8 +57,8 @@ class Context:
     draining: asyncio.Event
     safe: asyncio.Event
     """Set but while Redis may drop leads: nothing is folded upon what is left of them then."""
-    turn: asyncio.Lock
-    """Whose turn it is to fold."""
+    fold_lock: asyncio.Lock
+    """Held while one of them folds."""
     compacted: Sequence[str]
     """Output topics that Kafka compacts: what they keep of an erased lead goes by a record without a value."""
     tracer: Tracer | None = None
@@ -83,7 +83,7 @@ class Partition:
         self._lag = Lag(self._metrics, partition, self._inputs)
         self._bad = BadShare(self._settings.max_bad_share, partition)
         self._applied: Mapping[str, int] = {}
-        self._applied_at = 0.0
+        self._applied_s = 0.0
         self._judged_by = JudgedBy("", "")
         self._fetched_ms = 0
         """When the records at hand were fetched."""
@@ -129,15 +129,15 @@ class Partition:
     async def _take_over(self, producer: LogProducer) -> None:
         context = self._context
         self._store = RetryingStore(context.store_of(self._partition), self._partition, self.owner, self._metrics)
-        self._folder = BatchBuilder(
-            self._settings, context.grid.scorer, self._partition, self._store.load, context.turn, context.compacted
+        self._builder = BatchBuilder(
+            self._settings, context.grid.compiled, self._partition, self._store.load, context.fold_lock, context.compacted
         )
         standing: TakenOver = await take_over(
-            self._settings, self._partition, self._store, self._folder, context.cluster, self._metrics
+            self._settings, self._partition, self._store, self._builder, context.cluster, self._metrics
         )
         self.batch, self.clock_ms, self.next = standing.cut.batch, standing.clock_ms, dict(standing.cut.next)
         self.ids = standing.cut.topic_ids()
-        self._applied, self._applied_at = standing.cut.next, time.monotonic()
+        self._applied, self._applied_s = standing.cut.next, time.monotonic()
         self._judged_by = JudgedBy(standing.cut.grid, standing.past[-1].tables if standing.past else "")
         text = await self._store.grid() if standing.past else None
         await context.grid.settle(standing.past, text)
@@ -156,13 +156,13 @@ class Partition:
             self._publisher.add(entry)
         await self._publisher.first()
         failpoint("before_ready")
-        self._feed = PartitionReader(context.group, self._partition, self.next)
-        self._feed.ready()
+        self._reader = PartitionReader(context.group, self._partition, self.next)
+        self._reader.ready()
         self.ready = True
         self._metrics.state_is(self._partition, "ready")
         took_s = round(time.time() - self._lag.began_ms / 1000, 3)
-        told = fields("partition.ready", **self.standing(), seconds=took_s)
-        log.info("partition %d: ready at batch %d, %s", self._partition, self.batch, self.next, extra=told)
+        details = fields("partition.ready", **self.standing(), seconds=took_s)
+        log.info("partition %d: ready at batch %d, %s", self._partition, self.batch, self.next, extra=details)
 
     async def _read(self) -> None:
         while not self._context.draining.is_set():
@@ -178,21 +178,21 @@ class Partition:
 
     async def _take_grid(self) -> None:
         """Begin the worker's grid where the last batch was judged by another; ticks then judge every lead again, bit by bit."""
-        scorer, entry = self._context.grid.scorer, self._context.grid.entry
+        compiled, entry = self._context.grid.compiled, self._context.grid.entry
         if not must_begin(entry, TABLES_VERSION, *self._judged_by):
-            self._folder.scorer = scorer  # it may have been another for a moment, while the partition was taken over
+            self._builder.compiled = compiled  # it may have been another for a moment, while the partition was taken over
             return
         if self.batch:
-            told = fields("partition.grid", **self.standing(), sha256=scorer.grid.sha256)
-            log.info("partition %d: another grid than before: all leads will be judged again", self._partition, extra=told)
+            details = fields("partition.grid", **self.standing(), sha256=compiled.grid.sha256)
+            log.info("partition %d: another grid than before: all leads will be judged again", self._partition, extra=details)
         rate = max(1, self._settings.regrade_rate // self._settings.partitions)
-        await self._apply(self._folder.begin(scorer, self._place(self.next), rate, entry.number))
+        await self._apply(self._builder.begin(compiled, self._start(self.next), rate, entry.number))
         self._metrics.batches.labels("grid").inc()
 
     async def _fetch(self) -> Mapping[str, Fetched]:
         """Fetch all topics; the internal one only when no tick holds it up."""
         topics = self._inputs if self._waiting else [*self._inputs, self._internal]
-        return await self._feed.take(topics, self._settings.max_batch, 0 if self._busy else _FETCH_WAIT_S)
+        return await self._reader.take(topics, self._settings.max_batch, 0 if self._busy else _FETCH_WAIT_S)
 
     async def _take(self, fetched: Mapping[str, Fetched]) -> None:
         """Take what was fetched: the events as one batch, then a slice of the tick whose time has come.
@@ -214,7 +214,7 @@ class Partition:
         await self._events(records, ends)
         if self._context.draining.is_set():  # some may be left, and no tick may pass them
             return
-        self._busy = tick is not None and ripe(tick, self.next, lambda topic: self._feed.polled(topic)[0])
+        self._busy = tick is not None and ripe(tick, self.next, lambda topic: self._reader.polled(topic)[0])
         if tick is not None and self._busy:
             await self._slice(tick, self._waiting[0])
 
@@ -261,8 +261,8 @@ class Partition:
     async def _batch(self, records: Sequence[Record], next_: Mapping[str, int]) -> Sequence[Record]:
         """Take as many of *records* as make one batch, and stand behind them, at the end at *next_*; return the rest."""
         began = time.perf_counter()
-        place = self._place(next_)._replace(fetched_ms=self._fetched_ms)
-        taken = await self._folder.events(records, place, MOST_BYTES)
+        start = self._start(next_)._replace(fetched_ms=self._fetched_ms)
+        taken = await self._builder.events(records, start, MOST_BYTES)
         records, left = records[: taken.records], records[taken.records :]
         self._bad.add(len(records), producers_faults(taken.reasons))
         if taken.batch.entry.cut.passed:
@@ -293,7 +293,7 @@ class Partition:
     def _idle_move(self, next_: Mapping[str, int]) -> bool:
         """Return whether only markers moved the inputs, and long enough ago: an empty batch then moves the offsets too."""
         moved = any(next_[topic] != self._applied[topic] for topic in self._inputs)
-        return moved and time.monotonic() - self._applied_at > self._settings.tick_interval
+        return moved and time.monotonic() - self._applied_s > self._settings.tick_interval
 
     async def _slice(self, tick: Tick, record: Record) -> None:
         """Judge `SLICE` at most of the leads that are due by *tick*; its offset and its time move with the last of them.
@@ -308,12 +308,12 @@ class Partition:
             self.next = past
         else:
             leads, unlisted = await self._store.due(time_ms, SLICE, self.batch)
-            place = self._place(self.next)
+            start = self._start(self.next)
             if unlisted:  # who is due first must be known before anybody is judged
-                await self._apply((await self._folder.events((), place)).batch)
+                await self._apply((await self._builder.events((), start)).batch)
                 self._metrics.batches.labels("grid").inc()
                 return
-            judged = await self._folder.slice(leads, time_ms, place, past if len(leads) < SLICE else None, MOST_BYTES)
+            judged = await self._builder.slice(leads, time_ms, start, past if len(leads) < SLICE else None, MOST_BYTES)
             batch, done = judged.batch, judged.batch.entry.cut.tick_done
             if not done and not _all_later(batch, leads[: batch.entry.cut.judged], time_ms):
                 raise WorkerMustStop(
@@ -330,7 +330,7 @@ class Partition:
         if self.clock_ms is not None:
             self._metrics.clock.labels(self._label).set(self.clock_ms / 1000)
 
-    def _place(self, next_: Mapping[str, int]) -> BatchStart:
+    def _start(self, next_: Mapping[str, int]) -> BatchStart:
         return BatchStart(self.batch + 1, next_, self.clock_ms, ids=self.ids)
 
     async def _apply(self, batch: Batch, idle: bool = False, oldest_ms: int | None = None) -> None:
@@ -339,14 +339,14 @@ class Partition:
         cut = batch.entry.cut
         self.batch, self.next, self.clock_ms = cut.batch, dict(cut.next), batch.clock_ms
         self.ids = cut.topic_ids()
-        self._applied, self._applied_at = cut.next, time.monotonic()
+        self._applied, self._applied_s = cut.next, time.monotonic()
         if cut.requeued:
             self._judged_by = JudgedBy(cut.grid, cut.words)
         self._publisher.add(batch.entry, idle, oldest_ms)
 
     def _propose(self) -> tuple[Tick | None, int | None]:
         """Return the tick that may be written now, and the partition's horizon: what it has read and applied by time."""
-        views = self._lag.views(self._feed, self.next)
+        views = self._lag.views(self._reader, self.next)
         own_ms = candidate(views) if self._settings.clock == "wall" else None
         if own_ms is None:
             return None, None
@@ -360,10 +360,10 @@ class Partition:
     def observe(self) -> None:
         """Show how far the partition is behind, as of now: also where it hangs and no batch would show it."""
         if self.ready:
-            self._lag.observe(self._feed, self._publisher, self.next)
+            self._lag.observe(self._reader, self._publisher, self.next)
 
     def _saw(self, record: Record) -> None:
-        self._lag.saw(record, self._feed.polled(record.topic)[1])
+        self._lag.saw(record, self._reader.polled(record.topic)[1])
 
 
 def _oldest_ms(records: Sequence[Record]) -> int | None:

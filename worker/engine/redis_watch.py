@@ -43,13 +43,13 @@ def report(before: Memory | None, found: Memory) -> None:
     """Log what changed about evictions since *before*."""
     known = before.policies if before is not None else ()
     if found.policies != known:
-        told = fields("redis.evicts" if found.policies else "redis.keeps", evicted=found.evicted)
+        details = fields("redis.evicts" if found.policies else "redis.keeps", evicted=found.evicted)
         for policy in found.policies:
             pauses = "; no event is taken until then" if policy.drops else ""
-            log.error("%s: %s%s", policy.what, NOEVICTION, pauses, extra=told)
+            log.error("%s: %s%s", policy.what, NOEVICTION, pauses, extra=details)
         if not found.policies:
-            log.warning("Redis evicts nothing any more: events are taken again", extra=told)
+            log.warning("Redis evicts nothing any more: events are taken again", extra=details)
     if before is not None and found.evicted > before.evicted:
         dropped = found.evicted - before.evicted
-        told = fields("redis.dropped", keys=dropped)
-        log.error("Redis dropped %d keys, which may be leads: restore a copy from before", dropped, extra=told)
+        details = fields("redis.dropped", keys=dropped)
+        log.error("Redis dropped %d keys, which may be leads: restore a copy from before", dropped, extra=details)

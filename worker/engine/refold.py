@@ -78,7 +78,7 @@ class Refold:
         settings: Settings,
         partition: int,
         store: RetryingStore,
-        folder: BatchBuilder,
+        builder: BatchBuilder,
         metrics: Metrics,
         cluster: Log,
         found: Logs,
@@ -86,11 +86,11 @@ class Refold:
         self._settings = settings
         self._partition = partition
         self._store = store
-        self._folder = folder
+        self._builder = builder
         self._metrics = metrics
         self._cluster = cluster
         self._found = found
-        self._scorers = {folder.scorer.grid.sha256: folder.scorer}
+        self._compiled = {builder.compiled.grid.sha256: builder.compiled}
         self.begun: list[tuple[int, int, str, str]] = []
         """What each batch that began another grid or other tables says of it, for `numbered`."""
         self._texts: dict[str, bytes] = {}
@@ -174,30 +174,30 @@ class Refold:
 
     async def _batch(self, cut: Cut, records: list[Record], clock_ms: int | None) -> int | None:
         ids = cut.topic_ids()
-        place = BatchStart(cut.batch, cut.next, clock_ms, send=False, ids=ids, fetched_ms=cut.fetched_ms)
+        start = BatchStart(cut.batch, cut.next, clock_ms, send=False, ids=ids, fetched_ms=cut.fetched_ms)
         records = as_folded(self._partition, cut, records)
-        self._folder.scorer = await self._scorer(cut)
+        self._builder.compiled = await self._grid_of(cut)
         if cut.requeued:
-            batch = self._folder.begin(self._folder.scorer, place, cut.requeued, cut.order)
-            self.begun.append((cut.order, self._folder.scorer.grid.version, cut.grid, cut.words))
+            batch = self._builder.begin(self._builder.compiled, start, cut.requeued, cut.order)
+            self.begun.append((cut.order, self._builder.compiled.grid.version, cut.grid, cut.words))
         elif cut.tick_ms is None:
             folded = [record for record in records if record.topic != self._settings.internal_topic or is_folded(record)]
-            batch = (await self._folder.events(folded, place)).batch
+            batch = (await self._builder.events(folded, start)).batch
             check_folded(self._partition, cut, batch.entry.cut)
         else:
             leads = (await self._store.due(cut.tick_ms, cut.judged or SLICE, cut.batch - 1)).leads
-            batch = (await self._folder.slice(leads, cut.tick_ms, place, cut.next if cut.tick_done else None)).batch
+            batch = (await self._builder.slice(leads, cut.tick_ms, start, cut.next if cut.tick_done else None)).batch
         await self._store.apply(batch)
         self._metrics.refolded.labels(str(self._partition)).inc()
         return batch.clock_ms
 
-    async def _scorer(self, cut: Cut) -> CompiledGrid:
+    async def _grid_of(self, cut: Cut) -> CompiledGrid:
         """Return the grid that judged *cut*: ours, the store's, or one that the journal held on the way here."""
-        found = self._scorers.get(cut.grid)
+        found = self._compiled.get(cut.grid)
         if found is None:
             source = self._texts.get(cut.grid) or await self._store.grid()
             if source is not None and sha256(source).hexdigest() == cut.grid:
-                found = self._scorers[cut.grid] = self._parsed(source)
+                found = self._compiled[cut.grid] = self._parsed(source)
         if found is None:
             raise WorkerMustStop(
                 f"partition {self._partition}: the store is behind Kafka, and neither it nor the journal holds the grid that"

@@ -92,16 +92,16 @@ class RetryingStore:
             except StoreUnavailable as err:
                 self._metrics.store_retries.inc()
                 if wait_s == _FIRST_WAIT_S:
-                    told = fields("store.silent", partition=self._partition, owner=self._token, call=name)
-                    log.warning("no answer from the store, asking again until there is one: %s", err, extra=told)
+                    details = fields("store.silent", partition=self._partition, owner=self._token, call=name)
+                    log.warning("no answer from the store, asking again until there is one: %s", err, extra=details)
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
             else:
                 self._seconds.labels(name).observe(time.perf_counter() - began)
                 if wait_s != _FIRST_WAIT_S:
                     lasted_s = round(time.monotonic() - since, 3)
-                    told = fields("store.answers", partition=self._partition, owner=self._token, call=name, seconds=lasted_s)
-                    log.info("partition %d: the store answers again, after %g s", self._partition, lasted_s, extra=told)
+                    details = fields("store.answers", partition=self._partition, owner=self._token, call=name, seconds=lasted_s)
+                    log.info("partition %d: the store answers again, after %g s", self._partition, lasted_s, extra=details)
                 return answer
 
 

@@ -64,10 +64,10 @@ class Supervisor:
             )
         self._ours = {p for p in mentioned if all(LogPartition(topic, p) in assigned for topic in topics)}
         for p in sorted(mentioned - self._ours):
-            told = fields("partition.waits", partition=p)
-            log.warning("partition %d: not of every topic; waiting until all workers read the same topics", p, extra=told)
-        told = fields("group.assigned", partitions=sorted(self._ours))
-        log.info("the group gives this worker the partitions %s", sorted(self._ours), extra=told)
+            details = fields("partition.waits", partition=p)
+            log.warning("partition %d: not of every topic; waiting until all workers read the same topics", p, extra=details)
+        details = fields("group.assigned", partitions=sorted(self._ours))
+        log.info("the group gives this worker the partitions %s", sorted(self._ours), extra=details)
         for p, task in self._tasks.items():
             if p not in self._ours:
                 task.cancel()
@@ -83,8 +83,8 @@ class Supervisor:
         del self._tasks[p]
         partition = self.partitions.pop(p, None)
         if partition is not None:
-            told = fields("partition.left", **partition.standing())
-            log.info("partition %d: left at batch %d, %s", p, partition.batch, partition.next, extra=told)
+            details = fields("partition.left", **partition.standing())
+            log.info("partition %d: left at batch %d, %s", p, partition.batch, partition.next, extra=details)
         if p in self._ours and not self._context.draining.is_set():  # taken away and given back while it was ending
             self._begin(p)
         else:
@@ -121,7 +121,7 @@ class Supervisor:
         return err.cause
 
     async def _missing(self) -> list[str]:
-        settings, unpublished = self._context.settings, self._context.grid.scorer.unpublished
+        settings, unpublished = self._context.settings, self._context.grid.compiled.unpublished
         try:
             found = await self._context.cluster.partitions([*settings.topics, *settings.outputs_but(unpublished)])
         except Exception as err:  # noqa: BLE001 (the brokers cannot be asked; that is no proof of anything missing)
@@ -174,13 +174,13 @@ class Supervisor:
 
 def _say(p: int, partition: Partition, cause: str, err: BaseException) -> None:
     """Say that an incarnation of *p* has ended, and why."""
-    told = fields("partition.anew", **partition.standing(), cause=cause)
+    details = fields("partition.anew", **partition.standing(), cause=cause)
     if cause == "error":
-        log.error("partition %d: beginning anew after an unexpected error", p, exc_info=err, extra=told)
+        log.error("partition %d: beginning anew after an unexpected error", p, exc_info=err, extra=details)
     elif cause == "fenced":
-        log.warning("partition %d: another owner has taken over: %s", p, err, extra=told)
+        log.warning("partition %d: another owner has taken over: %s", p, err, extra=details)
     else:
-        log.warning("partition %d: beginning anew: %s", p, err, extra=told)
+        log.warning("partition %d: beginning anew: %s", p, err, extra=details)
 
 
 def next_wait(wait_s: float, lasted_s: float) -> float:

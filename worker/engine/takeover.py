@@ -48,7 +48,7 @@ async def take_over(
     settings: Settings,
     partition: int,
     store: RetryingStore,
-    folder: BatchBuilder,
+    builder: BatchBuilder,
     cluster: Log,
     metrics: Metrics,
 ) -> TakenOver:
@@ -63,7 +63,7 @@ async def take_over(
     try:
         stands = await look(settings, partition, position, cluster)
         tell(partition, stands.witnesses)
-        begun = await _begun(store, folder.scorer, position)
+        begun = await _begun(store, builder.compiled, position)
         at, clock_ms, found = _beginning(position, stands.logs), position.clock_ms, stands.logs
         if position.batch < stands.published:
             _say_folds_again(partition, at, stands.published)
@@ -71,7 +71,7 @@ async def take_over(
                 settings=settings,
                 partition=partition,
                 store=store,
-                folder=folder,
+                builder=builder,
                 metrics=metrics,
                 cluster=cluster,
                 found=found,
@@ -107,9 +107,9 @@ def _beginning(position: Position, found: Logs) -> Cut:
 
 
 def _say_folds_again(partition: int, at: Cut, published: int) -> None:
-    told = fields("partition.folds_again", partition=partition, batch=at.batch, published=published, offsets=at.next)
+    details = fields("partition.folds_again", partition=partition, batch=at.batch, published=published, offsets=at.next)
     log.warning(
-        "partition %d: the store is at batch %d, Kafka at %d: folding again", partition, at.batch, published, extra=told
+        "partition %d: the store is at batch %d, Kafka at %d: folding again", partition, at.batch, published, extra=details
     )
 
 
@@ -122,8 +122,8 @@ async def _with_other_topics(
     there = {topic for topic in left if topic in found.ids and same(held.get(topic, UNKNOWN), found.ids[topic])}
     unread = {topic: found.ends[topic] - at.next[topic] if topic in there else None for topic in sorted(left)}
     check_left(partition, unread, may_lose=settings.accept_loss)
-    told = fields("partition.topics", partition=partition, batch=at.batch, topics=settings.topics)
-    log.warning("partition %d: from here on its topics are %s", partition, ", ".join(settings.topics), extra=told)
+    details = fields("partition.topics", partition=partition, batch=at.batch, topics=settings.topics)
+    log.warning("partition %d: from here on its topics are %s", partition, ", ".join(settings.topics), extra=details)
     next_ = {topic: at.next.get(topic, found.starts[topic]) for topic in settings.topics}
     return await _move(store, at, next_, clock_ms, _kept(at, found))
 

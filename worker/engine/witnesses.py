@@ -102,7 +102,7 @@ def tell(partition: int, found: Witnesses) -> None:
     """Log where the witnesses differ. After a death between a commit and its trim the store's copy alone is behind."""
     if found.group == found.store == found.journal:
         return
-    told = fields(
+    details = fields(
         "partition.witnesses",
         partition=partition,
         published=found.published,
@@ -115,7 +115,7 @@ def tell(partition: int, found: Witnesses) -> None:
         partition,
         found,
         found.published,
-        extra=told,
+        extra=details,
     )
 
 
