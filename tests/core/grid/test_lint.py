@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
+from tests.kit.grids import changed, parsed
 from worker.core.contract.event_types import ACTIVITIES
 from worker.core.grid.lint import MAX_RULES, lint
-from worker.core.grid.models import parse_grid
 from worker.core.grid.values import EVENT_TYPES
 
 SOUND = """\
@@ -15,6 +17,7 @@ version: 1
 pages: {pricing: "/pricing*"}
 score: {min: 0, max: 100}
 fit: {min: -20, max: 40, rules: [{id: territory, points: 10, where: {country: FR}}]}
+stages: {mql: {enter: 50, leave: 40}, sql: {enter: 75, leave: 60}}
 engagement:
   min: -20
   max: 80
@@ -22,20 +25,17 @@ engagement:
   rules:
     - {id: pricing, points: 8, on: page.viewed, where: {page_type: pricing}, once_per: session_id, cap: 24}
     - {id: no-show, points: -10, on: webinar.no_show}
-    RULES
-velocity: [VELOCITY]
-stages: {mql: {enter: 50, leave: 40}, sql: {enter: 75, leave: 60}}
 """
 
 
-def sound(rules: str = "", velocity: str = "") -> str:
-    """Return a grid without warnings, with more engagement rules and paces in it."""
-    return SOUND.replace("RULES", rules).replace("VELOCITY", velocity)
+def sound(*rules: str) -> str:
+    """Return a grid without warnings, with more engagement rules in it."""
+    return SOUND + "".join(f"    - {rule}\n" for rule in rules)
 
 
-def codes(text: str) -> list[tuple[str, str]]:
-    """Return code and path of each warning."""
-    return [(one.code, one.path) for one in lint(parse_grid(text, "g.yaml"))]
+def codes(grid: str, changes: Mapping[str, object] | None = None) -> list[tuple[str, str]]:
+    """Return code and path of each warning about *grid* with *changes*, by path."""
+    return [(one.code, one.path) for one in lint(parsed(changed(grid, changes or {})))]
 
 
 def test_a_sound_grid_has_no_warnings() -> None:
@@ -73,7 +73,7 @@ R2 = "engagement.rules[2]"
 )
 def test_a_rule_that_misleads_is_warned_of(rule: str, code: str, path: str) -> None:
     """Each in a grid that is sound otherwise, so that it is this rule that is meant."""
-    assert codes(sound(f"- {rule}")) == [(code, path)]
+    assert codes(sound(rule)) == [(code, path)]
 
 
 @pytest.mark.parametrize(
@@ -91,107 +91,101 @@ def test_a_rule_that_misleads_is_warned_of(rule: str, code: str, path: str) -> N
 )
 def test_a_rule_that_may_be_meant_so_is_not(rule: str) -> None:
     """An intent may cross alone, a cap below the rung holds, a field that resembles none may be the producer's own."""
-    assert codes(sound(f"- {rule}")) == []
+    assert codes(sound(rule)) == []
 
 
 def test_points_that_a_clamp_holds_cross_nothing() -> None:
     """The sum's own limit is enough."""
-    rule = "- {id: a, points: 90, on: webinar.attended}"
-    assert codes(sound(rule).replace("max: 80", "max: 49").replace("sql: {enter: 75", "sql: {enter: 60")) == []
+    rule = "{id: a, points: 90, on: webinar.attended}"
+    assert codes(sound(rule), {"engagement.max": 49, "stages.sql.enter": 60}) == []
 
 
 def test_even_an_intent_needs_a_cap_where_nothing_else_holds_it() -> None:
     """Without a max of the engagement, asking for a demo ten times is worth ten demos."""
-    rule = "- {id: a, points: 30, on: demo.requested, intent: true}"
-    assert codes(sound(rule).replace("  max: 80\n", "")) == [("no-cap", R2)]
+    rule = "{id: a, points: 30, on: demo.requested, intent: true}"
+    assert codes(sound(rule), {"engagement.max": None}) == [("no-cap", R2)]
 
 
 def test_a_fit_rule_or_a_pace_that_crosses_alone_is_one_signal_too() -> None:
     """Being someone, or coming often, is no request."""
-    assert codes(sound().replace("max: 40", "max: 60").replace("points: 10", "points: 55")) == [("one-signal", "fit.rules[0]")]
-    pace = "{id: p, on: page.viewed, count: days, within: 7d, steps: {3: 5, 5: 75}}"
-    assert codes(sound(velocity=pace)) == [("one-signal", "velocity[0]")]
+    assert codes(SOUND, {"fit.max": 60, "fit.rules.territory.points": 55}) == [("one-signal", "fit.rules[0]")]
+    often = "{id: p, on: page.viewed, count: days, within: 7d, steps: {3: 5, 5: 75}}"
+    assert codes(SOUND, {"velocity.+": often}) == [("one-signal", "velocity[0]")]
 
 
 def test_everything_scored_is_told_of_a_grid_that_scores_every_deed() -> None:
     """A busy lead is not a warm one."""
     named = ", ".join(ACTIVITIES)
-    assert ("everything-scored", "engagement.rules") in codes(sound(f"- {{id: a, points: 1, on: [{named}], cap: 3}}"))
+    assert ("everything-scored", "engagement.rules") in codes(sound(f"{{id: a, points: 1, on: [{named}], cap: 3}}"))
     assert set(ACTIVITIES) < set(EVENT_TYPES)
 
 
 def test_too_many_rules_are_everything_scored() -> None:
     """Nobody explains more to a salesperson."""
-    more = "\n    ".join(f"- {{id: r{i}, points: -1, on: email.bounced}}" for i in range(MAX_RULES - 3))
-    assert codes(sound(more)) == []
-    assert codes(sound(more + "\n    - {id: one-more, points: -1, on: email.bounced}")) == [("everything-scored", "")]
+    more = [f"{{id: r{i}, points: -1, on: email.bounced}}" for i in range(MAX_RULES - 3)]
+    assert codes(sound(*more)) == []
+    assert codes(sound(*more, "{id: one-more, points: -1, on: email.bounced}")) == [("everything-scored", "")]
 
 
 def test_a_demo_must_be_worth_more_than_a_download_and_a_click_more_than_an_open() -> None:
     """What is compared is what one event gives, the cap included."""
     download, demo = (
-        "- {id: a, points: 9, on: content.downloaded, cap: 9}",
-        "- {id: b, points: %s, on: demo.requested, cap: %s}",
+        "{id: a, points: 9, on: content.downloaded, cap: 9}",
+        "{id: b, points: %s, on: demo.requested, cap: %s}",
     )
-    assert codes(sound(f"{download}\n    {demo % (9, 9)}")) == [("download-like-demo", f"{R2}.points")]
-    assert codes(sound(f"{download}\n    {demo % (30, 8)}")) == [("download-like-demo", f"{R2}.points")]
-    assert codes(sound(f"{download}\n    {demo % (30, 30)}")) == []
-    opened, clicked = "- {id: a, points: 3, on: email.opened, cap: 9}", "- {id: b, points: %s, on: email.clicked, cap: 9}"
-    assert codes(sound(f"{opened}\n    {clicked % 3}")) == [("open-like-click", f"{R2}.points")]
-    assert codes(sound(f"{opened}\n    {clicked % 4}")) == []
+    assert codes(sound(download, demo % (9, 9))) == [("download-like-demo", f"{R2}.points")]
+    assert codes(sound(download, demo % (30, 8))) == [("download-like-demo", f"{R2}.points")]
+    assert codes(sound(download, demo % (30, 30))) == []
+    opened, clicked = "{id: a, points: 3, on: email.opened, cap: 9}", "{id: b, points: %s, on: email.clicked, cap: 9}"
+    assert codes(sound(opened, clicked % 3)) == [("open-like-click", f"{R2}.points")]
+    assert codes(sound(opened, clicked % 4)) == []
     assert codes(sound(opened)) == []
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "code", "path"),
+    ("at", "value", "code", "path"),
     [
-        ("points: -10", "points: 0", "no-negative-points", ""),
-        ("leave: 40", "leave: 51", "leave-above-enter", "stages.mql.leave"),
-        ("leave: 60", "leave: 76", "leave-above-enter", "stages.sql.leave"),
-        ("sql: {enter: 75, leave: 60", "sql: {enter: 45, leave: 40", "rungs-swapped", "stages.sql.enter"),
-        ("score: {min: 0, max: 100}", "score: {max: 70}", "unreachable", "stages.sql.enter"),
-        ("enter: 75,", "enter: 75, min_fit: 41,", "unreachable", "stages.sql.min_fit"),
-        ("enter: 75,", "enter: 75, intent_within: 30d,", "unreachable", "stages.sql.intent_within"),
-        ("  half_life: 14d\n", "", "no-decay", "engagement"),
-        ("stages:", "inactivity: {after: 14d, points: 5}\nstages:", "inactivity-rewards", "inactivity.points"),
-        ("{mql: {enter: 50, leave: 40}, sql: {enter: 75, leave: 60}}", "{}", "no-ladder", "stages"),
+        ("engagement.rules.no-show.points", 0, "no-negative-points", ""),
+        ("stages.mql.leave", 51, "leave-above-enter", "stages.mql.leave"),
+        ("stages.sql.leave", 76, "leave-above-enter", "stages.sql.leave"),
+        ("stages.sql", "{enter: 45, leave: 40}", "rungs-swapped", "stages.sql.enter"),
+        ("score", "{max: 70}", "unreachable", "stages.sql.enter"),
+        ("stages.sql.min_fit", 41, "unreachable", "stages.sql.min_fit"),
+        ("stages.sql.intent_within", "30d", "unreachable", "stages.sql.intent_within"),
+        ("engagement.half_life", None, "no-decay", "engagement"),
+        ("inactivity", "{after: 14d, points: 5}", "inactivity-rewards", "inactivity.points"),
+        ("stages", "{}", "no-ladder", "stages"),
         (
-            "velocity: []",
-            "velocity: [{id: p, on: page.viewed, count: days, within: 7d, steps: {8: 5}}]",
+            "velocity.+",
+            "{id: p, on: page.viewed, count: days, within: 7d, steps: {8: 5}}",
             "unreachable",
             "velocity[0].steps",
         ),
         (
-            "velocity: []",
-            "velocity: []\ngrades: {fit: {A: 10, B: 15, C: 0}, engagement: {1: 40, 2: 20}}",
-            "bands-out-of-order",
-            "grades.fit.B",
-        ),
-        (
-            "velocity: []",
-            "velocity: [{id: p, on: page.viewed, count: sessions, within: 1d, steps: {17: 5}}]",
+            "velocity.+",
+            "{id: p, on: page.viewed, count: sessions, within: 1d, steps: {17: 5}}",
             "unreachable",
             "velocity[0].steps",
         ),
+        ("grades", "{fit: {A: 10, B: 15, C: 0}, engagement: {1: 40, 2: 20}}", "bands-out-of-order", "grades.fit.B"),
     ],
 )
-def test_a_ladder_that_cannot_work_is_warned_of(old: str, new: str, code: str, path: str) -> None:
+def test_a_ladder_that_cannot_work_is_warned_of(at: str, value: object, code: str, path: str) -> None:
     """One change to the sound grid, one warning."""
-    assert old in sound()
-    assert codes(sound().replace(old, new)) == [(code, path)]
+    assert codes(SOUND, {at: value}) == [(code, path)]
 
 
 def test_a_warning_names_the_line_why_and_what_to_do() -> None:
     """It is read by who wrote the grid, not by who wrote this."""
-    (warning,) = lint(parse_grid(sound("- {id: a, points: 5, on: webinar.attended}"), "g.yaml"))
-    assert warning.line == 13
+    (warning,) = lint(parsed(sound("{id: a, points: 5, on: webinar.attended}")))
+    assert warning.line == len(SOUND.splitlines()) + 1
     assert "up to the engagement's max of 80" in warning.message
     assert "add a cap, as in cap: 15" in warning.message
 
 
 def matching(pattern: str) -> str:
     """Return a sound grid with a rule that matches a url by *pattern*."""
-    return sound(f"- {{id: a, points: 5, on: page.viewed, cap: 9, where: {{url: {{matches: '{pattern}'}}}}}}")
+    return sound(f"{{id: a, points: 5, on: page.viewed, cap: 9, where: {{url: {{matches: '{pattern}'}}}}}}")
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
 
 import pytest
 from markdown_it import MarkdownIt
 
+from tests.kit.grids import changed, parsed
 from worker.core.grid.diff import Change, compare
-from worker.core.grid.models import Grid, parse_grid
+from worker.core.grid.models import Grid
 from worker.core.grid.report import show_html, show_markdown
 from worker.core.grid.words import duration, number, points
 
@@ -50,18 +52,14 @@ mail: {free: [provider.example]}
 """
 
 
-def grid(*changes: tuple[str, str]) -> Grid:
-    """Return the grid with each (old, new) text replaced."""
-    text = GRID
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    return parse_grid(text, "g.yaml")
+def grid(changes: Mapping[str, object] | None = None) -> Grid:
+    """Return the grid with *changes*, by path."""
+    return parsed(changed(GRID, changes or {}))
 
 
-def replayed(*changes: tuple[str, str]) -> dict[str, str]:
+def replayed(changes: Mapping[str, object]) -> dict[str, str]:
     """Return which rules of the grid with *changes* need their past replayed, and why."""
-    return {one.id: one.why for one in compare(grid(), grid(*changes)).replay}
+    return {one.id: one.why for one in compare(grid(), grid(changes)).replay}
 
 
 @pytest.mark.parametrize(
@@ -129,61 +127,61 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head() -> None:
 
 def test_the_same_grid_differs_in_nothing() -> None:
     """However it is laid out."""
-    same = parse_grid(GRID.replace("\n", "  # note\n"), "g.yaml")
+    same = parsed("".join(f"{line}  # note\n" for line in GRID.splitlines()))
     assert compare(grid(), same) == ([], [])
 
 
 def test_what_is_applied_when_a_score_is_read_needs_no_replay() -> None:
     """Points, caps, clamps, steps, thresholds and names are in force at once, for the past too."""
-    changes = (
-        ("version: 1", "version: 2"),
-        ("points: 8", "points: 9"),
-        ("cap: 24", "cap: 30"),
-        ("{min: 0, max: 100}", "{max: 90}"),
-        ("max: 80", "max: 70"),
-        ("{3: 5, 5: 10}", "{3: 6}"),
-        ("enter: 50", "enter: 55"),
-        ("sla: 4h", "sla: 2h"),
-        ("quiet: 7d", "quiet: 5d"),
-        ("after: 14d", "after: 21d"),
-        ("intent: true", "intent: false"),
-        ("gte: 50", "gte: 40"),
-        ("{A: 20, B: 0}", "{A: 30, B: 0}"),
-        ("id: no-show", "id: did-not-come"),
-        ("within: 7d", "within: 14d"),
-        ("count: days", "count: rise"),
-    )
-    assert replayed(*changes) == {}
-    assert len(compare(grid(), grid(*changes)).changes) >= len(changes)
+    changes = {
+        "version": 2,
+        "engagement.rules.pricing.points": 9,
+        "engagement.rules.pricing.cap": 30,
+        "score": "{max: 90}",
+        "engagement.max": 70,
+        "velocity.comes-back.steps": "{3: 6}",
+        "stages.mql.enter": 55,
+        "stages.sql.sla": "2h",
+        "stages.quiet": "5d",
+        "inactivity.after": "21d",
+        "engagement.rules.pricing.intent": False,
+        "fit.rules.size.where.company.size.gte": 40,
+        "grades.fit.A": 30,
+        "engagement.rules.no-show.id": "did-not-come",
+        "velocity.comes-back.within": "14d",
+        "velocity.comes-back.count": "rise",
+    }
+    assert replayed(changes) == {}
+    assert len(compare(grid(), grid(changes)).changes) >= len(changes)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "expected"),
+    ("path", "value", "expected"),
     [
-        ("on: [webinar.no_show, crm.no_show]", "on: crm.no_show", {"no-show": "its on changes"}),
-        ("{page_type: pricing}", "{page_type: product}", {"pricing": "its where changes"}),
-        ("once_per: session_id", "once_per: url", {"pricing": "its once_per changes"}),
-        ("half_life: 7d", "half_life: 8d", {"pricing": "its half_life changes"}),
-        ("half_life: 14d", "half_life: 15d", {"daily": "its half_life changes"}),
-        ("count: days", "count: events", {"comes-back": "its count changes"}),
-        ("on: email.unsubscribed", "on: email.complained", {"unsubscribed": "its on changes"}),
-        ("[rival.example]", "[other.example]", {"competitor": "its where changes"}),
-        ("timezone: UTC", "timezone: Europe/Paris", {"daily": "days", "comes-back": "days"}),
-        ('pricing: "/pricing*"', 'pricing: "/tarifs*"', {"pricing": "page type"}),
-        ("velocity:\n", "velocity:\n  - {id: n, on: page.viewed, count: events, within: 1d, steps: {1: 1}}\n", {"n": "new"}),
-        ("{page_type: pricing}", "{page_type: [pricing]}", {"pricing": "its where changes"}),
+        ("engagement.rules.no-show.on", "crm.no_show", {"no-show": "its on changes"}),
+        ("engagement.rules.pricing.where", "{page_type: product}", {"pricing": "its where changes"}),
+        ("engagement.rules.pricing.where", "{page_type: [pricing]}", {"pricing": "its where changes"}),
+        ("engagement.rules.pricing.once_per", "url", {"pricing": "its once_per changes"}),
+        ("engagement.rules.pricing.half_life", "8d", {"pricing": "its half_life changes"}),
+        ("engagement.half_life", "15d", {"daily": "its half_life changes"}),
+        ("velocity.comes-back.count", "events", {"comes-back": "its count changes"}),
+        ("velocity.+", "{id: n, on: page.viewed, count: events, within: 1d, steps: {1: 1}}", {"n": "new"}),
+        ("exclusions.unsubscribed.on", "email.complained", {"unsubscribed": "its on changes"}),
+        ("exclusions.competitor.where", "{company.domain: [other.example]}", {"competitor": "its where changes"}),
+        ("timezone", "Europe/Paris", {"daily": "days", "comes-back": "days"}),
+        ("pages.pricing", "/tarifs*", {"pricing": "page type"}),
     ],
-)  # fmt: skip
-def test_what_is_counted_otherwise_needs_a_replay(old: str, new: str, expected: dict[str, str]) -> None:
+)
+def test_what_is_counted_otherwise_needs_a_replay(path: str, value: str, expected: dict[str, str]) -> None:
     """The state holds counts, not events: it cannot count the past anew."""
-    found = replayed((old, new))
+    found = replayed({path: value})
     assert found.keys() == expected.keys()
     assert all(why in found[name] for name, why in expected.items())
 
 
 def test_the_order_of_pages_counts() -> None:
     """The first type that fits wins, so the same pages in another order are other page types."""
-    order = ('pricing: "/pricing*", product: "/product*"', 'product: "/product*", pricing: "/pricing*"')
+    order = {"pages": '{product: "/product*", pricing: "/pricing*"}'}
     assert replayed(order).keys() == {"pricing"}
     assert compare(grid(), grid(order)).changes == [
         Change("changed", "pages", "order pricing, product", "order product, pricing")
@@ -192,13 +190,14 @@ def test_the_order_of_pages_counts() -> None:
 
 def test_two_rules_that_trade_names_need_no_replay() -> None:
     """What they count is held under what is counted, not under the name."""
-    assert replayed(("id: pricing", "id: x"), ("id: daily", "id: pricing"), ("id: x", "id: daily")) == {}
+    names = {"engagement.rules.pricing.id": "x", "engagement.rules.daily.id": "pricing", "engagement.rules.x.id": "daily"}
+    assert replayed(names) == {}
 
 
 def test_changes_are_said_in_words() -> None:
     """As marketing would say them to sales."""
-    dropped = "  - {id: unsubscribed, on: email.unsubscribed}\n"
-    found = compare(grid(), grid(("points: 8", "points: 9"), ("sla: 4h", "sla: 2h"), (dropped, "")))
+    changes = {"engagement.rules.pricing.points": 9, "stages.sql.sla": "2h", "exclusions.unsubscribed": None}
+    found = compare(grid(), grid(changes))
     assert [str(change) for change in found.changes] == [
         "stages.sql.sla: 4 hours → 2 hours",
         "engagement.pricing.points: +8 → +9",
