@@ -11,11 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
+from tests.kit.grids import changed
 from worker.cli.grid import grid as command
 from worker.core.grid.models import grid_schema
 
 GOOD = "grid: g\nversion: 1\nengagement: {rules: [{id: a, points: -1, on: email.bounced}]}\nstages: {mql: {enter: 5}}\n"
-WARNED = GOOD.replace("points: -1", "points: 9")
+WARNED = changed(GOOD, {"engagement.rules.a.points": 9})
 BAD = "grid: g\nversion: 1\nscore: {min: x}\nstages: {mql: {enter: y}}\n"
 
 

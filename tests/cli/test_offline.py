@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.kit.grids import changed
 from tests.kit.shell import GRID, ROOT, a_file, environment, event, leadpulse
 from worker.cli import COMMANDS, cli
 from worker.settings import Settings
@@ -190,7 +191,7 @@ def test_an_unknown_grid_is_told_with_those_that_come_along(tmp_path: Path) -> N
 
 def test_mistakes_in_a_grid_are_told_by_line(tmp_path: Path, grid: Path) -> None:
     """All of them, each with its place."""
-    grid.write_text(GRID.replace("points: 20", "points: many").replace("half_life: 7d", "half_life: soon"))
+    grid.write_text(changed(GRID, {"fit.rules.business-email.points": "many", "engagement.half_life": "soon"}))
     done = leadpulse("replay", a_file(tmp_path), "-g", grid)
     assert done.returncode == 1
     assert f"{grid}:6: " in done.stderr

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from tests.kit.grids import changed
 from tests.kit.online import ready, site, taken, topics
 from tests.kit.services import adjacent_ports
 from tests.kit.shell import GRID, Running, a_file, leadpulse
@@ -121,8 +122,8 @@ def test_a_signal_puts_a_changed_grid_in_force_in_every_worker(topics: dict[str,
         parent.until(lambda: ready(site) and ready(site, 1))
         leadpulse("produce", a_file(tmp_path), "--topic", site["LEADPULSE_INPUT_TOPICS"], env=site)
         parent.until(lambda: taken(site) + taken(site, 1) == 8)
-        second = GRID.replace("version: 1", "version: 2").replace("points: 20, where", "points: 25, where")
-        grid.write_text(second.replace("points: 10, on: page", "points: 11, on: page"))
+        better = {"version": 2, "fit.rules.business-email.points": 25, "engagement.rules.visit.points": 11}
+        grid.write_text(changed(GRID, better))
         parent.process.send_signal(signal.SIGHUP)
         parent.until(lambda: in_force(site) == in_force(site, 1) == (2, False))
         grid.write_text("grid: [")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.kit.grids import changed
 from tests.kit.waits import HANG_S
 from worker.adapters.memory import MemoryOrder
 from worker.core.grid.models import parse_grid
@@ -25,7 +26,7 @@ from worker.metrics import Metrics
 from worker.settings import Settings
 
 ONE = "grid: g\nversion: 1\nengagement: {rules: [{id: page, points: 1, on: page.viewed}]}\n"
-TWO = ONE.replace("version: 1", "version: 2").replace("points: 1", "points: 2")
+TWO = changed(ONE, {"version": 2, "engagement.rules.page.points": 2})
 LOOK_S = 0.05
 
 
@@ -94,7 +95,7 @@ async def test_mistakes_are_refused_until_they_are_mended(file: Path, monkeypatc
     async with watched(file, monkeypatch) as (grid, metrics):
         refused = metrics.grid_refused._value
         for text, words in (
-            (TWO.replace("points: 2", "points: two"), "points"),
+            (changed(TWO, {"engagement.rules.page.points": "two"}), "points"),
             ("", "grid"),
             ("a: [", ":1:"),
             (b"\xff", "UTF-8"),
@@ -155,7 +156,7 @@ async def test_an_error_that_nobody_foresaw_stops_nothing(file: Path, monkeypatc
         await until(grid, 2, None)
 
 
-THREE = TWO.replace("points: 2", "points: 3")
+THREE = changed(TWO, {"engagement.rules.page.points": 3})
 """Another grid of the same version as `TWO`."""
 
 
@@ -221,7 +222,7 @@ async def test_a_file_that_is_put_right_is_refused_no_longer(file: Path, monkeyp
     await until(grid, 2, "mistakes")
     write(file, TWO)
     await until(grid, 2, None)
-    write(file, TWO.replace("version: 2", "version: 4"))
+    write(file, changed(TWO, {"version": 4}))
     await until(grid, 4, None)
     await other.begin()
     assert other.compiled.grid.version == 4

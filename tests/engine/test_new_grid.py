@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit.examples import examples
+from tests.kit.grids import a_grid, compiled
 from worker.adapters import memory
 from worker.adapters.memory import MemoryStore, Snapshot
 from worker.core.contract.model import Record
-from worker.core.grid.models import parse_grid
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import unpack
@@ -25,21 +25,12 @@ from worker.settings import Settings
 SETTINGS = Settings.load({"LEADPULSE_PARTITIONS": "1"})
 WEB, JOURNAL, TOKEN = "lead.events.web", SETTINGS.internal_topic, "1:1:t"
 START_MS = 1_767_225_600_000
-GRID = """\
-grid: g
-version: VERSION
-engagement:
-  rules:
-    - {id: demo, points: POINTS, on: demo.requested, half_life: HALF_LIFE}
-stages:
-  mql: {enter: 30, leave: 20}
-"""
 
 
 def grid(version: int, points: int, half_life: str) -> CompiledGrid:
     """Return a grid of its own."""
-    text = GRID.replace("VERSION", str(version)).replace("POINTS", str(points)).replace("HALF_LIFE", half_life)
-    return CompiledGrid(parse_grid(text, "g"), "/s")
+    rule = f"{{id: demo, points: {points}, on: demo.requested, half_life: {half_life}}}"
+    return compiled(a_grid(version=version, engagement=f"{{rules: [{rule}]}}", stages="{mql: {enter: 30, leave: 20}}"))
 
 
 GRIDS = [grid(1, 20, "none"), grid(2, 10, "none"), grid(3, 40, "none"), grid(4, 25, "10s")]

@@ -76,9 +76,9 @@ def parsed(grid: str) -> Grid:
     return parse_grid(grid, "g.yaml")
 
 
-def compiled(grid: str) -> CompiledGrid:
-    """Return *grid*, ready to score."""
-    return CompiledGrid(parsed(grid), "/leadpulse/test")
+def compiled(grid: str, source: str = "/leadpulse/test") -> CompiledGrid:
+    """Return *grid*, ready to score; its outputs come from *source*."""
+    return CompiledGrid(parsed(grid), source)
 
 
 def _section(name: str, value: object) -> str:

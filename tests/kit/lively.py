@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from tests.kit.grids import changed, compiled
 from worker.core.batch.plan import plan_events, plan_tick
 from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Output, Record
-from worker.core.grid.models import parse_grid
-from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.demo.simulate import events
 
 GRID = files("grids").joinpath("saas-b2b.yaml").read_text()
-LOW = GRID.replace("mql: {enter: 50, leave: 40, min_fit: 0}", "mql: {enter: 12, leave: 6}").replace(
-    "sql: {enter: 75, leave: 60, min_fit: 0,", "sql: {enter: 25, leave: 20,"
+LOW = changed(
+    GRID,
+    {
+        "stages.mql": "{enter: 12, leave: 6}",
+        "stages.sql.enter": 25,
+        "stages.sql.leave": 20,
+        "stages.sql.min_fit": None,
+    },
 )
-SHORT_LIVED = LOW.replace("  quiet: 7d", "  quiet: 1d\nretention: 3d").replace("expires_after: 30d", "expires_after: 6h")
-UNFIT = GRID.replace("min_fit: 0", "min_fit: 39").replace("on: email.unsubscribed}", "on: [email.unsubscribed, email.clicked]}")
-TAKING = (
-    LOW.replace("steps: {2: 3, 3: 6, 5: 10}", "steps: {2: 3, 3: -6, 5: -12}")
-    .replace(
-        "points: 3, on: page.viewed, where: {page_type: product}", "points: -3, on: page.viewed, where: {page_type: product}"
-    )
-    .replace(
-        "inactivity: {after: 14d, every: 7d, points: -5, min: -30}", "inactivity: {after: 8h, every: 6h, points: -2, min: -40}"
-    )
+SHORT_LIVED = changed(LOW, {"stages.quiet": "1d", "retention": "3d", "engagement.rules.email-open.expires_after": "6h"})
+UNFIT = changed(
+    GRID,
+    {
+        "stages.mql.min_fit": 39,
+        "stages.sql.min_fit": 39,
+        "exclusions.unsubscribed.on": "[email.unsubscribed, email.clicked]",
+    },
+)
+TAKING = changed(
+    LOW,
+    {
+        "velocity.comes-back.steps": "{2: 3, 3: -6, 5: -12}",
+        "engagement.rules.product-page.points": -3,
+        "inactivity": "{after: 8h, every: 6h, points: -2, min: -40}",
+    },
 )
 
 
@@ -37,7 +48,7 @@ def traffic(seed: int) -> list[Event]:
 
 def folded(grid: str, log: list[Event], size: int) -> tuple[dict[str, bytes], list[tuple[object, ...]], list[Output]]:
     """Fold *log* in batches of *size* events, and at the end a tick a month later."""
-    scorer = CompiledGrid(parse_grid(grid, "grid.yaml"), "/leadpulse/test")
+    scorer = compiled(grid)
     states: dict[str, bytes] = {}
     fields: dict[str, tuple[object, ...]] = {}
     outputs: list[Output] = []

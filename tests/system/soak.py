@@ -35,7 +35,7 @@ from ops.dev.kafka_broker import Kafka
 from ops.dev.redis_server import Redis
 from ops.dev.services import HOST, free_port
 from tests.kit.bombs import bomb, send_raw
-from tests.kit.grids import GRID
+from tests.kit.grids import GRID, changed
 from tests.kit.proxy import LosesReplies, Network
 from tests.kit.replicas import Replicated, ThreeBrokers
 from tests.kit.site import Site
@@ -452,7 +452,7 @@ network_faults("Kafka", "to_kafka", session_timeout=6)
 @fault("grid changed while workers run", clock="wall", listed=20)
 async def _grid(run: Run) -> None:
     limit = run.random.choice((5, 12, 20))
-    run.site.put_grid(GRID.replace("min: -50", f"min: {limit}").replace("version: 1", f"version: {limit}"))
+    run.site.put_grid(changed(GRID, {"version": limit, "engagement.min": limit}))
     for worker in run.workers:
         worker.signal(signal.SIGHUP)
 
@@ -467,7 +467,7 @@ async def _grids_in_a_row(run: Run) -> None:
     await all_published(site)
     old, copy_at = await site.copy(), run.random.randint(3, 5)
     for version in range(2, 7):
-        site.put_grid(GRID.replace("min: -50", f"min: {3 * version}").replace("version: 1", f"version: {version}"))
+        site.put_grid(changed(GRID, {"version": version, "engagement.min": 3 * version}))
         for worker in run.workers:
             worker.signal(signal.SIGHUP)
         await run.some_time(1)
@@ -486,8 +486,8 @@ async def _grids_in_a_row(run: Run) -> None:
 async def _two_grids(run: Run) -> None:
     site = run.site
     other = site.folder / f"{site.settings.namespace}-other.yaml"
-    text = GRID.replace("min: -50", f"min: {run.random.choice((5, 12))}")
-    other.write_text(text.replace("version: 1", "version: 2") if run.random.random() < 0.5 else text)
+    text = changed(GRID, {"engagement.min": run.random.choice((5, 12))})
+    other.write_text(changed(text, {"version": 2}) if run.random.random() < 0.5 else text)
     site.know_grid(other.read_text())
     await _take_turns(run, {"grid": site.grid_file}, {"grid": other})
     for p in range(site.settings.partitions):
@@ -498,7 +498,7 @@ async def _two_grids(run: Run) -> None:
 @fault("two workers with other tzdata, the partitions moved to and fro", clock="wall")
 async def _two_tables(run: Run) -> None:
     site = run.site
-    site.put_grid(GRID.replace("timezone: UTC", "timezone: Europe/Paris").replace("version: 1", "version: 2"))
+    site.put_grid(changed(GRID, {"version": 2, "timezone": "Europe/Paris"}))
     zones = site.other_zones(f"{site.settings.namespace}-zones")
     await _take_turns(run, {}, {"zones": zones})
     for p in range(site.settings.partitions):

@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from tests.kit.grids import GRID
+from tests.kit.grids import GRID, changed
 from tests.kit.site import MakeSite, Site
 from tests.kit.traffic import now_ms, traffic
 from tests.kit.waits import HANG_S, until
 from worker.core.scoring.state import unpack
 
-GENEROUS = GRID.replace("min: -50", "min: 20").replace("version: 1", "version: 2")
+GENEROUS = changed(GRID, {"version": 2, "engagement.min": 20})
 """Every lead is worth 20 at least, which is more than an mql needs."""
 
 
@@ -31,7 +31,7 @@ async def test_a_changed_grid_is_in_force_without_a_restart(make_site: MakeSite)
         worker.signal(signal.SIGHUP)
         await worker.says("another grid is in force: system-test version 2")
     await judged_by(site, GENEROUS)
-    site.grid_file.write_text(GENEROUS.replace("version: 2", "version: 3\nthreshold: 5"))
+    site.grid_file.write_text(changed(GENEROUS, {"version": 3, "threshold": 5}))
     for worker in workers:
         worker.signal(signal.SIGHUP)
         await worker.says("refused; the grid in force stays: system-test version 2")
@@ -125,7 +125,7 @@ async def test_a_grid_comes_back_by_an_operators_word_alone(make_site: MakeSite)
     await site.send(site.sent(m) for m in traffic(66, 60, 300, around_ms=now_ms() - 60_000, spread_s=20))
     worker = site.worker()
     await site.settled()
-    edited = GRID.replace("min: -50", "min: 20")
+    edited = changed(GRID, {"engagement.min": 20})
     site.put_grid(edited)
     worker.signal(signal.SIGHUP)
     await judged_by(site, edited)
@@ -175,7 +175,7 @@ async def test_a_redis_that_went_back_does_not_take_the_grid_with_it(make_site: 
 async def test_two_workers_with_other_tables_judge_all_leads_once(make_site: MakeSite) -> None:
     """In a rolling upgrade partitions move to and fro; the newer tables judge every lead once, the older ones none."""
     site = await make_site(clock="wall", partitions=1)
-    site.put_grid(GRID.replace("timezone: UTC", "timezone: Europe/Paris"))
+    site.put_grid(changed(GRID, {"timezone": "Europe/Paris"}))
     newer = site.other_zones("newer")
     await site.send(site.sent(m) for m in traffic(65, 60, 300, around_ms=now_ms() - 60_000, spread_s=20))
     for turn, zones in enumerate([None, newer, None, newer, None]):
@@ -226,7 +226,7 @@ async def test_batches_of_several_grids_are_folded_again_by_the_grid_of_each(mak
     await site.restore(old)
     if not old:
         await site.allow_rebuild()
-    third = GENEROUS.replace("min: 20", "min: 5").replace("version: 2", "version: 3")
+    third = changed(GENEROUS, {"version": 3, "engagement.min": 5})
     site.put_grid(third)
     heir = site.worker()
     await heir.says("folding again")

@@ -6,12 +6,11 @@ import json
 
 import pytest
 
+from tests.kit.grids import a_grid, changed, compiled
 from tests.kit.lively import GRID, LOW, SHORT_LIVED, TAKING, UNFIT, folded, traffic
 from worker.core.batch.plan import plan_events
 from worker.core.contract.model import Event
-from worker.core.grid.models import parse_grid
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import CompiledGrid
 
 
 @pytest.mark.parametrize(
@@ -29,17 +28,14 @@ def test_a_batch_spares_nothing_that_shows(grid: str, seed: int) -> None:
     assert len(one_by_one[2]) > 25
 
 
-EDGES = """
-grid: edges
-version: 1
-timezone: UTC
-engagement:
-  half_life: none
-  rules:
-    - {id: told, points: 30, on: email.delivered, cap: 30}
-    - {id: read, points: 30, on: email.opened, once_per: message_id, half_life: 1d, cap: 30}
-"""
-RUNG = "stages: {mql: {enter: 25, leave: 20}}\n"
+EDGES = a_grid(
+    engagement="""
+        rules:
+          - {id: told, points: 30, on: email.delivered, cap: 30}
+          - {id: read, points: 30, on: email.opened, once_per: message_id, half_life: 1d, cap: 30}
+    """,
+    stages="{mql: {enter: 25, leave: 20}}",
+)
 DAY_MS = 86_400_000
 
 
@@ -52,7 +48,7 @@ def happened(hours: int, type_: str, **data: object) -> Event:
     ("more", "log"),
     [
         (
-            "",
+            {},
             [
                 happened(48, "email.opened", message_id="m"),
                 happened(49, "social.followed"),
@@ -60,7 +56,7 @@ def happened(hours: int, type_: str, **data: object) -> Event:
             ],
         ),
         (
-            "velocity: [{id: back, on: page.viewed, count: days, within: 7d, steps: {2: -15}}]\n",
+            {"velocity": "[{id: back, on: page.viewed, count: days, within: 7d, steps: {2: -15}}]"},
             [
                 happened(0, "email.delivered", message_id="m"),
                 happened(1, "page.viewed", url="/"),
@@ -68,7 +64,7 @@ def happened(hours: int, type_: str, **data: object) -> Event:
             ],
         ),
         (
-            "inactivity: {after: 1d, points: -15}\n",
+            {"inactivity": "{after: 1d, points: -15}"},
             [
                 happened(0, "email.delivered", message_id="m"),
                 happened(1, "email.delivered", message_id="m"),
@@ -79,17 +75,17 @@ def happened(hours: int, type_: str, **data: object) -> Event:
     ],
     ids=["an occurrence that came earlier", "a velocity that takes points", "a first activity"],
 )
-def test_a_lead_that_loses_points_in_the_middle_of_a_batch_cools_there(more: str, log: list[Event]) -> None:
+def test_a_lead_that_loses_points_in_the_middle_of_a_batch_cools_there(more: dict[str, str], log: list[Event]) -> None:
     """What proves that a lead stays on its rung must count with everything that takes points."""
-    scorer = CompiledGrid(parse_grid(EDGES + more + RUNG, "grid.yaml"), "/leadpulse/test")
-    plan = plan_events(scorer, {"lead-1": None}, log, None)
+    grid = changed(EDGES, more)
+    plan = plan_events(compiled(grid), {"lead-1": None}, log, None)
     assert [output.topic for output in plan.outputs] == ["lead.mql", "lead.cooled"]
-    assert folded(EDGES + more + RUNG, log, 1) == folded(EDGES + more + RUNG, log, len(log))
+    assert folded(grid, log, 1) == folded(grid, log, len(log))
 
 
 def told(grid: str, *batches: tuple[int | None, list[Event]]) -> list[tuple[str, str]]:
     """Fold batches of one lead, each after a tick at its instant; return what goes out, with its instant."""
-    scorer = CompiledGrid(parse_grid(grid, "grid.yaml"), "/leadpulse/test")
+    scorer = compiled(grid)
     state, outputs = None, []
     for clock_ms, batch in batches:
         plan = plan_events(scorer, {"lead-1": state}, batch, clock_ms)
@@ -100,8 +96,9 @@ def told(grid: str, *batches: tuple[int | None, list[Event]]) -> list[tuple[str,
 
 def test_what_had_expired_by_the_last_tick_counts_again_in_the_middle_of_a_batch() -> None:
     """Late beside the tick, in time for the lead's own events: the rule was read as expired, and all of it comes back."""
-    grid = EDGES.split("    - {id: told")[0] + "    - {id: load, points: 8, on: content.downloaded, expires_after: 30d}\n"
-    grid += "stages: {mql: {enter: 45}}\n"
+    grid = a_grid(
+        engagement="{rules: [{id: load, points: 8, on: content.downloaded, expires_after: 30d}]}", stages="{mql: {enter: 45}}"
+    )
     past = [happened(hour, "content.downloaded") for hour in range(5)]
     tick_ms, late = 20_031 * DAY_MS, [happened(29 * 24, "social.shared"), happened(29 * 24 + 1, "content.downloaded")]
     one_by_one = told(grid, (None, past), (tick_ms, late[:1]), (tick_ms, late[1:]))
@@ -112,9 +109,14 @@ def test_what_had_expired_by_the_last_tick_counts_again_in_the_middle_of_a_batch
 @pytest.mark.parametrize("lag_ms", [0, 1, 2])
 def test_nobody_is_called_twice_when_the_event_came_just_after_a_tick(lag_ms: int) -> None:
     """The output has the tick's instant, which is after the clock that the lead is packed with."""
-    grid = (
-        EDGES.replace(", cap: 30", "")
-        + "    - {id: gone, points: -30, on: email.bounced}\nstages: {mql: {enter: 25}, quiet: 7d}\n"
+    grid = changed(
+        EDGES,
+        {
+            "engagement.rules.told.cap": None,
+            "engagement.rules.read.cap": None,
+            "engagement.rules.+": "{id: gone, points: -30, on: email.bounced}",
+            "stages": "{mql: {enter: 25}, quiet: 7d}",
+        },
     )
     log = [
         happened(hour, type_, message_id="m")

@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit.examples import examples
+from tests.kit.grids import changed, compiled, parsed
 from tests.kit.owners import GRID, HOUR, START, Owners, an_event, known_as
 from worker.core.batch.plan import plan_events, plan_tick
 from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Record
-from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import Replay, replay_lines
-from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import pack, unpack
 
 IDS = ("visitor-alpha", "visitor-bravo", "lead-charlie", "lead-delta")
@@ -58,7 +57,7 @@ def test_an_erasure_leaves_no_byte_of_an_id_but_its_mark(
     assert owners.alive().keys().isdisjoint(erased), "earlier events stay dropped"
 
 
-KEEPS = CompiledGrid(parse_grid(GRID + "retention: 30d\n", "keeps.yaml"), "/leadpulse/replay")
+KEEPS = compiled(changed(GRID, {"retention": "30d"}), "/leadpulse/replay")
 
 
 def test_a_lead_that_is_idle_for_too_long_is_removed_by_time() -> None:
@@ -92,10 +91,7 @@ def test_who_is_at_a_threshold_or_excluded_stays(stage: str) -> None:
     lines = [an_event(n, "L", 0) for n in range(8)]
     grid = KEEPS.grid
     if stage == "mql":
-        grid = parse_grid(
-            GRID.replace("view, points: 1", "view, points: 9").replace("points: -1}", "points: 0}") + "retention: 30d\n",
-            "g.yaml",
-        )
+        grid = parsed(changed(GRID, {"engagement.rules.view.points": 9, "inactivity.points": 0, "retention": "30d"}))
     else:
         kind = {"excluded": "email.complained", "opportunity": "crm.opportunity"}[stage]
         lines.append(an_event(9, "L", 0, kind, message_id="m") if stage == "excluded" else an_event(9, "L", 0, kind))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit.examples import examples
+from tests.kit.grids import changed, compiled
 from tests.kit.owners import END, GRID, HOUR, SCORER, START, Owners, an_event, known_as
 from tests.kit.stories import Line
 from worker.core.batch.plan import plan_events
@@ -170,7 +171,7 @@ def test_what_a_visitor_did_moves_the_lead_no_earlier_than_it_happened() -> None
 
 def test_an_answer_that_fell_due_before_the_visitor_was_last_seen_is_told_at_its_own_instant() -> None:
     """Time passes for the lead although it was not heard of."""
-    scorer = CompiledGrid(parse_grid(GRID.replace("leave: 9}", "leave: 9, sla: 30m}"), "sla.yaml"), "/leadpulse/replay")
+    scorer = compiled(changed(GRID, {"stages.sql.sla": "30m"}), "/leadpulse/replay")
     lines = [*(an_event(n, "L", 0) for n in range(4)), an_event(20, "v", 1), known_as(21, "L", "v", 0)]
     breached = [output["time"] for output in replayed(lines, scorer) if output["type"] == "lead.sla_breached"]
     assert breached == [rfc3339(START + HOUR // 2)]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from tests.kit.examples import examples
+from tests.kit.grids import changed
 from tests.kit.oracle_values import instant, rfc3339
 from tests.kit.stories import DAY, HOUR, START, Case, Line, an_event, selling, yaml_of
 from tests.kit.strategies import cases
@@ -235,14 +236,17 @@ def test_an_act_counts_for_every_rule_that_is_sure_to_take_it() -> None:
 
 def test_an_act_that_excludes_the_lead_is_no_way_up() -> None:
     """Points for an event that also bars the lead bring it nowhere."""
-    grid = GRID.replace("- {id: left, on: email.unsubscribed}", "- {id: left, on: social.shared}")
+    grid = changed(GRID, {"exclusions.left.on": "social.shared"})
     scorer, state, at_ms = ada(KNOWN, (0, *VISIT), at_ms=0, grid=grid)
     assert [way.event for way in upward(scorer, state, at_ms).ways] == ["demo.requested", "page.viewed"]
 
 
 def test_a_missing_intent_is_named_and_what_mends_it() -> None:
     """Points enough for sales, and no wish to be called within ten days."""
-    grid = GRID.replace("half_life: 7d", "half_life: none").replace("once_per: lead", "cap: 30")
+    grid = changed(
+        GRID,
+        {"engagement.half_life": "none", "engagement.rules.demo.once_per": None, "engagement.rules.demo.cap": 30},
+    )
     scorer, state, at_ms = ada(KNOWN, (0, *DEMO), (11 * DAY, *VISIT), at_ms=11 * DAY, grid=grid)
     state.stage = STAGES.index("mql")
     found = upward(scorer, state, at_ms)
@@ -309,10 +313,16 @@ def test_what_lies_ahead_is_what_ticks_then_publish(case: Case, waits: list[int]
 @pytest.mark.parametrize(("after", "seen"), [("90d", True), ("91d", False)])
 def test_ninety_days_are_looked_ahead(after: str, seen: bool) -> None:
     """A change at the last instant is told, one a day later is not."""
-    grid = GRID.replace("half_life: 7d", "half_life: none").replace(
-        "after: 3d, every: 1d, points: -2, min: -6", f"after: {after}, points: -40"
+    grid = changed(
+        GRID,
+        {
+            "engagement.half_life": "none",
+            "inactivity": f"{{after: {after}, points: -40}}",
+            "stages.sql.intent_within": None,
+            "stages.sql.sla": "4h",
+        },
     )
-    changes = ahead(*ada(KNOWN, (0, *DEMO), at_ms=0, grid=grid.replace("intent_within: 10d", "sla: 4h")))
+    changes = ahead(*ada(KNOWN, (0, *DEMO), at_ms=0, grid=grid))
     assert ("lead.cooled" in [change.type for change in changes]) == seen
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kit.grids import changed
 from worker.core.batch.plan import plan_events, plan_tick
 from worker.core.contract.model import Event
 from worker.core.grid.models import parse_grid
@@ -68,7 +69,7 @@ def test_a_grid_that_comes_back_finds_its_past_and_calls_nobody_again() -> None:
 def test_a_lead_without_anything_set_aside_is_not_a_byte_larger() -> None:
     """That is nearly every lead."""
     before, _ = fold(ONE, None, event(0, T0))
-    same = scorer(OLD.replace("points: 10", "points: 11").replace("version: 1", "version: 2"))
+    same = scorer(changed(OLD, {"version": 2, "engagement.rules.page.points": 11}))
     assert len(ticked(same, before, T0 + 1)) <= len(ticked(ONE, before, T0 + 1))
 
 
