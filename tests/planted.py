@@ -57,7 +57,7 @@ FAULTS: Final = (
     ),
     Fault(
         "order of arrival", "a late event takes the latest activity back",
-        "worker/core/scoring/fold.py", "if at_ms > state.active and is_activity(type_):", "if is_activity(type_):", _ORDER,
+        "worker/core/scoring/fold.py", "if at_ms > state.active_ms and is_activity(type_):", "if is_activity(type_):", _ORDER,
     ),
     Fault(
         "duplicates", "ten ids are looked at, not 64",
@@ -95,7 +95,7 @@ FAULTS: Final = (
     ),
     Fault(
         "two states merged are both logs folded", "the other's instants are read by the wrong clock",
-        "worker/core/identity/merge.py", "in entries(other.seen, other.last):", "in entries(other.seen, last):", _MERGE,
+        "worker/core/identity/merge.py", "in entries(other.seen, other.last_ms):", "in entries(other.seen, last_ms):", _MERGE,
     ),
     Fault(
         "reasons add up", "a reason is a little off",
@@ -134,7 +134,8 @@ FAULTS: Final = (
     ),
     Fault(
         "a state survives packing", "what happened at the clock's own instant is taken for never",
-        "worker/core/scoring/state.py", "state.active = clock + 1 - active", "state.active = clock - active", _PACKED,
+        "worker/core/scoring/state.py",
+        "state.active_ms = clock_ms + 1 - active_ms", "state.active_ms = clock_ms - active_ms", _PACKED,
     ),
     Fault(
         "a state survives packing", "four bytes are taken for enough of instants 99 days apart",
@@ -174,7 +175,7 @@ FAULTS: Final = (
     ),
     Fault(
         "the oracle agrees", "an answer at the very last instant is too late",
-        "worker/core/scoring/stages.py", "<= event_ms <= state.respond_by", "<= event_ms < state.respond_by", _WAITS,
+        "worker/core/scoring/stages.py", "<= event_ms <= state.respond_by_ms", "<= event_ms < state.respond_by_ms", _WAITS,
     ),
 )  # fmt: skip
 

@@ -47,7 +47,6 @@ PENDING: Final[set[str]] = {
     "worker/core/contract/codec.py",
     "worker/core/contract/dead_letter.py",
     "worker/core/contract/journal.py",
-    "worker/core/scoring/state.py",
     "worker/engine/__init__.py",
     "worker/engine/batch_builder.py",
     "worker/engine/checks.py",

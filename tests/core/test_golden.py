@@ -74,9 +74,9 @@ def same_states(ours: Mapping[str, bytes | None], theirs: Mapping[str, bytes | N
 
     def opened(packed: bytes | None) -> Any:
         state = unpack(packed or b"")
-        state.due = None if state.due is None else state.due // 1_000
+        state.due_ms = None if state.due_ms is None else state.due_ms // 1_000
         state.grid = 0  # names the tables as well, which are others with every upgrade
-        for name in ("counts", "velocity", "bars"):  # their keys were 32 bits long before version 5
+        for name in ("counts", "velocity", "exclusions"):  # their keys were 32 bits long before version 5
             setattr(state, name, {key % 2**32: held for key, held in getattr(state, name).items()})
         return plain(msgspec.msgpack.decode(msgspec.msgpack.encode(state), strict=False))
 

@@ -198,7 +198,7 @@ async def _fetched_again(sent: list[tuple[int | None, str, int]], size: int) -> 
         fetched_ms = AT_MS + 1 + start
         place = BatchStart(first.cut.batch + 1, dict.fromkeys(TOPICS, start + len(part)), None, fetched_ms=fetched_ms)
         await first.apply((await first.builder.events(part, place)).batch)
-        latest = max(unpack(write.state).clock for write in first.batches[-1].writes)
+        latest = max(unpack(write.state).clock_ms for write in first.batches[-1].writes)
         assert latest <= fetched_ms + MAX_AHEAD_MS
         unheld = decode_batch(part, SETTINGS.internal_topic, 0, 1)
         times = [item.at_ms for item in unheld.items if isinstance(item, Event)]

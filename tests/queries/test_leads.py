@@ -56,7 +56,7 @@ async def everybody(stores: list[MemoryStore], scorer: CompiledGrid, at_ms: int)
         for lead, packed in zip(store.held(), await store.load(store.held()), strict=True):
             state = unpack(packed or b"")
             if state.alive:
-                found.append(judged(scorer, lead, state, max(state.clock, at_ms)))
+                found.append(judged(scorer, lead, state, max(state.clock_ms, at_ms)))
     return sorted(found, key=lambda one: (-one.score, one.lead_id))
 
 

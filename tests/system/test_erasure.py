@@ -92,7 +92,7 @@ async def test_an_operator_exports_and_erases_a_person(make_site: MakeSite) -> N
         assert held.count(name) == len(keys)
     for lead in ("ada-lovelace", "visitor-of-ada"):
         state = unpack((await site.states())[lead])
-        assert (state.alive, state.links, bool(state.erased)) == (False, None, True)
+        assert (state.alive, state.links, bool(state.erased_ms)) == (False, None, True)
     records = await site.read([TopicPartition(mql, p) for p in range(3)])
     for name in (b"ada-lovelace", b"visitor-of-ada"):
         assert [record.value for record in records if record.key == name][-1:] == [None]

@@ -72,7 +72,7 @@ async def test_an_event_without_a_usable_timestamp_is_held_to_its_fetch_and_so_o
     await site.send(sent[100:])
     await site.settled()
     await worker.stop()
-    clocks = {unpack(packed).clock for packed in (await site.states()).values()}
+    clocks = {unpack(packed).clock_ms for packed in (await site.states()).values()}
     assert began_ms < max(clocks) <= now_ms()
     await site.restore(old)
     worker = site.worker(clock_ahead_s=30 * 365 * 86_400)

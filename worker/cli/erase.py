@@ -62,7 +62,7 @@ def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> N
         click.confirm(f"Erase {', '.join(map(plain, ids))} for good?", abort=True, err=True)
     # After all that is held, where some producer's clock ran ahead; a time past this is taken as the record's own anyhow.
     at_ms = int(time.time() * 1_000)
-    at_ms = min(max([at_ms, *(person.state.clock for person in found)]), at_ms + MAX_AHEAD_MS)
+    at_ms = min(max([at_ms, *(person.state.clock_ms for person in found)]), at_ms + MAX_AHEAD_MS)
     run_async(send_erasure(settings, lead, at_ms))
     done = run_async(until_erased(settings, lead, ids, at_ms, wait_s)) if wait_s else False
     click.echo(json_line(Erased(lead, ids, rfc3339(at_ms), done)))

@@ -156,9 +156,9 @@ def _stands_at(write: LeadWrite, clock_ms: int | None) -> LeadWrite:
         state = unpack(write.state)
     except UnreadableState as err:
         raise UnreadableState(f"lead with mark {shown_mark(write.lead)}: {err}") from err
-    if clock_ms is None or not state.alive or state.clock >= clock_ms:
+    if clock_ms is None or not state.alive or state.clock_ms >= clock_ms:
         return write
-    state.clock = clock_ms
+    state.clock_ms = clock_ms
     return msgspec.structs.replace(write, state=pack(state))
 
 

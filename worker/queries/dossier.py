@@ -40,7 +40,11 @@ async def _id(settings: Settings, held: Persons, person: Person) -> dict[str, An
     state, scorer = person.state, held.scorers[person.partition]
     scorer.recognise(state)
     shown = {"id": person.lead} | _links(state.identity)
-    shown |= {"erased_up_to": _instant(state.erased), "sequence": state.sequence, "keys": await _keys(settings, held, person)}
+    shown |= {
+        "erased_up_to": _instant(state.erased_ms),
+        "sequence": state.sequence,
+        "keys": await _keys(settings, held, person),
+    }
     shown |= _reported(state.identity) | {"state_bytes": len(person.fields["state"])}
     if not state.alive:
         return shown
@@ -106,16 +110,16 @@ def _facts(lead: Lead, state: LeadState) -> dict[str, Any]:
         "recent": recent(state),
         "history": history(state),
         "times": {
-            "clock": _instant(state.clock),
-            "latest_activity": _instant(state.active),
-            "latest_crm": _instant(state.crm),
-            "ladder_closed": _instant(state.closed),
-            "lead_mql": _instant(state.mql_at),
-            "lead_sql": _instant(state.sql_at),
-            "respond_by": _instant(state.respond_by),
-            "due": _instant(state.due or 0),
+            "clock": _instant(state.clock_ms),
+            "latest_activity": _instant(state.active_ms),
+            "latest_crm": _instant(state.crm_ms),
+            "ladder_closed": _instant(state.closed_ms),
+            "lead_mql": _instant(state.mql_at_ms),
+            "lead_sql": _instant(state.sql_at_ms),
+            "respond_by": _instant(state.respond_by_ms),
+            "due": _instant(state.due_ms or 0),
         },
-        "packed": {"version": state.version, "grid": state.grid, "fit": state.fit, "barred": state.barred},
+        "packed": {"version": state.version, "grid": state.grid, "fit": state.fit, "barred": state.excluded_by_traits},
     }
 
 
@@ -130,11 +134,11 @@ def _counted(scorer: CompiledGrid, state: LeadState) -> dict[str, Any]:
             for key, velocity in state.velocity.items()
         ],
         "exclusions": [
-            {"key": key, "rules": scorer.bar_ids.get(key, []), "since": rfc3339(at_ms)}
-            for key, at_ms in state.bars.items()
+            {"key": key, "rules": scorer.exclusion_ids.get(key, []), "since": rfc3339(at_ms)}
+            for key, at_ms in state.exclusions.items()
             if key != SINCE
         ],
-        "set_aside_since": _instant(state.bars.get(SINCE, 0)),
+        "set_aside_since": _instant(state.exclusions.get(SINCE, 0)),
         "event_marks": [state.ids[at : at + MARK_BYTES].hex() for at in range(0, len(state.ids), MARK_BYTES)],
         "merging_since": _instant(state.identity.judged_until_ms),
     }
@@ -151,8 +155,8 @@ def _member(member: Member) -> dict[str, Any]:
 
 
 def _count(count: Count) -> dict[str, Any]:
-    values = [{"mark": value.hex(), "at": rfc3339(at_ms)} for at_ms, value in entries(count.seen, count.last)]
-    return {"count": count.n, "last_at": _instant(count.last), "decayed_sum": count.sum, "once_per": values}
+    values = [{"mark": value.hex(), "at": rfc3339(at_ms)} for at_ms, value in entries(count.seen, count.last_ms)]
+    return {"count": count.n, "last_at": _instant(count.last_ms), "decayed_sum": count.sum, "once_per": values}
 
 
 def _velocity(velocity: VelocityWindow) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class JudgedLead(NamedTuple):
             stage=STAGES[state.stage],
             sequence=state.sequence,
             as_of=rfc3339(now_ms),
-            respond_by=rfc3339(state.respond_by) if state.respond_by else None,
+            respond_by=rfc3339(state.respond_by_ms) if state.respond_by_ms else None,
             reasons=reasons(scorer, state, now_ms),
             waterfall=parts,
             totals=totals(parts),
@@ -172,10 +172,10 @@ def _judge(
         raise LeadNotHeld(f"lead {lead} is not held ({where}): no event with this subject has been taken")
     held = Lead(scorer, lead, packed, tick_ms)
     state, now_ms = held.state, held.at_ms
-    if not state.alive and not state.erased:
+    if not state.alive and not state.erased_ms:
         raise LeadNotHeld(f"lead {lead} is not held ({where}): it was removed after the grid's retention, or never was a lead")
     if not state.alive:
-        raise LeadNotHeld(f"lead {lead} was erased: only the mark of its erasure at {rfc3339(state.erased)} is kept")
+        raise LeadNotHeld(f"lead {lead} was erased: only the mark of its erasure at {rfc3339(state.erased_ms)} is kept")
     if at_ms is not None and at_ms > now_ms:
         advance(scorer, state, now_ms, at_ms, held.by_time)
         now_ms = at_ms

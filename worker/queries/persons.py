@@ -97,4 +97,4 @@ async def until_erased(settings: Settings, lead: str, ids: list[str], at_ms: int
 
 
 def _is_erased(person: Person | None, at_ms: int, asked: bool) -> bool:
-    return not asked if person is None else person.state.erased >= at_ms
+    return not asked if person is None else person.state.erased_ms >= at_ms

@@ -47,13 +47,13 @@ def test_an_example_of_every_type_is_folded(event_type: str) -> None:
     if scored:
         assert [one["type"] for one in recent(state)] == [event_type]
         assert [count.n for count in state.counts.values()] == [1]
-    assert (state.active > 0) == (not event.machine and event_type in ACTIVITIES)
+    assert (state.active_ms > 0) == (not event.machine and event_type in ACTIVITIES)
 
 
 def test_a_state_names_every_stored_type() -> None:
     """In as many states as it takes: one holds twenty events."""
     for number, name in TYPE_NAMES.items():
-        state = unpack(pack(LeadState(clock=1_000, recent=close([(1_000, number, "")]))))
+        state = unpack(pack(LeadState(clock_ms=1_000, recent=close([(1_000, number, "")]))))
         assert [one["type"] for one in recent(state)] == [name]
 
 

@@ -22,7 +22,7 @@ def told(partition: Partition, lead: str) -> dict[str, Any]:
     """Return what can be read of a lead: its fields in Redis, score, reasons, traits, last events and moves."""
     state = unpack(partition.states[lead] or b"")
     partition.scorer.recognise(state)
-    at_ms = max(state.clock, partition.clock or 0)
+    at_ms = max(state.clock_ms, partition.clock or 0)
     said: dict[str, Any] = {
         "fields": fields(partition, lead),
         "traits": values(unpack_traits(state.traits)),

@@ -97,7 +97,7 @@ def test_an_account_holds_what_a_recount_of_its_leads_gives(done: list[tuple[int
     recount: dict[str, dict[str, Member]] = {}
     for name, state in alive(owners).items():
         _, account, role = who(SCORER, state)
-        at_ms = state.clock
+        at_ms = state.clock_ms
         score = read(SCORER, state, at_ms).score
         counts = bool(account) and state.stage != EXCLUDED and score >= 2 - 1e-9
         told = state.links.member if state.links is not None else None
@@ -126,7 +126,7 @@ def test_an_account_holds_what_a_recount_of_its_leads_gives(done: list[tuple[int
     ids = [output["id"] for output in owners.outputs]
     assert len(ids) == len(set(ids))
     states = {name: unpack(packed) for name, packed in owners.states.items() if packed}
-    erased = {name for name, state in states.items() if not state.alive and state.erased and state.links is None}
+    erased = {name for name, state in states.items() if not state.alive and state.erased_ms and state.links is None}
     for gone in erased:
         for other, packed in owners.states.items():
             assert gone.encode() not in (packed or b""), f"{other} still knows {gone}"
@@ -299,7 +299,7 @@ def test_addresses_lose_and_double_nothing_and_keep_nothing_of_the_erased(
         for holder in state.links.address_holders if state.links is not None else ():
             assert states[holder].alive
             assert who(scorer, states[holder])[0] == name
-        if not state.alive and state.erased and state.links is None:  # else it was said to be somebody's since
+        if not state.alive and state.erased_ms and state.links is None:  # else it was said to be somebody's since
             for other, packed in owners.states.items():
                 assert name.encode() not in (packed or b"") or other == name, f"{other} still knows {name}"
 

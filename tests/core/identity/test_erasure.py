@@ -47,7 +47,7 @@ def test_an_erasure_leaves_no_byte_of_an_id_but_its_mark(
     assert IDS[gone] in erased
     for name in erased:
         state = unpack(owners.states[name] or b"")
-        assert (state.alive, state.erased, state.links) == (False, START + 20 * HOUR, None)
+        assert (state.alive, state.erased_ms, state.links) == (False, START + 20 * HOUR, None)
         assert owners.writes[name].due_ms is owners.writes[name].rank is None
         for other, packed in owners.states.items():
             assert name.encode() not in (packed or b""), f"{other} still knows {name}"
@@ -111,7 +111,7 @@ def test_aliases_of_a_removed_lead_begin_anew() -> None:
     assert run.counts.removed == 1
     for name in ("L", "v"):
         state = unpack(run.state_of(name) or b"")
-        assert (state.alive, state.links, len(pack(state))) == (False, None, 28)
+        assert (state.alive, state.links, len(pack(state))) == (False, None, 27)
     again = [*lines, an_event(9, "v", 9_000)]
     assert [lead["lead_id"] for lead in replay_lines([json.dumps(x) for x in again], KEEPS.grid).leads] == ["v"]
 

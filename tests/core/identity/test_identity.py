@@ -212,7 +212,7 @@ def test_erasing_a_lead_or_an_alias_of_it_reaches_all_of_them(subject: str) -> N
     assert owners.alive() == {}
     for name in ("L", "v", "w"):
         state = unpack(owners.states[name] or b"")
-        assert (state.erased, state.links, state.counts) == (START + 3 * HOUR, None, {})
+        assert (state.erased_ms, state.links, state.counts) == (START + 3 * HOUR, None, {})
     erased = sorted(output["subject"] for output in owners.outputs if output["type"] == "lead.erased")
     assert erased == ["L", "v", "w"]
     for number, name in enumerate(("L", "v", "w"), start=20):

@@ -89,11 +89,11 @@ def disagreements(owners: Owners) -> list[str]:
             and len(identity.address_holders) == 1
             and identity.address_holders != (name,)
             and not identity.alias_of
-            and not states[name].erased
+            and not states[name].erased_ms
         ):
             found.append(f"{name} is nobody's, though {identity.address_holders[0]} alone has it")
     for name, state in states.items():
-        if not state.alive and state.erased and state.links is None:
+        if not state.alive and state.erased_ms and state.links is None:
             found += [
                 f"{other} knows {name}"
                 for other, one in owners.states.items()
@@ -181,7 +181,7 @@ def test_an_erasure_that_comes_late_leaves_no_alias_that_the_next_one_would_not_
     assert counted(owners) == {"L": 1}
     owners.say(an_event(4, "L", 20, "lead.erased"))
     owners.let_all_arrive()
-    assert {name: (state.erased, state.links) for name, state in owners.held().items()} == dict.fromkeys(
+    assert {name: (state.erased_ms, state.links) for name, state in owners.held().items()} == dict.fromkeys(
         ("L", "v"), (START + 20 * HOUR, None)
     )
 
@@ -206,7 +206,7 @@ def test_an_identification_older_than_the_visitors_erasure_does_not_undo_a_newer
         known_as(3, "L", "v", 4),
         an_event(4, "L", 20, "lead.erased"),
     )
-    assert {state.erased for state in owners.held().values()} == {START + 20 * HOUR}
+    assert {state.erased_ms for state in owners.held().values()} == {START + 20 * HOUR}
 
 
 @pytest.mark.parametrize("machine", [False, True])

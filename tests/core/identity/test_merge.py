@@ -87,12 +87,12 @@ def test_merging_two_states_equals_folding_both_logs(happened: list[tuple[int, s
     assert [(r.kind, r.id, r.count, r.last_at) for r in reasons(SCORER, lead, at_ms)] == [
         (r.kind, r.id, r.count, r.last_at) for r in reasons(SCORER, whole, at_ms)
     ]
-    for when in (max(lead.clock, START), at_ms):
+    for when in (max(lead.clock_ms, START), at_ms):
         one, other = read(SCORER, lead, when), read(SCORER, whole, when)
         assert (one.score, one.fit, one.engagement) == pytest.approx((other.score, other.fit, other.engagement), abs=1e-9)
-    assert {key: (c.n, c.last, c.seen) for key, c in lead.counts.items()} == {
-        key: (c.n, c.last, c.seen) for key, c in whole.counts.items()
+    assert {key: (c.n, c.last_ms, c.seen) for key, c in lead.counts.items()} == {
+        key: (c.n, c.last_ms, c.seen) for key, c in whole.counts.items()
     }
     assert unpack_traits(lead.traits) == unpack_traits(whole.traits)
-    assert (lead.bars, lead.active, lead.clock) == (whole.bars, whole.active, whole.clock)
+    assert (lead.exclusions, lead.active_ms, lead.clock_ms) == (whole.exclusions, whole.active_ms, whole.clock_ms)
     assert lead.recent == whole.recent

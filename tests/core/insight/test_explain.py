@@ -77,7 +77,7 @@ def standing(run: Replay) -> list[Standing]:
     found = []
     for line in run.leads():
         state = unpack(run.state_of(line.lead_id) or b"")
-        found.append(Standing(line.lead_id, state, max(state.clock, run.clock_ms or 0)))
+        found.append(Standing(line.lead_id, state, max(state.clock_ms, run.clock_ms or 0)))
     return found
 
 

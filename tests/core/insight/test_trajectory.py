@@ -70,7 +70,7 @@ def test_every_sample_is_what_a_replay_judged_at_that_instant_says(case: Case, d
     state = None if packed is None else unpack(packed)
     if state is None or not state.alive:
         return
-    now_ms = max(state.clock, case.at_ms)
+    now_ms = max(state.clock_ms, case.at_ms)
     samples = list(future(run.scorer, state, now_ms, now_ms + 60 * DAY, 7 * DAY))
     one = data.draw(st.sampled_from(samples))
     told = next(line for line in replayed(case, one.at_ms).leads() if line.lead_id == "ada")

@@ -80,9 +80,9 @@ def test_the_same_bits_on_every_machine() -> None:
 @given(st.integers(0, 400 * 86_400_000), st.floats(0.001, 1_000))
 def test_a_score_is_read_by_the_same_powers(age_ms: int, sum_: float) -> None:
     """`score.read` repeats the lines of `halved`; `reasons` and the crossings call it."""
-    count = Count(n=1, last=1_760_000_000_000, sum=sum_)
-    state = LeadState(clock=count.last, counts={next(iter(SCORER.readers)): count})
-    assert read(SCORER, state, count.last + age_ms).total == 3 * (sum_ * halved(age_ms, 36 * 3_600_000))
+    count = Count(n=1, last_ms=1_760_000_000_000, sum=sum_)
+    state = LeadState(clock_ms=count.last_ms, counts={next(iter(SCORER.readers)): count})
+    assert read(SCORER, state, count.last_ms + age_ms).total == 3 * (sum_ * halved(age_ms, 36 * 3_600_000))
 
 
 def test_the_core_asks_no_c_library_for_a_function_that_rounds_as_it_likes() -> None:

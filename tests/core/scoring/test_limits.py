@@ -157,13 +157,13 @@ def test_no_lead_grows_past_the_bound_whatever_it_does() -> None:
     [write] = plan.writes
     state = unpack(write.state)
     assert (len(state.ids), len(unpack_moves(state.history))) == (64 * 6, 20)
-    assert [len(entries(count.seen, count.last)) for count in state.counts.values()] == [0, 64, 64, 64]
+    assert [len(entries(count.seen, count.last_ms)) for count in state.counts.values()] == [0, 64, 64, 64]
     assert len(bytes(state.traits)) > 64_000
     assert state.links is not None
     assert len(state.links.awaiting) == 4
     # What a change of the grid sets aside comes to it.
     state.counts |= {key: Count(2**32, far, 0.1, b"m" * 641) for key in range(40)}
-    set_aside(HOSTILE, state, state.clock)
+    set_aside(HOSTILE, state, state.clock_ms)
     # Close to it, too: a bound that is far off helps nobody to plan.
     assert 0.9 * BOUND < len(pack(state)) <= BOUND
 

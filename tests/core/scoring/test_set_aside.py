@@ -62,8 +62,8 @@ def test_a_grid_that_comes_back_finds_its_past_and_calls_nobody_again() -> None:
     between, _ = fold(TWO, before, event(3, T0 + 3 * DAY_MS, "form.submitted"))
     after = unpack(ticked(ONE, between, T0 + 4 * DAY_MS))
     never_left = unpack(ticked(ONE, fold(ONE, before, event(3, T0 + 3 * DAY_MS, "form.submitted"))[0], T0 + 4 * DAY_MS))
-    assert (after.counts, after.velocity, after.bars) == (never_left.counts, never_left.velocity, never_left.bars)
-    assert SINCE not in after.bars
+    assert (after.counts, after.velocity, after.exclusions) == (never_left.counts, never_left.velocity, never_left.exclusions)
+    assert SINCE not in after.exclusions
 
 
 def test_a_lead_without_anything_set_aside_is_not_a_byte_larger() -> None:
@@ -77,11 +77,11 @@ def test_what_was_set_aside_goes_with_the_first_write_past_its_time() -> None:
     """Thirty days of the lead's clock after the change; a write before it keeps all."""
     before, _ = fold(ONE, None, event(0, T0), event(1, T0 + DAY_MS))
     changed = ticked(TWO, before, T0 + 2 * DAY_MS)
-    since = unpack(changed).bars[SINCE]
+    since = unpack(changed).exclusions[SINCE]
     assert since == T0 + DAY_MS  # the lead's clock when it was judged first
     assert len(unpack(ticked(TWO, changed, since + GRACE_MS - 1)).counts) == 1
     over = unpack(ticked(TWO, changed, since + GRACE_MS))
-    assert (over.counts, over.velocity, over.bars) == ({}, {}, {})
+    assert (over.counts, over.velocity, over.exclusions) == ({}, {}, {})
 
 
 def test_whole_batches_or_single_events_leave_the_same_bytes() -> None:
@@ -93,20 +93,20 @@ def test_whole_batches_or_single_events_leave_the_same_bytes() -> None:
     for one in later:
         single, _ = fold(TWO, single, one)
     assert single == whole
-    assert SINCE not in unpack(whole).bars
+    assert SINCE not in unpack(whole).exclusions
 
 
 @given(st.lists(st.tuples(st.integers(1, 2**32), st.integers(0, 64), st.integers(0, T0)), max_size=60), st.integers(0, 40))
 def test_all_that_is_set_aside_is_bounded_and_the_latest_stays(counts: list[tuple[int, int, int]], paces: int) -> None:
     """However many grids a lead has been through."""
-    state = LeadState(clock=T0)
+    state = LeadState(clock_ms=T0)
     state.counts = {key: Count(1, last, 0.1, b"m" * 10 * seen) for key, seen, last in counts}
     state.velocity = {2**33 + n: VelocityWindow(20_000 + n, b"d" * 100) for n in range(paces)}
     all_ = dict(state.counts)
-    empty = len(pack(LeadState(clock=T0)))
+    empty = len(pack(LeadState(clock_ms=T0)))
     set_aside(TWO, state, T0)
     assert len(pack(state)) <= empty + MOST_BYTES + 20
-    gone = [count.last for key, count in all_.items() if key not in state.counts]
+    gone = [count.last_ms for key, count in all_.items() if key not in state.counts]
     if gone and state.counts:
-        assert max(gone) <= max(count.last for count in state.counts.values())
-    assert (SINCE in state.bars) == bool(all_ or paces)
+        assert max(gone) <= max(count.last_ms for count in state.counts.values())
+    assert (SINCE in state.exclusions) == bool(all_ or paces)

@@ -41,9 +41,9 @@ def states(draw: st.DrawFn) -> LeadState:
     for key in draw(st.sets(st.integers(0, 2**64 - 1), max_size=3)):
         count = Count(draw(st.integers(0, 9)), 0, draw(st.sampled_from([0, 1, 0.5, 1e-300])))
         for at_ms in draw(st.lists(instants, max_size=4)):
-            later = max(count.last, at_ms)
-            count.seen, count.last = aged(count.seen, count.last, later) if count.seen else b"", later
-            count.seen = remember(count.seen, count.last, mark(str(at_ms)), at_ms)
+            later = max(count.last_ms, at_ms)
+            count.seen, count.last_ms = aged(count.seen, count.last_ms, later) if count.seen else b"", later
+            count.seen = remember(count.seen, count.last_ms, mark(str(at_ms)), at_ms)
         counts[key] = count
     types, labels = st.integers(0, len(TYPE_NAMES) - 1), st.sampled_from(["", "/", "/é", "/pricing"])
     moves = draw(st.lists(st.tuples(st.integers(0, len(STAGES) - 1), instants), max_size=4))
@@ -54,20 +54,20 @@ def states(draw: st.DrawFn) -> LeadState:
     }
     return LeadState(
         stage=draw(st.integers(0, len(STAGES) - 1)),
-        clock=clock,
-        active=draw(instants),
-        erased=draw(instants),
+        clock_ms=clock,
+        active_ms=draw(instants),
+        erased_ms=draw(instants),
         fit=draw(st.sampled_from([0.0, 40.0, -12.5, 1e15])),
-        due=draw(st.one_of(st.none(), st.integers(0, CLOCK_END), st.sampled_from([clock, clock + 1]))),
-        crm=draw(instants),
-        closed=draw(instants),
-        mql_at=draw(outputs),
-        sql_at=draw(outputs),
-        respond_by=draw(st.integers(0, CLOCK_END)),
+        due_ms=draw(st.one_of(st.none(), st.integers(0, CLOCK_END), st.sampled_from([clock, clock + 1]))),
+        crm_ms=draw(instants),
+        closed_ms=draw(instants),
+        mql_at_ms=draw(outputs),
+        sql_at_ms=draw(outputs),
+        respond_by_ms=draw(st.integers(0, CLOCK_END)),
         ids=b"".join(mark(str(n)) for n in range(draw(st.integers(0, 3)))),
         counts=counts,
         velocity={7: VelocityWindow(20_000, b"\x03")} if draw(st.booleans()) else {},
-        bars={8: draw(instants)} if draw(st.booleans()) else {},
+        exclusions={8: draw(instants)} if draw(st.booleans()) else {},
         traits=pack_traits(traits),
         recent=close(draw(st.lists(st.tuples(instants, types, labels), max_size=25))),
         history=pack_moves(moves),
@@ -96,17 +96,17 @@ def test_an_address_is_read_back_whatever_the_company(address: object, domain: o
 def test_keys_of_32_bits_are_known_by_the_low_bits_of_todays() -> None:
     """What an older version counted stays counted; what the grid does not count is left where it is, to be dropped."""
     scorer = CompiledGrid(parse_grid(RULES, "rules.yaml"), "/test")
-    (rule,), (velocity,), (exclusion,) = scorer.readers, scorer.velocity_rules, scorer.bar_keys
+    (rule,), (velocity,), (exclusion,) = scorer.readers, scorer.velocity_rules, scorer.exclusion_keys
     assert all(2**32 <= key < 2**64 for key in (rule, velocity, exclusion, scorer.tag))
     state = LeadState(
         counts={rule % 2**32: Count(n=3), 7: Count(n=1)},
         velocity={velocity % 2**32: VelocityWindow(5)},
-        bars={exclusion % 2**32: 9},
+        exclusions={exclusion % 2**32: 9},
     )
     for _ in range(2):
         scorer.recognise(state)
         assert state.counts == {rule: Count(n=3), 7: Count(n=1)}
-        assert (state.velocity, state.bars) == ({velocity: VelocityWindow(5)}, {exclusion: 9})
+        assert (state.velocity, state.exclusions) == ({velocity: VelocityWindow(5)}, {exclusion: 9})
 
 
 RULES = """

@@ -33,7 +33,7 @@ class Lead(Subject):
     def _event(self, event: Event, recorder: Recorder) -> None:
         """Fold one event: what time alone changed before it, its effect, then the stage at the lead's clock."""
         state = self.state
-        if (state.erased or state.links is not None) and self._is_elsewhere(event, recorder):  # no call for most leads
+        if (state.erased_ms or state.links is not None) and self._is_elsewhere(event, recorder):  # no call for most leads
             return
         if self.scorer.retention is not None:
             self._end_if_idle(event.at_ms, recorder)
@@ -52,7 +52,7 @@ class Lead(Subject):
     def _is_elsewhere(self, event: Event, recorder: Recorder) -> bool:
         """Return whether the event is not for this id: the lead was erased after it, or the id is an alias."""
         state = self.state
-        if state.erased and event.at_ms <= state.erased:
+        if state.erased_ms and event.at_ms <= state.erased_ms:
             recorder.effects.erased += 1
             return True
         if state.links is None or not aliases.forward(self, event, recorder):
@@ -126,7 +126,7 @@ class Lead(Subject):
         """Let time pass up to an event at *at_ms*, which is later than the lead's clock."""
         if self._unjudged and not self.is_stable(at_ms):
             self.catch_up()
-        state, due_ms = self.state, self.state.due
+        state, due_ms = self.state, self.state.due_ms
         if self._unjudged or due_ms is None or due_ms >= at_ms:
             return
         if state.links is None:
@@ -137,7 +137,7 @@ class Lead(Subject):
 
     def _end_if_idle(self, before_ms: int, recorder: Recorder) -> None:
         """Remove the lead if it was idle past the grid's `retention` before an event at *before_ms*."""
-        due_ms = self.state.due
+        due_ms = self.state.due_ms
         if due_ms is not None and due_ms < before_ms and not self.waits():
             self._is_removed(before_ms - 1, recorder.by_time())
 
@@ -176,7 +176,7 @@ class Lead(Subject):
                 return
             stages.advance(scorer, state, self.at_ms, at_ms, self.by_time)
             # Kept, because a tick is applied in slices: after a crash between two, events come before the tick's last slice.
-            self.at_ms = state.clock = at_ms
+            self.at_ms = state.clock_ms = at_ms
         self.reading = read(scorer, state, self.at_ms)
         self.schedule(stages.exact_due(scorer, state, self.reading, self.at_ms))
         self.changed = True
@@ -198,7 +198,7 @@ class Lead(Subject):
                 due_ms=None,
                 rank=None if account is None else accounts.total(account),
             )
-        if SINCE in state.bars:
+        if SINCE in state.exclusions:
             drop_if_over(self.scorer, state, self.at_ms)
         reading = self.catch_up()
         return LeadWrite(
@@ -210,7 +210,7 @@ class Lead(Subject):
             stage=STAGES[state.stage],
             grade=self.scorer.grade(reading.fit, reading.engagement) or "",
             updated_at=rfc3339(self.at_ms),
-            due_ms=None if self.waits() else state.due,
+            due_ms=None if self.waits() else state.due_ms,
             rank=reading.highest,
         )
 

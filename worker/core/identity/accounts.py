@@ -60,9 +60,9 @@ def _concerns_account(before: Member, member: Member) -> bool:
 
 def _schedule(subject: Subject, look_ms: float) -> None:
     """Let the lead be judged at *look_ms*, if that is earlier than it is due. Infinite: never."""
-    due_ms = subject.state.due
+    due_ms = subject.state.due_ms
     if look_ms != math.inf and (due_ms is None or look_ms < due_ms):
-        subject.state.due = int(look_ms)
+        subject.state.due_ms = int(look_ms)
         subject.changed = True
 
 

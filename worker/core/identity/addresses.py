@@ -94,4 +94,4 @@ def offer(subject: Subject, recorder: Recorder) -> None:
         return
     (lead,) = links.address_holders
     if not links.alias_of or (links.by_address and links.alias_of != lead):
-        recorder.pass_on(AddressOffer(lead, subject.name, subject.state.erased, recorder.cause))
+        recorder.pass_on(AddressOffer(lead, subject.name, subject.state.erased_ms, recorder.cause))

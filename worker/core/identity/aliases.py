@@ -65,7 +65,7 @@ def take_history(subject: Subject, item: VisitorHistory, recorder: Recorder) -> 
     held_by = [holder for holder in item.holders if holder != subject.name and holder not in known]
     if held_by:
         moves.duplicate(state, subject.at_ms, item.visitor.partition(":")[2], held_by)
-    end_ms = max(subject.at_ms, state.clock)
+    end_ms = max(subject.at_ms, state.clock_ms)
     subject.at_ms = since_ms
     subject.judge(moves)
     stages.advance(subject.scorer, state, since_ms, end_ms, subject.by_time)
@@ -83,7 +83,7 @@ def _merged_from(subject: Subject, item: VisitorHistory, recorder: Recorder) -> 
     if item.state is None:
         return since_ms
     visitor = unpack(item.state)
-    if state.erased and not _began_after(visitor, state.erased):
+    if state.erased_ms and not _began_after(visitor, state.erased_ms):
         effects.dropped += 1
         return since_ms
     effects.merged += 1
@@ -91,11 +91,11 @@ def _merged_from(subject: Subject, item: VisitorHistory, recorder: Recorder) -> 
     if not state.alive:
         state.alive = True
         state.grid = scorer.tag
-        since_ms = max(subject.at_ms, visitor.clock)
+        since_ms = max(subject.at_ms, visitor.clock_ms)
     elif since_ms < (last_ms := max((at_ms for at_ms, _, _ in open_(visitor.recent)), default=0)):
         # Nothing counts before it happened, so both are judged as one from what the visitor did last.
-        if since_ms < state.respond_by < last_ms:
-            stages.breach(state, state.respond_by, read(scorer, state, state.respond_by), subject.by_time)
+        if since_ms < state.respond_by_ms < last_ms:
+            stages.breach(state, state.respond_by_ms, read(scorer, state, state.respond_by_ms), subject.by_time)
         since_ms = last_ms
     merge(scorer, state, visitor)
     subject.traits_changed = True
@@ -117,7 +117,7 @@ def _list_alias(subject: Subject, item: VisitorHistory, recorder: Recorder) -> N
     if item.told_ms is None:
         return
     subject.changed = True
-    known, erased_ms = subject.state.identity.aliases, subject.state.erased
+    known, erased_ms = subject.state.identity.aliases, subject.state.erased_ms
     if item.told_ms > erased_ms:
         subject.relink(aliases=_with(known, item.visitor))
     elif item.visitor in known:
@@ -226,7 +226,7 @@ def _link(asked: _Asked, packed: bytes | None = None) -> None:
     subject, item, links = asked.subject, asked.item, asked.links
     take_back(subject, asked.recorder, merged=True)
     old = subject.state
-    linked = LeadState(alive=False, erased=old.erased, sequence=old.sequence)
+    linked = LeadState(alive=False, erased_ms=old.erased_ms, sequence=old.sequence)
     linked.identity = msgspec.structs.replace(
         kept_links(links),
         alias_of=item.by,
@@ -242,7 +242,7 @@ def _link(asked: _Asked, packed: bytes | None = None) -> None:
 CASES: Final[tuple[tuple[Callable[[_Asked], bool], Callable[[_Asked], None]], ...]] = (
     (lambda asked: asked.item.link is False, _report_holders),  # addresses are only compared
     (lambda asked: asked.item.link is True and asked.taken(), _decline),  # an address alone does not decide here
-    (lambda asked: asked.item.at_ms <= asked.subject.state.erased, _stay_erased),  # erased since: nothing to give
+    (lambda asked: asked.item.at_ms <= asked.subject.state.erased_ms, _stay_erased),  # erased since: nothing to give
     (lambda asked: asked.again(), _link),
     (lambda asked: asked.links.alias_of != "", _go_over),  # an alias of another lead
     (lambda asked: asked.subject.state.alive, _give),

@@ -20,7 +20,7 @@ def erase(subject: Subject, erased_ms: int, recorder: Recorder, *, offers: bool 
     for alias in dict.fromkeys((*old.identity.aliases, *old.identity.awaiting)):
         recorder.pass_on(EraseAlias(alias, subject.name, erased_ms, recorder.cause))
     take_back(subject, recorder)
-    kept = LeadState(alive=False, erased=erased_ms, sequence=old.sequence)
+    kept = LeadState(alive=False, erased_ms=erased_ms, sequence=old.sequence)
     kept.identity = kept_links(old.identity)
     subject.transitions(recorder).erased(kept, at_ms)
     subject.become(kept)
@@ -43,7 +43,7 @@ def remove(subject: Subject, recorder: Recorder) -> None:
     for alias in old.identity.aliases:
         recorder.pass_on(EraseAlias(alias, subject.name, 0, None))
     take_back(subject, recorder)
-    kept = LeadState(alive=False, erased=old.erased, sequence=old.sequence)
+    kept = LeadState(alive=False, erased_ms=old.erased_ms, sequence=old.sequence)
     kept.identity = kept_links(old.identity)
     subject.become(kept)
     addresses.offer(subject, recorder)

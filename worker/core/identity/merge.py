@@ -26,10 +26,10 @@ def merge(scorer: CompiledGrid, lead: LeadState, visitor: LeadState) -> None:
     for key, window in visitor.velocity.items():
         held = lead.velocity.get(key)
         lead.velocity[key] = window if held is None else scorer.velocity_kinds[key].merge(held, window)
-    for key, at_ms in visitor.bars.items():
-        lead.bars[key] = min(at_ms, lead.bars.get(key, at_ms))
-    lead.clock = max(lead.clock, visitor.clock)
-    lead.active = max(lead.active, visitor.active)
+    for key, at_ms in visitor.exclusions.items():
+        lead.exclusions[key] = min(at_ms, lead.exclusions.get(key, at_ms))
+    lead.clock_ms = max(lead.clock_ms, visitor.clock_ms)
+    lead.active_ms = max(lead.active_ms, visitor.active_ms)
     lead.ids = (visitor.ids + lead.ids)[-IDS_KEPT * MARK_BYTES :]
     traits = traits_.unpack_traits(lead.traits)
     for path, write in traits_.unpack_traits(visitor.traits).items():
@@ -42,13 +42,13 @@ def merge(scorer: CompiledGrid, lead: LeadState, visitor: LeadState) -> None:
 
 def _counts(one: Count, other: Count, decay: HalfLife | None) -> Count:
     """Add two counts. A value that both have seen is one occurrence, the earliest."""
-    last = max(one.last, other.last)
-    both = Count(one.n + other.n, last)
+    last_ms = max(one.last_ms, other.last_ms)
+    both = Count(one.n + other.n, last_ms)
     if decay is not None:
         # Not by `sum`, which rounds otherwise from Python 3.12 on.
-        both.sum = one.sum * decay.left(last - one.last) + other.sum * decay.left(last - other.last)
-    firsts = {value: at_ms for at_ms, value in entries(one.seen, one.last)}
-    for at_ms, value in entries(other.seen, other.last):
+        both.sum = one.sum * decay.left(last_ms - one.last_ms) + other.sum * decay.left(last_ms - other.last_ms)
+    firsts = {value: at_ms for at_ms, value in entries(one.seen, one.last_ms)}
+    for at_ms, value in entries(other.seen, other.last_ms):
         known = firsts.get(value)
         if known is None:
             firsts[value] = at_ms
@@ -56,7 +56,7 @@ def _counts(one: Count, other: Count, decay: HalfLife | None) -> Count:
         firsts[value] = min(known, at_ms)
         both.n -= 1
         if decay is not None:
-            both.sum -= decay.left(last - max(known, at_ms))
+            both.sum -= decay.left(last_ms - max(known, at_ms))
     for value, at_ms in firsts.items():
-        both.seen = remember(both.seen, last, value, at_ms)
+        both.seen = remember(both.seen, last_ms, value, at_ms)
     return both

@@ -38,7 +38,7 @@ class Subject:
         except UnreadableState as err:
             raise UnreadableState(f"lead with mark {shown_mark(name)}: {err}") from err
         self.tick_ms = clock_ms or 0
-        self.at_ms = max(self.state.clock, self.tick_ms)
+        self.at_ms = max(self.state.clock_ms, self.tick_ms)
         """The lead's clock: the latest of its event times and of its partition's ticks."""
         self.reading: Reading | None = None
         """The reading at the clock. `None`: the lead must be read first."""
@@ -118,7 +118,7 @@ class Subject:
         if self.scorer.retention is not None:
             ends = max(ends_ms(self.scorer, self.state), self.at_ms + 1)
             due_ms = due_ms if ends == inf else int(min(ends, inf if due_ms is None else due_ms))
-        self.state.due = due_ms
+        self.state.due_ms = due_ms
 
     def transitions(self, recorder: Recorder) -> TransitionRecorder:
         """Return what writes the id's outputs that *recorder*'s item causes."""

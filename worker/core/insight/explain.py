@@ -79,7 +79,7 @@ def _plain(reason: Reason) -> Part:
 
 def _counted(id_: str, earned: float, count: Count, reason: Reason | None) -> Part:
     """Return a rule's line; without a *reason* nothing is left of it."""
-    last_at = rfc3339(count.last)
+    last_at = rfc3339(count.last_ms)
     if reason is None or reason.raw is None:
         return Part("rule", earned, -earned, 0.0, 0.0, id_, count.n, last_at, expired=True)
     return Part("rule", earned, reason.raw - earned, reason.points - reason.raw, reason.points, id_, count.n, last_at)

@@ -115,7 +115,7 @@ class Replay:
             state = None if packed is None else unpack(packed)
             if state is None or not state.alive:
                 continue
-            at_ms = max(state.clock, self.clock_ms or 0)
+            at_ms = max(state.clock_ms, self.clock_ms or 0)
             reading = read(self.scorer, state, at_ms)
             yield LeadLine(
                 name,
@@ -216,7 +216,7 @@ class Replay:
             if write.lead == self._watched:
                 state = unpack(write.state) if write.state else None
                 if state is not None and state.alive:
-                    self.turns.append(StageChange(max(state.clock, self.clock_ms or 0), write.state, event))
+                    self.turns.append(StageChange(max(state.clock_ms, self.clock_ms or 0), write.state, event))
                 else:
                     self.turns.clear()
 

@@ -127,8 +127,8 @@ def upward(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Upward:
 def exclusions(scorer: CompiledGrid, state: LeadState) -> list[str]:
     """Return the ids of the exclusions that hold, by traits and by events."""
     view = scorer.derived(values(unpack_traits(state.traits)))
-    by_traits = {id_ for id_, match in scorer.trait_bars if match(view)}
-    by_events = {id_ for key, ids in scorer.bar_ids.items() if key in state.bars for id_ in ids}
+    by_traits = {id_ for id_, match in scorer.trait_exclusions if match(view)}
+    by_events = {id_ for key, ids in scorer.exclusion_ids.items() if key in state.exclusions for id_ in ids}
     return [rule.id for rule in scorer.grid.exclusions if rule.id in by_traits | by_events]
 
 
@@ -194,11 +194,11 @@ def _occur(scorer: CompiledGrid, lead: LeadState, act: _Act, at_ms: int, occurre
     for velocity in scorer.velocity_counters.get(act.event, ()):
         if act.meets(velocity.where):
             count_velocity(scorer, lead, velocity, at_ms, session)
-    for bar in scorer.bars.get(act.event, ()):
-        if act.meets(bar.where):
-            lead.bars.setdefault(bar.key, at_ms)
+    for exclusion in scorer.exclusions.get(act.event, ()):
+        if act.meets(exclusion.where):
+            lead.exclusions.setdefault(exclusion.key, at_ms)
     if is_activity(act.event):
-        lead.active = max(lead.active, at_ms)
+        lead.active_ms = max(lead.active_ms, at_ms)
     judge(scorer, lead, at_ms, _ignore)
 
 
@@ -242,7 +242,7 @@ def _facts(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Fact]:
         if instead is None:
             continue
         lead, told = unpack(pack(state)), view | instead
-        lead.fit, lead.barred = scorer.fit(told), scorer.barred(told)
+        lead.fit, lead.excluded_by_traits = scorer.fit(told), scorer.excludes(told)
         adds = lead.fit - state.fit
         judge(scorer, lead, at_ms, _ignore)
         if adds > 0:

@@ -125,9 +125,9 @@ class CompiledGrid:
         self.velocity_counters: dict[str, list[VelocityCounter]] = {}
         self.velocity_rules: dict[int, list[VelocityRule]] = {}
         self.velocity_kinds: dict[int, VelocityKind] = {}
-        self.bars: dict[str, list[ExclusionRule]] = {}
-        self.bar_keys: set[int] = set()
-        self.bar_ids: dict[int, list[str]] = {}
+        self.exclusions: dict[str, list[ExclusionRule]] = {}
+        self.exclusion_keys: set[int] = set()
+        self.exclusion_ids: dict[int, list[str]] = {}
         self.intent_keys: set[int] = set()
         self.velocity_most = 0.0
         """No more points than these come of all velocity rules together."""
@@ -136,11 +136,11 @@ class CompiledGrid:
         self._compile_rules()
         self._compile_velocity()
         self.fit_rules = [(rule.id, rule.points, compile_where(rule.where, flat=True)) for rule in grid.fit.rules]
-        self.trait_bars: list[tuple[str, Match]] = []
+        self.trait_exclusions: list[tuple[str, Match]] = []
         self._compile_exclusions()
         self._short_counts = _by_short(self.readers)
         self._short_velocity = _by_short(self.velocity_rules)
-        self._short_bars = _by_short(self.bar_ids)
+        self._short_exclusions = _by_short(self.exclusion_ids)
         ladder = ((MQL, "lead.mql", grid.stages.mql), (SQL, "lead.sql", grid.stages.sql))
         self.ladder = tuple(CompiledRung(stage, output, rung) for stage, output, rung in ladder if rung is not None)
         self._above = [next((step for step in self.ladder if step.stage > stage), None) for stage in range(len(STAGES))]
@@ -192,22 +192,22 @@ class CompiledGrid:
         for rule in self.grid.exclusions:
             if rule.on is None:
                 if rule.where is not None:
-                    self.trait_bars.append((rule.id, compile_where(rule.where, flat=True)))
+                    self.trait_exclusions.append((rule.id, compile_where(rule.where, flat=True)))
                 continue
             key = _key("exclusion", rule.on, rule.where)
-            self.bar_ids.setdefault(key, []).append(rule.id)
-            if key in self.bar_keys:
+            self.exclusion_ids.setdefault(key, []).append(rule.id)
+            if key in self.exclusion_keys:
                 continue
-            self.bar_keys.add(key)
+            self.exclusion_keys.add(key)
             for type_ in rule.on:
-                self.bars.setdefault(type_, []).append(ExclusionRule(key, rule.where))
+                self.exclusions.setdefault(type_, []).append(ExclusionRule(key, rule.where))
 
     def recognise(self, state: LeadState) -> None:
         """Put what an older version counted under keys of 32 bits under this grid's keys, of which these are the low bits."""
-        counts, velocity, bars = self._short_counts, self._short_velocity, self._short_bars
+        counts, velocity, exclusions = self._short_counts, self._short_velocity, self._short_exclusions
         state.counts = {counts.get(key, key): count for key, count in state.counts.items()}
         state.velocity = {velocity.get(key, key): window for key, window in state.velocity.items()}
-        state.bars = {bars.get(key, key): at_ms for key, at_ms in state.bars.items()}
+        state.exclusions = {exclusions.get(key, key): at_ms for key, at_ms in state.exclusions.items()}
 
     def derived(self, traits: dict[str, Any]) -> dict[str, Any]:
         """Return *traits* with what follows from the address: `email_domain` and `email_kind`."""
@@ -227,9 +227,9 @@ class CompiledGrid:
                 total += points
         return clamp(total, self.grid.fit.min, self.grid.fit.max)
 
-    def barred(self, traits: dict[str, Any]) -> bool:
+    def excludes(self, traits: dict[str, Any]) -> bool:
         """Return whether an exclusion by traits holds."""
-        return any(match(traits) for _, match in self.trait_bars)
+        return any(match(traits) for _, match in self.trait_exclusions)
 
     def grade(self, fit: float, engagement: float) -> str | None:
         """Return the letter by fit and digit by engagement; `None` without `grades`."""

@@ -47,10 +47,10 @@ class DecayingPart(NamedTuple):
 def decaying_parts(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[DecayingPart]:
     """Return the parts that decay from *at_ms* up to the next step."""
     return [
-        DecayingPart(rule.points * count.sum, count.last, rule.decay, rule.cap)
+        DecayingPart(rule.points * count.sum, count.last_ms, rule.decay, rule.cap)
         for key, count in state.counts.items()
         for rule in scorer.readers.get(key, ())
-        if rule.decay is not None and not (rule.expires_after and at_ms >= count.last + rule.expires_after)
+        if rule.decay is not None and not (rule.expires_after and at_ms >= count.last_ms + rule.expires_after)
     ]
 
 

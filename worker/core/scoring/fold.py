@@ -65,8 +65,8 @@ def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes,
     ids: bytes = state.ids + event_mark
     state.ids = ids if len(ids) <= IDS_KEPT * MARK_BYTES else ids[-IDS_KEPT * MARK_BYTES :]
     at_ms = event.at_ms
-    if at_ms > state.clock:
-        state.clock = at_ms
+    if at_ms > state.clock_ms:
+        state.clock_ms = at_ms
     if event.machine:
         return 0.0
     gain = 0.0
@@ -82,11 +82,11 @@ def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes,
         for one in velocity:
             if one.match is None or one.match(data):
                 count_velocity(scorer, state, one, at_ms, data)
-    bars = scorer.bars.get(type_)
-    if bars is not None and _exclude(state, bars, data, at_ms):
+    exclusions = scorer.exclusions.get(type_)
+    if exclusions is not None and _exclude(state, exclusions, data, at_ms):
         gain = INFINITY
-    if at_ms > state.active and is_activity(type_):
-        state.active = at_ms
+    if at_ms > state.active_ms and is_activity(type_):
+        state.active_ms = at_ms
     state.recent = note(state.recent, (at_ms, _TYPE_NUMBERS[type_], label(event)))
     return gain
 
@@ -102,13 +102,13 @@ def _count_rules(
     """Count the event for each rule that it matches, and return the gain; see `add`."""
     gain = 0.0
     # A late event may show that an occurrence came earlier, and so has decayed more.
-    late = at_ms < state.clock
+    late = at_ms < state.clock_ms
     on_rung = CONTACT < state.stage <= SQL
     for counter in counters:
         if counter.match is None or counter.match(data):
             if counter.expires_after:
                 before = state.counts.get(counter.key)
-                if before is not None and now_ms >= before.last + counter.expires_after:
+                if before is not None and now_ms >= before.last_ms + counter.expires_after:
                     gain = INFINITY
             if on_rung and (late or counter.takes):
                 gain = INFINITY
@@ -122,7 +122,7 @@ def _exclude(state: LeadState, exclusions: list[ExclusionRule], data: dict[str, 
     matched = False
     for rule in exclusions:
         if rule.match is None or rule.match(data):
-            state.bars[rule.key] = min(at_ms, state.bars.get(rule.key, at_ms))
+            state.exclusions[rule.key] = min(at_ms, state.exclusions.get(rule.key, at_ms))
             matched = True
     return matched
 
@@ -131,24 +131,24 @@ def judge_traits(scorer: CompiledGrid, state: LeadState) -> None:
     """Set what the state keeps of its traits under the scorer's grid: fit, and whether an exclusion by traits holds."""
     view = scorer.derived(traits_.values(traits_.unpack_traits(state.traits)))
     state.fit = scorer.fit(view)
-    state.barred = scorer.barred(view)
+    state.excluded_by_traits = scorer.excludes(view)
 
 
 def count_one(scorer: CompiledGrid, state: LeadState, counter: RuleCounter, at_ms: int, data: dict[str, Any]) -> None:
     """Count one matching event, unless `once_per` has counted its value already."""
     count = state.counts.get(counter.key)
     if count is None:
-        count = state.counts[counter.key] = Count(last=at_ms)
+        count = state.counts[counter.key] = Count(last_ms=at_ms)
     decay = counter.decay
-    if at_ms > count.last:
+    if at_ms > count.last_ms:
         if decay is not None:
-            count.sum *= decay.left(at_ms - count.last)
+            count.sum *= decay.left(at_ms - count.last_ms)
         if count.seen:
-            count.seen = aged(count.seen, count.last, at_ms)
-        count.last = at_ms
+            count.seen = aged(count.seen, count.last_ms, at_ms)
+        count.last_ms = at_ms
     value = _value(scorer, counter, at_ms, data)
     if value is not None:
-        first = occurrence(count.seen, count.last, value)
+        first = occurrence(count.seen, count.last_ms, value)
         if first is not None and first <= at_ms:
             return
         if first is not None:
@@ -156,11 +156,11 @@ def count_one(scorer: CompiledGrid, state: LeadState, counter: RuleCounter, at_m
             count.seen = forget(count.seen, value)
             count.n -= 1
             if decay is not None:
-                count.sum -= decay.left(count.last - first)
-        count.seen = remember(count.seen, count.last, value, at_ms)
+                count.sum -= decay.left(count.last_ms - first)
+        count.seen = remember(count.seen, count.last_ms, value, at_ms)
     count.n += 1
     if decay is not None:
-        sum_ = count.sum + decay.left(count.last - at_ms)
+        sum_ = count.sum + decay.left(count.last_ms - at_ms)
         count.sum = 1 if sum_ == 1 else sum_
 
 

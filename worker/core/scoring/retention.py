@@ -14,8 +14,8 @@ def ends_ms(scorer: CompiledGrid, state: LeadState) -> float:
     That is `retention` after its latest event by a person.
     A lead with an open SLA stays. So does a lead within `quiet` of an announcement or a rejection.
     """
-    if scorer.retention is None or state.stage != CONTACT or state.respond_by:
+    if scorer.retention is None or state.stage != CONTACT or state.respond_by_ms:
         return inf
-    latest: int = state.recent[0] if state.recent else state.clock
-    quiet = (at_ms + scorer.quiet for at_ms in (state.closed, state.mql_at, state.sql_at) if at_ms)
+    latest: int = state.recent[0] if state.recent else state.clock_ms
+    quiet = (at_ms + scorer.quiet for at_ms in (state.closed_ms, state.mql_at_ms, state.sql_at_ms) if at_ms)
     return max(latest + scorer.retention, *quiet, 0)

@@ -67,7 +67,7 @@ def read(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Reading:
     if state.velocity:
         _read_velocity(scorer, state.velocity, reading)
     inactivity = scorer.grid.inactivity
-    active: int = state.active
+    active: int = state.active_ms
     if inactivity is not None and active:
         _read_inactivity(inactivity, active, reading)
     reading.engagement = held_between(reading.total, scorer.engagement_min, scorer.engagement_max)
@@ -85,7 +85,7 @@ def _read_rules(scorer: CompiledGrid, counts: dict[int, Count], reading: Reading
         rules = readers.get(key)
         if rules is None:
             continue
-        last: int = count.last
+        last: int = count.last_ms
         for rule in rules:
             expires_after = rule.expires_after
             if expires_after:
@@ -202,7 +202,7 @@ def held_to(points: float, cap: float) -> float:
 def _raw(rule: CompiledRule, count: Count, at_ms: int) -> float:
     """Formula 1, before expiry: p · Σ 2^(−(t − t_i)/H), or p · n without decay."""
     if rule.decay is not None:
-        return rule.points * (count.sum * rule.decay.left(at_ms - count.last))
+        return rule.points * (count.sum * rule.decay.left(at_ms - count.last_ms))
     return rule.points * count.n
 
 
@@ -235,12 +235,12 @@ def reasons(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Reason]:
     found.append(Reason("clamp", fit - fit_sum, "fit"))
     total = 0.0
     for rule, count in in_grid_order(scorer, state):
-        if rule.expires_after and at_ms >= count.last + rule.expires_after:
+        if rule.expires_after and at_ms >= count.last_ms + rule.expires_after:
             continue
         raw = _raw(rule, count, at_ms)
         points = held_to(raw, rule.cap)
         total += points
-        found.append(Reason("rule", points, rule.id, raw, count.n, rfc3339(count.last)))
+        found.append(Reason("rule", points, rule.id, raw, count.n, rfc3339(count.last_ms)))
     today = scorer.calendar.day(at_ms)
     for key, rules in scorer.velocity_rules.items():
         window = state.velocity.get(key)
@@ -251,8 +251,8 @@ def reasons(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Reason]:
             points = velocity.points(number)
             total += points
             found.append(Reason("velocity", points, velocity.id, count=number))
-    if grid.inactivity is not None and state.active:
-        points, _ = inactive(grid.inactivity, state.active, at_ms)
+    if grid.inactivity is not None and state.active_ms:
+        points, _ = inactive(grid.inactivity, state.active_ms, at_ms)
         total += points
         found.append(Reason("inactivity", points))
     engagement = clamp(total, grid.engagement.min, grid.engagement.max)

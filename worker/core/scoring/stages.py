@@ -39,13 +39,13 @@ def take_crm(scorer: CompiledGrid, state: LeadState, type_: str, event_ms: int, 
     An event older than the lead's last `crm.*` moves no stage and answers no SLA. Opportunity and client are set from
     anywhere. A rejection or a loss returns the lead to contact, and closes the ladder since the event's own time.
     """
-    if event_ms < state.crm:
+    if event_ms < state.crm_ms:
         return
-    state.crm = event_ms
+    state.crm_ms = event_ms
     answer(state, type_, event_ms)
     to = _SETS.get(type_)
     if to is None and type_ in _CLOSES:
-        state.closed = event_ms
+        state.closed_ms = event_ms
         if state.stage not in (CONTACT, EXCLUDED):
             to = CONTACT
     if to is not None and to != state.stage:
@@ -54,22 +54,24 @@ def take_crm(scorer: CompiledGrid, state: LeadState, type_: str, event_ms: int, 
 
 def answer(state: LeadState, type_: str, event_ms: int) -> None:
     """Let an event that `take_crm` has taken answer the pending `lead.sql`: if it is an answer, not older, and in time."""
-    if type_ in ANSWERS and event_ms == state.crm and state.respond_by and state.sql_at <= event_ms <= state.respond_by:
-        state.respond_by = 0
+    in_time = state.sql_at_ms <= event_ms <= state.respond_by_ms
+    if state.respond_by_ms and in_time and type_ in ANSWERS and event_ms == state.crm_ms:
+        state.respond_by_ms = 0
 
 
 def judge(scorer: CompiledGrid, state: LeadState, at_ms: int, moves: Moves) -> Reading:
     """Judge the lead at *at_ms*: exclusion, then the ladder, then the SLA. Return the reading it was judged by."""
     reading = read(scorer, state, at_ms)
     if state.stage not in (OPPORTUNITY, CLIENT):
-        excluded = state.barred or (bool(state.bars) and not scorer.bar_keys.isdisjoint(state.bars))
+        by_event = bool(state.exclusions) and not scorer.exclusion_keys.isdisjoint(state.exclusions)
+        excluded = state.excluded_by_traits or by_event
         if excluded and state.stage != EXCLUDED:
             _move(state, at_ms, "lead.excluded", EXCLUDED, reading, moves)
         elif not excluded and state.stage == EXCLUDED:
             _move(state, at_ms, "lead.stage", CONTACT, reading, moves)
         if not excluded:
             _climb_or_cool(scorer, state, at_ms, reading, moves)
-    if state.respond_by and at_ms >= state.respond_by:
+    if state.respond_by_ms and at_ms >= state.respond_by_ms:
         breach(state, at_ms, reading, moves)
     return reading
 
@@ -77,7 +79,7 @@ def judge(scorer: CompiledGrid, state: LeadState, at_ms: int, moves: Moves) -> R
 def breach(state: LeadState, at_ms: int, reading: Reading, moves: Moves) -> None:
     """Tell that the pending `lead.sql` was not answered in time."""
     moves(state, at_ms, "lead.sla_breached", state.stage, reading)
-    state.respond_by = 0
+    state.respond_by_ms = 0
 
 
 def _climb_or_cool(scorer: CompiledGrid, state: LeadState, at_ms: int, reading: Reading, moves: Moves) -> None:
@@ -95,7 +97,7 @@ def _enters(scorer: CompiledGrid, state: LeadState, step: CompiledRung, reading:
     return (
         reading.score >= step.enter - ALLOWANCE
         and reading.fit >= step.min_fit - ALLOWANCE
-        and (not state.closed or at_ms >= _opens_ms(scorer, state))
+        and (not state.closed_ms or at_ms >= _opens_ms(scorer, state))
         and (step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))
     )
 
@@ -117,13 +119,13 @@ class Lacks(NamedTuple):
 
 def lacks(scorer: CompiledGrid, state: LeadState, step: CompiledRung, reading: Reading, at_ms: int) -> Lacks:
     """Return what of `_enters`'s conditions does not hold at *at_ms*, one by one."""
-    closed = bool(state.closed) and at_ms < _opens_ms(scorer, state)
+    closed = bool(state.closed_ms) and at_ms < _opens_ms(scorer, state)
     return Lacks(
         0.0 if reading.score >= step.enter - ALLOWANCE else step.enter - reading.score,
         0.0 if reading.fit >= step.min_fit - ALLOWANCE else step.min_fit - reading.fit,
         step.stage == SQL and at_ms >= _intent_ends_ms(scorer, state),
-        state.closed + scorer.quiet if closed else 0,
-        closed and state.active <= state.closed,
+        state.closed_ms + scorer.quiet if closed else 0,
+        closed and state.active_ms <= state.closed_ms,
     )
 
 
@@ -134,30 +136,30 @@ def _leaves(scorer: CompiledGrid, state: LeadState, reading: Reading) -> bool:
 
 def _opens_ms(scorer: CompiledGrid, state: LeadState) -> float:
     """Return when a closed ladder opens by time alone: `quiet` after it closed, and only for a lead active since."""
-    return state.closed + scorer.quiet if state.active > state.closed else INFINITY
+    return state.closed_ms + scorer.quiet if state.active_ms > state.closed_ms else INFINITY
 
 
 def _intent_ends_ms(scorer: CompiledGrid, state: LeadState) -> float:
     """Return when the lead's latest intent is `intent_within` old; infinite without that condition."""
     if scorer.intent_within is None:
         return INFINITY
-    latest = max((count.last for key, count in state.counts.items() if key in scorer.intent_keys), default=None)
+    latest = max((count.last_ms for key, count in state.counts.items() if key in scorer.intent_keys), default=None)
     return -INFINITY if latest is None else latest + scorer.intent_within
 
 
 def _climb(scorer: CompiledGrid, state: LeadState, at_ms: int, step: CompiledRung, reading: Reading, moves: Moves) -> None:
     """Move up one rung. Within `quiet` of the last output under that name nobody is called twice: it is a `lead.stage`."""
-    last = state.mql_at if step.stage == MQL else state.sql_at
+    last = state.mql_at_ms if step.stage == MQL else state.sql_at_ms
     if last and at_ms - last < scorer.quiet:
         _move(state, at_ms, "lead.stage", step.stage, reading, moves)
         return
     respond_by = at_ms + scorer.sla if step.stage == SQL and scorer.sla is not None else 0
     _move(state, at_ms, step.output, step.stage, reading, moves, respond_by)
     if step.stage == MQL:
-        state.mql_at = at_ms
+        state.mql_at_ms = at_ms
     else:
-        state.sql_at = at_ms
-        state.respond_by = respond_by
+        state.sql_at_ms = at_ms
+        state.respond_by_ms = respond_by
 
 
 def _move(state: LeadState, at_ms: int, output: str, to: int, reading: Reading, moves: Moves, respond_by: int = 0) -> None:
@@ -170,11 +172,11 @@ def advance(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int, mo
 
     The lead must stand judged at *from_ms*. Costs nothing where `state.due` lies past *to_ms*.
     """
-    while state.due is not None and state.due <= to_ms:
+    while state.due_ms is not None and state.due_ms <= to_ms:
         at_ms = next_change(scorer, state, from_ms, to_ms)
         if at_ms is None:
             return
-        state.due = due(scorer, state, judge(scorer, state, at_ms, moves), at_ms)
+        state.due_ms = due(scorer, state, judge(scorer, state, at_ms, moves), at_ms)
         from_ms = at_ms
 
 
@@ -202,8 +204,8 @@ def next_change(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int
 
 def _gate_ms(scorer: CompiledGrid, state: LeadState, at_ms: int) -> float:
     """Return the next instant past *at_ms* at which something other than points changes: SLA, ladder opens, intent ends."""
-    gates = [float(state.respond_by)] if state.respond_by else []
-    if state.closed:
+    gates = [float(state.respond_by_ms)] if state.respond_by_ms else []
+    if state.closed_ms:
         gates.append(_opens_ms(scorer, state))
     if scorer.intent_within is not None:
         gates.append(_intent_ends_ms(scorer, state))
@@ -211,7 +213,7 @@ def _gate_ms(scorer: CompiledGrid, state: LeadState, at_ms: int) -> float:
 
 
 def _would_move(scorer: CompiledGrid, state: LeadState, at_ms: int) -> bool:
-    if state.respond_by and at_ms >= state.respond_by:
+    if state.respond_by_ms and at_ms >= state.respond_by_ms:
         return True
     if state.stage > SQL:
         return False
@@ -240,7 +242,7 @@ def _thresholds(scorer: CompiledGrid, state: LeadState, at_ms: int) -> tuple[flo
     if (
         step is not None
         and state.fit >= step.min_fit - ALLOWANCE
-        and (not state.closed or at_ms >= _opens_ms(scorer, state))
+        and (not state.closed_ms or at_ms >= _opens_ms(scorer, state))
         and (step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))
     ):
         up = step.enter - ALLOWANCE
@@ -255,7 +257,7 @@ def due(scorer: CompiledGrid, state: LeadState, reading: Reading, at_ms: int) ->
 
     A bound, not the instant: between steps the score moves no faster than if every decaying part had the shortest half-life.
     """
-    found = float(state.respond_by) if state.respond_by else INFINITY
+    found = float(state.respond_by_ms) if state.respond_by_ms else INFINITY
     if state.stage <= SQL:
         step = scorer.next_step(state.stage)
         if (
@@ -265,7 +267,7 @@ def due(scorer: CompiledGrid, state: LeadState, reading: Reading, at_ms: int) ->
             and (step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))
         ):
             gap = step.enter - ALLOWANCE - reading.score
-            opens = _opens_ms(scorer, state) if state.closed else -INFINITY
+            opens = _opens_ms(scorer, state) if state.closed_ms else -INFINITY
             if opens > at_ms:
                 found = min(found, opens)
             else:
@@ -293,7 +295,7 @@ def slack(scorer: CompiledGrid, state: LeadState, reading: Reading) -> tuple[flo
                 leave ───────────────────────╰─┄┄┄
                             reading          stable_until_ms
     """
-    until = float(state.respond_by) if state.respond_by else INFINITY
+    until = float(state.respond_by_ms) if state.respond_by_ms else INFINITY
     if state.stage > SQL:
         return INFINITY, until
     room = INFINITY
@@ -316,9 +318,9 @@ def _stays_ms(scorer: CompiledGrid, state: LeadState, reading: Reading) -> float
         return 0.0
     firm, next_ms = reading.firm + scorer.velocity_least, INFINITY
     if scorer.grid.inactivity is not None:
-        if not state.active:  # its first activity may be of any time
+        if not state.active_ms:  # its first activity may be of any time
             return 0.0
-        points, next_ms = inactive(scorer.grid.inactivity, state.active, reading.at_ms)
+        points, next_ms = inactive(scorer.grid.inactivity, state.active_ms, reading.at_ms)
         firm += min(points, 0.0)
     spare = firm + reading.fading - needed
     if spare <= 0:

@@ -1,12 +1,13 @@
-"""What is kept of a lead: counts and sums, never points.
+"""The state of a lead: counts and sums, never points.
 
-Points, caps, clamps, steps and thresholds are applied when a score is read, so a new grid is in force at once. What is kept
-under a *key* is what was counted: the key is a hash of the rule's `on`, `where`, `once_per` and half-life, not of its id or
-points, so that a rule renamed or worth other points keeps its past.
+Points, caps, clamps, steps and thresholds are applied when a score is read, so a new grid is in force at once. Counts are kept
+under a *key*, a hash of the rule's `on`, `where`, `once_per` and half-life. Id and points are not in it. So a rule that gets
+another name or other points keeps its past.
 
-Every part is bounded: 64 event ids, 64 values a rule, 90 days a velocity rule, 20 recent events, 20 moves, 64 kB of traits. So
-is the whole: no packed state under a grid with R engagement rules, V velocity rules and X exclusions by event is longer than
-`most_bytes(R, V, X)`, 112,800 + 815 R + 705 V + 20 X bytes: 132,885 for `saas-b2b.yaml`, of which 33,000 are ids of aliases.
+Every part is bounded: 64 event ids, 64 values a rule, 90 days a velocity rule, 20 recent events, 20 moves. Traits take 64 kB
+at most. The whole is bounded too. Take a grid with R engagement rules, V velocity rules and X exclusions by event. No packed
+state under it is longer than `most_bytes(R, V, X)`, 112,800 + 815 R + 705 V + 20 X bytes. That is 132,885 for `saas-b2b.yaml`,
+of which 33,000 are ids of aliases.
 """
 
 from __future__ import annotations
@@ -40,34 +41,34 @@ class Count(msgspec.Struct, array_like=True, gc=False):
     """The occurrences of one rule."""
 
     n: int = 0
-    last: int = 0
+    last_ms: int = 0
     """The latest matching event, counted or a repeat."""
     sum: int | float = 0
-    """Σ 2^(−(last − t_i)/half-life) over the occurrences; unused without a half-life. 1 is an integer: 1 byte instead of 9."""
+    """Σ 2^(−(last_ms − t_i)/half-life) over the occurrences; unused without a half-life. The integer 1 takes 1 byte, not 9."""
     seen: bytes = b""
-    """`once_per`: each value's mark and its occurrence's instant, by rising instant, as the module `once_per` packs them."""
+    """For `once_per`: the mark of each value and the instant of its occurrence, packed by the module `once_per`."""
 
 
 class VelocityWindow(msgspec.Struct, array_like=True, gc=False):
     """The days on which a velocity rule's events happened."""
 
     day: int = 0
-    """The calendar day of the latest match; what follows counts back from it."""
+    """The calendar day of the latest match. `days` counts back from it."""
     days: bytes = b""
-    """By kind: a bitmap (bit i: a match i days before), 4-byte counts, or marks of sessions, day by day."""
+    """By kind: a bitmap (bit i: a match i days before), counts of 4 bytes, or marks of sessions, day by day."""
 
 
 class Member(msgspec.Struct, array_like=True, gc=False):
-    """What a lead last told its account, kept by both."""
+    """What a lead last reported to its account. Both keep it."""
 
     account: str = ""
-    """Of the lead's own: its account's id, empty for none. In the account: empty."""
+    """In the lead's own state: the id of its account, empty for none. In the account's: empty."""
     role: int = 0
-    """Place of its decision role in `worker.core.identity.accounts.ROLES`, from 1 on; 0: another, or none."""
+    """Place of its decision role in `worker.core.identity.accounts.ROLES`, from 1 on. 0: another role, or none."""
     score: float | None = None
-    """`None`: it does not count, being excluded or below `active`."""
+    """`None`: the lead does not count, because it is excluded or below `active`."""
     at_ms: int = 0
-    """Its clock then."""
+    """The lead's clock at the report."""
 
 
 class Account(msgspec.Struct, array_like=True):
@@ -75,7 +76,7 @@ class Account(msgspec.Struct, array_like=True):
 
     hot: bool = False
     at_ms: int = 0
-    """The latest clock of a lead that told something."""
+    """The latest clock of a lead that reported something."""
     members: dict[str, Member] = {}
 
 
@@ -117,44 +118,44 @@ class Phase(msgspec.Struct, frozen=True, array_like=True):
 
 
 class LeadState(msgspec.Struct, array_like=True):
-    """One lead. Instants are ms; 0 stands for 'never' (events before 1970 are refused at the door)."""
+    """One lead. Instants are ms; 0 stands for 'never', because the codec refuses events before 1970."""
 
     version: int = STATE_VERSION
     grid: int = 0
-    """Tag of the grid and tables by which `fit`, `barred`, `due` and the stage hold; others judge the lead again."""
+    """Tag of the grid and tables by which `fit`, `excluded_by_traits`, `due_ms` and the stage hold. Others judge it again."""
     stage: int = CONTACT
     sequence: int = 0
-    clock: int = 0
-    """The latest of the lead's event times, and of the ticks that judged it."""
-    active: int = 0
-    """The latest activity."""
-    erased: int = 0
-    """Events up to this instant stay dropped."""
+    clock_ms: int = 0
+    """The latest of the lead's event times and of the ticks that judged it."""
+    active_ms: int = 0
+    """The time of the latest activity."""
+    erased_ms: int = 0
+    """Events up to this instant are dropped, because the lead was erased."""
     alive: bool = True
-    """False: only the mark of an erasure is held, or an alias."""
+    """False: only the mark of an erasure or of an alias is kept."""
     fit: float = 0.0
-    """Clamped fit of the traits under `grid`."""
-    barred: bool = False
+    """The clamped fit of the traits under `grid`."""
+    excluded_by_traits: bool = False
     """An exclusion by traits holds under `grid`."""
-    due: int | None = None
-    """Not later than the next instant at which time alone moves the lead."""
-    crm: int = 0
-    """The latest `crm.*` event."""
-    closed: int = 0
-    """The `crm.rejected` or `crm.lost` that closed the ladder."""
-    mql_at: int = 0
-    sql_at: int = 0
+    due_ms: int | None = None
+    """Not later than the next instant at which time alone moves the lead. `None`: time alone does not move it."""
+    crm_ms: int = 0
+    """The time of the latest `crm.*` event."""
+    closed_ms: int = 0
+    """The time of the `crm.rejected` or `crm.lost` that closed the ladder."""
+    mql_at_ms: int = 0
+    sql_at_ms: int = 0
     """When `lead.mql`, `lead.sql` were last published under that name."""
-    respond_by: int = 0
-    """The SLA that is pending."""
+    respond_by_ms: int = 0
+    """When the pending SLA ends."""
     ids: bytes = b""
-    """Marks of the last 64 (source, id), oldest first."""
+    """The marks of the last 64 (source, id), oldest first."""
     counts: dict[int, Count] = {}
     velocity: dict[int, VelocityWindow] = {}
-    bars: dict[int, int] = {}
-    """Exclusions by event: key → the first instant."""
+    exclusions: dict[int, int] = {}
+    """Exclusions by event: key → the time of the first matching event."""
     traits: msgspec.Raw = _EMPTY_LIST
-    """Packed by `worker.core.scoring.traits`; opened only when they change or go out."""
+    """Packed by `worker.core.scoring.traits`, and opened only when they change or are published."""
     recent: list[Any] = []
     """Flat, as `worker.core.scoring.packing` writes it: (instant, type, label) of the last 20 events, by rising instant."""
     history: msgspec.Raw = _EMPTY_LIST
@@ -175,8 +176,8 @@ class LeadState(msgspec.Struct, array_like=True):
 
 
 def is_nothing(state: LeadState) -> bool:
-    """Return whether *state* says no more than a lead that was never heard of."""
-    return not (state.alive or state.erased or state.sequence or state.identity != NO_LINKS)
+    """Return whether *state* holds no more than that of a lead without any event."""
+    return not (state.alive or state.erased_ms or state.sequence or state.identity != NO_LINKS)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -190,31 +191,33 @@ _any = msgspec.msgpack.Decoder()
 WHAT_TO_DO: Final = (
     "restore a copy of Redis, or delete the partition's keys and fill it again from the topics with `leadpulse rebuild`"
 )
-"""About a state that is damaged. Its lead cannot begin anew alone: it would number its outputs from 1 once more."""
+"""The remedy for a damaged state. The lead alone cannot begin anew, because it would number its outputs from 1 again."""
 
 
 class UnreadableState(LeadPulseError):
-    """The packed state is not one that this version can read."""
+    """This version cannot read the packed state."""
 
     ends = Ends.WORKER
 
 
 def pack(state: LeadState) -> bytes:
-    """Return *state* as bytes; `unpack` gives it back bit for bit."""
-    # Small numbers are short in msgpack: instants travel as ms before the clock, whole floats as integers.
-    clock, recent, counts = state.clock, state.recent, state.counts.values()
-    fit, due, active, mql_at, sql_at = state.fit, state.due, state.active, state.mql_at, state.sql_at
+    """Return *state* as bytes, from which `unpack` restores it bit for bit."""
+    # Small numbers are short in msgpack. So instants are packed as ms before the clock, and whole floats as integers.
+    clock_ms, recent, counts = state.clock_ms, state.recent, state.counts.values()
+    fit, due_ms, active_ms = state.fit, state.due_ms, state.active_ms
+    mql_at_ms, sql_at_ms = state.mql_at_ms, state.sql_at_ms
     state.fit = int(fit) if float(fit).is_integer() else fit
     _turn(state)
     packed = _encoder.encode(state)
     if state.phase is None:
         packed = _without_last(packed, 1 if state.links is not None else 2)
-    # Put back rather than turned back: every lead of a batch comes by here.
+    # To restore the values is faster than to turn them back, and every lead of a batch is packed.
     for count in counts:
-        count.last = clock - count.last
+        count.last_ms = clock_ms - count.last_ms
     if recent:
-        recent[0] = clock - recent[0]
-    state.fit, state.due, state.active, state.mql_at, state.sql_at = fit, due, active, mql_at, sql_at
+        recent[0] = clock_ms - recent[0]
+    state.fit, state.due_ms, state.active_ms = fit, due_ms, active_ms
+    state.mql_at_ms, state.sql_at_ms = mql_at_ms, sql_at_ms
     return packed
 
 
@@ -226,7 +229,7 @@ def _without_last(packed: bytes, unused: int) -> bytes:
 def unpack(packed: bytes) -> LeadState:
     """Return the state that *packed* holds, whichever version packed it.
 
-    Raises `UnreadableState` when that was a newer version, or when it is damaged.
+    Raises `UnreadableState` for a state of a newer version, and for a damaged one.
     """
     try:
         state = _decoder.decode(packed)
@@ -242,28 +245,28 @@ def unpack(packed: bytes) -> LeadState:
 
 
 def _turn(state: LeadState) -> None:
-    """Turn instants to ms before the clock, or back. One that is 0 for 'never' stays so: of the others the clock's own is 1.
+    """Turn instants to ms before the clock, or back. 0, which means 'never', stays 0, so 1 stands for the clock itself.
 
-    An event that came after its partition's tick is judged at the tick's instant, so an output may be later than the lead's own
-    clock. The one that is 1 ms later would turn to 0; it trades places with what nothing else turns to.
+    An event that comes after its partition's tick is judged at the tick's instant. So an output may be later than the lead's
+    own clock. An output 1 ms later would turn to 0. It becomes `clock_ms + 1`, which stands for no other instant.
     """
-    clock = state.clock
+    clock_ms = state.clock_ms
     for count in state.counts.values():
-        count.last = clock - count.last
+        count.last_ms = clock_ms - count.last_ms
     if recent := state.recent:
-        recent[0] = clock - recent[0]
-    if (due := state.due) is not None:
-        state.due = clock - due
-    if active := state.active:
-        state.active = clock + 1 - active
-    if mql_at := state.mql_at:
-        state.mql_at = clock + 1 - mql_at or clock + 1
-    if sql_at := state.sql_at:
-        state.sql_at = clock + 1 - sql_at or clock + 1
+        recent[0] = clock_ms - recent[0]
+    if (due_ms := state.due_ms) is not None:
+        state.due_ms = clock_ms - due_ms
+    if active_ms := state.active_ms:
+        state.active_ms = clock_ms + 1 - active_ms
+    if mql_at_ms := state.mql_at_ms:
+        state.mql_at_ms = clock_ms + 1 - mql_at_ms or clock_ms + 1
+    if sql_at_ms := state.sql_at_ms:
+        state.sql_at_ms = clock_ms + 1 - sql_at_ms or clock_ms + 1
 
 
 def _unpack_other(packed: bytes) -> LeadState:
-    """Return what a state of another version becomes in this one."""
+    """Return a state of another version, migrated to this one."""
     try:
         fields = _any.decode(packed)
         version = fields[0]
@@ -277,30 +280,36 @@ def _unpack_other(packed: bytes) -> LeadState:
 
 
 def most_bytes(rules: int, velocities: int, exclusions: int) -> int:
-    """Return the length in bytes that no packed state passes under a grid with so many of each.
+    """Return the most bytes that a packed state takes under a grid with so many of each.
 
-    A rule: 64 values of 12 bytes and one, key and sums. A velocity rule: 7 days of 16 sessions, 6 bytes each. An exclusion: key
-    and instant. The rest: 65,536 of traits; 20 labels of 60 characters of 4 bytes, with their instants; 64 ids; 20 moves;
-    16,384 of aliases, all of which may be awaited; the plain fields. An alias's mark holds an id of 65,536 bytes at most, and
-    no traits. What a change of the grid set aside: 8,192. The id of an account holds up to 45,000 bytes more: 500 leads with
-    32,768 bytes of ids. That of an address, 16 ids of leads.
+    - A rule: 64 values of 12 bytes and one, key and sums.
+    - A velocity rule: 7 days of 16 sessions, 6 bytes each.
+    - An exclusion: key and instant.
+    - Traits: 65,536. A mark of an alias has none, and holds an id of 65,536 bytes at most.
+    - 20 labels of 60 characters of 4 bytes, with their instants. 64 ids, 20 moves and the plain fields.
+    - Ids of aliases: 16,384, all of which may be awaited.
+    - Counts set aside after a change of the grid: 8,192.
+    - Up to 45,000 more for the id of an account: 500 leads with 32,768 bytes of ids. The id of an address has 16 ids of leads.
     """
     return 112_800 + 815 * rules + 705 * velocities + 20 * exclusions
 
 
 def pack_list(items: list[Any]) -> msgspec.Raw:
-    """Pack a part that most events leave alone, so that it travels unopened."""
+    """Pack a part of the state that most events do not change, so that it is copied unopened."""
     return msgspec.Raw(_encoder.encode(items))
 
 
 def unpack_list(raw: msgspec.Raw) -> list[Any]:
-    """Open what `pack_list` packed."""
+    """Return the list that `pack_list` packed."""
     items: list[Any] = _any.decode(raw)
     return items
 
 
 def pack_moves(moves: list[tuple[int, int]]) -> msgspec.Raw:
-    """Pack (stage, instant) of each move, oldest first: flat, each instant but the first as ms since the one before it."""
+    """Pack (stage, instant) of each move, oldest first.
+
+    The list is flat. Each instant but the first is packed as ms since the instant before it.
+    """
     flat: list[int] = []
     before = 0
     for stage, at_ms in moves:
@@ -310,6 +319,6 @@ def pack_moves(moves: list[tuple[int, int]]) -> msgspec.Raw:
 
 
 def unpack_moves(raw: msgspec.Raw) -> list[tuple[int, int]]:
-    """Open what `pack_moves` packed."""
+    """Return the moves that `pack_moves` packed."""
     flat = unpack_list(raw)
     return list(zip(flat[::2], accumulate(flat[1::2]), strict=True))
