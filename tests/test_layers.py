@@ -48,13 +48,7 @@ def test_rooms_of_the_core_import_only_those_above() -> None:
 def test_brokers_and_stores_are_known_to_adapters_and_hosts_alone() -> None:
     """What is asked of them is in `worker/ports.py`."""
     found = {file for file, names in modules() if not file.startswith(HOSTS) and any(n.split(".")[0] in OUTSIDE for n in names)}
-    assert found == WAITING_FOR_A_PORT
-
-
-WAITING_FOR_A_PORT = {
-    "worker/intake/producer.py",
-}
-"""Modules that still speak to a client library themselves. The list only shrinks."""
+    assert found == set()
 
 
 def test_folders_import_what_the_architecture_page_allows() -> None:

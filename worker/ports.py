@@ -1,4 +1,4 @@
-"""What the engine asks of a store and of a log; `adapters` answer, in memory or in Redis and Kafka.
+"""What programs ask of a store and of a log; `adapters` answer, in memory or in Redis and Kafka.
 
 One store object serves one partition of one namespace. Every method raises `StoreUnavailable` when the store could not be
 reached or the reply was lost: the caller cannot know whether the call took effect, and repeats it.
@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from worker.core.contract.journal import Cut as Cut
-from worker.core.contract.model import LeadWrite, Output, Record
+from worker.core.contract.model import Headers, LeadWrite, Output, Record
 
 
 class Applied(enum.Enum):
@@ -336,6 +336,36 @@ class Log(LogAdmin, Protocol):
 
     async def ends(self, partitions: Sequence[LogPartition]) -> dict[LogPartition, int]:
         """Return the last stable offset of each of *partitions*."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes records without a transaction, as a log takes them from the systems that send events."""
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), timestamp_ms: int | None = None
+    ) -> None:
+        """Hand one record over. Waits while too many records are on their way.
+
+        *timestamp_ms* is the record's own, now when absent. Raises `Undelivered` once any earlier record was refused.
+        """
+        ...
+
+
+class LogIntake(Protocol):
+    """What the programs that send events ask of a log. It knows nothing of the worker's group and transactions."""
+
+    @property
+    def name(self) -> str:
+        """How messages name the log."""
+        ...
+
+    async def partitions(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return the number of partitions of each of *topics*; 0 for a topic that does not exist."""
+        ...
+
+    def sink(self) -> AbstractAsyncContextManager[Sink]:
+        """Open a sink. Leaving it without an exception waits until every record is in the log. Raises `Undelivered`."""
         ...
 
 

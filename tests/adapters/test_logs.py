@@ -19,11 +19,13 @@ from tests.kit.waits import until
 from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_clients import KafkaGroup, free_reader
 from worker.adapters.kafka_log import KafkaLog
+from worker.adapters.kafka_sink import KafkaIntake
 from worker.adapters.kafka_topics import create_topics
 from worker.adapters.memory_log import MemoryLog, MemoryReader
 from worker.core.contract.model import Output, Record
+from worker.core.contract.partitioner import owner
 from worker.errors import OffsetsGone, ProducerFailed
-from worker.ports import Committed, Fetched, Log, LogGroup, LogPartition, LogReader
+from worker.ports import Committed, Fetched, Log, LogGroup, LogIntake, LogPartition, LogReader
 from worker.settings import Settings
 
 
@@ -40,6 +42,7 @@ class Given(NamedTuple):
     """(value, key, partition) → awaits that a record without a transaction is written to the input."""
     truncate: Callable[..., Any]
     group: Callable[[], LogGroup]
+    intake: LogIntake
 
 
 def settings_of(namespace: str, address: str) -> Settings:
@@ -70,7 +73,7 @@ async def given(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator
         async def truncate(offset: int) -> None:
             memory.truncate(LogPartition(web(settings), 0), offset)
 
-        yield Given(settings, memory, append, truncate, lambda: MemoryReader(memory))
+        yield Given(settings, memory, append, truncate, lambda: MemoryReader(memory), memory)
         return
     server: Kafka = request.getfixturevalue("kafka")
     settings = settings_of(namespace, server.address)
@@ -95,7 +98,7 @@ async def given(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator
             stack.push_async_callback(member.close)
             return member
 
-        yield Given(settings, KafkaLog(settings, admin, reader), send, delete, group)
+        yield Given(settings, KafkaLog(settings, admin, reader), send, delete, group, KafkaIntake(settings))
 
 
 def web(settings: Settings) -> str:
@@ -325,3 +328,19 @@ async def test_a_group_of_one_is_given_every_partition(given: Given) -> None:
     group.seek(tp, 0)
     assert [r.value for r in await until_read(group, tp, 1)] == [b"1"]
     assert group.assignment() is held
+
+
+async def test_a_sink_puts_each_record_into_the_partition_of_its_key(given: Given) -> None:
+    """Leaving the sink means that all records are in the log, in the order of sending."""
+    topic, keys = web(given.settings), [f"lead-{n}".encode() for n in range(9)]
+    assert await given.intake.partitions([topic, "no-such-topic"]) == {topic: 3, "no-such-topic": 0}
+    async with given.intake.sink() as sink:
+        for key in keys:
+            await sink.send(topic, key, b"v", (("h", b"x"),), 1_780_000_000_000)
+    for partition in range(3):
+        tp = place(given, partition)
+        async with given.log.reader([tp]) as reader:
+            reader.seek(tp, 0)
+            records = await until_read(reader, tp, (await given.log.ends([tp]))[tp])
+        assert [r.key for r in records] == [k for k in keys if owner(k.decode(), 3) == partition]
+        assert {(r.value, r.headers, r.timestamp_ms) for r in records} == {(b"v", (("h", b"x"),), 1_780_000_000_000)}

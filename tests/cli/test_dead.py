@@ -16,11 +16,11 @@ from tests.kit.services import free_port
 from tests.kit.shell import Running, event, leadpulse
 from tests.kit.waits import HANG_S
 from worker.adapters.kafka_clients import to_record
+from worker.adapters.kafka_sink import KafkaIntake
 from worker.cli.dead import page_of
 from worker.core.contract.codec import MAX_BYTES
 from worker.core.contract.dead_letter import REPLAYED, DeadLetter, dead_letter
 from worker.core.contract.model import Output, Record, Rejected
-from worker.intake.producer import kafka_sink
 from worker.settings import Settings
 
 __all__ = ["site", "topics"]
@@ -47,7 +47,7 @@ def written(site: dict[str, str], outputs: Sequence[Output]) -> None:
     """Write records to Kafka as they are."""
 
     async def write() -> None:
-        async with kafka_sink(Settings.load(site)) as sink:
+        async with KafkaIntake(Settings.load(site)).sink() as sink:
             for output in outputs:
                 await sink.send(output.topic, output.key, output.value, output.headers)
 

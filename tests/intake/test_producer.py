@@ -16,12 +16,14 @@ from click.testing import CliRunner
 
 from tests.kit.services import Kafka, create_topics
 from tests.kit.waits import HANG_S
+from worker.adapters.kafka_sink import KafkaIntake
+from worker.adapters.memory_log import MemoryLog
 from worker.cli.produce import produce
 from worker.cli.simulate import simulate
 from worker.core.contract.event_types import INPUT_TOPICS, KNOWN_TYPES
 from worker.core.contract.partitioner import owner
 from worker.errors import Undelivered
-from worker.intake.producer import kafka_sink
+from worker.intake.producer import Counts, LineSender, check_topics, open_sink
 from worker.intake.routes import TOPICS, Addressed, BadLine, address, address_raw, topic_of
 from worker.settings import Settings
 
@@ -99,6 +101,32 @@ def test_a_bad_line_says_what_is_wrong_and_raw_sends_it_all_the_same(line: bytes
     assert address_raw(line).topic == "lead.events.web"
 
 
+SETTINGS = Settings.load({"LEADPULSE_PARTITIONS": str(PARTITIONS)})
+
+
+@pytest.mark.parametrize("raw", [False, True])
+async def test_lines_go_to_their_topics_and_bad_ones_are_named(raw: bool) -> None:
+    """On any log that takes records: nothing is sent silently, and nothing is lost silently."""
+    log, refused, counts = MemoryLog(SETTINGS), list[str](), Counts()
+    lines = [an_event("ann"), b"oops", b"", b'{"tick":"2026-03-02T10:00:00Z"}', an_event("bob", "email.opened")]
+    async with open_sink(log, TOPICS.values()) as sink:
+        sender = LineSender(sink, refused.append, raw=raw, counts=counts)
+        for number, line in enumerate(lines, start=1):
+            await sender.send(f"file:{number}", line)
+    web, email = log.committed_records("lead.events.web"), log.committed_records("lead.events.email")
+    assert [(r.key, r.partition) for r in email] == [(b"bob", owner("bob", PARTITIONS))]
+    assert [r.value for r in web if r.key] == [lines[0]]
+    assert sorted(r.value or b"" for r in web if not r.key) == (sorted(lines[1:4]) if raw else [])
+    assert counts == (Counts(sent=5) if raw else Counts(sent=2, bad=1, ticks=1))
+    assert [words[:15] for words in refused] == ([] if raw else ["file:2: not JSO"])
+
+
+async def test_a_missing_topic_is_named_before_anything_is_sent() -> None:
+    """All missing ones at once."""
+    with pytest.raises(Undelivered, match="the log in memory has no topic a, b: create it"):
+        await check_topics(MemoryLog(SETTINGS), ["b", "lead.events.web", "a"])
+
+
 def test_the_command_sends_files_keyed_to_their_owners(kafka: Kafka, topic: str, tmp_path: Path) -> None:
     """Each lead's events lie in the partition that owns the lead, in the order of the files, unchanged."""
     lines = [an_event(f"lead-{number % 7}", number=number) for number in range(200)]
@@ -152,7 +180,7 @@ async def test_a_record_that_kafka_refuses_is_an_error(kafka: Kafka, namespace: 
     await create_topics(kafka.address, [small], 1, {"max.message.bytes": "1000"})
     noise = random.Random(1).randbytes(5_000)  # does not compress
     with pytest.raises(Undelivered, match=f"topic {small} refuses a record for its size"):
-        async with kafka_sink(Settings.load({}, kafka=kafka.address), [small]) as sink:
+        async with open_sink(KafkaIntake(Settings.load({}, kafka=kafka.address)), [small]) as sink:
             await sink.send(small, b"k", noise)
 
 

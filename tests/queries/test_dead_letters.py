@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from worker.adapters.memory_log import MemoryLog
 from worker.core.batch.plan import REFUSED
 from worker.core.contract.codec import REASONS, decode
 from worker.core.contract.dead_letter import REPLAYED, UNSENT, DeadLetter
 from worker.core.contract.model import Headers, Record, Rejected
+from worker.core.contract.partitioner import owner
 from worker.core.contract.unread import UNREAD
+from worker.errors import Undelivered
 from worker.intake.routes import CONTENT_TYPE
-from worker.queries.dead_letters import (
-    HINTS,
-    Counts,
-    DeadLetterFilter,
-    event_type,
-    misplaced,
-    replay,
-    resend,
-    still_bad,
-    without_values,
-)
+from worker.queries.dead_letters import HINTS, DeadLetterFilter, event_type, without_values
+from worker.queries.resend import Counts, Resend, misplaced, resend, resent, still_bad
 from worker.settings import Settings
 
+SETTINGS = Settings.load({})
 NOW = 1_780_000_000_000
 BINARY: Headers = (("ce_specversion", b"1.0"), ("ce_type", b"demo.requested"), ("content-type", b"application/json"))
 
@@ -132,17 +128,17 @@ def test_a_detail_without_a_value_stays_as_it_is() -> None:
 
 def test_a_replay_sends_the_record_as_it_came_and_names_the_letter() -> None:
     """A letter that was replayed before names the latest one alone."""
-    record = resend(a_letter(b"{", headers=(("trace", b"1"), (REPLAYED, b"0:3"))), NOW)
+    record = resent(a_letter(b"{", headers=(("trace", b"1"), (REPLAYED, b"0:3"))), NOW)
     sent = Record("lead.events.web", 3, 1291, NOW, b"ann", b"{", (("trace", b"1"), (REPLAYED, b"2:17")))
     assert record == sent
-    assert resend(a_letter(key=None), NOW).key is None
-    assert resend(a_letter(), NOW, to="elsewhere").topic == "elsewhere"
+    assert resent(a_letter(key=None), NOW).key is None
+    assert resent(a_letter(), NOW, to="elsewhere").topic == "elsewhere"
 
 
 def test_a_mended_event_is_read_as_one_whatever_the_original_was() -> None:
     """With the headers of binary mode still on it, the whole event would be taken for its `data`."""
     letter = a_letter(b"{", headers=(*BINARY, ("Content-Type", b"text/plain"), ("trace", b"1")))
-    record = resend(letter, NOW, replacement=an_event())
+    record = resent(letter, NOW, replacement=an_event())
     assert record.value == an_event()
     assert record.headers == (("trace", b"1"), *CONTENT_TYPE, (REPLAYED, b"2:17"))
     assert still_bad(record) is None
@@ -151,10 +147,10 @@ def test_a_mended_event_is_read_as_one_whatever_the_original_was() -> None:
 
 def test_what_the_worker_would_not_count_is_still_bad() -> None:
     """Refused, or passed over for its type; the clock of the replay is the record's, as it will be in Kafka."""
-    assert still_bad(resend(a_letter(an_event()), NOW)) is None
-    assert (still_bad(resend(a_letter(b"{"), NOW)) or ("",))[0] == "not_json"
-    assert (still_bad(resend(a_letter(an_event(type="page.veiwed")), NOW)) or ("",))[0] == "unknown_type"
-    assert still_bad(resend(a_letter(an_event(time="9999-06-01T00:00:00Z")), NOW)) is None
+    assert still_bad(resent(a_letter(an_event()), NOW)) is None
+    assert (still_bad(resent(a_letter(b"{"), NOW)) or ("",))[0] == "not_json"
+    assert (still_bad(resent(a_letter(an_event(type="page.veiwed")), NOW)) or ("",))[0] == "unknown_type"
+    assert still_bad(resent(a_letter(an_event(time="9999-06-01T00:00:00Z")), NOW)) is None
 
 
 async def test_what_holds_nothing_to_send_is_counted_even_when_forced() -> None:
@@ -165,7 +161,7 @@ async def test_what_holds_nothing_to_send_is_counted_even_when_forced() -> None:
         yield a_letter(None, "empty", key=None)
 
     counts, told = Counts(), list[str]()
-    await replay(letters(), Settings.load({}), counts, told.append, force=True, dry_run=True)
+    await resend(letters(), SETTINGS, MemoryLog(SETTINGS), Resend(force=True, dry_run=True), counts, told.append)
     assert counts == Counts(without_value=2)
     assert len(told) == 2
 
@@ -187,7 +183,8 @@ async def test_a_forged_letter_is_told_and_never_sent(topic: str, to: str | None
         yield of(topic, (("lp-kind", b"tick"),))
 
     counts, told = Counts(), list[str]()
-    await replay(letters(), Settings.load({}), counts, told.append, to=to, replacement=an_event(), force=True, dry_run=True)
+    how = Resend(to, an_event(), force=True, dry_run=True)
+    await resend(letters(), SETTINGS, MemoryLog(SETTINGS), how, counts, told.append)
     assert counts == Counts(misplaced=1)
     assert "forged" in told[0]
     assert topic in told[0]
@@ -205,5 +202,34 @@ def test_a_letter_of_a_topic_that_is_no_input_is_sent_where_somebody_says() -> N
 def test_headers_of_our_own_are_stripped_before_a_record_is_sent() -> None:
     """In the journal they would say what a record is; on an input they say that nobody but us wrote it."""
     ours = (("lp-kind", b"tick"), ("LP-Topic", b"x"), ("lp-lead", b"bob"), (REPLAYED, b"9:9"))
-    record = resend(of("lead.events.web", (*ours, ("trace", b"1"))), NOW)
+    record = resent(of("lead.events.web", (*ours, ("trace", b"1"))), NOW)
     assert record.headers == (("trace", b"1"), (REPLAYED, b"2:17"))
+
+
+async def test_a_replay_sends_what_the_worker_takes_now_and_counts_the_rest() -> None:
+    """Into the partition of the record's key, on any log that takes records."""
+
+    async def letters() -> AsyncIterator[DeadLetter]:
+        yield a_letter(an_event())
+        yield a_letter(b"{")
+        yield of("lead.sql")
+
+    log, counts, told = MemoryLog(SETTINGS), Counts(), list[str]()
+    await resend(letters(), SETTINGS, log, Resend(), counts, told.append)
+    (record,) = log.committed_records("lead.events.web")
+    assert (record.partition, record.key, record.value) == (owner("ann", 8), b"ann", an_event())
+    assert record.headers == ((REPLAYED, b"2:17"),)
+    assert counts == Counts(replayed=1, still_bad=Counter(not_json=1), misplaced=1)
+    assert [line.partition(",")[0] for line in told] == ["2:17 not sent"] * 2
+
+
+async def test_a_replay_into_a_topic_that_is_not_there_ends_with_its_name() -> None:
+    """A client would wait for ever for it."""
+
+    async def letters() -> AsyncIterator[DeadLetter]:
+        yield a_letter(an_event())
+
+    counts = Counts()
+    with pytest.raises(Undelivered, match="has no topic elsewhere: create it"):
+        await resend(letters(), SETTINGS, MemoryLog(SETTINGS), Resend(to="elsewhere"), counts, print)
+    assert counts == Counts()

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from worker.core.contract.model import Headers, Output, Record
 from worker.core.contract.partitioner import murmur2
-from worker.errors import LogUnavailable, OffsetsGone, ProducerFailed, Reassigned
-from worker.ports import Committed, Fetched, LogPartition
+from worker.errors import LogUnavailable, OffsetsGone, ProducerFailed, Reassigned, Undelivered
+from worker.ports import Committed, Fetched, LogPartition, Sink
 from worker.settings import Settings
 
 
@@ -77,7 +77,12 @@ class _PartitionLog:
 
 
 class MemoryLog:
-    """`worker.ports.Log` in memory, for one namespace's topics and its group. Each topic has *settings.partitions*."""
+    """`worker.ports.Log` and `LogIntake` in memory, for one namespace's topics and group.
+
+    Each topic has *settings.partitions*.
+    """
+
+    name = "the log in memory"
 
     def __init__(self, settings: Settings, now_ms: Callable[[], int] = lambda: int(time.time() * 1000)) -> None:
         self._settings = settings
@@ -130,6 +135,11 @@ class MemoryLog:
         reader = MemoryReader(self)
         reader.assign(partitions)
         yield reader
+
+    @contextlib.asynccontextmanager
+    async def sink(self) -> AsyncIterator[Sink]:
+        """Open a sink: a record is in the log at once."""
+        yield MemorySink(self)
 
     def producer(self, partition: int) -> MemoryProducer:
         """Return a producer for the next incarnation of *partition*, not started."""
@@ -350,6 +360,25 @@ class MemoryProducer:
             raise ProducerFailed(f"partition {self._partition}: topic {output.topic} is not known to the log")
         if output.partition is not None:
             return LogPartition(output.topic, output.partition)
-        if output.key is None:
-            return LogPartition(output.topic, self._partition % count)
-        return LogPartition(output.topic, (murmur2(output.key) & 0x7FFFFFFF) % count)
+        return LogPartition(output.topic, _partition_of(output.key, count, self._partition))
+
+
+class MemorySink:
+    """`worker.ports.Sink` of a `MemoryLog`."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), timestamp_ms: int | None = None
+    ) -> None:
+        """Write one record. A record without a key goes to partition 0."""
+        count = len(self._log._topics.get(topic, ()))
+        if self._log.silent or not count:
+            raise Undelivered(f"topic {topic} refuses a record: {'the log is silent' if count else 'there is no such topic'}")
+        at_ms = -1 if timestamp_ms is None else timestamp_ms
+        self._log.append(topic, _partition_of(key, count, 0), value, key, headers, at_ms)
+
+
+def _partition_of(key: bytes | None, count: int, keyless: int) -> int:
+    return keyless % count if key is None else (murmur2(key) & 0x7FFFFFFF) % count

@@ -16,6 +16,7 @@ import click
 import msgspec
 from rich.console import Console, RenderableType
 
+from worker.core.contract.printable import plain
 from worker.errors import SettingsError
 from worker.settings import PREFIX, Settings
 
@@ -84,6 +85,24 @@ def show(page: RenderableType) -> None:
     """Print *page* on stdout: as wide as the terminal. In a file or a pipe nothing is cut off."""
     console = Console()
     (console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_PIPED_WIDTH)).print(page)
+
+
+class Complaints:
+    """Prints the first lines about bad *things* on stderr; further ones are only counted, not to flood the terminal."""
+
+    NAMED: Final = 100
+
+    def __init__(self, things: str) -> None:
+        self._things = things
+        self._count = 0
+
+    def __call__(self, words: str) -> None:
+        """Print *words*, which name one of the things and its fault."""
+        self._count += 1
+        if self._count <= self.NAMED:
+            click.echo(plain(words), err=True)
+        elif self._count == self.NAMED + 1:
+            click.echo(f"further {self._things} are only counted", err=True)
 
 
 def load_grid(name: str) -> Grid:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import sys
 import zlib
-from typing import Final
+from collections.abc import Callable
 
 import click
 
-from worker.cli.common import opened, shown_name
-from worker.core.contract.printable import plain
+from worker.cli.common import Complaints, opened, shown_name
 from worker.intake.access_log import AccessLog, Malformed, lines
-
-NAMED_LINES: Final = 100
-"""Malformed lines that are named on stderr. Others are only counted, so that a wrong file does not flood the terminal."""
 
 
 @click.group()
@@ -45,8 +41,9 @@ def access_log(files: tuple[str, ...], site: str, salt: str, strict: bool) -> No
         log = AccessLog(site, salt)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--salt") from error
+    malformed = _stop if strict else Complaints("malformed lines")
     for name in files:
-        _convert_file(log, name, strict)
+        _convert_file(log, name, malformed)
     found = log.summary
     click.echo(
         f"{found.lines:,} lines, {found.malformed:,} malformed; {found.pages:,} page views by {found.visitors:,} visitors in"
@@ -57,30 +54,35 @@ def access_log(files: tuple[str, ...], site: str, salt: str, strict: bool) -> No
         raise click.ClickException("no line is in the combined log format")
 
 
-def _convert_file(log: AccessLog, name: str, strict: bool) -> None:
+def _convert_file(log: AccessLog, name: str, malformed: Callable[[str], None]) -> None:
     """Write the events of one file, named as the user named it. Raises `click.ClickException`."""
     out = sys.stdout.buffer
     shown = shown_name(name)
     try:
         with opened(name) as stream:
             for number, line in enumerate(lines(stream), start=1):
-                try:
-                    event = log.convert(line)
-                except Malformed as error:
-                    if strict:
-                        raise click.ClickException(f"{shown}:{number}: {error}") from error
-                    if log.summary.malformed <= NAMED_LINES:
-                        click.echo(plain(f"{shown}:{number}: {error}"), err=True)
-                    elif log.summary.malformed == NAMED_LINES + 1:
-                        click.echo("further malformed lines are only counted", err=True)
+                event = _converted(log, f"{shown}:{number}", line, malformed)
+                if event is None:
                     continue
-                if event is not None:
-                    out.write(event + b"\n")
-                    if name == "-":  # whoever reads a followed log wants each event now, not 8 kB of them later
-                        out.flush()
+                out.write(event + b"\n")
+                if name == "-":  # the reader of a followed log wants each event now, not 8 kB of them later
+                    out.flush()
+    except BrokenPipeError:
+        raise
     except (OSError, EOFError, zlib.error) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         raise click.ClickException(f"{shown}: {error}") from error
     finally:
         out.flush()
+
+
+def _converted(log: AccessLog, where: str, line: bytes, malformed: Callable[[str], None]) -> bytes | None:
+    """Return the event of one line; `None` for no page view, and for a malformed line, which is reported."""
+    try:
+        return log.convert(line)
+    except Malformed as error:
+        malformed(f"{where}: {error}")
+        return None
+
+
+def _stop(words: str) -> None:
+    raise click.ClickException(words)

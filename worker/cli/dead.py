@@ -14,7 +14,17 @@ import msgspec
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from worker.cli.common import instant_option, json_line, load_settings, opened, run_async, settings_flags, shown_name
+from worker.adapters.kafka_sink import KafkaIntake
+from worker.cli.common import (
+    Complaints,
+    instant_option,
+    json_line,
+    load_settings,
+    opened,
+    run_async,
+    settings_flags,
+    shown_name,
+)
 from worker.cli.topics import CONNECTION
 from worker.core.batch.plan import REFUSED
 from worker.core.contract.codec import REASONS
@@ -22,20 +32,10 @@ from worker.core.contract.dead_letter import UNSENT, DeadLetter
 from worker.core.contract.printable import plain
 from worker.core.contract.unread import UNREAD
 from worker.core.scoring.calendar import rfc3339
-from worker.queries.dead_letters import (
-    HINTS,
-    Counts,
-    DeadLetterFilter,
-    dead_letters,
-    is_journal,
-    misplaced,
-    replay,
-    without_values,
-)
+from worker.queries.dead_letters import HINTS, DeadLetterFilter, dead_letters, without_values
+from worker.queries.resend import Counts, Resend, is_journal, misplaced, resend
 from worker.settings import Settings
 
-NAMED_LETTERS: Final = 100
-"""Letters that a replay leaves out and names on stderr. Others are only counted."""
 _DETAIL_CHARS: Final = 120
 _KEY_CHARS: Final = 60
 _HEX_BYTES: Final = 32
@@ -49,10 +49,10 @@ class _Place(click.ParamType):
     name = "place"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        found = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,18})", str(value))
-        if found is None:
+        place = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,18})", str(value))
+        if place is None:
             self.fail(f"{value!r} is no place; expected PARTITION:OFFSET, such as 0:17, as `leadpulse dead list` gives it")
-        return int(found[1]), int(found[2])
+        return int(place[1]), int(place[2])
 
 
 PLACE: Final = _Place()
@@ -75,14 +75,14 @@ def filters(command: F) -> F:
     return command
 
 
-def _wanted(given: dict[str, Any]) -> DeadLetterFilter:
+def _filter(given: dict[str, Any]) -> DeadLetterFilter:
     """Take the filters out of a command's options."""
     return DeadLetterFilter(
-        frozenset(given.pop("reasons")),
-        given.pop("since"),
-        given.pop("until"),
-        frozenset(given.pop("types")),
-        given.pop("topic"),
+        reasons=frozenset(given.pop("reasons")),
+        since_ms=given.pop("since"),
+        until_ms=given.pop("until"),
+        types=frozenset(given.pop("types")),
+        topic=given.pop("topic"),
     )
 
 
@@ -109,14 +109,14 @@ def list_letters(limit: int | None, as_json: bool, **given: Any) -> None:
     Payloads are not shown, and quoted values are left out, because they may be personal data. `leadpulse dead show PLACE`
     shows all. The counts by reason go to stderr at the end.
     """
-    wanted = _wanted(given)
+    wanted = _filter(given)
     run_async(_list(load_settings(given), wanted, limit, as_json))
 
 
 async def _list(settings: Settings, wanted: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
     reasons: Counter[str] = Counter()
-    held = await dead_letters(settings)
-    async with contextlib.aclosing(held.every(wanted)) as letters:
+    topic = await dead_letters(settings, KafkaIntake(settings))
+    async with contextlib.aclosing(topic.every(wanted)) as letters:
         async for letter in letters:
             click.echo(json_line(_listed(letter)) if as_json else _line(_listed(letter)))
             if (fault := misplaced(settings, letter, to=letter.record.topic)) is not None:
@@ -124,16 +124,16 @@ async def _list(settings: Settings, wanted: DeadLetterFilter, limit: int | None,
             reasons[letter.reason] += 1
             if reasons.total() == limit:
                 break
-    click.echo(_summary(held.topic, reasons, limit, held.others), err=True)
+    click.echo(_summary(topic.topic, reasons, limit, topic.others), err=True)
 
 
 def _summary(topic: str, reasons: Counter[str], limit: int | None, others: int) -> str:
     total = reasons.total()
     counts = ", ".join(f"{count:,} {plain(reason)}" for reason, count in reasons.most_common())
-    said = f"{total:,} dead letters in {topic}: {counts}" if total else f"no such dead letters in {topic}"
+    summary = f"{total:,} dead letters in {topic}: {counts}" if total else f"no such dead letters in {topic}"
     if total == limit:
-        said += "; stopped at --limit, there may be more"
-    return said + (f"; {others:,} other records passed over" if others else "")
+        summary += "; stopped at --limit, there may be more"
+    return summary + (f"; {others:,} other records passed over" if others else "")
 
 
 class _Listed(msgspec.Struct, frozen=True):
@@ -155,46 +155,63 @@ class _Listed(msgspec.Struct, frozen=True):
 
 
 def _listed(letter: DeadLetter) -> _Listed:
-    at, key = _at(letter), _text(letter.record.key)
-    topic, partition, offset = letter.record[:3]
-    detail = _short(without_values(letter.detail), _DETAIL_CHARS)
-    shown = None if key is None else _short(key, _KEY_CHARS)
-    return _Listed(letter.place, at, letter.reason, topic, partition, offset, shown, detail, letter.replayed)
+    record, key = letter.record, _text(letter.record.key)
+    return _Listed(
+        place=letter.place,
+        at=_written_at(letter),
+        reason=letter.reason,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=None if key is None else _short(key, _KEY_CHARS),
+        detail=_short(without_values(letter.detail), _DETAIL_CHARS),
+        replayed=letter.replayed,
+    )
 
 
-def _line(one: _Listed) -> str:
-    came = f"{one.topic}[{one.partition}]@{one.offset}"
-    again = f"  (replayed from {one.replayed})" if one.replayed else ""
-    key = "-" if one.key is None else one.key
-    return plain(f"{one.place:<8}  {one.at or '-'}  {one.reason:<14}  {came}  {key}  {one.detail}{again}")
+def _line(row: _Listed) -> str:
+    origin = f"{row.topic}[{row.partition}]@{row.offset}"
+    again = f"  (replayed from {row.replayed})" if row.replayed else ""
+    key = "-" if row.key is None else row.key
+    return plain(f"{row.place:<8}  {row.at or '-'}  {row.reason:<14}  {origin}  {key}  {row.detail}{again}")
 
 
 def page_of(letter: DeadLetter) -> str:
     """Return everything of *letter*, for people."""
     record = letter.record
-    what = {**REASONS, **REFUSED, **UNSENT, **UNREAD}.get(letter.reason, "")
-    hint = HINTS.get(letter.reason, "This version does not know the reason: use the one that wrote the letter.")
-    if any(name == "ce_specversion" for name, _ in record.headers):
-        hint += (
-            " Mind: this value is `data` alone (binary mode); FILE must hold the whole event, with what the ce_ headers say."
-        )
-    lines = [
+    meaning = {**REASONS, **REFUSED, **UNSENT, **UNREAD}.get(letter.reason, "")
+    rows = [
         ("letter", letter.place),
-        ("written", _at(letter) or "-"),
+        ("written", _written_at(letter) or "-"),
         ("came from", f"{record.topic}[{record.partition}]@{record.offset}"),
         *([("replayed", f"from {letter.replayed}: it failed before")] if letter.replayed else []),
-        ("reason", f"{letter.reason}  {what}"),
+        ("reason", f"{letter.reason}  {meaning}"),
         ("detail", letter.detail),
-        ("to do", hint.replace("PLACE", letter.place)),
+        ("to do", _hint(letter)),
         ("key", _shown(record.key)),
-        *(("header", f"{name}: {_shown(held)}") for name, held in record.headers),
+        *(("header", f"{name}: {_shown(value)}") for name, value in record.headers),
+        ("value", _size(letter)),
     ]
-    value = "none" if record.value is None else f"{len(record.value):,} bytes" if letter.whole else "not here; in its place:"
-    page = [f"{name:<10} {plain(said)}" for name, said in (*lines, ("value", value))]
+    page = [f"{name:<10} {plain(text)}" for name, text in rows]
     return "\n".join(page if record.value is None else [*page, _readable(record.value)])
 
 
-def _at(letter: DeadLetter) -> str | None:
+def _hint(letter: DeadLetter) -> str:
+    hint = HINTS.get(letter.reason, "This version does not know the reason: use the one that wrote the letter.")
+    if any(name == "ce_specversion" for name, _ in letter.record.headers):
+        hint += (
+            " Mind: this value is `data` alone (binary mode); FILE must hold the whole event, with what the ce_ headers say."
+        )
+    return hint.replace("PLACE", letter.place)
+
+
+def _size(letter: DeadLetter) -> str:
+    if letter.record.value is None:
+        return "none"
+    return f"{len(letter.record.value):,} bytes" if letter.whole else "not here; in its place:"
+
+
+def _written_at(letter: DeadLetter) -> str | None:
     return None if letter.timestamp_ms is None else rfc3339(letter.timestamp_ms)
 
 
@@ -209,17 +226,17 @@ def _readable(value: bytes) -> str:
     return "\n".join(value[at : at + _HEX_BYTES].hex(" ") for at in range(0, len(value), _HEX_BYTES))
 
 
-def _shown(held: bytes | None) -> str:
+def _shown(value: bytes | None) -> str:
     """Return a key or a header's value on one line."""
-    if held is None:
+    if value is None:
         return "none"
-    text = _text(held)
-    return held.hex(" ") if text is None else text
+    text = _text(value)
+    return value.hex(" ") if text is None else text
 
 
-def _text(held: bytes | None) -> str | None:
+def _text(value: bytes | None) -> str | None:
     try:
-        return None if held is None else held.decode()
+        return None if value is None else value.decode()
     except UnicodeDecodeError:
         return None
 
@@ -238,7 +255,7 @@ def show(place: tuple[int, int], raw: bool, **flags: Any) -> None:
     PLACE is PARTITION:OFFSET in the dead-letter topic, as `list` prints it. The output includes what to do about such a
     letter. The value is shown as JSON if possible, else as text with escapes, else in hexadecimal. It may be personal data.
     """
-    letter = run_async(_one(load_settings(flags), place))
+    letter = run_async(_letter_at(load_settings(flags), place))
     if not raw:
         click.echo(page_of(letter))
     elif not letter.whole or letter.record.value is None:
@@ -247,8 +264,8 @@ def show(place: tuple[int, int], raw: bool, **flags: Any) -> None:
         sys.stdout.buffer.write(letter.record.value)
 
 
-async def _one(settings: Settings, place: tuple[int, int]) -> DeadLetter:
-    async with contextlib.aclosing((await dead_letters(settings)).at([place])) as letters:
+async def _letter_at(settings: Settings, place: tuple[int, int]) -> DeadLetter:
+    async with contextlib.aclosing((await dead_letters(settings, KafkaIntake(settings))).at([place])) as letters:
         return await anext(letters)
 
 
@@ -257,7 +274,7 @@ async def _one(settings: Settings, place: tuple[int, int]) -> DeadLetter:
 @click.option("--all", "every", is_flag=True, help="Select every letter.")
 @click.option("--to", metavar="TOPIC", help="Send to TOPIC, not to the topic that each record came from.")
 @click.option(
-    "--from", "mended", metavar="FILE", type=click.Path(exists=True, allow_dash=True, dir_okay=False),
+    "--from", "replacement", metavar="FILE", type=click.Path(exists=True, allow_dash=True, dir_okay=False),
     help="Send the CloudEvent (JSON) in FILE (- is stdin) instead of the value of the one PLACE.",
 )  # fmt: skip
 @click.option(
@@ -267,15 +284,7 @@ async def _one(settings: Settings, place: tuple[int, int]) -> DeadLetter:
 )
 @click.option("--dry-run", is_flag=True, help="Send nothing, and report what would be sent.")
 @filters
-def replay_letters(
-    places: tuple[tuple[int, int], ...],
-    every: bool,
-    to: str | None,
-    mended: str | None,
-    force: bool,
-    dry_run: bool,
-    **given: Any,
-) -> None:
+def replay_letters(places: tuple[tuple[int, int], ...], every: bool, replacement: str | None, **given: Any) -> None:
     """Send dead letters through the normal path again.
 
     Repair the cause first. Select letters by PLACE (PARTITION:OFFSET), by conditions as for `list`, or with --all. Each
@@ -294,19 +303,25 @@ def replay_letters(
     Prints one JSON object: {"replayed", "still_bad" by reason, "without_value", "misplaced"}. Exits with 1 if a letter was
     not sent.
     """
-    wanted = _wanted(given)
+    how = Resend(to=given.pop("to"), force=given.pop("force"), dry_run=given.pop("dry_run"))
+    wanted = _filter(given)
     settings = load_settings(given)
     if (bool(places) + every + (wanted != DeadLetterFilter())) != 1:
         raise click.UsageError("select letters: PLACE…, or conditions (--reason, --since, --until, --type, --topic), or --all")
-    if mended is not None and len(set(places)) != 1:
+    if replacement is not None and len(set(places)) != 1:
         raise click.UsageError("--from needs exactly one PLACE: a corrected event replaces the value of one letter")
-    if to is not None and (to in settings.outputs or is_journal(settings, to)):
-        raise click.UsageError(f"--to {to}: the worker itself writes that topic; name an input topic")
+    if how.to is not None and (how.to in settings.outputs or is_journal(settings, how.to)):
+        raise click.UsageError(f"--to {how.to}: the worker itself writes that topic; name an input topic")
     counts = Counts()
     try:
-        run_async(_replay(settings, wanted, places, counts, to=to, replacement=_event(mended), force=force, dry_run=dry_run))
+        run_async(_replay(settings, wanted, places, how._replace(replacement=_event(replacement)), counts))
     except click.ClickException as err:
         raise click.ClickException(f"{err.message} ({counts.replayed:,} records were handed over before)") from None
+    _report(counts, how.dry_run)
+
+
+def _report(counts: Counts, dry_run: bool) -> None:
+    """Print what became of the letters. Exit with 1 if a letter was left out."""
     click.echo(msgspec.json.encode(msgspec.to_builtins(counts) | ({"dry_run": True} if dry_run else {})))
     left_out = counts.still_bad.total() + counts.without_value + counts.misplaced
     if not counts.replayed and not left_out:
@@ -329,22 +344,13 @@ def _event(name: str | None) -> bytes | None:
 
 
 async def _replay(
-    settings: Settings, wanted: DeadLetterFilter, places: Sequence[tuple[int, int]], counts: Counts, **how: Any
+    settings: Settings, wanted: DeadLetterFilter, places: Sequence[tuple[int, int]], how: Resend, counts: Counts
 ) -> None:
-    told = 0
-
-    def tell(words: str) -> None:
-        nonlocal told
-        told += 1
-        if told <= NAMED_LETTERS:
-            click.echo(plain(words), err=True)
-        elif told == NAMED_LETTERS + 1:
-            click.echo("further letters left out are only counted", err=True)
-
-    held = await dead_letters(settings)
-    picked = held.at(dict.fromkeys(places)) if places else held.every(wanted)
+    log = KafkaIntake(settings)
+    topic = await dead_letters(settings, log)
+    picked = topic.at(dict.fromkeys(places)) if places else topic.every(wanted)
     async with contextlib.aclosing(picked) as letters:
-        await replay(_watched(letters), settings, counts, tell, **how)
+        await resend(_watched(letters), settings, log, how, counts, Complaints("letters left out"))
 
 
 async def _watched(letters: AsyncGenerator[DeadLetter]) -> AsyncIterator[DeadLetter]:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from worker.adapters.kafka_sink import KafkaIntake
 from worker.cli.common import json_line, load_settings, run_async, settings_flags
 from worker.cli.topics import CONNECTION
 from worker.core.contract.instants import MAX_AHEAD_MS
@@ -63,7 +64,7 @@ def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> N
     # After all that is held, where some producer's clock ran ahead; a time past this is taken as the record's own anyhow.
     at_ms = int(time.time() * 1_000)
     at_ms = min(max([at_ms, *(person.state.clock_ms for person in found)]), at_ms + MAX_AHEAD_MS)
-    run_async(send_erasure(settings, lead, at_ms))
+    run_async(send_erasure(KafkaIntake(settings), settings.input_topics, lead, at_ms))
     done = run_async(until_erased(settings, lead, ids, at_ms, wait_s)) if wait_s else False
     click.echo(json_line(Erased(lead, ids, rfc3339(at_ms), done)))
     if wait_s and not done:

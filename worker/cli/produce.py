@@ -8,26 +8,17 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import click
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from worker.cli.common import load_settings, opened, settings_flags, shown_name
-from worker.core.contract.printable import plain
+from worker.adapters.kafka_sink import KafkaIntake
+from worker.cli.common import Complaints, load_settings, opened, settings_flags, shown_name
 from worker.errors import Undelivered
-from worker.intake.producer import Sink, kafka_sink
-from worker.intake.routes import CONTENT_TYPE, TOPICS, BadLine, address, address_raw
-from worker.settings import Settings
+from worker.intake.producer import Counts, LineSender, open_sink
+from worker.intake.routes import TOPICS
+from worker.ports import LogIntake
 
-NAMED_LINES: Final = 100
-"""Bad lines that are named on stderr. Others are only counted."""
 _CHUNK_BYTES: Final = 1 << 20
-
-
-class _Counts(msgspec.Struct):
-    sent: int = 0
-    bad: int = 0
-    ticks: int = 0
 
 
 @click.command()
@@ -45,9 +36,9 @@ def produce(files: tuple[str, ...], kafka: str | None, topic: str | None, raw: b
     A line that is no JSON object with a subject is named on stderr and not sent. The command then exits with 1.
     """
     settings = load_settings({"kafka": kafka})
-    counts = _Counts()
+    counts = Counts()
     try:
-        asyncio.run(_produce(files, settings, topic, raw, counts))
+        asyncio.run(_produce(files, KafkaIntake(settings), topic, raw, counts))
     except Undelivered as error:
         raise click.ClickException(f"{error} ({counts.sent:,} records were handed over before)") from error
     except (OSError, EOFError, zlib.error) as error:  # unreadable, or a gzip that breaks off
@@ -58,37 +49,18 @@ def produce(files: tuple[str, ...], kafka: str | None, topic: str | None, raw: b
         raise click.exceptions.Exit(1)
 
 
-async def _produce(files: tuple[str, ...], settings: Settings, topic: str | None, raw: bool, counts: _Counts) -> None:
+async def _produce(files: tuple[str, ...], log: LogIntake, topic: str | None, raw: bool, counts: Counts) -> None:
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        async with kafka_sink(settings, [topic] if topic else TOPICS.values()) as sink:
+        async with open_sink(log, [topic] if topic else TOPICS.values()) as sink:
+            sender = LineSender(sink, Complaints("bad lines"), topic, raw, counts)
             for name in files:
                 task = progress.add_task(shown_name(name), total=None)
                 async for number, line in _lines(name):
-                    await _send(sink, f"{shown_name(name)}:{number}", line, topic, raw, counts)
+                    await sender.send(f"{shown_name(name)}:{number}", line)
                     if number % 500 == 0:
                         progress.update(task, completed=number)
-
-
-async def _send(sink: Sink, where: str, line: bytes, topic: str | None, raw: bool, counts: _Counts) -> None:
-    """Send one line, or count it; an empty one is nothing."""
-    if not line and not raw:
-        return
-    try:
-        to = address_raw(line, topic) if raw else address(line, topic)
-    except BadLine as error:
-        counts.bad += 1
-        if counts.bad <= NAMED_LINES:
-            click.echo(plain(f"{where}: {error}"), err=True)
-        elif counts.bad == NAMED_LINES + 1:
-            click.echo("further bad lines are only counted", err=True)
-        return
-    if to is None:
-        counts.ticks += 1
-        return
-    await sink.send(to.topic, to.key, line, CONTENT_TYPE)
-    counts.sent += 1
 
 
 async def _lines(name: str) -> AsyncIterator[tuple[int, bytes]]:

@@ -17,12 +17,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from worker.adapters.kafka_sink import Client, KafkaIntake
 from worker.cli.common import load_settings
 from worker.core.contract.instants import instant
 from worker.demo.agenda import DAY_MS
 from worker.demo.simulate import SimRecord, events, paced
 from worker.errors import Undelivered
-from worker.intake.producer import Client, Sink, kafka_sink
+from worker.intake.producer import open_sink
 from worker.intake.routes import TOPICS
 
 _SHARE: Final = click.FloatRange(0, 1)
@@ -227,8 +228,7 @@ def _writer(out: str) -> Iterator[Callable[[bytes, bool], None]]:
 async def _to_kafka(flow: AsyncIterator[SimRecord], kafka: str, client: Client, topics: dict[str, str], tally: _Tally) -> None:
     """Send the records, stamped by the client's clock as a producer's are: stamps of the past would outlive no retention."""
     settings = load_settings({"kafka": kafka})
-    sink: Sink
-    async with kafka_sink(settings, topics.values(), client=client) as sink:
+    async with open_sink(KafkaIntake(settings, client), topics.values()) as sink:
         async for record in flow:
             await sink.send(record.topic, record.key, record.value, record.headers)
             tally.add(record)

@@ -1,202 +1,71 @@
-"""Records into Kafka, by a producer that loses nothing silently."""
+"""Events into a log: each line of a file to the topic of its type, and no loss without an error."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import functools
-import time
-from collections.abc import AsyncIterator, Iterable
-from typing import Any, Final, Literal, Protocol
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+import msgspec
 
-from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import client_options
-from worker.adapters.kafka_login import Tokens, tokens
-from worker.core.contract.model import Headers
-from worker.errors import KafkaRefused, LogUnavailable, Undelivered
-from worker.settings import Settings
-
-Client = Literal["aiokafka", "librdkafka"]
-
-MAX_REQUEST_BYTES: Final = 2_000_000
-"""Larger than any valid event, so that a record over the worker's limit can be sent, and seen to be refused there."""
-
-_PENDING_BYTES: Final = 262_144
+from worker.core.contract.printable import plain
+from worker.errors import Undelivered
+from worker.intake.routes import CONTENT_TYPE, BadLine, address, address_raw
+from worker.ports import LogIntake, Sink
 
 
-class Sink(Protocol):
-    """Where records are sent. `kafka_sink` makes one."""
+class Counts(msgspec.Struct):
+    """What became of the lines."""
 
-    async def send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), timestamp_ms: int | None = None
-    ) -> None:
-        """Hand one record over; waits while too much is on its way.
-
-        *timestamp_ms* is the record's own, now when absent. Raises `Undelivered` as soon as any record sent so far has
-        been refused.
-        """
-        ...
+    sent: int = 0
+    bad: int = 0
+    ticks: int = 0
 
 
 @contextlib.asynccontextmanager
-async def kafka_sink(settings: Settings, topics: Iterable[str] = (), *, client: Client = "aiokafka") -> AsyncIterator[Sink]:
-    """Yield a sink that writes to *settings.kafka*, every record acknowledged by all replicas, none twice for a retry.
-
-    *topics* must exist, since a client would wait for ever for a missing topic. `aiokafka` finds a key's partition as Kafka's
-    own producers do (murmur2). `librdkafka` uses its default, CRC32, so most records come as strays.
+async def open_sink(log: LogIntake, topics: Iterable[str] = ()) -> AsyncIterator[Sink]:
+    """Open a sink of *log*, after a look at *topics*: a client would wait for ever for a missing topic.
 
     Leaving the block without an exception waits until everything is delivered. Raises `Undelivered`.
     """
-    await check_topics(settings, topics)
-    sink: _Aiokafka | _Librdkafka = _Aiokafka(settings) if client == "aiokafka" else _Librdkafka(settings)
-    await sink.open()
-    try:
+    await check_topics(log, topics)
+    async with log.sink() as sink:
         yield sink
-        await sink.flush()
-    finally:
-        await sink.close()
 
 
-async def check_topics(settings: Settings, topics: Iterable[str]) -> dict[str, int]:
-    """Return how many partitions each topic has. Raises `Undelivered` when the brokers cannot be reached or one is missing."""
-    try:
-        async with asyncio.timeout(20), Admin(settings) as admin:
-            partitions = await admin.partitions(topics)
-    except KafkaRefused as error:
-        raise Undelivered(str(error)) from error
-    except LogUnavailable as error:
-        raise Undelivered(error.line()) from error
-    except (OSError, TimeoutError) as error:
-        why = str(error) or type(error).__name__
-        raise Undelivered(f"Kafka at {settings.kafka} cannot be reached ({why}): does it run, is the address right?") from error
+async def check_topics(log: LogIntake, topics: Iterable[str]) -> dict[str, int]:
+    """Return how many partitions each topic has. Raises `Undelivered` without an answer, or when a topic is missing."""
+    partitions = await log.partitions(topics)
     if missing := sorted(topic for topic, count in partitions.items() if not count):
-        raise Undelivered(
-            f"Kafka at {settings.kafka} has no topic {', '.join(missing)}: create it with `leadpulse topics create`"
-        )
+        raise Undelivered(f"{log.name} has no topic {', '.join(missing)}: create it with `leadpulse topics create`")
     return partitions
 
 
-class _Aiokafka:
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._failed: Undelivered | None = None
-        self._producer: Any = AIOKafkaProducer(
-            **client_options(settings),
-            acks="all",
-            enable_idempotence=True,
-            compression_type="lz4",
-            linger_ms=10,
-            max_batch_size=_PENDING_BYTES,
-            max_request_size=MAX_REQUEST_BYTES,
-        )
+@dataclass
+class LineSender:
+    """Sends lines of files to *sink*."""
 
-    async def open(self) -> None:
+    sink: Sink
+    refused: Callable[[str], None]
+    """Called with place and fault of each line that is not sent."""
+    topic: str | None = None
+    """Every line goes to this topic; `None` for the topic of each event's type."""
+    raw: bool = False
+    """Send every line unchanged, events or not."""
+    counts: Counts = field(default_factory=Counts)
+
+    async def send(self, where: str, line: bytes) -> None:
+        """Send one line, or count it. An empty line is skipped, unless lines are sent *raw*. Raises `Undelivered`."""
+        if not line and not self.raw:
+            return
         try:
-            await self._producer.start()
-        except KafkaError as error:
-            await self._producer.stop()
-            raise Undelivered(f"Kafka at {self._settings.kafka}: {error!r}") from error
-
-    async def send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), timestamp_ms: int | None = None
-    ) -> None:
-        if self._failed is not None:
-            raise self._failed
-        try:
-            delivery = await self._producer.send(topic, value, key=key, headers=list(headers), timestamp_ms=timestamp_ms)
-        except (KafkaError, AssertionError) as error:
-            raise _undelivered(topic, error) from error
-        delivery.add_done_callback(functools.partial(self._delivered, topic))
-
-    def _delivered(self, topic: str, delivery: asyncio.Future[Any]) -> None:
-        error = None if delivery.cancelled() else delivery.exception()
-        if error is not None and self._failed is None:
-            self._failed = _undelivered(topic, error)
-
-    async def flush(self) -> None:
-        await self._producer.flush()
-        await asyncio.sleep(0)  # the last deliveries' callbacks
-        if self._failed is not None:
-            raise self._failed
-
-    async def close(self) -> None:
-        await self._producer.stop()
-
-
-class _Librdkafka:
-    def __init__(self, settings: Settings) -> None:
-        try:
-            import confluent_kafka
-        except ModuleNotFoundError as error:
-            raise Undelivered("the client librdkafka is not installed: pip install confluent-kafka") from error
-        self._failed: Undelivered | None = None
-        self._refused: type[Exception] = confluent_kafka.KafkaException
-        provider = tokens(settings)
-        options = {
-            "bootstrap.servers": settings.kafka,
-            "security.protocol": settings.kafka_security,
-            "sasl.mechanism": settings.kafka_sasl if settings.kafka_user or provider else None,
-            "oauth_cb": provider and (lambda _: _for_librdkafka(provider)),
-            "sasl.username": settings.kafka_user,
-            "sasl.password": settings.kafka_password.get_secret_value() if settings.kafka_password else None,
-            "ssl.ca.location": settings.kafka_cafile,
-            "ssl.certificate.location": settings.kafka_certfile,
-            "ssl.key.location": settings.kafka_keyfile or settings.kafka_certfile,
-            "ssl.key.password": settings.kafka_key_password.get_secret_value() if settings.kafka_key_password else None,
-            "acks": "all",
-            "enable.idempotence": True,
-            "compression.type": "lz4",
-            "linger.ms": 10,
-            "message.max.bytes": MAX_REQUEST_BYTES,
-        }
-        self._producer: Any = confluent_kafka.Producer({name: value for name, value in options.items() if value is not None})
-
-    async def open(self) -> None:
-        """Nothing: it connects by itself, and `kafka_sink` has looked whether it can."""
-
-    async def send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), timestamp_ms: int | None = None
-    ) -> None:
-        while True:
-            if self._failed is not None:
-                raise self._failed
-            try:
-                self._producer.produce(
-                    topic, value, key, headers=list(headers), timestamp=timestamp_ms or 0, on_delivery=self._delivered
-                )
-                self._producer.poll(0)
-                return
-            except BufferError:  # its queue is full
-                await asyncio.to_thread(self._producer.poll, 0.1)
-            except self._refused as error:
-                raise _undelivered(topic, error) from error
-
-    def _delivered(self, error: object, message: Any) -> None:
-        if error is not None and self._failed is None:
-            self._failed = _undelivered(message.topic(), error)
-
-    async def flush(self) -> None:
-        left = await asyncio.to_thread(self._producer.flush, 60)
-        if self._failed is not None:
-            raise self._failed
-        if left:
-            raise Undelivered(f"Kafka gave no answer to the last {left:,} records within 60 s")
-
-    async def close(self) -> None:
-        self._producer.purge()
-        await asyncio.to_thread(self._producer.flush, 1)
-
-
-def _for_librdkafka(provider: Tokens) -> tuple[str, float]:
-    """Return the token, and when it ends, as librdkafka asks for them."""
-    token = provider.now()
-    return token.text, time.time() + 60 if token.ends_s is None else token.ends_s
-
-
-def _undelivered(topic: str, error: object) -> Undelivered:
-    if isinstance(error, MessageSizeTooLargeError):
-        return Undelivered(f"topic {topic} refuses a record for its size: raise its max.message.bytes to {MAX_REQUEST_BYTES}")
-    return Undelivered(f"topic {topic} refuses a record: {error or type(error).__name__}")
+            target = address_raw(line, self.topic) if self.raw else address(line, self.topic)
+        except BadLine as error:
+            self.counts.bad += 1
+            self.refused(plain(f"{where}: {error}"))
+            return
+        if target is None:
+            self.counts.ticks += 1
+            return
+        await self.sink.send(target.topic, target.key, line, CONTENT_TYPE)
+        self.counts.sent += 1

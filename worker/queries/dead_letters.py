@@ -1,25 +1,22 @@
-"""Dead letters read from Kafka, picked, and sent again, one letter at a time: a topic may have any size."""
+"""Dead letters read from Kafka and picked, one letter at a time: a topic may have any size. `resend` sends them again."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
 
 from worker.adapters.kafka_clients import free_reader
-from worker.core.contract.codec import decode
-from worker.core.contract.dead_letter import REPLAYED, DeadLetter, read_letter
-from worker.core.contract.model import Record, Rejected, Unknown
+from worker.core.contract.dead_letter import DeadLetter, read_letter
+from worker.core.contract.model import Record
 from worker.errors import DeadLetterError
-from worker.intake.producer import check_topics, kafka_sink
-from worker.intake.routes import CONTENT_TYPE
-from worker.ports import LogPartition
+from worker.intake.producer import check_topics
+from worker.ports import LogIntake, LogPartition
 from worker.settings import Settings
 
 
@@ -57,10 +54,6 @@ HINTS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """What to do about a letter, by reason; `PLACE` stands for the letter's own."""
 
-OURS: Final = "lp-"
-"""How the names of our own headers begin. In the journal they say what a record is."""
-
-_JOURNAL: Final = re.compile(r"leadpulse\..*\.internal")
 _FETCH_S: Final = 1.0
 _FETCH_RECORDS: Final = 500
 _PATIENCE_S: Final = 30.0
@@ -78,13 +71,15 @@ class DeadLetterFilter(NamedTuple):
     """Where the record first came."""
 
     def takes(self, letter: DeadLetter) -> bool:
-        """Return whether *letter* is one of them. A letter of unknown type is of none of `types`."""
+        """Return whether *letter* meets all conditions. A letter of unknown type has none of `types`."""
         at_ms = letter.timestamp_ms or 0
+        first_ms = at_ms if self.since_ms is None else self.since_ms
+        end_ms = at_ms + 1 if self.until_ms is None else self.until_ms
+        topic = letter.record.topic if self.topic is None else self.topic
         return (
-            (not self.reasons or letter.reason in self.reasons)
-            and (self.since_ms is None or at_ms >= self.since_ms)
-            and (self.until_ms is None or at_ms < self.until_ms)
-            and (self.topic is None or letter.record.topic == self.topic)
+            first_ms <= at_ms < end_ms
+            and letter.reason in (self.reasons or (letter.reason,))
+            and letter.record.topic == topic
             and (not self.types or event_type(letter.record) in self.types)
         )
 
@@ -98,9 +93,9 @@ _typed: Final = msgspec.json.Decoder(_Typed).decode
 
 def event_type(record: Record) -> str | None:
     """Return the CloudEvent type of *record* from its `ce_type` header, else from its JSON; `None` where neither has it."""
-    for name, held in record.headers:
+    for name, value in record.headers:
         if name == "ce_type":
-            return held.decode(errors="replace")
+            return value.decode(errors="replace")
     try:
         return _typed(record.value or b"").type or None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -114,59 +109,6 @@ def without_values(detail: str) -> str:
     """Return *detail* without the value that it quotes: a field may have held an address or a phone number."""
     found, semicolon, expected = detail.rpartition("; expected ")
     return _FOUND.sub(r"a \1", found) + semicolon + expected if semicolon else detail
-
-
-def resend(letter: DeadLetter, now_ms: int, to: str | None = None, replacement: bytes | None = None) -> Record:
-    """Return the record that a replay of *letter* sends: the original with its key, to its own topic or *to*.
-
-    *replacement* is a structured CloudEvent in place of the original value. Headers about the old value (binary mode, content
-    type) are then left out. `lp-*` headers are ours, so those of the record are left out too. A header of ours names the
-    letter, which tells a second failure from a first.
-    """
-    headers = tuple((name, held) for name, held in letter.record.headers if not name.lower().startswith(OURS))
-    value = letter.record.value
-    if replacement is not None:
-        kept = (one for one in headers if one[0].lower() != "content-type" and not one[0].startswith("ce_"))
-        headers = (*kept, *CONTENT_TYPE)
-        value = replacement
-    return letter.record._replace(
-        topic=to or letter.record.topic,
-        timestamp_ms=now_ms,
-        value=value,
-        headers=(*headers, (REPLAYED, letter.place.encode())),
-    )
-
-
-def misplaced(settings: Settings, letter: DeadLetter, to: str | None) -> str | None:
-    """Return why *letter* may not be sent to where it says that it came from, or to *to*; `None` where it may.
-
-    Workers take events from input topics only. No worker wrote a letter about a record of a journal or of an output.
-    """
-    topic = letter.record.topic
-    if topic in settings.outputs or is_journal(settings, topic):
-        return f"forged: it says that its record came from {topic}, which no worker takes events from; find out who wrote it"
-    if to is None and topic not in settings.input_topics:
-        return f"its record came from {topic}, which is not among LEADPULSE_INPUT_TOPICS: name an input topic with --to"
-    return None
-
-
-def is_journal(settings: Settings, topic: str) -> bool:
-    """Return whether *topic* is this namespace's internal topic, or by its name another's."""
-    return topic == settings.internal_topic or _JOURNAL.fullmatch(topic) is not None
-
-
-def still_bad(record: Record) -> tuple[str, str] | None:
-    """Return why a worker of this version would not count *record*, (reason, detail); `None` when it would take it.
-
-    A type that is not known is one more reason here: the worker would pass over it without a word.
-    """
-    match decode(record):
-        case Rejected(reason=reason, detail=detail):
-            return reason, detail
-        case Unknown(type=name):
-            return "unknown_type", f"type: {name}: the worker passes over events of types that it does not know"
-        case _:
-            return None
 
 
 class DeadLetters:
@@ -239,62 +181,7 @@ class DeadLetters:
                     raise DeadLetterError(f"{tp.topic}[{tp.partition}] gave nothing for {_PATIENCE_S:g} s before offset {end}")
 
 
-async def dead_letters(settings: Settings) -> DeadLetters:
+async def dead_letters(settings: Settings, log: LogIntake) -> DeadLetters:
     """Return the topic that *settings* route `lead.dead` to. Raises `Undelivered` when there is no broker or no such topic."""
     topic = settings.output_topic("lead.dead")
-    return DeadLetters(settings, topic, (await check_topics(settings, [topic]))[topic])
-
-
-class Counts(msgspec.Struct):
-    """What became of the letters of a replay."""
-
-    replayed: int = 0
-    still_bad: Counter[str] = msgspec.field(default_factory=Counter)
-    """By the reason for which they would come back. Those sent by force are not among them."""
-    without_value: int = 0
-    """Letters that hold nothing to send: the record was too large to be carried, or had neither key nor value."""
-    misplaced: int = 0
-    """Letters about a record of no input topic: forged, or of a topic that is none any more. Force does not send them."""
-
-
-async def replay(
-    letters: AsyncIterator[DeadLetter],
-    settings: Settings,
-    counts: Counts,
-    tell: Callable[[str], None],
-    *,
-    to: str | None = None,
-    replacement: bytes | None = None,
-    force: bool = False,
-    dry_run: bool = False,
-) -> None:
-    """Send those of *letters* that would now be taken, count all of them, and *tell* of those that are not sent.
-
-    Returns when Kafka has acknowledged all of them. Raises `Undelivered` when it does not. `counts.replayed` is then the number
-    of records that were handed over.
-    """
-    topics: set[str] = set()
-    async with contextlib.AsyncExitStack() as stack:
-        sink = None if dry_run else await stack.enter_async_context(kafka_sink(settings))
-        async for letter in letters:
-            elsewhere = misplaced(settings, letter, to)
-            if elsewhere is not None:
-                counts.misplaced += 1
-                tell(f"{letter.place} not sent, {elsewhere}")
-                continue
-            record = resend(letter, int(time.time() * 1000), to, replacement)
-            if (not letter.whole and replacement is None) or (record.key is None and record.value is None):
-                counts.without_value += 1
-                tell(f"{letter.place} not sent: it holds no record ({letter.reason}); give one with --from")
-                continue
-            fault = None if force else still_bad(record)
-            if fault is not None:
-                counts.still_bad[fault[0]] += 1
-                tell(f"{letter.place} not sent, it would come back: {fault[0]}: {without_values(fault[1])}")
-                continue
-            if record.topic not in topics:
-                await check_topics(settings, [record.topic])
-                topics.add(record.topic)
-            if sink is not None:
-                await sink.send(record.topic, record.key, record.value, record.headers)
-            counts.replayed += 1
+    return DeadLetters(settings, topic, (await check_topics(log, [topic]))[topic])
