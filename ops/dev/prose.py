@@ -40,15 +40,10 @@ UNLEARN: Final = {
 
 CHECKED: Final = ("*.md", "worker/**/*.py", "schemas/*.py", "ops/dev/*.py", "tests/kit/*.py")
 PENDING: Final[set[str]] = {
-    "worker/adapters/header_names.py",
-    "worker/adapters/memory.py",
-    "worker/adapters/redis_check.py",
-    "worker/adapters/tracing.py",
     "worker/core/contract/codec.py",
     "worker/core/contract/dead_letter.py",
     "worker/core/contract/journal.py",
     "worker/engine/__init__.py",
-    "worker/engine/batch_builder.py",
     "worker/engine/checks.py",
     "worker/engine/engine.py",
     "worker/engine/failpoint.py",

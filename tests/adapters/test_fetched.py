@@ -9,6 +9,8 @@ import inspect
 import random
 import resource
 import struct
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -16,7 +18,7 @@ import pytest
 from aiokafka import codec
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatch, LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
@@ -285,23 +287,53 @@ async def test_messages_of_old_formats_are_read_and_bounded(magic: int, packed: 
 
     *packed*: none, gzip, snappy, lz4. With magic 0 Kafka had no sound lz4.
     """
-
-    def old(value: bytes) -> bytes:
-        builder = LegacyRecordBatchBuilder(magic, packed, 1 << 30)
-        for number in range(3):
-            builder.append(number, 1_000, b"k", value)
-        made = bytearray(builder.build())
-        if packed:
-            made[:8] = (2).to_bytes(8, "big")
-        return bytes(made)
-
-    found = await all_of(reader(old(b"v" * 20)))
-    assert [plain(record) for record in found] == theirs(old(b"v" * 20))[0]
+    small = old(magic, packed, b"v" * 20)
+    found = await all_of(reader(small))
+    assert [plain(record) for record in found] == theirs(small)[0]
     assert [record.offset for record in found] == [0, 1, 2]
     if packed:
-        large = old(b"v" * 4_000_000)
+        large = old(magic, packed, b"v" * 4_000_000)
         assert places(await all_of(reader(large))) == [(2, TOO_LARGE)]
         assert places(await all_of(reader(large, most=LIMIT * 2))) == []
+
+
+def old(magic: int, packed: int, value: bytes) -> bytes:
+    """Return three messages in a format of before Kafka 0.11."""
+    builder = LegacyRecordBatchBuilder(magic, packed, 1 << 30)
+    for number in range(3):
+        builder.append(number, 1_000, b"k", value)
+    made = bytearray(builder.build())
+    if packed:
+        made[:8] = (2).to_bytes(8, "big")
+    return bytes(made)
+
+
+@pytest.mark.parametrize(("magic", "packed"), [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)])
+async def test_a_large_batch_of_an_old_format_is_unpacked_in_a_thread(
+    magic: int, packed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As batches of today's format are, and its unpacked bytes count among those that are held."""
+    name = ["", "gzip_decode", "snappy_decode", "lz4_decode"][packed]
+    module = sys.modules[LegacyRecordBatch.__module__]
+    decode = getattr(module, name)
+    threads: list[int] = []
+
+    def decoded(data: bytes) -> bytes:
+        threads.append(threading.get_ident())
+        return bytes(decode(data))
+
+    monkeypatch.setattr(module, name, decoded)
+    _held.clear()
+    data = old(magic, packed, b"v" * 2_000_000)
+    made = reader(data)
+    assert made.take(10) == []
+    assert made._unpacking is not None
+    await asyncio.wait([made._unpacking])
+    (first,) = made.take(1)
+    assert sum(_held.values()) > 6_000_000
+    assert [plain(record) for record in [first, *await all_of(made)]] == theirs(data)[0]
+    assert threads[0] != threading.get_ident()
+    assert len(threads) == 2, "once by us, once by aiokafka's own reader"
 
 
 @given(data=st.data())

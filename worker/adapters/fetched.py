@@ -1,18 +1,16 @@
-"""What consumers of this process make of the batches that brokers send, in the place of aiokafka's own reader.
+"""Reads the batches that brokers send, in place of aiokafka's own reader.
 
-aiokafka unpacks a compressed batch whole, whatever its size, in the event loop. One damaged batch ends its reading of a
-partition. Here a batch unpacks to `Checks.most` bytes at most, and a large one in a thread, so heartbeats go on meanwhile.
-Each offset of a batch that cannot be read comes out as a place (`Unread`). The engine decides what follows.
+aiokafka unpacks a compressed batch of any size whole, in the event loop. One damaged batch ends its reading of a partition.
+Here a batch unpacks to `Checks.most` bytes at most. A large batch is unpacked in a thread, so heartbeats go on meanwhile.
+Each offset of a batch that cannot be read becomes a place (`Unread`). The engine decides what follows.
 
 This replaces `PartitionRecords`, `FetchResult` and `MemoryRecords` of `aiokafka.consumer.fetcher`. A test pins the source of
-these classes, so that an upgrade of aiokafka is looked at.
+these classes, so each upgrade of aiokafka needs a look at them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import mmap
-import struct
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,59 +18,52 @@ from typing import Any, Final, NamedTuple
 
 from aiokafka.consumer import fetcher
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
-from aiokafka.record.default_records import DefaultRecordBatch
-from aiokafka.record.legacy_records import LegacyRecordBatch
 from aiokafka.record.memory_records import _MemoryRecordsPy
 from aiokafka.structs import ConsumerRecord
 
-from worker.adapters.header_names import any_names
-from worker.adapters.unpack import TooLarge, Unreadable, unpack
+from worker.adapters.batch_bytes import (
+    AT_ONCE,
+    SMALLEST,
+    Bad,
+    Unpacked,
+    fast,
+    is_compressed,
+    is_old,
+    no_structure,
+    unpacked_at_once,
+    unpacked_large,
+)
 from worker.core.contract.model import Unread
-from worker.core.contract.unread import DAMAGED, TOO_LARGE, places
+from worker.core.contract.unread import DAMAGED, places
 
 MOST_UNPACKED: Final = 64 * 1024 * 1024
-"""Bytes that a batch may unpack to where nobody says otherwise."""
-
-_AT_ONCE: Final = 4 * 1024 * 1024
-"""A batch that unpacks to no more is unpacked in the event loop: a few milliseconds, and no thread to wait for."""
+"""Bytes that a batch may unpack to by default."""
 
 _TAKEN_BYTES: Final = 2 * 1024 * 1024
-"""After so many bytes of keys and values one call gives no more records of a partition."""
+"""One call returns no more records of a partition after so many bytes of keys and values."""
 
 _HELD_LIMITS: Final = 2
-"""Large batches are held unpacked up to so many times the limit, over all partitions; others are unpacked again when read."""
-
-_HEADER: Final = struct.Struct(">qiibIhiqqqhii")
-_CODEC: Final = 0x07
-_CODEC_OFFSET: Final = 22
-"""Of the byte of a batch's attributes that names its codec."""
-_MAGIC_OFFSET: Final = 16
-_FIRST_OWN_MAGIC: Final = 2
-"""Before it, a batch was one message with a compressed set of messages in it, and only its last offset is known."""
-_SMALLEST: Final = 26
-"""Bytes of the smallest message of any version."""
+"""Unpacked large batches of all partitions take at most so many times the limit. Others are unpacked again when read."""
 
 _thread: Final = ThreadPoolExecutor(1, "unpack")
 """One batch at a time, so that many bombs at once cost no more memory than one."""
 
-_scratch: Final = memoryview(bytearray(_HEADER.size + _AT_ONCE))
-
 
 class Checks:
-    """What a consumer asks of each batch; given to aiokafka's consumer in the place of `check_crcs`."""
+    """What each batch is checked for. aiokafka's consumer takes it in place of `check_crcs`."""
 
     def __init__(self, *, crcs: bool, most: int = MOST_UNPACKED) -> None:
         self.crcs = crcs
         self.most = most
         """Bytes that a batch may unpack to."""
         self.wake: Callable[[], None] = lambda: None
-        """Called when a thread has unpacked a batch that somebody waits for."""
+        """Called when a thread has unpacked a batch."""
 
     def __bool__(self) -> bool:
         return self.crcs
 
     def of(self, consumer: Any) -> None:
-        """Let `getmany` of *consumer* wake up when a thread has unpacked what it waits for."""
+        """Wake up `getmany` of *consumer* when a thread has unpacked a batch."""
 
         def wake() -> None:
             for waiter in list(consumer._fetcher._fetch_waiters):
@@ -83,7 +74,7 @@ class Checks:
 
 
 class _Place(NamedTuple):
-    """A place among the records that a consumer gives, with what programs read of any record."""
+    """A place among the records of a consumer, with the attributes of any record."""
 
     unread: Unread
     topic: str
@@ -95,19 +86,8 @@ class _Place(NamedTuple):
     headers: tuple[()] = ()
 
 
-class _Bad(NamedTuple):
-    """Why a batch cannot be read."""
-
-    reason: str
-    detail: str
-
-
-_Content = memoryview | bytes
-"""A batch as if its producer had not compressed it."""
-
-
 def place_of(record: Any) -> Unread | None:
-    """Return the place that *record*, of a consumer, stands for; `None` for a record that could be read."""
+    """Return the place that a consumer's *record* stands for; `None` for a record that could be read."""
     return record.unread if type(record) is _Place else None
 
 
@@ -119,22 +99,22 @@ class _Records(_MemoryRecordsPy):  # type: ignore[misc]  # aiokafka's readers ar
     def next_raw(self) -> memoryview | None:
         """Return the next batch; `None` at the end."""
         raw = self._next_slice
-        if raw is not None and len(raw) >= _SMALLEST:
+        if raw is not None and len(raw) >= SMALLEST:
             self._cache_next()
         return raw
 
     def end(self) -> None:
-        """Give no more: what follows is fetched again."""
+        """Return no more batches: the rest is fetched again."""
         self._next_slice = None
 
     def following(self) -> int | None:
-        """Return the first offset of the batch that `next_raw` returns next; `None` where there is none."""
+        """Return the first offset of the batch that `next_raw` returns next; `None` at the end."""
         raw = self._next_slice
-        return None if raw is None or len(raw) < _SMALLEST else int.from_bytes(raw[:8], "big", signed=True)
+        return None if raw is None or len(raw) < SMALLEST else int.from_bytes(raw[:8], "big", signed=True)
 
 
 class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
-    """The records of one partition in a fetch: read batch by batch, as they are asked for."""
+    """The records of one partition in a fetch, read batch by batch on demand."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -143,13 +123,13 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiok
         self._checks = checks if isinstance(checks, Checks) else Checks(crcs=bool(checks))
         self.next_fetch_offset: int
         self._raw: memoryview | None = None
-        """The batch at hand."""
+        """The present batch."""
         self._after = 0
         """The offset after it."""
         self._base = 0
         self._reading: Iterator[Any] | None = None
         """Its records; `None` until it is unpacked."""
-        self._unpacking: asyncio.Future[_Content | _Bad] | None = None
+        self._unpacking: asyncio.Future[Unpacked | Bad] | None = None
         self.ended = False
         self.highwater: int | None = None
 
@@ -161,9 +141,9 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiok
         raise StopIteration
 
     def take(self, most: float, *, wait: bool = False) -> list[Any]:
-        """Return up to *most* records, or fewer that come to 2 MB. Fewer, perhaps none, too while a thread unpacks the next.
+        """Return up to *most* records, of some 2 MB at most. Return fewer, or none, while a thread unpacks the next batch.
 
-        With *wait* it is unpacked here and now.
+        With *wait* the caller waits while a batch is unpacked.
         """
         taken: list[Any] = []
         size = 0
@@ -188,8 +168,8 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiok
                         return taken
             except MemoryError:
                 raise
-            except Exception as err:  # noqa: BLE001 (damaged bytes raise what they like; the place says which batch it was)
-                self._pass_over(_Bad(DAMAGED, f"its records have no structure: {err!r}"))
+            except Exception as err:  # noqa: BLE001 (damaged bytes raise any exception; the place names the batch)
+                self._pass_over(no_structure(err))
             else:
                 self.next_fetch_offset = max(self.next_fetch_offset, self._after)
                 self.let_go()
@@ -197,12 +177,12 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiok
         return taken
 
     def let_go(self) -> None:
-        """Drop what is unpacked of the batch at hand."""
+        """Drop the unpacked records of the present batch."""
         self._reading = None
         _held.pop(self, None)
 
     def _open(self, *, wait: bool) -> bool:
-        """Make the next batch readable; return False at the end, and while a thread is at it."""
+        """Make the next batch readable; return False at the end, and while a thread unpacks it."""
         while self._raw is None:
             raw = self._records.next_raw()
             if raw is None:
@@ -212,36 +192,32 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiok
                 self._raw = raw
         if self._reading is not None:
             return True
-        content = self._unpacked(self._raw, wait=wait)
-        if content is None:
+        found = self._unpacked(self._raw, wait=wait)
+        if found is None:
             return False
-        if isinstance(content, _Bad):
-            self._pass_over(content)
+        if isinstance(found, Bad):
+            self._pass_over(found)
             return True
-        try:
-            self._reading = iter(_batch(content))
-        except Exception as err:  # noqa: BLE001 (see `take`)
-            self._pass_over(_Bad(DAMAGED, f"its records have no structure: {err!r}"))
-            return True
-        if len(content) > _AT_ONCE:
-            _hold(self, len(content), self._checks.most)
+        self._reading = found.records
+        if found.size > AT_ONCE:
+            _hold(self, found.size, self._checks.most)
         return True
 
     def _begin(self, raw: memoryview) -> bool:
-        """Look at a batch's header; return whether its records are to be read. What an aborted transaction wrote is not."""
+        """Read a batch's header; return whether its records count. Records of an aborted transaction do not."""
         self._base = base = int.from_bytes(raw[:8], "big", signed=True)
         self._after = max(self.next_fetch_offset, base) + 1
         try:
-            batch = _fast(raw)
+            batch = fast(raw)
             self._after = max(batch.next_offset, base + 1)
             whole = not self._checks.crcs or batch.validate_crc()
         except Exception as err:  # noqa: BLE001 (see `take`)
-            self._pass_over(_Bad(DAMAGED, f"its header is damaged: {err!r}"), last=True)
+            self._pass_over(Bad(DAMAGED, f"its header is damaged: {err!r}"), last=True)
             return True
         if not whole:
-            self._pass_over(_Bad(DAMAGED, "its checksum is wrong"), last=True)
+            self._pass_over(Bad(DAMAGED, "its checksum is wrong"), last=True)
             return True
-        if _is_old(raw):
+        if is_old(raw):
             return True
         if self._isolation_level == fetcher.READ_COMMITTED:
             self._consume_aborted_up_to(base)
@@ -256,17 +232,17 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiok
         return True
 
     def _is_abort(self, batch: Any, raw: memoryview) -> bool:
-        if raw[_CODEC_OFFSET] & _CODEC:
-            return False  # brokers write markers, and compress none
+        if is_compressed(raw):
+            return False  # brokers write the markers, and compress none of them
         try:
             return bool(ControlRecord.parse(next(batch).key) == ABORT_MARKER)
         except Exception:  # noqa: BLE001 (a marker without a record, or a damaged one where checksums are not looked at)
             return False
 
-    def _pass_over(self, bad: _Bad, *, last: bool = False) -> None:
-        """Read places instead of the rest of the batch at hand. *last*: do not trust its header, and fetch anew after it.
+    def _pass_over(self, bad: Bad, *, last: bool = False) -> None:
+        """Read places instead of the rest of the present batch. *last*: its header is damaged, so fetch again after it.
 
-        A damaged header may claim any number of offsets; there are none past the next batch, nor past the log's end.
+        A damaged header may claim any number of offsets. The next batch and the log's end bound them.
         """
         self.let_go()
         first = max(self.next_fetch_offset, self._base)
@@ -281,32 +257,26 @@ class _PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiok
         found = places(topic, partition, first, self._after - 1, base=self._base, reason=bad.reason, detail=bad.detail)
         self._reading = (_Place(place, topic, partition, place.offset) for place in found)
 
-    def _unpacked(self, raw: memoryview, *, wait: bool) -> _Content | _Bad | None:
-        """Return *raw* as if it were not compressed; `None` while a thread unpacks it."""
+    def _unpacked(self, raw: memoryview, *, wait: bool) -> Unpacked | Bad | None:
+        """Return *raw* unpacked; `None` while a thread unpacks it."""
         if self._unpacking is not None:
             if not self._unpacking.done():
                 return None
-            content, self._unpacking = self._unpacking.result(), None
-            return content
+            found, self._unpacking = self._unpacking.result(), None
+            return found
         most = self._checks.most
-        codec, data = _compressed(raw)
-        if codec == 0:
-            return raw
-        try:
-            return _plain(raw, codec, data, _scratch[: _HEADER.size + min(most, _AT_ONCE)], copy=True)
-        except Unreadable as err:
-            return _Bad(DAMAGED, f"its compressed data is: {err}")
-        except TooLarge:
-            pass
+        at_once = unpacked_at_once(raw, most)
+        if at_once is not None:
+            return at_once
         if wait:
-            return _in_thread(raw, codec, data, most)
-        self._unpacking = asyncio.get_running_loop().run_in_executor(_thread, _in_thread, raw, codec, data, most)
+            return unpacked_large(raw, most)
+        self._unpacking = asyncio.get_running_loop().run_in_executor(_thread, unpacked_large, raw, most)
         self._unpacking.add_done_callback(lambda _: self._checks.wake())
         return None
 
 
 class _Result(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka has no types
-    """What a fetch gave for one partition, as far as it is not taken yet."""
+    """The records of a fetch for one partition that are not taken yet."""
 
     _partition_records: _PartitionRecords | None
 
@@ -330,11 +300,11 @@ class _Result(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka has no typ
 
 
 _held: weakref.WeakKeyDictionary[_PartitionRecords, int] = weakref.WeakKeyDictionary()
-"""Partitions with a large batch unpacked, and its bytes: the one that was opened first comes first."""
+"""Partitions with an unpacked large batch, and its bytes, in the order in which they were unpacked."""
 
 
 def _hold(records: _PartitionRecords, size: int, most: int) -> None:
-    """Count an unpacked batch in; let go of the oldest ones where they come to too much."""
+    """Count an unpacked batch, and drop the oldest ones beyond the limit."""
     _held[records] = size
     for other in list(_held):
         if other is records or sum(_held.values()) <= most * _HELD_LIMITS:
@@ -342,65 +312,8 @@ def _hold(records: _PartitionRecords, size: int, most: int) -> None:
         other.let_go()
 
 
-def _is_old(raw: _Content) -> bool:
-    """Return whether a batch is one of the formats before Kafka 0.11."""
-    return raw[_MAGIC_OFFSET] < _FIRST_OWN_MAGIC
-
-
-def _fast(raw: _Content) -> Any:
-    """Return aiokafka's fast reader of a batch. Raises `ValueError` for one that ends within its header."""
-    if len(raw) < (_SMALLEST if len(raw) <= _MAGIC_OFFSET or _is_old(raw) else _HEADER.size):
-        raise ValueError(f"{len(raw)} bytes")
-    return LegacyRecordBatch(raw, raw[_MAGIC_OFFSET]) if _is_old(raw) else DefaultRecordBatch(raw)
-
-
-def _batch(content: _Content) -> Any:
-    """Return the records of a batch that is not compressed, or that is an old one."""
-    return _fast(content) if _is_old(content) else any_names(_fast(content), content)
-
-
-def _compressed(raw: memoryview) -> tuple[int, memoryview]:
-    """Return the codec of a batch, 0 for none, and its compressed data."""
-    if not _is_old(raw):
-        return raw[_CODEC_OFFSET] & _CODEC, raw[_HEADER.size :]
-    codec = raw[_MAGIC_OFFSET + 1] & _CODEC
-    if codec == 0:
-        return 0, raw[:0]
-    try:
-        at = _MAGIC_OFFSET + (10 if raw[_MAGIC_OFFSET] else 2)
-        (key,) = struct.unpack_from(">i", raw, at)
-        at += 4 + max(key, 0)
-        (size,) = struct.unpack_from(">i", raw, at)
-    except struct.error:
-        return codec, raw[:0]
-    return codec, raw[at + 4 : at + 4 + max(size, 0)]
-
-
-def _plain(raw: memoryview, codec: int, data: memoryview, buffer: memoryview, *, copy: bool) -> _Content:
-    """Unpack a batch into *buffer*; return it as one that was never compressed, on its own where *copy* is set.
-
-    Of an old one only the size is found out: aiokafka unpacks those itself. Raises `TooLarge` or `Unreadable`.
-    """
-    size = _HEADER.size + unpack(codec, data, buffer[_HEADER.size :])
-    if _is_old(raw):
-        return raw
-    buffer[: _HEADER.size] = raw[: _HEADER.size]
-    buffer[_CODEC_OFFSET] &= ~_CODEC & 0xFF
-    return bytes(buffer[:size]) if copy else buffer[:size]
-
-
-def _in_thread(raw: memoryview, codec: int, data: memoryview, most: int) -> _Content | _Bad:
-    """Unpack a large batch into memory of its own, which goes back to the system with it."""
-    try:
-        return _plain(raw, codec, data, memoryview(mmap.mmap(-1, _HEADER.size + most, mmap.MAP_PRIVATE)), copy=False)
-    except Unreadable as err:
-        return _Bad(DAMAGED, f"its compressed data is: {err}")
-    except TooLarge:
-        return _Bad(TOO_LARGE, f"it unpacks to more than {most:,} bytes (LEADPULSE_MAX_UNPACKED)")
-
-
 def read_batches_within_bounds() -> None:
-    """Let every consumer of this process read as this module does, from its next fetch on."""
+    """Make every consumer of this process read with this module, from its next fetch on."""
     fetcher.MemoryRecords = _Records
     fetcher.PartitionRecords = _PartitionRecords
     fetcher.FetchResult = _Result

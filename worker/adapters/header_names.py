@@ -1,8 +1,8 @@
 r"""Lets consumers read records whose header names are not UTF-8.
 
-Kafka takes any bytes for a header's name; aiokafka decodes it, and what it cannot decode ends the reading of the partition: one
-such record, of any producer, and nothing behind it would ever be scored. Here a batch in which that happens is read on by
-aiokafka's reader in Python, with the bytes that are no UTF-8 written as `\xff`.
+Kafka takes any bytes as a header's name. aiokafka decodes the name as UTF-8, and stops reading the partition if it cannot.
+One such record of any producer would block every record after it. Here aiokafka's reader in Python takes over within such a
+batch. It writes bytes that are not UTF-8 as `\xff`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class _Bytes(bytearray):
-    """A buffer whose slices decode, whatever they hold."""
+    """A buffer whose slices always decode."""
 
     def __getitem__(self, place: Any) -> Any:
         held = super().__getitem__(place)
@@ -37,7 +37,7 @@ class _AnyNames(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka's own 
         self._buffer: bytearray = _Bytes(self._buffer)
 
     def after(self, count: int) -> Iterator[Any]:
-        """Yield the records behind the first *count*, which are skipped by their lengths: there may be a million of them."""
+        """Yield the records after the first *count*. Those are skipped by length: there may be a million."""
         self._maybe_uncompress()
         self._pos: int
         for _ in range(count):
@@ -48,7 +48,7 @@ class _AnyNames(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka's own 
 
 
 class _Batch:
-    """A batch, read by the fast reader up to a record that it cannot read, and from there on by the other."""
+    """A batch, read by the fast reader up to a record that it cannot read, and then by the reader in Python."""
 
     def __init__(self, fast: Any, raw: memoryview | bytes) -> None:
         self._fast = fast
@@ -61,20 +61,20 @@ class _Batch:
                 yield record
                 read += 1
         except UnicodeDecodeError:
-            _say_once()
+            _warn_once()
         else:
             return
         yield from _AnyNames(self._raw).after(read)
 
 
 @functools.cache
-def _say_once() -> None:
+def _warn_once() -> None:
     log.warning(
-        "somebody sends headers whose names are not UTF-8; they are read with other names, and more slowly",
+        "a producer sends headers whose names are not UTF-8: they are read with escaped names, and more slowly",
         extra=fields("kafka.header_names"),
     )
 
 
 def any_names(fast: Any, raw: memoryview | bytes) -> Iterable[Any]:
-    """Return the records of the batch *fast*, whose bytes are *raw*, whatever their headers are called."""
+    """Return the records of the batch *fast*, whose bytes are *raw*, with any header names."""
     return _Batch(fast, raw)

@@ -1,4 +1,4 @@
-"""One partition's state in memory: for `replay`, and the twin that tests trust because one suite holds it equal to Redis."""
+"""One partition's state in memory. One test suite checks that it answers as Redis does, so other tests can use it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TOKEN = re.compile(r"([0-9]+):([0-9]+):.")
 
 
 class Requeue(NamedTuple):
-    """How far a change of the grid has made the leads due."""
+    """Progress of a new grid: how many leads it has made due."""
 
     from_ms: int
     rate: int
@@ -47,7 +47,7 @@ class Snapshot:
     requeue: Requeue | None = None
 
     def copy(self) -> Snapshot:
-        """Return one that shares only values that never change."""
+        """Return a copy that shares only values that never change."""
         return replace(
             self,
             position=deepcopy(self.position),
@@ -74,7 +74,7 @@ class MemoryOrder:
         return self._text
 
     async def swap(self, expected: bytes | None, order: bytes, text: bytes | None) -> bool:
-        """Put *order* in the place of *expected*, if that is what is held."""
+        """Replace *expected* by *order*. Return False, and change nothing, if the store holds another order."""
         if self._order != expected:
             return False
         self._order, self._text = order, self._text if text is None else text
@@ -86,8 +86,6 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._held = Snapshot()
-        self._schedule: list[tuple[int, str]] = []
-        """A heap over `due`; may hold entries that `due` has moved on from, dropped when they come up."""
 
     def snapshot(self) -> Snapshot:
         """Return what is held now; later writes do not change it."""
@@ -96,7 +94,6 @@ class MemoryStore:
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to *snapshot*, as a Redis restored from an old copy does. `restore(Snapshot())` empties the store."""
         self._held = snapshot.copy()
-        self._rebuild_schedule()
 
     def held(self) -> list[str]:
         """Return the ids of all leads held, erased ones (their mark) too, in order."""
@@ -138,11 +135,8 @@ class MemoryStore:
         if at.batch != cut.batch - 1:
             return Applied.GAP
         held = self._held
-        if any(write.rank is not None and isnan(write.rank) for write in batch.writes):
-            raise StoreRefused("a rank is not a number")
+        self._check(batch)
         if batch.send:
-            if held.outbox and max(held.outbox) >= cut.batch:
-                raise StoreRefused(f"the outbox already holds batch {max(held.outbox)}")
             held.outbox[cut.batch] = batch.entry
         if batch.grid is not None:
             held.grid = batch.grid
@@ -153,13 +147,19 @@ class MemoryStore:
             at = self._list(held.requeue, at)
         for write in batch.writes:
             self._put(write)
-        if len(self._schedule) > 2 * len(held.due) + 1000:
-            self._rebuild_schedule()
         held.position = _moved(at, batch)
         return Applied.DONE
 
+    def _check(self, batch: Batch) -> None:
+        """Raise `StoreRefused` for a batch that Redis refuses, before anything is written."""
+        if any(write.rank is not None and isnan(write.rank) for write in batch.writes):
+            raise StoreRefused("a rank is not a number")
+        last = max(self._held.outbox, default=0)
+        if batch.send and last >= batch.entry.cut.batch:
+            raise StoreRefused(f"the outbox already holds batch {last}")
+
     def _put(self, write: LeadWrite) -> None:
-        """Hold one lead as *write* has it."""
+        """Store one lead."""
         held = self._held
         if write.state or write.score:
             held.leads[write.lead] = write
@@ -167,16 +167,15 @@ class MemoryStore:
             held.leads.pop(write.lead, None)
         if write.due_ms is None:
             held.due.pop(write.lead, None)
-        elif held.due.get(write.lead) != write.due_ms:
+        else:
             held.due[write.lead] = write.due_ms
-            heapq.heappush(self._schedule, (write.due_ms, write.lead))
         if write.rank is None:
             held.rank.pop(write.lead, None)
         else:
             held.rank[write.lead] = write.rank
 
     def _list(self, requeue: Requeue, at: Position) -> Position:
-        """Make the next leads due, as the change of the grid asks; return *at* as it is then."""
+        """Make the next leads due for the new grid; return the position *at* after that."""
         held, last = self._held, requeue.last
         below = ((rank, lead) for lead, rank in held.rank.items() if last is None or (rank, lead) < last)
         found = heapq.nlargest(LISTED, below)
@@ -184,7 +183,6 @@ class MemoryStore:
             due_ms = min(requeue.next_ms(), held.due.get(lead, inf))
             held.due[lead] = int(due_ms)
             requeue = requeue._replace(listed=requeue.listed + 1, last=(rank, lead))
-        self._rebuild_schedule()
         held.requeue = requeue if len(found) == LISTED else None
         if held.requeue is not None:
             return msgspec.structs.replace(at, requeued=requeue.listed)
@@ -194,14 +192,7 @@ class MemoryStore:
         """Return at most *limit* leads due by *by_ms*, earliest first, then by id; see `worker.ports.Store`."""
         if token and (self._held.position.owner, self._held.position.batch) != (token, batch):
             raise StaleStore(f"not at batch {batch} of {token}")
-        found: list[tuple[int, str]] = []
-        heap = self._schedule
-        while heap and heap[0][0] <= by_ms and len(found) < limit:
-            entry = heapq.heappop(heap)
-            if self._held.due.get(entry[1]) == entry[0] and entry not in found[-1:]:
-                found.append(entry)
-        for entry in found:
-            heapq.heappush(heap, entry)
+        found = heapq.nsmallest(limit, ((due_ms, lead) for lead, due_ms in self._held.due.items() if due_ms <= by_ms))
         requeue = self._held.requeue
         return Due([lead for _, lead in found], requeue is not None and requeue.next_ms() <= by_ms)
 
@@ -210,11 +201,11 @@ class MemoryStore:
         return [entry for batch, entry in sorted(self._held.outbox.items()) if batch > after]
 
     async def trim(self, token: str, published: int, horizon_ms: int | None = None) -> None:
-        """Drop outbox entries up to batch *published* and remember it and the horizon; neither ever moves back."""
+        """Drop outbox entries up to batch *published*. Store it and the horizon, which never move back."""
         at = self._owned(token)
         self._held.outbox = {batch: entry for batch, entry in self._held.outbox.items() if batch > published}
-        horizon = at.horizon_ms if horizon_ms is None else max(horizon_ms, at.horizon_ms or horizon_ms)
-        self._held.position = msgspec.structs.replace(at, published=max(at.published, published), horizon_ms=horizon)
+        horizon_ms = at.horizon_ms if horizon_ms is None else max(horizon_ms, at.horizon_ms or horizon_ms)
+        self._held.position = msgspec.structs.replace(at, published=max(at.published, published), horizon_ms=horizon_ms)
 
     async def position(self) -> Position:
         """Return where the partition stands, without owning it."""
@@ -247,7 +238,7 @@ class MemoryStore:
         self._held.position = msgspec.structs.replace(at, rebuild=True)
 
     async def allow_inputs(self, topics: Sequence[str]) -> None:
-        """Let the next owner read *topics* in the place of the inputs until now; `StoreRefused` when nothing is held."""
+        """Let the next owner read *topics* instead of the present inputs; `StoreRefused` when the partition is empty."""
         at = self._held.position
         if not at.batch:
             raise StoreRefused("the partition is empty: its first owner begins with whatever topics it is given")
@@ -261,10 +252,6 @@ class MemoryStore:
 
     def _ranked(self, count: int) -> list[tuple[str, float]]:
         return heapq.nlargest(count, self._held.rank.items(), key=lambda item: (item[1], item[0]))
-
-    def _rebuild_schedule(self) -> None:
-        self._schedule = [(due_ms, lead) for lead, due_ms in self._held.due.items()]
-        heapq.heapify(self._schedule)
 
 
 def _moved(at: Position, batch: Batch) -> Position:

@@ -1,7 +1,7 @@
-"""What must hold of a Redis before it is trusted with scores; `leadpulse doctor` shows the findings.
+"""Checks whether a Redis is fit to hold scores. `leadpulse doctor` shows the findings.
 
-Everything is asked by `INFO`, which managed offers allow, and by running our own functions; `CONFIG`, which many forbid, only
-for a hint. No finding carries a password: none is read.
+The checks use `INFO`, which managed offers allow, and run our own functions. `CONFIG`, which many offers forbid, is used for a
+hint only. No finding contains a password, because none is read.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from worker.errors import StoreRefused, StoreUnavailable
 Level = Literal["error", "warning", "hint"]
 
 _LISTPACK_VALUE = 2048
-"""With this `hash-max-listpack-value` a lead with few events takes 200 to 330 bytes less than with Redis' default of 64,
-and one with many is loaded and written whole, in a third of Redis' CPU (`docs/benchmarks.md`; Redis 7.0.15)."""
+"""With this `hash-max-listpack-value` a lead with few events takes 200 to 330 bytes less than with Redis' default of 64.
+A lead with many events is loaded and written whole, in a third of Redis' CPU (`docs/benchmarks.md`; Redis 7.0.15)."""
 
 
 class Finding(NamedTuple):
-    """One thing about a Redis that somebody should know."""
+    """One fault or risk of a Redis, with its remedy."""
 
     level: Level
     """`error`: the worker must not run on it. `warning`: it runs, at a risk. `hint`: it could run better."""
@@ -31,10 +31,11 @@ class Finding(NamedTuple):
 
 
 async def check(client: Client, namespace: str = "default") -> list[Finding]:
-    """Return what is wrong with the Redis behind *client*, worst first; empty when all is well.
+    """Return the findings about the Redis behind *client*, worst first.
 
-    Loads our functions, as a worker does at its start; writes no data. *namespace* matters where the Redis user is limited to
-    some keys. Of a cluster every primary is asked, and findings name theirs. A Redis that cannot be reached is a finding too.
+    Loads our functions, as a worker does at its start, and writes no data. *namespace* matters where the Redis user is limited
+    to some keys. In a cluster every primary is checked, and each finding names its primary. A Redis that cannot be reached is a
+    finding too.
     """
     findings: list[Finding] = []
     try:
@@ -56,11 +57,11 @@ NOEVICTION: Final = "set maxmemory-policy noeviction: a full Redis then refuses 
 
 
 class Memory(NamedTuple):
-    """How full the fullest primary is."""
+    """Memory of the fullest primary, and evictions of all."""
 
     used: int
     most: int
-    """`maxmemory`, or the machine's memory where none is set. Bytes."""
+    """`maxmemory`, or the machine's memory if it is not set. Bytes."""
     policies: tuple[Eviction, ...] = ()
     """Of each primary that may evict keys."""
     evicted: int = 0
@@ -72,11 +73,11 @@ class Eviction(NamedTuple):
 
     what: str
     drops: bool
-    """False where `maxmemory` is not set: it drops nothing until somebody sets it."""
+    """False while `maxmemory` is not set: without a limit nothing is evicted."""
 
 
 def eviction(info: dict[str, Any], name: str = "Redis") -> Eviction | None:
-    """Return what *info*, the `INFO` of the server *name*, says of evictions; `None` where it evicts nothing."""
+    """Return the eviction policy in *info*, the `INFO` of the server *name*; `None` if it evicts nothing."""
     policy = info.get("maxmemory_policy")
     if policy in (None, "noeviction"):
         return None
@@ -88,7 +89,7 @@ _DROPS = {True: "drops", False: "would drop"}
 
 
 async def memory(client: Client) -> Memory | None:
-    """Return how full Redis is, and whether it evicts; `None` while it cannot be reached, or where this user may not ask."""
+    """Return how full Redis is, and whether it evicts; `None` if it cannot be reached or this user may not run `INFO`."""
     try:
         with asking(client):
             infos = await _infos(client)
@@ -108,7 +109,7 @@ async def memory(client: Client) -> Memory | None:
 
 
 async def _infos(client: Client) -> list[tuple[str, dict[str, Any] | None]]:
-    """Return `INFO` of each server behind *client*, by a name for messages; `None` where this user may not ask."""
+    """Return `INFO` of each server behind *client*, by a name for messages; `None` if this user may not run it."""
     # redis-py's hints for INFO cover neither `target_nodes` nor what it parses to.
     commands: Any = client
     if not isinstance(client, RedisCluster):
@@ -170,7 +171,7 @@ def _judged(name: str, info: dict[str, Any] | None, client: Client) -> list[Find
 
 
 async def _rights(client: Client, namespace: str) -> list[Finding]:
-    """Return what this user may not do, found by loading our functions and asking in their midst."""
+    """Return the commands that this user may not run. One of our functions asks Redis' ACL for them."""
     try:
         await install(client)
     except (StoreRefused, StoreUnavailable) as error:
@@ -195,7 +196,7 @@ async def _listpack(client: Client) -> list[Finding]:
     try:
         answer = await commands.config_get("hash-max-listpack-value")
     except failures.ResponseError:
-        return []  # Forbidden, or unknown under this name; it was only a hint.
+        return []  # forbidden, or unknown under this name: no hint then
     value = next(iter(answer.values()), None)
     if value is None or int(value) >= _LISTPACK_VALUE:
         return []

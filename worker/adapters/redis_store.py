@@ -73,6 +73,23 @@ def _position(flat: Sequence[bytes], where: str) -> Position:
         ) from error
 
 
+def _position_fields(batch: Batch) -> list[str]:
+    """Return the names and values that *batch* sets in the position. A `clock_ms` or `strayed_ms` of `None` sets nothing."""
+    cut = batch.entry.cut
+    fields = ["batch", str(cut.batch), "grid", cut.grid, "words", cut.words]
+    for topic, offset in cut.next.items():
+        fields += ("next:" + topic, str(offset))
+    for topic, id_ in cut.topic_ids().items():
+        fields += ("id:" + topic, id_)
+    if batch.clock_ms is not None:
+        fields += ("clock", str(batch.clock_ms))
+    if batch.strayed_ms is not None:
+        fields += ("strayed", str(batch.strayed_ms))
+    if batch.grid is not None:
+        fields += ("order", str(cut.order), "begun", cut.words)
+    return fields
+
+
 class RedisOrder(Caller):
     """`worker.ports.OrderStore` in Redis: the hash `{NAMESPACE:grids}:order`, which no partition owns."""
 
@@ -89,7 +106,7 @@ class RedisOrder(Caller):
         return await self._field("text")
 
     async def swap(self, expected: bytes | None, order: bytes, text: bytes | None) -> bool:
-        """Put *order* in the place of *expected*, if that is what is held; see `worker.ports.OrderStore`."""
+        """Replace *expected* by *order*, if Redis holds *expected*; see `worker.ports.OrderStore`."""
         return bool(await self._call("swap", [self._key], expected or b"", order, text or b""))
 
     async def _field(self, name: str) -> bytes | None:
@@ -113,7 +130,7 @@ class RedisStore(Caller):
 
     @property
     def where(self) -> str:
-        """How messages call this partition."""
+        """The name of this partition in messages."""
         return self._where
 
     async def acquire(self, token: str, partitions: int) -> Position:
@@ -123,7 +140,7 @@ class RedisStore(Caller):
         """
         position = _position(await self._call("acquire", self._keys, token, str(partitions)), self._where)
         counts: list[int] = [0] * (1 + len(STAGES))
-        while position.batch and not position.counted:  # bit by bit: Redis answers nobody else meanwhile
+        while position.batch and not position.counted:  # in slices: Redis answers no other call meanwhile
             counts = await self._call("count", self._keys, token, str(position.batch), *map(str, counts))
             position = await self.position()
         return position
@@ -145,28 +162,19 @@ class RedisStore(Caller):
         """Write *batch* whole or not at all; *batch* names each lead once.
 
         One atomic function writes leads, `due`, `rank`, outbox entry and position. Before its first write it tries everything
-        that Redis could refuse. A `clock_ms` or `strayed_ms` of `None` leaves the stored value. At `maxmemory` Redis refuses
-        that function. Then `apply_smaller` is called, which takes only batches that make no lead larger.
+        that Redis could refuse. At `maxmemory` Redis refuses that function. Then `apply_smaller` is called, which takes only
+        batches that make no lead larger.
         """
         cut = batch.entry.cut
-        fields = ["batch", str(cut.batch), "grid", cut.grid, "words", cut.words]
-        for topic, offset in cut.next.items():
-            fields += ("next:" + topic, str(offset))
-        for topic, held in cut.topic_ids().items():
-            fields += ("id:" + topic, held)
-        if batch.clock_ms is not None:
-            fields += ("clock", str(batch.clock_ms))
-        if batch.strayed_ms is not None:
-            fields += ("strayed", str(batch.strayed_ms))
-        if batch.grid is not None:
-            fields += ("order", str(cut.order), "begun", cut.words)
         prefix = self._lead
         keys = [*self._keys, *[prefix + write.lead for write in batch.writes]]
         arguments: tuple[str | bytes, ...] = (
             token,
             str(cut.batch),
             str(cut.batch - 1),
-            msgspec.msgpack.encode((fields, [kind + topic for topic in batch.left for kind in ("next:", "id:")])),
+            msgspec.msgpack.encode(
+                (_position_fields(batch), [kind + topic for topic in batch.left for kind in ("next:", "id:")])
+            ),
             msgspec.msgpack.encode([_LEAD_FIELDS(write) for write in batch.writes]),
             msgspec.msgpack.encode(batch.entry) if batch.send else b"",
             batch.grid or b"",
@@ -217,9 +225,9 @@ class RedisStore(Caller):
         return page
 
     async def trim(self, token: str, published: int, horizon_ms: int | None = None) -> None:
-        """Drop outbox entries up to batch *published* and remember it and the horizon; neither ever moves back."""
-        horizon = "" if horizon_ms is None else str(horizon_ms)
-        await self._call("trim", self._keys, token, str(published), str(published + 1), horizon)
+        """Drop outbox entries up to batch *published*. Store it and the horizon, which never move back."""
+        horizon_text = "" if horizon_ms is None else str(horizon_ms)
+        await self._call("trim", self._keys, token, str(published), str(published + 1), horizon_text)
 
     async def position(self) -> Position:
         """Return where the partition stands, without owning it; a position with `partitions` 0 for an empty partition."""
@@ -254,25 +262,25 @@ class RedisStore(Caller):
 
     async def schedule(self, lead: str) -> tuple[int | None, float | None]:
         """Return when *lead* is due (ms) and the upper bound of its score; `None` where it is off the list."""
-        due = await self._run(lambda: self._commands.zscore(self._due, lead))
+        due_ms = await self._run(lambda: self._commands.zscore(self._due, lead))
         rank = await self._run(lambda: self._commands.zscore(self._rank, lead))
-        return None if due is None else int(due), None if rank is None else float(rank)
+        return None if due_ms is None else int(due_ms), None if rank is None else float(rank)
 
     async def allow_rebuild(self) -> None:
         """Let the next owner fill this empty partition again from the topics (an operator's decision).
 
-        Sets `rebuild`, which `acquire` reports. The first applied batch takes it back, so a Redis that is emptied again asks
-        again. Raises `StoreRefused` when the partition is not empty.
+        Sets `rebuild`, which `acquire` reports. The first applied batch removes it, so a Redis that is emptied again needs
+        another decision. Raises `StoreRefused` when the partition is not empty.
         """
         await self._call("allow_rebuild", self._keys)
 
     async def allow_inputs(self, topics: Sequence[str]) -> None:
-        """Let the next owner read *topics* in the place of the inputs until now (an operator's decision).
+        """Let the next owner read *topics* instead of the present inputs (an operator's decision).
 
         Raises `StoreRefused` when the partition is empty: its first owner begins with whatever topics it is given.
         """
         await self._call("allow_inputs", self._keys, ",".join(sorted(topics)))
 
     async def call(self, function: str, *args: str | bytes, leads: Sequence[str] = ()) -> Any:
-        """Run a function of the library on the partition's keys and those of *leads*, for the adapters beside this one."""
+        """Run a function of the library on the partition's keys and those of *leads*, for other adapters."""
         return await self._call(function, [*self._keys, *[self._lead + lead for lead in leads]], *args)

@@ -23,34 +23,37 @@ from worker.ports import OutboxEntry
 from worker.settings import Settings
 
 _CLOSE_WITHIN_S: Final = 1.0
-"""Given to the last spans; a collector that is away must not keep the worker from ending in time."""
+"""Time limit for the last spans. A collector that is down must not delay the end of the worker."""
 
 _NO_PARENT: Final = Context()
 _extract: Final = TraceContextTextMapPropagator().extract
 
 
 class Spans:
-    """A `Tracer`: what it is told is queued, and sent by a thread of its own; spans that do not fit the queue are dropped.
+    """A `Tracer` that queues spans, and sends them from a thread of its own. Spans that do not fit the queue are dropped.
 
-    Where to, and how many, is said by OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER`, …).
+    OpenTelemetry's own variables set the target and the sampling (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER`, …).
     No span names a lead.
     """
 
     def __init__(self, settings: Settings) -> None:
         ours = {"service.name": "leadpulse", "service.namespace": settings.namespace, "service.version": version("leadpulse")}
-        # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say goes before ours.
+        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
         resource = Resource.create(ours).merge(OTELResourceDetector().detect())
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("leadpulse")
-        # It repeats in a warning, for each output, a `tracestate` that it drops: whoever produces could fill the log.
+        # For each output it warns of a `tracestate` that it drops. Any producer could flood the log with that.
         logging.getLogger("opentelemetry.trace.span").setLevel(logging.ERROR)
         self._group = settings.group
         self._internal = settings.internal_topic
         self._dead = settings.output_topic("lead.dead")
 
     def applied(self, partition: int, entry: OutboxEntry, records: int, began_s: float, steps: Mapping[str, float]) -> None:
-        """Tell of a batch: a span of its own, and for each output with a context one in its cause's trace, linked to it."""
+        """Record a batch as a span.
+
+        Each output with a trace context also gets a span in the trace of its cause. The batch's span links to it.
+        """
         end = time.time_ns()
         start = end - int((time.perf_counter() - began_s) * 1e9)
         about: dict[str, str | int | float] = {
@@ -72,7 +75,7 @@ class Spans:
         self._tracer.start_span("process batch", _NO_PARENT, SpanKind.CONSUMER, whole, links, start).end(end)
 
     def sent(self, partition: int, entry: OutboxEntry, since_s: float) -> None:
-        """Tell that what a batch sends out is committed: for each output with a context a span in its cause's trace."""
+        """Record that a batch's outputs are committed: a span in the trace of its cause for each output with a context."""
         end = time.time_ns()
         start = end - int((time.monotonic() - since_s) * 1e9)
         for output, context in self._with_context(entry):
@@ -86,13 +89,13 @@ class Spans:
             self._tracer.start_span(f"send {output.topic}", context, SpanKind.PRODUCER, about, start_time=start).end(end)
 
     def close(self) -> None:
-        """Send what is queued, for a second at most. Blocks so long."""
+        """Send the queued spans. Blocks for a second at most."""
         last = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
         last.start()
         last.join(_CLOSE_WITHIN_S)
 
     def _with_context(self, entry: OutboxEntry) -> Iterator[tuple[Output, Context]]:
-        """Yield what others read, with the context that it carries."""
+        """Yield the outputs that leave LeadPulse, each with the trace context that it carries."""
         for output in entry.outputs:
             if output.topic == self._internal or not output.headers:
                 continue
