@@ -6,6 +6,8 @@ Kafka carries it in two ways, as in the CloudEvents Kafka protocol binding:
   `content-type: application/cloudevents+json`. It may be left out if there is no `ce_specversion` header either.
 - **binary**: the attributes are headers `ce_specversion`, `ce_id`, `ce_source`, `ce_type`, `ce_subject`, `ce_time` in UTF-8.
   The value is `data` alone in JSON; an empty or null value means no data. `content-type` is `application/json`.
+
+A record without a value and without these headers is a tombstone. It is counted and skipped.
 """
 
 from __future__ import annotations
@@ -44,6 +46,12 @@ Instant = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": _TIME}),
 ]
 """RFC 3339 with an offset (`Z` or `+01:00`), from 1970 to 9998. Rounded down to whole milliseconds. No leap second."""
+
+TIME_MEANING = (
+    "Time of the event: RFC 3339 with an offset, from 1970 to 9998, rounded down to whole milliseconds. A time more "
+    "than 5 minutes after the record's Kafka timestamp is replaced by that timestamp. If the timestamp is before 2000 "
+    "or later than the fetch, the time of the fetch replaces it."
+)
 
 Filled = Annotated[str, Field(min_length=1)]
 """A string that is not empty."""
@@ -89,15 +97,6 @@ class CloudEvent(Contract):
         description="The lead's id: a CRM or user id when known, else the visitor's id. Also the best Kafka key.",
         examples=["lead-48213"],
     )
-    time: Instant = Field(
-        description=(
-            "Time of the event: RFC 3339 with an offset, from 1970 to 9998, rounded down to whole milliseconds. A time more "
-            "than 5 minutes after the record's Kafka timestamp is replaced by that timestamp. If the timestamp is before 2000 "
-            "or later than the fetch, the time of the fetch replaces it."
-        ),
-        examples=["2026-03-05T12:34:56.789Z"],
-    )
-    data_base64: None = Field(default=None, description="Not read: `data` holds the data in JSON.")
 
     @model_validator(mode="after")
     def _is_plain_json(self) -> Self:

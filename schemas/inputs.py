@@ -5,15 +5,17 @@ The types of `data`'s fields are strict. An optional field may be absent or null
 
 from __future__ import annotations
 
+import base64
 import functools
 import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, WithJsonSchema, create_model
+import msgspec
+from pydantic import Field, TypeAdapter, WithJsonSchema, create_model, model_validator
 
-from schemas.envelope import CloudEvent, Contract, Filled
+from schemas.envelope import TIME_MEANING, CloudEvent, Contract, Filled, Instant
 from worker.core.contract import event_types
 
 
@@ -27,7 +29,31 @@ class InputEvent(CloudEvent):
     """An event that LeadPulse scores."""
 
     type: str
+    time: Instant | None = Field(
+        default=None,
+        description=f"{TIME_MEANING} Without it the record's Kafka timestamp stands in. Lines of a file need it.",
+        examples=["2026-03-05T12:34:56.789Z"],
+    )
     data: InputData | None = None
+    data_base64: str | None = Field(
+        default=None,
+        description="`data` as JSON in base64. It is read where `datacontenttype` is JSON or absent, and `data` is absent.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_base64(cls, event: Any) -> Any:
+        if not isinstance(event, Mapping) or event.get("data_base64") is None:
+            return event
+        encoded, content_type = event["data_base64"], event.get("datacontenttype")
+        if event.get("data") is not None:
+            raise ValueError("there is `data` beside `data_base64`; expected one of the two")
+        if content_type is not None and not re.fullmatch(r"(?i)\s*[^;]*[/+]json\s*(;.*)?", content_type, re.DOTALL):
+            raise ValueError("expected datacontenttype application/json where `data_base64` is read")
+        held = base64.b64decode(encoded, validate=True)
+        return {name: value for name, value in event.items() if name != "data_base64"} | {
+            "data": msgspec.json.decode(held) if held else None
+        }
 
 
 def class_name(event_type: str) -> str:

@@ -140,6 +140,7 @@ class OutputEvent(CloudEvent):
     id: str = Field(description="`SUBJECT:SEQ`. The same input gives the same id, so use it to drop duplicates.")
     source: str = Field(description="`/leadpulse/NAMESPACE`.", pattern="^/leadpulse/.+")
     type: str
+    time: Instant = Field(description="The instant of the change.", examples=["2026-03-05T12:34:56.789Z"])
     datacontenttype: Literal["application/json"] | None = None
     sequence: str = Field(description="The subject's own count of outputs, from 1, in decimal digits.", pattern="^[1-9][0-9]*$")
 

@@ -52,6 +52,7 @@ class Metrics:
     _input = Group("Input")
     events = _input.counter("events", "Events taken into lead states, duplicates included", "type")
     unknown = _input.counter("unknown_events", "Valid events of unknown types, which are skipped")
+    tombstones = _input.counter("tombstones", "Records without a value, which are skipped")
     duplicates = _input.counter("duplicate_events", "Events dropped because the lead already had them")
     late = _input.counter("late_events", "Events older than their lead's clock")
     erased = _input.counter("erased_events", "Events dropped because their lead was erased later")

@@ -156,6 +156,49 @@ def test_replay_reads_stdin_and_gzip_and_gives_the_leads_on_stdout(tmp_path: Pat
     assert leadpulse("replay", "-", env={"LEADPULSE_GRID": str(grid)}, text=plain.read_text()).stdout == expected
 
 
+def test_a_byte_order_mark_loses_no_line(tmp_path: Path, grid: Path) -> None:
+    """Windows' editors write one; the first event counts all the same, gzipped or not."""
+    plain = a_file(tmp_path)
+    expected = leadpulse("replay", plain, "-g", grid).stdout
+    for content in (b"\xef\xbb\xbf" + plain.read_bytes(), gzip.compress(b"\xef\xbb\xbf" + plain.read_bytes())):
+        (tmp_path / "marked.jsonl").write_bytes(content)
+        done = leadpulse("replay", tmp_path / "marked.jsonl", "-g", grid)
+        assert done.stdout == expected
+        assert "1 bad line;" in done.stderr, "the one that is bad in the plain file, too"
+
+
+def test_a_line_is_a_tick_by_its_only_member(tmp_path: Path, grid: Path) -> None:
+    """An event whose first member is `ticketid` or `tick` counts, as it does live. A tick may have blanks anywhere."""
+    lines = [
+        '{"ticketid": 7, ' + event(1, "page.viewed", "ann", "2026-03-02T10:00:00Z", url="/")[1:],
+        '{"tick": "x", ' + event(2, "page.viewed", "bob", "2026-03-02T10:00:00Z", url="/")[1:],
+        ' { "tick" : "2026-03-03T10:00:00Z" } ',
+        '{"tick": 5}',
+        '{"tick": null}',
+        '{"tick": "2026-03-04T10:00:00Z", "by": "me"}',
+    ]
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    done = leadpulse("replay", tmp_path / "events.jsonl", "-g", grid)
+    assert [json.loads(line)["lead_id"] for line in done.stdout.splitlines()] == ["ann", "bob"]
+    assert [line.split(":", 1)[1].split(":")[:2] for line in done.stderr.splitlines()[:-1]] == [
+        ["4", " bad_tick"], ["5", " bad_tick"], ["6", " bad_envelope"],
+    ]  # fmt: skip
+    assert "2 events, 2 leads" in done.stderr
+    assert "1 tick;" in done.stderr
+
+
+def test_a_replay_into_the_future_names_the_line_that_leads_there(tmp_path: Path, grid: Path) -> None:
+    """One date in 2099 ends the replay there, and every score has decayed to nothing."""
+    lines = [event(1, "page.viewed", "ann", "2026-03-02T10:00:00Z", url="/pricing")]
+    lines.append(event(2, "page.viewed", "bob", "2099-03-02T10:00:00Z", url="/pricing"))
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    done = leadpulse("replay", tmp_path / "events.jsonl", "-g", grid)
+    assert f"warning: {tmp_path}/events.jsonl:2: 2099-03-02T10:00:00.000Z lies in the future" in done.stderr
+    assert "--at" in done.stderr
+    ended = leadpulse("replay", tmp_path / "events.jsonl", "-g", grid, "--at", "2026-03-02T11:00:00Z")
+    assert "warning" not in ended.stderr
+
+
 def test_strict_replay_stops_at_the_bad_line(tmp_path: Path, grid: Path) -> None:
     """In a pipeline a broken export must fail, by name."""
     done = leadpulse("replay", a_file(tmp_path), "-g", grid, "--strict")

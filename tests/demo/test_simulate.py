@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from worker.cli.simulate import simulate
 from worker.core.contract.codec import REASONS, decode
 from worker.core.contract.event_types import KNOWN_TYPES
-from worker.core.contract.model import Event, Record, Rejected, Unknown
+from worker.core.contract.model import Decoded, Event, Record, Rejected, Unknown
 from worker.demo.agenda import DAY_MS, START_MS
 from worker.demo.bad_records import BAD
 from worker.demo.people import PERSONAS
@@ -35,7 +35,7 @@ def two_months() -> list[SimRecord]:
     return traffic(leads=2_000, days=60)
 
 
-def decoded(record: SimRecord) -> Event | Rejected | Unknown:
+def decoded(record: SimRecord) -> Decoded:
     """Return what the worker reads, with the moment of arrival as the record's timestamp."""
     return decode(Record(record.topic, 0, 0, record.at_ms, record.key, record.value, record.headers))
 

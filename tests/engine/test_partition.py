@@ -173,6 +173,19 @@ async def test_what_comes_in_goes_out_once(house: House) -> None:
     assert house.ends == []
 
 
+async def test_tombstones_are_passed_over_and_stop_nobody(house: House) -> None:
+    """A compacted input topic holds many. They are no bad records, whatever their share."""
+    for n in range(300):
+        house.ask(f"lead-{n}", 1)
+        for _ in range(4):
+            house.log.append("web", 0, None, b"lead-%d" % n)
+    await house.until(house.settled)
+    assert house.outputs("lead.mql").total() == 300
+    assert house.outputs("lead.dead").total() == 0
+    assert house.metrics.registry.get_sample_value("leadpulse_tombstones_total") == 1_200
+    assert house.ends == []
+
+
 @pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_death_at_any_step_loses_and_doubles_nothing(

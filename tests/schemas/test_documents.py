@@ -103,7 +103,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("crm.won", {"subject": ""}),
     ("crm.won", {"specversion": "0.3"}),
     ("crm.won", {"time": "2026-03-05T12:34:56"}),
-    ("crm.won", {"data_base64": "e30="}),
+    ("crm.won", {"data_base64": 5}),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import gzip
 import io
 import json
@@ -121,10 +122,17 @@ def load_grid(name: str) -> Grid:
 
 
 def opened(name: str) -> BinaryIO:
-    """Open a file, or stdin for `-`, to read lines of bytes. The first two bytes identify gzip, not the name."""
+    """Open a file, or stdin for `-`, to read lines of bytes.
+
+    The first two bytes identify gzip, not the name. A byte order mark at the beginning is left out.
+    """
     raw: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer) if name == "-" else io.FileIO(name)
-    stream = io.BufferedReader(raw, 1 << 20)
-    return cast(BinaryIO, gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream)
+    plain_stream = io.BufferedReader(raw, 1 << 20)
+    gzipped = plain_stream.peek(2)[:2] == b"\x1f\x8b"
+    stream: Any = gzip.GzipFile(fileobj=plain_stream) if gzipped else plain_stream
+    if stream.peek(len(codecs.BOM_UTF8)).startswith(codecs.BOM_UTF8):
+        stream.read(len(codecs.BOM_UTF8))
+    return cast(BinaryIO, stream)
 
 
 def json_line(value: Any) -> str:

@@ -15,8 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker.cli.common import instant_option, load_grid, opened, shown_name
+from worker.core.contract.instants import MAX_AHEAD_MS
 from worker.core.contract.printable import plain
 from worker.core.insight.replay import Counts, Replay
+from worker.core.scoring.calendar import rfc3339
 
 _OUT: Final = click.Path(dir_okay=False, allow_dash=True)
 _LINES_BETWEEN: Final = 2_000
@@ -60,8 +62,21 @@ def replay(files: tuple[str, ...], grid: str, at_ms: int | None, leads: str | No
         run.finish(at_ms)
         _tell(run, told, strict)
         published += _write(to_events, (output.value or b"" for output in run.take_outputs()))
+        if at_ms is None:
+            _warn_of_the_future(run)
         held = _write(to_leads, (msgspec.json.encode(lead) for lead in run.leads()))
     click.echo(_summary(run.counts, held, published, time.monotonic() - began), err=True)
+
+
+def _warn_of_the_future(run: Replay) -> None:
+    """Name the latest line if it lies ahead of this machine's clock: all that decays has decayed by then."""
+    if run.latest_ms is not None and run.latest_ms > time.time() * 1000 + MAX_AHEAD_MS:
+        file, number = run.latest
+        click.echo(
+            f"warning: {file}:{number}: {rfc3339(run.latest_ms)} lies in the future, and the replay ends at that time. "
+            "Scores have decayed until then. Correct the line, or set the end with --at.",
+            err=True,
+        )
 
 
 def _refuse_overwriting(files: tuple[str, ...], leads: str | None, events: str | None) -> None:

@@ -33,7 +33,7 @@ BAD: Final[Mapping[str, Callable[[dict[str, Any]], bytes]]] = {
     "a list": lambda e: msgspec.json.encode([e]),
     "no subject": lambda e: _with(e, subject=...),
     "empty subject": lambda e: _with(e, subject=""),
-    "no time": lambda e: _with(e, time=...),
+    "no such time": lambda e: _with(e, time="yesterday"),
     "time without offset": lambda e: _with(e, time=e["time"].rstrip("Z")),
     "no such date": lambda e: _with(e, time="2026-02-31T12:00:00Z"),
     "old version": lambda e: _with(e, specversion="0.3"),

@@ -31,6 +31,9 @@ from worker.settings import PREFIX, Settings
 _WATCHED: Final = 60
 """Leads whose scores are followed, so that one that enters the list has a trend."""
 
+_TAKEN: Final = ("events", "unknown_events", "rejected_records", "erased_events", "tombstones")
+"""Counters of the worker that together count every record that it has taken."""
+
 _FRAME_S: Final = 0.25
 _LINE_S: Final = 5.0
 _UP_S: Final = 30.0
@@ -156,7 +159,9 @@ class Show:
         while time.monotonic() < deadline:
             counts = await asyncio.to_thread(self._metrics)
             self._look(reader)
-            taken = sum(counts[name] for name in ("events", "unknown_events", "rejected_records", "erased_events"))
+            taken = sum(
+                counts[name] for name in ("events", "unknown_events", "rejected_records", "erased_events", "tombstones")
+            )
             if taken >= self._sent and self._board.published.total() >= counts["outputs"]:
                 return
             await asyncio.sleep(_FRAME_S)

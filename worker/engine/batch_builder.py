@@ -53,6 +53,7 @@ class BatchResult(NamedTuple):
     reasons: Counter[str]
     strays: int
     unknown: int
+    tombstones: int
     duplicates: int
     late: int
     erased: int
@@ -195,6 +196,7 @@ class BatchBuilder:
             reasons=Counter(bad.reason for bad in outgoing.rejected),
             strays=len(decoded.strays),
             unknown=decoded.unknown,
+            tombstones=decoded.tombstones,
             duplicates=plan.duplicates,
             late=plan.late,
             erased=plan.erased,

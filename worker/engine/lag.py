@@ -96,6 +96,7 @@ def report(metrics: Metrics, taken: BatchResult, records: Sequence[Record], bega
     for reason, count in taken.reasons.items():
         metrics.rejected.labels(reason).inc(count)
     metrics.unknown.inc(taken.unknown)
+    metrics.tombstones.inc(taken.tombstones)
     metrics.strays.inc(taken.strays)
     metrics.duplicates.inc(taken.duplicates)
     metrics.late.inc(taken.late)

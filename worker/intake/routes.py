@@ -9,6 +9,7 @@ import msgspec
 
 from worker.core.contract.event_types import FAMILIES, INPUT_TOPICS
 from worker.core.contract.model import Headers
+from worker.core.contract.tick_line import tick_of
 
 TOPICS: Final[Mapping[str, str]] = {str(family): topic for family, topic in INPUT_TOPICS.items()}
 """Family → topic, when nothing else is asked for."""
@@ -51,7 +52,7 @@ def address(line: bytes, topic: str | None = None) -> Addressed | None:
         envelope = _decode_envelope(line)
         key = envelope.subject.encode()
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        if _is_tick(line):
+        if tick_of(line) is not None:
             return None
         raise BadLine(_what_is_wrong(line, error)) from error
     if topic is None and not envelope.type:
@@ -65,14 +66,6 @@ def address_raw(line: bytes, topic: str | None = None) -> Addressed:
         return address(line, topic) or Addressed(topic or TOPICS["web"], None)
     except BadLine:
         return Addressed(topic or TOPICS["web"], None)
-
-
-def _is_tick(line: bytes) -> bool:
-    try:
-        value = _decode_any(line)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return False
-    return isinstance(value, dict) and "tick" in value
 
 
 def _what_is_wrong(line: bytes, error: Exception) -> str:

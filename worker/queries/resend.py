@@ -13,7 +13,7 @@ import msgspec
 
 from worker.core.contract.codec import decode
 from worker.core.contract.dead_letter import REPLAYED, DeadLetter
-from worker.core.contract.model import Record, Rejected, Unknown
+from worker.core.contract.model import Record, Rejected, Tombstone, Unknown
 from worker.intake.producer import check_topics, open_sink
 from worker.intake.routes import CONTENT_TYPE
 from worker.ports import LogIntake
@@ -162,5 +162,7 @@ def still_bad(record: Record) -> tuple[str, str] | None:
             return reason, detail
         case Unknown(type=name):
             return "unknown_type", f"type: {name}: the worker passes over events of types that it does not know"
+        case Tombstone():
+            return "tombstone", "value: there is none: the worker passes over records without a value"
         case _:
             return None

@@ -10,7 +10,7 @@ import msgspec
 from worker.core.contract import unread
 from worker.core.contract.codec import decode
 from worker.core.contract.journal import OwnerMessage, Stray, decode_entry, stray_output
-from worker.core.contract.model import Event, Item, Output, Record, Rejected, Unread
+from worker.core.contract.model import Event, Item, Output, Record, Rejected, Tombstone, Unread
 from worker.core.contract.partitioner import owner
 
 
@@ -27,6 +27,7 @@ class DecodedBatch(NamedTuple):
     strayed_ms: int | None
     """Newest log time among the strays."""
     unknown: int
+    tombstones: int
     held: bool
     """The time of the fetch holds an event's `time`: who folds the batch again must know it."""
 
@@ -45,7 +46,7 @@ def decode_batch(
     places: list[int] = []
     rejected: list[Rejected] = []
     strays: list[Output] = []
-    unknown, strayed_ms, held = 0, -1, False
+    unknown, tombstones, strayed_ms, held = 0, 0, -1, False
     for place, record in enumerate(records):
         if type(record) is Unread:
             rejected.append(unread.rejected(record))
@@ -77,6 +78,9 @@ def decode_batch(
                 places.append(place)
         elif isinstance(found, Rejected):
             rejected.append(found)
+        elif type(found) is Tombstone:
+            tombstones += 1
         else:
             unknown += 1
-    return DecodedBatch(items, kept, places, rejected, strays, None if strayed_ms < 0 else strayed_ms, unknown, held)
+    strayed = None if strayed_ms < 0 else strayed_ms
+    return DecodedBatch(items, kept, places, rejected, strays, strayed, unknown, tombstones, held)

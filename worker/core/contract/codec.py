@@ -1,4 +1,4 @@
-"""Bytes in, a value out: every Kafka record becomes an `Event`, an `Unknown` or a `Rejected`, never an exception.
+"""Bytes in, a value out: every Kafka record becomes a `Decoded`, never an exception.
 
 This is the fast twin of the pydantic models in `schemas`, the contract that producers read; the tests hold the two equal.
 What each type carries stands in `worker.core.contract.event_types`. `REASONS` lists the codes of `Rejected.reason`.
@@ -9,17 +9,30 @@ attribute, anything wrong) goes the long way through `_examine`, which alone dec
 
 from __future__ import annotations
 
+import binascii
 import math
+from base64 import b64decode
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from worker.core.contract.codec_words import (
+    MAX_DEPTH,
+    MISNAMED,
+    TIME,
+    Fault,
+    expected,
+    misnamed,
+    parse_fault,
+    short,
+    shown,
+)
 from worker.core.contract.envelope import MAX_NAME, Usual
 from worker.core.contract.event_types import DATA_FIELDS, Field
-from worker.core.contract.instants import instant
-from worker.core.contract.model import Decoded, Event, Record, Rejected, Unknown
+from worker.core.contract.instants import instant, stand_in
+from worker.core.contract.model import Decoded, Event, Record, Rejected, Tombstone, Unknown
 
 MAX_BYTES: Final = 900_000
 """Longest value of an input record, in bytes; and as much for key and headers together, or nobody could forward it."""
@@ -27,17 +40,13 @@ MAX_BYTES: Final = 900_000
 _LENGTHS_BYTES: Final = 6
 """What the lengths of a header's name and value take in a record at most; else a million headers of nothing weighed nothing."""
 
-MAX_DEPTH: Final = 32
-"""Deepest nesting of objects and lists inside `data`, which itself is level 1. Part of the contract, because the parser's own
-limit depends on how deep the caller's stack is, and the same record must get the same answer on every replay."""
-
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**64 - 1
 """Integers outside of this range do not survive other programs' 64-bit numbers, nor our packed state."""
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "empty": "The record has no value.",
+        "empty": "The value has no bytes. (A record without a value, a tombstone, is passed over.)",
         "too_large": f"The value, or key and headers together, are longer than {MAX_BYTES:,} bytes.",
         "not_json": "The value is not one JSON text in UTF-8 (NaN, Infinity and lone surrogates are no JSON).",
         "too_deep": f"Objects or lists are nested more than {MAX_DEPTH} levels deep.",
@@ -45,7 +54,10 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "not_an_object": "The value is JSON, but no object.",
         "bad_envelope": "An attribute of the CloudEvents envelope is missing, wrong or too long.",
         "no_subject": "The envelope does not name the lead: `subject` is missing, empty, too long or no string.",
-        "bad_time": "`time` is missing or no RFC 3339 instant with an offset from 1970 to 9998.",
+        "bad_time": (
+            "`time` is no RFC 3339 instant with an offset from 1970 to 9998. "
+            "Or it is missing, and the record has no Kafka timestamp since 2000."
+        ),
         "bad_data": "`data` does not have the fields of its type.",
     }
 )
@@ -111,7 +123,7 @@ def decode(record: Record, fetched_ms: int | None = None) -> Decoded:
     `application/cloudevents…` is in binary mode: attributes in `ce_*` headers, the value is `data`.
 
     `Event.at_ms` is the envelope's `time`, floored to milliseconds and held to the record's timestamp and to the time of the
-    fetch (`instant`).
+    fetch (`instant`). Where an event has no `time`, the record's timestamp stands in.
     """
     value = record.value
     if value is not None and len(value) > MAX_BYTES:
@@ -122,14 +134,15 @@ def decode(record: Record, fetched_ms: int | None = None) -> Decoded:
     if record.headers and _is_binary(record):
         return _examine_binary(record, fetched_ms)
     if not value:
-        return Rejected(record, "empty", "value: there is none; expected a CloudEvent in JSON")
+        return _without_value(record)
     try:
         usual = _usual(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _examine(record, value, fetched_ms)
     topic, partition, offset, timestamp_ms, _, _, _ = record
     spec = _SPECS.get(usual.type)
-    at_ms = instant(usual.time, timestamp_ms, fetched_ms)
+    time = usual.time
+    at_ms = stand_in(timestamp_ms, fetched_ms) if time is None else instant(time, timestamp_ms, fetched_ms)
     if spec is None or at_ms is None:
         return _examine(record, value, fetched_ms)
     data = usual.data
@@ -160,10 +173,21 @@ def _examine(record: Record, value: bytes, fetched_ms: int | None) -> Decoded:
     try:
         envelope = _any(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        return Rejected(record, *_parse_fault(err, value, "value"))
+        return Rejected(record, *parse_fault(err, value, "value"))
     if not isinstance(envelope, dict):
-        return Rejected(record, "not_an_object", f"value: {_shown(envelope)}; expected one CloudEvent, a JSON object")
+        return Rejected(record, "not_an_object", f"value: {shown(envelope)}; expected one CloudEvent, a JSON object")
+    if "specversion" not in envelope and (name := misnamed(record.headers)):
+        return Rejected(record, "bad_envelope", MISNAMED.format(name))
     return _examine_event(record, envelope, fetched_ms)
+
+
+def _without_value(record: Record) -> Decoded:
+    """Decode a structured record that has no value, or one of no bytes."""
+    if name := misnamed(record.headers):
+        return Rejected(record, "bad_envelope", MISNAMED.format(name))
+    if record.value is None:
+        return Tombstone()
+    return Rejected(record, "empty", "value: no bytes; expected a CloudEvent in JSON")
 
 
 def _is_binary(record: Record) -> bool:
@@ -206,21 +230,25 @@ def _examine_event(record: Record, envelope: dict[str, Any], fetched_ms: int | N
     if fault is not None:
         return Rejected(record, *fault)
     time = envelope.get("time")
-    at_ms = instant(time, record.timestamp_ms, fetched_ms) if isinstance(time, str) else None
+    if time is None:
+        at_ms = stand_in(record.timestamp_ms, fetched_ms)
+    else:
+        at_ms = instant(time, record.timestamp_ms, fetched_ms) if isinstance(time, str) else None
     if at_ms is None:
-        return Rejected(record, "bad_time", f"time: {_shown(time)}; expected {_TIME}")
+        stamp = "" if time is not None else ", or a record with a Kafka timestamp since 2000 to stand in"
+        return Rejected(record, "bad_time", f"time: {shown(time)}; expected {TIME}{stamp}")
     spec = _SPECS.get(envelope["type"])
     if binary and spec is not None:
         try:
             envelope["data"] = _any(binary)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-            return Rejected(record, *_parse_fault(err, binary, "value (`data` in binary mode)"))
+            return Rejected(record, *parse_fault(err, binary, "value (`data` in binary mode)"))
     fault = _values_fault(envelope, spec)
     if fault is not None:
         return Rejected(record, *fault)
     if spec is None:
         return Unknown(envelope["type"], envelope["subject"])
-    data = _object(envelope)
+    data = _object(envelope) if envelope.get("data_base64") is None else _from_base64(envelope)
     if isinstance(data, tuple):
         return Rejected(record, *data)
     fault = _data_fault(spec, data)
@@ -247,53 +275,58 @@ def _values_fault(envelope: dict[str, Any], spec: _Spec | None) -> Fault | None:
         if value.__class__ not in _EASY_ANY and (spec is None or value is not data or not isinstance(data, dict)):
             fault = _value_fault(value, 1)
             if fault is not None:
-                return fault[0], f"{_short(name)}: {fault[1]}"
+                return fault[0], f"{short(name)}: {fault[1]}"
     return None
 
 
 def _object(envelope: dict[str, Any]) -> dict[str, Any] | Fault:
     """Return the event's data; none is the empty object."""
-    if envelope.get("data_base64") is not None:
-        return "bad_data", "data_base64: bytes are not read; expected a JSON object in `data`"
     data = envelope.get("data")
     if data is None:
         return {}
-    return data if isinstance(data, dict) else ("bad_data", f"data: {_shown(data)}; expected an object")
+    return data if isinstance(data, dict) else ("bad_data", f"data: {shown(data)}; expected an object")
 
 
-Fault = tuple[str, str]
-"""(reason, detail) of a `Rejected`."""
-
-
-def _parse_fault(err: Exception, value: bytes, where: str) -> Fault:
-    """Say why *value* could not be parsed, without repeating it."""
-    if isinstance(err, RecursionError):
-        return "too_deep", f"{where}: nested beyond what can be parsed; expected at most {MAX_DEPTH} levels"
-    if isinstance(err, msgspec.ValidationError):  # the parser has no types to check here: only a number's range is left
-        return "bad_number", f"{where}: a number out of range; expected a double or a 64-bit integer"
+def _from_base64(envelope: dict[str, Any]) -> dict[str, Any] | Fault:
+    """Return the event's data from `data_base64`, which holds JSON (CloudEvents' JSON format, section 3.1)."""
+    encoded, content_type = envelope["data_base64"], envelope.get("datacontenttype")
+    if envelope.get("data") is not None:
+        return "bad_data", "data_base64: there is `data` beside it; expected one of the two"
+    if content_type is not None and not (isinstance(content_type, str) and _is_json(content_type)):
+        return "bad_data", f"datacontenttype: {shown(content_type)}; expected application/json where `data_base64` is read"
     try:
-        value.decode()
-    except UnicodeDecodeError as utf8:
-        return "not_json", f"{where}: byte {utf8.start} is not UTF-8 ({utf8.reason}); expected JSON in UTF-8"
-    if value.startswith(b"\xef\xbb\xbf"):
-        return "not_json", f"{where}: starts with a byte order mark; expected JSON without one"
-    return "not_json", f"{where}: {err}; expected one JSON object"
+        held = b64decode(encoded, validate=True) if isinstance(encoded, str) else None
+    except (binascii.Error, ValueError):
+        held = None
+    if held is None:
+        return "bad_data", f"data_base64: {shown(encoded)}; expected JSON in base64"
+    try:
+        data = _any(held) if held else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        return parse_fault(err, held, "data_base64")
+    return _object({"data": data})
+
+
+def _is_json(content_type: str) -> bool:
+    """Whether a media type is JSON: `application/json`, `text/json` or `…+json`, with any parameters."""
+    name = content_type.partition(";")[0].strip().lower()
+    return name.endswith(("/json", "+json"))
 
 
 def _envelope_fault(envelope: Mapping[str, Any]) -> Fault | None:
     """Compare the attributes with what they must be; `time` apart."""
     version = envelope.get("specversion")
     if version != "1.0":
-        return "bad_envelope", f'specversion: {_shown(version)}; expected the string "1.0" (a CloudEvent)'
+        return "bad_envelope", f'specversion: {shown(version)}; expected the string "1.0" (a CloudEvent)'
     for name in ("id", "source", "type"):
         value = envelope.get(name)
         if not isinstance(value, str) or not value:
-            return "bad_envelope", f"{name}: {_shown(value)}; expected a string that is not empty"
+            return "bad_envelope", f"{name}: {shown(value)}; expected a string that is not empty"
         if len(value) > MAX_NAME and name != "type":
             return "bad_envelope", f"{name}: {len(value):,} characters; expected at most {MAX_NAME:,}"
     subject = envelope.get("subject")
     if not isinstance(subject, str) or not subject:
-        return "no_subject", f"subject: {_shown(subject)}; expected the lead's id, a string that is not empty"
+        return "no_subject", f"subject: {shown(subject)}; expected the lead's id, a string that is not empty"
     if len(subject) > MAX_NAME:
         return "no_subject", f"subject: {len(subject):,} characters; expected at most {MAX_NAME:,}"
     return None
@@ -309,7 +342,7 @@ def _data_fault(spec: _Spec, data: dict[str, Any]) -> Fault | None:
                 return "bad_data", _unfit(name, value, field)
             fault = _value_fault(value, 2)
             if fault is not None:
-                return fault[0], f"data.{_short(name)}: {fault[1]}"
+                return fault[0], f"data.{short(name)}: {fault[1]}"
     for name in spec.required:
         if data.get(name) is None:
             return "bad_data", f"{_unfit(name, None, spec.fields[name])} ({spec.name} needs it)"
@@ -329,7 +362,7 @@ def _fits(field: Field, value: Any) -> bool:
 
 
 def _unfit(name: str, value: Any, field: Field) -> str:
-    return f"data.{name}: {_shown(value)}; expected {_expected(field)}"
+    return f"data.{name}: {shown(value)}; expected {expected(field)}"
 
 
 def _value_fault(value: Any, level: int) -> Fault | None:
@@ -349,38 +382,3 @@ def _value_fault(value: Any, level: int) -> Fault | None:
             if fault is not None:
                 return fault
     return None
-
-
-# --- words ------------------------------------------------------------------------------------------------------------
-
-
-_TIME: Final = "RFC 3339 with an offset, from 1970 to 9998, such as 2026-03-05T12:34:56.789Z"
-
-
-def _short(text: str, length: int = 100) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _shown(value: Any) -> str:
-    """Name a value for a message: what it is and, when it is short enough to be of use, which."""
-    if value is None:
-        return "missing or null"
-    if isinstance(value, bool):
-        return "the boolean true" if value else "the boolean false"
-    if isinstance(value, str):
-        return f"the string {msgspec.json.encode(_short(value)).decode()}" if value else "an empty string"
-    if isinstance(value, dict):
-        return f"an object with {len(value)} members"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    return f"the number {_short(repr(value))}"
-
-
-def _expected(field: Field) -> str:
-    if field.kind is float:
-        if field.maximum is not None:
-            return f"a number from {field.minimum:g} to {field.maximum:g}"
-        return "a number" if field.minimum is None else f"a number of at least {field.minimum:g}"
-    if field.kind is str:
-        return "a string that is not empty" if field.filled else "a string"
-    return "true or false" if field.kind is bool else "an object"

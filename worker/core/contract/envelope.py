@@ -25,7 +25,8 @@ class Usual(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     source: _Name
     type: _Filled
     subject: _Name
-    time: str
+    time: str | None = None
+    """`None`: the record's Kafka timestamp stands in."""
     data: dict[str, Any] | None = None
     datacontenttype: str | None = None
     dataschema: str | None = None

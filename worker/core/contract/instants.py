@@ -39,6 +39,16 @@ def _day(text: str) -> int | None:
         return None
 
 
+def stand_in(timestamp_ms: int | None, fetched_ms: int | None = None) -> int | None:
+    """Return the instant of an event without `time`: its record's timestamp, held to the fetch.
+
+    The answer is `None` where the record has no usable timestamp, one from 2000 to 9998.
+    """
+    if timestamp_ms is None or not NO_STAMP_MS <= timestamp_ms < LAST_MS:
+        return None
+    return fetched_ms if fetched_ms is not None and timestamp_ms > fetched_ms + MAX_AHEAD_MS else timestamp_ms
+
+
 def instant(time: str, timestamp_ms: int | None = None, fetched_ms: int | None = None) -> int | None:
     """Return the milliseconds since 1970 of RFC 3339 *time*, floored and held to its record's timestamp, if any.
 

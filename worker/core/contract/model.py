@@ -82,7 +82,11 @@ class Unknown(msgspec.Struct, frozen=True, gc=False):
     lead: str
 
 
-Decoded = Event | Rejected | Unknown
+class Tombstone(msgspec.Struct, frozen=True, gc=False):
+    """A record without a value: a compacted topic's mark that a key was deleted. Counted and passed over."""
+
+
+Decoded = Event | Rejected | Unknown | Tombstone
 
 
 class Cause(NamedTuple):
