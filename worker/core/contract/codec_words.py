@@ -1,4 +1,4 @@
-"""The words of a refusal: what is wrong with a record, where, and what was expected."""
+"""The words of a refusal: the place in a record, what stands there, and what was expected."""
 
 from __future__ import annotations
 
