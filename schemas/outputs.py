@@ -57,6 +57,7 @@ class InactivityReason(Contract):
 
     kind: Literal["inactivity"]
     points: float
+    place: int | None = Field(default=None, description="Of several tiers: the tier's place in the grid, from 1.", ge=1)
 
 
 class ClampReason(Contract):

@@ -49,6 +49,7 @@ _PACKED: Final = "tests/core/scoring/test_state.py::test_what_was_packed_comes_b
 _ANSWERED: Final = "tests/core/contract/test_codec.py::test_any_record_at_all_is_answered"
 _ORACLE: Final = _PROPERTIES + "test_the_core_says_what_the_oracle_says"
 _WAITS: Final = _PROPERTIES + "test_every_wait_of_the_ladder_ends_at_its_own_millisecond"
+_TIERS: Final = "tests/core/scoring/test_tiers.py::test_a_lead_cools_at_the_instant_at_which_the_tiers_carry_it_below"
 
 FAULTS: Final = (
     Fault(
@@ -99,7 +100,7 @@ FAULTS: Final = (
     ),
     Fault(
         "reasons add up", "a reason is a little off",
-        "worker/core/scoring/score.py", 'Reason("inactivity", points)', 'Reason("inactivity", points * 1.00001)', _SUMS,
+        "worker/core/scoring/score.py", 'Reason("inactivity", points, pl', 'Reason("inactivity", points * 1.00001, pl', _SUMS,
     ),
     Fault(
         "reasons add up", "the clamp of the engagement is left out",
@@ -176,6 +177,17 @@ FAULTS: Final = (
     Fault(
         "the oracle agrees", "an answer at the very last instant is too late",
         "worker/core/scoring/stages.py", "<= event_ms <= state.respond_by_ms", "<= event_ms < state.respond_by_ms", _WAITS,
+    ),
+    Fault(
+        "tiers of inactivity add up", "the last tier alone tells when silence steps next",
+        "worker/core/scoring/score.py", "    if next_ms < reading.step_ms:\n        reading.step_ms = next_ms",
+        "    reading.step_ms = next_ms", _TIERS,
+    ),
+    Fault(
+        "tiers of inactivity add up", "a tier stops at the floor of the first",
+        "worker/core/scoring/score.py", "_read_inactivity(tier, active, reading)",
+        "_read_inactivity(tier.model_copy(update={'min': scorer.tiers[0].min}), active, reading)",
+        "tests/core/scoring/test_tiers.py::test_the_points_of_the_tiers_add_up",
     ),
 )  # fmt: skip
 

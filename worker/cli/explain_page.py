@@ -59,7 +59,7 @@ def _waterfall(lead: Explained) -> Table:
         low, high = sorted((round(max(0.0, before) * scale), round(max(0.0, total) * scale)))
         bar = Text(" " * low + "█" * max(1, high - low), style="green" if part.points > 0 else "red")
         table.add_row(
-            f"{part.kind} {part.id or ''}".rstrip(),
+            f"{part.kind} {part.id or part.place or ''}".rstrip(),
             *(_signed(points) for points in (part.earned, part.by_time, part.by_cap)),
             f"{part.points:+.2f}",
             f"{total:.2f}",

@@ -95,8 +95,8 @@ def test_a_grid_is_read_with_durations_in_ms_and_defaults_filled_in() -> None:
     assert (no_show.half_life, no_show.once_per, no_show.on) == (None, "event", ("webinar.no_show", "crm.no_show"))
     (pace,) = read.velocity
     assert (pace.count, pace.within_days, pace.steps) == ("days", 7, ((3, 5.0), (5, 10.0)))
-    assert read.inactivity is not None
-    assert (read.inactivity.after, read.inactivity.every, read.inactivity.min) == (14 * DAY_MS, None, None)
+    (silence,) = read.inactivity
+    assert (silence.after, silence.every, silence.min) == (14 * DAY_MS, None, None)
     assert [(one.id, one.on) for one in read.exclusions] == [
         ("competitor", None),
         ("unsubscribed", ("email.unsubscribed", "email.complained")),
@@ -120,7 +120,7 @@ def test_the_smallest_grid_has_neither_rules_nor_rungs() -> None:
     read = grid("")
     assert (read.fit.rules, read.engagement.rules, read.velocity, read.exclusions) == ((), (), (), ())
     assert (read.stages.mql, read.stages.sql, read.stages.quiet) == (None, None, 0)
-    assert (read.inactivity, read.grades, read.pages, read.timezone) == (None, None, {}, "UTC")
+    assert (read.inactivity, read.grades, read.pages, read.timezone) == ((), None, {}, "UTC")
 
 
 def test_the_hash_is_of_the_files_bytes() -> None:

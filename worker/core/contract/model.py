@@ -240,3 +240,5 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     """A rule's points before its cap."""
     count: int | None = None
     last_at: str | None = None
+    place: int | None = None
+    """Of inactivity in several tiers: the tier's place in the grid, from 1."""

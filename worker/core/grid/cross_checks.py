@@ -60,9 +60,12 @@ def _swapped_limits(name: str, section: object) -> Iterator[tuple[Path, str]]:
 
 
 def _inactivity_above_zero(section: object) -> Iterator[tuple[Path, str]]:
-    low = section.get("min") if isinstance(section, Mapping) else None
-    if is_points(low) and low > 0:
-        yield ("inactivity", "min"), f"min {low:g} is above 0, so silence gives points: write min: -{low:g}"
+    tiers = enumerate(section) if isinstance(section, tuple) else [(None, section)]
+    for place, tier in tiers:
+        low = tier.get("min") if isinstance(tier, Mapping) else None
+        if is_points(low) and low > 0:
+            path: Path = ("inactivity", "min") if place is None else ("inactivity", place, "min")
+            yield path, f"min {low:g} is above 0, so silence gives points: write min: -{low:g}"
 
 
 def _only_of_sql(stages: object) -> Iterator[tuple[Path, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from worker.core.grid.models import Exclusion, FitRule, Grid, Rule, Rung, Velocity
+from worker.core.grid.models import Exclusion, FitRule, Grid, Inactivity, Rule, Rung, Velocity
 from worker.core.grid.velocity_kinds import KINDS
 from worker.core.grid.words import (
     account_words,
@@ -169,7 +169,7 @@ def _head(grid: Grid) -> dict[str, str]:
         "score": clamp_words(grid.score),
         "fit": clamp_words(grid.fit),
         "engagement": clamp_words(grid.engagement),
-        "inactivity": "" if grid.inactivity is None else inactivity_words(grid.inactivity).removesuffix("."),
+        **{f"inactivity{place}": inactivity_words(tier).removesuffix(".") for place, tier in _places(grid)},
         "stages.quiet": duration(grid.stages.quiet) if grid.stages.quiet else "",
         "accounts": "" if grid.accounts is None else account_words(grid.accounts).removesuffix("."),
         "identity": "" if grid.identity is None else identity_words(grid.identity).removesuffix("."),
@@ -182,6 +182,12 @@ def _head(grid: Grid) -> dict[str, str]:
     fields["grades.engagement"] = "" if grades is None else _bands(grades.engagement)
     fields |= {f"mail.{kind}": ", ".join(getattr(grid.mail, kind)) for kind in ("free", "disposable", "business")}
     return fields
+
+
+def _places(grid: Grid) -> Iterator[tuple[str, Inactivity]]:
+    """Yield the tiers of inactivity, each with its place as mistakes show it; a lone one has none."""
+    for place, tier in enumerate(grid.inactivity):
+        yield (f"[{place}]" if len(grid.inactivity) > 1 else ""), tier
 
 
 def _rung_fields(rung: Rung | None) -> dict[str, str]:

@@ -118,10 +118,11 @@ def _everything_scored(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
 
 def _no_negative(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     points = [*(rule.points for rule in grid.fit.rules), *(rule.points for rule in grid.engagement.rules)]
-    if grid.inactivity is not None:
-        points.append(grid.inactivity.points)
-        if grid.inactivity.points > 0:
-            yield ("inactivity", "points"), "inactivity-rewards", "a lead gains by doing nothing: write points below 0"
+    for place, tier in enumerate(grid.inactivity):
+        points.append(tier.points)
+        if tier.points > 0:
+            at: Path = ("inactivity", "points") if len(grid.inactivity) == 1 else ("inactivity", place, "points")
+            yield at, "inactivity-rewards", "a lead gains by doing nothing: write points below 0"
     if points and min(points) >= 0:
         yield (
             (),
@@ -279,7 +280,7 @@ def _highest_score(grid: Grid) -> float | None:
 def _no_decay(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     scored = [rule for rule in grid.engagement.rules if rule.points > 0]
     fades = any(rule.half_life is not None or rule.expires_after is not None for rule in scored)
-    if scored and not fades and grid.inactivity is None:
+    if scored and not fades and not grid.inactivity:
         yield (
             ("engagement",),
             "no-decay",

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.config import JsonDict
 
 from worker.core.contract.printable import plain
@@ -34,10 +34,11 @@ from worker.core.grid.values import (
     data_path,
     duration_ms,
     is_points,
+    one_or_more,
     shown,
     time_zone,
 )
-from worker.core.grid.yaml_lines import read_yaml
+from worker.core.grid.yaml_lines import Path, read_yaml
 
 
 class _Model(BaseModel):
@@ -127,6 +128,15 @@ class Inactivity(_Model):
     """Absent: once only."""
     points: Points
     min: Points | None = None
+
+
+def _tiers_schema(schema: JsonDict) -> None:
+    tier = schema.pop("items")
+    del schema["type"], schema["default"]
+    schema["anyOf"] = [tier, {"type": "array", "items": tier, "minItems": 1}]
+
+
+Tiers = Annotated[tuple[Inactivity, ...], BeforeValidator(one_or_more), Field(json_schema_extra=_tiers_schema)]
 
 
 class Exclusion(_Model):
@@ -232,7 +242,8 @@ class GridFile(_Model):
     fit: Fit = Fit()
     engagement: Engagement = Engagement()
     velocity: tuple[Velocity, ...] = ()
-    inactivity: Inactivity | None = None
+    inactivity: Tiers = ()
+    """One tier, or a list of tiers whose points add up."""
     exclusions: tuple[Exclusion, ...] = ()
     stages: Stages = Stages()
     grades: Grades | None = None
@@ -266,7 +277,9 @@ def parse_grid(text: str | bytes, file: str) -> Grid:
         try:
             grid = GridFile.model_validate(document.data)
         except ValidationError as err:
-            found.extend((document.line(path), path, message) for path, message in told(err, GridFile))
+            for path, message in told(err, GridFile):
+                at = _as_written(path, document.data)
+                found.append((document.line(at), at, message))
         found.extend((document.line(path), path, message) for path, message in across(document.data))
     if found or grid is None:
         # Mistakes of one line in the order they were found; the same one is reported once.
@@ -274,6 +287,11 @@ def parse_grid(text: str | bytes, file: str) -> Grid:
         raise GridError([Mistake(file, line, shown_path(path), plain(message)) for line, path, message in unique])
     values = {name: getattr(grid, name) for name in GridFile.model_fields}
     return Grid.model_construct(**values, sha256=hashlib.sha256(source).hexdigest(), source=source)
+
+
+def _as_written(path: Path, data: Mapping[str, Any]) -> Path:
+    """Return the path of a mistake in the file: a lone tier of inactivity stands in no list there."""
+    return ("inactivity", *path[2:]) if path[:1] == ("inactivity",) and isinstance(data["inactivity"], Mapping) else path
 
 
 def grid_schema() -> dict[str, Any]:

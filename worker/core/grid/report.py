@@ -135,8 +135,16 @@ def _rules(grid: Grid) -> Iterator[str]:
 
 
 def _optional(grid: Grid) -> Iterator[str]:
-    if grid.inactivity is not None:
-        yield from ("", "## Silence", "", inactivity_words(grid.inactivity))
+    if len(grid.inactivity) == 1:
+        yield from ("", "## Silence", "", inactivity_words(grid.inactivity[0]))
+    elif grid.inactivity:
+        yield from (
+            "",
+            "## Silence",
+            "",
+            *(f"{n}. {inactivity_words(tier)}" for n, tier in enumerate(grid.inactivity, start=1)),
+        )
+        yield from ("", "The points of the tiers add up.")
     if grid.accounts is not None:
         yield from ("", "## Accounts", "", account_words(grid.accounts))
     if grid.identity is not None:

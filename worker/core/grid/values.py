@@ -103,6 +103,13 @@ def _words(raw: object) -> object:
     return (raw,) if isinstance(raw, str) else raw
 
 
+def one_or_more(raw: object) -> object:
+    """Return a list as a tuple, and a lone mapping as a tuple of one. Raises pydantic's error for an empty list."""
+    if isinstance(raw, Mapping):
+        return (raw,)
+    return _words(raw) if isinstance(raw, (tuple, list)) else raw
+
+
 def _event_type(name: str) -> str:
     if name in EVENT_TYPES:
         return name

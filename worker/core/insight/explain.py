@@ -35,6 +35,8 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
     count: int | None = None
     last_at: str | None = None
     expired: bool = False
+    place: int | None = None
+    """Of inactivity in several tiers: the tier's place in the grid, from 1."""
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -72,7 +74,7 @@ def _plain(reason: Reason) -> Part:
         case "clamp":
             return Part("clamp", 0.0, 0.0, points, points, reason.id)
         case "inactivity":
-            return Part("inactivity", 0.0, points, 0.0, points)
+            return Part("inactivity", 0.0, points, 0.0, points, place=reason.place)
         case _:
             return Part(reason.kind, points, 0.0, 0.0, points, reason.id, reason.count)
 

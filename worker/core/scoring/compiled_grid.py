@@ -145,6 +145,7 @@ class CompiledGrid:
         self.ladder = tuple(CompiledRung(stage, output, rung) for stage, output, rung in ladder if rung is not None)
         self._above = [next((step for step in self.ladder if step.stage > stage), None) for stage in range(len(STAGES))]
         self._at = [next((step for step in self.ladder if step.stage == stage), None) for stage in range(len(STAGES))]
+        self.tiers = grid.inactivity
         self.quiet = grid.stages.quiet
         self.retention = grid.retention
         self.engagement_min, self.engagement_max = _bounds(grid.engagement.min, grid.engagement.max)

@@ -66,10 +66,10 @@ def read(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Reading:
     _read_rules(scorer, state.counts, reading)
     if state.velocity:
         _read_velocity(scorer, state.velocity, reading)
-    inactivity = scorer.grid.inactivity
     active: int = state.active_ms
-    if inactivity is not None and active:
-        _read_inactivity(inactivity, active, reading)
+    if active:
+        for tier in scorer.tiers:
+            _read_inactivity(tier, active, reading)
     reading.engagement = held_between(reading.total, scorer.engagement_min, scorer.engagement_max)
     reading.score = held_between(reading.fit + reading.engagement, scorer.score_min, scorer.score_max)
     return reading
@@ -251,10 +251,10 @@ def reasons(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Reason]:
             points = velocity.points(number)
             total += points
             found.append(Reason("velocity", points, velocity.id, count=number))
-    if grid.inactivity is not None and state.active_ms:
-        points, _ = inactive(grid.inactivity, state.active_ms, at_ms)
+    for place, tier in enumerate(scorer.tiers if state.active_ms else (), start=1):
+        points, _ = inactive(tier, state.active_ms, at_ms)
         total += points
-        found.append(Reason("inactivity", points))
+        found.append(Reason("inactivity", points, place=place if len(scorer.tiers) > 1 else None))
     engagement = clamp(total, grid.engagement.min, grid.engagement.max)
     found.append(Reason("clamp", engagement - total, "engagement"))
     score = clamp(fit + engagement, grid.score.min, grid.score.max)

@@ -317,11 +317,12 @@ def _stays_ms(scorer: CompiledGrid, state: LeadState, reading: Reading) -> float
     if least > scorer.score_max or needed > scorer.engagement_max:
         return 0.0
     firm, next_ms = reading.firm + scorer.velocity_least, INFINITY
-    if scorer.grid.inactivity is not None:
-        if not state.active_ms:  # its first activity may be of any time
-            return 0.0
-        points, next_ms = inactive(scorer.grid.inactivity, state.active_ms, reading.at_ms)
+    if scorer.tiers and not state.active_ms:  # its first activity may be of any time
+        return 0.0
+    for tier in scorer.tiers:
+        points, step_ms = inactive(tier, state.active_ms, reading.at_ms)
         firm += min(points, 0.0)
+        next_ms = min(next_ms, step_ms)
     spare = firm + reading.fading - needed
     if spare <= 0:
         return 0.0
