@@ -68,7 +68,7 @@ def folded(events: list[Event]) -> LeadState:
     state = LeadState(grid=SCORER.tag)
     for one in events:
         if one.type == "profile.updated":
-            state.traits = with_traits(state, one)
+            state.traits = with_traits(state, one)[1]
         add(SCORER, state, one, id_mark(one), one.at_ms)
     judge_traits(SCORER, state)
     return state

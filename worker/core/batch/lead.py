@@ -15,7 +15,7 @@ from worker.core.scoring.retention import ends_ms
 from worker.core.scoring.score import read
 from worker.core.scoring.set_aside import SINCE, drop_if_over
 from worker.core.scoring.state import STAGES, is_nothing, pack
-from worker.core.scoring.traits import TraitsRefused
+from worker.core.scoring.traits import Traits, TraitsRefused
 
 
 class Lead(Subject):
@@ -64,13 +64,13 @@ class Lead(Subject):
     def _profile(self, event: Event, mark: bytes, recorder: Recorder) -> None:
         """Fold an event with traits, unless they are too many."""
         try:
-            traits = with_traits(self.state, event)
+            traits, packed = with_traits(self.state, event)
         except TraitsRefused as err:
             recorder.refuse("traits_refused", str(err))
             return
         self._reach(event.at_ms, recorder)
-        self.state.traits = traits
-        self._fold(event, mark, recorder, known=False)
+        self.state.traits = packed
+        self._fold(event, mark, recorder, known=False, traits=traits)
 
     def _reach(self, at_ms: int, recorder: Recorder) -> None:
         """Let time pass up to an event at *at_ms*, and set the clock. A late event leaves it."""
@@ -83,13 +83,16 @@ class Lead(Subject):
         elif at_ms < self.at_ms or at_ms <= self.tick_ms:
             recorder.effects.late += 1
 
-    def _fold(self, event: Event, mark: bytes, recorder: Recorder, *, known: bool) -> None:
-        """Add the event's effect, and judge the lead at its clock. *known*: its traits are judged already."""
+    def _fold(self, event: Event, mark: bytes, recorder: Recorder, *, known: bool, traits: Traits | None = None) -> None:
+        """Add the event's effect, and judge the lead at its clock.
+
+        *known*: its traits are judged already. *traits*: the traits, where they are unpacked.
+        """
         state, scorer = self.state, self.scorer
         if not known:
             state.alive = True
             state.grid = scorer.tag
-            judge_traits(scorer, state)
+            judge_traits(scorer, state, traits)
             self.traits_changed = True
         max_gain = add(scorer, state, event, mark, self.at_ms)
         if event.type == "lead.identified":

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 Scalar = str | int | float | bool
@@ -18,6 +19,9 @@ Predicate = Callable[[Mapping[str, Any]], bool]
 
 MATCHED_CHARS: Final = 4_096
 """`matches` looks at so many characters: a pattern that begins with `.*` needs the square of that in steps."""
+
+_REMEMBERED_CHARS: Final = 64
+"""The answers for shorter texts are remembered: roles and industries come again, free text does not."""
 
 OPERATORS: Final = ("eq", "not", "in", "gt", "gte", "lt", "lte", "matches", "exists")
 
@@ -193,10 +197,8 @@ def _all_of(asks: list[Callable[[Any], bool]]) -> Callable[[Any], bool]:
 
 
 def _at_path(keys: tuple[str, ...], conditions: list[Condition]) -> Predicate:
-    if len(keys) == 1 and len(conditions) == 1 and conditions[0].op == "eq" and isinstance(conditions[0].value, str):
-        # Most rules ask just this. A string equals nothing but a string, and a missing path gives None.
-        key, wanted = keys[0], conditions[0].value
-        return lambda data: data.get(key) == wanted
+    if len(keys) == 1 and len(conditions) == 1 and (about_text := _about_text(keys[0], conditions[0])) is not None:
+        return about_text
     missing = all(condition.op == "exists" and condition.value is False for condition in conditions)
     ask = _all_of([_ask(condition) for condition in conditions])
     top, *below = keys
@@ -217,6 +219,32 @@ def _at_path(keys: tuple[str, ...], conditions: list[Condition]) -> Predicate:
         return missing if value is None else ask(value)
 
     return at_path
+
+
+def _about_text(key: str, condition: Condition) -> Predicate | None:
+    """Return the question of *condition* in a single call, if it is about text, as most are. A missing value is `None`."""
+    value = condition.value
+    if condition.op == "matches":
+        search = re.compile(str(value)).search
+        remembered = lru_cache(maxsize=512)(search)
+
+        def matches(data: Mapping[str, Any]) -> bool:
+            text = data.get(key)
+            if not isinstance(text, str):
+                return False
+            return (remembered(text) if len(text) <= _REMEMBERED_CHARS else search(text[:MATCHED_CHARS])) is not None
+
+        return matches
+    if condition.op == "eq" and isinstance(value, str):
+        return lambda data: data.get(key) == value
+    if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):
+        return None
+    among = frozenset(value)
+    if condition.op == "in":
+        return lambda data: isinstance(text := data.get(key), str) and text in among
+    if condition.op == "not":
+        return lambda data: (text := data.get(key)) is not None and not (isinstance(text, str) and text in among)
+    return None
 
 
 def _ask(condition: Condition) -> Callable[[Any], bool]:

@@ -216,9 +216,10 @@ class CompiledGrid:
         if address is None:
             return traits
         text = address if isinstance(address, str) else ""
-        domain = email_domain(text)
-        more = {"email_kind": email_kind(text, self.grid.mail)}
-        return traits | more | ({"email_domain": domain} if domain else {})
+        kind, domain = email_kind(text, self.grid.mail), email_domain(text)
+        if domain is None:
+            return {**traits, "email_kind": kind}
+        return {**traits, "email_kind": kind, "email_domain": domain}
 
     def fit(self, traits: dict[str, Any]) -> float:
         """Return the clamped fit of *traits* (with the derived ones): Σ points of the matching rules."""

@@ -43,14 +43,17 @@ def is_duplicate(state: LeadState, event_mark: bytes) -> bool:
     return event_mark in ids and find(ids, event_mark) >= 0
 
 
-def with_traits(state: LeadState, event: Event) -> msgspec.Raw:
-    """Return the lead's packed traits with those of a `profile.updated`. Raises `TraitsRefused` for what cannot be held."""
+def with_traits(state: LeadState, event: Event) -> tuple[traits_.Traits, msgspec.Raw]:
+    """Return the lead's traits with those of a `profile.updated`, and the same packed.
+
+    Raises `TraitsRefused` for what the lead cannot hold.
+    """
     news = traits_.leaves(event.data["traits"])
-    if not news:
-        return state.traits
     held = traits_.unpack_traits(state.traits)
+    if not news:
+        return held, state.traits
     traits_.take(held, news, event.at_ms, event.id)
-    return traits_.pack_traits(held)
+    return held, traits_.pack_traits(held)
 
 
 def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes, now_ms: int) -> float:
@@ -127,9 +130,14 @@ def _exclude(state: LeadState, exclusions: list[ExclusionRule], data: dict[str, 
     return matched
 
 
-def judge_traits(scorer: CompiledGrid, state: LeadState) -> None:
-    """Set what the state keeps of its traits under the scorer's grid: fit, and whether an exclusion by traits holds."""
-    view = scorer.derived(traits_.values(traits_.unpack_traits(state.traits)))
+def judge_traits(scorer: CompiledGrid, state: LeadState, traits: traits_.Traits | None = None) -> None:
+    """Set the fit of the state's traits under the scorer's grid, and whether an exclusion by traits holds.
+
+    *traits* are those of the state, where the caller has them unpacked.
+    """
+    if traits is None:
+        traits = traits_.unpack_traits(state.traits)
+    view = scorer.derived({path: held.value for path, held in traits.items() if held.value is not None})
     state.fit = scorer.fit(view)
     state.excluded_by_traits = scorer.excludes(view)
 

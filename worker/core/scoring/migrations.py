@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.core.scoring.packing import close, short_id, short_name, shorten_address
+from worker.core.scoring.packing import TRAIT_NUMBERS, close, short_id, shorten_address
 
 Fields = list[Any]
 """A state as msgpack decodes it: the fields of `LeadState` in order, the first of them the version."""
@@ -28,7 +28,7 @@ def _from_1(fields: Fields) -> Fields:
         for key, (n, last, sum_, seen) in fields[_COUNTS].items()
     }
     fields[_TRAITS] = [
-        [at_ms, short_id(event_id), {short_name(path): value for path, value in paths.items()}]
+        [at_ms, short_id(event_id), {TRAIT_NUMBERS.get(path, path): value for path, value in paths.items()}]
         for at_ms, event_id, paths in fields[_TRAITS]
     ]
     fields[_RECENT] = close([tuple(entry) for entry in fields[_RECENT]])

@@ -6,6 +6,7 @@ Everything here is on plain lists, as they are packed, and gives back exactly wh
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 RECENT_KEPT: Final = 20
@@ -28,7 +29,8 @@ TRAIT_NAMES: Final = (
 
 _EMAIL: Final = TRAIT_NAMES.index("email")
 _DOMAIN: Final = TRAIT_NAMES.index("company.domain")
-_NUMBERS: Final = {name: number for number, name in enumerate(TRAIT_NAMES)}
+TRAIT_NUMBERS: Final[dict[str, str | int]] = {name: number for number, name in enumerate(TRAIT_NAMES)}
+"""The number that is packed for a path. Other paths are packed as they are."""
 
 Recent = tuple[int, int, str]
 """Instant, number of the type, label."""
@@ -94,12 +96,7 @@ def open_(flat: list[Any]) -> list[Recent]:
     return found
 
 
-def short_name(path: str) -> str | int:
-    """Return how a trait's path is packed: its place in `TRAIT_NAMES`, or itself."""
-    return _NUMBERS.get(path, path)
-
-
-def shorten_address(traits: list[list[Any]]) -> None:
+def shorten_address(traits: Iterable[Sequence[Any]]) -> None:
     """Leave the domain out of an address that has its company's: what stays is bytes, which no trait is otherwise.
 
     *traits* are as they are packed: (instant, event id, {short name: value}) of each event.
@@ -118,12 +115,13 @@ def shorten_address(traits: list[list[Any]]) -> None:
 
 def short_id(text: str) -> str | bytes:
     """Return how an event's id is packed: a UUID, as it is usually written, takes 16 bytes instead of 36."""
-    if len(text) == 36:
+    if len(text) == 36 and text[8:24:5] == "----":
+        digits = text.replace("-", "")
         try:
-            packed = bytes.fromhex(text.replace("-", ""))
+            packed = bytes.fromhex(digits)
         except ValueError:
             return text
-        if len(packed) == 16 and long_id(packed) == text:
+        if packed.hex() == digits and len(digits) == 32:  # else it has capitals, spaces or more hyphens
             return packed
     return text
 

@@ -7,13 +7,13 @@ removal with its own stamp. So it still outdates older writes that arrive later,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
-from worker.core.scoring.packing import TRAIT_NAMES, long_id, short_id, short_name, shorten_address
+from worker.core.scoring.packing import TRAIT_NAMES, TRAIT_NUMBERS, long_id, short_id, shorten_address
 from worker.core.scoring.state import pack_list, unpack_list
 
 TRAITS_LIMIT_BYTES: Final = 65_536
@@ -48,33 +48,43 @@ Traits = dict[str, Write]
 
 
 def leaves(traits: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return (dotted path, value) of a `profile.updated`, in order; a nested object is its leaves, an empty one is nothing.
+    """Return (dotted path, value) of a `profile.updated`, in order. A nested object is its leaves, an empty one is nothing.
 
     Raises `TraitsRefused` where a path has more than 16 names, or is longer than a lead can hold.
     """
     found: list[tuple[str, Any]] = []
-    chars = 0
-    open_: list[tuple[str, Any]] = [(name, traits[name]) for name in reversed(traits)]
-    while open_:
-        path, value = open_.pop()
+    _collect(traits, "", 0, found)
+    return found
+
+
+def _collect(traits: dict[str, Any], prefix: str, chars: int, found: list[tuple[str, Any]]) -> int:
+    """Add the leaves of *traits*, which stand below *prefix*, to *found*. Return *chars* with the characters of their paths."""
+    for name, value in traits.items():
+        path = prefix + name
+        chars += len(path)
         if path.count(".") >= DEPTH_LIMIT:
             raise TraitsRefused(f"data.traits: {path[:80]!r} is nested deeper than {DEPTH_LIMIT} names")
-        chars += len(path)
         if len(path) > PATH_LIMIT or chars > TRAITS_LIMIT_BYTES:
             raise TraitsRefused(
                 f"data.traits: the names of its leaves are too long ({path[:80]!r}…): at most {PATH_LIMIT:,} characters each,"
                 f" and {TRAITS_LIMIT_BYTES:,} together"
             )
         if isinstance(value, dict):
-            open_.extend((f"{path}.{name}", value[name]) for name in reversed(value))
+            chars = _collect(value, path + ".", chars, found)
         else:
-            found.append((path, _storable(value)))
-    return found
+            found.append((path, value if isinstance(value, str) else _storable(value)))
+    return chars
 
 
-def take(traits: Traits, news: Iterable[tuple[str, Any]], at_ms: int, event_id: str) -> None:
+def take(traits: Traits, news: Collection[tuple[str, Any]], at_ms: int, event_id: str) -> None:
     """Take the writes of one event into *traits*; the order in which events come does not matter."""
     stamp = (at_ms, event_id)
+    if _lie_apart(traits, news):
+        for path, value in news:
+            held = traits.get(path)
+            if held is None or at_ms > held.at_ms or _wins(stamp, value, held):
+                traits[path] = Write(at_ms, event_id, value)
+        return
     below: dict[str, set[str]] = {}
     for path in traits:
         _note_below(below, path)
@@ -90,8 +100,14 @@ def take(traits: Traits, news: Iterable[tuple[str, Any]], at_ms: int, event_id: 
         _note_below(below, path)
 
 
+def _lie_apart(traits: Traits, news: Collection[tuple[str, Any]]) -> bool:
+    """Return whether no path of both lies below another one, which is the usual case."""
+    paths = {*traits, *(path for path, _ in news)}
+    return all("." not in path or paths.isdisjoint(_above(path)) for path in paths)
+
+
 def _replace_around(traits: Traits, above: list[str], below: Iterable[str], stamp: tuple[int, str]) -> bool:
-    """Take away what a write of *stamp* replaces; return whether something newer is below it, so that the write is outdated."""
+    """Remove what a write of *stamp* replaces. Return whether a newer write is below it, so that this write is outdated."""
     under = [other for other in below if other in traits]
     outdated = any(traits[other].stamp > stamp for other in under)
     for other in under:
@@ -146,23 +162,23 @@ def values(traits: Traits) -> dict[str, Any]:
 
 def pack_traits(traits: Traits) -> msgspec.Raw:
     """Pack traits, each event's stamp once. Raises `TraitsRefused` over 64 kB."""
-    events: dict[tuple[int, str], dict[str, Any]] = {}
+    events: dict[tuple[int, str], dict[str | int, Any]] = {}
     for path, held in traits.items():
-        events.setdefault(held.stamp, {})[path] = held.value
-    short = [
-        [at_ms, short_id(event_id), {short_name(path): value for path, value in paths.items()}]
-        for (at_ms, event_id), paths in events.items()
-    ]
+        events.setdefault((held.at_ms, held.event_id), {})[TRAIT_NUMBERS.get(path, path)] = held.value
+    short = [(at_ms, short_id(event_id), paths) for (at_ms, event_id), paths in events.items()]
     shorten_address(short)
     packed = pack_list(short)
     # What is refused must not change with the layout of the state: the limit is on what is written out in full.
-    if len(bytes(packed)) * _SHORTENED > TRAITS_LIMIT_BYTES and _in_full(events) > TRAITS_LIMIT_BYTES:
+    if len(bytes(packed)) * _SHORTENED > TRAITS_LIMIT_BYTES and _in_full(traits) > TRAITS_LIMIT_BYTES:
         raise TraitsRefused(f"the lead's traits would take more than {TRAITS_LIMIT_BYTES} bytes; remove some with null first")
     return packed
 
 
-def _in_full(events: dict[tuple[int, str], dict[str, Any]]) -> int:
-    return len(bytes(pack_list([[at_ms, event_id, paths] for (at_ms, event_id), paths in events.items()])))
+def _in_full(traits: Traits) -> int:
+    events: dict[tuple[int, str], dict[str, Any]] = {}
+    for path, held in traits.items():
+        events.setdefault(held.stamp, {})[path] = held.value
+    return len(bytes(pack_list([[*stamp, paths] for stamp, paths in events.items()])))
 
 
 def unpack_traits(raw: msgspec.Raw) -> Traits:
