@@ -1,0 +1,1 @@
+"""Every fault again and again under load: `make soak`."""
