@@ -49,8 +49,6 @@ PENDING: Final[set[str]] = {
     "worker/engine/failpoint.py",
     "worker/engine/grid_file.py",
     "worker/engine/partition.py",
-    "worker/engine/publisher.py",
-    "worker/engine/reader.py",
     "worker/engine/repartition.py",
     "worker/engine/retrying_store.py",
     "worker/engine/supervisor.py",

@@ -10,7 +10,7 @@ import pytest
 from worker.core.contract.journal import Cut, JournalError
 from worker.core.contract.model import Unread
 from worker.core.contract.unread import DAMAGED
-from worker.engine.witnesses import Series, Witnesses, _cuts, group_says, weigh, windows
+from worker.engine.witnesses import Series, Witnesses, _cuts, group_published, weigh, windows
 from worker.errors import WorkerMustStop
 from worker.ports import Committed, Fetched, LogPartition
 
@@ -100,8 +100,8 @@ def test_the_greatest_of_three_holds() -> None:
 def test_offsets_that_another_program_committed_say_nothing() -> None:
     """It writes no batch into the metadata, or words of its own."""
     said = {"web": Committed(17, "5"), "crm": Committed(3, ""), "x": Committed(3, "host-1")}
-    assert group_says(said) == 5
-    assert group_says({}) == 0
+    assert group_published(said) == 5
+    assert group_published({}) == 0
 
 
 def test_the_group_and_the_journal_must_end_one_batch_alike() -> None:

@@ -1,8 +1,8 @@
-"""The namespace's order of grids and tables, as one worker takes part in it."""
+"""One worker's reads and writes of the namespace's order of grids and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -16,19 +16,19 @@ _ATTEMPTS: Final = 20
 
 
 class Agreed(NamedTuple):
-    """What the namespace judges by, and what became of the worker's own grid."""
+    """The grid in force in the namespace, and whether the worker's own grid is it."""
 
     entry: Entry
     text: bytes | None
-    """Of the grid in force, where it is not the worker's own."""
+    """Text of the grid in force, if it is not the worker's own."""
     refusal: str | None
-    """Why the worker's own grid is not in force; `None` where it is."""
+    """Why the worker's own grid is not in force; `None` if it is."""
     superseded: bool
-    """The worker's tables were in force before, and others are now."""
+    """Other tables than the worker's are in force now."""
 
 
 async def known(store: OrderStore) -> tuple[bytes | None, Order]:
-    """Return the namespace's order, as the store holds it and opened. Raises `StoreRefused` where it cannot be read."""
+    """Return the namespace's order, as stored and decoded. Raises `StoreRefused` if it cannot be read."""
     held = await store.order()
     try:
         return held, unpacked(held)
@@ -39,35 +39,54 @@ async def known(store: OrderStore) -> tuple[bytes | None, Order]:
 
 
 async def agree(store: OrderStore, grid: Grid, past: Iterable[Entry] | None = None, text: bytes | None = None) -> Agreed | None:
-    """Take *grid* and this worker's tables into the order where they may follow; return what is in force.
+    """Add *grid* and this worker's tables to the order if they may follow; return the grid in force.
 
-    *past*: what a partition has been through, with the *text* of its last grid, for an order that the store forgot. Without it
-    nothing is put into an empty order, since a journal may know better: returns `None` then.
+    *past* holds the entries that a partition has been through, and *text* is the text of the last one. They complete an order
+    that the store has lost. Without *past* an empty order stays empty, because a journal may know more. The result is `None`
+    then.
     """
     texts = {grid.sha256: grid.source} | ({} if text is None else {sha256(text).hexdigest(): text})
     for _ in range(_ATTEMPTS):
         held, order = await known(store)
         if not order and past is None:
             return None
-        complete = joined(order, past or ())
-        while complete and complete[-1] not in order and complete[-1].sha256 not in texts:
-            complete = complete[:-1]  # no worker could judge by it
-        wanted = followed(complete, grid.version, grid.sha256, TABLES_VERSION)
-        now = wanted[-1]
-        new = not order or now.sha256 != order[-1].sha256
-        if wanted != order and not await store.swap(held, packed(wanted), texts.get(now.sha256) if new else None):
+        wanted = followed(_completed(order, past or (), texts), grid.version, grid.sha256, TABLES_VERSION)
+        if wanted != order and not await store.swap(held, packed(wanted), _new_text(order, wanted, texts)):
             continue
-        superseded = now.tables != TABLES_VERSION
-        if now.sha256 == grid.sha256:
-            return Agreed(now, None, None, superseded)
-        source = await store.text()
-        if source is not None and sha256(source).hexdigest() == now.sha256:
-            return Agreed(now, source, refusal(wanted, grid.version, grid.sha256), superseded)
+        agreed = await _agreed(store, grid, wanted)
+        if agreed is not None:
+            return agreed
     raise StoreUnavailable(f"the namespace's order of grids changed {_ATTEMPTS} times while it was read, or lacks its text")
 
 
+def _completed(order: Order, past: Iterable[Entry], texts: Mapping[str, bytes]) -> Order:
+    """Return *order* with the entries of *past* that it lacks. Leave out last ones without a text: no worker could judge."""
+    complete = joined(order, past)
+    while complete and complete[-1] not in order and complete[-1].sha256 not in texts:
+        complete = complete[:-1]
+    return complete
+
+
+def _new_text(order: Order, wanted: Order, texts: Mapping[str, bytes]) -> bytes | None:
+    """Return the text of the last grid of *wanted*; `None` if that is the last one of *order*, whose text is stored."""
+    last = wanted[-1].sha256
+    return texts.get(last) if not order or last != order[-1].sha256 else None
+
+
+async def _agreed(store: OrderStore, grid: Grid, order: Order) -> Agreed | None:
+    """Return the grid in force by *order*; `None` if the store's text is not that grid's, because the order has changed."""
+    now = order[-1]
+    superseded = now.tables != TABLES_VERSION
+    if now.sha256 == grid.sha256:
+        return Agreed(now, None, None, superseded)
+    source = await store.text()
+    if source is None or sha256(source).hexdigest() != now.sha256:
+        return None
+    return Agreed(now, source, refusal(order, grid.version, grid.sha256), superseded)
+
+
 async def put_in_force(store: OrderStore, grid: Grid) -> Entry:
-    """Put *grid* and this program's tables in force, whatever was before; return their entry."""
+    """Put *grid* and this program's tables in force in any case; return their entry."""
     for _ in range(_ATTEMPTS):
         held, order = await known(store)
         wanted = forced(order, grid.version, grid.sha256, TABLES_VERSION)
@@ -83,9 +102,9 @@ async def order_up_to(store: OrderStore, number: int) -> Order:
 
 
 async def know_again(store: OrderStore, kept: Order, text: bytes) -> None:
-    """Complete the namespace's order by what a checkpoint *kept*, whose last grid has this *text*.
+    """Complete the namespace's order by the entries that a checkpoint *kept*. *text* is the text of the last one.
 
-    The cuts of before the checkpoint may be gone with the journal. Without them a grid that was in force before would be new.
+    The journal may have lost the cuts before the checkpoint. Without them a grid that was in force before would seem new.
     """
     if not kept or sha256(text).hexdigest() != kept[-1].sha256:
         return
@@ -94,8 +113,6 @@ async def know_again(store: OrderStore, kept: Order, text: bytes) -> None:
         complete = joined(order, kept)
         if complete == order:
             return
-        last = complete[-1]
-        new = not order or last.sha256 != order[-1].sha256
-        if await store.swap(held, packed(complete), text if new else None):
+        if await store.swap(held, packed(complete), _new_text(order, complete, {kept[-1].sha256: text})):
             return
     raise StoreUnavailable(f"the namespace's order of grids changed {_ATTEMPTS} times while it was completed")

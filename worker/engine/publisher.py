@@ -1,11 +1,11 @@
-"""What leaves a partition: outputs, cuts, ticks and offsets, in transactions beside the hot path."""
+"""Publishes a partition's outputs, cuts, ticks and offsets, in transactions beside the hot path."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from worker.core.batch.plan import MOST_BYTES
@@ -19,37 +19,38 @@ from worker.settings import Settings
 
 MOST_OUTPUTS = 5_000
 MOST_ENTRIES = 2_000
-"""Of one transaction, as is `MOST_BYTES`: whole batches, so a single larger one goes alone."""
+"""Limits of one transaction, as `MOST_BYTES` is. It holds whole batches, so a larger batch is sent alone."""
 
 FULL_OUTPUTS = 20_000
 FULL_BYTES = 8 * 1024 * 1024
-"""Unpublished, past which the partition takes no more records until some are out. A worker has many partitions."""
+"""Unpublished outputs and bytes beyond which the partition takes no more records. A worker has many partitions."""
 
 _CUT_BYTES = 400
 
 
 class UnpublishedBatch(NamedTuple):
-    """One applied batch that is not known to be published."""
+    """One applied batch that is not published yet, as far as is known."""
 
     entry: OutboxEntry
     bytes: int
     idle: bool
-    """A tick that judged nobody: worth a cut, but no tick after it."""
+    """A tick that judged no lead. It needs a cut, but no tick after it."""
     oldest_ms: int | None
-    """Kafka timestamp of the oldest record of the batch; `None` where there is none, and of what a predecessor left."""
-    since: float
-    """When it was applied, by `time.monotonic`, as far as this incarnation knows."""
+    """Kafka timestamp of the oldest record of the batch; `None` without any, and for batches of a predecessor."""
+    applied_s: float
+    """When it was applied, by `time.monotonic`. For batches of a predecessor, the time of the take-over."""
 
 
 class Publisher:
-    """Publishes what the batches of one incarnation left in the outbox, in order, each once.
+    """Publishes the outbox entries of one incarnation, in order, each once.
 
-    It keeps its own copy of the outbox's end, so that Redis is read only at take-over. *propose* returns the tick that may be
-    written now and the partition's horizon, or `None` twice.
+    It keeps its own copy of the outbox's end, so Redis is read at take-over only. *propose* returns the tick that may be
+    written now, and the partition's horizon. Either is `None` if it is not known.
     """
 
     def __init__(
         self,
+        *,
         settings: Settings,
         partition: int,
         producer: LogProducer,
@@ -68,7 +69,7 @@ class Publisher:
         self._propose = propose
         self._tracer = tracer
         self._cut = start
-        """Last one published, or where the partition stands."""
+        """The last published cut. Before the first, the cut at which the partition begins."""
         self.published = published
         self._pending: deque[UnpublishedBatch] = deque()
         self._outputs = 0
@@ -77,10 +78,10 @@ class Publisher:
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
-        self._last = 0.0
+        self._sent_s = 0.0
 
     def add(self, entry: OutboxEntry, idle: bool = False, oldest_ms: int | None = None) -> None:
-        """Take over the sending of *entry*, which the store holds already."""
+        """Send *entry*, which is stored already, with one of the next transactions."""
         size = _CUT_BYTES + sum(_size(output) for output in entry.outputs)
         self._pending.append(UnpublishedBatch(entry, size, idle, oldest_ms, time.monotonic()))
         self._count(len(entry.outputs), size)
@@ -89,21 +90,18 @@ class Publisher:
 
     @property
     def waiting(self) -> int:
-        """Batches applied and not known to be published."""
+        """Number of batches that are applied and not published, as far as is known."""
         return len(self._pending)
 
     @property
     def next(self) -> Mapping[str, int]:
-        """Topic → the next offset after what is published."""
+        """Topic → the next offset after the last published batch."""
         return self._cut.next
 
     def pending_s(self) -> float:
-        """Return for how long the oldest output has waited; 0 without any.
-
-        What a predecessor left waits since the take-over.
-        """
-        oldest = next((waiting.since for waiting in self._pending if waiting.entry.outputs), None)
-        return 0.0 if oldest is None else time.monotonic() - oldest
+        """Return how long the oldest output has waited; 0 without any. Outputs of a predecessor count from the take-over."""
+        oldest_s = next((waiting.applied_s for waiting in self._pending if waiting.entry.outputs), None)
+        return 0.0 if oldest_s is None else time.monotonic() - oldest_s
 
     def oldest_ms(self) -> int | None:
         """Return the Kafka timestamp of the oldest record whose outputs wait; `None` without any."""
@@ -114,7 +112,7 @@ class Publisher:
         return self._outputs > FULL_OUTPUTS or self._bytes > FULL_BYTES
 
     async def room(self) -> None:
-        """Wait until there is room again, or half a second: whoever waits has other things to look after."""
+        """Wait until there is room again, for half a second at most. Then the caller checks whether it must end."""
         try:
             async with asyncio.timeout(0.5):
                 await self._room.wait()
@@ -122,14 +120,14 @@ class Publisher:
             return
 
     def close(self) -> None:
-        """No more will be added: publish what there is, then end."""
+        """Publish the batches that wait, then end. No more may be added."""
         self._closing = True
         self._changed.set()
 
     async def first(self) -> None:
-        """Publish all that the predecessor left. At least one transaction: it proves that we are the one who may write.
+        """Publish the batches of the predecessor, in at least one transaction. That proves that this producer is not fenced.
 
-        On a partition that begins, it carries a cut of batch 0, which says from which offsets; a rebuild needs to know.
+        On a new partition the transaction has a cut of batch 0 with the first offsets. A rebuild needs them.
         """
         await self._transaction(None)
         while self._pending:
@@ -137,79 +135,90 @@ class Publisher:
         await self._trim(None)
 
     async def run(self) -> None:
-        """Publish until closed, soon where there is output, else about every tick interval.
+        """Publish until closed: soon if there are outputs, else about every tick interval.
 
-        Any error ends the incarnation: after it nobody knows what this producer got through, and the next one asks Kafka.
+        Any error ends the incarnation. It is then unknown which transactions are committed, so the next incarnation asks Kafka.
         """
-        self._last = time.monotonic()
-        next_tick = self._last + self._settings.tick_interval
+        self._sent_s = time.monotonic()
+        next_tick_s = self._sent_s + self._settings.tick_interval
         while not self._closing or self._pending:
-            await self._until_due(next_tick)
+            await self._until_due(next_tick_s)
             tick, horizon_ms = None, None
-            if time.monotonic() >= next_tick and not self._closing:
-                next_tick = time.monotonic() + self._settings.tick_interval
-                tick, horizon_ms = self._propose()
-                if tick is not None and not await self._worth(tick):
-                    tick = None
-            everything = horizon_ms is not None
+            if time.monotonic() >= next_tick_s and not self._closing:
+                next_tick_s = time.monotonic() + self._settings.tick_interval
+                tick, horizon_ms = await self._tick()
             if self._pending or tick is not None:
-                everything = await self._transaction(tick) and everything
-            elif horizon_ms is None:
-                continue
-            await self._trim(horizon_ms if everything else None)
+                everything = await self._transaction(tick)
+                await self._trim(horizon_ms if everything else None)
+            elif horizon_ms is not None:
+                await self._trim(horizon_ms)
 
-    async def _until_due(self, next_tick: float) -> None:
-        while not self._closing:
-            now = time.monotonic()
-            if self._outputs >= MOST_OUTPUTS or self._bytes >= MOST_BYTES or len(self._pending) >= MOST_ENTRIES:
-                return
-            due = min(next_tick, self._last + self._settings.publish_interval) if self._outputs else next_tick
-            if now >= due:
+    async def _tick(self) -> tuple[Tick | None, int | None]:
+        """Return the tick to write now, if any is needed, and the partition's horizon."""
+        tick, horizon_ms = self._propose()
+        return tick if tick is not None and await self._is_needed(tick) else None, horizon_ms
+
+    async def _until_due(self, next_tick_s: float) -> None:
+        while not self._closing and not self._transaction_full():
+            due_s = min(next_tick_s, self._sent_s + self._settings.publish_interval) if self._outputs else next_tick_s
+            wait_s = due_s - time.monotonic()
+            if wait_s <= 0:
                 return
             self._changed.clear()
             try:
-                async with asyncio.timeout(due - now):
+                async with asyncio.timeout(wait_s):
                     await self._changed.wait()
             except TimeoutError:
                 return
 
-    async def _worth(self, tick: Tick) -> bool:
-        """Return whether *tick* would say anything: it follows a batch that did, or somebody is due by it.
+    def _transaction_full(self) -> bool:
+        return self._outputs >= MOST_OUTPUTS or self._bytes >= MOST_BYTES or len(self._pending) >= MOST_ENTRIES
 
-        Without this, each tick would be the reason for the next one's transaction, for ever, on a partition at rest.
+    async def _is_needed(self, tick: Tick) -> bool:
+        """Return whether *tick* has an effect: it follows a batch that is not idle, or a lead is due by it.
+
+        Otherwise each tick of a partition at rest would cause the next transaction, without end.
         """
         return any(not waiting.idle for waiting in self._pending) or await self._store.anyone_due(tick.time_ms)
 
     async def _transaction(self, tick: Tick | None) -> bool:
-        """Publish the next whole batches and *tick*; return whether nothing is left that was pending at its beginning."""
+        """Publish the next whole batches and *tick*; return whether these were all batches that waited at the beginning."""
         taken = self._take()
-        outputs = [output for waiting in taken for output in waiting.entry.outputs]
-        sent = Counter(output.topic for output in outputs)
+        everything = len(taken) == len(self._pending)
+        cut = taken[-1].entry.cut if taken else self._cut
+        records = [*(output for waiting in taken for output in waiting.entry.outputs), *self._journal_records(taken, tick)]
+        self._sent_s = time.monotonic()
+        with self._metrics.transaction_seconds.time():
+            await self._producer.send(records, cut.next, cut.batch, failpoint)
+        self._cut, self.published = cut, cut.batch
+        self._metrics.transaction_records.inc(len(records))
+        self._remove(taken)
+        return everything
+
+    def _journal_records(self, taken: Sequence[UnpublishedBatch], tick: Tick | None) -> list[Output]:
+        """Return the cuts of *taken*, and *tick*, as records of the journal."""
         topic = self._settings.internal_topic
         cuts = [waiting.entry.cut for waiting in taken]
         if not cuts and self._cut.batch == 0:
             cuts = [self._cut]
-        outputs += cuts_outputs(topic, self._partition, cuts)
+        records = cuts_outputs(topic, self._partition, cuts)
         if tick is not None:
-            outputs.append(tick_output(topic, self._partition, tick))
-        cut = taken[-1].entry.cut if taken else self._cut
-        everything = len(taken) == len(self._pending)
-        self._last = time.monotonic()
-        with self._metrics.transaction_seconds.time():
-            await self._producer.send(outputs, cut.next, cut.batch, failpoint)
-        self._cut, self.published = cut, cut.batch
-        self._metrics.transaction_records.inc(len(outputs))
+            records.append(tick_output(topic, self._partition, tick))
+        return records
+
+    def _remove(self, taken: Sequence[UnpublishedBatch]) -> None:
+        """Remove the batches *taken*, which are published, and count them."""
         now_ms = time.time() * 1000
         for waiting in taken:
+            outputs = waiting.entry.outputs
             if self._tracer is not None:
-                self._tracer.sent(self._partition, waiting.entry, waiting.since)
-            if waiting.entry.outputs and waiting.oldest_ms is not None:
+                self._tracer.sent(self._partition, waiting.entry, waiting.applied_s)
+            if outputs and waiting.oldest_ms is not None:
                 self._metrics.published_age_seconds.observe(max(0.0, now_ms - waiting.oldest_ms) / 1000)
             self._pending.popleft()
-            self._count(-len(waiting.entry.outputs), -waiting.bytes)
-        for name, count in sent.items():
-            self._metrics.outputs.labels(name).inc(count)
-        return everything
+            self._count(-len(outputs), -waiting.bytes)
+        for topic, count in Counter(output.topic for waiting in taken for output in waiting.entry.outputs).items():
+            self._metrics.outputs.labels(topic).inc(count)
 
     def _take(self) -> list[UnpublishedBatch]:
         taken: list[UnpublishedBatch] = []

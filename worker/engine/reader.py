@@ -1,4 +1,4 @@
-"""The gate: one partition's records from the shared consumer, each exactly once and in order, across rebalances."""
+"""Reads one partition's records from the shared consumer, each exactly once and in order, across rebalances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNASSIGNED_S = 0.05
 
 
 class PartitionReader:
-    """Reads from *next_* on. Every partition has its own, so one that waits holds up no other."""
+    """Reads from the offsets *next_*. Each partition has its own reader, so a partition that waits delays no other."""
 
     def __init__(self, log: LogReader, partition: int, next_: Mapping[str, int]) -> None:
         self._log = log
@@ -24,14 +24,14 @@ class PartitionReader:
         self._next = dict(next_)
         self._assignment: object = None
         self._rest: dict[str, Fetched] = {}
-        """What was cut off a fetch that was too large. Fetched anew, a batch that compressed well would be unpacked again."""
+        """Records of a fetch that was too large. If they were fetched again, a compressed batch would be unpacked again."""
 
     def tp(self, topic: str) -> LogPartition:
         """Return the partition of *topic*."""
         return LogPartition(topic, self._partition)
 
     def ready(self) -> bool:
-        """Return whether all topics are ours to read, with each position where we left it; seeks where it is not."""
+        """Return whether all topics are assigned to us. After a rebalance, seek to where we left each."""
         assignment = self._log.assignment()
         if assignment is not self._assignment:  # a new object at every rebalance, and with it every position is forgotten
             tps = {self.tp(topic): at for topic, at in self._next.items()}
@@ -44,31 +44,37 @@ class PartitionReader:
         return True
 
     async def take(self, topics: Sequence[str], most: int, wait_s: float) -> dict[str, Fetched]:
-        """Return at most *most* records of *topics*, waiting up to *wait_s* for the first; nothing while a rebalance is on.
+        """Return at most *most* records of *topics*, waiting up to *wait_s* for the first; nothing during a rebalance.
 
-        Records count only if the position before the fetch was the next that we expect. A rebalance in the middle of the
-        fetch sets positions to what is committed, which is older: then nothing of it counts, and the next call seeks again.
-        Raises `WorkerMustStop` for what no repeat mends, `IncarnationEnded` when only a new incarnation can tell.
+        Records count only if the fetch began at the next offset that we expect. A rebalance during the fetch moves positions
+        back to the committed offsets. The records are dropped then, and the next call seeks again.
+
+        Raises `WorkerMustStop` if a repeat cannot help, and `IncarnationEnded` if only a take-over can tell.
         """
         try:
             if not self.ready():
                 await asyncio.sleep(_UNASSIGNED_S)
                 return {}
             fetched = {topic: self._rest.pop(topic) for topic in topics if topic in self._rest}
-            fetched = fetched or await self._fetch(topics, most, wait_s)
+            return self._bounded(fetched or await self._fetch(topics, most, wait_s))
         except Reassigned:
             return {}
         except OffsetsGone as err:
             gone = f"partition {self._partition}: {err.where} is no longer in the log"
-            raise IncarnationEnded(gone) from err  # the take-over says whether that may be
+            raise IncarnationEnded(gone) from err  # the take-over decides whether that is allowed
         except NoRight as err:
             raise WorkerMustStop(
                 f"partition {self._partition}: no right to read: {err!r}: grant Read and Describe on it"
             ) from err
         except LogUnavailable as err:
             raise IncarnationEnded(f"partition {self._partition}: fetch failed: {err!r}") from err
+
+    def _bounded(self, fetched: dict[str, Fetched]) -> dict[str, Fetched]:
+        """Return the first `MOST_BYTES` of *fetched*, and keep the rest for the next call.
+
+        A batch must fit one transaction and one call of Redis. But 600 records of 890 kB compress to less than one fetch.
+        """
         given = fetched
-        # A batch must fit one transaction and one call of Redis, and 600 records of 890 kB compress to less than one fetch.
         if sum(size(record) for part in fetched.values() for record in part.records) > MOST_BYTES:
             given = shortened(fetched, MOST_BYTES)
         for topic, part in given.items():
@@ -79,7 +85,7 @@ class PartitionReader:
         return given
 
     async def _fetch(self, topics: Sequence[str], most: int, wait_s: float) -> dict[str, Fetched]:
-        """Fetch *topics* from where we left them; nothing where the assignment changed meanwhile."""
+        """Fetch *topics* from where we left them; return nothing if the assignment changed meanwhile."""
         tps = [self.tp(topic) for topic in topics]
         for tp in tps:
             if await self._log.position(tp) != self._next[tp.topic]:
@@ -100,12 +106,12 @@ class PartitionReader:
 
 
 def size(record: Record) -> int:
-    """Return how many bytes of *record* its dead letter or its stray would carry: key, value and headers."""
+    """Return the bytes of *record* that a dead letter or a stray would carry: key, value and headers."""
     return beside_value(record.key, record.headers) + len(record.value or b"")
 
 
 def shortened(fetched: Mapping[str, Fetched], most: int) -> dict[str, Fetched]:
-    """Return the first records of each topic, *most* bytes in all; a first record is given whatever its size."""
+    """Return the first records of each topic, *most* bytes in all. The very first record is returned at any size."""
     left = most
     short: dict[str, Fetched] = {}
     for topic, part in fetched.items():

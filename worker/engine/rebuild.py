@@ -1,4 +1,4 @@
-"""What an emptied partition can be rebuilt from: a checkpoint and the topics after it, or the topics from its first batch."""
+"""Finds how an empty partition can be rebuilt: from a checkpoint and the topics after it, or from the topics alone."""
 
 from __future__ import annotations
 
@@ -20,65 +20,84 @@ from worker.settings import Settings
 _FETCH_S: Final = 1.0
 _PATIENCE_S: Final = 10.0
 _MOST_RECORDS: Final = 5_000
-"""Of a journal's beginning, in which its first cut is looked for."""
+"""Records at a journal's beginning that may hold its first cut."""
 
 
 class Way(NamedTuple):
-    """How one partition can be rebuilt now."""
+    """The ways in which one partition can be rebuilt now."""
 
     partition: int
     checkpoint: Kept | None
-    """The newest one that the topics reach back to; `None` without any."""
+    """The newest checkpoint that the topics reach back to; `None` without any."""
     oldest: Kept | None
-    """The oldest one that they do."""
+    """The oldest such checkpoint."""
     from_first: bool
     """Whether the topics still hold everything since the first batch."""
     until_ms: int | None
-    """Until about when `checkpoint` can be used, by the shortest retention; `None` for ever."""
+    """The time until which `checkpoint` can be used, by the shortest retention; `None` without a limit."""
     unusable: list[str]
-    """What is wrong with other checkpoints."""
+    """Other checkpoints, each with its fault."""
 
     @property
     def possible(self) -> bool:
-        """Whether there is any way."""
+        """Whether the partition can be rebuilt."""
         return self.checkpoint is not None or self.from_first
 
     @property
     def other_fold(self) -> int:
-        """The version of the fold that the checkpoint was written by, where it is not this program's; else 0."""
+        """The checkpoint's version of the fold if it is not this program's, else 0."""
         fold = FOLD_VERSION if self.checkpoint is None else self.checkpoint.manifest.fold
         return 0 if fold == FOLD_VERSION else fold
 
 
+class _Logs(NamedTuple):
+    """The topics of all partitions, as they are now."""
+
+    starts: dict[LogPartition, int]
+    ends: dict[LogPartition, int]
+    retention_ms: int | None
+    """The shortest retention; `None` without a limit."""
+    begun: set[int]
+    """Partitions whose topics hold everything since the first batch."""
+
+
 async def ways(settings: Settings, admin: Admin, files: Files | None, partitions: Sequence[int]) -> list[Way]:
-    """Return how each of *partitions* can be rebuilt, by its checkpoints in *files* and by what Kafka's topics hold."""
+    """Return how each of *partitions* can be rebuilt, by its checkpoints in *files* and by the records in Kafka's topics."""
     found: dict[int, tuple[list[Kept], list[str]]] = {}
     for p in partitions:
         unusable: list[str] = []
         held = [] if files is None else await asyncio.to_thread(kept, files, settings.namespace, p, unusable.append)
         found[p] = held, unusable
-    topics = {*settings.topics, *(topic for held, _ in found.values() for one in held for topic in one.manifest.next)}
+    topics = {topic for held, _ in found.values() for one in held for topic in one.manifest.next}
+    logs = await _logs(settings, admin, {*settings.topics, *topics}, partitions)
+    return [_way(settings, p, held, unusable, logs) for p, (held, unusable) in found.items()]
+
+
+async def _logs(settings: Settings, admin: Admin, topics: set[str], partitions: Sequence[int]) -> _Logs:
     there = {topic for topic, count in (await admin.partitions(topics)).items() if count > max(partitions)}
     retention_ms = await _retention_ms(settings, admin, there)
     tps = [LogPartition(topic, p) for topic in sorted(there) for p in partitions]
     async with free_reader(settings, tps) as reader:
         starts, ends = await asyncio.gather(reader.starts(tps), reader.ends(tps))
-    begun = await _begun(settings, starts)
-    result: list[Way] = []
-    for p, (held, unusable) in found.items():
-        start = {tp.topic: offset for tp, offset in starts.items() if tp.partition == p}
-        end = {tp.topic: offset for tp, offset in ends.items() if tp.partition == p}
-        usable = []
-        for one in held:
-            why = reaches(one.manifest, start, end) or _misfit(settings, one)
-            if why:
-                unusable.append(f"{one.name}: {why}")
-            else:
-                usable.append(one)
-        newest = usable[0] if usable else None
-        until_ms = None if newest is None or retention_ms is None else newest.manifest.created_ms + retention_ms
-        result.append(Way(p, newest, usable[-1] if usable else None, p in begun, until_ms, unusable))
-    return result
+    return _Logs(starts, ends, retention_ms, await _begun(settings, starts))
+
+
+def _way(settings: Settings, p: int, held: Sequence[Kept], unusable: list[str], logs: _Logs) -> Way:
+    """Return how partition *p* can be rebuilt from the checkpoints *held*, the newest first. Adds to *unusable*."""
+    starts = {tp.topic: offset for tp, offset in logs.starts.items() if tp.partition == p}
+    ends = {tp.topic: offset for tp, offset in logs.ends.items() if tp.partition == p}
+    usable = []
+    for one in held:
+        why = reaches(one.manifest, starts, ends) or _misfit(settings, one)
+        if why:
+            unusable.append(f"{one.name}: {why}")
+        else:
+            usable.append(one)
+    if not usable:
+        return Way(p, None, None, p in logs.begun, None, unusable)
+    newest = usable[0]
+    until_ms = None if logs.retention_ms is None else newest.manifest.created_ms + logs.retention_ms
+    return Way(p, newest, usable[-1], p in logs.begun, until_ms, unusable)
 
 
 def _misfit(settings: Settings, one: Kept) -> str:
@@ -87,7 +106,7 @@ def _misfit(settings: Settings, one: Kept) -> str:
 
 
 async def _retention_ms(settings: Settings, admin: Admin, topics: set[str]) -> int | None:
-    """Return the shortest retention of the inputs and the journal; `None` without any, or where nobody says."""
+    """Return the shortest retention of the inputs and the journal; `None` without a limit, or if it is unknown."""
     if settings.development:
         return None
     configs = await admin.configs(sorted(topics & set(settings.topics)))
@@ -96,7 +115,7 @@ async def _retention_ms(settings: Settings, admin: Admin, topics: set[str]) -> i
 
 
 async def _begun(settings: Settings, starts: dict[LogPartition, int]) -> set[int]:
-    """Return the partitions whose journal still begins with the cut of batch 0, and whose topics hold what that names."""
+    """Return the partitions whose journal begins with the cut of batch 0, and whose topics hold all records after it."""
     cuts = await _first_cuts(settings, {tp: at for tp, at in starts.items() if tp.topic == settings.internal_topic})
     return {
         p
@@ -106,7 +125,7 @@ async def _begun(settings: Settings, starts: dict[LogPartition, int]) -> set[int
 
 
 async def _first_cuts(settings: Settings, starts: dict[LogPartition, int]) -> dict[int, Cut]:
-    """Return, by partition, the first cut in each of these journals, where its beginning has any that can be read."""
+    """Return the first cut of each partition's journal that has a readable one near its beginning."""
     found: dict[int, Cut] = {}
     async with free_reader(settings, list(starts)) as reader:
         ends = await reader.ends(list(starts))
@@ -117,20 +136,18 @@ async def _first_cuts(settings: Settings, starts: dict[LogPartition, int]) -> di
         while left and time.monotonic() < deadline:
             for tp, got in (await reader.fetch(list(left), _FETCH_S)).items():
                 left[tp] -= len(got.records)
-                cut = next((cut for record in got.records if (cut := _cut_in(record)) is not None), None)
-                if cut is not None:
-                    found[tp.partition] = cut
-                if cut is not None or left[tp] <= 0 or got.next >= ends[tp]:
+                cuts = [cut for record in got.records for cut in _cuts_in(record)]
+                if cuts:
+                    found[tp.partition] = cuts[0]
+                if cuts or left[tp] <= 0 or got.next >= ends[tp]:
                     del left[tp]
     return found
 
 
-def _cut_in(record: Record) -> Cut | None:
-    """Return the first cut of a journal's record; `None` for a record without any, or of another program."""
+def _cuts_in(record: Record) -> Sequence[Cut]:
+    """Return the cuts in a journal's record; none for a record of another kind or of another program."""
     try:
-        match decode_entry(record):
-            case Cuts(cuts) if cuts:
-                return cuts[0]
+        entry = decode_entry(record)
     except JournalError:
-        pass
-    return None
+        return ()
+    return entry.cuts if isinstance(entry, Cuts) else ()

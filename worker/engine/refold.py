@@ -169,7 +169,7 @@ class Refold:
                 deadline = time.monotonic() + _PATIENCE_S
             elif time.monotonic() > deadline:
                 raise IncarnationEnded(
-                    f"partition {self._partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s before offset {end}"
+                    f"partition {self._partition}: {tp.topic} returned no record for {_PATIENCE_S:g} s before offset {end}"
                 )
 
     async def _batch(self, cut: Cut, records: list[Record], clock_ms: int | None) -> int | None:
@@ -266,7 +266,7 @@ class RefoldReader:
                 deadline = time.monotonic() + _PATIENCE_S
             elif time.monotonic() > deadline:
                 raise IncarnationEnded(
-                    f"partition {self._partition}: {topic} gave nothing for {_PATIENCE_S:g} s before offset {end}"
+                    f"partition {self._partition}: {topic} returned no record for {_PATIENCE_S:g} s before offset {end}"
                 )
         taken: list[Record] = []
         while held and held[0].offset < end:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from worker.adapters.redis_client import redacted
 from worker.core.contract.folded import UNKNOWN, Mark, is_id
-from worker.engine.witnesses import Witnesses, ask, group_says
+from worker.engine.witnesses import Witnesses, ask, group_published
 from worker.errors import IncarnationEnded, LogUnavailable, WorkerMustStop
 from worker.ports import Log, LogPartition, Position
 from worker.settings import Settings
@@ -60,7 +60,7 @@ async def look(settings: Settings, partition: int, position: Position, cluster: 
     where the brokers do not answer.
     """
     committed = await cluster.committed(partition)
-    check_position(settings, partition, position, max(position.published, group_says(committed)))
+    check_position(settings, partition, position, max(position.published, group_published(committed)))
     if settings.internal_topic not in await cluster.ids({settings.internal_topic}):
         raise _gone(partition, [settings.internal_topic])
     witnesses = await ask(settings, partition, position, committed, cluster)
@@ -152,7 +152,7 @@ async def _holds(cluster: Log, tp: LogPartition, mark: Mark) -> bool:
             for record in (await reader.fetch([tp], _FETCH_S, 1))[tp].records:
                 return Mark.of(record) == mark
     raise IncarnationEnded(
-        f"partition {tp.partition}: {tp.topic} gave nothing for {_PATIENCE_S:g} s from offset {mark.offset} on"
+        f"partition {tp.partition}: {tp.topic} returned no record for {_PATIENCE_S:g} s from offset {mark.offset} on"
     )
 
 

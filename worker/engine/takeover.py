@@ -20,7 +20,7 @@ from worker.engine.failpoint import failpoint
 from worker.engine.refold import Refold, moving
 from worker.engine.retrying_store import RetryingStore
 from worker.engine.standing import Found, Logs, check_inputs, check_left, check_truth, look, look_at_log, same
-from worker.engine.witnesses import tell
+from worker.engine.witnesses import log_differences
 from worker.errors import IncarnationEnded, LogUnavailable
 from worker.logs import fields
 from worker.metrics import Metrics
@@ -62,7 +62,7 @@ async def take_over(
     failpoint("after_acquire")
     try:
         stands = await look(settings, partition, position, cluster)
-        tell(partition, stands.witnesses)
+        log_differences(partition, stands.witnesses)
         begun = await _begun(store, builder.compiled, position)
         at, clock_ms, found = _beginning(position, stands.logs), position.clock_ms, stands.logs
         if position.batch < stands.published:

@@ -27,7 +27,7 @@ from worker.core.grid.models import Grid
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine.checks import CLEAN, MISSING, UNCLEAN, Topics, look_at_topics
 from worker.engine.standing import look
-from worker.engine.witnesses import Witnesses, group_says
+from worker.engine.witnesses import Witnesses, group_published
 from worker.errors import (
     GridNotFound,
     IncarnationEnded,
@@ -278,7 +278,7 @@ async def _differences(
             "nothing: the next owner folds the batches between again; but ask why Redis went back",
         )
     if found.forgetful:
-        group = group_says(await admin.committed(partition))
+        group = group_published(await admin.committed(partition))
         if min(group, found.journal) < found.published:
             yield Finding(
                 "partitions",
