@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tests.kit.waits import effort
 from worker.cli.convert import convert
-from worker.intake.access_log import AccessLog, Malformed, instant, is_machine, is_page
+from worker.intake.access_log import AccessLog, VisitorBy, is_machine, is_page
+from worker.intake.log_formats import FORMATS, Malformed, detected, instant
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 CRAWLER = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
@@ -232,7 +233,7 @@ def test_the_command_reads_plain_and_gzipped_files_and_stdin_in_their_order(tmp_
 def test_malformed_lines_are_named_and_strict_stops_at_the_first(tmp_path: Path) -> None:
     """File and line number lead to the line; without --strict the rest is converted."""
     log = tmp_path / "access.log"
-    log.write_bytes(a_line("/one") + b"nonsense\n" + a_line("/two"))
+    log.write_bytes(a_line("/one") + b"nonsense\n" + a_line("/two"))  # most lines are in one format
     lenient = CliRunner().invoke(convert, ["access-log", str(log)])
     assert (lenient.exit_code, len(lenient.stdout.splitlines())) == (0, 2)
     assert f"{log}:2: not like" in lenient.stderr
@@ -246,6 +247,10 @@ def test_a_log_of_another_format_fails(tmp_path: Path) -> None:
     (tmp_path / "syslog").write_bytes(b"May 17 host sshd[1]: hello\n" * 150)
     result = CliRunner().invoke(convert, ["access-log", str(tmp_path / "syslog")])
     assert result.exit_code == 1
+    assert "syslog: its format is not certain: its first line is not like ADDRESS" in result.stderr
+    assert "--format combined|vhost|common|json|traefik" in result.stderr
+    result = CliRunner().invoke(convert, ["access-log", "--format", "combined", str(tmp_path / "syslog")])
+    assert result.exit_code == 1
     assert "no line is in the combined log format" in result.stderr
     assert len(result.stderr.splitlines()) < 110, "a wrong file must not flood the terminal"
 
@@ -256,3 +261,157 @@ def test_a_cut_gzip_is_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(convert, ["access-log", str(tmp_path / "cut.gz")])
     assert result.exit_code == 1
     assert "cut.gz: " in result.stderr
+
+
+VHOST = b"www.example.com:443 "
+TRAEFIK = b' 17 "web@docker" "http://10.0.0.2:80" 3ms'
+NGINX_JSON = {
+    "time_iso8601": "2026-05-17T10:05:03+02:00",
+    "remote_addr": "192.0.2.7",
+    "request": "GET /blog/decay HTTP/2.0",
+    "status": "200",
+    "http_referer": "",
+    "http_user_agent": FIREFOX,
+    "http_x_forwarded_for": "198.51.100.4, 192.0.2.7",
+    "cookie_vid": "abc",
+}
+CADDY_JSON = {
+    "level": "info",
+    "ts": 1779012303.25,
+    "request": {
+        "remote_ip": "192.0.2.7",
+        "client_ip": "198.51.100.4",
+        "method": "GET",
+        "host": "docs.example",
+        "uri": "/blog/decay",
+        "headers": {"User-Agent": [FIREFOX], "Referer": ["https://search.example/"]},
+    },
+    "status": 200,
+}
+TRAEFIK_JSON = {
+    "ClientHost": "192.0.2.7",
+    "StartUTC": "2026-05-17T10:05:03.123456789Z",
+    "RequestMethod": "GET",
+    "RequestPath": "/blog/decay",
+    "RequestHost": "docs.example",
+    "DownstreamStatus": 200,
+    "request_User-Agent": FIREFOX,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("combined", a_line()),
+        ("combined", a_line(address="2001:db8::7")),
+        ("combined", a_line(address="client.example.net")),
+        ("combined", a_line().rstrip() + b' "198.51.100.4"'),
+        ("vhost", VHOST + a_line()),
+        ("vhost", b"www.example.com " + a_line()),
+        ("vhost", b"[2001:db8::1]:80 " + a_line(address="2001:db8::7")),
+        ("common", b'192.0.2.7 - - [17/May/2026:10:05:03 +0000] "GET / HTTP/1.1" 200 1'),
+        ("traefik", a_line().rstrip() + TRAEFIK),
+        ("json", json.dumps(NGINX_JSON).encode()),
+        ("json", json.dumps(CADDY_JSON).encode()),
+        ("json", json.dumps(TRAEFIK_JSON).encode()),
+        (None, b"May 17 host sshd[1]: hello"),
+        (None, b'{"msg": "hello"}'),
+        (None, b'example.com:443 - - [17/May/2026:10:05:03 +0000] "GET / HTTP/1.1" 200 1 "-" "x"'),
+        (None, b""),
+    ],
+)
+def test_a_log_s_format_is_told_by_its_first_lines(name: str | None, line: bytes) -> None:
+    """And what is in none of them is not guessed."""
+    assert detected([line + b"\n"] * 3) == name
+    if name is not None:
+        assert FORMATS[name](line.rstrip()).method == "GET"
+
+
+def test_a_host_before_the_address_is_never_taken_for_an_address() -> None:
+    """By Debian's virtual-host format, everybody with one browser was one visitor: the columns had shifted by one."""
+    log = AccessLog()
+    with pytest.raises(Malformed, match="virtual-host format"):
+        log.convert(VHOST + a_line())
+    with pytest.raises(Malformed, match="virtual-host format"):
+        log.convert(b"www.example.com " + a_line())
+    log.parse = FORMATS["vhost"]
+    two = [json.loads(log.convert(VHOST + a_line(address=address)) or b"") for address in ("192.0.2.7", "192.0.2.8")]
+    assert two[0]["subject"] != two[1]["subject"]
+    assert two[0]["subject"] == events(a_line())[0]["subject"]
+    assert two[0]["data"]["url"] == "https://www.example.com/blog/decay"
+
+
+def test_json_lines_of_three_servers_tell_the_same_visit() -> None:
+    """nginx, Caddy and Traefik name their fields each in their own way."""
+    log = AccessLog("https://docs.example")
+    log.parse = FORMATS["json"]
+    nginx, caddy, traefik = (
+        json.loads(log.convert(json.dumps(line).encode()) or b"") for line in (NGINX_JSON, CADDY_JSON, TRAEFIK_JSON)
+    )
+    assert {one["data"]["url"] for one in (nginx, caddy, traefik)} == {"https://docs.example/blog/decay"}
+    assert [one["time"] for one in (nginx, caddy, traefik)] == [
+        "2026-05-17T08:05:03Z", "2026-05-17T10:05:03.250Z", "2026-05-17T10:05:03.123Z",
+    ]  # fmt: skip
+    assert caddy["data"]["referrer"] == "https://search.example/"
+    assert nginx["subject"] == traefik["subject"] == events(a_line())[0]["subject"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"remote_addr": "www.example.com:443"}, "address"),
+        ({"remote_addr": ""}, "no field for address; looked for address: remote_addr"),
+        ({"time_iso8601": "2026-05-17T10:05:03"}, "no offset"),
+        ({"time_iso8601": "yesterday"}, "no ISO 8601"),
+        ({"request": "", "http_user_agent": ""}, "no field for request"),
+    ],
+)
+def test_a_json_line_that_lacks_something_says_what_was_looked_for(change: dict[str, str], reason: str) -> None:
+    """The person who writes the server's `log_format` sees which names are known."""
+    with pytest.raises(Malformed, match=reason):
+        FORMATS["json"](json.dumps(NGINX_JSON | change).encode())
+
+
+def test_behind_a_proxy_the_visitor_is_the_forwarded_address_or_a_named_field() -> None:
+    """The proxy's own address would make all visitors one."""
+    line = a_line(address="10.0.0.1").rstrip()
+    by_address = AccessLog(visitor_by=VisitorBy(forwarded=True))
+    one, two, direct = (
+        json.loads(by_address.convert(line + more) or b"")["subject"]
+        for more in (b' "198.51.100.4, 10.0.0.1"', b' "198.51.100.5"', b' "-"')
+    )
+    assert one != two
+    assert one == events(a_line(address="198.51.100.4"))[0]["subject"]
+    assert direct == events(a_line(address="10.0.0.1"))[0]["subject"], "a request that came by no proxy"
+    by_field = AccessLog(visitor_by=VisitorBy(field="2"))
+    first, again, other = (
+        json.loads(by_field.convert(line + more) or b"")["subject"] for more in (b' "-" vid1', b' "x" vid1', b' "x" vid2')
+    )
+    assert first == again != other
+    in_json = AccessLog(visitor_by=VisitorBy(field="cookie_vid"))
+    in_json.parse = FORMATS["json"]
+    assert len({in_json.convert(json.dumps(NGINX_JSON | {"remote_addr": f"192.0.2.{n}"}).encode()) for n in range(2)}) == 2
+    assert in_json.summary.visitors == 1
+
+
+def test_an_address_that_makes_nearly_all_views_is_warned_of(tmp_path: Path) -> None:
+    """A proxy's address, most likely; without a word its visitors would be one lead."""
+    log = tmp_path / "access.log"
+    log.write_bytes(b"".join(a_line(f"/{n}", address="10.0.0.1") for n in range(60)))
+    result = CliRunner().invoke(convert, ["access-log", str(log)])
+    assert "warning: 60 of 60 page views come from the address 10.0.0.1" in result.stderr
+    assert "--forwarded" in result.stderr
+    log.write_bytes(b"".join(a_line(f"/{n}", address=f"10.0.0.{n % 9}") for n in range(60)))
+    assert "warning" not in CliRunner().invoke(convert, ["access-log", str(log)]).stderr
+
+
+def test_files_of_a_rotated_log_are_read_in_the_order_of_their_times(tmp_path: Path) -> None:
+    """The shell names the newest first, and a visit over midnight would become two."""
+    early = a_line("/one", time="16/May/2026:23:59:00 +0000")
+    late = a_line("/two", time="17/May/2026:00:01:00 +0000")
+    (tmp_path / "access.log").write_bytes(late)
+    (tmp_path / "access.log.1.gz").write_bytes(gzip.compress(early))
+    result = CliRunner().invoke(convert, ["access-log", *sorted(map(str, tmp_path.iterdir()))])
+    assert [json.loads(line)["data"]["url"] for line in result.stdout.splitlines()] == ["/one", "/two"]
+    assert "by 1 visitors in 1 sessions" in result.stderr
+    assert f"read in the order of their times: {tmp_path}/access.log.1.gz, {tmp_path}/access.log" in result.stderr

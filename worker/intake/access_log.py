@@ -1,4 +1,4 @@
-"""A web server's access log in the combined format (Apache, nginx) as `page.viewed` events.
+"""A web server's access log as `page.viewed` events; `log_formats` reads the lines.
 
 A page view is a `GET` that was answered with 200 or 304 and is no feed. Its path has no file extension, or the extension of a
 document or a server script (`PAGE_EXTENSIONS`). All other answers say nothing about a person's interest: images, styles,
@@ -13,42 +13,26 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
 from is_bot import Bots  # type: ignore[import-untyped]
 
+from worker.intake.log_formats import FORMATS, LINE_LIMIT, LogLine, Malformed, Parser
+
 SESSION_GAP_MS: Final = 30 * 60_000
 """Silence that ends a session: the half hour that web analytics agree on."""
-LINE_LIMIT: Final = 65_536
-"""Longest line read, in bytes; servers refuse requests long before."""
 PAGE_EXTENSIONS: Final = frozenset({"html", "htm", "xhtml", "shtml", "php", "asp", "aspx", "jsp", "jsf", "do", "cgi", "md"})
 FEED_SEGMENTS: Final = frozenset({"feed", "rss", "atom"})
-PAGE_STATUSES: Final = frozenset({b"200", b"304"})
+PAGE_STATUSES: Final = frozenset({"200", "304"})
 
 _MEMORY_MS: Final = 24 * 3_600_000
-_LINE: Final = re.compile(
-    rb'(?P<address>\S+) \S+ [^\[]{1,512} \[(?P<time>[^\]]{1,64})\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?:\d+|-)'
-    rb' "(?P<referrer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)"(?: .*)?'
-)
-_COMMON: Final = re.compile(rb'\S+ \S+ [^\[]{1,512} \[[^\]]{1,64}\] "(?:[^"\\]|\\.)*" \d{3} (?:\d+|-)')
-_TIME: Final = re.compile(r"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)")
-_MONTHS: Final = {
-    name: number
-    for number, name in enumerate(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], start=1)
-}
-_REQUEST: Final = re.compile(rb"([A-Z]+) (\S+)(?: HTTP/[0-9.]+)?")
-_ESCAPE: Final = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
 _EXTENSION: Final = re.compile(r"\.([A-Za-z][A-Za-z0-9]{0,9})$")
 _FEED_QUERY: Final = re.compile(r"(?:^|[&;])[^=&;]+=(?:rss|atom)[0-9.]*(?:$|[&;])", re.IGNORECASE)
-
-
-class Malformed(Exception):
-    """A line that is not in the combined log format; the message says what is wrong with it."""
 
 
 class Summary(msgspec.Struct):
@@ -62,6 +46,9 @@ class Summary(msgspec.Struct):
     visitors: int = 0
     machine_visitors: int = 0
     sessions: int = 0
+    busiest: str = ""
+    """The address with the most page views of people."""
+    busiest_pages: int = 0
 
 
 class _Session(msgspec.Struct):
@@ -70,26 +57,44 @@ class _Session(msgspec.Struct):
     last_ms: int
 
 
+class VisitorBy(NamedTuple):
+    """Where a line names its visitor."""
+
+    forwarded: bool = False
+    """The address is the first of `X-Forwarded-For`, where a proxy adds it to the log."""
+    field: str = ""
+    """A field that names the visitor, such as a cookie's value: its number after the user agent, or its name in JSON."""
+
+
+BY_ADDRESS: Final = VisitorBy()
+
+
 class AccessLog:
     """Turns log lines into events, one at a time, in the order given.
 
     Event ids are a hash of the line. From the second identical line on, they also have its number among these lines.
-    The same log gives the same ids, so a log sent twice counts once. Two identical requests in one second stay two events.
+    So the same log gives the same ids, and two identical requests in one second stay two events. A worker drops a repeated id
+    among a lead's last 64 events only: `produce --sent` makes larger imports safe to repeat.
     Identical lines are remembered for a day of log time. A visitor takes about 300 bytes for as long as this object lives.
     """
 
-    def __init__(self, site: str = "", salt: str = "") -> None:
+    def __init__(self, site: str = "", salt: str = "", visitor_by: VisitorBy = BY_ADDRESS) -> None:
         """Prefix relative urls with *site* (`https://example.com`); key the visitor ids with *salt*.
 
         Without a salt, anybody who knows an address and a user agent can compute the visitor id. Events are of source
-        *site*, or `/access-log`. Raises `ValueError` for a salt over 64 bytes of UTF-8.
+        *site*, or `/access-log`. *visitor_by* says where a line names its visitor.
+        Raises `ValueError` for a salt over 64 bytes of UTF-8.
         """
         self.summary = Summary()
+        self.parse: Parser = FORMATS["combined"]
+        """The format of the lines that follow."""
         self._site = site.rstrip("/")
         self._source = self._site or "/access-log"
         self._salt = salt.encode()
         if len(self._salt) > blake2b.MAX_KEY_SIZE:
             raise ValueError(f"a salt has at most {blake2b.MAX_KEY_SIZE} bytes, this one has {len(self._salt)}")
+        self._visitor_by = visitor_by
+        self._pages_by: Counter[str] = Counter()
         self._sessions: dict[str, _Session] = {}
         self._seen: Counter[str] = Counter()
         self._seen_before: Counter[str] = Counter()
@@ -105,44 +110,62 @@ class AccessLog:
             raise
 
     def _convert(self, line: bytes) -> bytes | None:
-        fields = _LINE.fullmatch(line)
-        if fields is None:
-            raise Malformed(_what_is_wrong(line))
-        at_ms = instant(fields["time"].decode("ascii", "replace"))
-        request = _REQUEST.fullmatch(fields["request"])
-        if request is None or request[1] != b"GET" or fields["status"] not in PAGE_STATUSES:
+        hit = self.parse(line)
+        if hit.method != "GET" or hit.status not in PAGE_STATUSES or not is_page(hit.target):
             return None
-        target = _text(request[2])
-        if not is_page(target):
-            return None
-
-        agent = _text(fields["agent"])
-        visitor = self._visitor(fields["address"], fields["agent"])
-        machine = is_machine(agent)
-        session = self._session(visitor, at_ms, machine)
-        data: dict[str, Any] = {"url": self._site + target if target.startswith("/") else target, "session_id": session.id}
-        if fields["referrer"] not in (b"", b"-"):
-            data["referrer"] = _text(fields["referrer"])
-        if utm := utm_of(target):
+        machine = hit.agent is not None and is_machine(hit.agent)
+        visitor = self._visitor(hit)
+        session = self._session(visitor, hit.at_ms, machine)
+        data: dict[str, Any] = {"url": self._url(hit), "session_id": session.id}
+        if hit.referrer:
+            data["referrer"] = hit.referrer
+        if utm := utm_of(hit.target):
             data["utm"] = utm
         if machine:
             data["machine"] = True
-        self.summary.pages += 1
-        self.summary.machine_pages += machine
+        self._count(hit, machine)
         return msgspec.json.encode(
             {
                 "specversion": "1.0",
-                "id": self._event_id(line, at_ms),
+                "id": self._event_id(line, hit.at_ms),
                 "source": self._source,
                 "type": "page.viewed",
                 "subject": visitor,
-                "time": rfc3339(at_ms),
+                "time": rfc3339(hit.at_ms),
                 "data": data,
             }
         )
 
-    def _visitor(self, address: bytes, agent: bytes) -> str:
-        return "visitor:" + blake2b(address + b"\0" + agent, digest_size=8, key=self._salt).hexdigest()
+    def _url(self, hit: LogLine) -> str:
+        if not hit.target.startswith("/"):
+            return hit.target
+        if self._site or not hit.host:
+            return self._site + hit.target
+        host, _, port = hit.host.rpartition(":") if ":" in hit.host else (hit.host, "", "")
+        return f"{'https' if port == '443' else 'http'}://{host}{hit.target}" if port in ("80", "443") else hit.target
+
+    def _count(self, hit: LogLine, machine: bool) -> None:
+        found = self.summary
+        found.pages += 1
+        found.machine_pages += machine
+        if not machine:
+            address = self._address(hit)
+            self._pages_by[address] += 1
+            if self._pages_by[address] > found.busiest_pages:
+                found.busiest, found.busiest_pages = address, self._pages_by[address]
+
+    def _address(self, hit: LogLine) -> str:
+        first = hit.forwarded.partition(",")[0].strip() if self._visitor_by.forwarded else ""
+        return first or hit.address
+
+    def _visitor(self, hit: LogLine) -> str:
+        field = self._visitor_by.field
+        named = hit.more.get(field, "") if field else ""
+        if named and named != "-":
+            key = b"field\0" + named.encode()
+        else:
+            key = self._address(hit).encode() + b"\0" + (hit.agent or "").encode()
+        return "visitor:" + blake2b(key, digest_size=8, key=self._salt).hexdigest()
 
     def _session(self, visitor: str, at_ms: int, machine: bool) -> _Session:
         """Return the visitor's session at *at_ms*; a line that comes a little late belongs to the session around it."""
@@ -176,25 +199,6 @@ def lines(stream: BinaryIO) -> Iterator[bytes]:
             while rest and not rest.endswith(b"\n"):
                 rest = stream.readline(LINE_LIMIT)
         yield line
-
-
-@lru_cache(maxsize=1024)
-def instant(text: str) -> int:
-    """Return `17/May/2015:10:05:03 +0200` in milliseconds since 1970, its offset respected. Raises `Malformed`.
-
-    Month names are English in every locale, as the servers write them.
-    """
-    match = _TIME.fullmatch(text)
-    if match is None or match[2] not in _MONTHS:
-        raise Malformed(f"time {text!r} is not like 17/May/2015:10:05:03 +0000")
-    day, month, year, hour, minute = int(match[1]), _MONTHS[match[2]], int(match[3]), int(match[4]), int(match[5])
-    second = 59 if match[6] == "60" else int(match[6])  # a leap second
-    offset = timedelta(hours=int(match[8]), minutes=int(match[9]))
-    try:
-        zone = timezone(-offset if match[7] == "-" else offset)
-        return round(datetime(year, month, day, hour, minute, second, tzinfo=zone).timestamp() * 1000)
-    except (ValueError, OverflowError) as error:
-        raise Malformed(f"time {text!r}: {error}") from error
 
 
 def rfc3339(at_ms: int) -> str:
@@ -232,20 +236,3 @@ def is_machine(agent: str) -> bool:
 
 
 _BOTS: Final = Bots()
-
-
-def _what_is_wrong(line: bytes) -> str:
-    if len(line) > LINE_LIMIT:
-        return f"longer than {LINE_LIMIT:,} bytes"
-    if not line.strip():
-        return "empty line"
-    if _COMMON.fullmatch(line):
-        return "no referrer and user agent: this is the common log format, the combined one is needed"
-    return 'not like ADDRESS - USER [TIME] "REQUEST" STATUS SIZE "REFERRER" "USER AGENT"'
-
-
-def _text(field: bytes) -> str:
-    r"""Return a field with the server's escapes (`\"`, `\x22`) undone; what is not UTF-8 is replaced."""
-    if b"\\" in field:
-        field = _ESCAPE.sub(lambda m: bytes.fromhex(m[1].decode()) if m[1] else m[2], field)
-    return field.decode("utf-8", "replace")
