@@ -48,11 +48,9 @@ PENDING: Final[set[str]] = {
     "worker/engine/engine.py",
     "worker/engine/failpoint.py",
     "worker/engine/grid_file.py",
-    "worker/engine/partition.py",
     "worker/engine/repartition.py",
     "worker/engine/retrying_store.py",
     "worker/engine/supervisor.py",
-    "worker/engine/ticks.py",
 }
 """Pages that are still to be rewritten. Nothing may be added."""
 

@@ -1,4 +1,4 @@
-"""One partition, from taking it over to the first error."""
+"""One incarnation of a partition, from take-over to the first error."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from worker.core.batch.plan import MOST_BYTES
-from worker.core.contract.journal import OwnerMessage, Stray, Tick, decode_entry
+from worker.core.contract.journal import Tick
 from worker.core.contract.marks import shown_mark
 from worker.core.contract.model import Record
 from worker.core.contract.unread import begins
@@ -23,6 +22,7 @@ from worker.engine.batch_builder import SLICE, BatchBuilder, BatchStart, JudgedB
 from worker.engine.failpoint import failpoint
 from worker.engine.fetch_time import FetchTime
 from worker.engine.grid_file import GridFile
+from worker.engine.journal_queue import JournalQueue
 from worker.engine.lag import Lag, report, report_slice
 from worker.engine.passed_over import check_passed, producers_faults, tell_passed
 from worker.engine.publisher import Publisher
@@ -43,31 +43,31 @@ _FETCH_WAIT_S = 0.2
 
 @dataclass
 class Context:
-    """What all partitions of a worker share."""
+    """Everything that the partitions of a worker share."""
 
     settings: Settings
     grid: GridFile
-    """Which grid is in force now; a partition takes another between two batches."""
+    """The grid in force. A partition takes a new one between two batches."""
     group: LogGroup
     cluster: Log
     store_of: Callable[[int], Store]
     metrics: Metrics
     neighbours: Callable[[int], Iterable[Neighbour]]
-    """Partition → what is known of the others."""
+    """Returns the positions of all partitions but the given one, as far as they are known."""
     draining: asyncio.Event
     safe: asyncio.Event
-    """Set but while Redis may drop leads: nothing is folded upon what is left of them then."""
+    """Cleared while Redis may evict leads. Partitions fold nothing then."""
     fold_lock: asyncio.Lock
-    """Held while one of them folds."""
+    """Held while a partition folds."""
     compacted: Sequence[str]
-    """Output topics that Kafka compacts: what they keep of an erased lead goes by a record without a value."""
+    """Output topics that Kafka compacts. A record without a value removes an erased lead from them."""
     tracer: Tracer | None = None
-    """`None`: nobody traces."""
+    """`None` if tracing is off."""
     fetch_time: FetchTime = field(default_factory=FetchTime)
 
 
 class Partition:
-    """One incarnation of a partition. Its tasks end together, and with them it; whoever made it makes the next."""
+    """One incarnation of a partition. It ends when one of its tasks does. The supervisor then makes the next one."""
 
     def __init__(self, context: Context, partition: int) -> None:
         self._context = context
@@ -77,30 +77,28 @@ class Partition:
         self._label = str(partition)
         self._inputs = sorted(self._settings.input_topics)
         self._internal = self._settings.internal_topic
-        self._waiting: deque[Record] = deque()
-        """Records of the journal behind a tick that is held."""
-        self._internal_end = 0
+        self._journal = JournalQueue(self._saw)
         self._lag = Lag(self._metrics, partition, self._inputs)
         self._bad = BadShare(self._settings.max_bad_share, partition)
         self._applied: Mapping[str, int] = {}
         self._applied_s = 0.0
         self._judged_by = JudgedBy("", "")
         self._fetched_ms = 0
-        """When the records at hand were fetched."""
+        """When the present records were fetched."""
         self._busy = False
-        """There is more to do without another record: the next fetch need not wait for one."""
+        """Work is left that needs no new record, so the next fetch does not wait for one."""
         self.owner = ""
-        """The token by which this incarnation owns the partition; empty until Kafka has given it."""
+        """The token by which this incarnation owns the partition; empty until the producer has started."""
         self.ready = False
         self.batch = 0
         self.clock_ms: int | None = None
         self.next: dict[str, int] = {}
         self.ids: Mapping[str, str] = {}
-        """Topic → its id, or the mark of what was read of it."""
+        """Topic → its id, or the mark of its last record that was read."""
 
     @property
     def published(self) -> int:
-        """W, as far as this incarnation knows."""
+        """W, as far as is known."""
         return self._publisher.published if self.ready else 0
 
     def standing(self) -> dict[str, Any]:
@@ -132,27 +130,27 @@ class Partition:
         self._builder = BatchBuilder(
             self._settings, context.grid.compiled, self._partition, self._store.load, context.fold_lock, context.compacted
         )
-        standing: TakenOver = await take_over(
+        taken: TakenOver = await take_over(
             self._settings, self._partition, self._store, self._builder, context.cluster, self._metrics
         )
-        self.batch, self.clock_ms, self.next = standing.cut.batch, standing.clock_ms, dict(standing.cut.next)
-        self.ids = standing.cut.topic_ids()
-        self._applied, self._applied_s = standing.cut.next, time.monotonic()
-        self._judged_by = JudgedBy(standing.cut.grid, standing.past[-1].tables if standing.past else "")
-        text = await self._store.grid() if standing.past else None
-        await context.grid.settle(standing.past, text)
+        self.batch, self.clock_ms, self.next = taken.cut.batch, taken.clock_ms, dict(taken.cut.next)
+        self.ids = taken.cut.topic_ids()
+        self._applied, self._applied_s = taken.cut.next, time.monotonic()
+        self._judged_by = JudgedBy(grid=taken.cut.grid, tables=taken.past[-1].tables if taken.past else "")
+        text = await self._store.grid() if taken.past else None
+        await context.grid.settle(taken.past, text)
         self._publisher = Publisher(
             settings=self._settings,
             partition=self._partition,
             producer=producer,
             store=self._store,
             metrics=self._metrics,
-            start=standing.cut,
-            published=standing.published,
+            start=taken.cut,
+            published=taken.published,
             propose=self._propose,
             tracer=context.tracer,
         )
-        for entry in standing.unpublished:
+        for entry in taken.unpublished:
             self._publisher.add(entry)
         await self._publisher.first()
         failpoint("before_ready")
@@ -177,10 +175,10 @@ class Partition:
         self._publisher.close()
 
     async def _take_grid(self) -> None:
-        """Begin the worker's grid where the last batch was judged by another; ticks then judge every lead again, bit by bit."""
+        """Begin the grid in force if another grid judged the last batch. Ticks then judge every lead again, in slices."""
         compiled, entry = self._context.grid.compiled, self._context.grid.entry
         if not must_begin(entry, TABLES_VERSION, *self._judged_by):
-            self._builder.compiled = compiled  # it may have been another for a moment, while the partition was taken over
+            self._builder.compiled = compiled  # the take-over may have set another
             return
         if self.batch:
             details = fields("partition.grid", **self.standing(), sha256=compiled.grid.sha256)
@@ -190,76 +188,64 @@ class Partition:
         self._metrics.batches.labels("grid").inc()
 
     async def _fetch(self) -> Mapping[str, Fetched]:
-        """Fetch all topics; the internal one only when no tick holds it up."""
-        topics = self._inputs if self._waiting else [*self._inputs, self._internal]
+        """Fetch all topics, but the internal topic only while no tick is held."""
+        topics = self._inputs if self._journal.is_held else [*self._inputs, self._internal]
         return await self._reader.take(topics, self._settings.max_batch, 0 if self._busy else _FETCH_WAIT_S)
 
     async def _take(self, fetched: Mapping[str, Fetched]) -> None:
-        """Take what was fetched: the events as one batch, then a slice of the tick whose time has come.
+        """Process the fetched records: the events as one batch, then a slice of the tick if it is ripe.
 
-        One slice between two fetches: events go on beside a tick that has many leads to judge.
+        A tick may have many leads to judge. One slice between two fetches lets events go on beside it.
         """
-        journal = fetched.get(self._internal)
-        if journal is not None:
-            self._waiting.extend(journal.records)
-            for record in journal.records[-1:]:
-                self._context.fetch_time.saw(record.timestamp_ms)
-            self._internal_end = journal.next
-        self._fetched_ms = self._context.fetch_time.now_ms(self.clock_ms)
-        records = {topic: part.records for topic, part in fetched.items()}
-        for some in records.values():
-            self._lag.fetched(some[:1])
-        ends = {topic: part.next for topic, part in fetched.items()}
-        records[self._internal], tick, ends[self._internal] = self._until_tick()
+        records, ends = self._noted(fetched)
+        records[self._internal], tick, ends[self._internal] = self._journal.take()
         await self._events(records, ends)
-        if self._context.draining.is_set():  # some may be left, and no tick may pass them
+        if self._context.draining.is_set():  # some records may be left, and no tick may overtake them
             return
         self._busy = tick is not None and ripe(tick, self.next, lambda topic: self._reader.polled(topic)[0])
         if tick is not None and self._busy:
-            await self._slice(tick, self._waiting[0])
+            await self._slice(tick, self._journal.first())
 
-    def _until_tick(self) -> tuple[list[Record], Tick | None, int]:
-        """Take the waiting journal records before the first tick: what is to be folded, the tick, where it stands.
-
-        Cuts are passed over: they are for an owner that must fold again. The tick stays first in line.
-        """
-        records: list[Record] = []
-        while self._waiting:
-            record = self._waiting[0]
-            entry = decode_entry(record)
-            if isinstance(entry, Tick):
-                return records, entry, record.offset
-            self._waiting.popleft()
-            self._saw(record)
-            if isinstance(entry, Stray | OwnerMessage):
-                records.append(record)
-        return records, None, self._internal_end
+    def _noted(self, fetched: Mapping[str, Fetched]) -> tuple[dict[str, Sequence[Record]], dict[str, int]]:
+        """Keep the journal's records and the times of the fetch; return records and next offsets by topic."""
+        journal = fetched.get(self._internal)
+        if journal is not None:
+            self._journal.add(journal)
+            for record in journal.records[-1:]:
+                self._context.fetch_time.saw(record.timestamp_ms)
+        self._fetched_ms = self._context.fetch_time.now_ms(self.clock_ms)
+        for part in fetched.values():
+            self._lag.fetched(part.records[:1])
+        return {topic: part.records for topic, part in fetched.items()}, {topic: part.next for topic, part in fetched.items()}
 
     async def _events(self, by_topic: Mapping[str, Sequence[Record]], ends: Mapping[str, int]) -> None:
-        """Take records into the state and stand at *ends*: as one batch, or as several where that would be too large a one.
+        """Fold records in one batch, or in several if one would be too large. Afterwards the next offsets are *ends*.
 
-        What goes out (transitions, dead letters, strays) is written with the state, in the outbox; the publisher sends it
-        later. A crash before `apply` leaves nothing; a crash after it leaves the outbox to the next owner. A worker that is
-        drained between two batches leaves the rest to the next owner.
+        The outputs (transitions, dead letters, strays) are written to the outbox together with the state, and published later.
+        A crash before `apply` leaves nothing. A crash after it leaves the outbox to the next owner. So does a worker that is
+        drained between two batches.
         """
         next_ = {**self.next, **ends}
-        left: Sequence[Record] = [record for topic in sorted(by_topic) for record in by_topic[topic]]
-        if not left and not self._idle_move(next_):
+        records: Sequence[Record] = [record for topic in sorted(by_topic) for record in by_topic[topic]]
+        if not records and not self._idle_move(next_):
             self.next = next_
             return
         try:
-            while True:
-                left = await self._batch(left, next_)
-                while left and self._publisher.full() and not self._context.draining.is_set():
-                    await self._publisher.room()
-                if not left or self._context.draining.is_set():
-                    return
+            await self._batches(records, next_)
         except StoreFull:
             await self._smaller(by_topic, ends)
             raise
 
+    async def _batches(self, left: Sequence[Record], next_: Mapping[str, int]) -> None:
+        while True:
+            left = await self._batch(left, next_)
+            while left and self._publisher.full() and not self._context.draining.is_set():
+                await self._publisher.room()
+            if not left or self._context.draining.is_set():
+                return
+
     async def _batch(self, records: Sequence[Record], next_: Mapping[str, int]) -> Sequence[Record]:
-        """Take as many of *records* as make one batch, and stand behind them, at the end at *next_*; return the rest."""
+        """Fold as many of *records* as one batch takes; return the rest. After the last one the next offsets are *next_*."""
         began = time.perf_counter()
         start = self._start(next_)._replace(fetched_ms=self._fetched_ms)
         taken = await self._builder.events(records, start, MOST_BYTES)
@@ -279,9 +265,9 @@ class Partition:
         return left
 
     async def _smaller(self, by_topic: Mapping[str, Sequence[Record]], ends: Mapping[str, int]) -> None:
-        """Take what needs no more memory of a full store, so that erasures do not wait until somebody gives it some.
+        """Fold records that need no more memory of a full store, so that erasures do not wait.
 
-        Record by record from where each topic stands, up to the first one that needs more: a topic's order stays.
+        Each topic is folded record by record, up to the first record that needs more memory. So its order stays.
         """
         for topic in sorted(by_topic):
             records = [record for record in by_topic[topic] if record.offset >= self.next[topic]]
@@ -291,61 +277,64 @@ class Partition:
                     await self._batch([record], {**self.next, topic: end})
 
     def _idle_move(self, next_: Mapping[str, int]) -> bool:
-        """Return whether only markers moved the inputs, and long enough ago: an empty batch then moves the offsets too."""
+        """Return whether only markers have moved the inputs for a tick interval. An empty batch then stores the offsets."""
         moved = any(next_[topic] != self._applied[topic] for topic in self._inputs)
         return moved and time.monotonic() - self._applied_s > self._settings.tick_interval
 
     async def _slice(self, tick: Tick, record: Record) -> None:
-        """Judge `SLICE` at most of the leads that are due by *tick*; its offset and its time move with the last of them.
+        """Judge up to `SLICE` of the leads that are due by *tick*. The last slice moves the tick's offset and the clock.
 
-        Events that come between two slices find some leads judged at the tick and others not yet: each lead's own clock says.
-        The time is never past the record's own append time, which the broker gives: a worker's clock that runs ahead does not
-        take the leads with it.
+        Events between two slices find some leads judged by the tick and others not. Each lead's own clock shows which.
+        The tick's time is at most the append time of its *record*, which the broker sets. So a worker's clock that runs ahead
+        does not move the leads.
         """
         time_ms = tick.time_ms if record.timestamp_ms is None else min(tick.time_ms, record.timestamp_ms)
         past = self.next | {self._internal: record.offset + 1}
         if self.clock_ms is not None and time_ms <= self.clock_ms:
             self.next = past
+        elif not await self._judge_due(time_ms, past):
+            return
         else:
-            leads, unlisted = await self._store.due(time_ms, SLICE, self.batch)
-            start = self._start(self.next)
-            if unlisted:  # who is due first must be known before anybody is judged
-                await self._apply((await self._builder.events((), start)).batch)
-                self._metrics.batches.labels("grid").inc()
-                return
-            judged = await self._builder.slice(leads, time_ms, start, past if len(leads) < SLICE else None, MOST_BYTES)
-            batch, done = judged.batch, judged.batch.entry.cut.tick_done
-            if not done and not _all_later(batch, leads[: batch.entry.cut.judged], time_ms):
-                raise WorkerMustStop(
-                    f"partition {self._partition}: leads due by {time_ms} are still due after being judged then, with the marks"
-                    f" {', '.join(map(shown_mark, leads[:3]))}"
-                )
-            await self._apply(batch, idle=not leads)
-            report_slice(self._metrics, judged)
-            if not done:
-                return
             self._metrics.ticks.labels(self._label).inc()
-        self._waiting.popleft()
-        self._saw(record)
+        self._journal.pop()
         if self.clock_ms is not None:
             self._metrics.clock.labels(self._label).set(self.clock_ms / 1000)
+
+    async def _judge_due(self, time_ms: int, past: Mapping[str, int]) -> bool:
+        """Judge leads that are due by *time_ms*, the earliest first; return whether all of them are judged."""
+        leads, unlisted = await self._store.due(time_ms, SLICE, self.batch)
+        start = self._start(self.next)
+        if unlisted:  # more leads must be listed first, or leads would be judged out of order
+            await self._apply((await self._builder.events((), start)).batch)
+            self._metrics.batches.labels("grid").inc()
+            return False
+        judged = await self._builder.slice(leads, time_ms, start, past if len(leads) < SLICE else None, MOST_BYTES)
+        cut = judged.batch.entry.cut
+        if not cut.tick_done and not _all_later(judged.batch, leads[: cut.judged], time_ms):
+            raise WorkerMustStop(
+                f"partition {self._partition}: leads due by {time_ms} are still due after being judged then, with the marks"
+                f" {', '.join(map(shown_mark, leads[:3]))}"
+            )
+        await self._apply(judged.batch, idle=not leads)
+        report_slice(self._metrics, judged)
+        return cut.tick_done
 
     def _start(self, next_: Mapping[str, int]) -> BatchStart:
         return BatchStart(self.batch + 1, next_, self.clock_ms, ids=self.ids)
 
     async def _apply(self, batch: Batch, idle: bool = False, oldest_ms: int | None = None) -> None:
         await self._store.apply(batch)
-        # No suspension point from here on: what is applied, what is to be published and where we stand change as one.
+        # No suspension point from here on: position, unpublished batches and attributes change together.
         cut = batch.entry.cut
         self.batch, self.next, self.clock_ms = cut.batch, dict(cut.next), batch.clock_ms
         self.ids = cut.topic_ids()
         self._applied, self._applied_s = cut.next, time.monotonic()
         if cut.requeued:
-            self._judged_by = JudgedBy(cut.grid, cut.words)
+            self._judged_by = JudgedBy(grid=cut.grid, tables=cut.words)
         self._publisher.add(batch.entry, idle, oldest_ms)
 
     def _propose(self) -> tuple[Tick | None, int | None]:
-        """Return the tick that may be written now, and the partition's horizon: what it has read and applied by time."""
+        """Return the tick that may be written now, and the partition's horizon."""
         views = self._lag.views(self._reader, self.next)
         own_ms = candidate(views) if self._settings.clock == "wall" else None
         if own_ms is None:
@@ -358,7 +347,7 @@ class Partition:
         return tick, own_ms
 
     def observe(self) -> None:
-        """Show how far the partition is behind, as of now: also where it hangs and no batch would show it."""
+        """Update the metrics of the lag. A partition that hangs has no batch that would update them."""
         if self.ready:
             self._lag.observe(self._reader, self._publisher, self.next)
 
@@ -367,25 +356,26 @@ class Partition:
 
 
 def _oldest_ms(records: Sequence[Record]) -> int | None:
-    """Return the earliest Kafka timestamp among *records*; those of one topic rise, but for what producers' clocks do."""
+    """Return the earliest Kafka timestamp among *records*. Producers' clocks may differ, so it need not be the first."""
     return min((record.timestamp_ms for record in records if record.timestamp_ms is not None), default=None)
 
 
 def ripe(tick: Tick, next_: Mapping[str, int], end: Callable[[str], int | None]) -> bool:
-    """Return whether everything that *tick* must not overtake is applied; *end* says where a topic's log ends.
+    """Return whether every record that *tick* must not overtake is applied. *end* returns the end of a topic's log.
 
-    Its writer had applied all of it, so a log that ends before that was made anew, and what is gone is not waited for.
+    The tick's writer had applied all these records. A log that ends before them was recreated, so the tick does not wait for
+    records that are gone.
     """
-    for topic, at in tick.next.items():
-        stands = next_.get(topic, at)
-        if stands < at:
+    for topic, wanted in tick.next.items():
+        applied = next_.get(topic, wanted)
+        if applied < wanted:
             log_end = end(topic)
-            if log_end is None or log_end >= at or stands < log_end:
+            if log_end is None or log_end >= wanted or applied < log_end:
                 return False
     return True
 
 
 def _all_later(batch: Batch, leads: Sequence[str], time_ms: int) -> bool:
-    """Return whether every one of *leads* is off `due` or due later: else the next slice would be this one again."""
+    """Return whether all of *leads* are now due later or never. Otherwise the next slice would be the same again."""
     later = {write.lead for write in batch.writes if write.due_ms is None or write.due_ms > time_ms}
     return later.issuperset(leads)

@@ -1,4 +1,4 @@
-"""Which time a partition's next tick may carry. Pure: the consumer's view and the other partitions' positions come in."""
+"""Computes the time of a partition's next tick, from the consumer's view and the other partitions' positions. Pure."""
 
 from __future__ import annotations
 
@@ -6,43 +6,42 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 CAUTION_MS = 2_000
-"""How much younger than the last fetch a tick stays when everything was read: records on their way have older times."""
+"""A tick is at least so much older than the last fetch: records on their way have older times."""
 
 STRAYING_MS = 24 * 3_600_000
-"""For how long a partition that forwarded a stray holds the others' ticks back."""
+"""How long a partition that forwarded a stray holds the ticks of the others back."""
 
 PATIENCE_MS = 15 * 60_000
-"""The most that it holds them back."""
+"""The most by which it holds them back."""
 
 
 class View(NamedTuple):
-    """One topic of the partition, as the consumer saw it."""
+    """One topic of the partition, by the consumer's last fetch."""
 
     next: int
     """Next offset to apply."""
     highwater: int | None
     """End of the log at the last fetch; `None` before the first."""
     polled_ms: int | None
-    """When that was."""
+    """Time of the last fetch."""
     seen_ms: int | None
     """Kafka timestamp of the last record applied; `None` before the first."""
 
 
 class Neighbour(NamedTuple):
-    """Another partition of the namespace, as its position tells."""
+    """Another partition of the namespace, by its position."""
 
     strayed_ms: int | None
-    """Newest log time of the strays that it forwarded."""
+    """Newest log time of the strays that it has forwarded."""
     horizon_ms: int | None
-    """Up to here it has read its records, and published what it forwarded."""
+    """The time up to which it has read its records, and published the strays among them."""
 
 
 def candidate(views: Iterable[View]) -> int | None:
-    """Return the instant up to which the partition has applied everything, or `None` when that cannot be said yet.
+    """Return the instant up to which the partition has applied everything; `None` while that is unknown.
 
-    A topic whose end was reached stands at its last fetch, less `CAUTION_MS`; another at the last record applied. A topic
-    behind its high watermark because of an open transaction is not at its end: the position meets the high watermark only
-    once the transaction is decided.
+    A topic that was read to its end counts up to its last fetch, less `CAUTION_MS`. Another topic counts up to its last applied
+    record. An open transaction keeps a topic from its end: the position reaches the high watermark once it is decided.
     """
     earliest: int | None = None
     for view in views:
@@ -55,10 +54,10 @@ def candidate(views: Iterable[View]) -> int | None:
 
 
 def held_back(own_ms: int, neighbours: Iterable[Neighbour]) -> int:
-    """Return the instant that a tick may carry when our own candidate is *own_ms*.
+    """Return the time of a tick whose own candidate is *own_ms*.
 
-    A partition that forwarded strays within `STRAYING_MS` of its own time may forward one for us that is as old as its horizon:
-    the tick waits for it, but never more than `PATIENCE_MS`. The caller must compare with *own_ms* to see how far it was held.
+    A partition that forwarded strays within `STRAYING_MS` may forward another one for us, as old as its horizon. The tick waits
+    for it, by `PATIENCE_MS` at most. The difference to *own_ms* is how far the tick is held back.
     """
     earliest = own_ms
     for neighbour in neighbours:
