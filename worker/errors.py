@@ -27,6 +27,7 @@
     ├── OtherPartitions            call         operator
     ├── LeadNotHeld                call         operator
     ├── DeadLetterError            call         operator
+    ├── SentFileError              call         operator
     └── Undelivered                call         operator
 
 The core imports only the core. Its errors derive from the root in `worker/core/contract/errors.py`.
@@ -187,6 +188,10 @@ class LeadNotHeld(LeadPulseError):
 
 class DeadLetterError(LeadPulseError):
     """A dead letter that is not there, or cannot be read. The message is for the person who asked for it."""
+
+
+class SentFileError(LeadPulseError):
+    """The file of `produce --sent` cannot be read or written. The message names it and the reason."""
 
 
 class Undelivered(LeadPulseError):

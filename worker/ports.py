@@ -351,6 +351,10 @@ class Sink(Protocol):
         """
         ...
 
+    async def flush(self) -> None:
+        """Wait until the log has every record handed over so far. Raises `Undelivered`."""
+        ...
+
 
 class LogIntake(Protocol):
     """What the programs that send events ask of a log. It knows nothing of the worker's group and transactions."""

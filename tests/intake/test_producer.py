@@ -18,12 +18,13 @@ from tests.kit.services import Kafka, create_topics
 from tests.kit.waits import HANG_S
 from worker.adapters.kafka_sink import KafkaIntake
 from worker.adapters.memory_log import MemoryLog
+from worker.adapters.sent_file import SentFile
 from worker.cli.produce import produce
 from worker.cli.simulate import simulate
 from worker.core.contract.event_types import INPUT_TOPICS, KNOWN_TYPES
 from worker.core.contract.partitioner import owner
-from worker.errors import Undelivered
-from worker.intake.producer import Counts, LineSender, check_topics, open_sink
+from worker.errors import SentFileError, Undelivered
+from worker.intake.producer import Counts, LineOptions, LineSender, check_topics, open_sink
 from worker.intake.routes import TOPICS, Addressed, BadLine, address, address_raw, topic_of
 from worker.settings import Settings
 
@@ -110,7 +111,7 @@ async def test_lines_go_to_their_topics_and_bad_ones_are_named(raw: bool) -> Non
     log, refused, counts = MemoryLog(SETTINGS), list[str](), Counts()
     lines = [an_event("ann"), b"oops", b"", b'{"tick":"2026-03-02T10:00:00Z"}', an_event("bob", "email.opened")]
     async with open_sink(log, TOPICS.values()) as sink:
-        sender = LineSender(sink, refused.append, raw=raw, counts=counts)
+        sender = LineSender(sink, refused.append, LineOptions(raw=raw), counts)
         for number, line in enumerate(lines, start=1):
             await sender.send(f"file:{number}", line)
     web, email = log.committed_records("lead.events.web"), log.committed_records("lead.events.email")
@@ -119,6 +120,62 @@ async def test_lines_go_to_their_topics_and_bad_ones_are_named(raw: bool) -> Non
     assert sorted(r.value or b"" for r in web if not r.key) == (sorted(lines[1:4]) if raw else [])
     assert counts == (Counts(sent=5) if raw else Counts(sent=2, bad=1, ticks=1))
     assert [words[:15] for words in refused] == ([] if raw else ["file:2: not JSO"])
+
+
+async def test_an_import_that_is_repeated_sends_nothing_twice(tmp_path: Path) -> None:
+    """A lead with more than 64 events would count them twice. A run that died sends the rest the next time."""
+    lines = [an_event("ann", number=number) for number in range(200)]
+    log = MemoryLog(SETTINGS)
+
+    async def run(lines: list[bytes]) -> Counts:
+        counts = Counts()
+        with SentFile(tmp_path / "sent") as sent:
+            async with open_sink(log, TOPICS.values()) as sink:
+                sender = LineSender(sink, lambda _: None, LineOptions(sent=sent), counts)
+                for line in lines:
+                    await sender.send("file", line)
+                await sender.finish()
+        return counts
+
+    assert await run(lines[:150]) == Counts(sent=150)
+    assert await run(lines + lines) == Counts(sent=50, repeated=350)
+    assert await run([an_event("bob", number=1)]) == Counts(sent=1), "one source and id of another lead is another event"
+    sent = [record.value for record in log.committed_records("lead.events.web")]
+    assert sorted(value or b"" for value in sent) == sorted([*lines, an_event("bob", number=1)])
+
+
+async def test_what_the_log_did_not_take_is_sent_again(tmp_path: Path) -> None:
+    """Events are noted after the log has them, never before."""
+    log = MemoryLog(SETTINGS)
+    with SentFile(tmp_path / "sent") as sent:
+        async with open_sink(log, TOPICS.values()) as sink:
+            sender = LineSender(sink, lambda _: None, LineOptions(sent=sent))
+            log.silent = True
+            with pytest.raises(Undelivered):
+                await sender.send("file", an_event())
+            log.silent = False
+            again = LineSender(sink, lambda _: None, LineOptions(sent=sent))
+            await again.send("file", an_event())
+            assert (again.counts.sent, again.counts.repeated) == (1, 0)
+
+
+def test_a_file_that_is_no_list_of_sent_events_is_named(tmp_path: Path) -> None:
+    """Most likely the events themselves: they must not be overwritten."""
+    (tmp_path / "events.jsonl").write_bytes(an_event() * 100)
+    with pytest.raises(SentFileError, match=r"events\.jsonl: file is not a database"):
+        SentFile(tmp_path / "events.jsonl")
+    with pytest.raises(SentFileError, match="unable to open"):
+        SentFile(tmp_path / "no" / "such")
+
+
+async def test_events_without_a_time_and_of_the_future_are_counted() -> None:
+    """A worker takes the time of sending for both, which a person should hear."""
+    log = MemoryLog(SETTINGS)
+    async with open_sink(log, TOPICS.values()) as sink:
+        sender = LineSender(sink, lambda _: None)
+        for line in (an_event(), an_event().replace(b"2026-03", b"2099-03"), an_event().replace(b'"time"', b'"at"')):
+            await sender.send("file", line)
+    assert sender.counts == Counts(sent=3, undated=1, ahead=1)
 
 
 async def test_a_missing_topic_is_named_before_anything_is_sent() -> None:

@@ -379,6 +379,9 @@ class MemorySink:
         at_ms = -1 if timestamp_ms is None else timestamp_ms
         self._log.append(topic, _partition_of(key, count, 0), value, key, headers, at_ms)
 
+    async def flush(self) -> None:
+        """Return at once: `send` has written the record."""
+
 
 def _partition_of(key: bytes | None, count: int, keyless: int) -> int:
     return keyless % count if key is None else (murmur2(key) & 0x7FFFFFFF) % count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -12,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from worker.adapters.kafka_sink import KafkaIntake
+from worker.adapters.sent_file import SentFile
 from worker.cli.common import Complaints, load_settings, opened, settings_flags, shown_name
-from worker.errors import Undelivered
-from worker.intake.producer import Counts, LineSender, open_sink
+from worker.errors import SentFileError, Undelivered
+from worker.intake.producer import Counts, LineOptions, LineSender, open_sink
 from worker.intake.routes import TOPICS
 from worker.ports import LogIntake
 
@@ -26,7 +28,11 @@ _CHUNK_BYTES: Final = 1 << 20
 @settings_flags("kafka")
 @click.option("--topic", metavar="TOPIC", help="Send everything to this topic, not to the topic of each event's type.")
 @click.option("--raw", is_flag=True, help="Send every line unchanged, events or not, to see how the worker treats bad records.")
-def produce(files: tuple[str, ...], kafka: str | None, topic: str | None, raw: bool) -> None:
+@click.option(
+    "--sent", "sent_file", metavar="FILE", type=click.Path(dir_okay=False),
+    help="Note in FILE which events were sent, and do not send those again: an import can be repeated or resumed.",
+)  # fmt: skip
+def produce(files: tuple[str, ...], kafka: str | None, topic: str | None, raw: bool, sent_file: str | None) -> None:
     """Send files of events to Kafka.
 
     FILES hold one CloudEvent a line, plain or gzipped. `-` is stdin. The lines are sent in their order. An event goes to its
@@ -34,33 +40,47 @@ def produce(files: tuple[str, ...], kafka: str | None, topic: str | None, raw: b
     timestamps are the times of sending. Ticks are skipped, because a running worker makes its own.
 
     A line that is no JSON object with a subject is named on stderr and not sent. The command then exits with 1.
+
+    A worker drops a repeated event among its lead's last 64 only. Give every run of an import the same --sent FILE, one for
+    each Kafka cluster.
     """
+    if raw and sent_file:
+        raise click.UsageError("--raw sends lines that are no events, so --sent cannot note them; give one of the two")
     settings = load_settings({"kafka": kafka})
     counts = Counts()
     try:
-        asyncio.run(_produce(files, KafkaIntake(settings), topic, raw, counts))
+        with SentFile(sent_file) if sent_file else contextlib.nullcontext() as sent:
+            asyncio.run(_produce(files, KafkaIntake(settings), LineOptions(topic, raw, sent), counts))
+    except SentFileError as error:
+        raise click.ClickException(str(error)) from error
     except Undelivered as error:
         raise click.ClickException(f"{error} ({counts.sent:,} records were handed over before)") from error
     except (OSError, EOFError, zlib.error) as error:  # unreadable, or a gzip that breaks off
         raise click.ClickException(str(error)) from error
     ticks = f", {counts.ticks:,} ticks passed over" if counts.ticks else ""
+    ticks += f", {counts.repeated:,} sent before" if counts.repeated else ""
     click.echo(f"{counts.sent:,} records sent to Kafka at {settings.kafka}, {counts.bad:,} bad lines{ticks}", err=True)
+    if counts.undated:
+        click.echo(f"warning: {counts.undated:,} events have no time: workers take the time of sending", err=True)
+    if counts.ahead and not raw:
+        click.echo(f"warning: {counts.ahead:,} events lie in the future: workers take the time of sending", err=True)
     if counts.bad:
         raise click.exceptions.Exit(1)
 
 
-async def _produce(files: tuple[str, ...], log: LogIntake, topic: str | None, raw: bool, counts: Counts) -> None:
+async def _produce(files: tuple[str, ...], log: LogIntake, options: LineOptions, counts: Counts) -> None:
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        async with open_sink(log, [topic] if topic else TOPICS.values()) as sink:
-            sender = LineSender(sink, Complaints("bad lines"), topic, raw, counts)
+        async with open_sink(log, [options.topic] if options.topic else TOPICS.values()) as sink:
+            sender = LineSender(sink, Complaints("bad lines"), options, counts)
             for name in files:
                 task = progress.add_task(shown_name(name), total=None)
                 async for number, line in _lines(name):
                     await sender.send(f"{shown_name(name)}:{number}", line)
                     if number % 500 == 0:
                         progress.update(task, completed=number)
+            await sender.finish()
 
 
 async def _lines(name: str) -> AsyncIterator[tuple[int, bytes]]:

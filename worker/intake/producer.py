@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from worker.core.contract.instants import MAX_AHEAD_MS, instant
 from worker.core.contract.printable import plain
 from worker.errors import Undelivered
-from worker.intake.routes import CONTENT_TYPE, BadLine, address, address_raw
+from worker.intake.routes import CONTENT_TYPE, BadLine, address, address_raw, origin
 from worker.ports import LogIntake, Sink
+
+_NOTED_AT_ONCE: Final = 10_000
 
 
 class Counts(msgspec.Struct):
@@ -20,6 +25,24 @@ class Counts(msgspec.Struct):
     sent: int = 0
     bad: int = 0
     ticks: int = 0
+    repeated: int = 0
+    """Events that an earlier run has sent, so they are not sent again."""
+    undated: int = 0
+    """Events without `time`, to which their sending will stand in."""
+    ahead: int = 0
+    """Events dated in the future, which a worker takes as of their sending."""
+
+
+class Sent(Protocol):
+    """Marks of the events that the log has."""
+
+    def __contains__(self, mark: bytes) -> bool:
+        """Return whether the log has the event."""
+        ...
+
+    def add(self, marks: Iterable[bytes]) -> None:
+        """Note events that the log has."""
+        ...
 
 
 @contextlib.asynccontextmanager
@@ -41,6 +64,20 @@ async def check_topics(log: LogIntake, topics: Iterable[str]) -> dict[str, int]:
     return partitions
 
 
+class LineOptions(NamedTuple):
+    """How lines are sent."""
+
+    topic: str | None = None
+    """Every line goes to this topic; `None` for the topic of each event's type."""
+    raw: bool = False
+    """Send every line unchanged, events or not."""
+    sent: Sent | None = None
+    """Events in it are not sent again, and those that are sent come into it once the log has them."""
+
+
+_BY_TYPE: Final = LineOptions()
+
+
 @dataclass
 class LineSender:
     """Sends lines of files to *sink*."""
@@ -48,18 +85,16 @@ class LineSender:
     sink: Sink
     refused: Callable[[str], None]
     """Called with place and fault of each line that is not sent."""
-    topic: str | None = None
-    """Every line goes to this topic; `None` for the topic of each event's type."""
-    raw: bool = False
-    """Send every line unchanged, events or not."""
+    options: LineOptions = _BY_TYPE
     counts: Counts = field(default_factory=Counts)
+    _on_their_way: dict[bytes, None] = field(default_factory=dict)
 
     async def send(self, where: str, line: bytes) -> None:
         """Send one line, or count it. An empty line is skipped, unless lines are sent *raw*. Raises `Undelivered`."""
-        if not line and not self.raw:
+        if not line and not self.options.raw:
             return
         try:
-            target = address_raw(line, self.topic) if self.raw else address(line, self.topic)
+            target = address_raw(line, self.options.topic) if self.options.raw else address(line, self.options.topic)
         except BadLine as error:
             self.counts.bad += 1
             self.refused(plain(f"{where}: {error}"))
@@ -67,5 +102,24 @@ class LineSender:
         if target is None:
             self.counts.ticks += 1
             return
+        mark, at = origin(line)
+        if self.options.sent is not None and mark is not None:
+            if mark in self._on_their_way or mark in self.options.sent:
+                self.counts.repeated += 1
+                return
+            self._on_their_way[mark] = None
+        if at is None:
+            self.counts.undated += not self.options.raw
+        elif (instant(at) or 0) > time.time() * 1000 + MAX_AHEAD_MS:
+            self.counts.ahead += 1
         await self.sink.send(target.topic, target.key, line, CONTENT_TYPE)
         self.counts.sent += 1
+        if len(self._on_their_way) >= _NOTED_AT_ONCE:
+            await self.finish()
+
+    async def finish(self) -> None:
+        """Wait until the log has all events, and note them in `sent`. Raises `Undelivered` and `SentFileError`."""
+        if self.options.sent is not None:
+            await self.sink.flush()
+            self.options.sent.add(self._on_their_way)
+            self._on_their_way.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Annotated, Final
 
 import msgspec
@@ -33,6 +34,14 @@ class _Envelope(msgspec.Struct):
     type: str = ""
 
 
+class _Origin(msgspec.Struct):
+    subject: str = ""
+    source: str = ""
+    id: str = ""
+    time: str | None = None
+
+
+_decode_origin: Final = msgspec.json.Decoder(_Origin).decode
 _decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 
@@ -58,6 +67,21 @@ def address(line: bytes, topic: str | None = None) -> Addressed | None:
     if topic is None and not envelope.type:
         raise BadLine("no type: which topic it belongs to is not known; name one with --topic")
     return Addressed(topic or topic_of(envelope.type), key)
+
+
+def origin(line: bytes) -> tuple[bytes | None, str | None]:
+    """Return (mark, time) of an event's line.
+
+    The mark stands for subject, source and id: two lines with one mark are one event to a worker. It is `None` where one of
+    these is missing, and so is the time.
+    """
+    try:
+        found = _decode_origin(line)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None, None
+    if not (found.subject and found.source and found.id):
+        return None, found.time
+    return blake2b(msgspec.json.encode((found.subject, found.source, found.id)), digest_size=16).digest(), found.time
 
 
 def address_raw(line: bytes, topic: str | None = None) -> Addressed:
