@@ -9,7 +9,8 @@ from typing import Any
 from setuptools import setup
 
 COMPILED = (
-    "batch/decode", "batch/lead", "batch/plan", "contract/codec", "contract/instants", "grid/conditions", "identity/accounts",
+    "batch/decode", "batch/lead", "batch/plan", "contract/codec", "contract/instants", "grid/predicates", "grid/scalars",
+    "identity/accounts",
     "identity/addresses", "identity/aliases", "identity/erasure", "identity/merge", "identity/messages",
     "identity/recorder", "identity/subject", "scoring/calendar", "scoring/compiled_grid", "scoring/crossing",
     "scoring/decay", "scoring/fold", "scoring/halving", "scoring/once_per", "scoring/outputs",

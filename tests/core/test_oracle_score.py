@@ -182,7 +182,13 @@ def test_clamps_hold_and_the_reasons_add_up() -> None:
     [
         ("{a: 1}", {"a": 1.0}, True),
         ("{a: 1}", {"a": True}, False),
-        ("{a: 80}", {"a": "80"}, False),
+        ("{a: 80}", {"a": "80"}, True),
+        ("{a: '80'}", {"a": 80}, False),
+        ("{a: {not: x}}", {"a": " "}, False),
+        ("{a: {not: x}}", {"a": ["y", "x"]}, False),
+        ("{a: x}", {"a": ["y", "x"]}, True),
+        ("{a: {gte: 10, lte: 20}}", {"a": [5, 30]}, False),
+        ("{a: {words: [demand gen]}}", {"a": "Démand-Gen lead"}, True),
         ("{a: [x, y]}", {"a": "y"}, True),
         ("{a: NO}", {"a": "NO"}, True),
         ("{a.b: x}", {"a": {"b": "x"}}, True),
@@ -192,7 +198,8 @@ def test_clamps_hold_and_the_reasons_add_up() -> None:
         ("{a: {exists: false}}", {"a": None}, True),
         ("{a: {exists: true}}", {"a": 0}, True),
         ("{a: {gt: 1, lte: 2}}", {"a": 2}, True),
-        ("{a: {gt: 1}}", {"a": "2"}, False),
+        ("{a: {gt: 1}}", {"a": "2"}, True),
+        ("{a: {gt: '1'}}", {"a": 2}, False),
         ("{a: {gt: 0}}", {"a": True}, False),
         ("{a: {gte: b}}", {"a": "b"}, True),
         ("{a: {matches: '^d[ei]'}}", {"a": "director"}, True),
@@ -202,7 +209,7 @@ def test_clamps_hold_and_the_reasons_add_up() -> None:
     ],
 )
 def test_where(where: str, data: dict[str, Any], holds: bool) -> None:
-    """Section 3's conditions: equality is JSON's, a missing path satisfies only `exists: false`."""
+    """Section 3's conditions: a text may spell the grid's number, and what is missing satisfies only `exists: false`."""
     assert Story(pages(half_life="none", where=where)).event(0, **data).score(0) == (8 if holds else 0)
 
 

@@ -18,6 +18,7 @@ from tests.kit.oracle_values import (
     days_of,
     duration,
     in_data,
+    in_traits,
     leaves,
     rfc3339,
 )
@@ -156,7 +157,7 @@ class Scores:
 
     @staticmethod
     def _fits(rule: Mapping[str, Any], traits: Mapping[str, Any]) -> bool:
-        return all(condition(wanted, traits.get(path, MISSING)) for path, wanted in (rule.get("where") or {}).items())
+        return all(condition(wanted, in_traits(traits, path)) for path, wanted in (rule.get("where") or {}).items())
 
     @staticmethod
     def _matches(rule: Mapping[str, Any], event: Happened) -> bool:

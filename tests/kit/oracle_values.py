@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -55,52 +56,92 @@ def as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def same(a: Any, b: Any) -> bool:
-    """Tell whether two JSON values are equal as JSON has it: `true` is not 1, `"80"` is not 80."""
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, int | float) and isinstance(b, int | float):
-        return a == b
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    return type(a) is type(b) and bool(a == b)
+def is_blank(value: Any) -> bool:
+    """Tell whether *value* is a text that is empty or white space only: a missing value."""
+    return isinstance(value, str) and not value.strip()
 
 
-def ordered(a: Any, b: Any, holds: Callable[[Any, Any], bool]) -> bool:
-    """Compare two numbers or two strings; anything else does not compare."""
-    numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (a, b))
-    return (numbers or (isinstance(a, str) and isinstance(b, str))) and holds(a, b)
+def scalars(value: Any) -> list[Any]:
+    """Return the scalars of a value or list, at most 64. A missing value and an object have none."""
+    if value is MISSING or isinstance(value, Mapping):
+        return []
+    members = [one for one in as_list(value) if one is not None and not is_blank(one)]
+    return [] if len(members) > 64 or any(isinstance(one, list | Mapping) for one in members) else members
+
+
+def is_there(value: Any) -> bool:
+    """Tell whether a value exists: an object does if something below it does."""
+    return any(map(is_there, value.values())) if isinstance(value, Mapping) else bool(scalars(value))
+
+
+def number(value: Any) -> float | None:
+    """Return the number that a value is or spells."""
+    if isinstance(value, str):
+        text = value.strip()
+        return float(text) if len(text) <= 32 and re.fullmatch(r"-?[0-9]+([.][0-9]+)?", text) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def same(wanted: Any, got: Any) -> bool:
+    """Tell whether a scalar is the grid's value. `true` is not 1, and a text may spell the grid's number."""
+    if isinstance(wanted, bool) or isinstance(got, bool):
+        return wanted is got
+    return bool(wanted == (got if isinstance(wanted, str) else number(got)))
+
+
+def ordered(got: Any, wanted: Any, holds: Callable[[Any, Any], bool]) -> bool:
+    """Compare two numbers or two texts; anything else does not compare."""
+    if isinstance(wanted, str):
+        return isinstance(got, str) and holds(got, wanted)
+    found = number(got)
+    return found is not None and holds(found, wanted)
+
+
+def words(text: str) -> str:
+    """Return a text's words with a space around each."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if unicodedata.category(c)[0] != "M")
+    return " " + " ".join(re.findall(r"\w+", plain.casefold())) + " "
+
+
+TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "eq": same,
+    "in": lambda arg, got: any(same(a, got) for a in arg),
+    "gt": lambda arg, got: ordered(got, arg, lambda x, y: x > y),
+    "gte": lambda arg, got: ordered(got, arg, lambda x, y: x >= y),
+    "lt": lambda arg, got: ordered(got, arg, lambda x, y: x < y),
+    "lte": lambda arg, got: ordered(got, arg, lambda x, y: x <= y),
+    "matches": lambda arg, got: isinstance(got, str) and re.search(arg, got) is not None,
+    "words": lambda arg, got: isinstance(got, str) and any(words(a) in words(got) for a in as_list(arg)),
+}
+"""What one scalar must meet, by operator."""
 
 
 def condition(wanted: Any, got: Any) -> bool:
     """Tell whether the value *got* (or `MISSING`) satisfies one condition of a `where`."""
     if not isinstance(wanted, Mapping):
-        return got is not MISSING and any(same(w, got) for w in as_list(wanted))
-    if got is MISSING:
+        wanted = {"in": as_list(wanted)}
+    if not is_there(got):
         return all(op == "exists" and not arg for op, arg in wanted.items())
-    tests: dict[str, Callable[[Any], bool]] = {
-        "exists": bool,
-        "eq": lambda arg: same(arg, got),
-        "not": lambda arg: not any(same(a, got) for a in as_list(arg)),
-        "in": lambda arg: any(same(a, got) for a in as_list(arg)),
-        "gt": lambda arg: ordered(got, arg, lambda x, y: x > y),
-        "gte": lambda arg: ordered(got, arg, lambda x, y: x >= y),
-        "lt": lambda arg: ordered(got, arg, lambda x, y: x < y),
-        "lte": lambda arg: ordered(got, arg, lambda x, y: x <= y),
-        "matches": lambda arg: isinstance(got, str) and re.search(arg, got) is not None,
-    }
-    return all(tests[op](arg) for op, arg in wanted.items())
+    one = {op: arg for op, arg in wanted.items() if op in TESTS}
+    return (
+        (not one or any(all(TESTS[op](arg, element) for op, arg in one.items()) for element in scalars(got)))
+        and bool(wanted.get("exists", True))
+        and not any(same(arg, element) for arg in as_list(wanted.get("not", [])) for element in scalars(got))
+    )
 
 
 def in_data(data: Any, path: str) -> Any:
-    """Return what is at the dotted *path* of an event's data; `null` is as good as missing."""
+    """Return what is at the dotted *path* of an event's data; `null` and a blank text are as good as missing."""
     for name in path.split("."):
-        if not isinstance(data, Mapping) or data.get(name) is None:
+        if not isinstance(data, Mapping) or data.get(name) is None or is_blank(data[name]):
             return MISSING
         data = data[name]
     return data
+
+
+def in_traits(traits: Mapping[str, Any], path: str) -> Any:
+    """Return the trait at *path*, or the object that the traits below it make."""
+    return traits[path] if path in traits else {name: leaf for name, leaf in traits.items() if name.startswith(path + ".")}
 
 
 def as_text(value: Any) -> str:

@@ -45,6 +45,8 @@ data_conditions = st.sampled_from(
         {"x": {"not": [1, "b"]}},
         {"x": {"exists": False}},
         {"x": {"gte": 1}},
+        {"x": {"lte": 2, "gte": 2}},
+        {"x": {"words": ["b", "true"]}},
         {"utm.source": {"matches": "^ad"}},
         {"utm.source": {"exists": True}, "x": {"exists": True}},
     ]
@@ -57,6 +59,9 @@ trait_conditions = st.sampled_from(
         {"company.size": {"gte": 50, "lte": 200}},
         {"company": "acme"},
         {"company": {"exists": False}},
+        {"company": {"exists": True}},
+        {"company": {"not": "acme"}},
+        {"role": {"words": ["cto", "head of"]}},
         {"role": ["cto", "ceo"]},
         {"role": {"not": "cto"}},
         {"country": {"not": ["FR", "BE"]}, "role": {"exists": True}},
@@ -199,7 +204,7 @@ def datas(draw: st.DrawFn, kind: str) -> dict[str, Any]:
         data["traits"] = draw(traits)
     elif kind == "lead.identified":
         data["anonymous_id"] = "nobody"
-    maybe(draw, data, "x", st.sampled_from([1, "1", True, "true", 2.5, "b", None]), 3)
+    maybe(draw, data, "x", st.sampled_from([1, "1", True, "true", 2.5, "b", None, " ", " 2.0", [1, "b"], [3, 0], []]), 3)
     if draw(st.integers(1, 10)) == 10:
         data["machine"] = True
     return data

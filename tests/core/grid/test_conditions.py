@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.grid.conditions import WhereError, compile_where, parse_where
+from worker.core.grid.conditions import WhereError, parse_where
+from worker.core.grid.predicates import compile_where
 
 
 def holds(where: Mapping[str, Any], data: Mapping[str, Any], *, flat: bool = False) -> bool:
@@ -27,8 +28,18 @@ def holds(where: Mapping[str, Any], data: Mapping[str, Any], *, flat: bool = Fal
         (["FR", "BE"], "BE", True),
         (["FR", "BE"], "CH", False),
         ([1, "1", True], False, False),
+        ([1, "b"], "1", True),
+        (["1", "b"], 1, False),
         (80, 80.0, True),
-        (80, "80", False),
+        (80, "80", True),
+        (80, " 80.0 ", True),
+        (-2.5, "-2.5", True),
+        (80, "80.", False),
+        (80, "+80", False),
+        (80, "8e1", False),
+        (80, "٨٠", False),
+        (1, "0" * 31 + "1", True),
+        (1, "0" * 32 + "1", False),
         ("80", 80, False),
         (True, 1, False),
         (1, True, False),
@@ -45,7 +56,11 @@ def holds(where: Mapping[str, Any], data: Mapping[str, Any], *, flat: bool = Fal
         ({"lte": 5}, 5.1, False),
         ({"gte": 50, "lte": 200}, 80, True),
         ({"gte": 50, "lte": 200}, 201, False),
-        ({"gte": 50}, "80", False),
+        ({"gte": 50}, "80", True),
+        ({"gte": 50}, "eighty", False),
+        ({"lt": 50}, "", False),
+        ({"lt": "b"}, "  ", False),
+        ({"not": [80]}, "80", False),
         ({"gte": "b"}, "c", True),
         ({"gte": "b"}, 99, False),
         ({"gte": 0}, True, False),
@@ -53,15 +68,46 @@ def holds(where: Mapping[str, Any], data: Mapping[str, Any], *, flat: bool = Fal
         ({"matches": "rect"}, "director", True),
         ({"matches": "1"}, 1, False),
         ({"exists": True}, False, True),
-        ({"exists": True}, "", True),
+        ({"exists": True}, "", False),
+        ({"exists": True}, " \t", False),
+        ({"exists": False}, "\u00a0", True),
+        ({"not": "a"}, " ", False),
+        ({"matches": "^"}, " ", False),
         ({"exists": False}, 0, False),
-        ("a", ["a"], False),
+        ("a", ["a"], True),
+        ("a", ["b", "a"], True),
+        (["a", "c"], ["b", "c"], True),
+        (80, ["b", "80"], True),
         (["a"], {"a": 1}, False),
-        ({"not": "a"}, ["a"], True),
+        ({"not": "a"}, ["a"], False),
+        ({"not": "a"}, ["a", "b"], False),
+        ({"not": "a"}, ["b", "c"], True),
+        ({"not": "a"}, ["", None, "b"], True),
+        ({"not": "a"}, ["", None], False),
+        ({"gte": 10, "lte": 20}, [5, 30], False),
+        ({"gte": 10, "lte": 20}, [5, 15, 30], True),
+        ({"gte": 10, "not": 30}, [15, 30], False),
+        ({"exists": True}, [], False),
+        ({"exists": True}, [None, " "], False),
+        ({"exists": False}, [None, " "], True),
+        ({"exists": True}, [0], True),
+        ({"exists": False}, [False], False),
+        ({"exists": False}, list(range(64)), False),
+        (3, list(range(64)), True),
+        (3, list(range(65)), False),
+        (3, [*range(64), None, ""], True),
+        ({"not": 99}, list(range(65)), False),
+        ({"exists": False}, list(range(65)), True),
+        ("a", ["a", {"b": 1}], False),
+        ({"exists": True}, ["a", {}], False),
+        ({"exists": True}, ["a", ["b"]], False),
+        ({"words": ["growth", "demand gen"]}, "Head of Demand-Gen", True),
+        ({"words": "growth"}, ["head", "Growth!"], True),
+        ({"words": "growth"}, 7, False),
     ],
 )
 def test_a_value_is_compared_as_json_compares(where: object, value: object, expected: bool) -> None:
-    """`true` is not 1, "80" is not 80, 1 is 1.0; orders need two numbers or two strings."""
+    """`true` is not 1, 1 is 1.0; a text is a number where the grid names a number; a blank text is missing."""
     assert holds({"x": where}, {"x": value}) is expected
     assert holds({"x.y": where}, {"x": {"y": value}}) is expected
     assert holds({"x.y": where}, {"x.y": value}, flat=True) is expected
@@ -69,7 +115,7 @@ def test_a_value_is_compared_as_json_compares(where: object, value: object, expe
 
 @pytest.mark.parametrize("missing", [{}, {"a": None}, {"a": {"c": 1}}, {"a": {"b": None}}, {"a": "text"}, {"a": [1]}, {"a": 7}])
 @pytest.mark.parametrize(
-    "where", ["x", 1, True, ["x"], {"not": "x"}, {"gt": 1}, {"lt": "x"}, {"matches": ""}, {"exists": True}, {"eq": False}]
+    "where", ["x", 1, True, ["x"], {"not": "x"}, {"gt": 1}, {"lt": "x"}, {"matches": "^"}, {"exists": True}, {"eq": False}]
 )
 def test_a_missing_path_satisfies_only_exists_false(missing: dict[str, Any], where: object) -> None:
     """Also `not`: nothing is known, so nothing is said to differ. `null` is the same as missing."""
@@ -92,28 +138,108 @@ def test_flat_paths_are_not_walked_and_nested_ones_are_not_flat() -> None:
     assert not holds({"a.b": 1}, {"a.b": 1})
 
 
-scalars = st.one_of(st.text(max_size=3), st.integers(-3, 3), st.sampled_from([0.0, 1.0, 1.5]), st.booleans())
+texts = st.text("a1 .-", max_size=3) | st.sampled_from([" 1 ", "1.0", "-1", "1.5", "true", "\u00a0", "1" * 33])
+numbers = st.integers(-3, 3) | st.sampled_from([0.0, 1.0, 1.5])
+scalars = st.one_of(texts, numbers, st.booleans())
+asked = scalars.filter(lambda one: not isinstance(one, str) or bool(one.strip()))
+held = st.none() | scalars | st.lists(st.none() | scalars, max_size=4) | st.just([1] * 65) | st.just([1, {}])
 
 
-def same_json(left: object, right: object) -> bool:
-    """Equality of JSON, said another way: by the kind of the text, then by the number."""
-    if isinstance(left, (bool, str)) or isinstance(right, (bool, str)):
-        return json.dumps(left) == json.dumps(right)
-    return left == right
+def same(wanted: Any, value: Any) -> bool:
+    """Equality, said another way: by the kind of the grid's value, then by its text or number."""
+    if isinstance(wanted, (bool, str)) or isinstance(value, bool):
+        return json.dumps(wanted) == json.dumps(value)
+    if isinstance(value, str):
+        return bool(re.fullmatch("-?[0-9]{1,32}([.][0-9]+)?", value.strip())) and float(value) == wanted
+    return bool(wanted == value)
 
 
-@given(st.lists(scalars, min_size=1, max_size=4), scalars)
+def there(value: Any) -> list[Any]:
+    """Return the scalars that *value* has, said another way."""
+    members = value if isinstance(value, list) else [value]
+    if any(isinstance(one, (list, dict)) for one in members):
+        return []
+    found = [one for one in members if one is not None and str(one).strip()]
+    return found if len(found) <= 64 else []
+
+
+@given(st.lists(asked, min_size=1, max_size=4), held)
 def test_one_of_and_none_of_are_opposites_on_what_is_there(wanted: list[Any], value: Any) -> None:
-    """Whatever the mixture of kinds in the list."""
-    expected = any(same_json(one, value) for one in wanted)
-    assert holds({"x": wanted}, {"x": value}) is expected
-    assert holds({"x": {"not": wanted}}, {"x": value}) is not expected
-    assert holds({"x": wanted[0]}, {"x": value}) is same_json(wanted[0], value)
+    """Whatever the mixture of kinds, in the grid's list and in the event's."""
+    expected = any(same(one, element) for one in wanted for element in there(value))
+    for flat in (False, True):
+        assert holds({"x": wanted}, {"x": value}, flat=flat) is expected
+        assert holds({"x": {"not": wanted}}, {"x": value}, flat=flat) is (bool(there(value)) and not expected)
+        assert holds({"x": wanted[0]}, {"x": value}, flat=flat) is any(same(wanted[0], one) for one in there(value))
+        assert holds({"x": {"exists": True}}, {"x": value}, flat=flat) is bool(there(value))
+        assert holds({"x": {"exists": False}}, {"x": value}, flat=flat) is (not there(value))
+
+
+OPERATORS_OF_ONE = st.fixed_dictionaries(
+    {},
+    optional={
+        "gt": numbers,
+        "lte": numbers,
+        "in": st.lists(asked, min_size=1, max_size=3),
+        "not": asked,
+        "matches": st.sampled_from(["1", "^a"]),
+    },
+).filter(bool)
+
+
+@given(OPERATORS_OF_ONE, held)
+def test_one_element_meets_all_operators_and_not_looks_at_every_element(where: dict[str, Any], value: Any) -> None:
+    """A list holds if one element alone would, but for `not`: then no element may be among the values."""
+    of_one = {op: operand for op, operand in where.items() if op != "not"}
+    found = there(value)
+    expected = (not of_one or any(holds({"x": of_one}, {"x": one}) for one in found)) and (
+        "not" not in where or not any(same(where["not"], one) for one in found)
+    )
+    assert holds({"x": where}, {"x": value}) is (bool(found) and expected)
+
+
+@pytest.mark.parametrize(
+    ("data", "there"),
+    [
+        ({"fields": {"a": ""}}, False),
+        ({"fields": {"a": {"b": [None]}}}, False),
+        ({"fields": {"a": {"b": 0}}}, True),
+        ({"fields": {}}, False),
+        ({"fields": {"a": [1] * 65}}, False),
+    ],
+)
+def test_an_object_exists_if_something_below_it_does(data: dict[str, Any], there: bool) -> None:
+    """And equals nothing: so a path above an object's leaves says that something is known of it."""
+    assert holds({"fields": {"exists": True}}, data) is there
+    assert holds({"fields": {"exists": False}}, data) is not there
+    assert holds({"fields": {"not": "x"}}, data) is there
+    assert not holds({"fields": {"matches": "."}}, data)
+    (leaf,) = data["fields"].items() or [("none", None)]
+    if not isinstance(leaf[1], dict):
+        traits = {f"fields.{leaf[0]}": leaf[1], "fieldsother": 1}
+        assert holds({"fields": {"exists": True}}, traits, flat=True) is there
+        assert holds({"fields": {"exists": False}}, traits, flat=True) is not there
+        assert holds({"fields": {"not": "x"}}, traits, flat=True) is there
+        assert not holds({"fields": "x"}, traits, flat=True)
 
 
 @pytest.mark.parametrize(
     ("where", "place", "hint"),
     [
+        ({"a": ""}, ("a",), "exists: false"),
+        ({"a": ["x", " "]}, ("a", 1), "exists: false"),
+        ({"a": {"not": ""}}, ("a", "not"), "exists: false"),
+        ({"a": {"gte": " "}}, ("a", "gte"), "exists: false"),
+        ({"a": {"matches": " "}}, ("a", "matches"), "'\\s'"),
+        ({"a": {"words": []}}, ("a", "words"), "empty"),
+        ({"a": {"words": ["x", "&_"]}}, ("a", "words", 1), "letter or digit"),
+        ({"a": {"words": " "}}, ("a", "words"), "letter or digit"),
+        ({"a": {"words": 7}}, ("a", "words"), "takes words"),
+        ({"a": {"contains": "x"}}, ("a", "contains"), "words: [..]"),
+        ({"a": {"or": ["x"]}}, ("a", "or"), "write a list"),
+        ({"a": {"and": ["x"]}}, ("a", "and"), "side by side"),
+        ({"or": [{"a": 1}, {"b": 2}]}, ("or",), "two rules"),
+        ({"All": [{"a": 1}, {"b": 2}]}, ("All",), "side by side"),
         ({"a": None}, ("a",), "exists: false"),
         ({"a": {"not": None}}, ("a", "not"), "exists: false"),
         ({"a": ["x", None]}, ("a", 1), "exists: false"),

@@ -16,8 +16,9 @@ from worker.core.contract.codec import MAX_BYTES, decode
 from worker.core.contract.dead_letter import dead_letter
 from worker.core.contract.envelope import MAX_NAME
 from worker.core.contract.model import Event, Record, Rejected
-from worker.core.grid.conditions import MATCHED_CHARS, compile_where, parse_where
+from worker.core.grid.conditions import parse_where
 from worker.core.grid.models import parse_grid
+from worker.core.grid.predicates import MATCHED_CHARS, compile_where
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.once_per import entries
 from worker.core.scoring.set_aside import set_aside

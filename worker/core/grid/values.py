@@ -266,15 +266,18 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 # --- as pydantic reads them, and as JSON Schema describes them ---------------------------------------------------------
 
 _DURATION_PATTERN: Final = "^[0-9]+[smhdw]$"
-_SCALAR_SCHEMA: Final[dict[str, Any]] = {"type": ["string", "number", "boolean"]}
+_NOT_BLANK: Final[dict[str, Any]] = {"pattern": "\\S"}
+_SCALAR_SCHEMA: Final[dict[str, Any]] = {"type": ["string", "number", "boolean"], **_NOT_BLANK}
+_WORDS_SCHEMA: Final[dict[str, Any]] = {"type": "string", **_NOT_BLANK}
 _LIST_SCHEMA: Final[dict[str, Any]] = {"type": "array", "items": _SCALAR_SCHEMA, "minItems": 1}
 _OPERAND_SCHEMA: Final[dict[str, dict[str, Any]]] = {
     "eq": _SCALAR_SCHEMA,
     "not": {"anyOf": [_SCALAR_SCHEMA, _LIST_SCHEMA]},
     "in": _LIST_SCHEMA,
-    "matches": {"type": "string", "format": "regex"},
+    "words": {"anyOf": [_WORDS_SCHEMA, {"type": "array", "items": _WORDS_SCHEMA, "minItems": 1}]},
+    "matches": {"type": "string", "format": "regex", **_NOT_BLANK},
     "exists": {"type": "boolean"},
-} | {op: {"type": ["string", "number"]} for op in ("gt", "gte", "lt", "lte")}
+} | {op: {"type": ["string", "number"], **_NOT_BLANK} for op in ("gt", "gte", "lt", "lte")}
 _WHERE_SCHEMA: Final[dict[str, Any]] = {
     "description": "Path → value, list (any of) or operators. All must hold.",
     "type": "object",

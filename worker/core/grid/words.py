@@ -51,6 +51,8 @@ def _condition_words(condition: Condition) -> str:
             return f"is {_any_of(value)}"
         case "not":
             return f"is there and not {_any_of(value)}"
+        case "words":
+            return f"has the word {_any_of(value)}"
         case "matches":
             return f"matches /{value}/"
         case "exists":

@@ -11,8 +11,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from worker.core.grid.conditions import Condition, Where, compile_where
+from worker.core.grid.conditions import Condition, Where
 from worker.core.grid.models import Rule
+from worker.core.grid.predicates import compile_where
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import count_one, count_velocity, is_activity
@@ -275,6 +276,7 @@ def _below(value: Any) -> Any:
 _OFFERS: Final[dict[str, Callable[[Any], tuple[Any, ...]]]] = {
     "in": lambda value: value if isinstance(value, tuple) else (value,),
     "eq": lambda value: (value,),
+    "words": lambda value: value,
     "gte": lambda value: (value,),
     "lte": lambda value: (value,),
     "gt": lambda value: (_above(value),),

@@ -9,10 +9,11 @@ import msgspec
 import xxhash
 
 from worker.core.contract.output_types import OUTPUTS
-from worker.core.grid.conditions import Where, compile_where
+from worker.core.grid.conditions import Where
 from worker.core.grid.email_kind import email_domain, email_kind
 from worker.core.grid.models import Grid, Rule, Rung
 from worker.core.grid.page_types import compile_pages
+from worker.core.grid.predicates import compile_where
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.calendar import Calendar
 from worker.core.scoring.decay import decay_of
