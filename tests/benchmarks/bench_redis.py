@@ -20,7 +20,7 @@ import click
 import redis
 
 from ops.dev.redis_server import Redis
-from tests.benchmarks.race import AS_DEPLOYED
+from tests.benchmarks.place import AS_DEPLOYED
 from tests.kit.batches import a_batch, a_write
 from worker.adapters import redis_check
 from worker.adapters.redis_client import LIBRARY, connect

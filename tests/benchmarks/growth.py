@@ -20,9 +20,10 @@ import redis
 from ops.dev.kafka_broker import Kafka, create_topics
 from ops.dev.redis_server import Redis, RedisCluster
 from tests.benchmarks import report
+from tests.benchmarks.contestants import leadpulse
 from tests.benchmarks.log import ZIPF, lines
 from tests.benchmarks.measure import produce
-from tests.benchmarks.race import AS_DEPLOYED, LOG, PARTITIONS, Place, leadpulse
+from tests.benchmarks.place import AS_DEPLOYED, LOG, PARTITIONS, Place
 
 TYPES = ("page.viewed", "email.opened", "email.clicked", "content.downloaded", "form.submitted", "webinar.attended")
 

@@ -26,8 +26,9 @@ from confluent_kafka import Producer
 from ops.dev.kafka_broker import Kafka, create_topics
 from ops.dev.redis_server import Redis
 from tests.benchmarks import report
+from tests.benchmarks.contestants import Live
 from tests.benchmarks.log import lines
-from tests.benchmarks.race import AS_DEPLOYED, LOG, PARTITIONS, Live, Place
+from tests.benchmarks.place import AS_DEPLOYED, LOG, PARTITIONS, Place
 from tests.kit.shell import ROOT
 from tests.kit.site import Site
 from worker.core.contract.partitioner import owner

@@ -13,9 +13,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.benchmarks import report
+from tests.benchmarks.contestants import RIVALS
 from tests.benchmarks.log import Line, lines
 from tests.benchmarks.measure import cpu_s, peak_mb, tree
-from tests.benchmarks.race import RIVALS, moves, scored
+from tests.benchmarks.place import moves
+from tests.benchmarks.race import scored
 from tests.benchmarks.report import Result
 from tests.benchmarks.rivals import common, decode, spec
 from tests.kit.oracle import Oracle

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
+
+from ops.dev.kafka_broker import Kafka
+from ops.dev.services import HOST, free_port
 
 
 class LosesReplies:
@@ -137,3 +141,13 @@ class Network:
                 target.write(data)
                 await target.drain()
         target.close()
+
+
+def proxied(settings: Mapping[str, str] | None = None, *, heap: str = "384m", lasting: bool = False) -> tuple[Kafka, Network]:
+    """Return a broker, not started, and a network before it for clients that come that way."""
+    kafka, listener, port = Kafka(settings, heap=heap, lasting=lasting), free_port(), free_port()
+    # A client goes where the broker says it is: for those that come by the proxy, that is the proxy.
+    kafka.settings["listeners"] += f",PROXIED://{HOST}:{listener}"
+    kafka.settings["advertised.listeners"] += f",PROXIED://{HOST}:{port}"
+    kafka.settings["listener.security.protocol.map"] += ",PROXIED:PLAINTEXT"
+    return kafka, Network(HOST, listener, port)

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.kit.proxy import Network
+from tests.kit.backlogs import HEAVY, backlog, drained, heavy, judged, members, memory_mb, undisturbed
+from tests.kit.proxy import Network, proxied
 from tests.kit.services import Kafka, Redis, needed
 from tests.kit.site import MakeSite, Site
 from tests.kit.traffic import now_ms
 from tests.kit.waits import HANG_S
-from tests.system.pressure import HEAVY, backlog, drained, heavy, judged, members, memory_mb, proxied, undisturbed
 from worker.adapters.redis_client import connect
 from worker.adapters.redis_store import RedisStore
 from worker.core.batch.plan import MOST_BYTES

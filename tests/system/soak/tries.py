@@ -12,10 +12,9 @@ from pathlib import Path
 
 import click
 
-from ops.dev.kafka_broker import Kafka
 from ops.dev.redis_server import Redis
-from ops.dev.services import HOST, free_port
-from tests.kit.proxy import LosesReplies, Network
+from ops.dev.services import HOST
+from tests.kit.proxy import LosesReplies, Network, proxied
 from tests.kit.site import Site
 from tests.kit.verdict import Wrong
 from tests.system.soak.run import FAULTS, Inject, Run, Services, recovered
@@ -25,14 +24,10 @@ from tests.system.soak.table import Row
 async def soak(minutes: float, seed: int, names: list[str], rows: dict[str, Row]) -> None:
     """Try the faults *names* in turn until *minutes* are over, each once at least."""
     end = time.monotonic() + minutes * 60
-    kafka = Kafka({"group.min.session.timeout.ms": "1000", "log.cleaner.backoff.ms": "500"}, lasting=True)
-    listener = free_port()
+    settings = {"group.min.session.timeout.ms": "1000", "log.cleaner.backoff.ms": "500"}
+    kafka, to_kafka = proxied(settings, lasting=True)
     async with contextlib.AsyncExitStack() as stack:
-        to_kafka = await stack.enter_async_context(Network(HOST, listener))
-        # A client goes where the broker says it is: for those that come by the proxy, that is the proxy.
-        kafka.settings["listeners"] += f",PROXIED://{HOST}:{listener}"
-        kafka.settings["advertised.listeners"] += f",PROXIED://{HOST}:{to_kafka.port}"
-        kafka.settings["listener.security.protocol.map"] += ",PROXIED:PLAINTEXT"
+        await stack.enter_async_context(to_kafka)
         stack.enter_context(kafka)
         redis = stack.enter_context(Redis())
         replies = await stack.enter_async_context(LosesReplies(HOST, redis.port, b"_apply"))
