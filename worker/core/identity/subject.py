@@ -31,8 +31,7 @@ class Subject:
         """
         self.name = name
         self.scorer = scorer
-        self.by_time = TransitionRecorder(scorer, name, Effects() if effects is None else effects)
-        """Writes outputs that time alone causes."""
+        self._effects = Effects() if effects is None else effects
         try:
             self.state = LeadState(alive=False) if packed is None else unpack(packed)
         except UnreadableState as err:
@@ -119,6 +118,11 @@ class Subject:
             ends = max(ends_ms(self.scorer, self.state), self.at_ms + 1)
             due_ms = due_ms if ends == inf else int(min(ends, inf if due_ms is None else due_ms))
         self.state.due_ms = due_ms
+
+    @property
+    def by_time(self) -> TransitionRecorder:
+        """Writes outputs that time alone causes."""
+        return TransitionRecorder(self.scorer, self.name, self._effects)
 
     def transitions(self, recorder: Recorder) -> TransitionRecorder:
         """Return what writes the id's outputs that *recorder*'s item causes."""

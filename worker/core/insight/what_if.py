@@ -194,7 +194,7 @@ def _occur(scorer: CompiledGrid, lead: LeadState, act: _Act, at_ms: int, occurre
             count_one(scorer, lead, counter, at_ms, {})
     for velocity in scorer.velocity_counters.get(act.event, ()):
         if act.meets(velocity.where):
-            count_velocity(scorer, lead, velocity, at_ms, session)
+            count_velocity(lead, velocity, scorer.calendar.day(at_ms), session)
     for exclusion in scorer.exclusions.get(act.event, ()):
         if act.meets(exclusion.where):
             lead.exclusions.setdefault(exclusion.key, at_ms)

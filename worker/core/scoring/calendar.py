@@ -29,7 +29,10 @@ class Calendar:
         """Return the calendar day on which the instant *at_ms* falls."""
         if self._zone is None:
             return at_ms // DAY_MS
-        return (at_ms + self._offset_ms(at_ms)) // DAY_MS
+        offset_ms = self._offsets.get(at_ms // _BLOCK_MS)  # of most instants: worth no call
+        if offset_ms is None:
+            offset_ms = self._offset_ms(at_ms)
+        return (at_ms + offset_ms) // DAY_MS
 
     def next_day_ms(self, at_ms: int) -> int:
         """Return the first whole millisecond after *at_ms* that falls on another day."""

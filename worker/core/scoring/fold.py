@@ -34,7 +34,8 @@ def is_activity(type_: str) -> bool:
 def id_mark(event: Event) -> bytes:
     """Return what stands for the event's (source, id) among the lead's last 64."""
     # The length first, so that no source and id run together into another pair's text.
-    return mark(f"{len(event.source)}:{event.source}{event.id}")
+    source = event.source
+    return mark(f"{len(source)}:{source}{event.id}")
 
 
 def is_duplicate(state: LeadState, event_mark: bytes) -> bool:
@@ -82,9 +83,10 @@ def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes,
         gain = _count_rules(scorer, state, counters, data, at_ms, now_ms)
     velocity = scorer.velocity_counters.get(type_)
     if velocity is not None:
+        day = scorer.calendar.day(at_ms)
         for one in velocity:
             if one.match is None or one.match(data):
-                count_velocity(scorer, state, one, at_ms, data)
+                count_velocity(state, one, day, data)
     exclusions = scorer.exclusions.get(type_)
     if exclusions is not None and _exclude(state, exclusions, data, at_ms):
         gain = INFINITY
@@ -185,12 +187,14 @@ def _value(scorer: CompiledGrid, counter: RuleCounter, at_ms: int, data: dict[st
     return None if held is None else mark(as_text(held))
 
 
-def count_velocity(scorer: CompiledGrid, state: LeadState, counter: VelocityCounter, at_ms: int, data: dict[str, Any]) -> None:
-    """Count one matching event among the velocity's days, unless its kind takes no such event."""
+def count_velocity(state: LeadState, counter: VelocityCounter, day: int, data: dict[str, Any]) -> None:
+    """Count one matching event of the calendar day *day*, unless its kind takes no such event."""
     kind: VelocityKind = counter.kind
-    match = kind.match(scorer.calendar.day(at_ms), data)
+    held = state.velocity.get(counter.key)
+    if held is not None and kind.once_a_day and held.day == day:
+        return
+    match = kind.match(day, data)
     if match is not None:
-        held = state.velocity.get(counter.key)
         state.velocity[counter.key] = match if held is None else kind.merge(held, match)
 
 
@@ -209,7 +213,7 @@ def label(event: Event) -> str:
     data = event.data
     for name in _LABELS:
         text = data.get(name)
-        if isinstance(text, str) and text:
+        if text and isinstance(text, str):
             if name == "url":
                 return _url_label(text) if len(text) > _REMEMBERED_CHARS else _remembered_label(text)
             return text[:_LABEL_CHARS]

@@ -14,6 +14,7 @@ from typing import Final
 PARTS: Final = 4_096
 """Steps of the table within one halving. A step is so short that four terms of a series give 53 bits."""
 SHIFT: Final = PARTS.bit_length() - 1
+MASK: Final = PARTS - 1
 _BITS: Final = 128
 _ONE: Final = 1 << _BITS
 LN2: Final = 0.6931471805599453
@@ -56,7 +57,7 @@ def halved(age_ms: int, half_life: int) -> float:
     if at >= END:
         return 0.0
     rest = (steps - at) * STEP
-    return TABLE[at & (PARTS - 1)] * WHOLE[at >> SHIFT] * (1.0 - rest * (1.0 - rest * (0.5 - rest * SIXTH)))
+    return TABLE[at & MASK] * WHOLE[at >> SHIFT] * (1.0 - rest * (1.0 - rest * (0.5 - rest * SIXTH)))
 
 
 def halvings(left: float) -> float:

@@ -6,7 +6,7 @@ from worker.core.contract.model import Reason
 from worker.core.grid.models import Inactivity
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, CompiledRule, clamp
-from worker.core.scoring.halving import END, PARTS, SHIFT, SIXTH, STEP, TABLE, WHOLE
+from worker.core.scoring.halving import END, MASK, PARTS, SHIFT, SIXTH, STEP, TABLE, WHOLE
 from worker.core.scoring.state import Count, LeadState, VelocityWindow
 from worker.core.scoring.traits import unpack_traits, values
 
@@ -18,31 +18,32 @@ class Reading:
     decay acts. Positive parts fall and negative parts rise, neither faster than with its shortest half-life.
     """
 
+    total: float
+    """The engagement before its clamp."""
+    engagement: float
+    score: float
+    least: float
+    most: float
+    """Bounds of `total` at any later instant without new events."""
+    reachable: float
+    """The same as `most`, whatever velocity and activity events may bring."""
+    firm: float
+    """What no time takes: the sum of the rules' parts that do not fall, without velocity and inactivity."""
+    falling: float
+    """The sum of the positive decaying parts."""
+    fading: float
+    """Of them, those that never expire: only decay takes them."""
+    falling_half_life: float
+    rising: float
+    """The sum of the negative decaying parts, with its sign turned."""
+    rising_half_life: float
+    step_ms: float
+    """The next instant after this one at which a part steps; infinite when none does."""
+
     def __init__(self, scorer: CompiledGrid, at_ms: int, fit: float) -> None:
         self._scorer = scorer
         self.at_ms = at_ms
         self.fit = fit
-        self.total = 0.0
-        """The engagement before its clamp."""
-        self.engagement = 0.0
-        self.score = 0.0
-        self.least = 0.0
-        self.most = 0.0
-        """Bounds of `total` at any later instant without new events."""
-        self.reachable = 0.0
-        """The same as `most`, whatever velocity and activity events may bring."""
-        self.firm = 0.0
-        """What no time takes: the sum of the rules' parts that do not fall, without velocity and inactivity."""
-        self.falling = 0.0
-        """The sum of the positive decaying parts."""
-        self.fading = 0.0
-        """Of them, those that never expire: only decay takes them."""
-        self.falling_half_life = INFINITY
-        self.rising = 0.0
-        """The sum of the negative decaying parts, with its sign turned."""
-        self.rising_half_life = INFINITY
-        self.step_ms = INFINITY
-        """The next instant after this one at which a part steps; infinite when none does."""
 
     @property
     def lowest(self) -> float:
@@ -85,25 +86,27 @@ def _read_rules(scorer: CompiledGrid, counts: dict[int, Count], reading: Reading
         rules = readers.get(key)
         if rules is None:
             continue
-        last: int = count.last_ms
+        last_ms: int = count.last_ms
         for rule in rules:
             expires_after = rule.expires_after
             if expires_after:
-                end = last + expires_after
+                end = last_ms + expires_after
                 if at_ms >= end:
                     continue
                 if end < step_ms:
                     step_ms = float(end)
             half_life = rule.half_life
             # As `_raw`, `halved` and `held_to`, which cost a third of this function when it calls them.
-            if half_life:
-                steps = (at_ms - last) / half_life * PARTS
+            if not half_life:
+                points = rule.points * count.n
+            elif at_ms == last_ms:
+                points = rule.points * count.sum
+            else:
+                steps = (at_ms - last_ms) / half_life * PARTS
                 at = int(steps)
                 rest = (steps - at) * STEP
-                left = TABLE[at & (PARTS - 1)] * WHOLE[at >> SHIFT] if at < END else 0.0
+                left = TABLE[at & MASK] * WHOLE[at >> SHIFT] if at < END else 0.0
                 points = rule.points * (count.sum * (left * (1.0 - rest * (1.0 - rest * (0.5 - rest * SIXTH)))))
-            else:
-                points = rule.points * count.n
             cap = rule.cap
             if points > cap:
                 points = cap
@@ -183,8 +186,11 @@ def held_between(value: float, low: float, high: float) -> float:
 
 
 def _score(scorer: CompiledGrid, fit: float, engagement: float) -> float:
-    held = held_between(engagement, scorer.engagement_min, scorer.engagement_max)
-    return held_between(fit + held, scorer.score_min, scorer.score_max)
+    if engagement > scorer.engagement_max:
+        engagement = scorer.engagement_max
+    if engagement < scorer.engagement_min:
+        engagement = scorer.engagement_min
+    return held_between(fit + engagement, scorer.score_min, scorer.score_max)
 
 
 def clamped(scorer: CompiledGrid, fit: float, engagement: float) -> tuple[float, float, float]:

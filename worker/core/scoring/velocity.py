@@ -33,10 +33,12 @@ Steps = tuple[tuple[float, float], ...]
 class VelocityKind:
     """One way to count matches over days."""
 
-    def __init__(self, kind: KindInGrids, *, additive: bool = True) -> None:
+    def __init__(self, kind: KindInGrids, *, once_a_day: bool = False, additive: bool = True) -> None:
         self.name = kind.name
         self.kept = kind.kept
         """What is kept of each day. Kinds that keep the same share one window, so they share its key too."""
+        self.once_a_day = once_a_day
+        """The first match of a day counts, and further ones change nothing."""
         self.additive = additive
         """A match never lowers the number."""
 
@@ -73,6 +75,9 @@ class VelocityKind:
 
 class _Bitmap(VelocityKind):
     """Keeps a bitmap: bit i stands for a match i days before the latest one."""
+
+    def __init__(self, kind: KindInGrids, *, additive: bool = True) -> None:
+        super().__init__(kind, once_a_day=True, additive=additive)
 
     def match(self, day: int, data: dict[str, Any]) -> VelocityWindow | None:
         return VelocityWindow(day, b"\1")
