@@ -44,7 +44,6 @@ PENDING: Final[set[str]] = {
     "worker/core/contract/dead_letter.py",
     "worker/core/contract/journal.py",
     "worker/engine/__init__.py",
-    "worker/engine/checks.py",
     "worker/engine/engine.py",
     "worker/engine/failpoint.py",
     "worker/engine/grid_file.py",

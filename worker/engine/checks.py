@@ -1,10 +1,10 @@
-"""What must hold before a worker begins: each mistake is told with what mends it, all of them at once."""
+"""Checks topics, positions and Redis before a worker starts. One error reports all mistakes, each with its remedy."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from math import inf
 from typing import Final, NamedTuple
 
@@ -29,23 +29,23 @@ CLEAN: Final = "set unclean.leader.election.enable=false (kafka-configs.sh --alt
 
 
 class Topics(NamedTuple):
-    """How the topics stand that a worker needs."""
+    """The topics that a worker needs, as they are."""
 
     there: list[str]
     missing: list[str]
-    """Needed, and not there."""
+    """Needed topics that do not exist."""
     unneeded: list[str]
-    """Not there, and needed by some grids only."""
+    """Topics that do not exist, and that only other grids need."""
     mistakes: list[str]
-    """What is wrong with those that are there, each with its topic and what mends it."""
+    """The mistakes of existing topics, each with its topic and remedy."""
     configs: dict[str, dict[str, str]]
-    """Empty in development: an embedded broker has none to show."""
+    """Empty in development, because an embedded broker has no configurations."""
     readable: bool
-    """Every topic that the worker reads is there, with the partitions that it needs."""
+    """Every topic that the worker reads exists, with the right number of partitions."""
 
     @property
     def unclean(self) -> list[str]:
-        """Those that may elect a leader which lacks acknowledged records."""
+        """Topics that may elect a leader without some acknowledged records."""
         return sorted(t for t, config in self.configs.items() if config.get("unclean.leader.election.enable") == "true")
 
     def compacted(self, topics: Collection[str]) -> tuple[str, ...]:
@@ -54,34 +54,40 @@ class Topics(NamedTuple):
 
 
 async def look_at_topics(settings: Settings, admin: Admin, unpublished: Collection[str] = ASKED_FOR_TYPES) -> Topics:
-    """Return how the topics stand: what `run` refuses is what `doctor` reports.
+    """Return the topics as they are. `run` refuses the same mistakes that `doctor` reports.
 
-    Inputs and the internal topic need N partitions each, because owners are found by it. Inputs must not be compacted, because
-    records are folded again. The internal topic must stamp its records itself (`LogAppendTime`), delete by age only, and keep
-    them as long as the longest input; what the worker writes to must take records of 2 MB. Topics of *unpublished* output types
-    may be missing.
+    Inputs and the internal topic need N partitions each, because N decides the owner of a lead. Inputs must not be compacted,
+    because records may be folded again. The internal topic must stamp its records itself (`LogAppendTime`). It must delete by
+    age only, and keep its records as long as the longest input. All written topics must accept records of 2 MB. Topics of
+    *unpublished* output types may be missing.
     """
     needed = {*settings.topics, *settings.outputs_but(unpublished)}
     counts = await admin.partitions([*settings.topics, *settings.outputs])
     absent = [topic for topic, partitions in counts.items() if not partitions]
     there = [topic for topic, partitions in counts.items() if partitions]
     configs = {} if settings.development or not there else await admin.configs(there)
+    return Topics(
+        there=there,
+        missing=[topic for topic in absent if topic in needed],
+        unneeded=[topic for topic in absent if topic not in needed],
+        mistakes=_mistakes(settings, {topic: counts[topic] for topic in there}, configs),
+        configs=configs,
+        readable=all(counts[topic] == settings.partitions for topic in settings.topics),
+    )
+
+
+def _mistakes(settings: Settings, counts: Mapping[str, int], configs: Mapping[str, dict[str, str]]) -> list[str]:
+    """Return the mistakes of the topics in *counts* (topic → partitions)."""
     retention = longest(int(configs[topic]["retention.ms"]) for topic in settings.input_topics if topic in configs)
-    mistakes = [
+    return [
         mistake if mistake.startswith(f"topic {topic} ") else f"{topic}: {mistake}"
-        for topic in there
-        for mistake in differences(settings, topic, counts[topic], configs.get(topic), str(retention))
+        for topic, count in counts.items()
+        for mistake in differences(settings, topic, count, configs.get(topic), str(retention))
     ]
-    missing = [topic for topic in absent if topic in needed]
-    readable = all(counts[topic] == settings.partitions for topic in settings.topics)
-    return Topics(there, missing, [topic for topic in absent if topic not in needed], mistakes, configs, readable)
 
 
 async def check_topics(settings: Settings, admin: Admin, unpublished: Collection[str] = ASKED_FOR_TYPES) -> tuple[str, ...]:
-    """Return the output topics that are compacted.
-
-    Raise `WorkerMustStop` unless `look_at_topics` finds every topic as it must be.
-    """
+    """Return the output topics that are compacted. Raises `WorkerMustStop` for each mistake of `look_at_topics`."""
     found = await look_at_topics(settings, admin, unpublished)
     if found.missing:
         raise WorkerMustStop(f"missing topics: {', '.join(found.missing)}: {MISSING}")
@@ -95,7 +101,7 @@ async def check_topics(settings: Settings, admin: Admin, unpublished: Collection
 
 
 async def shortest_retention_s(settings: Settings, admin: Admin) -> float:
-    """Return for how long the input topics keep their records at least; infinite without a limit, or where nobody says."""
+    """Return the shortest retention of the input topics in seconds; infinite without a limit, or if it is unknown."""
     if settings.development:
         return inf
     configs = await admin.configs(settings.input_topics)
@@ -104,9 +110,7 @@ async def shortest_retention_s(settings: Settings, admin: Admin) -> float:
 
 
 async def check_positions(settings: Settings, store_of: Callable[[int], Store]) -> None:
-    """Raise `WorkerMustStop` when the store remembers another number of partitions or other input topics than *settings*
-    say.
-    """
+    """Raise `WorkerMustStop` if the stored positions have another partition count or other input topics than *settings*."""
     positions = await asyncio.gather(*(store_of(p).position() for p in range(settings.partitions)))
     for p, position in enumerate(positions):
         if position.batch:
@@ -114,15 +118,14 @@ async def check_positions(settings: Settings, store_of: Callable[[int], Store]) 
 
 
 async def check_redis(settings: Settings, client: Client) -> None:
-    """Raise `WorkerMustStop` when Redis would lose state or cannot run our functions; log what is only risky or slow."""
+    """Raise `WorkerMustStop` if Redis would lose state or cannot run our functions. Log lesser findings."""
     errors: list[str] = []
     for finding in await redis_check.check(client, settings.namespace):
-        said = f"{finding.what}: {finding.what_to_do}"
+        line = f"{finding.what}: {finding.what_to_do}"
         if finding.level == "error":
-            errors.append(said)
+            errors.append(line)
         else:
-            log.log(
-                logging.WARNING if finding.level == "warning" else logging.INFO, "Redis: %s", said, extra=fields("redis.remark")
-            )
+            level = logging.WARNING if finding.level == "warning" else logging.INFO
+            log.log(level, "Redis: %s", line, extra=fields("redis.remark"))
     if errors:
         raise WorkerMustStop("this Redis cannot be used as it is:\n" + "\n".join(errors))

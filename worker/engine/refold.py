@@ -1,4 +1,4 @@
-"""Folding batches again by their cuts, after the store went back in time."""
+"""Folds batches again by their cuts, after the store went back in time."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _FETCH_RECORDS = 5_000
 
 
 def moving(at: Cut, cut: Cut, clock_ms: int | None, *, send: bool = True) -> Batch:
-    """Return the batch of *cut*, which moves from *at* without reading what is between."""
+    """Return the batch of *cut*, which moves the offsets from *at* without reading the records between."""
     return Batch(OutboxEntry(cut, ()), (), clock_ms, send, left=[topic for topic in at.next if topic not in cut.next])
 
 
 def check_cut(partition: int, cut: Cut) -> None:
-    """Raise `WorkerMustStop` for a *cut* that this program cannot fold to the same bytes, whatever the grid."""
+    """Raise `WorkerMustStop` for a *cut* that this version cannot fold to the same bytes with any grid."""
     theirs, ours = (cut.words, cut.fold), (TABLES_VERSION, FOLD_VERSION)
     if theirs != ours:
         names = ("tables", "fold")
@@ -46,7 +46,7 @@ def check_cut(partition: int, cut: Cut) -> None:
 
 
 def check_topics_of(partition: int, at: Cut, cut: Cut, ids: Mapping[str, str]) -> None:
-    """Raise `WorkerMustStop` where a topic that batch *cut* read, from *at* on, is another by now; *ids*: those of now."""
+    """Raise `WorkerMustStop` if a topic that batch *cut* read, from *at* on, was recreated. *ids* are the present ones."""
     another = [
         topic
         for topic, held in cut.topic_ids().items()
@@ -60,7 +60,7 @@ def check_topics_of(partition: int, at: Cut, cut: Cut, ids: Mapping[str, str]) -
 
 
 def check_folded(partition: int, cut: Cut, again: Cut) -> None:
-    """Raise `WorkerMustStop` where the batch *again*, which is not applied yet, was folded of other records than *cut* was."""
+    """Raise `WorkerMustStop` if *again*, which is not applied yet, was folded from other records than *cut*."""
     if cut.digest and (cut.records, cut.digest) != (again.records, again.digest):
         there = f"{again.records} records (digest {again.digest})"
         raise WorkerMustStop(
@@ -71,7 +71,7 @@ def check_folded(partition: int, cut: Cut, again: Cut) -> None:
 
 
 class Refold:
-    """Folds batches again by their cuts, from the store's batch up to W, and sends nothing of them."""
+    """Folds batches again by their cuts, from the store's batch up to W, and sends no output of them."""
 
     def __init__(
         self,
@@ -92,29 +92,23 @@ class Refold:
         self._found = found
         self._compiled = {builder.compiled.grid.sha256: builder.compiled}
         self.begun: list[tuple[int, int, str, str]] = []
-        """What each batch that began another grid or other tables says of it, for `numbered`."""
+        """Each grid or tables that a batch began: order, version, sha256, tables. For `numbered`."""
         self._texts: dict[str, bytes] = {}
-        """Grids by SHA-256, as the journal gave them: only one that a cut names has to be readable."""
+        """Texts of grids in the journal, by SHA-256. A text is parsed only if a cut names it."""
 
     async def run(self, at: Cut, clock_ms: int | None, published: int) -> tuple[Cut, int | None]:
         """Bring the store from *at* to batch *published*; return that batch's cut and the clock then."""
         internal = self._settings.internal_topic
         journal = LogPartition(internal, self._partition)
         async with self._cluster.reader([journal]) as ahead, self._cluster.reader([]) as behind:
-            cuts = self._cuts(ahead, journal, at.next[internal])
             reader = RefoldReader(behind, self._partition, at.next) if at.batch else None
-            async for cut in cuts:
-                if cut.batch == 0 and at.batch == 0:  # written again by an owner that ended before its first batch
+            async for cut in self._cuts(ahead, journal, at.next[internal]):
+                if cut.batch == 0 and at.batch == 0:  # an owner that ended before its first batch left one more
                     at = self._beginning(cut)
                     reader = RefoldReader(behind, self._partition, at.next)
-                if cut.batch == at.batch > 0:
-                    check_truth(self._partition, at.batch, at.next, cut.next)
-                if cut.batch <= at.batch:
+                if not self._follows(at, cut, begun=reader is not None):
                     continue
-                if cut.batch != at.batch + 1 or reader is None:
-                    raise self._incomplete(at.batch + 1 if reader is not None else 0, cut.batch)
-                check_cut(self._partition, cut)
-                check_topics_of(self._partition, at, cut, self._found.ids)
+                assert reader is not None
                 if cut.lost:
                     await self._store.apply(moving(at, cut, clock_ms, send=False))
                     self._metrics.refolded.labels(str(self._partition)).inc()
@@ -126,8 +120,23 @@ class Refold:
                     return at, clock_ms
         raise self._incomplete(at.batch + 1, None)
 
+    def _follows(self, at: Cut, cut: Cut, *, begun: bool) -> bool:
+        """Return whether *cut* is the next one to fold after *at*; False if it is not later than *at*.
+
+        Raises `WorkerMustStop` if *cut* belongs to another history, leaves out a batch, or cannot be folded again.
+        """
+        if cut.batch == at.batch > 0:
+            check_truth(self._partition, at.batch, at.next, cut.next)
+        if cut.batch <= at.batch:
+            return False
+        if cut.batch != at.batch + 1 or not begun:
+            raise self._incomplete(at.batch + 1 if begun else 0, cut.batch)
+        check_cut(self._partition, cut)
+        check_topics_of(self._partition, at, cut, self._found.ids)
+        return True
+
     def _beginning(self, cut: Cut) -> Cut:
-        """Return the cut of batch 0, which says where the partition began to read, if all since then is still there."""
+        """Return the cut of batch 0, with the first offsets. Raises `WorkerMustStop` if records after them are gone."""
         gone = {topic: start for topic, start in self._found.starts.items() if cut.next.get(topic, start) < start}
         if gone:
             where = ", ".join(f"{topic} from {cut.next[topic]} (now {start})" for topic, start in gone.items())
@@ -146,10 +155,10 @@ class Refold:
         )
 
     async def _cuts(self, reader: LogReader, tp: LogPartition, start: int) -> AsyncIterator[Cut]:
-        """Yield the journal's cuts from offset *start* to its end; take the grids' texts that stand between them.
+        """Yield the journal's cuts from offset *start* to its end. Keep the texts of grids among them.
 
-        The end is the high watermark: an open transaction (another partition's, forwarding strays) hides what comes after it
-        until it is decided, and the cuts that we need may be there.
+        The end is the high watermark. Another partition that forwards strays may have an open transaction. It hides later cuts
+        until it is decided, and they may be needed.
         """
         reader.seek(tp, start)
         deadline = time.monotonic() + _PATIENCE_S
@@ -173,6 +182,7 @@ class Refold:
                 )
 
     async def _batch(self, cut: Cut, records: list[Record], clock_ms: int | None) -> int | None:
+        """Fold the batch of *cut* again; return the clock after it."""
         ids = cut.topic_ids()
         start = BatchStart(cut.batch, cut.next, clock_ms, send=False, ids=ids, fetched_ms=cut.fetched_ms)
         records = as_folded(self._partition, cut, records)
@@ -192,7 +202,7 @@ class Refold:
         return batch.clock_ms
 
     async def _grid_of(self, cut: Cut) -> CompiledGrid:
-        """Return the grid that judged *cut*: ours, the store's, or one that the journal held on the way here."""
+        """Return the grid that judged *cut*: the worker's, the store's, or one whose text the journal had."""
         found = self._compiled.get(cut.grid)
         if found is None:
             source = self._texts.get(cut.grid) or await self._store.grid()
@@ -216,9 +226,9 @@ class Refold:
 
 
 def as_folded(partition: int, cut: Cut, records: list[Record]) -> list[Record]:
-    """Return *records* as *cut* was folded: with the places that it passed over in the stead of what was not read then.
+    """Return *records* as they were when *cut* was folded, with places instead of the records that it passed over.
 
-    Raises `WorkerMustStop` where a record that was read then cannot be read now.
+    Raises `WorkerMustStop` if a record that was read then cannot be read now.
     """
     if cut.passed:
         records = as_passed(records, partition, cut.passed)
@@ -240,7 +250,7 @@ def as_folded(partition: int, cut: Cut, records: list[Record]) -> list[Record]:
 
 
 class RefoldReader:
-    """The partition's committed records again, up to one cut after the other, in a batch's order (topic, offset)."""
+    """Reads the partition's committed records again, batch by batch, in a batch's order (topic, offset)."""
 
     def __init__(self, reader: LogReader, partition: int, next_: Mapping[str, int]) -> None:
         self._reader = reader
@@ -252,7 +262,7 @@ class RefoldReader:
             self._held[topic] = deque()
 
     async def until(self, next_: Mapping[str, int]) -> list[Record]:
-        """Return what is left of every topic before its offset in *next_*."""
+        """Return the next records of every topic before its offset in *next_*."""
         return [record for topic in sorted(next_) for record in await self._topic_until(topic, next_[topic])]
 
     async def _topic_until(self, topic: str, end: int) -> list[Record]:

@@ -1,4 +1,4 @@
-"""Where a partition stands: what the store remembers of it, held against what Kafka has. The same for `run` and `doctor`."""
+"""Compares a partition's position in the store with Kafka. `run` and `doctor` use the same checks."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _FETCH_S = 0.5
 
 
 class Logs(NamedTuple):
-    """Each topic's log as it is now: those that the worker reads, and those that the store remembers."""
+    """The logs of the topics that the worker reads, and of those in the stored position."""
 
     starts: dict[str, int]
     ends: dict[str, int]
     ids: dict[str, str]
-    """`UNKNOWN` where brokers give none; a topic that is gone is not in it."""
+    """`UNKNOWN` if the brokers have no ids. A topic that is gone is left out."""
     afresh: frozenset[str]
-    """Those to be read from their start, as an operator allowed: what was to be read of them is gone."""
+    """Topics whose next records are gone. An operator allowed to read them from their start."""
 
 
 class Found(NamedTuple):
-    """What Kafka says of a partition, held against its position in the store."""
+    """A partition in Kafka, compared with its position in the store."""
 
     witnesses: Witnesses
     logs: Logs
@@ -47,17 +47,16 @@ class Found(NamedTuple):
 
     @property
     def truth(self) -> Mapping[str, int]:
-        """Topic → next offset of batch W, as the group or the journal has it."""
+        """Topic → next offset of batch W, by the group or the journal."""
         return self.witnesses.ends
 
 
 async def look(settings: Settings, partition: int, position: Position, cluster: Log) -> Found:
-    """Return what Kafka says of *partition*.
+    """Return the witnesses and logs of *partition* in Kafka.
 
-    Raises `WorkerMustStop`, with what mends it, where going on from *position* would lose or double something. Raises
-    `IncarnationEnded` where a
-    topic is gone, or the journal is not given, and `JournalError` for a cut that cannot be read. Raises `LogUnavailable`
-    where the brokers do not answer.
+    Raises `WorkerMustStop`, with the remedy, if going on from *position* would lose or double something. Raises
+    `IncarnationEnded` if a topic is gone or the journal cannot be read, and `JournalError` for a damaged cut. Raises
+    `LogUnavailable` if the brokers do not answer.
     """
     committed = await cluster.committed(partition)
     check_position(settings, partition, position, max(position.published, group_published(committed)))
@@ -68,7 +67,7 @@ async def look(settings: Settings, partition: int, position: Position, cluster: 
     check_position(settings, partition, position, published)
     if position.batch and position.batch == published:
         check_truth(partition, published, position.next, witnesses.ends)
-    if position.batch < published:  # each cut of the journal is held against the topics then, as it is folded again
+    if position.batch < published:  # the refold compares each cut with the topics
         again = {"may_lose": False, "again": True}
         return Found(witnesses, await look_at_log(settings, partition, position.next, {}, cluster, **again))
     logs = await look_at_log(settings, partition, position.next, position.ids, cluster, may_lose=settings.accept_loss)
@@ -85,10 +84,10 @@ async def look_at_log(
     may_lose: bool,
     again: bool = False,
 ) -> Logs:
-    """Return the topics' logs. *held*: topic → id or mark of what was read up to *next_*. *again*: batches are folded again.
+    """Return the topics' logs. *held* has the id or mark of each topic that was read up to *next_*.
 
-    Raises `WorkerMustStop`, unless *may_lose*, where a topic is not the topic that was read, or lacks records that must be
-    read.
+    *again*: batches will be folded again. Raises `WorkerMustStop`, unless *may_lose*, if a topic was recreated or lacks records
+    that must be read.
     """
     ids = await _ids(cluster, {*settings.topics, *next_}, held)
     gone = [topic for topic in settings.topics if topic not in ids]
@@ -99,12 +98,11 @@ async def look_at_log(
     if not may_lose:
         check_ids(settings, partition, another)
     starts, ends = await _ends(cluster, partition, ids, next_)
-    for topic in sorted(read):
-        mark = Mark.read(held.get(topic, UNKNOWN))
-        if mark is not None and starts[topic] <= mark.offset < ends[topic]:  # else retention has deleted it, or see below
-            tp = LogPartition(topic, partition)
-            if not await _holds(cluster, tp, mark):
-                another.add(topic)
+    marks = {topic: mark for topic in sorted(read) if (mark := Mark.read(held.get(topic, UNKNOWN))) is not None}
+    for topic, mark in marks.items():
+        known = starts[topic] <= mark.offset < ends[topic]  # else retention has deleted the record, or the log ends before it
+        if known and not await _holds(cluster, LogPartition(topic, partition), mark):
+            another.add(topic)
     behind = {topic for topic, offset in next_.items() if offset < starts.get(topic, 0)} - another
     beyond = {topic for topic, offset in next_.items() if offset > ends.get(topic, offset)} - another
     if not may_lose:
@@ -119,15 +117,15 @@ def _gone(partition: int, topics: Collection[str]) -> IncarnationEnded:
 
 
 def same(held: str, now: str) -> bool:
-    """Return whether a topic with the id *now* may be the topic that was read. *held*: the id then, a mark, or nothing."""
+    """Return whether a topic with the id *now* may be the topic that was read. *held* is the id then, a mark, or `UNKNOWN`."""
     return held == now or not (is_id(held) and is_id(now))
 
 
 async def _ids(cluster: Log, topics: Collection[str], held: Mapping[str, str]) -> dict[str, str]:
-    """Return the ids of those of *topics* that are there.
+    """Return the ids of those of *topics* that exist.
 
-    A broker whose metadata lag behind may for a moment tell of a topic that was: where something differs it asks again. It does
-    so where a broker is down, too. Raises `LogUnavailable` where none of them answered.
+    A broker with old metadata may for a moment report a topic that is gone. So if an id differs, or no broker answers, the
+    brokers are asked again. Raises `LogUnavailable` if none answered.
     """
     attempt = 0
     while True:
@@ -144,7 +142,7 @@ async def _ids(cluster: Log, topics: Collection[str], held: Mapping[str, str]) -
 
 
 async def _holds(cluster: Log, tp: LogPartition, mark: Mark) -> bool:
-    """Return whether the record of *mark* is still where it was read."""
+    """Return whether the record of *mark* is still at its offset."""
     deadline = time.monotonic() + _PATIENCE_S
     async with cluster.reader([tp]) as reader:
         reader.seek(tp, mark.offset)
@@ -157,7 +155,7 @@ async def _holds(cluster: Log, tp: LogPartition, mark: Mark) -> bool:
 
 
 def check_position(settings: Settings, partition: int, position: Position, published: int) -> None:
-    """Raise `WorkerMustStop` when the state in the store is not fit for these settings."""
+    """Raise `WorkerMustStop` if the stored state does not fit these settings or the batch that was *published*."""
     if position.partitions not in (0, settings.partitions):
         raise WorkerMustStop(
             f"partition {partition}: its state was made with {position.partitions} partitions, but LEADPULSE_PARTITIONS is"
@@ -181,7 +179,7 @@ def check_position(settings: Settings, partition: int, position: Position, publi
 
 
 def check_inputs(settings: Settings, partition: int, next_: Collection[str], allowed: tuple[str, ...]) -> None:
-    """Raise `WorkerMustStop` unless the state's topics *next_* are the settings', or an operator *allowed* those to follow."""
+    """Raise `WorkerMustStop` unless the state's topics *next_* are those of the settings, or an operator *allowed* a change."""
     if set(next_) != set(settings.topics) and allowed != tuple(sorted(settings.input_topics)):
         raise WorkerMustStop(
             f"partition {partition}: its state was made from the topics {', '.join(sorted(next_))}, but"
@@ -191,9 +189,10 @@ def check_inputs(settings: Settings, partition: int, next_: Collection[str], all
 
 
 def check_truth(partition: int, batch: int, held: Mapping[str, int], published: Mapping[str, int]) -> None:
-    """Raise `WorkerMustStop` when the store's *batch* ends elsewhere than the batch that was published under that number.
+    """Raise `WorkerMustStop` if the store's *batch* ends at other offsets than the batch that was published with that number.
 
-    Redis went back in time, and another batch took the number. Then Redis went forth again, to a copy of what was never to be.
+    Redis was then restored twice. After the first time another batch took the number. The second copy is from the abandoned
+    history.
     """
     differ = {topic: (offset, published[topic]) for topic, offset in held.items() if published.get(topic, offset) != offset}
     if differ:
@@ -206,15 +205,15 @@ def check_truth(partition: int, batch: int, held: Mapping[str, int], published: 
 
 
 def check_left(partition: int, unread: Mapping[str, int | None], *, may_lose: bool) -> None:
-    """Raise `WorkerMustStop` when a topic that is no longer an input holds records that no worker read.
+    """Raise `WorkerMustStop` if a topic that is no longer an input has records that no worker read.
 
-    *unread*: how many, about; `None` where that is not known, because the topic was deleted.
+    *unread* is their number, about. It is `None` if the topic was deleted.
     """
     left = {topic: count for topic, count in unread.items() if count is None or count > 0}
     if left and not may_lose:
-        said = ", ".join(f"{topic} ({'deleted' if count is None else f'{count} records'})" for topic, count in left.items())
+        topics = ", ".join(f"{topic} ({'deleted' if count is None else f'{count} records'})" for topic, count in left.items())
         raise WorkerMustStop(
-            f"partition {partition}: {said} is no longer an input, and was not read to its end: stop its producers and"
+            f"partition {partition}: {topics} is no longer an input, and was not read to its end: stop its producers and"
             " let a worker with the earlier LEADPULSE_INPUT_TOPICS read the rest, or lose it with LEADPULSE_ACCEPT_LOSS=true"
         )
 
@@ -222,10 +221,10 @@ def check_left(partition: int, unread: Mapping[str, int | None], *, may_lose: bo
 async def _ends(
     cluster: Log, partition: int, topics: Collection[str], next_: Mapping[str, int]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Return where the log of each of *topics* begins and ends.
+    """Return the start and the end of each topic's log.
 
-    A broker that has just become leader may for a moment know of less than it holds: where a log ends before *next_*, it is
-    asked again.
+    A broker that has just become leader may for a moment report an end that is too low. So if a log ends before *next_*, the
+    broker is asked again.
     """
     tps = [LogPartition(topic, partition) for topic in sorted(topics)]
     attempt = 0
@@ -246,10 +245,10 @@ def check_offsets(
     afresh: str,
     again: str,
 ) -> None:
-    """Raise `WorkerMustStop` where records that must be read are gone.
+    """Raise `WorkerMustStop` if records that must be read are gone.
 
-    *behind*: the topics whose log begins after *next_*, *beyond*: those whose log ends before it. *again*: what mends it where
-    the records must be folded again; such a loss cannot be accepted.
+    The logs of the topics *behind* begin after *next_*, and the logs of those *beyond* end before it. *again* is the remedy if
+    the records must be folded again. Such a loss cannot be accepted.
     """
     if behind:
         gone = ", ".join(f"{topic} {next_[topic]} to {starts[topic] - 1}" for topic in sorted(behind))
@@ -275,7 +274,7 @@ def check_offsets(
 
 
 def check_ids(settings: Settings, partition: int, another: Collection[str]) -> None:
-    """Raise `WorkerMustStop` where *another* names topics that were deleted and made again since they were read."""
+    """Raise `WorkerMustStop` if topics were recreated since they were read; *another* names them."""
     if another:
         raise WorkerMustStop(
             f"partition {partition}: {', '.join(sorted(another))} was deleted and recreated since it was read, or this is"

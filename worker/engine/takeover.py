@@ -1,4 +1,4 @@
-"""Taking a partition over: whatever the one before us left, go on from there exactly."""
+"""Takes a partition over, and continues exactly where the previous owner stopped."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ log = logging.getLogger(__name__)
 
 
 class TakenOver(NamedTuple):
-    """Where a partition stands once it is ours."""
+    """A partition at the end of a take-over."""
 
     cut: Cut
-    """Of the last applied batch; batch 0 before the first, with the offsets to begin at."""
+    """Of the last applied batch. Before the first it is batch 0, with the offsets to begin at."""
     clock_ms: int | None
     published: int
     """W."""
     unpublished: list[OutboxEntry]
-    """What was applied and not published, as far as anybody knows."""
+    """Batches that are applied and not published, as far as is known."""
     past: list[Entry]
-    """What judged all its leads one after the other, as far as the store and the journal's cuts tell; the last still does."""
+    """The grids and tables that judged its leads, by the store and the journal's cuts. The last one is in force."""
 
 
 async def take_over(
@@ -52,21 +52,21 @@ async def take_over(
     cluster: Log,
     metrics: Metrics,
 ) -> TakenOver:
-    """Make *partition* ours in the store and return where it stands, with every batch up to W applied.
+    """Become the owner of *partition* in the store, and return its position, with every batch up to W applied.
 
-    The partition's producer has been started: no other can publish for it, and a transaction that was open is aborted. Redis
-    behind W is brought up to it by folding the very same batches again, sending nothing. Raises `WorkerMustStop`, with what
-    mends it, where going on would lose or double something; `IncarnationEnded` where only another try can tell.
+    The partition's producer must have started. So no other can publish for it, and an open transaction is aborted. If Redis is
+    behind W, the same batches are folded again, and no output is sent. Raises `WorkerMustStop`, with the remedy, if going on
+    would lose or double something. Raises `IncarnationEnded` if only another try can tell.
     """
     position = await store.acquire(settings.partitions)
     failpoint("after_acquire")
     try:
-        stands = await look(settings, partition, position, cluster)
-        log_differences(partition, stands.witnesses)
+        standing = await look(settings, partition, position, cluster)
+        log_differences(partition, standing.witnesses)
         begun = await _begun(store, builder.compiled, position)
-        at, clock_ms, found = _beginning(position, stands.logs), position.clock_ms, stands.logs
-        if position.batch < stands.published:
-            _say_folds_again(partition, at, stands.published)
+        at, clock_ms, found = _beginning(position, standing.logs), position.clock_ms, standing.logs
+        if position.batch < standing.published:
+            _log_refold(partition, at, standing.published)
             refold = Refold(
                 settings=settings,
                 partition=partition,
@@ -76,13 +76,13 @@ async def take_over(
                 cluster=cluster,
                 found=found,
             )
-            at, clock_ms = await refold.run(at, clock_ms, stands.published)
+            at, clock_ms = await refold.run(at, clock_ms, standing.published)
             begun += refold.begun
             may_lose = settings.accept_loss
             found = await look_at_log(settings, partition, at.next, at.topic_ids(), cluster, may_lose=may_lose)
     except (LogUnavailable, TimeoutError, OSError) as err:
         raise IncarnationEnded(
-            f"partition {partition}: Kafka does not say what was published and what there is: {err!r}"
+            f"partition {partition}: Kafka does not answer, so the last published batch and the topics are unknown: {err!r}"
         ) from err
     if found.afresh:
         at = await _without_the_lost(store, partition, at, clock_ms, found, metrics)
@@ -93,20 +93,20 @@ async def take_over(
     return TakenOver(
         cut=at,
         clock_ms=clock_ms,
-        published=stands.published,
-        unpublished=await _unpublished(store, partition, at, stands),
+        published=standing.published,
+        unpublished=await _unpublished(store, partition, at, standing),
         past=numbered(begun),
     )
 
 
 def _beginning(position: Position, found: Logs) -> Cut:
-    """Return the cut of the store's last batch; before the first, one that begins where the topics do."""
+    """Return the cut of the store's last batch. Before the first, return a cut at the start of the topics."""
     next_ = dict(position.next) if position.batch else found.starts
     cut = Cut(position.batch, next_, position.grid, position.words, FOLD_VERSION)
     return msgspec.structs.replace(cut, ids=in_order(position.next, position.ids))
 
 
-def _say_folds_again(partition: int, at: Cut, published: int) -> None:
+def _log_refold(partition: int, at: Cut, published: int) -> None:
     details = fields("partition.folds_again", partition=partition, batch=at.batch, published=published, offsets=at.next)
     log.warning(
         "partition %d: the store is at batch %d, Kafka at %d: folding again", partition, at.batch, published, extra=details
@@ -116,7 +116,7 @@ def _say_folds_again(partition: int, at: Cut, published: int) -> None:
 async def _with_other_topics(
     settings: Settings, store: RetryingStore, partition: int, at: Cut, clock_ms: int | None, found: Logs
 ) -> Cut:
-    """Go on with the settings' topics, as an operator allowed. Raises `WorkerMustStop` where a topic that leaves is unread."""
+    """Change to the settings' topics, as an operator allowed. Raises `WorkerMustStop` if a removed topic has unread records."""
     held = at.topic_ids()
     left = at.next.keys() - set(settings.topics)
     there = {topic for topic in left if topic in found.ids and same(held.get(topic, UNKNOWN), found.ids[topic])}
@@ -128,12 +128,12 @@ async def _with_other_topics(
     return await _move(store, at, next_, clock_ms, _kept(at, found))
 
 
-async def _unpublished(store: RetryingStore, partition: int, at: Cut, stands: Found) -> list[OutboxEntry]:
+async def _unpublished(store: RetryingStore, partition: int, at: Cut, standing: Found) -> list[OutboxEntry]:
     """Return the outbox after W, which must lead up to *at* without a gap."""
-    published = stands.published
+    published = standing.published
     unpublished = await store.outbox(max(0, published - 1))
-    if unpublished and unpublished[0].cut.batch == published:  # not trimmed yet, or it never was what was published
-        check_truth(partition, published, unpublished.pop(0).cut.next, stands.truth)
+    if unpublished and unpublished[0].cut.batch == published:  # not trimmed yet, or of an abandoned history
+        check_truth(partition, published, unpublished.pop(0).cut.next, standing.truth)
     cuts = [entry.cut for entry in unpublished]
     if [cut.batch for cut in cuts] != [*range(published + 1, at.batch + 1)] or (cuts and dict(cuts[-1].next) != dict(at.next)):
         raise IncarnationEnded(f"partition {partition}: the store went back in time while it was taken over")
@@ -141,7 +141,7 @@ async def _unpublished(store: RetryingStore, partition: int, at: Cut, stands: Fo
 
 
 async def _begun(store: RetryingStore, own: CompiledGrid, position: Position) -> list[tuple[int, int, str, str]]:
-    """Return what judged all leads of the partition last, as its position says; see `numbered`."""
+    """Return the grid and tables that judged all leads last, by the position; see `numbered`."""
     if not position.grid:
         return []
     version = own.grid.version
@@ -149,14 +149,14 @@ async def _begun(store: RetryingStore, own: CompiledGrid, position: Position) ->
         try:
             version = parse_grid(await store.grid() or b"", "the partition's grid").version
         except GridError:
-            version = 0  # of another version of the worker: what follows need not be higher
+            version = 0  # the grid of another version of the worker: the next one need not be higher
     return [(position.order, version, position.grid, position.begun or position.words)]
 
 
 async def _without_the_lost(
     store: RetryingStore, partition: int, at: Cut, clock_ms: int | None, found: Logs, metrics: Metrics
 ) -> Cut:
-    """Go on, as an operator allowed, where the log begins now; say of each topic how many records are known to be lost."""
+    """Go on at the start of the logs, as an operator allowed. Log the number of records that are known to be lost."""
     lost = {topic: max(0, found.starts[topic] - at.next[topic]) for topic in sorted(found.afresh)}
     log.error(
         "partition %d: going on without records that were deleted before they were read: %s",
@@ -170,9 +170,9 @@ async def _without_the_lost(
 
 
 async def _adopt(store: RetryingStore, at: Cut, clock_ms: int | None, found: Logs) -> Cut:
-    """Keep the ids of the topics where *at*, which an older version made, or older brokers, has none.
+    """Store the ids of the topics if *at*, from an older version or older brokers, has none.
 
-    They are the topics that were read, as far as anybody can tell. A batch of its own keeps them: the next one may be far away.
+    They are the topics that were read, as far as is known. They have a batch of their own, since the next one may be far away.
     """
     held, ids = at.topic_ids(), _kept(at, found)
     if at.batch and any(is_id(id_) and held.get(topic) != id_ for topic, id_ in ids.items()):
@@ -181,13 +181,13 @@ async def _adopt(store: RetryingStore, at: Cut, clock_ms: int | None, found: Log
 
 
 def _kept(at: Cut, found: Logs) -> dict[str, str]:
-    """Return topic → id as it is now; where brokers give none, the mark of what was read, if the topic goes on from there."""
+    """Return each topic's present id. Without one, return the mark of its last record, unless it is read from its start."""
     held = {topic: text for topic, text in at.topic_ids().items() if topic not in found.afresh}
     return {topic: id_ if is_id(id_) else held.get(topic, UNKNOWN) for topic, id_ in found.ids.items()}
 
 
 async def _move(store: RetryingStore, at: Cut, next_: dict[str, int], clock_ms: int | None, ids: Mapping[str, str]) -> Cut:
-    """Stand at *next_* without reading what is between, by a batch of its own; return its cut."""
+    """Move to *next_* by a batch of its own, without reading the records between; return its cut."""
     cut = Cut(at.batch + 1, next_, at.grid, at.words, FOLD_VERSION, lost=True, ids=in_order(next_, ids))
     await store.apply(moving(at, cut, clock_ms))
     return cut
