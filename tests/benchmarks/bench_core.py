@@ -19,7 +19,7 @@ from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Record
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.demo.simulate import events
+from worker.demo.simulate import Scenario, events
 
 ROUNDS = 7
 BATCH = 500
@@ -37,7 +37,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     grid = files("grids").joinpath("saas-b2b.yaml").read_text()
     scorer = CompiledGrid(parse_grid(grid, "saas-b2b.yaml"), "/leadpulse/bench")
-    made = events(1, 2_000, days=None, limit=count, late=0.02, duplicates=0.01)
+    made = events(Scenario(seed=1, leads=2_000, days=None, limit=count, late=0.02, duplicates=0.01))
     records = [Record(r.topic, 0, at, None, r.key, r.value, r.headers) for at, r in enumerate(made)]
     known = [record for record in records if isinstance(decode(record), Event)]
     values = [record.value or b"" for record in known]

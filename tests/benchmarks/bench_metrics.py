@@ -21,7 +21,7 @@ from worker.core.contract.model import Headers, Record
 from worker.core.contract.trace_context import context
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.demo.simulate import events
+from worker.demo.simulate import Scenario, events
 from worker.engine.batch_builder import BatchBuilder, BatchResult, BatchStart
 from worker.engine.lag import report
 from worker.metrics import Metrics
@@ -84,7 +84,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     grid = files("grids").joinpath("saas-b2b.yaml").read_text()
     scorer = CompiledGrid(parse_grid(grid, "saas-b2b.yaml"), "/leadpulse/bench")
-    made = events(1, 2_000, days=None, limit=count, late=0.02, duplicates=0.01)
+    made = events(Scenario(seed=1, leads=2_000, days=None, limit=count, late=0.02, duplicates=0.01))
     plain = [Record("lead.events.web", 0, at, r.at_ms, r.key, r.value, r.headers) for at, r in enumerate(made)]
     logs = {"none": plain, **{how: [traced(record, how) for record in plain] for how in ("header", "event")}}
     click.echo(

@@ -19,14 +19,14 @@ from worker.core.contract.model import Decoded, Event, Record, Rejected, Unknown
 from worker.demo.agenda import DAY_MS, START_MS
 from worker.demo.bad_records import BAD
 from worker.demo.people import PERSONAS
-from worker.demo.simulate import LATE_BY_MS, SimRecord, events, paced
+from worker.demo.simulate import LATE_BY_MS, Scenario, SimRecord, events, paced
 from worker.intake.routes import TOPICS
 
 
 def traffic(**changes: Any) -> list[SimRecord]:
     """Return what two hundred people do in three weeks, unless *changes* say otherwise."""
     arguments: dict[str, Any] = {"seed": 1, "leads": 200, "days": 21} | changes
-    return list(events(**arguments))
+    return list(events(Scenario(**arguments)))
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +77,14 @@ def test_every_persona_has_people() -> None:
 @pytest.mark.parametrize("kind", list(BAD))
 def test_every_bad_record_is_refused(kind: str) -> None:
     """One that the codec took would be a made-up event with wrong content, and the stated share would not be true."""
-    for record in islice(events(1, 50), 40):
+    for record in islice(events(Scenario(seed=1, leads=50)), 40):
         spoilt = record._replace(value=BAD[kind](json.loads(record.value)))
         assert isinstance(decoded(spoilt), Rejected), kind
 
 
 def test_the_bad_records_show_every_reason_there_is() -> None:
     """The dead-letter topic of a demo or a test is then a catalogue of what can be wrong."""
-    envelope = json.loads(next(events(1, 50)).value)
+    envelope = json.loads(next(events(Scenario(seed=1, leads=50))).value)
     reasons = set()
     for spoil in BAD.values():
         refused = decode(Record("t", 0, 0, None, None, spoil(dict(envelope))))
@@ -197,7 +197,7 @@ def test_people_come_in_office_hours_and_crawlers_at_any() -> None:
     [({"leads": 0}, "leads: 0"), ({"late": 1.5}, "late: 1.5"), ({"bad": -0.1}, "bad: -0.1")],
 )
 def test_wrong_arguments_are_named(changes: dict[str, Any], words: str) -> None:
-    """At the first record, with what was given and what is expected."""
+    """At once, with what was given and what is expected."""
     with pytest.raises(ValueError, match=words):
         traffic(**changes)
 

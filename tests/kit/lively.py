@@ -8,7 +8,7 @@ from tests.kit.grids import changed, compiled
 from worker.core.batch.plan import plan_events, plan_tick
 from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Output, Record
-from worker.demo.simulate import events
+from worker.demo.simulate import Scenario, events
 
 GRID = files("grids").joinpath("saas-b2b.yaml").read_text()
 LOW = changed(
@@ -41,7 +41,7 @@ TAKING = changed(
 
 def traffic(seed: int) -> list[Event]:
     """Return simulated traffic of few, busy leads; a tenth of it late."""
-    made = events(seed, 150, days=None, limit=2_500, late=0.1, duplicates=0.02)
+    made = events(Scenario(seed=seed, leads=150, days=None, limit=2_500, late=0.1, duplicates=0.02))
     records = (Record(r.topic, 0, at, None, r.key, r.value, r.headers) for at, r in enumerate(made))
     return [event for record in records if isinstance(event := decode(record), Event)]
 

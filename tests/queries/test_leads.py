@@ -18,7 +18,7 @@ from worker.core.contract.partitioner import owner
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import unpack
 from worker.demo.agenda import DAY_MS, START_MS
-from worker.demo.simulate import events
+from worker.demo.simulate import Scenario, events
 from worker.queries.leads import Hot, hottest, judged, states_of
 
 PARTITIONS = 4
@@ -35,7 +35,7 @@ def scorer() -> CompiledGrid:
 async def stores(scorer: CompiledGrid) -> list[MemoryStore]:
     """Return four partitions with what 250 simulated people did in a fortnight, written as a worker writes it."""
     of_partition: list[list[Event]] = [[] for _ in range(PARTITIONS)]
-    for record in events(3, 250, days=14):
+    for record in events(Scenario(seed=3, leads=250, days=14)):
         decoded = decode(Record(record.topic, 0, 0, None, record.key, record.value))
         if isinstance(decoded, Event):
             of_partition[owner(decoded.lead, PARTITIONS)].append(decoded)

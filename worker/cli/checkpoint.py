@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
 import click
 import msgspec
 
-from worker.adapters.checkpoint_files import Files, files_at
-from worker.adapters.redis_client import connect
 from worker.cli.common import load_settings, run_async, settings_flags
 from worker.core.scoring.calendar import rfc3339
-from worker.engine.checkpoints import Taken, take
-from worker.engine.kept import clean
-from worker.errors import FilesError, NotTaken
+from worker.engine.operations import Written, checkpoint_files, write_checkpoints
+from worker.errors import NotTaken
 from worker.settings import Settings
 
 
@@ -37,60 +34,38 @@ def checkpoint(only: int | None, **flags: Any) -> None:
     settings = load_settings(flags)
     if only is not None and only >= settings.partitions:
         raise click.UsageError(f"there is no partition {only}: LEADPULSE_PARTITIONS is {settings.partitions}")
-    files = opened_files(settings)
-    if run_async(_write(settings, files, range(settings.partitions) if only is None else [only])):
+    if not settings.checkpoints:
+        raise click.UsageError("set LEADPULSE_CHECKPOINTS to the place of the checkpoints: a folder or an address of fsspec")
+    if run_async(_write(settings, range(settings.partitions) if only is None else [only])):
         raise click.exceptions.Exit(1)
 
 
-def opened_files(settings: Settings) -> Files:
-    """Return the place of the checkpoints; without one the command ends."""
-    if not settings.checkpoints:
-        raise click.UsageError("set LEADPULSE_CHECKPOINTS to the place of the checkpoints: a folder or an address of fsspec")
-    try:
-        return files_at(settings.checkpoints)
-    except FilesError as err:
-        raise click.ClickException(str(err)) from None
-
-
-async def _write(settings: Settings, files: Files, partitions: Any) -> int:
-    """Write a checkpoint of each of *partitions*, tell of each, and return how many failed."""
-    client = connect(settings.redis.get_secret_value())
+async def _write(settings: Settings, partitions: Sequence[int]) -> int:
+    """Print what came of each partition's checkpoint, and return how many failed."""
     failed = 0
-    try:
-        async with aclosing(take(settings, client, files, partitions)) as results:
-            async for p, result in results:
-                told, error = _told(p, result)
-                if not error:
-                    error = await asyncio.to_thread(_clean, files, settings, p)
-                if error:
-                    failed += 1
-                    click.echo(f"partition {p}: {error}", err=True)
-                click.echo(msgspec.json.encode(told))
-    finally:
-        await client.aclose()
+    files = checkpoint_files(settings)
+    assert files is not None, "LEADPULSE_CHECKPOINTS is set"
+    async with aclosing(write_checkpoints(settings, files, partitions)) as results:
+        async for written in results:
+            if written.fault:
+                failed += 1
+                click.echo(f"partition {written.partition}: {written.fault}", err=True)
+            click.echo(msgspec.json.encode(_row(written)))
     return failed
 
 
-def _clean(files: Files, settings: Settings, partition: int) -> str:
-    """Remove old checkpoints; return why that failed, empty otherwise."""
-    try:
-        clean(files, settings.namespace, partition, settings.checkpoint_keep)
-    except OSError as err:
-        return f"the checkpoint is there, but older ones could not be removed: {err}"
-    return ""
-
-
-def _told(partition: int, result: Taken | NotTaken) -> tuple[dict[str, Any], str]:
-    """Return what is printed of one partition, and what went wrong."""
+def _row(written: Written) -> dict[str, Any]:
+    """Return the line that is printed of one partition."""
+    result = written.result
     if isinstance(result, NotTaken):
-        return {"partition": partition, "checkpoint": None, "reason": str(result)}, f"no checkpoint: {result}"
+        return {"partition": written.partition, "checkpoint": None, "reason": str(result)}
     manifest = result.manifest
     return {
-        "partition": partition,
+        "partition": written.partition,
         "checkpoint": result.name,
         "batch": manifest.batch,
         "created": rfc3339(manifest.created_ms),
         "rows": manifest.rows_count,
         "bytes": manifest.rows_bytes,
         "seconds": round(result.seconds, 3),
-    }, ""
+    }

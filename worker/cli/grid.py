@@ -8,19 +8,16 @@ from typing import Any
 import click
 import msgspec
 
-from worker.adapters.redis_client import connect
-from worker.adapters.redis_store import RedisOrder
 from worker.cli.common import load_grid, load_settings, run_async, settings_flags
 from worker.core.grid.diff import Difference, compare
 from worker.core.grid.lint import Lint, lint
 from worker.core.grid.messages import GridError, Mistake
 from worker.core.grid.models import Grid, grid_schema
+from worker.core.grid.order import Entry
 from worker.core.grid.report import show_html, show_markdown
-from worker.core.grid.tables import TABLES_VERSION
-from worker.engine.grid_order import known, put_in_force
+from worker.engine.operations import force_grid, grid_in_force, is_in_force
 from worker.errors import GridNotFound
 from worker.presets import read_grid
-from worker.settings import Settings
 
 
 @click.group()
@@ -40,23 +37,30 @@ def check(names: tuple[str, ...], strict: bool, as_json: bool) -> None:
 
     Exits with 1 if a grid has a mistake or cannot be read, and with --strict also if it has a warning.
     """
-    failed = False
-    for name in names:
-        checked, mistakes = _checked(name)
-        warnings = lint(checked) if checked is not None else []
-        failed |= bool(mistakes) or (strict and bool(warnings))
-        if as_json:
-            click.echo(msgspec.json.encode(_as_json(name, checked, mistakes, warnings)))
-            continue
-        for mistake in mistakes:
-            click.echo(str(mistake), err=True)
-        for warning in warnings:
-            place = f"{name}:{warning.line}: {warning.path + ': ' if warning.path else ''}"
-            click.echo(f"{place}warning: {warning.message} [{warning.code}]", err=True)
-        if checked is not None:
-            click.echo(f"{name}: ok: {checked.grid} version {checked.version}, {_counts(checked, warnings)}", err=True)
-    if failed:
+    passed = [_check(name, strict, as_json) for name in names]
+    if not all(passed):
         raise click.exceptions.Exit(1)
+
+
+def _check(name: str, strict: bool, as_json: bool) -> bool:
+    """Print what is wrong with one file; return whether it passes."""
+    checked, mistakes = _checked(name)
+    warnings = lint(checked) if checked is not None else []
+    if as_json:
+        click.echo(msgspec.json.encode(_as_json(name, checked, mistakes, warnings)))
+    else:
+        _show_findings(name, checked, mistakes, warnings)
+    return not mistakes and not (strict and warnings)
+
+
+def _show_findings(name: str, checked: Grid | None, mistakes: list[Mistake], warnings: list[Lint]) -> None:
+    for mistake in mistakes:
+        click.echo(str(mistake), err=True)
+    for warning in warnings:
+        place = f"{name}:{warning.line}: {warning.path + ': ' if warning.path else ''}"
+        click.echo(f"{place}warning: {warning.message} [{warning.code}]", err=True)
+    if checked is not None:
+        click.echo(f"{name}: ok: {checked.grid} version {checked.version}, {_counts(checked, warnings)}", err=True)
 
 
 def _checked(name: str) -> tuple[Grid | None, list[Mistake]]:
@@ -73,8 +77,8 @@ def _as_json(name: str, checked: Grid | None, mistakes: list[Mistake], warnings:
         "file": name,
         "ok": checked is not None,
         "grid": None if checked is None else _identity(checked),
-        "mistakes": [{"line": one.line, "path": one.path, "message": one.message} for one in mistakes],
-        "warnings": [one._asdict() for one in warnings],
+        "mistakes": [{"line": mistake.line, "path": mistake.path, "message": mistake.message} for mistake in mistakes],
+        "warnings": [warning._asdict() for warning in warnings],
     }
 
 
@@ -128,35 +132,34 @@ def diff(old: str, new: str, as_json: bool) -> None:
     is replayed.
     """
     before, after = load_grid(old), load_grid(new)
-    found = compare(before, after)
+    difference = compare(before, after)
     if as_json:
         answer = {
             "from": _identity(before),
             "to": _identity(after),
-            "changes": [one._asdict() for one in found.changes],
-            "replay": [one._asdict() for one in found.replay],
+            "changes": [change._asdict() for change in difference.changes],
+            "replay": [rule._asdict() for rule in difference.replay],
         }
         click.echo(msgspec.json.encode(answer))
         return
-    click.echo(_in_words(before, after, found))
+    click.echo(_in_words(before, after, difference))
 
 
-def _in_words(before: Grid, after: Grid, found: Difference) -> str:
-    lines = [str(change) for change in found.changes]
-    if not lines:
+def _in_words(before: Grid, after: Grid, difference: Difference) -> str:
+    if not difference.changes:
         same = "byte for byte" if before.sha256 == after.sha256 else "in all that counts; the text differs"
         return f"The grids are the same {same}."
-    if before.grid == after.grid and before.version == after.version:
-        lines.append(
-            f"Note: both are called {after.grid} version {after.version}: raise `version`, so that outputs tell them apart."
-        )
-    lines.append("")
-    if found.replay:
-        lines.append("These count otherwise than what is held; replay the past, or let it count from now on:")
-        lines += [f"  {one.kind} {one.id}: {one.why}" for one in found.replay]
-    else:
-        lines.append("Nothing needs to be replayed: all of it is in force at once, for the past too.")
-    return "\n".join(lines)
+    lines = [*map(str, difference.changes), *_same_version(before, after), ""]
+    if not difference.replay:
+        return "\n".join([*lines, "Nothing needs to be replayed: all of it is in force at once, for the past too."])
+    lines.append("These count otherwise than what is held; replay the past, or let it count from now on:")
+    return "\n".join([*lines, *(f"  {rule.kind} {rule.id}: {rule.why}" for rule in difference.replay)])
+
+
+def _same_version(before: Grid, after: Grid) -> list[str]:
+    if (before.grid, before.version) != (after.grid, after.version):
+        return []
+    return [f"Note: both are called {after.grid} version {after.version}: raise `version`, so that outputs tell them apart."]
 
 
 @grid.command()
@@ -173,25 +176,19 @@ def force(name: str | None, yes: bool, **flags: Any) -> None:
     """
     settings = load_settings(flags)
     chosen = load_grid(name or settings.grid)
-    found = run_async(_force(settings, chosen, yes))
-    click.echo(msgspec.json.encode(found))
+    before = run_async(grid_in_force(settings))
+    now = "none" if before is None else f"version {before.version} (sha256 {before.sha256[:12]})"
+    new = f"{chosen.grid} version {chosen.version} (sha256 {chosen.sha256[:12]})"
+    if before is not None and is_in_force(chosen, before):
+        click.echo(f"{new} is in force in {settings.namespace} already", err=True)
+        click.echo(_forced(before.number, chosen, before))
+        return
+    click.echo(f"in force in {settings.namespace}: {now}; from now on: {new}. All leads are judged again.", err=True)
+    if not yes:
+        click.confirm("Put it in force?", abort=True, err=True)
+    click.echo(_forced(run_async(force_grid(settings, chosen)).number, chosen, before))
 
 
-async def _force(settings: Settings, chosen: Grid, yes: bool) -> dict[str, Any]:
-    client = connect(settings.redis.get_secret_value())
-    try:
-        store = RedisOrder(client, settings.namespace)
-        _, order = await known(store)
-        before = order[-1] if order else None
-        now = "none" if before is None else f"version {before.version} (sha256 {before.sha256[:12]})"
-        told = f"{chosen.grid} version {chosen.version} (sha256 {chosen.sha256[:12]})"
-        if before is not None and (before.sha256, before.tables) == (chosen.sha256, TABLES_VERSION):
-            click.echo(f"{told} is in force in {settings.namespace} already", err=True)
-            return {"number": before.number, "grid": _identity(chosen), "before": before.sha256}
-        click.echo(f"in force in {settings.namespace}: {now}; from now on: {told}. All leads are judged again.", err=True)
-        if not yes and not click.confirm("Put it in force?", err=True):
-            raise click.Abort
-        entry = await put_in_force(store, chosen)
-        return {"number": entry.number, "grid": _identity(chosen), "before": None if before is None else before.sha256}
-    finally:
-        await client.aclose()
+def _forced(number: int, chosen: Grid, before: Entry | None) -> bytes:
+    answer = {"number": number, "grid": _identity(chosen), "before": None if before is None else before.sha256}
+    return msgspec.json.encode(answer)

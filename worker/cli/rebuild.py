@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Any
 
 import click
 import msgspec
 
-from worker.adapters.checkpoint_files import Files
-from worker.adapters.kafka_admin import Admin
-from worker.adapters.redis_client import Client, connect
-from worker.adapters.redis_store import RedisStore
-from worker.cli.checkpoint import opened_files
 from worker.cli.common import load_settings, run_async, settings_flags
 from worker.cli.topics import CONNECTION
-from worker.core.batch.checkpoint import CheckpointError
 from worker.core.scoring.calendar import rfc3339
-from worker.engine.kept import restore
-from worker.engine.rebuild import Way, ways
-from worker.errors import StoreRefused
+from worker.engine import operations
+from worker.engine.operations import Rebuilt, checkpoint_files
 from worker.settings import Settings
 
 
@@ -46,56 +40,49 @@ def rebuild(only: int | None, every: bool, from_topics: bool, **flags: Any) -> N
         raise click.UsageError("name the partitions: --partition P or --all")
     if only is not None and only >= settings.partitions:
         raise click.UsageError(f"there is no partition {only}: LEADPULSE_PARTITIONS is {settings.partitions}")
-    files = opened_files(settings) if settings.checkpoints and not from_topics else None
-    refused = run_async(_rebuild(settings, files, range(settings.partitions) if only is None else [only]))
+    refused = run_async(_rebuild(settings, range(settings.partitions) if only is None else [only], from_topics))
     if refused and (only is not None or refused == settings.partitions):
         raise click.exceptions.Exit(1)
 
 
-async def _rebuild(settings: Settings, files: Files | None, partitions: Sequence[int]) -> int:
-    """Rebuild each of *partitions* that is empty, tell of each, and return how many are refused."""
-    client = connect(settings.redis.get_secret_value())
+async def _rebuild(settings: Settings, partitions: Sequence[int], from_topics: bool) -> int:
+    """Print what came of each partition, and return how many are refused."""
     refused = 0
-    try:
-        known: dict[int, Way] = {}
-        if files is not None:
-            async with Admin(settings) as admin:
-                known = {way.partition: way for way in await ways(settings, admin, files, partitions)}
-        for partition in partitions:
-            try:
-                told = await _one(settings, client, files, partition, known.get(partition))
-            except (StoreRefused, CheckpointError, OSError) as err:
-                refused += 1
-                told = {"partition": partition, "rebuild": False, "reason": str(err)}
-                click.echo(f"refused: {err}", err=True)
-            click.echo(msgspec.json.encode(told))
-    finally:
-        await client.aclose()
+    files = None if from_topics else checkpoint_files(settings)
+    async with aclosing(operations.rebuild(settings, files, partitions)) as results:
+        async for rebuilt in results:
+            refused += bool(rebuilt.refused)
+            for words in rebuilt.unused:
+                click.echo(f"partition {rebuilt.partition}: not used: {words}", err=True)
+            click.echo(_advice(rebuilt), err=True)
+            click.echo(msgspec.json.encode(_row(rebuilt)))
     return refused
 
 
-async def _one(settings: Settings, client: Client, files: Files | None, partition: int, way: Way | None) -> dict[str, Any]:
-    """Put the partition's checkpoint back, or allow it to be filled from its first batch on; return what is printed."""
-    for words in way.unusable if way else ():
-        click.echo(f"partition {partition}: not used: {words}", err=True)
-    if files is None or way is None or way.checkpoint is None:
-        await RedisStore(client, settings.namespace, partition).allow_rebuild()
-        click.echo(f"partition {partition} will be filled again by its next owner: restart the workers", err=True)
-        return {"partition": partition, "rebuild": True}
-    one = way.checkpoint
-    rows = await restore(settings, client, files, one)
-    manifest = one.manifest
-    created = rfc3339(manifest.created_ms)
-    click.echo(
-        f"partition {partition} holds batch {manifest.batch} again, as of {created}; its next owner folds what came after:"
-        " restart the workers",
-        err=True,
+def _advice(rebuilt: Rebuilt) -> str:
+    if rebuilt.refused:
+        return f"refused: {rebuilt.refused}"
+    manifest = rebuilt.manifest
+    if manifest is None:
+        return f"partition {rebuilt.partition} will be filled again by its next owner: restart the workers"
+    return (
+        f"partition {rebuilt.partition} holds batch {manifest.batch} again, as of {rfc3339(manifest.created_ms)}; its next"
+        " owner folds what came after: restart the workers"
     )
+
+
+def _row(rebuilt: Rebuilt) -> dict[str, Any]:
+    """Return the line that is printed of one partition."""
+    if rebuilt.refused:
+        return {"partition": rebuilt.partition, "rebuild": False, "reason": rebuilt.refused}
+    manifest = rebuilt.manifest
+    if manifest is None:
+        return {"partition": rebuilt.partition, "rebuild": True}
     return {
-        "partition": partition,
+        "partition": rebuilt.partition,
         "rebuild": True,
-        "checkpoint": one.name,
+        "checkpoint": rebuilt.checkpoint,
         "batch": manifest.batch,
-        "created": created,
-        "rows": rows,
+        "created": rfc3339(manifest.created_ms),
+        "rows": rebuilt.rows,
     }

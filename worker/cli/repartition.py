@@ -9,6 +9,7 @@ import msgspec
 
 from worker.cli.common import load_settings, run_async, settings_flags
 from worker.cli.topics import CONNECTION
+from worker.engine.operations import copy_leads
 from worker.errors import SettingsError
 from worker.settings import Settings
 
@@ -38,17 +39,5 @@ def repartition(source: str, **flags: Any) -> None:
         raise click.UsageError(f"--from: {err}") from None
     if source == settings.namespace:
         raise click.UsageError(f"--from {source} is LEADPULSE_NAMESPACE itself: give the new one another name")
-    click.echo(msgspec.json.encode(run_async(_copied(old, settings))))
+    click.echo(msgspec.json.encode(run_async(copy_leads(old, settings))))
     click.echo(f"start the workers with LEADPULSE_NAMESPACE={settings.namespace}; never those of {source} as well", err=True)
-
-
-async def _copied(old: Settings, new: Settings) -> Any:
-    from worker.adapters.redis_client import connect, install
-    from worker.engine.repartition import repartition as copy
-
-    client = connect(new.redis.get_secret_value())
-    try:
-        await install(client)
-        return await copy(old, new, client)
-    finally:
-        await client.aclose()

@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +21,11 @@ from worker.adapters.kafka_sink import Client, KafkaIntake
 from worker.cli.common import load_settings
 from worker.core.contract.instants import instant
 from worker.demo.agenda import DAY_MS
-from worker.demo.simulate import SimRecord, events, paced
+from worker.demo.simulate import Scenario, SimRecord, events, paced
 from worker.errors import Undelivered
 from worker.intake.producer import open_sink
 from worker.intake.routes import TOPICS
+from worker.ports import LogIntake
 
 _SHARE: Final = click.FloatRange(0, 1)
 _BETWEEN: Final = 200
@@ -110,10 +111,7 @@ def _topics(_: click.Context, param: click.Parameter, text: str | None) -> dict[
     metavar="FAMILY=TOPIC,…",
     help="Topics of the event families.  [default: web=lead.events.web, and so on for email, webinar, profile, crm]",
 )
-def simulate(
-    leads: int, seed: int, start_ms: int, days: float | None, limit: int | None, late: float, duplicates: float, bad: float,
-    keyless: float, rate: float, compress: float, out: str, kafka: str | None, client: Client, topics: dict[str, str],
-) -> None:  # fmt: skip
+def simulate(rate: float, compress: float, out: str, kafka: str | None, client: Client, **given: Any) -> None:
     """Simulate the traffic of a B2B site.
 
     The people are champions on their way to a purchase, researchers, newsletter readers, students, competitors and
@@ -125,20 +123,18 @@ def simulate(
     """
     if kafka is not None and out != "-":
         raise click.UsageError("use --out or --kafka, not both")
-    if days is None and limit is None:
-        days = 30
-    records = events(
-        seed, leads, start_ms, days=days, limit=limit,
-        late=late, duplicates=duplicates, bad=bad, keyless=keyless, topics=topics,
-    )  # fmt: skip
-    tally = _Tally(limit, start_ms, days, quiet=kafka is None and out == "-" and sys.stdout.isatty())
-    flow = paced(records, compress=compress, rate=rate)
+    if given["days"] is None and given["limit"] is None:
+        given["days"] = 30
+    scenario = Scenario(**given)
+    tally = _Tally(scenario, quiet=kafka is None and out == "-" and sys.stdout.isatty())
+    flow = paced(events(scenario), compress=compress, rate=rate)
     if kafka is None:
         sending = _to_file(flow, out, tally, live=bool(rate or compress))
     else:
-        sending = _to_kafka(flow, kafka, client, topics, tally)
+        log = KafkaIntake(load_settings({"kafka": kafka}), client)
+        sending = _to_log(flow, log, scenario.topics.values(), tally)
     _hand_over(sending, tally, out)
-    click.echo(tally.words(leads), err=True)
+    click.echo(tally.words(), err=True)
     if kafka is not None and tally.last_ms > time.time_ns() // 1_000_000:
         click.echo("some events are later than now: the worker takes them as of the moment they came (see --start)", err=True)
 
@@ -161,17 +157,17 @@ def _hand_over(sending: Coroutine[Any, Any, None], tally: _Tally, out: str) -> N
 class _Tally:
     """What has been handed over so far, with a progress bar on a terminal."""
 
-    def __init__(self, limit: int | None, start_ms: int, days: float | None, *, quiet: bool) -> None:
+    def __init__(self, scenario: Scenario, *, quiet: bool) -> None:
         console = Console(stderr=True)
-        self._limit = limit
-        self._start_ms = start_ms
+        self._scenario = scenario
         columns = (TextColumn("{task.fields[shown]}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        # *quiet*: the terminal takes the records themselves and so shows that it goes on.
+        # *quiet*: the terminal shows the records themselves, and so the progress.
         self._progress = Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
-        self._task = self._progress.add_task("", total=limit or round((days or 0) * DAY_MS), shown="")
+        total = scenario.limit or round((scenario.days or 0) * DAY_MS)
+        self._task = self._progress.add_task("", total=total, shown="")
         self._notes: Counter[str] = Counter()
         self.records = 0
-        self.last_ms = start_ms
+        self.last_ms = scenario.start_ms
 
     def __enter__(self) -> None:
         self._progress.start()
@@ -185,14 +181,15 @@ class _Tally:
         self.last_ms = record.at_ms
         self._notes[record.note] += 1
         if self.records % _BETWEEN == 0:
-            done = self.records if self._limit else record.at_ms - self._start_ms
+            done = self.records if self._scenario.limit else record.at_ms - self._scenario.start_ms
             self._progress.update(self._task, completed=done, shown=f"{self.records:,} records")
 
-    def words(self, leads: int) -> str:
+    def words(self) -> str:
         """Return the summary."""
         n = self._notes
+        days = (self.last_ms - self._scenario.start_ms) / DAY_MS
         return (
-            f"{self.records:,} records of {leads:,} people over {(self.last_ms - self._start_ms) / DAY_MS:.1f} days:"
+            f"{self.records:,} records of {self._scenario.leads:,} people over {days:.1f} days:"
             f" {n['event'] + n['late']:,} events ({n['late']:,} late), {n['duplicate']:,} duplicates, {n['bad']:,} bad"
         )
 
@@ -225,10 +222,9 @@ def _writer(out: str) -> Iterator[Callable[[bytes, bool], None]]:
             file.close()
 
 
-async def _to_kafka(flow: AsyncIterator[SimRecord], kafka: str, client: Client, topics: dict[str, str], tally: _Tally) -> None:
-    """Send the records, stamped by the client's clock as a producer's are: stamps of the past would outlive no retention."""
-    settings = load_settings({"kafka": kafka})
-    async with open_sink(KafkaIntake(settings, client), topics.values()) as sink:
+async def _to_log(flow: AsyncIterator[SimRecord], log: LogIntake, topics: Iterable[str], tally: _Tally) -> None:
+    """Send the records. They carry the time of sending, because retention would delete records with times of the past."""
+    async with open_sink(log, topics) as sink:
         async for record in flow:
             await sink.send(record.topic, record.key, record.value, record.headers)
             tally.add(record)

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from worker.cli.common import load_settings, run_async, settings_flags
-from worker.settings import Settings
+from worker.engine.operations import change_inputs, make_topics
 
 CONNECTION = (
     "kafka",
@@ -46,21 +46,13 @@ def create(replication: int | None, **flags: Any) -> None:
     from the worker's needs.
     """
     settings = load_settings(flags)
-    report = run_async(_create(settings, -1 if replication is None else replication))
+    report = run_async(make_topics(settings, -1 if replication is None else replication))
     click.echo(msgspec.json.encode(report).decode())
-    differ = [found for found in report.values() if found.startswith("differs")]
-    made = sum(found == "created" for found in report.values())
-    click.echo(f"{made} topics created, {len(report) - made} were there, {len(differ)} of them not as needed", err=True)
-    if differ:
+    states = list(report.values())
+    created, differing = states.count("created"), sum(state.startswith("differs") for state in states)
+    click.echo(f"{created} topics created, {len(states) - created} were there, {differing} of them not as needed", err=True)
+    if differing:
         raise click.exceptions.Exit(1)
-
-
-async def _create(settings: Settings, replication: int) -> dict[str, str]:
-    from worker.adapters.kafka_admin import Admin
-    from worker.adapters.kafka_topics import create_topics
-
-    async with Admin(settings) as admin:
-        return await create_topics(admin, settings, replication)
 
 
 @topics.command()
@@ -79,29 +71,8 @@ def change(**flags: Any) -> None:
     permission, run the command again with the earlier topics. Prints one JSON object, topic by topic: kept, new or left.
     """
     settings = load_settings(flags)
-    report = run_async(_change(settings))
+    report = run_async(change_inputs(settings))
     click.echo(msgspec.json.encode(report).decode())
-    said = "restart the workers with" if set(report.values()) != {"kept"} else "these are the topics that are read already:"
-    click.echo(f"{said} LEADPULSE_INPUT_TOPICS={','.join(settings.input_topics)}", err=True)
-
-
-async def _change(settings: Settings) -> dict[str, str]:
-    from worker.adapters.kafka_admin import Admin
-    from worker.adapters.redis_client import connect
-    from worker.adapters.redis_store import RedisStore
-    from worker.engine.checks import check_topics
-
-    client = connect(settings.redis.get_secret_value())
-    try:
-        async with Admin(settings) as admin:
-            await check_topics(settings, admin)
-        report: dict[str, str] = {}
-        for p in range(settings.partitions):
-            store = RedisStore(client, settings.namespace, p)
-            await store.allow_inputs(settings.input_topics)
-            read = (await store.position()).next.keys() - {settings.internal_topic}
-            report |= {topic: "kept" if topic in read else "new" for topic in settings.input_topics}
-            report |= dict.fromkeys(sorted(read - set(settings.input_topics)), "left")
-        return report
-    finally:
-        await client.aclose()
+    changed = set(report.values()) != {"kept"}
+    advice = "restart the workers with" if changed else "these are the topics that are read already:"
+    click.echo(f"{advice} LEADPULSE_INPUT_TOPICS={','.join(settings.input_topics)}", err=True)

@@ -69,20 +69,29 @@ class Mails:
         opened_ms = agenda.awake(lead, agenda.now_ms + agenda.minutes(60))
         agenda.emit(lead, opened_ms, "email.opened", "/mail", {**about})
         acts_ms = opened_ms + rnd.randint(4, 60) * SECOND_MS
-        chance = rnd.random()
-        if chance < 0.005:
-            lead.subscribed = False
-            kind = "email.complained" if chance < 0.001 else "email.unsubscribed"
-            agenda.emit(lead, acts_ms, kind, "/mail", {**about})
-            if rnd.random() < 0.15:
-                agenda.emit(lead, acts_ms + agenda.days(0.5, 3), "lead.erased", "/crm", {})
-        elif chance < 0.02 and phase.visits >= 3:
-            agenda.emit(lead, acts_ms + agenda.minutes(5), "email.replied", "/mail", {**about})
-        elif rnd.random() < phase.clicks:
-            agenda.emit(lead, acts_ms, "email.clicked", "/mail", about | link)
-            agenda.later(acts_ms + SECOND_MS, partial(self._visit, lead, campaign))
+        self._react(lead, campaign, acts_ms, about, link)
         if webinar and rnd.random() < phase.webinars:
             self._webinar(lead, acts_ms + rnd.randint(60, 600) * SECOND_MS, *webinar)
+
+    def _react(self, lead: Prospect, campaign: str, at_ms: int, about: dict[str, Any], link: dict[str, Any]) -> None:
+        """Unsubscribe, reply, click, or do nothing."""
+        agenda, rnd, phase = self._agenda, self._agenda.rnd, lead.phase
+        chance = rnd.random()
+        if chance < 0.005:
+            self._unsubscribe(lead, at_ms, about, complains=chance < 0.001)
+        elif chance < 0.02 and phase.visits >= 3:
+            agenda.emit(lead, at_ms + agenda.minutes(5), "email.replied", "/mail", {**about})
+        elif rnd.random() < phase.clicks:
+            agenda.emit(lead, at_ms, "email.clicked", "/mail", about | link)
+            agenda.later(at_ms + SECOND_MS, partial(self._visit, lead, campaign))
+
+    def _unsubscribe(self, lead: Prospect, at_ms: int, about: dict[str, Any], *, complains: bool) -> None:
+        agenda = self._agenda
+        lead.subscribed = False
+        kind = "email.complained" if complains else "email.unsubscribed"
+        agenda.emit(lead, at_ms, kind, "/mail", {**about})
+        if agenda.rnd.random() < 0.15:
+            agenda.emit(lead, at_ms + agenda.days(0.5, 3), "lead.erased", "/crm", {})
 
     def _webinar(self, lead: Prospect, registers_ms: int, webinar_id: str, starts_ms: int) -> None:
         agenda, rnd = self._agenda, self._agenda.rnd

@@ -194,19 +194,17 @@ def traits_of(
     first, last = rnd.choice(_FIRST), rnd.choice(_LAST)
     _, role, seniority, decides = rnd.choices(_ROLES, [weight for weight, *_ in _ROLES])[0]
     kind = rnd.random()
-    free, disposable = {"student": (0.95, 0.05), "competitor": (0.3, 0.1), "reader": (0.35, 0.02)}.get(
-        persona.name, (0.12, 0.01)
-    )
+    free, disposable = _PRIVATE_MAIL.get(persona.name, (0.12, 0.01))
     if kind < disposable:
         domain = rnd.choice(_DISPOSABLE_MAIL)
     elif kind < free:
         domain = rnd.choice(_FREE_MAIL)
     else:
         domain = company.domain
-    said: dict[str, Any] = {"email": f"{first}.{last}.{number:06d}@{domain}", "country": country}
+    stated: dict[str, Any] = {"email": f"{first}.{last}.{number:06d}@{domain}", "country": country}
     if persona.name == "student":
-        return said | {"role": "Student", "seniority": "student"}, {}
-    said["role"] = role
+        return stated | {"role": "Student", "seniority": "student"}, {}
+    stated["role"] = role
     if rnd.random() < 0.3:
-        said["phone"] = f"+33 1 99 00 {rnd.randrange(100):02d} {rnd.randrange(100):02d}"  # a range kept for fiction
-    return said, {"seniority": seniority, "decision_role": decides, "company": company._asdict()}
+        stated["phone"] = f"+33 1 99 00 {rnd.randrange(100):02d} {rnd.randrange(100):02d}"  # a range kept for fiction
+    return stated, {"seniority": seniority, "decision_role": decides, "company": company._asdict()}

@@ -23,16 +23,23 @@ def answer(agenda: Agenda, lead: Prospect, at_ms: int) -> None:
         return
     lead.in_deal = True
     agenda.emit(lead, at_ms, "crm.accepted", "/crm", {"owner": owner})
-    at_ms = agenda.in_office(at_ms + agenda.days(1, 5))
+    at_ms = _deal(agenda, lead, agenda.in_office(at_ms + agenda.days(1, 5)), owner)
+    agenda.later(at_ms, partial(setattr, lead, "in_deal", False))
+
+
+def _deal(agenda: Agenda, lead: Prospect, at_ms: int, owner: str) -> int:
+    """Let a lead that sales accepted come to an appointment, and perhaps buy. Return when that is over (ms)."""
+    rnd = agenda.rnd
     if rnd.random() < 0.12:
         agenda.emit(lead, at_ms, "crm.no_show", "/crm", {"owner": owner})
         at_ms = agenda.in_office(at_ms + agenda.days(2, 6))
-    if rnd.random() < 0.6:
-        amount = round(rnd.lognormvariate(9.2, 0.7), -2)
-        agenda.emit(lead, at_ms, "crm.opportunity", "/crm", {"amount": amount, "owner": owner})
-        at_ms = agenda.in_office(at_ms + agenda.days(10, 40))
-        if rnd.random() < persona.wins:
-            agenda.emit(lead, at_ms, "crm.won", "/crm", {"amount": amount, "owner": owner})
-        elif rnd.random() < 0.7:
-            agenda.emit(lead, at_ms, "crm.lost", "/crm", {"reason": rnd.choice(("price", "timing", "rival")), "owner": owner})
-    agenda.later(at_ms, partial(setattr, lead, "in_deal", False))
+    if rnd.random() >= 0.6:
+        return at_ms
+    amount = round(rnd.lognormvariate(9.2, 0.7), -2)
+    agenda.emit(lead, at_ms, "crm.opportunity", "/crm", {"amount": amount, "owner": owner})
+    at_ms = agenda.in_office(at_ms + agenda.days(10, 40))
+    if rnd.random() < lead.persona.wins:
+        agenda.emit(lead, at_ms, "crm.won", "/crm", {"amount": amount, "owner": owner})
+    elif rnd.random() < 0.7:
+        agenda.emit(lead, at_ms, "crm.lost", "/crm", {"reason": rnd.choice(("price", "timing", "rival")), "owner": owner})
+    return at_ms

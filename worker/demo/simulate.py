@@ -1,6 +1,6 @@
 """Made-up B2B traffic: people who discover, come back, compare, ask and fall silent, over simulated days and weeks.
 
-`events` is a pure function of its arguments: the same seed gives the same bytes. There are two layers, each with its own
+`events` is a pure function of a scenario: the same seed gives the same bytes. There are two layers, each with its own
 random numbers. Disorder therefore changes nothing in what people do.
 
 - `worker.demo.world` lives the people's lives, in the order of their times.
@@ -14,6 +14,7 @@ import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any, Final, Literal, NamedTuple
 
@@ -75,77 +76,87 @@ async def paced(
         yield record
 
 
-def events(
-    seed: int,
-    leads: int,
-    start_ms: int = START_MS,
-    *,
-    days: float | None = 30,
-    limit: int | None = None,
-    late: float = 0.0,
-    duplicates: float = 0.0,
-    bad: float = 0.0,
-    keyless: float = 0.0,
-    topics: Mapping[str, str] = TOPICS,
-) -> Iterator[SimRecord]:
-    """Yield the records of *leads* people from *start_ms* on, in the order in which they arrive.
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """Traffic to simulate. Four shares of the events make disorder, and none of them changes what people do.
 
-    Ends with the last event of *days* simulated days, or after *limit* records. With neither, it never ends.
-    Four shares of the events make disorder, and none of them changes what people do.
-    A *late* event comes up to `LATE_BY_MS` after its time. A *duplicate* is sent again with the same source and id, within
-    moments or hours. A *bad* record, which is no valid event, is sent beside an event (`BAD`). A *keyless* record has no key.
-    *topics* maps families (`event_types.Family`) to topics.
-
-    Raises `ValueError` for a share outside of 0…1 or fewer than one lead.
+    Raises `ValueError` for a share outside of 0…1, or for fewer than one lead.
     """
-    if leads < 1:
-        raise ValueError(f"leads: {leads}; expected at least 1")
-    for name, share in (("late", late), ("duplicates", duplicates), ("bad", bad), ("keyless", keyless)):
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name}: {share}; expected a share from 0 to 1")
-    end_ms = None if days is None else start_ms + round(days * DAY_MS)
-    happenings = World(seed, leads, start_ms).happenings()
-    disorder = _Disorder(random.Random(f"{seed}/disorder"), late=late, duplicates=duplicates, bad=bad, keyless=keyless)
-    arrivals = _arrivals(happenings, end_ms, disorder, topics)
-    yield from arrivals if limit is None else itertools.islice(arrivals, limit)
+
+    seed: int
+    leads: int
+    """Number of people."""
+    start_ms: int = START_MS
+    """Beginning of simulated time."""
+    days: float | None = 30
+    """Simulated days; `None` for no end."""
+    limit: int | None = None
+    """Most records; `None` for no limit."""
+    late: float = 0.0
+    """Share of the events that come late, up to `LATE_BY_MS` after their time."""
+    duplicates: float = 0.0
+    """Share that is sent again with the same source and id, within moments or hours."""
+    bad: float = 0.0
+    """Share beside which a bad record is sent, which is no valid event (`BAD`)."""
+    keyless: float = 0.0
+    """Share of the records without a key."""
+    topics: Mapping[str, str] = field(default_factory=lambda: TOPICS)
+    """Family (`event_types.Family`) → topic."""
+
+    def __post_init__(self) -> None:
+        if self.leads < 1:
+            raise ValueError(f"leads: {self.leads}; expected at least 1")
+        for name in ("late", "duplicates", "bad", "keyless"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name}: {share}; expected a share from 0 to 1")
 
 
-class _Disorder(NamedTuple):
-    rnd: random.Random
-    late: float
-    duplicates: float
-    bad: float
-    keyless: float
+def events(scenario: Scenario) -> Iterator[SimRecord]:
+    """Yield the records of *scenario* in the order in which they arrive, until its days or its limit are over."""
+    happenings = World(scenario.seed, scenario.leads, scenario.start_ms).happenings()
+    if scenario.days is not None:
+        end_ms = scenario.start_ms + round(scenario.days * DAY_MS)
+        happenings = itertools.takewhile(lambda happening: happening[0] < end_ms, happenings)
+    return itertools.islice(_in_order(_Arrivals(scenario), happenings), scenario.limit)
 
 
-def _arrivals(
-    happenings: Iterator[tuple[int, dict[str, Any]]], end_ms: int | None, disorder: _Disorder, topics: Mapping[str, str]
-) -> Iterator[SimRecord]:
-    rnd = disorder.rnd
+def _in_order(arrivals: _Arrivals, happenings: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[SimRecord]:
+    """Yield the arrivals of *happenings* in the order of their times. No record arrives before its event happens."""
     waiting: list[tuple[int, int, SimRecord]] = []
     numbers = itertools.count()
-
-    def arrive(envelope: dict[str, Any], value: bytes, at_ms: int, note: Note) -> None:
-        key = None if rnd.random() < disorder.keyless else envelope["subject"].encode()
-        record = SimRecord(topic_of(envelope["type"], topics), key, value, CONTENT_TYPE, at_ms, note)
-        heappush(waiting, (at_ms, next(numbers), record))
-
     for at_ms, envelope in happenings:
-        if end_ms is not None and at_ms >= end_ms:
-            break
         while waiting and waiting[0][0] < at_ms:
             yield heappop(waiting)[2]
-        value = msgspec.json.encode(envelope)
-        is_late = rnd.random() < disorder.late
-        came_ms = at_ms + (_delay(rnd) if is_late else 0)
-        arrive(envelope, value, came_ms, "late" if is_late else "event")
-        if rnd.random() < disorder.duplicates:
-            arrive(envelope, value, came_ms + _pause(rnd), "duplicate")
-        if rnd.random() < disorder.bad:
-            spoil = BAD[rnd.choices(tuple(BAD), BAD_WEIGHTS)[0]]
-            arrive(envelope, spoil(dict(envelope)), at_ms, "bad")
+        for record in arrivals.of(at_ms, envelope):
+            heappush(waiting, (record.at_ms, next(numbers), record))
     while waiting:
         yield heappop(waiting)[2]
+
+
+class _Arrivals:
+    """Makes the records of one event: the event itself, late or not, a duplicate, a bad record."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._rnd = random.Random(f"{scenario.seed}/disorder")
+
+    def of(self, at_ms: int, envelope: dict[str, Any]) -> Iterator[SimRecord]:
+        rnd, scenario = self._rnd, self._scenario
+        value = msgspec.json.encode(envelope)
+        is_late = rnd.random() < scenario.late
+        came_ms = at_ms + (_delay(rnd) if is_late else 0)
+        yield self._record(envelope, value, came_ms, "late" if is_late else "event")
+        if rnd.random() < scenario.duplicates:
+            yield self._record(envelope, value, came_ms + _pause(rnd), "duplicate")
+        if rnd.random() < scenario.bad:
+            spoil = BAD[rnd.choices(tuple(BAD), BAD_WEIGHTS)[0]]
+            yield self._record(envelope, spoil(dict(envelope)), at_ms, "bad")
+
+    def _record(self, envelope: dict[str, Any], value: bytes, at_ms: int, note: Note) -> SimRecord:
+        key = None if self._rnd.random() < self._scenario.keyless else envelope["subject"].encode()
+        topic = topic_of(envelope["type"], self._scenario.topics)
+        return SimRecord(topic=topic, key=key, value=value, headers=CONTENT_TYPE, at_ms=at_ms, note=note)
 
 
 def _pause(rnd: random.Random) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 from worker.core.contract.journal import Tick, tick_output
 from worker.demo.agenda import DAY_MS, START_MS
 from worker.demo.servers import PARTITIONS, Broker
-from worker.demo.simulate import events
+from worker.demo.simulate import Scenario, events
 from worker.settings import Settings
 
 LEADS: Final = 300
@@ -34,7 +34,15 @@ class Traffic:
         self._settings = settings
         self._seconds = seconds
         self._records = events(
-            seed, LEADS, days=seconds * SPEED * 1000 / DAY_MS, late=0.02, duplicates=0.02, bad=0.005, keyless=0.02
+            Scenario(
+                seed=seed,
+                leads=LEADS,
+                days=seconds * SPEED * 1000 / DAY_MS,
+                late=0.02,
+                duplicates=0.02,
+                bad=0.005,
+                keyless=0.02,
+            )
         )
         self._began: float | None = None
         self.sent: Counter[str] = Counter()

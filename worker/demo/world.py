@@ -38,17 +38,17 @@ class World:
         persona = rnd.choices(PERSONAS, [persona.weight for persona in PERSONAS])[0]
         company = RIVAL if persona.name == "competitor" and rnd.random() < 0.6 else rnd.choice(companies)
         country = company.country if rnd.random() < 0.85 else a_country(rnd)
-        said, learnt = traits_of(rnd, persona, number, company, country)
+        stated, enriched = traits_of(rnd, persona, number, company, country)
         phase_number = rnd.randrange(len(persona.phases)) if rnd.random() < 0.5 else 0
         known = rnd.random() < persona.known
         return Prospect(
-            number,
-            persona,
-            country,
-            COUNTRIES[country][1] * MINUTE_MS,
-            said,
-            learnt,
-            known,
+            number=number,
+            persona=persona,
+            country=country,
+            ahead_ms=COUNTRIES[country][1] * MINUTE_MS,
+            stated=stated,
+            enriched=enriched,
+            known=known,
             two_devices=rnd.random() < 0.3,
             proxy=rnd.random() < 0.35,
             scanner=rnd.random() < 0.12,
@@ -84,27 +84,41 @@ class World:
 
     def _visit(self, lead: Prospect, campaign: str | None = None) -> None:
         """Make one session, from now on: pages, then acts. *campaign*: it began with a click in that mail."""
-        agenda, rnd, phase = self._agenda, self._agenda.rnd, lead.phase
+        rnd, phase = self._agenda.rnd, lead.phase
         session_id = f"s-{rnd.getrandbits(48):012x}"
         subject = lead.visitor_id if lead.aliased and lead.two_devices and rnd.random() < 0.4 else ""
-        quick = lead.persona.quick
         kinds = rnd.choices(tuple(phase.reads), tuple(phase.reads.values()), k=rnd.randint(*phase.pages))
-        views = self._page_views(kinds, campaign, quick=quick)
-        at_ms = agenda.now_ms
-        for data, stay_ms in views:
-            seen = {"url": data["url"], "session_id": session_id, "duration_s": stay_ms / 1000} | data
-            agenda.emit(lead, at_ms, "page.viewed", SITE, seen, machine=lead.persona.machine, subject=subject)
-            at_ms += stay_ms
-        if quick:
+        views = self._page_views(kinds, campaign, quick=lead.persona.quick)
+        at_ms = self._read(lead, views, session_id, subject)
+        if lead.persona.quick:
             return
-        for kind, share in phase.acts.items():
+        at_ms = self._send_forms(lead, at_ms)
+        if self._often_here(lead, at_ms) and "pricing" in kinds and rnd.random() < 0.6:
+            answer(self._agenda, lead, at_ms)  # sales call without being asked
+        self._rarely(lead, at_ms, views[-1][0]["url"], session_id)
+
+    @staticmethod
+    def _often_here(lead: Prospect, at_ms: int) -> bool:
+        """Return whether sales would notice this visit of *lead*."""
+        return lead.known and lead.phase.visits >= 3 and at_ms >= lead.calm_until_ms
+
+    def _read(self, lead: Prospect, views: list[tuple[dict[str, Any], int]], session_id: str, subject: str) -> int:
+        """Send the page views of a session, and return when the last page is left."""
+        at_ms = self._agenda.now_ms
+        for data, stay_ms in views:
+            view = {"url": data["url"], "session_id": session_id, "duration_s": stay_ms / 1000} | data
+            self._agenda.emit(lead, at_ms, "page.viewed", SITE, view, machine=lead.persona.machine, subject=subject)
+            at_ms += stay_ms
+        return at_ms
+
+    def _send_forms(self, lead: Prospect, at_ms: int) -> int:
+        """Send the forms of a session, if any, and return when the last one is sent."""
+        rnd = self._agenda.rnd
+        for kind, share in lead.phase.acts.items():
             if rnd.random() < share and not (lead.in_deal and kind in _HOT):
                 at_ms += rnd.randint(8, 90) * SECOND_MS
                 self._act(lead, at_ms, kind)
-        often = lead.known and phase.visits >= 3 and at_ms >= lead.calm_until_ms
-        if often and "pricing" in kinds and rnd.random() < 0.6:
-            answer(agenda, lead, at_ms)  # a prospect who comes often and looks at prices is called without having asked
-        self._rarely(lead, at_ms, views[-1][0]["url"], session_id)
+        return at_ms
 
     def _page_views(self, kinds: list[str], campaign: str | None, *, quick: bool) -> list[tuple[dict[str, Any], int]]:
         """Return the data of each page view, and how long (ms) the prospect stays on the page."""
@@ -143,22 +157,35 @@ class World:
         newcomer = not lead.known
         if newcomer:
             lead.known = lead.profiled = lead.aliased = True
-        data: dict[str, Any] = {"form_id": kind.partition(".")[0], "fields": {"email": lead.stated["email"]}}
-        if kind == "content.downloaded":
-            data = {"form_id": "library", "content_id": rnd.choice(DOWNLOADS)}
-        elif kind == "form.submitted":
-            data["form_id"] = rnd.choice(("newsletter", "contact"))
+        data = self._fields(lead, kind)
         agenda.emit(lead, at_ms, kind, SITE, data)
         if newcomer:
-            agenda.emit(lead, at_ms + 400, "lead.identified", SITE, {"anonymous_id": lead.visitor_id})
-            agenda.emit(lead, at_ms + 900, "profile.updated", SITE, {"traits": lead.stated})
-            if lead.enriched:
-                agenda.emit(lead, at_ms + agenda.minutes(300), "profile.updated", "/enrichment", {"traits": lead.enriched})
+            self._identify(lead, at_ms)
         if kind == "form.submitted" or rnd.random() < 0.5:
             lead.subscribed = True
         if kind == "content.downloaded" and rnd.random() < 0.7:
-            for number, wait_ms in enumerate((DAY_MS, 3 * DAY_MS, 7 * DAY_MS), start=1):
-                name = f"nurture-{data['content_id']}-{number}"
-                agenda.later(agenda.awake(lead, at_ms + wait_ms), partial(self._mails.mail, lead, name))
+            self._nurture(lead, at_ms, data["content_id"])
         if kind in _HOT:
             answer(agenda, lead, at_ms)
+
+    def _fields(self, lead: Prospect, kind: str) -> dict[str, Any]:
+        """Return the data of a form's event."""
+        rnd = self._agenda.rnd
+        if kind == "content.downloaded":
+            return {"form_id": "library", "content_id": rnd.choice(DOWNLOADS)}
+        form_id = rnd.choice(("newsletter", "contact")) if kind == "form.submitted" else kind.partition(".")[0]
+        return {"form_id": form_id, "fields": {"email": lead.stated["email"]}}
+
+    def _identify(self, lead: Prospect, at_ms: int) -> None:
+        """Send who a visitor is, and what an enrichment service adds later."""
+        agenda = self._agenda
+        agenda.emit(lead, at_ms + 400, "lead.identified", SITE, {"anonymous_id": lead.visitor_id})
+        agenda.emit(lead, at_ms + 900, "profile.updated", SITE, {"traits": lead.stated})
+        if lead.enriched:
+            agenda.emit(lead, at_ms + agenda.minutes(300), "profile.updated", "/enrichment", {"traits": lead.enriched})
+
+    def _nurture(self, lead: Prospect, at_ms: int, content_id: str) -> None:
+        """Plan the mails that follow a download."""
+        for number, wait_ms in enumerate((DAY_MS, 3 * DAY_MS, 7 * DAY_MS), start=1):
+            name = f"nurture-{content_id}-{number}"
+            self._agenda.later(self._agenda.awake(lead, at_ms + wait_ms), partial(self._mails.mail, lead, name))
