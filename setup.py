@@ -13,8 +13,9 @@ COMPILED = (
     "identity/accounts",
     "identity/addresses", "identity/aliases", "identity/erasure", "identity/merge", "identity/messages",
     "identity/recorder", "identity/subject", "scoring/calendar", "scoring/compiled_grid", "scoring/crossing",
-    "scoring/decay", "scoring/fold", "scoring/halving", "scoring/once_per", "scoring/outputs",
-    "scoring/packing", "scoring/score", "scoring/stages", "scoring/velocity",
+    "scoring/decay", "scoring/fold", "scoring/halving", "scoring/ladder", "scoring/once_per", "scoring/outputs",
+    "scoring/packing", "scoring/phases", "scoring/response_time", "scoring/schedule", "scoring/score", "scoring/stages",
+    "scoring/velocity",
 )  # fmt: skip
 """What the hot path runs of `worker.core`. A module with structures of msgspec's is left out: mypyc drops their keywords."""
 

@@ -41,7 +41,7 @@ def output_example(event_type: str) -> dict[str, Any]:
             data = {"lead_id": "lead-48213", "email": "ada@acme.example", "held_by": ["lead-17"], "cause": data["cause"]}
         case "account":
             data = _account(event_type == "account.hot")
-        case "transition":
+        case "transition" | "phase":
             data = _dossier(row)
     subject = data.get("account_id", "lead-48213")
     return {
@@ -93,6 +93,7 @@ def _dossier(row: output_types.OutputType) -> dict[str, Any]:
         "engagement": 48.5,
         "grade": "B1",
         **({"respond_by": "2026-03-05T16:34:56.789Z"} if row.name == "lead.sql" else {}),
+        **({"stage": "mql", "phase": after} if row.payload == "phase" else {}),
         "grid": _GRID,
         "reasons": [
             {"kind": "fit", "id": "business-email", "points": 5.0},

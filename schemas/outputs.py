@@ -98,25 +98,19 @@ class Cause(Contract):
     event_id: str = Field(description="The input event's CloudEvents id.")
 
 
-class TransitionData(Contract):
-    """The dossier: the lead's stage, the origin of every point, traits and recent events."""
+class Dossier(Contract):
+    """The lead at the instant of the output: the origin of every point, traits and recent events."""
 
     lead_id: str
-    from_: Stage = Field(alias="from")
-    to: Stage
     score: float = Field(description="clamp(fit + engagement).")
     fit: float = Field(description="Who the lead is; does not decay.")
     engagement: float = Field(description="What the lead does; decays.")
     grade: str | None = Field(
         description="Letter for fit, digit for engagement; `A1` is the best. Null if the grid has no grades.", examples=["B1"]
     )
-    respond_by: Instant | None = Field(
+    phase: str | None = Field(
         default=None,
-        description="Deadline of sales, on `lead.sql`, if the grid has an `sla`.",
-    )
-    merged_into: str | None = Field(
-        default=None,
-        description="On the last `lead.stage` of a visitor that became known: the lead for which its events now count.",
+        description="The lead's buying phase after the output, if the grid has `phases`. Null: the score is below all of them.",
     )
     grid: Grid
     reasons: list[Reason] = Field(
@@ -126,6 +120,29 @@ class TransitionData(Contract):
     recent: list[Recent] = Field(description="The last 20 events, oldest first.", max_length=20)
     history: list[Move] = Field(description="The last 20 stage changes before this one, oldest first.", max_length=20)
     cause: Cause | None = Field(description="Null if time alone moved the lead.")
+
+
+class TransitionData(Dossier):
+    """A move from stage to stage, with the dossier."""
+
+    from_: Stage = Field(alias="from")
+    to: Stage
+    respond_by: Instant | None = Field(
+        default=None,
+        description="Deadline of sales, on `lead.sql`, if the grid has an `sla`.",
+    )
+    merged_into: str | None = Field(
+        default=None,
+        description="On the last `lead.stage` of a visitor that became known: the lead for which its events now count.",
+    )
+
+
+class PhaseData(Dossier):
+    """A move from one buying phase to another, with the dossier."""
+
+    from_: str | None = Field(alias="from", description="The phase left. Null: the lead was in none.")
+    to: str | None = Field(description="The phase entered. Null: the score is below all of them.")
+    stage: Stage = Field(description="The lead's stage, which a change of phase leaves alone.")
 
 
 class ErasedNotice(Contract):
@@ -214,6 +231,7 @@ class DeadLetterHeaders(Contract):
 
 PAYLOADS: dict[str, type[Contract]] = {
     "transition": TransitionData,
+    "phase": PhaseData,
     "erasure": ErasedNotice,
     "duplicate": DuplicateNotice,
     "account": AccountData,

@@ -118,12 +118,12 @@ FAULTS: Final = (
     ),
     Fault(
         "the scheduled instant is never late", "it is a millisecond late",
-        "worker/core/scoring/stages.py", "else max(int(found), at_ms + 1)", "else max(int(found) + 1, at_ms + 1)", _DUE,
+        "worker/core/scoring/schedule.py", "else max(int(found), at_ms + 1)", "else max(int(found) + 1, at_ms + 1)", _DUE,
     ),
     Fault(
         "the scheduled instant is never late", "a lead that falls forgets midnights and expiries",
-        "worker/core/scoring/stages.py", "falling_half_life)\n            found = min(found, reading.step_ms, crosses)",
-        "falling_half_life)\n            found = min(found, crosses)", _DUE,
+        "worker/core/scoring/schedule.py", "if falls < INFINITY:\n            found = min(found, reading.step_ms, at_ms",
+        "if falls < INFINITY:\n            found = min(found, at_ms", _DUE,
     ),
     Fault(
         "a steady return beats a burst", "every day of the window counts",
@@ -165,14 +165,14 @@ FAULTS: Final = (
     ),
     Fault(
         "the oracle agrees", "a lead cools below `enter`, not below `leave`",
-        "worker/core/scoring/stages.py",
-        "reading.score < step.leave - ALLOWANCE or", "reading.score < step.enter - ALLOWANCE or",
+        "worker/core/scoring/ladder.py",
+        "reading.score < step.leave - ALLOWANCE", "reading.score < step.enter - ALLOWANCE",
         _ORACLE,
     ),
     Fault(
         "the oracle agrees", "an intent lasts a millisecond longer",
-        "worker/core/scoring/stages.py", "(step.stage != SQL or at_ms < _intent_ends_ms(scorer, state))\n    )\n\n\nclass",
-        "(step.stage != SQL or at_ms <= _intent_ends_ms(scorer, state))\n    )\n\n\nclass", _WAITS,
+        "worker/core/scoring/ladder.py", "or at_ms < intent_ends_ms(scorer, state, step))",
+        "or at_ms <= intent_ends_ms(scorer, state, step))", _WAITS,
     ),
     Fault(
         "the oracle agrees", "an answer at the very last instant is too late",

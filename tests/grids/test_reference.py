@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from worker.core.contract.event_types import DATA_FIELDS
-from worker.core.grid import models
+from worker.core.grid import models, stage_models
 from worker.core.grid.conditions import OPERATORS
 from worker.core.grid.email_kind import EmailKind
 
@@ -47,8 +47,11 @@ SECTIONS: list[tuple[str, int, type[BaseModel]]] = [
     ("`velocity`", 0, models.Velocity),
     ("`inactivity`", 0, models.Inactivity),
     ("`exclusions`", 0, models.Exclusion),
-    ("`stages`", 0, models.Stages),
-    ("`stages`", 1, models.Rung),
+    ("`stages`", 0, stage_models.Stages),
+    ("`stages`", 1, stage_models.Rung),
+    ("`stages`", 2, stage_models.Sla),
+    ("`stages`", 3, stage_models.Hours),
+    ("`phases`", 0, stage_models.Phase),
     ("`grades`", 0, models.Grades),
     ("`mail`", 0, models.GridFile.model_fields["mail"].annotation),  # type: ignore[list-item]  # a model of its own
     ("`identity`", 0, models.Identity),

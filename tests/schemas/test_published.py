@@ -39,6 +39,7 @@ stages:
   mql: {enter: 40, leave: 30, min_fit: 15}
   sql: {enter: 70, leave: 50, min_fit: 15, intent_within: 30d, sla: 4h}
 grades: {fit: {A: 35, B: 20, C: 0}, engagement: {1: 40, 2: 20, 3: 0}}
+phases: {interest: 20, decision: {enter: 60, leave: 50}}
 accounts: {enter: 40, leave: 30, roles: [sponsor]}
 identity: {email: report}
 """

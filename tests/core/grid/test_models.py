@@ -14,6 +14,7 @@ from worker.core.contract.event_types import KNOWN_TYPES
 from worker.core.grid.conditions import Condition, Where
 from worker.core.grid.messages import GridError, Mistake
 from worker.core.grid.models import Grid, parse_grid
+from worker.core.grid.stage_models import Sla
 from worker.core.grid.values import DAY_MS, EVENT_TYPES, duration_ms
 
 HEAD = "grid: g\nversion: 1\n"
@@ -105,7 +106,12 @@ def test_a_grid_is_read_with_durations_in_ms_and_defaults_filled_in() -> None:
     assert mql is not None
     assert sql is not None
     assert (mql.enter, mql.leave, mql.min_fit, mql.intent_within, mql.sla) == (50, 50, None, None, None)
-    assert (sql.leave, sql.min_fit, sql.intent_within, sql.sla) == (60, 15, 30 * DAY_MS, 4 * 3_600_000)
+    assert (sql.leave, sql.min_fit, sql.intent_within, sql.sla) == (
+        60,
+        15,
+        30 * DAY_MS,
+        Sla.model_construct(within=4 * 3_600_000),
+    )
     assert read.stages.quiet == 7 * DAY_MS
     assert read.grades is not None
     assert read.grades.fit == (("A", 35.0), ("B", 20.0), ("C", 0.0))

@@ -8,7 +8,7 @@ from worker.core.contract.model import Event, Item, LeadWrite
 from worker.core.identity import accounts, aliases, erasure, messages
 from worker.core.identity.recorder import Recorder
 from worker.core.identity.subject import Subject
-from worker.core.scoring import stages
+from worker.core.scoring import schedule, stages
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.fold import add, id_mark, is_duplicate, judge_traits, with_traits
 from worker.core.scoring.retention import ends_ms
@@ -90,8 +90,7 @@ class Lead(Subject):
         """
         state, scorer = self.state, self.scorer
         if not known:
-            state.alive = True
-            state.grid = scorer.tag
+            self.begin()
             judge_traits(scorer, state, traits)
             self.traits_changed = True
         max_gain = add(scorer, state, event, mark, self.at_ms)
@@ -181,7 +180,7 @@ class Lead(Subject):
             # Kept, because a tick is applied in slices: after a crash between two, events come before the tick's last slice.
             self.at_ms = state.clock_ms = at_ms
         self.reading = read(scorer, state, self.at_ms)
-        self.schedule(stages.exact_due(scorer, state, self.reading, self.at_ms))
+        self.schedule(schedule.exact_due(scorer, state, self.reading, self.at_ms))
         self.changed = True
 
     def write(self) -> LeadWrite:

@@ -13,13 +13,13 @@ class OutputType(NamedTuple):
     """A type of events that LeadPulse publishes. Its default topic has the same name."""
 
     name: str
-    payload: Literal["transition", "erasure", "duplicate", "account"]
+    payload: Literal["transition", "phase", "erasure", "duplicate", "account"]
     """The model of `data`, in `schemas.outputs.PAYLOADS`."""
     meaning: str
     """For consumers."""
     example: tuple[str, str] | None = None
-    """The stages left and entered, in the example of a transition."""
-    asked_by: Literal["identity", "accounts"] | None = None
+    """The stages, or the phases, left and entered, in the example."""
+    asked_by: Literal["identity", "accounts", "phases"] | None = None
     """The section of a grid without which it is never published. `None`: every grid publishes it."""
 
 
@@ -56,6 +56,17 @@ OUTPUTS: Final[tuple[OutputType, ...]] = (
         "transition",
         "Nobody answered a `lead.sql` in time. The stage does not change: `from` = `to`.",
         example=("sql", "sql"),
+    ),
+    OutputType(
+        "lead.phase",
+        "phase",
+        (
+            "The lead's buying phase changed: nurture it by the new one. `from` and `to` are phases of the grid.\n\n"
+            "Published where the grid has `phases`. The phase stands still while the lead is excluded, an opportunity or "
+            "a client."
+        ),
+        example=("discovery", "consideration"),
+        asked_by="phases",
     ),
     OutputType("lead.erased", "erasure", "The lead was erased here: erase it downstream too."),
     OutputType(

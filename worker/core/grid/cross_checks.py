@@ -25,7 +25,7 @@ def across(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     for name in ("score", "fit", "engagement"):
         yield from _swapped_limits(name, data.get(name))
     yield from _inactivity_above_zero(data.get("inactivity"))
-    yield from _only_of_sql(data.get("stages"))
+    yield from _sla_of_mql(data.get("stages"))
     yield from _mail_twice(data.get("mail"))
 
 
@@ -68,11 +68,10 @@ def _inactivity_above_zero(section: object) -> Iterator[tuple[Path, str]]:
             yield path, f"min {low:g} is above 0, so silence gives points: write min: -{low:g}"
 
 
-def _only_of_sql(stages: object) -> Iterator[tuple[Path, str]]:
+def _sla_of_mql(stages: object) -> Iterator[tuple[Path, str]]:
     mql = stages.get("mql") if isinstance(stages, Mapping) else None
-    for key in ("intent_within", "sla"):
-        if isinstance(mql, Mapping) and key in mql:
-            yield ("stages", "mql", key), f"`{key}` belongs to sql only: move it there"
+    if isinstance(mql, Mapping) and "sla" in mql:
+        yield ("stages", "mql", "sla"), "`sla` belongs to sql only: move it there"
 
 
 def _rules(data: Mapping[str, Any]) -> Iterator[tuple[Path, Mapping[str, Any]]]:

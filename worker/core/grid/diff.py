@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from worker.core.grid.models import Exclusion, FitRule, Grid, Inactivity, Rule, Rung, Velocity
+from worker.core.grid.models import Exclusion, FitRule, Grid, Inactivity, Rule, Velocity
+from worker.core.grid.stage_models import Phase, Rung
 from worker.core.grid.velocity_kinds import KINDS
 from worker.core.grid.words import (
     account_words,
@@ -20,6 +21,7 @@ from worker.core.grid.words import (
     inactivity_words,
     number,
     points,
+    sla_words,
     where_words,
 )
 
@@ -132,6 +134,7 @@ def _changes(old: Grid, new: Grid) -> Iterator[Change]:
         ("engagement", lambda grid: {rule.id: _rule_fields(rule) for rule in grid.engagement.rules}),
         ("velocity", lambda grid: {velocity.id: _velocity_fields(velocity) for velocity in grid.velocity}),
         ("exclusions", lambda grid: {rule.id: {"when": exclusion_words(rule)} for rule in grid.exclusions}),
+        ("phases", lambda grid: {name: _phase_fields(phase) for name, phase in grid.phases.items()}),
     ):
         yield from _by_name(section, rules, old, new)
     if list(old.pages) != list(new.pages) and sorted(old.pages) == sorted(new.pages):
@@ -197,9 +200,14 @@ def _rung_fields(rung: Rung | None) -> dict[str, str]:
         "enter": number(rung.enter),
         "leave": number(rung.leave),
         "min_fit": "" if rung.min_fit is None else number(rung.min_fit),
+        "min_engagement": "" if rung.min_engagement is None else number(rung.min_engagement),
         "intent_within": "" if rung.intent_within is None else duration(rung.intent_within),
-        "sla": "" if rung.sla is None else duration(rung.sla),
+        "sla": sla_words(rung.sla),
     }
+
+
+def _phase_fields(phase: Phase) -> dict[str, str]:
+    return {"enter": number(phase.enter), "leave": number(phase.leave)}
 
 
 def _bands(bands: Iterable[tuple[str, float]]) -> str:

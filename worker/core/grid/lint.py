@@ -15,8 +15,9 @@ from worker.core.contract.event_types import ACTIVITIES, DATA_FIELDS
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Path, Where
 from worker.core.grid.messages import shown_path
-from worker.core.grid.models import Grid, Rung
+from worker.core.grid.models import Grid
 from worker.core.grid.slow_patterns import ambiguous_group
+from worker.core.grid.stage_models import Rung
 from worker.core.grid.velocity_kinds import KINDS
 from worker.core.grid.yaml_lines import Document, read_yaml
 

@@ -44,7 +44,7 @@ def shown_path(path: Path) -> str:
 def told(err: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Path, str]]:
     """Yield pydantic's errors about *model* in the words of the grid, with the paths as written."""
     for error in err.errors(include_url=False):
-        path = error["loc"]
+        path = tuple(part for part in error["loc"] if part != "[key]")  # a mapping's key stands at its own line
         if error["type"] == "grid":
             for inner, message in error["ctx"]["mistakes"]:
                 yield (*path, *inner), message

@@ -9,13 +9,15 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic.config import JsonDict
 
 from worker.core.contract.printable import plain
 from worker.core.grid.cross_checks import across
 from worker.core.grid.email_kind import MailLists
 from worker.core.grid.messages import GridError, Mistake, shown_path, told
+from worker.core.grid.model_base import Model as _Model
+from worker.core.grid.stage_models import Leave, Phases, Stages, leave_is_enter
 from worker.core.grid.values import (
     Bands,
     Conditions,
@@ -26,25 +28,17 @@ from worker.core.grid.values import (
     Identifier,
     PagePatterns,
     Points,
-    Quiet,
     Steps,
     WithinDays,
     above_zero,
     above_zero_step,
     data_path,
     duration_ms,
-    is_points,
     one_or_more,
     shown,
     time_zone,
 )
 from worker.core.grid.yaml_lines import Path, read_yaml
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, validate_by_alias=True, validate_by_name=False, use_attribute_docstrings=True
-    )
 
 
 class Clamp(_Model):
@@ -84,7 +78,7 @@ class Rule(_Model):
     expires_after: DurationOrNone = None
     """Time after the latest matching event at which the whole sum is 0."""
     intent: bool = False
-    """Its events show an intent to buy: `stages.sql.intent_within` asks for one."""
+    """Its events show an intent to buy: `intent_within` of a rung asks for one."""
 
 
 class Engagement(Clamp):
@@ -147,43 +141,6 @@ class Exclusion(_Model):
     on: EventTypes | None = None
 
 
-def _without_default(schema: JsonDict) -> None:
-    schema.pop("default", None)
-
-
-class Rung(_Model):
-    """One step of the ladder; `enter` and `leave` apart keep a lead from flapping."""
-
-    enter: Points
-    leave: Points = Field(default=0.0, json_schema_extra=_without_default)
-    """Below it the lead steps down; absent is `enter`, filled in here already."""
-    min_fit: Points | None = None
-    intent_within: DurationOrNone = None
-    """`sql` only: time within which an `intent` rule must have matched; absent is no condition."""
-    sla: DurationOrNone = None
-    """`sql` only: time that sales have to respond."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_is_enter(cls, raw: Any) -> Any:
-        return _with_leave(raw)
-
-
-def _with_leave(raw: Any) -> Any:
-    if isinstance(raw, Mapping) and "leave" not in raw and is_points(raw.get("enter")):
-        return {**raw, "leave": raw["enter"]}
-    return raw
-
-
-class Stages(_Model):
-    """The ladder: the rungs that are present."""
-
-    mql: Rung | None = None
-    sql: Rung | None = None
-    quiet: Quiet = 0
-    """Time in which a lead is not announced twice under one name; also how long a rejected lead stays off the ladder."""
-
-
 class Grades(_Model):
     """Bands by name and floor, falling: a letter for fit, a digit for engagement."""
 
@@ -196,7 +153,7 @@ class Accounts(_Model):
 
     enter: Points
     """The sum of their scores from which on the account is hot."""
-    leave: Points = Field(default=0.0, json_schema_extra=_without_default)
+    leave: Leave = 0.0
     """Below it the account cools; absent is `enter`, filled in here already."""
     active: Points = 1.0
     """A lead counts from this score on, unless it is excluded."""
@@ -210,7 +167,7 @@ class Accounts(_Model):
     @model_validator(mode="before")
     @classmethod
     def _leave_is_enter(cls, raw: Any) -> Any:
-        return _with_leave(raw)
+        return leave_is_enter(raw)
 
 
 class Identity(_Model):
@@ -246,6 +203,8 @@ class GridFile(_Model):
     """One tier, or a list of tiers whose points add up."""
     exclusions: tuple[Exclusion, ...] = ()
     stages: Stages = Stages()
+    phases: Phases = Field(default_factory=dict)
+    """Buying phase → the score from which it begins, rising; for nurturing, beside the ladder."""
     grades: Grades | None = None
     mail: _MailDomains = _MailDomains()
     identity: Identity | None = None

@@ -24,6 +24,7 @@ from worker.core.grid.words import (
     number,
     on_words,
     points,
+    sla_words,
     where_words,
 )
 
@@ -62,6 +63,7 @@ def _page(grid: Grid) -> Iterator[str]:
         f"Days begin at midnight in {_text(grid.timezone)}."
     )
     yield from _ladder(grid)
+    yield from _phases(grid)
     yield from _rules(grid)
     yield from _optional(grid)
     yield from _section(
@@ -160,8 +162,9 @@ def _ladder(grid: Grid) -> Iterator[str]:
             number(rung.enter),
             number(rung.leave),
             "" if rung.min_fit is None else number(rung.min_fit),
+            "" if rung.min_engagement is None else number(rung.min_engagement),
             "" if rung.intent_within is None else f"within {duration(rung.intent_within)}",
-            "" if rung.sla is None else duration(rung.sla),
+            sla_words(rung.sla),
         )
         for name, rung in (("MQL", grid.stages.mql), ("SQL", grid.stages.sql))
         if rung is not None
@@ -172,8 +175,17 @@ def _ladder(grid: Grid) -> Iterator[str]:
             f"Nobody is announced twice under one name within {duration(grid.stages.quiet)}; a lead that sales rejected or "
             "lost stays off the ladder that long, and until active again."
         )
-    heads = ("stage", "score from", "left below", "fit at least", "intent shown", "sales respond within")
+    heads = ("stage", "score from", "left below", "fit at least", "engagement at least", "intent shown", "sales respond within")
     yield from _section("When a lead moves", heads, rungs, note)
+
+
+def _phases(grid: Grid) -> Iterator[str]:
+    yield from _section(
+        "Buying phases",
+        ("phase", "score from", "left below"),
+        [(name, number(phase.enter), number(phase.leave)) for name, phase in grid.phases.items()],
+        "For nurturing, beside the stages. A phase stands still while the lead is excluded, an opportunity or a client.",
+    )
 
 
 def _section(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Iterator[str]:

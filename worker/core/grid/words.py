@@ -8,6 +8,8 @@ from typing import Final
 
 from worker.core.grid.conditions import Condition, Where
 from worker.core.grid.models import Accounts, Clamp, Exclusion, Identity, Inactivity, Rule
+from worker.core.grid.open_hours import date_words, days_words, time_words
+from worker.core.grid.stage_models import Sla
 from worker.core.grid.values import DAY_MS
 
 _UNITS: Final = ((DAY_MS, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
@@ -129,6 +131,17 @@ def identity_words(identity: Identity) -> str:
     """Return what a shared address does."""
     link = " What comes for email:ADDRESS is that of the one lead with this address." if identity.email == "link" else ""
     return f"A lead with an address that another has is reported, and merged with nobody.{link}"
+
+
+def sla_words(sla: Sla | None) -> str:
+    """Return the time that sales have, and when it counts; empty for none."""
+    if sla is None:
+        return ""
+    hours = sla.hours
+    if hours is None:
+        return duration(sla.within)
+    off = f", not on {', '.join(map(date_words, hours.off))}" if hours.off else ""
+    return f"{duration(sla.within)} of {days_words(hours.days)} {time_words(hours.from_)} to {time_words(hours.to)}{off}"
 
 
 def on_words(on: Iterable[str], where: Where | None) -> str:

@@ -11,8 +11,8 @@ from worker.core.grid.models import Accounts
 from worker.core.identity.recorder import Recorder
 from worker.core.identity.subject import Subject
 from worker.core.scoring.compiled_grid import ALLOWANCE
+from worker.core.scoring.schedule import reach
 from worker.core.scoring.score import Reading, read
-from worker.core.scoring.stages import reach
 from worker.core.scoring.state import EXCLUDED, Account, LeadState, Member
 
 ROLES: Final = ("initiator", "influencer", "sponsor", "signatory")

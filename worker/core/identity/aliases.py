@@ -89,8 +89,7 @@ def _merged_from(subject: Subject, item: VisitorHistory, recorder: Recorder) -> 
     effects.merged += 1
     keep_counted(scorer, visitor)
     if not state.alive:
-        state.alive = True
-        state.grid = scorer.tag
+        subject.begin()
         since_ms = max(subject.at_ms, visitor.clock_ms)
     elif since_ms < (last_ms := max((at_ms for at_ms, _, _ in open_(visitor.recent)), default=0)):
         # Nothing counts before it happened, so both are judged as one from what the visitor did last.

@@ -9,7 +9,7 @@ import msgspec
 
 from worker.core.contract.marks import shown_mark
 from worker.core.identity.recorder import Effects, Recorder
-from worker.core.scoring import stages
+from worker.core.scoring import schedule, stages
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import judge_traits
 from worker.core.scoring.outputs import TransitionRecorder
@@ -44,7 +44,7 @@ class Subject:
         self.slack = -1.0
         """Events that add no more points than this leave the lead in its stage..."""
         self.stable_until_ms = 0.0
-        """...if they come before this instant (`stages.slack`)."""
+        """...if they come before this instant (`schedule.slack`)."""
         self._bounded: Reading | None = None
         """The reading that `slack` and `stable_until_ms` belong to."""
         self._unjudged = False
@@ -62,9 +62,20 @@ class Subject:
         judge_traits(scorer, state)
         self.traits_changed = True
         state.grid = scorer.tag
+        if not scorer.phases:
+            state.phase = None
         if not self.waits():
             self.judge(self.by_time)
         self.changed = True
+
+    def begin(self) -> None:
+        """Hold the lead under the scorer's grid. A new lead is in no phase yet, so that its first one is published."""
+        state, scorer = self.state, self.scorer
+        if not state.alive:
+            state.alive = True
+            if scorer.phases:
+                state.phase = scorer.phase_at(-1)
+        state.grid = scorer.tag
 
     def waits(self) -> bool:
         """Return whether a visitor's history is on its way here. Until it has come, time alone does not move the lead."""
@@ -85,7 +96,7 @@ class Subject:
     def judge(self, moves: stages.Moves) -> None:
         """Judge the lead at its clock, and schedule it."""
         reading = self.reading = stages.judge(self.scorer, self.state, self.at_ms, moves)
-        self.schedule(stages.due(self.scorer, self.state, reading, self.at_ms))
+        self.schedule(schedule.due(self.scorer, self.state, reading, self.at_ms))
         self._unjudged = False
 
     def note_judged(self) -> None:
@@ -99,14 +110,14 @@ class Subject:
         if reading is None:
             reading = self.reading = read(self.scorer, self.state, self.at_ms)
         if self._unjudged:
-            self.schedule(stages.due(self.scorer, self.state, reading, self.at_ms))
+            self.schedule(schedule.due(self.scorer, self.state, reading, self.at_ms))
             self._unjudged = False
         return reading
 
     def is_stable(self, at_ms: int) -> bool:
         """Return whether until *at_ms*, and at it, only traits, the CRM or many points can move the lead."""
         if self.reading is not None and self.reading is not self._bounded:
-            self.slack, self.stable_until_ms = stages.slack(self.scorer, self.state, self.reading)
+            self.slack, self.stable_until_ms = schedule.slack(self.scorer, self.state, self.reading)
             if self.scorer.retention is not None and self.stable_until_ms < inf:
                 self.stable_until_ms = 0.0
             self._bounded = self.reading

@@ -10,6 +10,7 @@ import msgspec
 from worker.core.contract.model import Reason
 from worker.core.scoring.calendar import DAY_MS, rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.phases import phase_name
 from worker.core.scoring.score import Reading, in_grid_order, reasons
 from worker.core.scoring.stages import advance
 from worker.core.scoring.state import STAGES, Count, LeadState, pack, unpack
@@ -101,16 +102,22 @@ class Change(msgspec.Struct, frozen=True, rename={"from_": "from"}):
 
     time: str
     type: str
-    from_: str
-    to: str
+    from_: str | None
+    """The stage, or for `lead.phase` the phase; null: none."""
+    to: str | None
 
 
 def ahead(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Change]:
     """Return what the next 90 days bring a lead that stands judged at *at_ms*, if nothing happens: the first ten changes."""
     found: list[Change] = []
 
-    def hear(state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0) -> None:
-        found.append(Change(rfc3339(at_ms), output, STAGES[state.stage], STAGES[to]))
+    def hear(
+        state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0, phase: str = ""
+    ) -> None:
+        if output == "lead.phase":
+            found.append(Change(rfc3339(at_ms), output, phase_name(scorer, state), phase or None))
+        else:
+            found.append(Change(rfc3339(at_ms), output, STAGES[state.stage], STAGES[to]))
 
     advance(scorer, unpack(pack(state)), at_ms, at_ms + AHEAD_MS, hear)
     return found[:MOST_AHEAD]

@@ -43,7 +43,9 @@ def future(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int, eve
     lead = unpack(pack(state))
     moved: list[Sample] = []
 
-    def hear(state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0) -> None:
+    def hear(
+        state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0, phase: str = ""
+    ) -> None:
         moved.append(Sample(at_ms, reading.score, reading.fit, reading.engagement, to))
 
     def until(end_ms: int) -> Iterator[Sample]:

@@ -17,8 +17,9 @@ from worker.core.grid.predicates import compile_where
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import count_one, count_velocity, is_activity
+from worker.core.scoring.ladder import lacks
 from worker.core.scoring.score import Reading, clamped, read
-from worker.core.scoring.stages import judge, lacks
+from worker.core.scoring.stages import judge
 from worker.core.scoring.state import CLIENT, EXCLUDED, OPPORTUNITY, STAGES, LeadState, pack, unpack
 from worker.core.scoring.traits import unpack_traits, values
 from worker.core.scoring.velocity import VelocityRule
@@ -84,6 +85,8 @@ class Upward(msgspec.Struct, frozen=True):
     """Missing to `enter`."""
     fit: float = 0.0
     """Missing to the rung's `min_fit`."""
+    engagement: float = 0.0
+    """Missing to the rung's `min_engagement`."""
     intent: bool = False
     """A recent event of a rule with `intent: true` is missing."""
     closed_until: str | None = None
@@ -115,6 +118,7 @@ def upward(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Upward:
         step.rung.enter,
         missing.points,
         missing.fit,
+        missing.engagement,
         missing.intent,
         rfc3339(missing.closed_until) if missing.closed_until else None,
         missing.activity,
@@ -292,5 +296,5 @@ def _offered(condition: Condition) -> tuple[Any, ...]:
     return () if offers is None else offers(condition.value)
 
 
-def _ignore(state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0) -> None:
+def _ignore(state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0, phase: str = "") -> None:
     """Ignore the move of a copy."""

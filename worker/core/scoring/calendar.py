@@ -31,7 +31,7 @@ class Calendar:
             return at_ms // DAY_MS
         offset_ms = self._offsets.get(at_ms // _BLOCK_MS)  # of most instants: worth no call
         if offset_ms is None:
-            offset_ms = self._offset_ms(at_ms)
+            offset_ms = self.offset_ms(at_ms)
         return (at_ms + offset_ms) // DAY_MS
 
     def next_day_ms(self, at_ms: int) -> int:
@@ -49,7 +49,7 @@ class Calendar:
         return found
 
     def _next_day_ms(self, at_ms: int) -> int:
-        local = at_ms + self._offset_ms(at_ms)
+        local = at_ms + self.offset_ms(at_ms)
         guess = at_ms + DAY_MS - local % DAY_MS
         today = local // DAY_MS
         if self.day(guess) != today and self.day(guess - 1) == today:
@@ -64,7 +64,10 @@ class Calendar:
                 high = middle
         return high
 
-    def _offset_ms(self, at_ms: int) -> int:
+    def offset_ms(self, at_ms: int) -> int:
+        """Return how far the zone's clock is ahead of UTC at the instant *at_ms*."""
+        if self._zone is None:
+            return 0
         if at_ms < _MODERN_MS:
             return self._look_up(at_ms)
         block = at_ms // _BLOCK_MS

@@ -11,13 +11,16 @@ import xxhash
 from worker.core.contract.output_types import OUTPUTS
 from worker.core.grid.conditions import Where
 from worker.core.grid.email_kind import email_domain, email_kind
-from worker.core.grid.models import Grid, Rule, Rung
+from worker.core.grid.models import Grid, Rule
 from worker.core.grid.page_types import compile_pages
 from worker.core.grid.predicates import compile_where
+from worker.core.grid.stage_models import Phase as GridPhase
+from worker.core.grid.stage_models import Rung
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.calendar import Calendar
 from worker.core.scoring.decay import decay_of
-from worker.core.scoring.state import CONTACT, MQL, SQL, STAGES, LeadState
+from worker.core.scoring.response_time import ResponseTime
+from worker.core.scoring.state import CONTACT, MQL, SQL, STAGES, LeadState, Phase
 from worker.core.scoring.velocity import VelocityKind, VelocityRule
 
 Match = Callable[[Mapping[str, Any]], bool]
@@ -109,6 +112,18 @@ class CompiledRung:
         self.leave = min(rung.leave, rung.enter)
         """`leave` above `enter` would move a lead up and down at every look; it is taken as `enter`."""
         self.min_fit: float = -INFINITY if rung.min_fit is None else rung.min_fit
+        self.asks_engagement = rung.min_engagement is not None
+        self.min_engagement: float = -INFINITY if rung.min_engagement is None else rung.min_engagement
+        self.intent_within = rung.intent_within
+
+
+class CompiledPhase:
+    """One buying phase."""
+
+    def __init__(self, name: str, phase: GridPhase) -> None:
+        self.name = name
+        self.enter = phase.enter
+        self.leave = phase.leave
 
 
 class CompiledGrid:
@@ -147,18 +162,26 @@ class CompiledGrid:
         self._above = [next((step for step in self.ladder if step.stage > stage), None) for stage in range(len(STAGES))]
         self._at = [next((step for step in self.ladder if step.stage == stage), None) for stage in range(len(STAGES))]
         self.tiers = grid.inactivity
+        self.phases = tuple(CompiledPhase(name, phase) for name, phase in grid.phases.items())
+        """By rising `enter`; empty: the grid has none."""
+        self.phase_places = {phase.name: place for place, phase in enumerate(self.phases)}
+        self.phases_tag = _phases_tag(self.phases)
+        """By this a lead's phase is known to be judged by these phases."""
+        self._phase_states = [Phase(self.phases_tag, name) for name in (*self.phase_places, "")]
+        self.holds_from = CONTACT if self.phases else MQL
+        """From this stage on a lead that loses points may move."""
         self.quiet = grid.stages.quiet
         self.retention = grid.retention
         self.engagement_min, self.engagement_max = _bounds(grid.engagement.min, grid.engagement.max)
         self.score_min, self.score_max = _bounds(grid.score.min, grid.score.max)
         self.ties = grid.accounts is not None or grid.identity is not None
         """Whether leads tell the owners of other ids of themselves."""
-        absent = [section for section in ("identity", "accounts") if getattr(grid, section) is None]
+        absent = [section for section in ("identity", "accounts", "phases") if not getattr(grid, section)]
         self.unpublished = tuple(row.name for row in OUTPUTS if row.asked_by in absent)
         """Output types that this grid never publishes: their topics need not be there."""
         sql = grid.stages.sql
-        self.intent_within = sql.intent_within if sql is not None else None
-        self.sla = sql.sla if sql is not None else None
+        sla = None if sql is None else sql.sla
+        self.response_time = None if sla is None else ResponseTime(sla, self.calendar)
         self.identity = {"name": grid.grid, "version": grid.version, "sha256": grid.sha256}
 
     def _compile_rules(self) -> None:
@@ -243,6 +266,10 @@ class CompiledGrid:
         """Return the rung above *stage*."""
         return self._above[stage]
 
+    def phase_at(self, place: int) -> Phase:
+        """Return what the state of a lead in the phase at *place* holds; -1: in none."""
+        return self._phase_states[place]
+
     def rung_below(self, stage: int) -> int:
         """Return the stage to which a lead at *stage* cools."""
         below = CONTACT
@@ -263,6 +290,11 @@ def clamp(value: float, low: float | None, high: float | None) -> float:
     if low is not None and value < low:
         value = low
     return value + 0.0  # −0.0 reads badly
+
+
+def _phases_tag(phases: tuple[CompiledPhase, ...]) -> int:
+    """Return a number for *phases*, in 32 bits. Leads of another grid with the same ones keep their phase as it is."""
+    return xxhash.xxh32_intdigest(msgspec.json.encode([[phase.name, phase.enter, phase.leave] for phase in phases]))
 
 
 def _bounds(low: float | None, high: float | None) -> tuple[float, float]:

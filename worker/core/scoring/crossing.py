@@ -9,13 +9,40 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-from worker.core.scoring.compiled_grid import CompiledGrid, clamp
+from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, clamp
 from worker.core.scoring.decay import HalfLife
 from worker.core.scoring.score import held_to, read
 from worker.core.scoring.state import LeadState
 
 SLACK: Final = 1e-10
 """Bounds are computed in another order than scores: this covers the float dust between them."""
+
+
+class Thresholds(NamedTuple):
+    """What a lead has not crossed yet. A lead that crosses one of them changes its stage or its phase."""
+
+    up: float = INFINITY
+    """The lead enters the next rung from this score on..."""
+    up_engagement: float = -INFINITY
+    """...if it has this engagement."""
+    down: float = -INFINITY
+    """Below this score the lead leaves its rung or its phase."""
+    down_engagement: float = -INFINITY
+    """Below this engagement the lead leaves its rung."""
+    phase: float = INFINITY
+    """The next phase begins at this score."""
+
+    def crossed(self, low: tuple[float, float], high: tuple[float, float]) -> bool:
+        """Return whether some (score, engagement) between *low* and *high* may have crossed one of them."""
+        return (
+            (high[0] >= self.up and high[1] >= self.up_engagement)
+            or high[0] >= self.phase
+            or low[0] < self.down
+            or low[1] < self.down_engagement
+        )
+
+
+NO_THRESHOLDS: Final = Thresholds()
 
 
 class DecayingPart(NamedTuple):
@@ -61,13 +88,13 @@ class Crossing:
         self,
         scorer: CompiledGrid,
         state: LeadState,
-        thresholds: tuple[float | None, float | None],
+        thresholds: Thresholds,
         parts: list[DecayingPart],
         from_ms: int,
     ) -> None:
         self._scorer = scorer
         self._state = state
-        self._up, self._down = thresholds
+        self._thresholds = thresholds
         self._parts = parts
         # What stands still: the whole sum less what decays now.
         self._still = read(scorer, state, from_ms).total - math.fsum([part.at(from_ms) for part in parts])
@@ -90,8 +117,9 @@ class Crossing:
         return None
 
     def _moves_at(self, at_ms: int) -> bool:
-        value = read(self._scorer, self._state, at_ms).score
-        return (self._up is not None and value >= self._up) or (self._down is not None and value < self._down)
+        reading = read(self._scorer, self._state, at_ms)
+        values = reading.score, reading.engagement
+        return self._thresholds.crossed(values, values)
 
     def _bisect(self, first: int, last: int) -> int:
         while last > first:
@@ -102,17 +130,18 @@ class Crossing:
                 first = middle + 1
         return last
 
-    def _score(self, parts: float) -> float:
+    def _values(self, parts: float) -> tuple[float, float]:
+        """Return (score, engagement) where the decaying parts are worth *parts*."""
         grid = self._scorer.grid
         engagement = clamp(self._still + parts, grid.engagement.min, grid.engagement.max)
-        return clamp(self._state.fit + engagement, grid.score.min, grid.score.max)
+        return clamp(self._state.fit + engagement, grid.score.min, grid.score.max), engagement
 
     def _stays(self, first: int, last: int) -> bool:
-        """Return whether bounds of the score between two instants lie within the thresholds."""
+        """Return whether bounds of score and engagement between two instants lie within the thresholds."""
         ends = [(part.at(first), part.at(last)) for part in self._parts]
-        high = self._score(math.fsum([max(pair) for pair in ends]))
-        low = self._score(math.fsum([min(pair) for pair in ends]))
-        return (self._up is None or high < self._up - SLACK) and (self._down is None or low >= self._down + SLACK)
+        low = self._values(math.fsum([min(pair) for pair in ends]))
+        high = self._values(math.fsum([max(pair) for pair in ends]))
+        return not self._thresholds.crossed((low[0] - SLACK, low[1] - SLACK), (high[0] + SLACK, high[1] + SLACK))
 
     def _only_falls_or_rises(self, first: int, last: int) -> bool:
         slopes = [part.slopes(first, last) for part in self._parts]

@@ -13,7 +13,7 @@ from worker.core.scoring import traits as traits_
 from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, ExclusionRule, RuleCounter, VelocityCounter
 from worker.core.scoring.once_per import MARK_BYTES, aged, as_text, find, forget, mark, occurrence, remember
 from worker.core.scoring.packing import note
-from worker.core.scoring.state import CONTACT, IDS_KEPT, SQL, Count, LeadState
+from worker.core.scoring.state import IDS_KEPT, SQL, Count, LeadState
 from worker.core.scoring.velocity import VelocityKind
 
 _ACTIVITIES: Final = frozenset(ACTIVITIES)
@@ -108,7 +108,7 @@ def _count_rules(
     gain = 0.0
     # A late event may show that an occurrence came earlier, and so has decayed more.
     late = at_ms < state.clock_ms
-    on_rung = CONTACT < state.stage <= SQL
+    on_rung = scorer.holds_from <= state.stage <= SQL
     for counter in counters:
         if counter.match is None or counter.match(data):
             if counter.expires_after:

@@ -13,6 +13,7 @@ from worker.core.contract.model import Cause, Event, Output
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.packing import open_
+from worker.core.scoring.phases import phase_name
 from worker.core.scoring.score import Reading, reasons
 from worker.core.scoring.state import CONTACT, HISTORY_KEPT, STAGES, LeadState, pack_moves, unpack_moves
 from worker.core.scoring.traits import unpack_traits, values
@@ -64,14 +65,21 @@ class TransitionRecorder:
         self(state, at_ms, "lead.stage", CONTACT, reading, into=into)
 
     def __call__(
-        self, state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0, into: str = ""
+        self,
+        state: LeadState,
+        at_ms: int,
+        output: str,
+        to: int,
+        reading: Reading,
+        respond_by: int = 0,
+        phase: str = "",
+        into: str = "",
     ) -> None:
-        """Write the output of one transition, give it the lead's next number, and note the move in its history."""
+        """Write the output of one transition, give it the lead's next number, and note a move of the stage in its history."""
         scorer = self._scorer
         data: dict[str, Any] = {
             "lead_id": self._lead,
-            "from": STAGES[state.stage],
-            "to": STAGES[to],
+            **_places(scorer, state, output, to, phase),
             "score": reading.score,
             "fit": reading.fit,
             "engagement": reading.engagement,
@@ -154,6 +162,17 @@ def recent(state: LeadState) -> list[dict[str, Any]]:
 def history(state: LeadState) -> list[dict[str, Any]]:
     """Return the last moves before the one at hand, oldest first, as outputs show them."""
     return [{"stage": STAGES[stage], "at": rfc3339(at)} for stage, at in unpack_moves(state.history)]
+
+
+def _places(scorer: CompiledGrid, state: LeadState, output: str, to: int, phase: str) -> dict[str, str | None]:
+    """Return from where to where the lead moves, and its phase after the output where the grid has phases."""
+    stages: dict[str, str | None] = {"from": STAGES[state.stage], "to": STAGES[to]}
+    if not scorer.phases:
+        return stages
+    held = phase_name(scorer, state)
+    if output != "lead.phase":
+        return {**stages, "phase": held}
+    return {"from": held, "to": phase or None, "stage": STAGES[state.stage], "phase": phase or None}
 
 
 def _cause(event: Event | Cause | None) -> dict[str, Any] | None:
