@@ -1,4 +1,4 @@
-"""The dead letter: how a record that cannot be an event is kept, and how it is told again."""
+"""Dead letters: the headers and the value that keep a record that cannot be an event, and how they are read again."""
 
 from __future__ import annotations
 
