@@ -62,7 +62,7 @@ WORDS = [
 def test_files_that_a_page_names_exist(page: str) -> None:
     """A page that sends its reader nowhere is worse than none."""
     named = set(re.findall(r"`((?:worker|schemas|grids|ops|docs|tests)/[\w./-]*)`", (ROOT / page).read_text()))
-    assert [name for name in sorted(named - MADE_LATER) if not (ROOT / name).exists()] == []
+    assert [name for name in sorted(named - MADE_LATER) if "NAME" not in name and not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize("page", [*PAGES, "README.md"])
