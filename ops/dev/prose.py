@@ -40,9 +40,6 @@ UNLEARN: Final = {
 
 CHECKED: Final = ("*.md", "worker/**/*.py", "schemas/*.py", "ops/dev/*.py", "tests/kit/*.py")
 PENDING: Final[set[str]] = {
-    "worker/core/contract/codec.py",
-    "worker/core/contract/dead_letter.py",
-    "worker/core/contract/journal.py",
     "worker/engine/__init__.py",
     "worker/engine/engine.py",
     "worker/engine/failpoint.py",

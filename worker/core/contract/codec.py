@@ -1,10 +1,10 @@
-"""Bytes in, a value out: every Kafka record becomes a `Decoded`, never an exception.
+"""Decoding: every Kafka record becomes a `Decoded`, never an exception.
 
-This is the fast twin of the pydantic models in `schemas`, the contract that producers read; the tests hold the two equal.
-What each type carries stands in `worker.core.contract.event_types`. `REASONS` lists the codes of `Rejected.reason`.
+The pydantic models in `schemas` are the contract that producers read. This module accepts the same records, and tests hold
+the two equal. `worker.core.contract.event_types` has the fields of each type. `REASONS` lists the codes of `Rejected.reason`.
 
-The usual record costs one typed call of msgspec and one look at each field. Whatever that call does not take (an unusual
-attribute, anything wrong) goes the long way through `_examine`, which alone decides and which finds the words for it.
+The usual record costs one typed call of msgspec and one check of each field. If that call fails, `_examine` decodes the record
+step by step. It decides whether the record is valid, and words the message if it is not.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from worker.core.contract.instants import instant, stand_in
 from worker.core.contract.model import Decoded, Event, Record, Rejected, Tombstone, Unknown
 
 MAX_BYTES: Final = 900_000
-"""Longest value of an input record, in bytes; and as much for key and headers together, or nobody could forward it."""
+"""Longest value of an input record, in bytes. Key and headers together may take as much, so that it can be forwarded."""
 
 _LENGTHS_BYTES: Final = 6
-"""What the lengths of a header's name and value take in a record at most; else a million headers of nothing weighed nothing."""
+"""Bytes that the lengths of a header's name and value take at most. So a million empty headers count too."""
 
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**64 - 1
-"""Integers outside of this range do not survive other programs' 64-bit numbers, nor our packed state."""
+"""Integers outside of this range fit neither other programs' 64-bit numbers nor the packed state."""
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -61,10 +61,10 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "bad_data": "`data` does not have the fields of its type.",
     }
 )
-"""The closed set of `Rejected.reason` that `decode` gives, with what each means."""
+"""The closed set of `Rejected.reason` that `decode` gives, each with its meaning."""
 
 
-# Classes of values that need no second look. The others (integers, objects, lists) are looked at one by one.
+# Classes of values that are valid wherever they stand. Integers, objects and lists are checked one by one.
 _NONE: Final = type(None)
 _EASY_ANY: Final[frozenset[type]] = frozenset({str, float, bool, _NONE})
 
@@ -105,11 +105,11 @@ _any: Final = msgspec.json.Decoder().decode
 
 
 _Sent = tuple[tuple[str, bytes | None], ...]
-"""Headers as clients may hand them over, whatever their types say: a null one as `None`."""
+"""Headers as clients return them. A null value is `None`, although the client's types exclude it."""
 
 
 def beside_value(key: bytes | None, headers: _Sent) -> int:
-    """Return how many bytes of a record are not its value: names in UTF-8, and the two lengths of each header."""
+    """Return the bytes of a record's key and headers. A header has its name in UTF-8, its value and two lengths."""
     found = len(key or b"")
     for name, held in headers:
         found += len(name.encode(errors="surrogatepass")) + len(held or b"") + _LENGTHS_BYTES
@@ -119,8 +119,8 @@ def beside_value(key: bytes | None, headers: _Sent) -> int:
 def decode(record: Record, fetched_ms: int | None = None) -> Decoded:
     """Return what *record*, fetched at *fetched_ms*, holds. Raises nothing, whatever the bytes.
 
-    Structured CloudEvents are read from the value; a record with a `ce_specversion` header and a content type other than
-    `application/cloudevents…` is in binary mode: attributes in `ce_*` headers, the value is `data`.
+    Structured CloudEvents are read from the value. A record is in binary mode if it has a `ce_specversion` header and no
+    content type `application/cloudevents…`. Then the attributes are in `ce_*` headers, and the value is `data`.
 
     `Event.at_ms` is the envelope's `time`, floored to milliseconds and held to the record's timestamp and to the time of the
     fetch (`instant`). Where an event has no `time`, the record's timestamp stands in.
@@ -165,11 +165,11 @@ def decode(record: Record, fetched_ms: int | None = None) -> Decoded:
     )
 
 
-# --- the long way -----------------------------------------------------------------------------------------------------
+# --- step by step -----------------------------------------------------------------------------------------------------
 
 
 def _examine(record: Record, value: bytes, fetched_ms: int | None) -> Decoded:
-    """Decode a structured record step by step. Agrees with the short way wherever that one answers."""
+    """Decode a structured record step by step. The result is that of `decode` wherever the typed call succeeds."""
     try:
         envelope = _any(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
@@ -222,7 +222,7 @@ _CE_HEADERS: Final = {f"ce_{name}": name for name in ("specversion", "id", "sour
 
 
 def _examine_event(record: Record, envelope: dict[str, Any], fetched_ms: int | None, binary: bytes | None = None) -> Decoded:
-    """Judge a parsed envelope: its attributes, then its type, then its data, still to be parsed when it is *binary*.
+    """Check a parsed envelope: its attributes, then its type, then its data. With *binary* the data is not parsed yet.
 
     The type comes first there because an unknown one may carry any format.
     """
@@ -269,7 +269,7 @@ def _examine_event(record: Record, envelope: dict[str, Any], fetched_ms: int | N
 
 
 def _values_fault(envelope: dict[str, Any], spec: _Spec | None) -> Fault | None:
-    """Look through the attributes, and through data that will not be compared with the fields of its type."""
+    """Check the values of the attributes, and of data that will not be compared with the fields of its type."""
     data = envelope.get("data")
     for name, value in envelope.items():
         if value.__class__ not in _EASY_ANY and (spec is None or value is not data or not isinstance(data, dict)):
@@ -280,7 +280,7 @@ def _values_fault(envelope: dict[str, Any], spec: _Spec | None) -> Fault | None:
 
 
 def _object(envelope: dict[str, Any]) -> dict[str, Any] | Fault:
-    """Return the event's data; none is the empty object."""
+    """Return the event's data; without any, an empty object."""
     data = envelope.get("data")
     if data is None:
         return {}
@@ -314,7 +314,7 @@ def _is_json(content_type: str) -> bool:
 
 
 def _envelope_fault(envelope: Mapping[str, Any]) -> Fault | None:
-    """Compare the attributes with what they must be; `time` apart."""
+    """Check the attributes, except for `time`."""
     version = envelope.get("specversion")
     if version != "1.0":
         return "bad_envelope", f'specversion: {shown(version)}; expected the string "1.0" (a CloudEvent)'
@@ -366,7 +366,7 @@ def _unfit(name: str, value: Any, field: Field) -> str:
 
 
 def _value_fault(value: Any, level: int) -> Fault | None:
-    """Look for integers beyond 64 bits and for containers below `MAX_DEPTH`; *level* is that of *value*, were it one."""
+    """Look for integers beyond 64 bits and for containers below `MAX_DEPTH`. A container *value* would be at *level*."""
     kind = value.__class__
     if kind is int:
         if not MIN_INTEGER <= value <= MAX_INTEGER:

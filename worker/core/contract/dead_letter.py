@@ -12,7 +12,7 @@ from worker.core.contract.model import MOST_OUTPUT_BYTES, Headers, Output, Recor
 from worker.core.contract.unread import UNREAD
 
 REPLAYED: Final = "lp-replayed"
-"""Header of a record that `leadpulse dead replay` sent: the place of the letter that it came from, `PARTITION:OFFSET`."""
+"""Header of a record that `leadpulse dead replay` sent: the place of its dead letter, `PARTITION:OFFSET`."""
 
 _NAMES: Final = (
     "__connect.errors.topic",
@@ -23,30 +23,30 @@ _NAMES: Final = (
     "__connect.errors.exception.message",
     "lp-reason",
 )
-"""The headers that a letter adds, after the record's own: Kafka Connect's names, so that tools for its dead letters work."""
+"""The headers of a dead letter, after the record's own. Tools for Kafka Connect's dead letters read these names."""
 
 
 LETTER_HEADER: Final = _NAMES[0]
-"""First header of a letter of ours that tells of an output."""
+"""The first header that the worker adds to a dead letter."""
 
 UNSENT: Final = {
     "output_too_large": f"What the worker made of the record is longer than the {MOST_OUTPUT_BYTES:,} bytes that a topic takes."
 }
-"""Why an output was not sent. Its letter tells its size and digest; the lead's state holds what it would have said."""
+"""Why an output was not sent. The dead letter has its size and digest. The lead's state has its contents."""
 
 
 class DeadLetter(NamedTuple):
-    """A dead letter, read."""
+    """A dead letter as it was read."""
 
     partition: int
     offset: int
-    """Where it lies in the dead-letter topic."""
+    """Its place in the dead-letter topic."""
     timestamp_ms: int | None
-    """When the worker wrote it."""
+    """When the worker wrote the letter."""
     reason: str
     detail: str
     record: Record
-    """The record as it first came: topic, partition, offset, key, value and headers. Its timestamp is not kept."""
+    """The record as the producer sent it: topic, partition, offset, key, value and headers. Its timestamp is not kept."""
 
     @property
     def place(self) -> str:
@@ -55,12 +55,12 @@ class DeadLetter(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether the record is here, and not its sizes and digests, or its place, alone."""
+        """Whether the letter has the record itself, rather than its sizes and digests or its place."""
         return self.reason not in ("too_large", *UNSENT, *UNREAD)
 
     @property
     def replayed(self) -> str | None:
-        """Place of the letter that a replay made this record from; `None` when it is a producer's own."""
+        """Place of the letter from which a replay made this record; `None` for a record of a producer."""
         places = [held for name, held in self.record.headers if name == REPLAYED]
         return places[-1].decode(errors="replace") if places else None
 
@@ -68,18 +68,18 @@ class DeadLetter(NamedTuple):
 def dead_letter(topic: str, bad: Rejected) -> Output:
     """Return *bad* for the dead-letter *topic*: its record as it came, and headers that say where and why.
 
-    What would not fit into a record (a value, or a key and headers, over 900 kB) is told by size and SHA-256 instead; the
-    record itself stays where the headers say, as long as its topic keeps it. Such a record's reason is always `too_large`, and
-    no other record's is. Of a record that could not be read (`worker.core.contract.unread`) there is the place alone.
+    A value over 900 kB does not fit into a record. Neither do a key and headers over 900 kB. The letter has their size and
+    SHA-256 instead. The record stays in its topic for as long as the topic keeps it. Its reason is then `too_large`, and no other
+    record has that reason. Of a record that could not be read (`worker.core.contract.unread`) the letter has the place.
     """
     record = bad.record
     key, value, headers = record.key, record.value, record.headers
     if len(value or b"") > MAX_BYTES:
         value = _instead(value=value)
     if beside_value(key, headers) > MAX_BYTES:
-        value = _instead(key=key, value=record.value, headers=b"".join(name.encode() + held for name, held in headers))
+        value = _instead(key=key, value=record.value, headers=b"".join(name.encode() + value for name, value in headers))
         key, headers = None, ()
-    told = (
+    held = (
         record.topic.encode(),
         b"%d" % record.partition,
         b"%d" % record.offset,
@@ -88,18 +88,18 @@ def dead_letter(topic: str, bad: Rejected) -> Output:
         bad.detail.encode(errors="replace"),
         bad.reason.encode(),
     )
-    return Output(topic, key, value, headers + tuple(zip(_NAMES, told, strict=True)))
+    return Output(topic, key, value, headers + tuple(zip(_NAMES, held, strict=True)))
 
 
 def unsent_letter(topic: str, output: Output, place: tuple[str, int, int], lead: bytes | None) -> Output:
-    """Return, for the dead-letter *topic*, what is said in place of an *output* that is too large for any topic.
+    """Return the dead letter, for *topic*, that replaces an *output* which is too large for any topic.
 
-    *place*: topic, partition and offset of the record that brought it about, or of the journal's end where time alone did;
-    *lead*: whom it is about.
+    *place*: topic, partition and offset of the record that caused it. Where time alone did, those of the journal's end.
+    *lead*: the id that the output is about.
     """
     size = output_bytes(output)
     detail = f"an output to {output.topic}: {size:,} bytes; expected at most {MOST_OUTPUT_BYTES:,}"
-    told = (
+    held = (
         place[0].encode(),
         b"%d" % place[1],
         b"%d" % place[2],
@@ -108,7 +108,7 @@ def unsent_letter(topic: str, output: Output, place: tuple[str, int, int], lead:
         detail.encode(),
         b"output_too_large",
     )
-    return Output(topic, lead, _instead(output=output.value or b""), tuple(zip(_NAMES, told, strict=True)))
+    return Output(topic, lead, _instead(output=output.value or b""), tuple(zip(_NAMES, held, strict=True)))
 
 
 def output_bytes(output: Output) -> int:
@@ -117,9 +117,9 @@ def output_bytes(output: Output) -> int:
 
 
 def read_letter(record: Record) -> DeadLetter | None:
-    """Return the letter that *record* of the dead-letter topic is; `None` for what another program, or another output, wrote.
+    """Return the letter in *record* of the dead-letter topic; `None` for a record that is no dead letter of the worker.
 
-    Only the last headers are the letter's: the record may have brought some of the same names along.
+    Only the last headers are the letter's. The record itself may have had some of the same names.
     """
     ours: Headers = record.headers[-len(_NAMES) :]
     if tuple(name for name, _ in ours) != _NAMES:
@@ -132,7 +132,7 @@ def read_letter(record: Record) -> DeadLetter | None:
 
 
 def _instead(**parts: bytes | None) -> bytes:
-    """Return what is said of parts that are too large to carry, as JSON."""
+    """Return sizes and digests of parts that are too large for a record, as JSON."""
     return msgspec.json.encode(
         {name: {"bytes": len(part), "sha256": hashlib.sha256(part).hexdigest()} for name, part in parts.items() if part}
     )

@@ -1,9 +1,13 @@
-"""The journal: what partition p of the internal topic holds, beside what the core itself writes there.
+"""The journal: the records of partition p of the internal topic.
 
-The header `lp-kind` says what a record is. A `tick` is time made into an input, `cuts` say where batches ended (so that they
-can be folded again, the same), a `grid` is the text of the grid that judges from the next cut on, a `stray` is an input record
-that came on a partition other than its lead's, an `alias` one that came under an alias of its lead, and a `message` is what the
-owner of another id says.
+The header `lp-kind` names the kind of a record:
+
+- `tick`: an instant, as an input record.
+- `cuts`: where batches ended, so that the same batches can be folded again.
+- `grid`: the text of the grid that judges leads from the next cut on.
+- `stray`: an input record that came on another partition than its lead's.
+- `alias`: an input record that came under an alias of its lead.
+- `message`: a message from the owner of another id.
 """
 
 from __future__ import annotations
@@ -22,16 +26,15 @@ _STRAY_HEADERS = 5
 _ALIAS_HEADERS = 7
 
 CUTS_BYTES: Final = 1_000_000
-"""Most that a record of cuts takes, unless a single cut takes more: those of one transaction may be several records."""
+"""Most bytes of a record of cuts, unless a single cut takes more. The cuts of one transaction may be several records."""
 
 MOST: Final = 2**63 - 1
 _Number = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
-"""What Kafka can count: an offset or an instant. Larger ones, which only another program can have written, would be read here
-and then fit into nothing that we write."""
+"""An offset or an instant as Kafka counts them. No record holds a larger one, and only other programs write one."""
 
 
 class JournalError(LeadPulseError):
-    """A journal record that this version cannot read. The partition must not go on as if it were not there."""
+    """This version cannot read a journal record. The partition must not go on without it."""
 
     ends = Ends.WORKER
 
@@ -47,43 +50,43 @@ class Passed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Cut(msgspec.Struct, frozen=True, array_like=True):
-    """Where batch `batch` ended: enough to fold the very same batch again from the topics."""
+    """Where batch `batch` ended. With it the same batch can be folded again from the topics."""
 
     batch: _Number
     next: dict[str, _Number]
     """Input topic → the next offset after this batch."""
     grid: str
-    """sha256 of the grid that judged it."""
+    """SHA-256 of the grid that judged the batch."""
     words: str
-    """`TABLES_VERSION` of the worker that folded it: mail domains, time zones, Unicode."""
+    """`TABLES_VERSION` of the worker that folded the batch: mail domains, time zones, Unicode."""
     fold: int
-    """Version of the fold; a batch is folded again only by the same."""
+    """Version of the fold. Only the same version folds a batch again."""
     tick_ms: _Number | None = None
-    """Set when the batch is a slice of a tick at this instant: `judged` of the leads due by then."""
+    """Set where the batch is a slice of a tick at this instant. It judged `judged` of the leads due by then."""
     tick_done: bool = False
-    """The last slice of the tick: the partition's clock moves to `tick_ms`."""
+    """Whether it is the last slice of the tick. Then the partition's clock moves to `tick_ms`."""
     lost: bool = False
-    """Nothing was read, the offsets were moved as an operator allowed: past records that retention had deleted, or to other
+    """The batch read nothing. An operator allowed it to move the offsets: past records that retention had deleted, or to other
     input topics."""
     requeued: _Number = 0
-    """Set when the batch, empty otherwise, begins another grid (or other tables) than those before: the leads were made due
-    one after the other, so many a second. The grid's text stands in the journal before this cut."""
+    """Set where the batch begins another grid or other tables, and has nothing else. The leads were made due one after the
+    other, so many a second. The journal has the grid's text before this cut."""
     judged: int = 0
-    """How many leads a slice of a tick judged, those due first; 0 in older journals: 1,000, or all where fewer were due."""
+    """How many leads a slice of a tick judged, in the order of their due instants. 0 in older journals: 1,000 at most."""
     ids: tuple[str, ...] = ()
-    """The id of each topic of `next`, by name in order; where brokers give none, a mark (`folded.Mark`), or nothing yet.
-    Empty in older journals."""
+    """The id of each topic of `next`, in the order of names. Where brokers give none, it is a mark (`folded.Mark`), or empty.
+    Older journals have no ids."""
     records: _Number = 0
     """How many records were folded."""
     digest: str = ""
-    """Their digest (`folded.digest`). Empty where a batch takes no records (a slice, a grid, a move), and in older journals,
-    whose batches are folded of whatever is there now."""
+    """Their digest (`folded.digest`). Empty for a batch without records (a slice, a grid, a move), and in older journals.
+    Batches of older journals are folded again from the records that the topics have now."""
     fetched_ms: _Number | None = None
-    """When the records were fetched; set only where that holds an event's `time` (`worker.core.contract.codec.instant`)."""
+    """When the records were fetched. Set only where that bounds an event's `time` (`worker.core.contract.instants.instant`)."""
     order: _Number = 0
-    """Beside `requeued`: the number of what begins in the namespace's order of grids and tables; 0 in older journals."""
+    """With `requeued`: the place of the new grid or tables in the namespace's order of both. 0 in older journals."""
     passed: tuple[Passed, ...] = ()
-    """What the batch passed over, by place: a refold passes over the same, whatever its own settings are."""
+    """Records that the batch passed over, by place. A refold passes over the same, whatever its own settings are."""
 
     def topic_ids(self) -> dict[str, str]:
         """Return topic → id or mark; empty for a cut of an older version."""
@@ -94,37 +97,37 @@ class Tick(msgspec.Struct, frozen=True, array_like=True):
     """Time as an input record."""
 
     time_ms: _Number
-    """The instant up to which the writer had read everything; never taken later than the record's own append time."""
+    """The instant up to which the writer had read everything. Readers bound it by the record's append time."""
     next: dict[str, _Number]
-    """Topic → next offset when it was written: the tick is held until these are applied, so it overtakes no event."""
+    """Topic → next offset when the tick was written. The tick waits until these are applied, so it overtakes no event."""
 
 
 class Cuts(msgspec.Struct, frozen=True):
-    """Cuts of one transaction, in order of batch. Where they are many, further records hold the rest."""
+    """Cuts of one transaction, in order of batch. Many cuts take several records."""
 
     cuts: tuple[Cut, ...]
 
 
 class GridText(msgspec.Struct, frozen=True):
-    """The text of a grid: a partition that must be folded again judges each batch by the grid that judged it first."""
+    """The text of a grid. A partition that is folded again judges each batch by the grid that judged it first."""
 
     source: bytes
-    """The file's bytes; cuts name them by their SHA-256."""
+    """The file's bytes. Cuts name them by their SHA-256."""
 
 
 class Stray(msgspec.Struct, frozen=True):
     """An input record forwarded to the partition that owns its lead."""
 
     record: Record
-    """As it first came: topic, partition, offset and timestamp are the producer's."""
+    """As the producer sent it: with the first topic, partition, offset and timestamp."""
     lead: str = ""
-    """The lead whose event it is, where that is not its subject but one that the subject is an alias of."""
+    """The lead of the event, where its subject is an alias of that lead."""
     visited: tuple[int, ...] = ()
     """Marks of the aliases on the way there."""
 
 
 class OwnerMessage(msgspec.Struct, frozen=True):
-    """What the owner of another id says."""
+    """A message from the owner of another id."""
 
     message: Message
 
@@ -177,14 +180,14 @@ def grid_output(topic: str, partition: int, source: bytes) -> Output:
 
 
 def message_output(topic: str, owner: int, message: Message, context: Headers = ()) -> Output:
-    """Return *message* to partition *owner* of the internal *topic*, with the trace *context* of what brought it about."""
+    """Return *message* to partition *owner* of the internal *topic*, with the trace *context* of its cause."""
     return Output(topic, None, msgspec.msgpack.encode(message), ((KIND, b"message"), *context), owner)
 
 
 def stray_output(topic: str, owner: int, record: Record, lead: str = "", visited: Sequence[int] = ()) -> Output:
-    """Return *record* forwarded to partition *owner* of the internal *topic*: its key, value and headers as they came.
+    """Return *record* forwarded to partition *owner* of the internal *topic*, with its key, value and headers.
 
-    *lead*: whose event it is, where its subject is an alias; *visited*: the marks of the aliases on the way.
+    *lead*: the lead of the event, where its subject is an alias. *visited*: the marks of the aliases on the way.
     """
     stamp = b"" if record.timestamp_ms is None else b"%d" % record.timestamp_ms
     ours: Headers = (
@@ -200,18 +203,17 @@ def stray_output(topic: str, owner: int, record: Record, lead: str = "", visited
 
 
 def is_folded(record: Record) -> bool:
-    """Return whether *record* of the internal topic is taken into states, or is of a kind that is not known here.
+    """Return whether a batch of events folds *record* of the internal topic, or whether its kind is unknown.
 
-    Ticks, cuts and grids are no part of a batch of events, though they may stand between its records.
+    Ticks, cuts and grids are no part of such a batch, though they may stand between its records.
     """
     return not record.headers or record.headers[0] not in _NOT_FOLDED
 
 
 def decode_entry(record: Record) -> Entry:
-    """Return what *record* of the internal topic is.
+    """Return the entry in *record* of the internal topic.
 
-    Raises `JournalError` for a kind of a newer version, or a broken record: what it would have done is not known, so the
-    partition stops there.
+    Raises `JournalError` for a kind of a newer version and for a broken record. Its effect is unknown, so the partition stops.
     """
     where = f"{record.topic}[{record.partition}] offset {record.offset}"
     if type(record) is Unread:
@@ -260,12 +262,12 @@ _READERS: Final[Mapping[bytes, Callable[[Record], Entry]]] = {
 
 
 def _marks(visited: Sequence[int | str]) -> tuple[int, ...]:
-    """Return *visited* as marks: journals of older versions hold ids in their place."""
+    """Return *visited* as marks. Journals of older versions have ids instead."""
     return tuple(lead_mark(one) if isinstance(one, str) else one for one in visited)
 
 
 def _original(record: Record, ours_count: int) -> Record:
-    """Return the input record inside a stray, without the first *ours_count* of its headers, which are ours."""
+    """Return the input record inside a stray, without the first *ours_count* headers, which the worker added."""
     ours = dict(record.headers[:_STRAY_HEADERS])
     stamp = ours["lp-timestamp"]
     return Record(
