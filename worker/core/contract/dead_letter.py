@@ -69,8 +69,8 @@ def dead_letter(topic: str, bad: Rejected) -> Output:
     """Return *bad* for the dead-letter *topic*: its record as it came, and headers that say where and why.
 
     A value over 900 kB does not fit into a record. Neither do a key and headers over 900 kB. The letter has their size and
-    SHA-256 instead. The record stays in its topic for as long as the topic keeps it. Its reason is then `too_large`, and no other
-    record has that reason. Of a record that could not be read (`worker.core.contract.unread`) the letter has the place.
+    SHA-256 instead. The record stays in its topic for as long as the topic keeps it. Its reason is then `too_large`, and no
+    other record has that reason. Of a record that could not be read (`worker.core.contract.unread`) the letter has the place.
     """
     record = bad.record
     key, value, headers = record.key, record.value, record.headers
