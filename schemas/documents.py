@@ -242,7 +242,10 @@ def _rows() -> Iterator[str]:
         fields = [f"**`{name}`**" if field.required else f"`{name}`" for name, field in rows[0].data.fields.items()]
         if rows[0].name == "lead.erased":
             fields = ["none, and no rule can name it"]
-        yield f"| {' '.join(f'`{row.name}`' for row in rows)} | {', '.join(fields)} |\n"
+        names = [row.name for row in rows]
+        if names == [event_types.CUSTOM]:
+            names, fields = ["custom.NAME"], ["any"]
+        yield f"| {' '.join(f'`{name}`' for name in names)} | {', '.join(fields)} |\n"
 
 
 def documents() -> dict[Path, str]:

@@ -12,6 +12,8 @@ _DATA = {row.name: row.example for row in event_types.INPUTS}
 def input_example(event_type: str) -> dict[str, Any]:
     """Return a structured CloudEvent of an input type."""
     data = _DATA[event_type]
+    if event_type == event_types.CUSTOM:
+        event_type = "custom.trade_show.visited"
     return {
         "specversion": "1.0",
         "id": "0190f5c2-7a51-7cc1-b0a6-2f3e4d5c6b7a",

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import Field, TypeAdapter, WithJsonSchema, create_model, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, WithJsonSchema, create_model, model_validator
 
 from schemas.envelope import TIME_MEANING, CloudEvent, Contract, Filled, Instant
 from worker.core.contract import event_types
@@ -61,6 +61,29 @@ def class_name(event_type: str) -> str:
     return "".join(map(str.capitalize, re.split("[._]", event_type)))
 
 
+def _decimal(text: str) -> str:
+    trimmed = text.strip()
+    if trimmed and (len(trimmed) > event_types.DECIMAL_CHARS or not event_types.DECIMAL.fullmatch(trimmed)):
+        raise ValueError("expected plain decimal text, such as -2.5")
+    return text
+
+
+_Decimal = Annotated[
+    str, AfterValidator(_decimal), WithJsonSchema({"type": "string", "pattern": r"^\s*(-?[0-9]+(\.[0-9]+)?)?\s*$"})
+]
+
+
+def _custom_type(text: str) -> str:
+    if event_types.row_of(text) != event_types.CUSTOM:
+        raise ValueError("expected custom. and 1 to 64 of a-z, 0-9, _ and dots")
+    return text
+
+
+_CustomType = Annotated[
+    str, AfterValidator(_custom_type), WithJsonSchema({"type": "string", "pattern": r"^custom\.[a-z0-9_.]{1,64}$"})
+]
+
+
 def _annotation(field: event_types.Field) -> Any:
     """Return the strict type of a field that is there."""
     if field.kind is not float:
@@ -68,7 +91,8 @@ def _annotation(field: event_types.Field) -> Any:
     bounds = {"minimum": field.minimum, "maximum": field.maximum}
     schema = {"type": "number"} | {name: bound for name, bound in bounds.items() if bound is not None}
     # A whole number stays one, so that its size is seen: as a float, 2^64 would pass for any other number.
-    return Annotated[int | float, Field(ge=field.minimum, le=field.maximum), WithJsonSchema(schema)]
+    number = Annotated[int | float, Field(ge=field.minimum, le=field.maximum), WithJsonSchema(schema)]
+    return number | _Decimal if field.decimal else number
 
 
 def _data_model(data: event_types.DataModel) -> type[InputData]:
@@ -88,12 +112,13 @@ _DATA = {row.data.name: _data_model(row.data) for row in event_types.INPUTS}
 def _model(row: event_types.EventType) -> type[InputEvent]:
     data: Any = _DATA[row.data.name]
     needed = any(field.required for field in row.data.fields.values())
-    fields: dict[str, Any] = {"type": (Literal[row.name], ...), "data": data if needed else (data | None, None)}
+    type_: Any = _CustomType if row.name == event_types.CUSTOM else Literal[row.name]
+    fields: dict[str, Any] = {"type": (type_, ...), "data": data if needed else (data | None, None)}
     return create_model(class_name(row.name), __base__=InputEvent, __module__=__name__, __doc__=row.meaning, **fields)
 
 
 INPUTS: dict[str, type[InputEvent]] = {row.name: _model(row) for row in event_types.INPUTS}
-"""CloudEvents type → model."""
+"""Row of the table → model. The row `custom` is that of all types `custom.NAME`."""
 
 
 def adapter(models: Iterable[type[Any]]) -> TypeAdapter[Any]:
@@ -102,9 +127,15 @@ def adapter(models: Iterable[type[Any]]) -> TypeAdapter[Any]:
     return TypeAdapter(Annotated[either, Field(discriminator="type")])
 
 
-_adapter: TypeAdapter[InputEvent] = adapter(INPUTS.values())
+_adapter: TypeAdapter[InputEvent] = adapter(model for name, model in INPUTS.items() if name != event_types.CUSTOM)
+_custom: TypeAdapter[InputEvent] = TypeAdapter(INPUTS[event_types.CUSTOM])
 
 
 def read_input(value: bytes | str) -> InputEvent:
     """Return the event in *value*, a structured CloudEvent. Raises `pydantic.ValidationError`, also for an unknown type."""
-    return _adapter.validate_json(value)
+    try:
+        return _custom.validate_json(value)
+    except ValidationError as err:
+        if any(error["loc"] == ("type",) for error in err.errors()):
+            return _adapter.validate_json(value)
+        raise

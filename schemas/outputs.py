@@ -24,6 +24,9 @@ class Grid(Contract):
     sha256: str = Field(description="SHA-256 of the grid file's bytes.", pattern="^[0-9a-f]{64}$")
 
 
+_ON = "The types `custom.NAME` that the rule names, as the grid writes them."
+
+
 class FitReason(Contract):
     """Points of a fit rule."""
 
@@ -41,6 +44,7 @@ class RuleReason(Contract):
     raw: float = Field(description="Points after decay, before the cap.")
     count: int = Field(description="Number of counted events.", ge=0)
     last_at: Instant = Field(description="The rule's latest matching event.")
+    on: list[str] | None = Field(default=None, description=_ON)
 
 
 class VelocityReason(Contract):
@@ -50,6 +54,7 @@ class VelocityReason(Contract):
     id: str = Field(description="The velocity rule's id in the grid.")
     points: float = Field(description="Points of the highest step reached.")
     count: int = Field(description="Days, sessions, events or rise in the window.")
+    on: list[str] | None = Field(default=None, description=_ON)
 
 
 class InactivityReason(Contract):

@@ -50,6 +50,7 @@ _ANSWERED: Final = "tests/core/contract/test_codec.py::test_any_record_at_all_is
 _ORACLE: Final = _PROPERTIES + "test_the_core_says_what_the_oracle_says"
 _WAITS: Final = _PROPERTIES + "test_every_wait_of_the_ladder_ends_at_its_own_millisecond"
 _TIERS: Final = "tests/core/scoring/test_tiers.py::test_a_lead_cools_at_the_instant_at_which_the_tiers_carry_it_below"
+_CUSTOM: Final = "tests/core/scoring/test_custom.py::test_an_event_counts_once_in_each_rule_that_names_it"
 
 FAULTS: Final = (
     Fault(
@@ -188,6 +189,14 @@ FAULTS: Final = (
         "worker/core/scoring/score.py", "_read_inactivity(tier, active, reading)",
         "_read_inactivity(tier.model_copy(update={'min': scorer.tiers[0].min}), active, reading)",
         "tests/core/scoring/test_tiers.py::test_the_points_of_the_tiers_add_up",
+    ),
+    Fault(
+        "types of one's own feed the rules that name them", "all below a name is what begins with it",
+        "worker/core/contract/event_types.py", "event_type.startswith(name[:-1])", "event_type.startswith(name[:-2])", _CUSTOM,
+    ),
+    Fault(
+        "types of one's own feed the rules that name them", "one that the grid does not name is of the topmost kind",
+        "worker/core/scoring/compiled_grid.py", 'above = f"{prefix}.*"', 'above = "custom.*"', _CUSTOM,
     ),
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ from typing import Final
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from worker.build_flavour import form
-from worker.core.contract.event_types import KNOWN_TYPES
+from worker.core.contract.event_types import DATA_FIELDS
 from worker.core.contract.model import MESSAGES
 from worker.core.grid.models import Grid
 from worker.core.scoring.outputs import Transition
@@ -253,7 +253,7 @@ class Metrics:
 
         One missing event among thousands does not matter. One missing `crm.won` does.
         """
-        for event in sorted(KNOWN_TYPES):
+        for event in DATA_FIELDS:
             self.events.labels(event)  # a worker to which nothing comes says so
         for kind in OUTPUT_TYPES:
             if kind != "lead.dead":

@@ -23,12 +23,11 @@ from worker.cli.common import (
     shown_name,
 )
 from worker.cli.explain_page import page, when
-from worker.core.contract.event_types import TYPE_NAMES
 from worker.core.grid.models import Grid
 from worker.core.insight.explain import AHEAD_MS
 from worker.core.insight.trajectory import Sample, future, past, until_flat
 from worker.core.scoring.fold import label
-from worker.core.scoring.packing import open_
+from worker.core.scoring.outputs import last_events
 from worker.core.scoring.state import STAGES, unpack_moves
 from worker.queries.explained import Explained, JudgedLead, lead_with_mark, live, replayed
 
@@ -142,7 +141,7 @@ def _draw(picture: Path, found: JudgedLead, explained: Explained) -> None:
         moves = [(b.at_ms, b.stage) for a, b in pairwise(behind) if a.stage != b.stage]
         stages = [(behind[0].at_ms, behind[0].stage), *moves]
     else:
-        marks = [plot.Mark(at, TYPE_NAMES[number], text) for at, number, text in open_(state.recent)]
+        marks = [plot.Mark(*one) for one in last_events(state)]
         stages = [(at, stage) for stage, at in unpack_moves(state.history)]
         click.echo("Redis does not hold the past of a score: to draw it, give the lead's events with --events FILE", err=True)
     grade = f"grade {explained.grade}, " if explained.grade else ""

@@ -150,6 +150,12 @@ class World:
             agenda.emit(lead, at_ms, "chat.opened", SITE, {"session_id": session_id})  # a type that the worker does not know
         elif chance < 0.045 and lead.known:
             agenda.emit(lead, at_ms, "profile.updated", "/crm", {"traits": {"phone": None}})
+        elif 0.045 <= chance < 0.06:
+            agenda.emit(
+                lead, at_ms, "custom.product.exported", "/product", {"report": "leads", "seconds": round(chance * 1000)}
+            )
+        elif 0.06 <= chance < 0.065:
+            agenda.emit(lead, at_ms, "custom.trade_show.visited", "/fair", {"booth": "B12"})
 
     def _act(self, lead: Prospect, at_ms: int, kind: str) -> None:
         """Send a form of this kind. A visitor is known from then on."""
@@ -163,6 +169,8 @@ class World:
             self._identify(lead, at_ms)
         if kind == "form.submitted" or rnd.random() < 0.5:
             lead.subscribed = True
+        if data["form_id"] == "newsletter":
+            agenda.emit(lead, at_ms + 200, "email.subscribed", "/mail", {"list": "newsletter"})
         if kind == "content.downloaded" and rnd.random() < 0.7:
             self._nurture(lead, at_ms, data["content_id"])
         if kind in _HOT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from worker.core.contract.event_types import CUSTOM, KNOWN_TYPES
 from worker.core.contract.model import Record
 from worker.engine.batch_builder import BatchResult, TickResult
 from worker.engine.publisher import Publisher
@@ -92,7 +93,7 @@ def report_slice(metrics: Metrics, taken: TickResult) -> None:
 def report(metrics: Metrics, taken: BatchResult, records: Sequence[Record], began: float) -> None:
     """Count what a batch of *records* did, which began at *began* (`time.perf_counter`)."""
     for kind, count in taken.types.items():
-        metrics.events.labels(kind).inc(count)
+        metrics.events.labels(kind if kind in KNOWN_TYPES else CUSTOM).inc(count)
     for reason, count in taken.reasons.items():
         metrics.rejected.labels(reason).inc(count)
     metrics.unknown.inc(taken.unknown)

@@ -30,7 +30,7 @@ from worker.core.contract.codec_words import (
     shown,
 )
 from worker.core.contract.envelope import MAX_NAME, Usual
-from worker.core.contract.event_types import DATA_FIELDS, Field
+from worker.core.contract.event_types import CUSTOM, DATA_FIELDS, DECIMAL, DECIMAL_CHARS, Field, row_of
 from worker.core.contract.instants import instant, stand_in
 from worker.core.contract.model import Decoded, Event, Record, Rejected, Tombstone, Unknown
 
@@ -99,6 +99,14 @@ _SPECS: Final[dict[str, _Spec]] = {
     )
     for event_type, fields in DATA_FIELDS.items()
 }
+_CUSTOM_SPEC: Final = _SPECS.pop(CUSTOM)
+"""Of every type `custom.NAME`. The row's name alone is no type."""
+
+
+def _spec_of(event_type: str) -> _Spec | None:
+    """Return the fields of a type that has no row of its own."""
+    return _CUSTOM_SPEC._replace(name=event_type) if row_of(event_type) == CUSTOM else None
+
 
 _usual: Final = msgspec.json.Decoder(Usual).decode
 _any: Final = msgspec.json.Decoder().decode
@@ -140,7 +148,7 @@ def decode(record: Record, fetched_ms: int | None = None) -> Decoded:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _examine(record, value, fetched_ms)
     topic, partition, offset, timestamp_ms, _, _, _ = record
-    spec = _SPECS.get(usual.type)
+    spec = _SPECS.get(usual.type) or _spec_of(usual.type)
     time = usual.time
     at_ms = stand_in(timestamp_ms, fetched_ms) if time is None else instant(time, timestamp_ms, fetched_ms)
     if spec is None or at_ms is None:
@@ -237,7 +245,7 @@ def _examine_event(record: Record, envelope: dict[str, Any], fetched_ms: int | N
     if at_ms is None:
         stamp = "" if time is not None else ", or a record with a Kafka timestamp since 2000 to stand in"
         return Rejected(record, "bad_time", f"time: {shown(time)}; expected {TIME}{stamp}")
-    spec = _SPECS.get(envelope["type"])
+    spec = _SPECS.get(envelope["type"]) or _spec_of(envelope["type"])
     if binary and spec is not None:
         try:
             envelope["data"] = _any(binary)
@@ -358,6 +366,9 @@ def _fits(field: Field, value: Any) -> bool:
     kind = value.__class__
     if kind is int:
         return field.kind is float
+    if field.decimal and kind is str:
+        text = value.strip()
+        return not text or (len(text) <= DECIMAL_CHARS and DECIMAL.fullmatch(text) is not None)
     return kind is field.kind and not (field.filled and not value)
 
 

@@ -68,6 +68,8 @@ def shown(value: Any) -> str:
 
 def expected(field: Field) -> str:
     """Return what a field of `data` must be."""
+    if field.decimal:
+        return 'a number, or plain decimal text such as "-2.5"'
     if field.kind is float:
         if field.maximum is not None:
             return f"a number from {field.minimum:g} to {field.maximum:g}"

@@ -7,7 +7,8 @@ They are in the codec, packed states, the grid's models and lints, routes, setti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
@@ -26,6 +27,14 @@ class Field(NamedTuple):
     filled: bool = False
     """The empty string is refused."""
     examples: tuple[Any, ...] = ()
+    decimal: bool = False
+    """Of a number: plain decimal text (`DECIMAL`) and blank text, which is a missing value, are taken too."""
+
+
+DECIMAL: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+"""A number written as text, after trimming."""
+DECIMAL_CHARS: Final = 32
+"""Longest text that is read as a number, after trimming."""
 
 
 class DataModel(NamedTuple):
@@ -151,6 +160,30 @@ _CRM: Final = DataModel(
     },
 )
 _ERASED: Final = DataModel("ErasedData", "Nothing is needed.", {})
+_SUBSCRIBED: Final = DataModel(
+    "SubscribedData",
+    "A subscription to e-mails.",
+    {
+        "message_id": Field(str, "The message in which the lead subscribed."),
+        "list": Field(str, "The list of receivers.", examples=("newsletter",)),
+    },
+)
+_ADJUSTED: Final = DataModel(
+    "AdjustedData",
+    "A person's word on a lead. It counts where a rule on `score.adjusted` weighs `points`.",
+    {
+        "points": Field(
+            float,
+            'Points to add, below 0 to take away: a number, or plain decimal text as in "-2.5".',
+            required=True,
+            decimal=True,
+            examples=(15,),
+        ),
+        "reason": Field(str, "Why."),
+        "by": Field(str, "Who says so."),
+    },
+)
+_CUSTOM: Final = DataModel("CustomData", "Whatever your own rules ask for.", {})
 
 INPUTS: Final[tuple[EventType, ...]] = (
     EventType(
@@ -340,16 +373,74 @@ INPUTS: Final[tuple[EventType, ...]] = (
         ),
         None,
     ),
+    EventType(
+        "email.subscribed",
+        29,
+        _SUBSCRIBED,
+        "email",
+        "The lead wants e-mails (again).",
+        {"list": "newsletter"},
+        activity=True,
+    ),
+    EventType(
+        "score.adjusted",
+        30,
+        _ADJUSTED,
+        "crm",
+        "A person adds points to a lead or takes some away. Not an activity of the lead.",
+        {"points": 15, "reason": "met the board at the fair", "by": "grace"},
+    ),
+    EventType(
+        "custom",
+        31,
+        _CUSTOM,
+        "web",
+        (
+            "An event of your own, `custom.NAME`: a trade show, a call, a step in your product. "
+            "NAME has 1 to 64 characters of a-z, 0-9, `_` and `.`."
+        ),
+        {"booth": "B12", "minutes": 20},
+        activity=True,
+    ),
 )
 """Each type stands once. Those with the same fields stand together."""
+
+CUSTOM: Final = "custom"
+"""The row of all types `custom.NAME`. They share its number, and stand as one type in metrics."""
+
+_CUSTOM_NAME: Final = re.compile(r"custom\.[a-z0-9_.]{1,64}")
+_CUSTOM_BELOW: Final = re.compile(r"custom(?:\.[a-z0-9_.]{1,64})?\.\*")
 
 DATA_FIELDS: Final[Mapping[str, Mapping[str, Field]]] = MappingProxyType(
     {row.name: MappingProxyType({**row.data.fields, "machine": MACHINE}) for row in INPUTS}
 )
-"""Input type → field of `data` → what it must be."""
+"""Row → field of `data` → what it must be."""
 
-KNOWN_TYPES: Final[frozenset[str]] = frozenset(DATA_FIELDS)
-"""The types that LeadPulse scores; any other is `Unknown`."""
+KNOWN_TYPES: Final[frozenset[str]] = frozenset(DATA_FIELDS) - {CUSTOM}
+"""The types that have a row of their own. LeadPulse also scores `custom.NAME`; any other type is `Unknown`."""
+
+
+def row_of(event_type: str) -> str | None:
+    """Return the name of the row that describes *event_type*; `None` for a type that LeadPulse does not know."""
+    if event_type in KNOWN_TYPES:
+        return event_type
+    return CUSTOM if _CUSTOM_NAME.fullmatch(event_type) else None
+
+
+def is_custom_in_grid(name: str) -> bool:
+    """Return whether a grid may name types of one's own so: `custom.call`, or `custom.call.*` for all below it."""
+    return _CUSTOM_NAME.fullmatch(name) is not None or _CUSTOM_BELOW.fullmatch(name) is not None
+
+
+def customs_of(on: Iterable[str]) -> tuple[str, ...] | None:
+    """Return the types of one's own in a grid's list of types; `None` where it has none."""
+    return tuple(name for name in on if name.startswith(f"{CUSTOM}.")) or None
+
+
+def named(on: Iterable[str], event_type: str) -> bool:
+    """Return whether a grid's list of types *on* names *event_type*, which may itself be a name with `.*`."""
+    return any(name == event_type or (name.endswith(".*") and event_type.startswith(name[:-1])) for name in on)
+
 
 TYPE_NUMBERS: Final[Mapping[str, int]] = MappingProxyType({row.name: row.number for row in INPUTS})
 """Input type → its number in packed states."""
@@ -357,8 +448,11 @@ TYPE_NUMBERS: Final[Mapping[str, int]] = MappingProxyType({row.name: row.number 
 TYPE_NAMES: Final[Mapping[int, str]] = MappingProxyType({row.number: row.name for row in INPUTS})
 """And back."""
 
-ACTIVITIES: Final = tuple(row.name for row in INPUTS if row.activity)
-"""Types of what a lead does by itself, as opposed to what is done to it (a delivery) or said about it (a CRM move)."""
+ACTIVITIES: Final = tuple(row.name for row in INPUTS if row.activity and row.name in KNOWN_TYPES)
+"""Types of what a lead does by itself, as opposed to what is done to it (a delivery) or said about it (a CRM move).
+
+Every type `custom.NAME` is one beside them.
+"""
 
 FAMILIES: Final[Mapping[str, Family]] = MappingProxyType({row.name.partition(".")[0]: row.family for row in INPUTS})
 """First word of a type → its family."""

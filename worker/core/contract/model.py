@@ -240,5 +240,7 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     """A rule's points before its cap."""
     count: int | None = None
     last_at: str | None = None
+    on: tuple[str, ...] | None = None
+    """The types of one's own that the rule names, as the grid writes them; `None`: it names none."""
     place: int | None = None
     """Of inactivity in several tiers: the tier's place in the grid, from 1."""

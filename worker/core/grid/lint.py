@@ -331,6 +331,8 @@ def _misspelt(grid: Grid, path: Path, on: Iterable[str], where: Where | None) ->
 
 
 def _near(grid: Grid, at: Path, on: Iterable[str], name: str) -> Iterator[tuple[Path, Code, str]]:
+    if any(event_type not in DATA_FIELDS for event_type in on):  # a type of one's own has any fields
+        return
     known = sorted({field for event_type in on for field in DATA_FIELDS[event_type]})
     first = name.partition(".")[0]
     close = difflib.get_close_matches(first, known, n=1, cutoff=0.75)

@@ -16,7 +16,7 @@ import idna
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from worker.core.contract.event_types import DATA_FIELDS
+from worker.core.contract.event_types import INPUTS, KNOWN_TYPES, is_custom_in_grid
 from worker.core.grid.conditions import OPERATORS, Where, WhereError, parse_where
 from worker.core.grid.tables import zones
 from worker.core.grid.velocity_kinds import KINDS
@@ -28,8 +28,8 @@ _MAX_MS: Final = 36_500 * DAY_MS
 _MAX_POINTS: Final = 1e9
 MAX_WITHIN_DAYS: Final = max(kind.limit_days for kind in KINDS.values())
 
-EVENT_TYPES: Final = tuple(name for name in DATA_FIELDS if name != "lead.erased")
-"""The types a rule can be `on`: all that LeadPulse knows but `lead.erased`, which leaves nothing to score."""
+EVENT_TYPES: Final = tuple(row.name for row in INPUTS if row.name in KNOWN_TYPES and row.name != "lead.erased")
+"""The types a rule can be `on` beside `custom.NAME`: all but `lead.erased`, which leaves nothing to score."""
 
 
 def wrong(message: str, at: Path = ()) -> PydanticCustomError:
@@ -111,11 +111,16 @@ def one_or_more(raw: object) -> object:
 
 
 def _event_type(name: str) -> str:
-    if name in EVENT_TYPES:
+    if name in EVENT_TYPES or is_custom_in_grid(name):
         return name
     if name == "lead.erased":
         raise wrong("lead.erased leaves no lead to score: take it out")
-    hint = did_you_mean(name, EVENT_TYPES) or f"; the types are {', '.join(EVENT_TYPES)}"
+    if name.startswith("custom"):
+        raise wrong(
+            f"{name!r} is no type of your own: write custom. and 1 to 64 of a-z, 0-9, _ and dots, as in custom.call.made, "
+            "or custom.call.* for all below custom.call"
+        )
+    hint = did_you_mean(name, EVENT_TYPES) or f"; the types are {', '.join(EVENT_TYPES)} and custom.NAME"
     raise wrong(f"unknown event type {name!r}{hint}")
 
 
@@ -305,6 +310,8 @@ def _word_or_list(items: dict[str, Any]) -> dict[str, Any]:
 _DURATION_SCHEMA: Final[dict[str, Any]] = {"type": "string", "pattern": _DURATION_PATTERN}
 _DURATION_OR_NONE_SCHEMA: Final[dict[str, Any]] = {"anyOf": [_DURATION_SCHEMA, {"const": "none"}]}
 
+_CUSTOM_PATTERN: Final = "^custom(\\.[a-z0-9_.]{1,64}|(\\.[a-z0-9_.]{1,64})?\\.\\*)$"
+
 Points = Annotated[float, BeforeValidator(_points), WithJsonSchema({"type": "number"})]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Duration = Annotated[int, BeforeValidator(_duration(zero=False, none=False)), WithJsonSchema(_DURATION_SCHEMA)]
@@ -319,7 +326,7 @@ EventTypes = Annotated[
     tuple[Annotated[str, AfterValidator(_event_type)], ...],
     BeforeValidator(_words),
     AfterValidator(_distinct),
-    WithJsonSchema(_word_or_list({"enum": list(EVENT_TYPES)})),
+    WithJsonSchema(_word_or_list({"anyOf": [{"enum": list(EVENT_TYPES)}, {"type": "string", "pattern": _CUSTOM_PATTERN}]})),
 ]
 PagePatterns = Annotated[
     tuple[Annotated[str, AfterValidator(_page_pattern)], ...],

@@ -11,8 +11,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from worker.core.contract.event_types import named
 from worker.core.grid.conditions import Condition, Where
-from worker.core.grid.models import Rule
+from worker.core.grid.models import Rule, Velocity
 from worker.core.grid.predicates import compile_where
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
@@ -209,8 +210,8 @@ def _occur(scorer: CompiledGrid, lead: LeadState, act: _Act, at_ms: int, occurre
 
 def _rules_fed(scorer: CompiledGrid, act: _Act) -> list[str]:
     grid = scorer.grid
-    scored = [rule.id for rule in grid.engagement.rules if act.event in rule.on and act.meets(rule.where)]
-    return scored + [rule.id for rule in grid.velocity if act.event in rule.on and act.meets(rule.where)]
+    rules: list[Rule | Velocity] = [*grid.engagement.rules, *grid.velocity]
+    return [rule.id for rule in rules if named(rule.on, act.event) and act.meets(rule.where)]
 
 
 def _velocity_steps(scorer: CompiledGrid, state: LeadState, at_ms: int, reading: Reading) -> list[VelocityStep]:

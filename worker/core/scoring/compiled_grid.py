@@ -8,10 +8,11 @@ from typing import Any, Final
 import msgspec
 import xxhash
 
+from worker.core.contract.event_types import CUSTOM, customs_of, named
 from worker.core.contract.output_types import OUTPUTS
 from worker.core.grid.conditions import Where
 from worker.core.grid.email_kind import email_domain, email_kind
-from worker.core.grid.models import Grid, Rule
+from worker.core.grid.models import Exclusion, Grid, Rule, Velocity
 from worker.core.grid.page_types import compile_pages
 from worker.core.grid.predicates import compile_where
 from worker.core.grid.stage_models import Phase as GridPhase
@@ -48,6 +49,7 @@ class CompiledRule:
         self.cap: float = INFINITY if rule.cap is None else rule.cap
         self.expires_after: int = rule.expires_after or 0
         """0: never."""
+        self.customs = customs_of(rule.on)
 
 
 class RuleCounter:
@@ -149,6 +151,10 @@ class CompiledGrid:
         """No more points than these come of all velocity rules together."""
         self.velocity_least = 0.0
         """Nor less than these."""
+        everything: list[Rule | Velocity | Exclusion] = [*grid.engagement.rules, *grid.velocity, *grid.exclusions]
+        names = {name for rule in everything for name in rule.on or ()}
+        self.customs = frozenset(name for name in names if name.startswith(f"{CUSTOM}."))
+        """The names of types of one's own in the grid, some of which end in `.*`."""
         self._compile_rules()
         self._compile_velocity()
         self.fit_rules = [(rule.id, rule.points, compile_where(rule.where, flat=True)) for rule in grid.fit.rules]
@@ -194,7 +200,7 @@ class CompiledGrid:
                 self.intent_keys.add(key)
             if key not in made:
                 made[key] = counter = RuleCounter(key, rule)
-                for type_ in rule.on:
+                for type_ in self.fed(rule.on):
                     self.counters.setdefault(type_, []).append(counter)
             made[key].is_read_by(reader)
 
@@ -210,7 +216,7 @@ class CompiledGrid:
             self.velocity_kinds[key] = kind
             if key not in made:
                 made.add(key)
-                for type_ in rule.on:
+                for type_ in self.fed(rule.on):
                     self.velocity_counters.setdefault(type_, []).append(VelocityCounter(key, kind, rule.where))
 
     def _compile_exclusions(self) -> None:
@@ -224,8 +230,25 @@ class CompiledGrid:
             if key in self.exclusion_keys:
                 continue
             self.exclusion_keys.add(key)
-            for type_ in rule.on:
+            for type_ in self.fed(rule.on):
                 self.exclusions.setdefault(type_, []).append(ExclusionRule(key, rule.where))
+
+    def fed(self, on: tuple[str, ...]) -> list[str]:
+        """Return the kinds of types (`kind_of`) that a rule's *on* names."""
+        return [type_ for type_ in on if type_ not in self.customs] + [one for one in sorted(self.customs) if named(on, one)]
+
+    def kind_of(self, custom: str) -> str:
+        """Return the name in the grid that fits a type of one's own best; itself where the grid has none.
+
+        Types of one kind feed the same rules: those that name the kind, and those that name what is above it.
+        """
+        above = custom
+        while above not in self.customs:
+            prefix, dot, _ = above.removesuffix(".*").rpartition(".")
+            if not dot:
+                return custom
+            above = f"{prefix}.*"
+        return above
 
     def recognise(self, state: LeadState) -> None:
         """Put what an older version counted under keys of 32 bits under this grid's keys, of which these are the low bits."""

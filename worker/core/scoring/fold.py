@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.core.contract.event_types import ACTIVITIES, TYPE_NUMBERS
+from worker.core.contract.event_types import ACTIVITIES, CUSTOM, TYPE_NAMES, TYPE_NUMBERS
 from worker.core.contract.model import Event
 from worker.core.scoring import traits as traits_
 from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, ExclusionRule, RuleCounter, VelocityCounter
@@ -18,17 +18,21 @@ from worker.core.scoring.velocity import VelocityKind
 
 _ACTIVITIES: Final = frozenset(ACTIVITIES)
 _LABEL_CHARS: Final = 60
+_CUSTOM_LABEL_CHARS: Final = 43
+"""Behind a name of 64 bytes: together not longer than 60 characters of 4 bytes."""
 _REMEMBERED_CHARS: Final = 2_048
 """A longer url is hardly ever seen again, and thousands of them would fill the memory."""
-_LABELS: Final = ("cta", "url", "webinar_id", "content_id", "form_id", "campaign_id", "network", "reason", "message_id")
+_LABELS: Final = ("cta", "url", "webinar_id", "content_id", "form_id", "campaign_id", "network", "list", "reason", "message_id")
 _FOREVER: Final = b"\0" * MARK_BYTES
 
-_TYPE_NUMBERS: Final = dict(TYPE_NUMBERS)
+_TYPE_NUMBERS: Final = {name: number for name, number in TYPE_NUMBERS.items() if name != CUSTOM}
+_CUSTOM_NUMBER: Final = TYPE_NUMBERS[CUSTOM]
+_CUSTOM_BEGINS: Final = f"{CUSTOM}."
 
 
 def is_activity(type_: str) -> bool:
     """Return whether an event of this type shows the lead to be active (design: inactivity counts from the latest one)."""
-    return type_ in _ACTIVITIES
+    return type_ in _ACTIVITIES or type_.startswith(_CUSTOM_BEGINS)
 
 
 def id_mark(event: Event) -> bytes:
@@ -76,6 +80,9 @@ def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes,
     gain = 0.0
     type_ = event.type
     data = event.data
+    number = _TYPE_NUMBERS.get(type_)
+    if number is None:
+        type_ = scorer.kind_of(type_)
     if type_ == "page.viewed" and data.get("page_type") is None:
         data = _with_page_type(scorer, data)
     counters = scorer.counters.get(type_)
@@ -92,7 +99,10 @@ def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes,
         gain = INFINITY
     if at_ms > state.active_ms and is_activity(type_):
         state.active_ms = at_ms
-    state.recent = note(state.recent, (at_ms, _TYPE_NUMBERS[type_], label(event)))
+    if number is None:
+        state.recent = note(state.recent, (at_ms, _CUSTOM_NUMBER, _custom_label(event)))
+    else:
+        state.recent = note(state.recent, (at_ms, number, label(event)))
     return gain
 
 
@@ -218,6 +228,21 @@ def label(event: Event) -> str:
                 return _url_label(text) if len(text) > _REMEMBERED_CHARS else _remembered_label(text)
             return text[:_LABEL_CHARS]
     return ""
+
+
+def _custom_label(event: Event) -> str:
+    """Return the label of a type of one's own, behind its name: `recent_type` takes them apart."""
+    text = label(event)[:_CUSTOM_LABEL_CHARS]
+    name = event.type.removeprefix(_CUSTOM_BEGINS)
+    return f"{name} {text}" if text else name
+
+
+def recent_type(number: int, text: str) -> tuple[str, str]:
+    """Return the type and the label of one of the last events, of which a state holds *number* and *text*."""
+    if number != _CUSTOM_NUMBER:
+        return TYPE_NAMES[number], text
+    name, _, text = text.partition(" ")
+    return _CUSTOM_BEGINS + name, text
 
 
 def _url_label(url: str) -> str:

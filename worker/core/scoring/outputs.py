@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from worker.core.contract.event_types import TYPE_NAMES
 from worker.core.contract.model import Cause, Event, Output
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.fold import recent_type
 from worker.core.scoring.packing import open_
 from worker.core.scoring.phases import phase_name
 from worker.core.scoring.score import Reading, reasons
@@ -156,7 +156,12 @@ def _moved(state: LeadState, at_ms: int, output: str, to: int, reading: Reading)
 
 def recent(state: LeadState) -> list[dict[str, Any]]:
     """Return the last events, oldest first, as outputs show them."""
-    return [{"time": rfc3339(at), "type": TYPE_NAMES[number], "label": label} for at, number, label in open_(state.recent)]
+    return [{"time": rfc3339(at_ms), "type": type_, "label": label} for at_ms, type_, label in last_events(state)]
+
+
+def last_events(state: LeadState) -> list[tuple[int, str, str]]:
+    """Return (instant, type, label) of the last events, oldest first."""
+    return [(at_ms, *recent_type(number, text)) for at_ms, number, text in open_(state.recent)]
 
 
 def history(state: LeadState) -> list[dict[str, Any]]:

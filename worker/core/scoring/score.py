@@ -246,7 +246,7 @@ def reasons(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Reason]:
         raw = _raw(rule, count, at_ms)
         points = held_to(raw, rule.cap)
         total += points
-        found.append(Reason("rule", points, rule.id, raw, count.n, rfc3339(count.last_ms)))
+        found.append(Reason("rule", points, rule.id, raw, count.n, rfc3339(count.last_ms), rule.customs))
     today = scorer.calendar.day(at_ms)
     for key, rules in scorer.velocity_rules.items():
         window = state.velocity.get(key)
@@ -256,7 +256,7 @@ def reasons(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Reason]:
             number = velocity.count(window, today)
             points = velocity.points(number)
             total += points
-            found.append(Reason("velocity", points, velocity.id, count=number))
+            found.append(Reason("velocity", points, velocity.id, count=number, on=velocity.customs))
     for place, tier in enumerate(scorer.tiers if state.active_ms else (), start=1):
         points, _ = inactive(tier, state.active_ms, at_ms)
         total += points

@@ -11,6 +11,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Any, Final
 
+from worker.core.contract.event_types import customs_of
 from worker.core.grid.models import Velocity
 from worker.core.grid.velocity_kinds import KINDS as IN_GRIDS
 from worker.core.grid.velocity_kinds import KindInGrids
@@ -155,6 +156,7 @@ class VelocityRule:
         self.kind = KINDS[rule.count]
         self.within_days = rule.within_days
         self.steps: Steps = rule.steps
+        self.customs = customs_of(rule.on)
         self.known: dict[tuple[bytes, int], tuple[float, float, float]] = {}
         """What was read: (days, how long ago the last one was) → points, and the least and most that they can become."""
 
