@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from worker.cli.common import opened, shown_name
+from worker.cli.convert_csv import csv
 from worker.core.contract.printable import plain
 from worker.intake.access_log import AccessLog, Summary, VisitorBy, lines
 from worker.intake.log_formats import FORMATS, Malformed, Parser, detected
@@ -26,6 +27,9 @@ _MANY_PAGES: Final = 50
 @click.group()
 def convert() -> None:
     """Turn other formats into events, one JSON a line on stdout."""
+
+
+convert.add_command(csv)
 
 
 @convert.command("access-log")
