@@ -1,4 +1,4 @@
-"""A map proposed for a CSV file, by the names of its columns and its first rows: a page for a person to edit."""
+"""A map proposed for a CSV file by its header and its first rows. A person edits it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _LOOKED_AT: Final = 200
 
 
 def proposal(header: Sequence[str], rows: Iterable[Row], dialect: Dialect, file: str, source: str) -> str:
-    """Return the YAML of a map for a file with this *header*, its first *rows* at hand, to be looked at by a person."""
+    """Return the YAML of a map for a file with this *header*. Its first *rows* show how dates and numbers are written."""
     cells = [row.cells for row in rows if not row.fault][:_LOOKED_AT]
     free = dict.fromkeys(header)
     named = {_plain(name): name for name in reversed(header)}
