@@ -40,7 +40,7 @@ def csv(file: str, map_file: str | None, at_ms: int | None, strict: bool) -> Non
       leadpulse convert csv contacts.csv > contacts.map.yaml
       leadpulse convert csv contacts.csv --map contacts.map.yaml > events.jsonl
 
-    The delimiter and the encoding are told by the file's beginning, or named in the map. The same file gives the same event
+    The file's beginning decides about delimiter and encoding, unless the map names them. The same file gives the same event
     ids. Bad rows are named on stderr and skipped. Columns that the map leaves out are listed.
     """
     from worker.intake.csv_rows import CsvError

@@ -1,4 +1,4 @@
-"""Rows of a CSV file as events, by a map: what a row says of a person, and the deals that it tells of."""
+"""Rows of a CSV file as events, by a map: facts about a person, and deals."""
 
 from __future__ import annotations
 
