@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from tests.kit.batches import a_batch, a_write
@@ -86,6 +87,17 @@ async def test_a_lead_is_readable_as_it_is(store: RebuildableStore) -> None:
         "grade": b"B1",
         "updated_at": b"2026-01-01T00:00:00Z",
     }
+
+
+@pytest.mark.parametrize("size", [1, 2_000])
+async def test_a_phase_is_readable_under_a_grid_with_phases_alone(store: RebuildableStore, size: int) -> None:
+    """Empty stands for none. A grid without phases leaves no field behind that would be out of date."""
+    await store.acquire(OWNER, 8)
+    for number, phase in enumerate(["decision", "", None, "discovery", None], start=1):
+        write = msgspec.structs.replace(a_write("a", b"s" * size), phase=phase)
+        await store.apply(OWNER, a_batch(number, [write]))
+        held = await store.lead("a")
+        assert (held.get("phase"), held["state"]) == (None if phase is None else phase.encode(), b"s" * size)
 
 
 SIZES = (0, 1, 2, 3, 62, 63, 64, 1_016, 1_017, 1_063, 1_064, 1_125, 1_126, 1_800, 1_801, 100_000)

@@ -119,7 +119,7 @@ local function restored_by_another(keys)
   return redis.error_reply('RESTORING ' .. keys[1] .. ' is being filled by another `leadpulse rebuild`')
 end
 
--- KEYS: [6…] lead hashes. ARGV: [2] lead, score, fit, engagement, stage, grade, updated_at, due, rank of each (msgpack)  [3…] states.
+-- KEYS: [6…] lead hashes. ARGV: [2] lead, score, fit, engagement, stage, grade, updated_at, due, rank, phase of each (msgpack)  [3…] states.
 local function restore_rows(keys, args)
   if redis.call('HGET', keys[1], 'restoring') ~= args[1] then return restored_by_another(keys) end
   try_writing(keys)
@@ -128,8 +128,7 @@ local function restore_rows(keys, args)
     local key, state = keys[5 + i], args[2 + i]
     redis.call('DEL', key)
     if write[2] ~= '' then
-      put(server, key, 0, {'score', write[2], 'fit', write[3], 'engagement', write[4], 'stage', write[5], 'grade', write[6], 'updated_at',
-        write[7]}, state)
+      put(server, key, 0, readable(write), state)
     elseif state ~= '' then
       put(server, key, 0, {}, state)
     end

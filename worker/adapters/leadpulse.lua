@@ -86,6 +86,16 @@ local function put(server, key, held, fields, state)
   redis.call('HSET', key, unpack(fields))
 end
 
+-- Returns the fields of a written lead that people read, flat. A grid without phases writes no `phase`.
+local function readable(write)
+  local fields = {'score', write[2], 'fit', write[3], 'engagement', write[4], 'stage', write[5], 'grade', write[6], 'updated_at', write[7]}
+  if write[10] then
+    fields[13] = 'phase'
+    fields[14] = write[10]
+  end
+  return fields
+end
+
 -- Returns the state that `put` wrote, false for a lead that is not held.
 local function whole(key)
   local state = redis.call('HGET', key, 'state')
@@ -249,7 +259,7 @@ local PASSING = 8192
 
 -- KEYS: [6…] lead hashes, in the order of the writes.
 -- ARGV: [1] token  [2] batch  [3] batch - 1  [4] the position's fields and values, and its fields to forget  [5] lead, score, fit, engagement, stage,
--- grade, updated_at, due, rank of each write (both msgpack)  [6] outbox entry ('' = none is kept)  [7] text
+-- grade, updated_at, due, rank, phase of each write (both msgpack)  [6] outbox entry ('' = none is kept)  [7] text
 -- of the grid that this batch begins ('' = none: it goes on with that of the one before), [8] [9] for `requeue`: from when, and
 -- how many leads a second  [10…] the packed states.
 -- Batch numbers and offsets are text: Lua writes numbers from 1e14 on as 1e+14.
@@ -322,8 +332,7 @@ local function write_batch(keys, args, smaller)
       redis.call('DEL', key)
       if state ~= '' then put(server, key, 0, {}, state) end
     else
-      put(server, key, held[i], {'score', write[2], 'fit', write[3], 'engagement', write[4], 'stage', write[5], 'grade', write[6], 'updated_at',
-        write[7]}, state)
+      put(server, key, held[i], readable(write), state)
     end
   end
   in_chunks('ZADD', keys[2], due_in)

@@ -228,7 +228,8 @@ class MemoryStore:
         if write.score == "":
             return {"state": write.state}
         names = ("score", "fit", "engagement", "stage", "grade", "updated_at")
-        return {"state": write.state} | {name: getattr(write, name).encode() for name in names}
+        phase = {} if write.phase is None else {"phase": write.phase.encode()}
+        return {"state": write.state} | {name: getattr(write, name).encode() for name in names} | phase
 
     async def allow_rebuild(self) -> None:
         """Let the next owner fill this empty partition again from the topics; `StoreRefused` when it is not empty."""

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from worker.adapters.redis_client import FAILURES, Client, translated
-from worker.adapters.redis_scan import lead_fields
+from worker.adapters.redis_scan import lead_fields, phase_of
 from worker.adapters.redis_store import RedisStore
 from worker.core.contract.model import LeadWrite
 from worker.errors import CopyOver, StoreRefused
@@ -27,7 +27,7 @@ _KEYS_PAGE: Final = 1_000
 _READABLE: Final = ("score", "fit", "engagement", "stage", "grade", "updated_at")
 _NOT_KEPT: Final = frozenset({"owner", "notes", "rebuild", "restoring"})
 """Fields of the position that say who works on it, and not where it stands."""
-_WRITE_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade", "updated_at", "due_ms", "rank")
+_WRITE_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade", "updated_at", "due_ms", "rank", "phase")
 
 
 class Stood(NamedTuple):
@@ -188,4 +188,5 @@ def _write(row: Sequence[Any]) -> LeadWrite:
         updated_at,
         None if due is None else int(float(due)),
         None if rank is None else float(rank),
+        phase_of(fields),
     )

@@ -57,6 +57,12 @@ def lead_fields(held: dict[bytes, bytes]) -> dict[str, bytes]:
     return fields
 
 
+def phase_of(fields: dict[str, bytes]) -> str | None:
+    """Return the phase in a lead's *fields*; `None`: the grid that wrote them has no phases."""
+    phase = fields.get("phase")
+    return None if phase is None else phase.decode()
+
+
 def is_piece(name: bytes) -> bool:
     """Return whether a field of this name in a lead's hash is a piece of its state."""
     return name[:1] < b" "
@@ -77,6 +83,8 @@ async def _writes(commands: Any, prefix: str, page: Sequence[tuple[int, str]]) -
         fields = lead_fields(held)
         score, fit, engagement, stage, grade, updated_at = (fields.get(name, b"").decode() for name in _READABLE)
         due_ms = None if due is None else int(due)
-        write = LeadWrite(lead, fields["state"], score, fit, engagement, stage, grade, updated_at, due_ms, rank)
+        write = LeadWrite(
+            lead, fields["state"], score, fit, engagement, stage, grade, updated_at, due_ms, rank, phase_of(fields)
+        )
         found.append((partition, write))
     return found

@@ -3,6 +3,7 @@
 Every key of partition p of a namespace carries the hash tag `{NAMESPACE:p}`, so each call touches one slot:
 
 - `{ns:p}:lead:LEAD`: a hash. `state` is packed, `score fit engagement stage grade updated_at` are text.
+  Under a grid with phases so is `phase`.
   An erased lead has only `state`, its mark. A long state may lie in pieces, see `lead_fields`.
 - `{ns:p}:position`: a hash with `owner notes batch next:TOPIC published partitions grid words clock`.
   `leads:STAGE` counts the leads of a stage as of batch `counted`.
@@ -32,7 +33,7 @@ from worker.core.scoring.state import STAGES
 from worker.errors import StaleStore, StoreFull, StoreRefused
 from worker.ports import Applied, Batch, Due, OutboxEntry, Position
 
-_LEAD_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade", "updated_at", "due_ms", "rank")
+_LEAD_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade", "updated_at", "due_ms", "rank", "phase")
 
 _OUTBOX_PAGE = 100
 """Outbox entries asked for at once: an entry with dead letters may hold megabytes, and one reply must fit the time-out."""

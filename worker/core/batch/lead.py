@@ -11,6 +11,7 @@ from worker.core.identity.subject import Subject
 from worker.core.scoring import schedule, stages
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.fold import add, id_mark, is_duplicate, judge_traits, with_traits
+from worker.core.scoring.phases import phase_name
 from worker.core.scoring.retention import ends_ms
 from worker.core.scoring.score import read
 from worker.core.scoring.set_aside import SINCE, drop_if_over
@@ -214,6 +215,7 @@ class Lead(Subject):
             updated_at=rfc3339(self.at_ms),
             due_ms=None if self.waits() else state.due_ms,
             rank=reading.highest,
+            phase=(phase_name(self.scorer, state) or "") if self.scorer.phases else None,
         )
 
 

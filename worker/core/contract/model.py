@@ -228,6 +228,8 @@ class LeadWrite(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Not later than the next instant at which time alone moves the lead; `None` takes it off `due`."""
     rank: float | None
     """Upper bound of the score at any later time without new events; `None` takes it off `rank`."""
+    phase: str | None = None
+    """The buying phase; empty: in none. `None`: the grid has no phases, and the store holds no such field."""
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):

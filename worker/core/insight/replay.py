@@ -21,6 +21,7 @@ from worker.core.grid.models import Grid
 from worker.core.insight.trajectory import StageChange
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.phases import phase_name
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.state import STAGES, unpack
 
@@ -40,6 +41,8 @@ class LeadLine(msgspec.Struct, frozen=True):
     sequence: int
     as_of: str
     reasons: list[Reason]
+    phase: str | msgspec.UnsetType | None = msgspec.UNSET
+    """Under a grid with phases; null: in none."""
 
 
 @dataclass
@@ -130,6 +133,7 @@ class Replay:
                 state.sequence,
                 rfc3339(at_ms),
                 reasons(self.scorer, state, at_ms),
+                phase_name(self.scorer, state) if self.scorer.phases else msgspec.UNSET,
             )
 
     def take_outputs(self) -> list[Output]:
