@@ -1,1 +1,1 @@
-"""The batch loop: what is fetched is folded, stored and published exactly once."""
+"""The batch loop: fetched records are folded, stored and published exactly once."""

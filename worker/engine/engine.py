@@ -1,4 +1,4 @@
-"""The engine: everything a worker does between its start and its end, without the process around it."""
+"""The engine: everything that a worker does from start to end, apart from the process that hosts it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from worker.engine.checkpoints import Checkpointer
 from worker.engine.checks import check_positions, check_redis, check_topics, shortest_retention_s
 from worker.engine.closing import Closing
 from worker.engine.grid_file import GridFile, load_grid
-from worker.engine.partition import Context
+from worker.engine.partition import Context, Partition
 from worker.engine.redis_watch import watch_redis
 from worker.engine.supervisor import Supervisor
 from worker.engine.ticks import Neighbour
@@ -38,7 +38,7 @@ from worker.settings import Settings
 log = logging.getLogger(__name__)
 
 _PARTITIONS_S: Final = 5.0
-"""Given to the partitions to end: each lets go of its producer, which may take 3 s."""
+"""Time limit for the partitions to end. Each closes its producer, which may take 3 s."""
 _TASK_S: Final = 1.0
 
 
@@ -46,7 +46,7 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """One partition that this worker owns."""
 
     ready: bool
-    """It takes events; else it is being taken over."""
+    """It takes events. Otherwise it is being taken over."""
     batch: int
     published: int
     clock_ms: int | None
@@ -59,35 +59,35 @@ class GridStatus(msgspec.Struct, frozen=True):
     version: int
     sha256: str
     refused: str | None
-    """Why the file as it is now is not in force."""
+    """Why the present file is not in force; `None` if it is."""
 
 
 class Status(msgspec.Struct, frozen=True):
-    """How the engine stands, for health pages."""
+    """The engine's status, for health pages."""
 
     live: bool
     """It has not failed."""
     ready: bool
-    """It has joined the group, and every partition it was given takes events."""
+    """It has joined the group, and all its partitions take events."""
     partitions: dict[int, PartitionStatus]
     grid: GridStatus | None
     """`None` until it has been read."""
     error: str | None
     gone: tuple[str, ...] = ()
-    """Topics to be read that are not there."""
+    """Topics that it reads and that do not exist."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values that any JSON encoder takes."""
+        """Return plain values for any JSON encoder."""
         plain: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
         return plain
 
 
 class Engine:
-    """Scores the events of the partitions that the group gives it, until drained or until it must stop.
+    """Scores the events of the partitions that the group assigns to it, until it is drained or must stop.
 
-    *stopping* is called with the reason as soon as it must stop, before anything is closed. The grid's file is looked at
-    again while the engine runs; *compiled* is a grid to keep in its place. *store_of*, by default, gives the partition's store
-    in the settings' Redis.
+    *stopping* is called with the reason as soon as it must stop, before anything is closed. The engine rereads the grid's file
+    while it runs, unless a *compiled* grid is given. *store_of* returns a partition's store. The default is the store in the
+    settings' Redis.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Engine:
         self._redis: Client | None = None
         self._metrics = metrics
         self._starting = asyncio.Lock()
-        """Held while starting: draining closes nothing that is still being opened."""
+        """Held while starting, so that draining closes nothing that is still being opened."""
         self._draining = asyncio.Event()
         self._safe = asyncio.Event()
         self._safe.set()
@@ -121,9 +121,9 @@ class Engine:
         self._neighbours: dict[int, Neighbour] = {}
 
     async def start(self) -> None:
-        """Check everything, then join the group; returns once the group has answered.
+        """Check everything, then join the group. Returns once the group has answered.
 
-        Raises `WorkerMustStop`, with what mends it, when something that must hold does not; nothing is left open then.
+        Raises `WorkerMustStop`, with the remedy, if a check fails. Nothing is left open then.
         """
         try:
             async with self._starting:
@@ -142,7 +142,7 @@ class Engine:
         metrics = self._metrics or Metrics()
         metrics.partitions.set(settings.partitions)
         compiled = self._given_grid or load_grid(settings)
-        _say_what_starts(settings, compiled.grid)
+        _log_start(settings, compiled.grid)
         store_of = self._given_store_of or self._redis_stores()
         order = None if self._redis is None or self._given_grid is not None else RedisOrder(self._redis, settings.namespace)
         grid = self._grid = GridFile(settings, compiled, metrics, order)
@@ -185,12 +185,12 @@ class Engine:
             self._background(grid.watch())
 
     def look_at_grid(self) -> None:
-        """Look at the grid's file now; if it changed and has no mistakes, it is in force from the next batches on."""
+        """Read the grid's file now. If it changed and has no mistakes, it is in force from the next batches on."""
         if self._grid is not None:
             self._grid.look()
 
     async def run(self) -> None:
-        """Return when drained; raise `WorkerMustStop` when the worker must not go on. Everything is closed by then."""
+        """Return when drained. Raises `WorkerMustStop` if the worker must stop, after everything is closed."""
         done = [asyncio.create_task(event.wait()) for event in (self._failed, self._draining)]
         try:
             await asyncio.wait(done, return_when=asyncio.FIRST_COMPLETED)
@@ -203,9 +203,9 @@ class Engine:
         raise _reason(self._error) or WorkerMustStop(f"unexpected error: {words(self._error)}") from self._error
 
     async def drain(self, deadline_s: float = 10.0) -> None:
-        """Take no more records, publish what is applied, leave the group.
+        """Take no more records, publish the applied batches, and leave the group.
 
-        What is not done after *deadline_s* is left to the next owner, who finds it in the outbox; then raises `TimeoutError`.
+        Raises `TimeoutError` after *deadline_s*. The next owner then finds the other batches in the outbox.
         """
         self._draining.set()
         try:
@@ -219,27 +219,21 @@ class Engine:
             await self._close()
 
     def status(self) -> Status:
-        """Return how the engine stands now."""
-        supervisor, error = self._supervisor, None if self._error is None else str(self._error)
+        """Return the present status."""
+        error = None if self._error is None else str(self._error)
         grid = None if self._grid is None else _grid_status(self._grid)
-        if supervisor is None:
-            return Status(error is None, False, {}, grid, error)
-        partitions = {
-            p: PartitionStatus(one.ready, one.batch, one.published, one.clock_ms)
-            for p, one in sorted(supervisor.partitions.items())
-        }
         gone = () if self._topics is None else tuple(sorted(self._topics.gone))
-        ready = (
-            error is None
-            and supervisor.joined
-            and not self._draining.is_set()
-            and all(one.ready for one in partitions.values())
-        )
-        return Status(error is None, ready and not gone, partitions, grid, error, gone)
+        supervisor = self._supervisor
+        if supervisor is None:
+            return Status(error is None, False, {}, grid, error, gone)
+        partitions = {p: _partition_status(one) for p, one in sorted(supervisor.partitions.items())}
+        at_work = supervisor.joined and all(one.ready for one in partitions.values())
+        ready = at_work and error is None and not self._draining.is_set() and not gone
+        return Status(error is None, ready, partitions, grid, error, gone)
 
     @property
     def draining(self) -> bool:
-        """Whether it was told to finish what it holds and end."""
+        """Whether it finishes its batches and then ends."""
         return self._draining.is_set()
 
     def _fail(self, err: BaseException) -> None:
@@ -255,7 +249,7 @@ class Engine:
         return lambda partition: RedisStore(client, self._settings.namespace, partition)
 
     def _write_checkpoints(self, client: Client, metrics: Metrics) -> None:
-        """Write checkpoints of our partitions beside all else, if they are wanted."""
+        """Write checkpoints of our partitions in the background, if the settings ask for them."""
         settings = self._settings
         if not settings.checkpoints or not settings.checkpoint_every:
             return
@@ -285,13 +279,13 @@ class Engine:
         return (neighbour for p, neighbour in self._neighbours.items() if p != partition)
 
     def observe(self) -> None:
-        """Bring up to now what metrics show of partitions that may hang; whoever shows the metrics asks for it."""
+        """Update the metrics of the partitions' lag. The metrics page calls it, since a partition that hangs does not."""
         if self._supervisor is not None:
             for partition in self._supervisor.partitions.values():
                 partition.observe()
 
     async def _watch_positions(self, store_of: Callable[[int], Store], metrics: Metrics) -> None:
-        """Keep an eye on the partitions: our own leads by stage, and the others' horizons, which hold our ticks back."""
+        """Read all positions, again and again: the leads by stage of ours, and the horizons that hold our ticks back."""
         while True:
             for p in range(self._settings.partitions):
                 try:
@@ -305,11 +299,11 @@ class Engine:
             await asyncio.sleep(self._settings.tick_interval / 2)
 
     async def _close(self) -> None:
-        """Let go of everything that is open. Raises nothing, so that the reason of a stop is the one that is told."""
+        """Close everything that is open. Raises nothing, so that it hides no reason of a stop."""
         await self._closing.run()
 
 
-def _say_what_starts(settings: Settings, grid: Grid) -> None:
+def _log_start(settings: Settings, grid: Grid) -> None:
     program = version("leadpulse")
     details = fields(
         "worker.starts",
@@ -324,8 +318,12 @@ def _say_what_starts(settings: Settings, grid: Grid) -> None:
         grid_version=grid.version,
         sha256=grid.sha256,
     )
-    words = "LeadPulse %s (%s core) starts in namespace %s, with grid %s version %d"
-    log.info(words, program, form(), settings.namespace, grid.grid, grid.version, extra=details)
+    line = "LeadPulse %s (%s core) starts in namespace %s, with grid %s version %d"
+    log.info(line, program, form(), settings.namespace, grid.grid, grid.version, extra=details)
+
+
+def _partition_status(partition: Partition) -> PartitionStatus:
+    return PartitionStatus(partition.ready, partition.batch, partition.published, partition.clock_ms)
 
 
 def _grid_status(file: GridFile) -> GridStatus:
@@ -334,7 +332,7 @@ def _grid_status(file: GridFile) -> GridStatus:
 
 
 def _reason(err: BaseException) -> WorkerMustStop | None:
-    """Return *err* as the one line that the worker ends with, or `None` where a person must see the traceback."""
+    """Return *err* as the last line of the worker; `None` if the log needs the traceback."""
     if isinstance(err, WorkerMustStop):
         return err
     line = refusal(err)

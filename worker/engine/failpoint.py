@@ -1,6 +1,7 @@
-"""Steps at which a test may kill the worker, as `kill -9` would, or freeze it, as a long pause of its machine would.
+"""Steps at which a test may kill or freeze the worker.
 
-`LEADPULSE_FAILPOINT=after_apply:3` kills it the third time that it gets there, `after_apply:3:stop` sends it SIGSTOP.
+`LEADPULSE_FAILPOINT=after_apply:3` ends the process at the third such step, as `kill -9` does. `after_apply:3:stop` sends
+SIGSTOP instead, like a long pause of the machine.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _left = int(_count or 1)
 
 
 def failpoint(name: str) -> None:
-    """Die or freeze here, with nothing flushed or closed, if the environment asked for this step; else do nothing."""
+    """End or freeze the process if the environment names this step. Nothing is flushed or closed."""
     global _left
     if name == _name:
         _left -= 1

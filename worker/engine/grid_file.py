@@ -1,4 +1,4 @@
-"""The worker's grid: its file read at start, and again whenever it changes."""
+"""The worker's grid: read from its file at start, and again whenever the file changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from worker.settings import Settings
 log = logging.getLogger(__name__)
 
 LOOK_S = 10.0
-"""Seconds between two looks at the file. A change counts once two looks in a row find the same: it may be half written."""
+"""Seconds between two reads of the file. A change counts once two reads are equal, since a file may be half written."""
 
 
 def load_grid(settings: Settings) -> CompiledGrid:
@@ -38,9 +38,9 @@ def load_grid(settings: Settings) -> CompiledGrid:
 
 
 class GridFile:
-    """Holds the grid in force as `compiled`; `watch` takes a changed file into the namespace's order, or says why not.
+    """Holds the grid in force as `compiled`. `watch` adds a changed file to the namespace's order, or logs why not.
 
-    Without *store* (a grid for one worker alone) the file is in force as it is.
+    Without *store* the worker's own file is in force.
     """
 
     def __init__(self, settings: Settings, compiled: CompiledGrid, metrics: Metrics, store: OrderStore | None = None) -> None:
@@ -48,30 +48,30 @@ class GridFile:
         self._metrics = metrics
         self._store = store
         self._own = compiled
-        """The last grid in the file that had no mistakes."""
+        """The last grid of the file without mistakes."""
         self._mistake: str | None = None
-        """What is wrong with the file as it is now."""
+        """The mistakes of the present file; `None` without any."""
         self._found: bytes | None = compiled.grid.source
-        """What the last look found in the file."""
+        """The file's content at the last read."""
         self._judged: bytes | None = self._found
-        """What was last taken or refused; `None` while there is nothing to read."""
+        """The content that was last accepted or refused; `None` while the file cannot be read."""
         self._asked = asyncio.Event()
         self._settling = asyncio.Lock()
         self.compiled = compiled
         self.entry = _alone(compiled)
-        """What the namespace judges by, as of the last look; its grid is that of `compiled`."""
+        """The entry in force, as of the last read of the order. `compiled` is its grid."""
         self.superseded = False
-        """Newer tables than this worker's are in force: it goes on with its own."""
+        """Other tables than this worker's are in force. It continues with its own."""
         self.refused: str | None = None
-        """Why the file as it is now is not in force; `None` when it is."""
+        """Why the present file is not in force; `None` if it is."""
         self._take(compiled)
 
     def look(self) -> None:
-        """Look at the file now, and take it as it is: whoever asks says that it is written."""
+        """Read the file now. The caller knows that it is completely written, so it counts at once."""
         self._asked.set()
 
     async def watch(self) -> None:
-        """Look at the file, and at what other workers put in force, again and again."""
+        """Read the file and the namespace's order, again and again."""
         while True:
             try:
                 async with asyncio.timeout(LOOK_S):
@@ -85,22 +85,22 @@ class GridFile:
             try:
                 await self._settle(None, None)
             except (StoreUnavailable, StoreRefused) as err:
-                log.warning("which grid is in force is not known now: %s", err, extra=fields("grid.unknown"))
+                log.warning("the grid in force is unknown at present, trying again: %s", err, extra=fields("grid.unknown"))
 
     async def begin(self) -> None:
-        """Learn what is in force before the first partition is taken over. An empty order stays so: a journal may know more."""
+        """Read the grid in force before the first take-over. An empty order stays empty, because a journal may know more."""
         await self._settle(None, None)
 
     async def settle(self, past: Sequence[Entry], text: bytes | None) -> None:
-        """Agree with the namespace before a partition goes on that has been through *past*, whose last grid has this *text*.
+        """Agree with the namespace on the grid before a partition continues. Waits until the store answers.
 
-        Waits until the store answers.
+        *past* has the entries that the partition has been through, and *text* is the text of the last one.
         """
         while True:
             try:
                 await self._settle(past, text)
             except StoreUnavailable as err:
-                log.warning("which grid is in force is not known yet: %s", err, extra=fields("grid.unknown"))
+                log.warning("the grid in force is not known yet, trying again: %s", err, extra=fields("grid.unknown"))
                 await asyncio.sleep(1)
             else:
                 return
@@ -113,20 +113,21 @@ class GridFile:
             agreed = await agree(self._store, self._own.grid, past, text)
             if agreed is None:
                 return
-            if agreed.text is None:
-                compiled = self._own
-            elif agreed.entry.sha256 == self.compiled.grid.sha256:
-                compiled = self.compiled
-            else:
-                compiled = await asyncio.to_thread(self._of_namespace, agreed.text)
-            self._put(compiled, agreed.entry)
+            self._put(await self._compiled_of(agreed), agreed.entry)
             if agreed.superseded != self.superseded:
-                self._say_tables(agreed)
+                self._note_tables(agreed)
             if self._mistake is None and agreed.refusal is not None:
                 self._refuse(
-                    f"the grid {self._settings.grid}, {_named(self._own)}, is not taken: {agreed.refusal}. Put the grid in"
-                    " force into the file, or, if this one is to come back, say so with `leadpulse grid force`"
+                    f"the grid {self._settings.grid}, {_named(self._own)}, is refused: {agreed.refusal}. Put the grid in force"
+                    " into the file, or put this one in force with `leadpulse grid force`"
                 )
+
+    async def _compiled_of(self, agreed: Agreed) -> CompiledGrid:
+        if agreed.text is None:
+            return self._own
+        if agreed.entry.sha256 == self.compiled.grid.sha256:
+            return self.compiled
+        return await asyncio.to_thread(self._of_namespace, agreed.text)
 
     def _of_namespace(self, source: bytes) -> CompiledGrid:
         try:
@@ -136,13 +137,13 @@ class GridFile:
                 f"the grid in force in {self._settings.namespace} has mistakes for this version: upgrade it:\n{err}"
             ) from err
 
-    def _say_tables(self, agreed: Agreed) -> None:
+    def _note_tables(self, agreed: Agreed) -> None:
         self.superseded = agreed.superseded
         self._metrics.tables_superseded.set(agreed.superseded)
         if agreed.superseded:
             log.warning(
-                "other tables (%s) have replaced this worker's (%s): it goes on with its own, and judges no lead again for"
-                " them. Upgrade it, or, if its tables are to come back, say so with `leadpulse grid force`",
+                "other tables (%s) have replaced this worker's (%s): it continues with its own, and judges no lead again for"
+                " them. Upgrade it, or put its tables in force with `leadpulse grid force`",
                 agreed.entry.tables,
                 TABLES_VERSION,
                 extra=fields("tables.superseded", tables=TABLES_VERSION, in_force=agreed.entry.tables),
@@ -161,17 +162,18 @@ class GridFile:
         if source == self._own.grid.source:
             self._judged, self._mistake = source, None
             if source == self.compiled.grid.source:
-                if self.refused is not None:
-                    log.info("the grid file is again the one in force", extra=_grid_fields("grid.again", self.compiled))
-                elif whole:
-                    log.info(
-                        "the grid file holds the grid in force: %s",
-                        _named(self.compiled),
-                        extra=_grid_fields("grid.same", self.compiled),
-                    )
+                self._note_same(whole)
                 self._take(self.compiled)
         elif settled and (whole or source != self._judged):
             await self._judge(source)
+
+    def _note_same(self, asked: bool) -> None:
+        """Log that the file holds the grid in force, if it was refused before or an operator *asked* for a read."""
+        if self.refused is not None:
+            log.info("the grid file is again the one in force", extra=_grid_fields("grid.again", self.compiled))
+        elif asked:
+            extra = _grid_fields("grid.same", self.compiled)
+            log.info("the grid file holds the grid in force: %s", _named(self.compiled), extra=extra)
 
     async def _judge(self, source: bytes) -> None:
         self._judged = source
@@ -180,7 +182,7 @@ class GridFile:
         except GridError as err:
             self._mistake = f"the grid {self._settings.grid} has mistakes:\n{err}"
         except Exception as err:
-            # Whatever somebody saved there, events go on being scored by the grid that is in force.
+            # The grid in force goes on scoring events, whatever the file holds.
             log.exception("unexpected error; please report it with the grid", extra=fields("grid.error"))
             self._mistake = f"the grid {self._settings.grid} cannot be used: {err!r}"
         else:
@@ -190,26 +192,8 @@ class GridFile:
 
     def _put(self, compiled: CompiledGrid, entry: Entry) -> None:
         """Judge by *compiled* from the next batches on."""
-        before = self.compiled
-        if compiled.grid.sha256 != before.grid.sha256:
-            log.info(
-                "another grid is in force: %s, before %s",
-                _named(compiled),
-                _named(before),
-                extra=_grid_fields("grid.taken", compiled),
-            )
-            for rule in replayed(before.grid, compiled.grid):
-                log.warning(
-                    "%s %s counts from now on only, until the past is replayed: %s",
-                    *rule,
-                    extra=_grid_fields("grid.recount", compiled),
-                )
-            if compiled.grid.version == before.grid.version:
-                log.warning(
-                    "its version is still %d: outputs tell the two apart by their sha256 alone",
-                    compiled.grid.version,
-                    extra=_grid_fields("grid.same_version", compiled),
-                )
+        if compiled.grid.sha256 != self.compiled.grid.sha256:
+            _log_change(self.compiled, compiled)
         self.entry = entry
         self.compiled = compiled
         if self._mistake is None and compiled is self._own:
@@ -233,6 +217,17 @@ class GridFile:
                 _named(self.compiled),
                 extra=_grid_fields("grid.refused", self.compiled),
             )
+
+
+def _log_change(before: CompiledGrid, now: CompiledGrid) -> None:
+    extra = _grid_fields("grid.taken", now)
+    log.info("another grid is in force: %s, before %s", _named(now), _named(before), extra=extra)
+    for rule in replayed(before.grid, now.grid):
+        extra = _grid_fields("grid.recount", now)
+        log.warning("%s %s counts from now on only, until the past is replayed: %s", *rule, extra=extra)
+    if now.grid.version == before.grid.version:
+        extra = _grid_fields("grid.same_version", now)
+        log.warning("its version is still %d: only the sha256 in outputs differs", now.grid.version, extra=extra)
 
 
 def _alone(compiled: CompiledGrid) -> Entry:

@@ -1,7 +1,7 @@
-"""All leads of one namespace copied into another, which may have more partitions: what Kafka's partitions do to owners.
+"""Copies all leads of one namespace into another, which may have more partitions.
 
-A lead's owner is murmur2(id) mod N, so more partitions move most leads. They move into another namespace: the old one is read
-and never written, so a copy that was cut short is thrown away and made again, and the way back is to start the old workers.
+A lead's owner is murmur2(id) mod N, so more partitions move most leads. They are copied into another namespace, and the old one
+is never written. A copy that was cut short can be deleted and made again. To go back, start the old workers.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from worker.settings import Settings
 
 BATCH = 500
 _TOKEN = "0:0:repartition"
-"""The lowest there is: the first worker takes every partition over from it."""
+"""The lowest token. The first worker takes every partition over from it."""
 
 
 class Repartitioned(msgspec.Struct, frozen=True):
-    """What was copied."""
+    """The numbers of copied leads and records."""
 
     leads: int
     erased: int
-    """Marks of erased leads, which stay erased, and of aliases."""
+    """Marks of erased leads and of aliases. Erased leads stay erased."""
     strays: int
-    """Records on their way to their owner, now on their way to the new one."""
+    """Records in the old journal for an owner that has not read them. They are forwarded to the new owner."""
     partitions: int
 
 
 async def repartition(old: Settings, new: Settings, client: Client) -> Repartitioned:
     """Copy every lead of *old* into the empty namespace of *new*, each to its owner there.
 
-    Input offsets are kept: the first worker of *new* goes on where the last of *old* stopped; what was not read yet lies where
-    it lay, and reaches its new owner as strays do. Raises `WorkerMustStop`, with what mends it, unless *old* is at rest and
-    *new* empty.
+    Input offsets are kept, so the first worker of *new* continues where the last one of *old* stopped. Unread records stay on
+    their partition, and reach their new owner as strays. Raises `WorkerMustStop`, with the remedy, unless *old* is at rest and
+    *new* is empty.
     """
     positions = await _old_positions(old, client)
     old = old.model_copy(update={"partitions": len(positions)})
@@ -70,7 +70,7 @@ async def repartition(old: Settings, new: Settings, client: Client) -> Repartiti
     strays = await _strays(old, new, positions)
     copy = _Copy(stores, positions, await _starts(new))
     async for partition, write in leads_of(client, old.namespace):
-        await copy.add(owner(write.lead, new.partitions), _stands_at(write, positions[partition].clock_ms))
+        await copy.add(owner(write.lead, new.partitions), _with_clock(write, positions[partition].clock_ms))
     for p in range(new.partitions):
         await copy.close(p, new, strays[p] if p < len(strays) else [])
     return Repartitioned(copy.leads, copy.erased, sum(map(len, strays)), new.partitions)
@@ -111,7 +111,7 @@ async def _check_empty(new: Settings, stores: Sequence[RedisStore]) -> None:
 
 
 async def _starts(new: Settings) -> list[dict[str, int]]:
-    """Return where each partition's topics begin: there a partition that the old namespace did not have begins to read."""
+    """Return the start of each partition's topics. A partition that the old namespace did not have begins there."""
     tps = [LogPartition(topic, p) for topic in new.topics for p in range(new.partitions)]
     async with free_reader(new, tps) as reader:
         starts, ends = await asyncio.gather(reader.starts(tps), reader.ends(tps))
@@ -124,7 +124,7 @@ async def _starts(new: Settings) -> list[dict[str, int]]:
 
 
 async def _strays(old: Settings, new: Settings, positions: Sequence[Position]) -> list[list[Output]]:
-    """Return, by partition of the old journal, what waits in it for its owner, addressed to the owner in *new*."""
+    """Return the unread records of each partition's old journal, addressed to their owners in *new*."""
     found: list[list[Output]] = []
     for p, position in enumerate(positions):
         waiting: list[Output] = []
@@ -150,8 +150,8 @@ async def _journal(old: Settings, partition: int, start: int) -> AsyncIterator[R
                 yield record
 
 
-def _stands_at(write: LeadWrite, clock_ms: int | None) -> LeadWrite:
-    """Return *write* with the clock that its old partition gave it: the new one's may be behind."""
+def _with_clock(write: LeadWrite, clock_ms: int | None) -> LeadWrite:
+    """Return *write* with the clock of its old partition. The clock of the new partition may be behind."""
     try:
         state = unpack(write.state)
     except UnreadableState as err:
@@ -163,7 +163,7 @@ def _stands_at(write: LeadWrite, clock_ms: int | None) -> LeadWrite:
 
 
 class _Copy:
-    """Writes leads into the new stores, in batches; only the last batch of a partition makes it fit to be taken over."""
+    """Writes leads into the new stores, in batches. A partition can be taken over only after its last batch."""
 
     def __init__(self, stores: Sequence[RedisStore], positions: Sequence[Position], starts: Sequence[dict[str, int]]) -> None:
         self._stores = stores
@@ -175,7 +175,7 @@ class _Copy:
         self.erased = 0
 
     async def add(self, partition: int, write: LeadWrite) -> None:
-        """Take one lead for *partition*."""
+        """Add one lead to *partition*."""
         self._waiting[partition].append(write)
         if write.rank is None:
             self.erased += 1
@@ -185,21 +185,21 @@ class _Copy:
             await self._apply(partition, Batch(OutboxEntry(self._cut(partition, {}), ()), (), None, send=False))
 
     async def close(self, partition: int, new: Settings, strays: Sequence[Output]) -> None:
-        """Write what is left of *partition*, with its offsets; what it had to forward goes out with its first transaction."""
+        """Write the last leads of *partition*, with its offsets. Its first transaction sends the *strays*."""
         starts = self._starts[partition]
         old = self._positions[partition].next if partition < len(self._positions) else {}
         next_ = {topic: old.get(topic, starts[topic]) if topic != new.internal_topic else 0 for topic in new.topics}
-        clocks = [position.clock_ms for position in self._positions]
-        clock_ms = None if None in clocks else min(clock for clock in clocks if clock is not None)
+        clocks_ms = [position.clock_ms for position in self._positions]
+        clock_ms = None if None in clocks_ms else min(at_ms for at_ms in clocks_ms if at_ms is not None)
         await self._apply(partition, Batch(OutboxEntry(self._cut(partition, next_), tuple(strays)), (), clock_ms))
         await self._stores[partition].trim(_TOKEN, self._batches[partition] - 1)
 
     def _cut(self, partition: int, next_: dict[str, int]) -> Cut:
-        # Without a grid, so that the first worker begins its own and judges every lead once more, whichever grid that is.
+        # Without a grid: so the first worker begins its own grid, and judges every lead once more.
         self._batches[partition] += 1
         is_new = partition >= len(self._positions)
         held = self._positions[0 if is_new else partition].ids
-        ids = {topic: text for topic, text in held.items() if is_id(text) or not is_new}  # marks are of one partition
+        ids = {topic: text for topic, text in held.items() if is_id(text) or not is_new}  # a mark belongs to one partition
         return Cut(self._batches[partition], next_, "", "", FOLD_VERSION, ids=in_order(next_, ids))
 
     async def _apply(self, partition: int, batch: Batch) -> None:
@@ -210,5 +210,5 @@ class _Copy:
         applied = await store.apply(_TOKEN, msgspec.structs.replace(batch, writes=writes))
         if applied is not Applied.DONE:
             raise WorkerMustStop(
-                f"partition {partition} of the new namespace changed while it was filled: does somebody else write to it?"
+                f"partition {partition} of the new namespace changed while it was filled: does another program write to it?"
             )
