@@ -133,13 +133,13 @@ def decode(record: Record, fetched_ms: int | None = None) -> Decoded:
     `Event.at_ms` is the envelope's `time`, floored to milliseconds and held to the record's timestamp and to the time of the
     fetch (`instant`). Where an event has no `time`, the record's timestamp stands in.
     """
-    value = record.value
+    topic, partition, offset, timestamp_ms, key, value, headers = record
     if value is not None and len(value) > MAX_BYTES:
         return Rejected(record, "too_large", f"value: {len(value):,} bytes; expected at most {MAX_BYTES:,}")
-    beside = beside_value(record.key, record.headers) if record.headers else len(record.key or b"")
+    beside = beside_value(key, headers) if headers else len(key or b"")
     if beside > MAX_BYTES:
         return Rejected(record, "too_large", f"key and headers: {beside:,} bytes; expected at most {MAX_BYTES:,}")
-    if record.headers and _is_binary(record):
+    if headers and _is_binary(record):
         return _examine_binary(record, fetched_ms)
     if not value:
         return _without_value(record)
@@ -147,7 +147,6 @@ def decode(record: Record, fetched_ms: int | None = None) -> Decoded:
         usual = _usual(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _examine(record, value, fetched_ms)
-    topic, partition, offset, timestamp_ms, _, _, _ = record
     spec = _SPECS.get(usual.type) or _spec_of(usual.type)
     time = usual.time
     at_ms = stand_in(timestamp_ms, fetched_ms) if time is None else instant(time, timestamp_ms, fetched_ms)

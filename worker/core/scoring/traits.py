@@ -79,12 +79,17 @@ def _collect(traits: dict[str, Any], prefix: str, chars: int, found: list[tuple[
 def take(traits: Traits, news: Collection[tuple[str, Any]], at_ms: int, event_id: str) -> None:
     """Take the writes of one event into *traits*; the order in which events come does not matter."""
     stamp = (at_ms, event_id)
-    if _lie_apart(traits, news):
-        for path, value in news:
-            held = traits.get(path)
-            if held is None or at_ms > held.at_ms or _wins(stamp, value, held):
-                traits[path] = Write(at_ms, event_id, value)
+    if not _lie_apart(traits, news):
+        _take_nested(traits, news, stamp)
         return
+    for path, value in news:
+        held = traits.get(path)
+        if held is None or at_ms > held.at_ms or _wins(stamp, value, held):
+            traits[path] = Write(at_ms, event_id, value)
+
+
+def _take_nested(traits: Traits, news: Collection[tuple[str, Any]], stamp: tuple[int, str]) -> None:
+    """Take the writes of one event where some paths lie below others."""
     below: dict[str, set[str]] = {}
     for path in traits:
         _note_below(below, path)
@@ -96,7 +101,7 @@ def take(traits: Traits, news: Collection[tuple[str, Any]], at_ms: int, event_id
         if any(traits[over].stamp > stamp for over in above):
             continue
         outdated = bool(above or path in below) and _replace_around(traits, above, below.get(path, ()), stamp)
-        traits[path] = Write(at_ms, event_id, None if outdated else value)
+        traits[path] = Write(*stamp, None if outdated else value)
         _note_below(below, path)
 
 
