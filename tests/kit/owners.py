@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from hypothesis import strategies as st
+
 from tests.kit.stories import Line
 from worker.core.batch.plan import Plan, plan_events, plan_tick
 from worker.core.contract.codec import decode
@@ -15,7 +17,7 @@ from worker.core.grid.models import parse_grid
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.score import reasons
-from worker.core.scoring.state import unpack
+from worker.core.scoring.state import LeadState, unpack
 
 GRID = """
 grid: identity
@@ -72,6 +74,24 @@ class Owners:
             if not self.let_one_arrive(lambda _: 0):
                 return self
         raise AssertionError("messages go round for ever")
+
+    def let_some_arrive(self, data: st.DataObject) -> None:
+        """Deliver a few, each from a way that hypothesis chooses."""
+        for _ in range(data.draw(st.integers(0, 3))):
+            self.let_one_arrive(lambda count: data.draw(st.integers(0, count - 1)))
+
+    def let_the_rest_arrive(self, data: st.DataObject) -> None:
+        """Deliver until nothing is on its way, each from a way that hypothesis chooses."""
+        while self.let_one_arrive(lambda count: data.draw(st.integers(0, count - 1))):
+            pass
+
+    def held(self) -> dict[str, LeadState]:
+        """Return what is held of every id."""
+        return {name: unpack(packed) for name, packed in self.states.items() if packed}
+
+    def who_know(self, name: str) -> list[str]:
+        """Return the other ids whose states name *name*."""
+        return [other for other, packed in self.states.items() if other != name and name.encode() in (packed or b"")]
 
     def tick(self, at_ms: int) -> None:
         """Let time pass for everybody who is due."""

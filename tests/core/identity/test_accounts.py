@@ -20,7 +20,7 @@ from worker.core.identity.messages import who
 from worker.core.insight.replay import replay_lines
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.score import read
-from worker.core.scoring.state import EXCLUDED, Account, LeadState, Member, unpack
+from worker.core.scoring.state import EXCLUDED, Account, LeadState, Member
 
 ACCOUNTS = GRID + "accounts: {enter: 8, leave: 5, active: 2, min_leads: 2, step: 1.5}\n"
 SCORER = CompiledGrid(parse_grid(ACCOUNTS, "accounts.yaml"), "/leadpulse/replay")
@@ -65,18 +65,64 @@ def lines_of(done: list[tuple[int, int, str, int]]) -> list[dict[str, Any]]:
 
 def alive(owners: Owners) -> dict[str, LeadState]:
     """Return the leads that there are."""
-    found = {name: unpack(packed) for name, packed in owners.states.items() if packed}
-    return {name: state for name, state in found.items() if state.alive}
+    return {name: state for name, state in owners.held().items() if state.alive}
 
 
 def accounts_of(owners: Owners) -> dict[str, Account]:
     """Return the accounts that hold somebody."""
-    states = {name: unpack(packed) for name, packed in owners.states.items() if packed}
     return {
         name: state.links.account
-        for name, state in states.items()
+        for name, state in owners.held().items()
         if state.links is not None and state.links.account is not None
     }
+
+
+def recounted(owners: Owners) -> dict[str, dict[str, Member]]:
+    """Return the members of each account by its leads' own states, each of which must know what its account was told."""
+    found: dict[str, dict[str, Member]] = {}
+    for name, state in alive(owners).items():
+        _, account, role = who(SCORER, state)
+        score = read(SCORER, state, state.clock_ms).score
+        counts = bool(account) and state.stage != EXCLUDED and score >= 2 - 1e-9
+        told = state.links.member if state.links is not None else None
+        told = told if told is not None and told.score is not None else None
+        assert (told is not None) == counts
+        if told is not None:
+            assert abs((told.score or 0) - score) < 1.5
+            assert (told.account, told.role) == (account, role)
+            found.setdefault(account, {})[name] = told
+    return found
+
+
+def hold_members(held: dict[str, Account], recount: dict[str, dict[str, Member]]) -> None:
+    """Compare what accounts hold with the recount; an account is hot by its own thresholds."""
+    assert {name: one for name, one in held.items() if one.members}.keys() == recount.keys()
+    for name, leads in recount.items():
+        members = {lead: (m.score, m.role) for lead, m in held[name].members.items()}
+        assert members == {lead: (m.score, m.role) for lead, m in leads.items()}
+        assert total(held[name]) == math.fsum(m.score or 0 for m in leads.values())
+        assert held[name].hot == (total(held[name]) >= (5 if held[name].hot else 8) and len(leads) >= 2)
+
+
+def hold_moves(owners: Owners, held: dict[str, Account]) -> None:
+    """See that each account went hot and cooled in turn, with sums of its members, and stands as it was published last."""
+    moves: dict[str, list[str]] = {}
+    for output in owners.outputs:
+        if output["type"].startswith("account."):
+            moves.setdefault(output["subject"], []).append(output["type"])
+            members = output["data"]["members"]
+            assert output["data"]["sum"] == math.fsum(member["score"] for member in members)
+            assert output["data"]["leads"] == len(members)
+    for name, published in moves.items():
+        assert published == [("account.hot", "account.cooled")[place % 2] for place in range(len(published))]
+        assert (len(published) % 2 == 1) == (name in held and held[name].hot)
+
+
+def hold_erased_unknown(owners: Owners) -> None:
+    """See that no state names an erased id, unless somebody linked it since."""
+    for name, state in owners.held().items():
+        if not state.alive and state.erased_ms and state.links is None:
+            assert owners.who_know(name) == [], f"{name} was erased"
 
 
 @examples(300)
@@ -86,50 +132,18 @@ def test_an_account_holds_what_a_recount_of_its_leads_gives(done: list[tuple[int
     owners = Owners(SCORER)
     for line in lines_of(done):
         owners.say(line)
-        for _ in range(data.draw(st.integers(0, 3))):
-            owners.let_one_arrive(lambda count: data.draw(st.integers(0, count - 1)))
+        owners.let_some_arrive(data)
         if data.draw(st.integers(0, 4)) == 0:
             owners.tick(START + data.draw(st.integers(0, 90)) * HOUR)
-    while owners.let_one_arrive(lambda count: data.draw(st.integers(0, count - 1))):
-        pass
+    owners.let_the_rest_arrive(data)
     owners.tick(START + 200 * HOUR)
     owners.let_all_arrive()
-    recount: dict[str, dict[str, Member]] = {}
-    for name, state in alive(owners).items():
-        _, account, role = who(SCORER, state)
-        at_ms = state.clock_ms
-        score = read(SCORER, state, at_ms).score
-        counts = bool(account) and state.stage != EXCLUDED and score >= 2 - 1e-9
-        told = state.links.member if state.links is not None else None
-        assert (told is not None and told.score is not None) == counts
-        if counts and told is not None and told.score is not None:
-            assert abs(told.score - score) < 1.5
-            assert (told.account, told.role) == (account, role)
-            recount.setdefault(account, {})[name] = told
     held = accounts_of(owners)
-    assert {name: one for name, one in held.items() if one.members}.keys() == recount.keys()
-    for name, leads in recount.items():
-        assert {lead: (m.score, m.role) for lead, m in held[name].members.items()} == {
-            lead: (m.score, m.role) for lead, m in leads.items()
-        }
-        assert total(held[name]) == math.fsum(m.score or 0 for m in leads.values())
-        assert held[name].hot == (total(held[name]) >= (5 if held[name].hot else 8) and len(leads) >= 2)
-    moves: dict[str, list[str]] = {}
-    for output in owners.outputs:
-        if output["type"].startswith("account."):
-            moves.setdefault(output["subject"], []).append(output["type"])
-            assert output["data"]["sum"] == math.fsum(member["score"] for member in output["data"]["members"])
-            assert output["data"]["leads"] == len(output["data"]["members"])
-    for name, told_of in moves.items():
-        assert told_of == [("account.hot", "account.cooled")[place % 2] for place in range(len(told_of))]
-        assert (len(told_of) % 2 == 1) == (name in held and held[name].hot)
+    hold_members(held, recounted(owners))
+    hold_moves(owners, held)
     ids = [output["id"] for output in owners.outputs]
     assert len(ids) == len(set(ids))
-    states = {name: unpack(packed) for name, packed in owners.states.items() if packed}
-    erased = {name for name, state in states.items() if not state.alive and state.erased_ms and state.links is None}
-    for gone in erased:
-        for other, packed in owners.states.items():
-            assert gone.encode() not in (packed or b""), f"{other} still knows {gone}"
+    hold_erased_unknown(owners)
 
 
 @examples(60)
@@ -282,26 +296,27 @@ def test_addresses_lose_and_double_nothing_and_keep_nothing_of_the_erased(
             "erased": an_event(n, name, n, "lead.erased"),
         }[kind]
         owners.say(line)
-        for _ in range(data.draw(st.integers(0, 3))):
-            owners.let_one_arrive(lambda count: data.draw(st.integers(0, count - 1)))
-    while owners.let_one_arrive(lambda count: data.draw(st.integers(0, count - 1))):
-        pass
+        owners.let_some_arrive(data)
+    owners.let_the_rest_arrive(data)
     if not any(kind == "erased" for _, kind, _ in done):
         views = sum(kind in ("view", "mail") for _, kind, _ in done)
         assert sum(told.get("rule view", 0) for told in owners.alive().values()) == views
-    states = {name: unpack(packed) for name, packed in owners.states.items() if packed}
+    hold_addresses(owners)
+    hold_erased_unknown(owners)
+
+
+def hold_addresses(owners: Owners) -> None:
+    """See that the index of addresses holds exactly the leads that there are, and no id waits for an answer."""
+    states = owners.held()
     for name, state in states.items():
         assert state.links is None or not state.links.awaiting, f"{name} waits for ever"
-        if state.alive and (email := who(scorer, state)[0]) and email != name:
+        if state.alive and (email := who(owners.scorer, state)[0]) and email != name:
             index = states[email].links
             assert index is not None
             assert name in index.address_holders
         for holder in state.links.address_holders if state.links is not None else ():
             assert states[holder].alive
-            assert who(scorer, states[holder])[0] == name
-        if not state.alive and state.erased_ms and state.links is None:  # else it was said to be somebody's since
-            for other, packed in owners.states.items():
-                assert name.encode() not in (packed or b"") or other == name, f"{other} still knows {name}"
+            assert who(owners.scorer, states[holder])[0] == name
 
 
 def test_mistakes_in_accounts_and_identity_are_told() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from worker.core.contract.model import Item
 from worker.core.grid.models import parse_grid
 from worker.core.identity.messages import who
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.core.scoring.state import LeadState, unpack
+from worker.core.scoring.state import IdentityLinks, LeadState
 
 IDS = ("lead-alpha", "lead-bravo", "lead-charlie", "lead-delta")
 ADDRESSES = ("a@acme.example", "b@acme.example")
@@ -60,46 +60,40 @@ class Journals(Owners):
         if plan.passed_on:
             self.outboxes.setdefault(name, deque()).append([item for _, item in plan.passed_on])
 
-    def held(self) -> dict[str, LeadState]:
-        """Return what is held of every id."""
-        return {name: unpack(packed) for name, packed in self.states.items() if packed}
-
 
 def disagreements(owners: Owners) -> list[str]:
     """Return where two ids say different things of what ties them."""
-    found = []
-    states = {name: unpack(packed) for name, packed in owners.states.items() if packed}
-    identities = {name: state.links for name, state in states.items() if state.links is not None}
-    for name, identity in identities.items():
-        if identity.awaiting:
-            found.append(f"{name} waits for ever")
-        if identity.alias_of and (identity.alias_of not in identities or name not in identities[identity.alias_of].aliases):
-            found.append(f"{name} is an alias of {identity.alias_of}, which does not list it: its erasure would not reach it")
-        found += [
-            f"{name} lists {alias}, which is no alias of it"
-            for alias in identity.aliases
-            if alias not in identities or identities[alias].alias_of != name
-        ]
-        for holder in identity.address_holders:
-            if holder not in states or not states[holder].alive or who(owners.scorer, states[holder])[0] != name:
-                found.append(f"{holder} is said to have {name}")
-        links = owners.scorer.grid.identity is not None and owners.scorer.grid.identity.email == "link"
-        if (
-            links
-            and len(identity.address_holders) == 1
-            and identity.address_holders != (name,)
-            and not identity.alias_of
-            and not states[name].erased_ms
-        ):
-            found.append(f"{name} is nobody's, though {identity.address_holders[0]} alone has it")
+    states = owners.held()
+    found = [f"{name} waits for ever" for name, state in states.items() if state.links is not None and state.links.awaiting]
     for name, state in states.items():
-        if not state.alive and state.erased_ms and state.links is None:
-            found += [
-                f"{other} knows {name}"
-                for other, one in owners.states.items()
-                if other != name and name.encode() in (one or b"")
-            ]
+        if state.links is not None:
+            found += about_aliases(states, name, state.links)
+            found += about_addresses(owners.scorer, states, name, state.links)
+        elif not state.alive and state.erased_ms:
+            found += [f"{other} knows {name}" for other in owners.who_know(name)]
     return found
+
+
+def about_aliases(states: Mapping[str, LeadState], name: str, links: IdentityLinks) -> Iterator[str]:
+    """Yield where an alias and its lead do not name each other."""
+    lead = states.get(links.alias_of)
+    if links.alias_of and (lead is None or lead.links is None or name not in lead.links.aliases):
+        yield f"{name} is an alias of {links.alias_of}, which does not list it: its erasure would not reach it"
+    for alias in links.aliases:
+        held = states.get(alias)
+        if held is None or held.links is None or held.links.alias_of != name:
+            yield f"{name} lists {alias}, which is no alias of it"
+
+
+def about_addresses(scorer: CompiledGrid, states: Mapping[str, LeadState], name: str, links: IdentityLinks) -> Iterator[str]:
+    """Yield who is listed under an address that is not theirs, and whether a lead lacks the address that it alone has."""
+    for holder in links.address_holders:
+        if holder not in states or not states[holder].alive or who(scorer, states[holder])[0] != name:
+            yield f"{holder} is said to have {name}"
+    if scorer.grid.identity is None or scorer.grid.identity.email != "link" or states[name].erased_ms:
+        return
+    if len(links.address_holders) == 1 and links.address_holders != (name,) and not links.alias_of:
+        yield f"{name} is nobody's, though {links.address_holders[0]} alone has it"
 
 
 said = st.lists(
