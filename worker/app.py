@@ -1,8 +1,8 @@
-"""The process: a Faust app that hosts the engine, answers health checks, shows metrics, and ends when told to.
+"""The process: a Faust app that hosts the engine, answers health checks, shows metrics, and ends on a signal.
 
-`leadpulse run` and `faust -A worker.app worker` start the same app; its settings come from the environment. Faust gives the
-process, its signals and the supervision of services. Kafka is the engine's own business and there are no agents here: Faust's
-consumer neither reads committed records nor ties offsets to a batch in Redis.
+`leadpulse run` and `faust -A worker.app worker` start the same app. Its settings come from the environment. Faust provides the
+process, its signals and the supervision of services. There are no agents, since the engine has its own Kafka clients. Faust's
+consumer neither reads committed records only, nor ties offsets to a batch in Redis.
 """
 
 from __future__ import annotations
@@ -39,38 +39,38 @@ if TYPE_CHECKING:
 log = logging.getLogger("leadpulse")
 
 DRAIN_S: Final = 8.0
-"""Given to the engine to finish what it holds; with it the process ends within 10 s of the signal."""
+"""Time limit for the engine to finish its batches. With it the process ends within 10 s of the signal."""
 
 PAGES_S: Final = 2.0
-"""Given to the pages to end the requests that they answer."""
+"""Time limit for the pages to finish their requests."""
 
 END_S: Final = 25.0
-"""After which a worker that must stop is ended, whatever keeps it; all steps of closing together take less."""
+"""A worker that must stop is killed after so many seconds. All steps of closing together take less."""
 
 _ALLOCATIONS: Final = 5_000
-"""After so many new objects Python's collector looks at the youngest; its own 700 are less than one batch makes."""
+"""New objects after which Python's garbage collector runs. Its default of 700 is less than one batch makes."""
 
 
-class _NotTheirs(logging.Filter):
-    """Keeps what clients of the pages send wrongly out of the log: whoever reaches the pages could fill it."""
+class _NoBadRequests(logging.Filter):
+    """Drops log records about malformed HTTP requests. Anyone who can reach the port could otherwise flood the log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _logging(settings: Settings) -> dict[str, Any]:
-    """Return how the process logs: as `worker.logs` says, without what only Faust and who plays with the pages want to say."""
+    """Return the logging configuration: that of `worker.logs`, without malformed requests and without Faust's services."""
     configuration = logs.configuration(settings.log_format, sys.stderr.isatty())
-    configuration["filters"] = {"not theirs": {"()": _NotTheirs}}
+    configuration["filters"] = {"no bad requests": {"()": _NoBadRequests}}
     configuration["loggers"] |= {
-        "aiohttp.server": {"filters": ["not theirs"]},
-        __name__: {"level": "WARNING"},  # where Faust tells of each service that starts and stops
+        "aiohttp.server": {"filters": ["no bad requests"]},
+        __name__: {"level": "WARNING"},  # Faust logs each start and end of a service there
     }
     return configuration
 
 
 class _ServicesOnly(BootStrategy):
-    """Start no Kafka client of Faust's: with a consumer and no agent its worker crashes."""
+    """Starts no Kafka client of Faust. Its worker crashes with a consumer and no agent."""
 
     enable_kafka = False
 
@@ -82,7 +82,7 @@ class _Host(Worker):
 
     def __init__(self, app: LeadPulse, *services: Any, **options: Any) -> None:
         super().__init__(app, *services, **options)
-        self.spinner = None  # it would filter what the log shows
+        self.spinner = None  # it would filter the log
         app.host = self
 
     def shut_down(self) -> None:
@@ -90,7 +90,7 @@ class _Host(Worker):
         self._schedule_shutdown(signal.SIGTERM)
 
     def install_signal_handlers(self) -> None:
-        """Add to Faust's: SIGHUP looks at the grid's file."""
+        """Add one handler to Faust's: on SIGHUP the worker reads the grid's file."""
         super().install_signal_handlers()
         self.loop.add_signal_handler(signal.SIGHUP, self.app.engine.look_at_grid)
 
@@ -107,7 +107,7 @@ class _Host(Worker):
 
 
 class LeadPulse(faust.App):
-    """The Faust app, with what its services share."""
+    """The Faust app, with the objects that its services share."""
 
     BootStrategy: ClassVar[type[BootStrategy]] = _ServicesOnly
 
@@ -128,7 +128,7 @@ class LeadPulse(faust.App):
         self.why = ""
         """Why it failed."""
         self.tidy = True
-        """Nothing complained of its end, so the last line of the log is the one that says why."""
+        """Everything was closed in good order, so the last line of the log has the reason."""
         self._last: threading.Timer | None = None
         self.running: asyncio.Task[None] | None = None
         """Runs the engine."""
@@ -136,11 +136,11 @@ class LeadPulse(faust.App):
 
     @property
     def live(self) -> bool:
-        """Whether the engine is at work: its task has not ended by itself."""
+        """Whether the engine runs. False once its task has ended by itself."""
         return not self.failed and (self.running is None or not self.running.done() or self.engine.draining)
 
     def fail(self, why: str) -> None:
-        """Stop the worker with exit code 1, saying *why* in one line."""
+        """Stop the worker with exit code 1. The last line of the log is *why*."""
         self._end_for_certain(why)
         self.failed, self.why = True, why
         self.say_why()
@@ -157,7 +157,7 @@ class LeadPulse(faust.App):
             self.tidy = False
 
     def _end_for_certain(self, why: str) -> None:
-        """From now on the process ends within `END_S`, even where a thread, a connection or a service keeps it."""
+        """End the process within `END_S`, even if a thread, a connection or a service hangs."""
         self.why = self.why or why
         if self._last is None:
             self._last = threading.Timer(END_S, self._end)
@@ -165,14 +165,14 @@ class LeadPulse(faust.App):
             self._last.start()
 
     def _end(self) -> None:
-        """End the process, which has not ended by itself. Runs in a thread, because nothing else may run any more."""
-        words = threading.Thread(target=self.say_why, daemon=True)  # what keeps the process may keep the log too
+        """End a process that has not ended by itself. Runs in a thread, because the event loop may hang."""
+        words = threading.Thread(target=self.say_why, daemon=True)  # the log may hang too
         words.start()
         words.join(1.0)
         os._exit(1)
 
     async def run_engine(self) -> None:
-        """Run the engine until it is drained. A failure ends the process: whoever supervises it decides what comes next."""
+        """Run the engine until it is drained. A failure ends the process. Its supervisor decides whether to restart it."""
         try:
             await self.engine.start()
         except WorkerMustStop as err:
@@ -186,25 +186,25 @@ class LeadPulse(faust.App):
         try:
             await self.engine.run()
         except WorkerMustStop as err:
-            self.fail(str(err))  # again, after what the engine said since the moment when it happened: the last line tells why
+            self.fail(str(err))  # logged again, since the last line must be the reason
         except Exception:
             log.exception("the engine ended", extra=fields("worker.failed"))
             self.fail("unexpected error, see the traceback above; please report it")
 
     def _create_directories(self) -> None:
-        """Make none: Faust's folders are for tables, and there are none."""
+        """Make no directories. Faust needs them for tables only, and there are none."""
 
 
 def create_app(settings: Settings) -> LeadPulse:
-    """Return the app for *settings*: one service hosts the engine, one the pages. Connects to nothing yet.
+    """Return the app for *settings*, with a service for the engine and one for the pages. Connects to nothing yet.
 
-    Raises `SettingsError` when there is no such grid, or when traces are asked for and OpenTelemetry is not installed.
+    Raises `SettingsError` if the grid does not exist, or if tracing is on and OpenTelemetry is not installed.
     """
     app = LeadPulse(_with_grid_file(settings))
 
     @app.web_server
     class Pages(mode.Service):
-        """`/livez`, `/readyz` and `/metrics`, and nothing else that Faust would serve."""
+        """Serves `/livez`, `/readyz` and `/metrics`, instead of Faust's pages."""
 
         runner: web.AppRunner | None = None
 
@@ -217,7 +217,7 @@ def create_app(settings: Settings) -> LeadPulse:
 
     @app.service
     class EngineHost(mode.Service):
-        """Starts the engine beside the pages, so that they answer while it waits for Kafka, and drains it at the end."""
+        """Starts the engine in the background, so that the pages answer while it waits for Kafka. Drains it at the end."""
 
         async def on_start(self) -> None:
             app.running = asyncio.create_task(app.run_engine())
@@ -237,9 +237,9 @@ def create_app(settings: Settings) -> LeadPulse:
 
 
 def _collect_less() -> None:
-    """Let Python's collector of garbage pass over what is there now, and look less often at what batches make.
+    """Let Python's garbage collector skip all present objects, and run less often.
 
-    Nearly all of that goes by itself when its batch does, and what was imported stays to the end.
+    Present objects stay until the end. Nearly all objects of a batch are freed with it, without the collector.
     """
     gc.collect()
     gc.freeze()
@@ -247,7 +247,7 @@ def _collect_less() -> None:
 
 
 def _with_grid_file(settings: Settings) -> Settings:
-    """Return *settings* with a file in the place of a preset's name. Raises `SettingsError` without either."""
+    """Return *settings* with a file instead of a preset's name. Raises `SettingsError` if neither exists."""
     try:
         return settings.model_copy(update={"grid": str(grid_path(settings.grid))})
     except GridNotFound as err:
@@ -255,7 +255,7 @@ def _with_grid_file(settings: Settings) -> Settings:
 
 
 def _spans(settings: Settings) -> Spans | None:
-    """Return where spans go, if anywhere. Raises `SettingsError` when what sends them is not installed, or told nonsense."""
+    """Return the tracer, if tracing is on. Raises `SettingsError` if its library is missing or its settings are wrong."""
     if not settings.traces:
         return None
     try:
@@ -269,11 +269,11 @@ def _spans(settings: Settings) -> Spans | None:
 
 
 async def _serve(app: LeadPulse) -> web.AppRunner | None:
-    """Serve the pages, or fail the app when their address is not to be had."""
+    """Serve the pages. Fail the app if their address cannot be used."""
     host, port = app.settings.metrics_host, app.settings.metrics_port
 
     async def livez(_: web.Request) -> web.Response:
-        # An answer at all says that the loop turns.
+        # Any answer shows that the event loop runs.
         return web.Response(text="ok\n") if app.live else web.Response(text="the engine has ended\n", status=503)
 
     async def readyz(_: web.Request) -> web.Response:
@@ -302,7 +302,7 @@ async def _serve(app: LeadPulse) -> web.AppRunner | None:
 
 
 async def _drain(engine: Engine) -> None:
-    """Let the engine finish what it holds. What it could not finish is nobody's loss: the next owner goes on from there."""
+    """Let the engine finish its batches. The next owner continues from the last finished batch, so nothing is lost."""
     log.info("draining, for %g s at most", DRAIN_S, extra=fields("worker.draining"))
     try:
         await engine.drain(DRAIN_S)
@@ -314,7 +314,7 @@ async def _drain(engine: Engine) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Make `app` when it is asked for (`faust -A worker.app worker`), so that importing the module reads no settings."""
+    """Make `app` on demand (`faust -A worker.app worker`), so that importing the module reads no settings."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

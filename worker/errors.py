@@ -1,4 +1,4 @@
-"""The errors that pass from one module to another: one tree, with what each ends and what mends it.
+"""The errors that pass from one module to another, as one tree. Each has two attributes: what it ends, and what mends it.
 
     LeadPulseError                 ends         mended by
     ├── WorkerMustStop             worker       operator
@@ -34,8 +34,8 @@ The core imports only the core. Its errors derive from the root in `worker/core/
 `worker/adapters/refusals.py` maps errors of aiokafka to a line, `TokenFailed` among them.
 Every other error is a fault of the program. An incarnation ends with its traceback in the log, and so does a command.
 
-Errors that stay between a module and its caller are not in the tree: `WhereError`, `TraitsRefused`, `BadLine`, `Malformed`,
-`TooLarge`, `Unreadable`, and those of the demo.
+Errors that a module raises for its direct caller only are not in the tree. They are `WhereError`, `TraitsRefused`, `BadLine`,
+`BadRow`, `Malformed`, `TooLarge`, `Unreadable`, and those of the demo.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ REPEAT = "repeat"
 
 
 class WorkerMustStop(LeadPulseError):
-    """The worker must stop: going on would lose, double or never finish something. The message says what mends it."""
+    """The worker must stop, because going on would lose, double or never finish something. The message has the remedy."""
 
     ends = Ends.WORKER
 
 
 class KafkaRefused(LeadPulseError):
-    """Kafka refuses what we write or who we are, and would again: too large, not allowed, no such topic, a wrong setting."""
+    """Kafka refuses a record, the client or a setting, and would refuse a repeat: too large, not allowed, no such topic."""
 
     ends = Ends.WORKER
 
 
 class Fenced(LeadPulseError):
-    """Another owner has taken the partition over, or a newer epoch of our own producer has."""
+    """Another owner, or a newer epoch of our own producer, has taken the partition over."""
 
     ends = Ends.INCARNATION
     mended_by = NEW_INCARNATION
@@ -68,18 +68,18 @@ class Fenced(LeadPulseError):
 
 
 class StoreRefused(LeadPulseError):
-    """The store answered with an error that a repeat does not mend (out of memory, wrong type, no rights)."""
+    """The store answered with an error, and would do so again (out of memory, wrong type, no rights)."""
 
     ends = Ends.INCARNATION
     cause = "store"
 
 
 class StoreFull(StoreRefused):
-    """The store has no memory left for this call, and wrote nothing of it. Calls that need no more memory still succeed."""
+    """The store has no memory for this call, and wrote nothing. Calls that need no more memory still succeed."""
 
 
 class IncarnationEnded(LeadPulseError):
-    """One incarnation of a partition cannot go on: the store went back in time, or Kafka lacks records that it must read."""
+    """One incarnation of a partition cannot go on. The store went back in time, or Kafka lacks records that it must read."""
 
     ends = Ends.INCARNATION
     mended_by = NEW_INCARNATION
@@ -87,11 +87,11 @@ class IncarnationEnded(LeadPulseError):
 
 
 class StaleStore(IncarnationEnded):
-    """The store is at another batch than the caller, or another's: it went back in time, or was taken over."""
+    """The store is at another batch, or has another owner. It went back in time, or the partition was taken over."""
 
 
 class ProducerFailed(LeadPulseError):
-    """A transaction did not end well; whether it is committed is not known. The producer is of no more use."""
+    """A transaction failed, and it is unknown whether it is committed. The producer cannot be used any more."""
 
     ends = Ends.INCARNATION
     mended_by = NEW_INCARNATION
@@ -103,7 +103,7 @@ class OutOfTime(ProducerFailed):
 
 
 class StoreUnavailable(LeadPulseError):
-    """No answer: the call may or may not have taken effect. Repeat it."""
+    """The store did not answer. The call may have taken effect. Repeat it."""
 
     mended_by = REPEAT
 
@@ -113,7 +113,7 @@ class StoreUnavailable(LeadPulseError):
 
 
 class LogUnavailable(LeadPulseError):
-    """The brokers did not answer, or answered with an error. Its words are those of the client."""
+    """The brokers did not answer, or answered with an error. The message is that of the client."""
 
     mended_by = REPEAT
 
@@ -123,47 +123,47 @@ class LogUnavailable(LeadPulseError):
         self.retriable = retriable
         """Whether the same request may succeed later."""
         self.unreachable = unreachable
-        """No broker lets us in, or none answers."""
+        """No broker accepts the log-in, or none answers."""
 
     def __repr__(self) -> str:
         return str(self)
 
     def line(self) -> str:
-        """Return what is wrong and what to do."""
+        """Return the fault and the remedy."""
         return self._line
 
 
 class NoRight(LogUnavailable):
-    """The brokers do not let us read a topic, or as the group."""
+    """The brokers do not allow us to read a topic, or to join the group."""
 
 
 class Reassigned(LogUnavailable):
-    """The group took the partition away while it was asked for."""
+    """The group revoked the partition during a call."""
 
 
 class OffsetsGone(LogUnavailable):
-    """The log does not hold the positions to read from any more."""
+    """The log no longer has the offsets to read from."""
 
     def __init__(self, detail: str, line: str, where: str) -> None:
         super().__init__(detail, line)
         self.where = where
-        """The partitions with the offsets that are gone."""
+        """The partitions and their missing offsets."""
 
 
 class CopyOver(LeadPulseError):
-    """The copy cannot be finished: the partition took another owner or grid, or went back in time. Begin another."""
+    """A copy cannot be finished, because the partition got another owner or grid, or went back in time. Begin another."""
 
     mended_by = REPEAT
 
 
 class NotTaken(LeadPulseError):
-    """A checkpoint that did not come about; the worker is not concerned. The message says why."""
+    """A checkpoint was not written. The worker goes on. The message has the reason."""
 
     mended_by = REPEAT
 
 
 class FilesError(LeadPulseError):
-    """The place of checkpoints cannot be used as it is given. The message says what to do."""
+    """The checkpoints' folder or address cannot be used. The message has the remedy."""
 
 
 class GridNotFound(LeadPulseError):
@@ -175,19 +175,19 @@ class GridNotFound(LeadPulseError):
 
 
 class SettingsError(LeadPulseError):
-    """A setting that cannot be used. The message names each one, what was given and what is expected."""
+    """Settings that cannot be used. The message names each setting, its value and the expected values."""
 
 
 class OtherPartitions(LeadPulseError):
-    """Redis holds the namespace with another number of partitions than the settings say."""
+    """The namespace in Redis has another partition count than the settings."""
 
 
 class LeadNotHeld(LeadPulseError):
-    """A lead that Redis or the replayed files do not hold. The message says where it was sought, and why it may be gone."""
+    """A lead that is not in Redis or in the replayed files. The message has the place, and reasons why it may be gone."""
 
 
 class DeadLetterError(LeadPulseError):
-    """A dead letter that is not there, or cannot be read. The message is for the person who asked for it."""
+    """A dead letter that does not exist or cannot be read. The message is for the person who asked for it."""
 
 
 class SentFileError(LeadPulseError):
@@ -195,4 +195,4 @@ class SentFileError(LeadPulseError):
 
 
 class Undelivered(LeadPulseError):
-    """Kafka did not take what was sent, or cannot be reached; the message says where, why and what to do."""
+    """Kafka refused a record, or cannot be reached. The message has the place, the reason and the remedy."""

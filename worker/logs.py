@@ -21,9 +21,9 @@ _FIELDS: Final = "leadpulse"
 
 
 def fields(event: str, **values: Any) -> dict[str, dict[str, Any]]:
-    """Return what a log call takes as `extra`: the *event*'s name, which stays when its words change, and what it is about.
+    """Return the `extra` of a log call: the *event*'s name and its *values*. The name stays when the message changes.
 
-    No values of leads and no secrets: whoever may read logs may not read those.
+    Values must not be data of leads or secrets, because readers of logs may not see those.
     """
     return {_FIELDS: {"event": event, **values}}
 
@@ -83,7 +83,7 @@ class JsonLines(TextLines):
     """One JSON object a line: `time` (RFC 3339, UTC), `level`, `logger`, `message`, then fields, then `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line. What is no JSON is shown as text: a log call must not fail for a value."""
+        """Return the line. Values that JSON does not know are shown as text, because a log call must not fail."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         said: dict[str, Any] = {
             "time": at,

@@ -1,7 +1,7 @@
-"""What programs ask of a store and of a log; `adapters` answer, in memory or in Redis and Kafka.
+"""The interfaces of a store and of a log. `adapters` implement them, in memory and with Redis and Kafka.
 
-One store object serves one partition of one namespace. Every method raises `StoreUnavailable` when the store could not be
-reached or the reply was lost: the caller cannot know whether the call took effect, and repeats it.
+One store object serves one partition of one namespace. Every method raises `StoreUnavailable` if the store could not be reached
+or the reply was lost. The caller cannot know whether the call took effect, and repeats it.
 """
 
 from __future__ import annotations
@@ -20,126 +20,127 @@ from worker.core.contract.model import Headers, LeadWrite, Output, Record
 
 
 class Applied(enum.Enum):
-    """What `Store.apply` did."""
+    """The result of `Store.apply`."""
 
     DONE = "DONE"
     ALREADY = "ALREADY"
-    """The stored batch number is ours: the reply was lost, the batch is in."""
+    """The batch was applied before, and its reply was lost."""
     GAP = "GAP"
-    """The store is not where we left it (it went back in time): drop what is in memory, load the partition again."""
+    """The batch does not follow the stored one, because the store went back in time. Take the partition over again."""
 
 
 class OutboxEntry(msgspec.Struct, frozen=True, array_like=True):
-    """What one batch sends out, with its cut. Empty `outputs`: only the cut travels."""
+    """The outputs of one batch, perhaps none, with its cut."""
 
     cut: Cut
     outputs: tuple[Output, ...]
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """One step of a partition, applied whole or not at all."""
+    """One step of a partition. It is applied whole or not at all."""
 
     entry: OutboxEntry
     writes: Sequence[LeadWrite]
     clock_ms: int | None
     """The partition's clock (its last finished tick) after this batch."""
     send: bool = True
-    """False while batches up to W are folded again: their outputs are published already, so no outbox entry is kept."""
+    """False while batches up to W are folded again. Their outputs are published already, so no outbox entry is kept."""
     strayed_ms: int | None = None
-    """When (log time) this partition last forwarded a stray; `None` leaves what is stored."""
+    """Log time at which this partition last forwarded a stray; `None` leaves the stored value."""
     grid: bytes | None = None
-    """Set where the batch begins another grid: its text, kept as `Store.grid`. Every lead then becomes due once, by falling
-    rank, one after the other from `clock_ms` on, `entry.cut.requeued` a second (one that is due earlier stays so): the next
-    ticks judge them all at that rate. This batch and each one after it make the next `LISTED` leads due, until all are. Part
-    of the batches, so that a store which loses its last second loses all of it or nothing."""
+    """The text of a grid that the batch begins, kept as `Store.grid`; else `None`.
+
+    Every lead then becomes due once, by falling rank, from `clock_ms` on, at `entry.cut.requeued` a second. A lead that is due
+    earlier stays so. The next ticks judge them all at that rate. This batch and each later one make the next `LISTED` leads
+    due. Since batches do it, a store that loses its last second stays consistent."""
     left: Sequence[str] = ()
-    """Topics that are no longer inputs from this batch on: their offsets are forgotten."""
+    """Topics that are no inputs from this batch on. Their offsets are removed."""
 
 
 LISTED: Final = 250
-"""How many leads one batch makes due at most after the grid changed: no call may hold the store up for long."""
+"""Most leads that one batch makes due after the grid changed. No call may block the store for long."""
 
 
 class Due(NamedTuple):
-    """What `Store.due` answers."""
+    """The result of `Store.due`."""
 
     leads: list[str]
     unlisted: bool = False
-    """A change of the grid has yet to make some leads due by then: more batches do it, empty ones too."""
+    """A new grid will make more leads due by then. The next batches do it, even empty ones."""
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where the store is: the hash `{ns:p}:position`."""
+    """A partition's position in the store: the hash `{ns:p}:position`."""
 
     owner: str
     batch: int
     """Number of the last applied batch; 0 before the first."""
     next: dict[str, int]
     published: int
-    """The store's copy of W: every batch up to it is known to be published."""
+    """The store's copy of W. Every batch up to it is published."""
     partitions: int
-    """N when the state was made; 0 when the partition is empty."""
+    """N of the state; 0 for an empty partition."""
     grid: str
     """sha256 of the grid that judged the last batch; empty before the first."""
     words: str
-    """`TABLES_VERSION` then."""
+    """`TABLES_VERSION` of the last batch."""
     clock_ms: int | None
     strayed_ms: int | None = None
     horizon_ms: int | None = None
-    """All records of the partition up to this log time have been read, and what they forwarded is published."""
+    """All records of the partition up to this log time are read, and the strays among them are published."""
     regraded_ms: int | None = None
-    """The clock at which the last change of the grid will have reached every lead; before it, ranks may be the old grid's."""
+    """The clock at which the last new grid has reached every lead. Before it, ranks may be of the old grid."""
     requeued: int | None = None
-    """How many leads the change of the grid under way has made due so far; `None`: none is under way."""
+    """Leads that a new grid has made due so far; `None` once all are."""
     rebuild: bool = False
-    """An operator allowed an empty store to be filled again from the topics."""
+    """An operator allowed the next owner to fill an empty store from the topics."""
     leads: dict[str, int] = {}
-    """Stage → how many leads are in it, exactly; a stage without any may be missing. Empty while they are not `counted`."""
+    """Stage → exact number of leads. A stage without leads may be missing. Empty while the leads are not `counted`."""
     counted: bool = True
-    """False where an older version, which counted no leads, wrote the last batch; `acquire` counts them."""
+    """False if an older version, which counted no leads, wrote the last batch. `acquire` counts them."""
     inputs: tuple[str, ...] = ()
-    """The input topics that an operator said are to be read from the next take-over on, sorted; empty: those of `next`."""
+    """The input topics that an operator allowed from the next take-over on, sorted; empty for those of `next`."""
     ids: dict[str, str] = {}
-    """Topic → id or mark, as in the last batch's cut; empty where an older version wrote it."""
+    """Topic → id or mark, as in the last batch's cut; empty if an older version wrote it."""
     order: int = 0
-    """`Cut.order` of the last batch that began another grid or other tables; 0 where an older version wrote it."""
+    """`Cut.order` of the last batch that began another grid or other tables; 0 if an older version wrote it."""
     begun: str = ""
-    """`TABLES_VERSION` of that batch: by these every lead was judged. Empty where `order` is 0."""
+    """`TABLES_VERSION` of that batch, which judged every lead. Empty if `order` is 0."""
 
 
 class Store(Protocol):
     """One partition's state, position, schedule and outbox."""
 
     async def acquire(self, token: str, partitions: int) -> Position:
-        """Become the owner and return where the partition stands.
+        """Become the owner and return the position.
 
-        *token* is `producer-id:epoch:uuid`. A lower epoch of the stored producer id raises `Fenced`; from now on, so does any
-        other token in every other method. Writes *partitions* into an empty position; does not compare it (the caller does).
+        *token* is `producer-id:epoch:uuid`. Raises `Fenced` for a lower epoch of the stored producer id. From now on every
+        other method raises `Fenced` for any other token. An empty position gets *partitions*. The caller compares it with a
+        stored one.
         """
         ...
 
     async def load(self, leads: Sequence[str], token: str = "", batch: int = 0, most: float = inf) -> list[bytes | None]:
-        """Return each lead's packed state, in the order asked; `None` for a lead that is not held.
+        """Return each lead's packed state, in the given order; `None` for a lead that is not stored.
 
-        Ends with the state that brings the bytes to *most*: the answer may be shorter than *leads*, never empty for some.
+        The answer ends with the state that brings the bytes to *most*. It may be shorter than *leads*, but it is never empty.
 
-        With the owner's *token*: as *batch* left them, else raises `StaleStore`, so that what `apply` writes upon is what was
-        loaded, even where the store went back in time and forth again between the two.
+        With the owner's *token* the states are those after *batch*. Raises `StaleStore` if the store is at another batch. So
+        `apply` always follows the loaded states, even if the store was restored twice in between.
         """
         ...
 
     async def apply(self, token: str, batch: Batch) -> Applied:
         """Write *batch* whole or not at all. Raises `Fenced` when *token* is not the owner's.
 
-        Raises `StoreFull` where there is no memory for it: a store that is full takes only batches whose leads hold no more
-        than before.
+        Raises `StoreFull` without memory for it. A full store accepts only batches that make no lead larger.
         """
         ...
 
     async def due(self, by_ms: int, limit: int, token: str = "", batch: int = 0) -> Due:
         """Return at most *limit* leads due by *by_ms*, earliest first, then by id.
 
-        With the owner's *token*: as *batch* left them, else raises `StaleStore`, as `load` does.
+        With the owner's *token* the answer is that after *batch*. Raises `StaleStore` at another batch, as `load` does.
         """
         ...
 
@@ -148,14 +149,14 @@ class Store(Protocol):
         ...
 
     async def trim(self, token: str, published: int, horizon_ms: int | None = None) -> None:
-        """Drop outbox entries up to batch *published* and keep it as the store's copy of W, with the partition's horizon.
+        """Drop outbox entries up to batch *published*, and store it as the copy of W, with the partition's horizon.
 
-        A full store does it too: it frees memory.
+        A full store accepts it, because it frees memory.
         """
         ...
 
     async def position(self) -> Position:
-        """Return where the partition stands, without owning it."""
+        """Return the position, without owning the partition."""
         ...
 
     async def grid(self) -> bytes | None:
@@ -167,25 +168,25 @@ class Store(Protocol):
         ...
 
     async def lead(self, lead: str) -> dict[str, bytes]:
-        """Return the lead's fields, its state in one piece; empty for a lead that is not held."""
+        """Return the lead's fields, its state in one piece; empty for a lead that is not stored."""
         ...
 
 
 class OrderStore(Protocol):
-    """What a namespace holds once: the order of its grids (`worker.core.grid.order`), and the text of the one in force."""
+    """A namespace's order of grids (`worker.core.grid.order`), and the text of the grid in force."""
 
     async def order(self) -> bytes | None:
         """Return the order; `None` before the first."""
         ...
 
     async def text(self) -> bytes | None:
-        """Return the text of the grid in force; another may have followed since `order`."""
+        """Return the text of the grid in force. Another grid may have followed since `order`."""
         ...
 
     async def swap(self, expected: bytes | None, order: bytes, text: bytes | None) -> bool:
-        """Put *order* in the place of *expected*, with the *text* of its last grid (`None`: it stays).
+        """Replace *expected* by *order*, with the *text* of its last grid (`None`: the text stays).
 
-        Return whether that was done: not where something else than *expected* is held by now.
+        Return False, and change nothing, if the store does not hold *expected*.
         """
         ...
 
@@ -205,17 +206,17 @@ class Committed(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """What a fetch gave of one partition."""
+    """The result of a fetch for one partition."""
 
     records: list[Record]
     next: int
-    """The position after them; it may have moved with no record (transaction markers, aborted records)."""
+    """The position after them. It may move without a record (transaction markers, aborted records)."""
 
 
 class LogReader(Protocol):
     """Reads the committed records of partitions, from positions that the caller seeks.
 
-    Every method that asks the brokers raises `LogUnavailable` where they do not answer.
+    Every method that asks the brokers raises `LogUnavailable` if they do not answer.
     """
 
     def assign(self, partitions: Iterable[LogPartition]) -> None:
@@ -223,7 +224,7 @@ class LogReader(Protocol):
         ...
 
     def assignment(self) -> AbstractSet[LogPartition]:
-        """Return the partitions at hand: another object after each rebalance, which forgets all positions."""
+        """Return the assigned partitions. Each rebalance gives another object, and resets all positions."""
         ...
 
     def seek(self, partition: LogPartition, offset: int) -> None:
@@ -239,7 +240,7 @@ class LogReader(Protocol):
     ) -> dict[LogPartition, Fetched]:
         """Return at most *most* records of *partitions*, waiting up to *wait_s* for the first.
 
-        All *partitions* are in the answer. Raises `Reassigned` where a rebalance came between, `OffsetsGone` and `NoRight`.
+        All *partitions* are in the answer. Raises `Reassigned` after a rebalance, `OffsetsGone` and `NoRight`.
         """
         ...
 
@@ -256,19 +257,19 @@ class LogReader(Protocol):
         ...
 
     async def ends(self, partitions: Sequence[LogPartition]) -> dict[LogPartition, int]:
-        """Return the last stable offset of each of *partitions*: before it nothing is undecided."""
+        """Return the last stable offset of each of *partitions*. All transactions before it are decided."""
         ...
 
 
 class LogGroup(LogReader, Protocol):
-    """A member of the workers' group, which reads the partitions that the group gives it."""
+    """A member of the workers' group. It reads the partitions that the group assigns to it."""
 
     async def join(self, topics: Sequence[str], assigned: Callable[[set[LogPartition]], None]) -> None:
         """Join; *assigned* is called with all of our partitions after each rebalance, and must not raise."""
         ...
 
     async def poll(self) -> None:
-        """Ask for no record, for a second at most. It shows the group that we live, and raises what went wrong in it."""
+        """Poll for no record, for a second at most. The group sees that we are alive. Raises errors of the group."""
         ...
 
 
@@ -276,7 +277,7 @@ class LogProducer(Protocol):
     """The transactional producer of one partition, for one incarnation. After any error only `close` may be called."""
 
     async def start(self) -> None:
-        """Fence the producer before it, and abort the transaction that it left open.
+        """Fence the previous producer, and abort the transaction that it left open.
 
         Raises `ProducerFailed`, or `KafkaRefused` without the right to it.
         """
@@ -295,7 +296,7 @@ class LogProducer(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of everything, whatever state the producer is in. An open transaction is never committed."""
+        """Close the producer in any state. An open transaction is never committed."""
         ...
 
 
@@ -307,7 +308,7 @@ class LogAdmin(Protocol):
         ...
 
     async def ids(self, topics: Collection[str]) -> dict[str, str]:
-        """Return the id of each of *topics* that exists; `UNKNOWN` where brokers give none."""
+        """Return the id of each of *topics* that exists; `UNKNOWN` if the brokers have no ids."""
         ...
 
     async def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -374,10 +375,10 @@ class LogIntake(Protocol):
 
 
 class Tracer(Protocol):
-    """Tells a tracing system what happened. Called once a batch, so it must not wait for anybody; nothing depends on it."""
+    """Reports batches to a tracing system. It is called for each batch, so it must not block. Nothing depends on it."""
 
     def applied(self, partition: int, entry: OutboxEntry, records: int, began_s: float, steps: Mapping[str, float]) -> None:
-        """A batch of *records*, at hand since *began_s* (`time.perf_counter`), is in the store; *steps*: seconds of each."""
+        """A batch of *records*, begun at *began_s* (`time.perf_counter`), is stored. *steps* has the seconds of each step."""
 
     def sent(self, partition: int, entry: OutboxEntry, since_s: float) -> None:
-        """What a batch sends out is committed; it has been in the store since *since_s* (`time.monotonic`), as far as known."""
+        """The outputs of a batch are committed. The batch was stored at *since_s* (`time.monotonic`), as far as is known."""

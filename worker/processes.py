@@ -80,7 +80,7 @@ class Children:
         return child
 
     def end(self, *children: subprocess.Popen[Any]) -> list[int]:
-        """End *children* (all without any) and return their exit codes; one that takes too long is killed."""
+        """End *children* (without any: all) and return their exit codes. A child that takes too long is killed."""
         ending = children or tuple(self.running)
         for child in ending:
             with contextlib.suppress(ProcessLookupError):

@@ -1,7 +1,7 @@
 """The prose check: sentences that readers of many countries can read once.
 
 `python -m ops.dev.prose [FILE...]` checks Markdown pages and Python docstrings. It reports each place by file and line, with
-what to do, and exits with 1 when it found any. Without files it checks everything that git tracks, but for `PENDING`.
+what to do, and exits with 1 when it found any. Without files it checks everything that git tracks.
 `python -m ops.dev.prose --figures` prints the mean words a sentence and the semicolons per 1,000 words of each page.
 
 The rules are those of `CONTRIBUTING.md`. A sentence has at most 22 words, and a paragraph at most one semicolon.
@@ -38,9 +38,7 @@ UNLEARN: Final = {
 }
 """Turns of phrase that readers must parse twice, by pattern, and what to write instead."""
 
-CHECKED: Final = ("*.md", "worker/**/*.py", "schemas/*.py", "ops/dev/*.py", "tests/kit/*.py")
-PENDING: Final[set[str]] = set()
-"""Pages that are still to be rewritten. Nothing may be added."""
+CHECKED: Final = ("*.md", "worker/*.py", "worker/**/*.py", "schemas/*.py", "ops/dev/*.py", "tests/kit/*.py")
 
 _WORD = re.compile(r"[^\W_][\w'’./:-]*")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[)\"”’*_]*\s+(?=[^a-z\s])|\n\n")
@@ -150,7 +148,7 @@ def tracked(*patterns: str) -> list[str]:
     listed = subprocess.run(["git", "ls-files", *patterns], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if listed.returncode == 0:
         return [file for file in listed.stdout.split() if (REPOSITORY / file).exists()]
-    return [str(path.relative_to(REPOSITORY)) for pattern in patterns for path in REPOSITORY.rglob(pattern)]
+    return sorted({str(path.relative_to(REPOSITORY)) for pattern in patterns for path in REPOSITORY.rglob(pattern)})
 
 
 def figures(files: list[str]) -> Iterator[str]:
@@ -171,7 +169,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("files", nargs="*", metavar="FILE")
     parser.add_argument("--figures", action="store_true", help="print figures of each page instead of checking")
     options = parser.parse_args(arguments)
-    files = options.files or [file for file in tracked(*CHECKED) if file not in PENDING]
+    files = options.files or tracked(*CHECKED)
     if options.figures:
         print("\n".join(figures(files)))
         return 0
