@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
+from worker.cli import cli
 from worker.errors import SettingsError
-from worker.settings import Settings
+from worker.settings import KafkaConnection, ReaderSettings, Settings
 
 
 def test_names_that_hang_on_the_namespace() -> None:
@@ -61,3 +63,22 @@ def test_secrets_show_nowhere() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.load({"LEADPULSE_REDIS": "http://u:hunter2@h"})
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_mistake_in_a_setting_of_the_worker_stops_no_other_program() -> None:
+    """Each program reads only its own class; what a class shares with another has one definition."""
+    environ = {"LEADPULSE_METRICS_PORT": "many", "LEADPULSE_CLOCK": "sun", "LEADPULSE_NAMESPACE": "eu"}
+    with pytest.raises(SettingsError):
+        Settings.load(environ)
+    assert ReaderSettings.load(environ).source == Settings.load({"LEADPULSE_NAMESPACE": "eu"}).source
+    assert KafkaConnection.load(environ).client_id == "leadpulse"
+    assert Settings.load({"LEADPULSE_NAMESPACE": "eu"}).client_id == "leadpulse.eu"
+
+
+@pytest.mark.parametrize("command", [["top"], ["accounts"], ["explain", "ann"], ["export", "ann"], ["produce", "-"]])
+def test_commands_of_other_programs_do_not_read_the_worker_s_settings(command: list[str]) -> None:
+    """They fail for Redis or Kafka, which is not there, and not for a port that they never open."""
+    nowhere = {"LEADPULSE_REDIS": "redis://127.0.0.1:1", "LEADPULSE_KAFKA": "127.0.0.1:1", "LEADPULSE_METRICS_PORT": "many"}
+    result = CliRunner().invoke(cli, command, env=nowhere, input="")
+    assert result.exit_code == 1
+    assert "LEADPULSE_METRICS_PORT" not in result.stderr

@@ -25,7 +25,7 @@ from worker.adapters.topic_ids import topic_ids
 from worker.core.contract.folded import UNKNOWN
 from worker.errors import KafkaRefused
 from worker.ports import Committed
-from worker.settings import Settings
+from worker.settings import KafkaConnection
 
 _COORDINATOR_S = 10.0
 """For how long we ask a group's coordinator that is starting or moving."""
@@ -36,10 +36,10 @@ _COORDINATOR_RETRY_S = 0.25
 class Admin:
     """Questions and orders to the cluster, outside of the hot path."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: KafkaConnection) -> None:
         self._settings = settings
         self._client = AIOKafkaAdminClient(
-            **client_options(settings), client_id=f"{settings.group}.admin", request_timeout_ms=10_000
+            **client_options(settings), client_id=f"{settings.client_id}.admin", request_timeout_ms=10_000
         )
 
     @translating
@@ -161,14 +161,13 @@ class Admin:
         return len(members)
 
     @translating
-    async def committed(self, partition: int) -> dict[str, Committed]:
-        """Return the group's committed offset and metadata for *partition* of each topic that has one.
+    async def committed(self, group: str, topics: Collection[str], partition: int) -> dict[str, Committed]:
+        """Return the offset and metadata that *group* committed for *partition* of each of *topics* that has one.
 
         Asks for `_COORDINATOR_S` while the group's coordinator starts or moves. Raises `LogUnavailable` after that,
         and for any other answer that leaves a topic out. To take "not known yet" for "nothing committed" would publish batches
         again. Raises `KafkaRefused` when we may not read the group.
         """
-        group, topics = self._settings.group, self._settings.topics
         request = OffsetFetchRequest(group, [(topic, [partition]) for topic in topics])
         deadline = time.monotonic() + _COORDINATOR_S
         while True:

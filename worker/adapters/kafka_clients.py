@@ -30,7 +30,7 @@ from worker.core.contract.model import Record
 from worker.errors import KafkaRefused as KafkaRefused
 from worker.errors import LogUnavailable, NoRight, OffsetsGone, Reassigned
 from worker.ports import Fetched, LogPartition
-from worker.settings import Settings
+from worker.settings import KafkaConnection, Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,7 +52,7 @@ CHECK_CONNECTION = (
 )
 
 
-def client_options(settings: Settings) -> dict[str, Any]:
+def client_options(settings: KafkaConnection) -> dict[str, Any]:
     """Return what every client needs to reach the brokers. Raises `KafkaRefused` for a file that cannot be used."""
     return {"bootstrap_servers": settings.kafka, **login_options(settings)}
 

@@ -50,4 +50,4 @@ class KafkaLog:
 
     async def committed(self, partition: int) -> dict[str, Committed]:
         """Return the group's committed offset for *partition* of each topic that has one."""
-        return await self._admin.committed(partition)
+        return await self._admin.committed(self._settings.group, self._settings.topics, partition)

@@ -29,7 +29,7 @@ from aiokafka.errors import KafkaError, SaslAuthenticationFailed
 
 from worker.errors import KafkaRefused
 from worker.logs import fields
-from worker.settings import Settings
+from worker.settings import KafkaConnection
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ _shared: dict[tuple[str | None, str | None], Tokens] = {}
 """By file and command: all clients of a process log in with one token."""
 
 
-def tokens(settings: Settings) -> Tokens | None:
+def tokens(settings: KafkaConnection) -> Tokens | None:
     """Return what gives the token; `None` where we log in by other means."""
     if settings.kafka_sasl != "OAUTHBEARER":
         return None
@@ -147,7 +147,7 @@ def tokens(settings: Settings) -> Tokens | None:
     return _shared.setdefault((settings.kafka_token_file, command), Tokens(settings.kafka_token_file, command))
 
 
-async def check_token(settings: Settings) -> None:
+async def check_token(settings: KafkaConnection) -> None:
     """Raise `KafkaRefused` where there is no token to begin with: aiokafka would only say that no broker answers."""
     provider = tokens(settings)
     if provider is not None:
@@ -157,7 +157,7 @@ async def check_token(settings: Settings) -> None:
             raise KafkaRefused(str(err)) from None
 
 
-def login_options(settings: Settings) -> dict[str, Any]:
+def login_options(settings: KafkaConnection) -> dict[str, Any]:
     """Return what an aiokafka client needs to log in. Raises `KafkaRefused` for a file that cannot be used."""
     options: dict[str, Any] = {
         "security_protocol": settings.kafka_security,
@@ -171,7 +171,7 @@ def login_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
-def ssl_context(settings: Settings) -> ssl.SSLContext:
+def ssl_context(settings: KafkaConnection) -> ssl.SSLContext:
     """Return what is expected of the brokers' certificates, with our own. Raises `KafkaRefused`."""
     try:
         context = ssl.create_default_context(cafile=settings.kafka_cafile)

@@ -18,7 +18,7 @@ from worker.adapters.kafka_login import Tokens, tokens
 from worker.core.contract.model import Headers
 from worker.errors import KafkaRefused, LogUnavailable, Undelivered
 from worker.ports import Sink
-from worker.settings import Settings
+from worker.settings import KafkaConnection
 
 Client = Literal["aiokafka", "librdkafka"]
 
@@ -37,7 +37,7 @@ class KafkaIntake:
     so most records come as strays.
     """
 
-    def __init__(self, settings: Settings, client: Client = "aiokafka") -> None:
+    def __init__(self, settings: KafkaConnection, client: Client = "aiokafka") -> None:
         self._settings = settings
         self._client = client
 
@@ -73,7 +73,7 @@ class KafkaIntake:
 
 
 class _Aiokafka:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: KafkaConnection) -> None:
         self._settings = settings
         self._failed: Undelivered | None = None
         self._producer: Any = AIOKafkaProducer(
@@ -120,7 +120,7 @@ class _Aiokafka:
 
 
 class _Librdkafka:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: KafkaConnection) -> None:
         try:
             import confluent_kafka
         except ModuleNotFoundError as error:
@@ -165,7 +165,7 @@ class _Librdkafka:
         await asyncio.to_thread(self._producer.flush, 1)
 
 
-def _librdkafka_options(settings: Settings) -> dict[str, Any]:
+def _librdkafka_options(settings: KafkaConnection) -> dict[str, Any]:
     provider = tokens(settings)
     options = {
         "bootstrap.servers": settings.kafka,

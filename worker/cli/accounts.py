@@ -7,9 +7,10 @@ from typing import Any
 import click
 from rich.table import Table
 
-from worker.cli.common import json_line, load_settings, run_async, settings_flags, show
+from worker.cli.common import json_line, load, run_async, settings_flags, show
 from worker.core.contract.printable import plain
 from worker.queries.accounts import largest_accounts
+from worker.settings import ReaderSettings
 
 
 @click.command()
@@ -24,7 +25,7 @@ def accounts(count: int, as_json: bool, **flags: Any) -> None:
     Reads Redis only. An account is listed if the grid has `accounts` and at least one of its leads counts. Each score is the
     lead's last report to its account. It differs from the present score by less than the grid's `accounts.step`.
     """
-    found = run_async(largest_accounts(load_settings(flags), count))
+    found = run_async(largest_accounts(load(ReaderSettings, flags), count))
     if as_json:
         for one in found:
             click.echo(json_line(one))

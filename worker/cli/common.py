@@ -19,19 +19,20 @@ from rich.console import Console, RenderableType
 
 from worker.core.contract.printable import plain
 from worker.errors import SettingsError
-from worker.settings import PREFIX, Settings
+from worker.settings import PREFIX, FromEnvironment, Settings
 
 if TYPE_CHECKING:
     from worker.core.grid.models import Grid
 
 _PIPED_WIDTH: Final = 10_000
 
+S = TypeVar("S", bound=FromEnvironment)
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def settings_flags(*names: str) -> Callable[[F], F]:
-    """Offer the settings *names* (all without any) as flags, generated from the model. A flag precedes the environment."""
+    """Offer the worker's settings *names* (all without any) as flags, from the model. A flag precedes the environment."""
 
     def decorate(command: F) -> F:
         for name in reversed(names or tuple(Settings.model_fields)):
@@ -61,9 +62,14 @@ def _shown(default: Any) -> str:
 
 
 def load_settings(flags: dict[str, Any]) -> Settings:
-    """Return the settings of the environment and *flags*. Wrong ones end the command with exit code 2."""
+    """Return the worker's settings of the environment and *flags*. Wrong ones end the command with exit code 2."""
+    return load(Settings, flags)
+
+
+def load(program: type[S], flags: dict[str, Any]) -> S:
+    """Return a program's settings of the environment and *flags*. Wrong ones end the command with exit code 2."""
     try:
-        return Settings.load(os.environ, **flags)
+        return program.load(os.environ, **flags)
     except SettingsError as err:
         raise click.UsageError(str(err)) from None
 

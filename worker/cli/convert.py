@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import click
 
-from worker.cli.common import opened, shown_name
+from worker.cli.common import load, opened, shown_name
 from worker.cli.convert_csv import csv
 from worker.core.contract.printable import plain
 from worker.intake.access_log import AccessLog, Summary, VisitorBy, lines
 from worker.intake.log_formats import FORMATS, Malformed, Parser, detected
+from worker.settings import ConverterSettings
 
 NAMED_LINES: Final = 100
 """Malformed lines that are named on stderr. Others are only counted, so that a wrong file does not flood the terminal."""
@@ -40,8 +41,8 @@ convert.add_command(csv)
 )  # fmt: skip
 @click.option("--site", default="", metavar="URL", help="Prefix of relative urls, such as https://example.com.")
 @click.option(
-    "--salt", default="", metavar="TEXT", envvar="LEADPULSE_VISITOR_SALT",
-    help="Secret key of the visitor ids. Without it, anyone can compute an id from an address.",
+    "--salt", metavar="TEXT",
+    help="Secret key of the visitor ids. Without it, anyone can compute an id from an address.  [env LEADPULSE_VISITOR_SALT]",
 )  # fmt: skip
 @click.option(
     "--forwarded", is_flag=True, help="Behind a proxy: take the first address of X-Forwarded-For, where it is logged."
@@ -52,7 +53,7 @@ convert.add_command(csv)
 )  # fmt: skip
 @click.option("--strict", is_flag=True, help="Stop at the first malformed line, and exit with 1.")
 def access_log(
-    files: tuple[str, ...], format_: str, site: str, salt: str, forwarded: bool, visitor_field: str, strict: bool
+    files: tuple[str, ...], format_: str, site: str, salt: str | None, forwarded: bool, visitor_field: str, strict: bool
 ) -> None:
     """Turn web server logs into `page.viewed` events.
 
@@ -67,8 +68,9 @@ def access_log(
     """
     if site and not site.startswith(("http://", "https://")):
         raise click.BadParameter(f"{site!r} is not like https://example.com", param_hint="--site")
+    settings = load(ConverterSettings, {"visitor_salt": salt})
     try:
-        log = AccessLog(site, salt, VisitorBy(forwarded, visitor_field))
+        log = AccessLog(site, settings.visitor_salt, VisitorBy(forwarded, visitor_field))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--salt") from error
     for name in _by_time(files):

@@ -14,8 +14,8 @@ from worker.cli.common import (
     grid_option,
     instant_option,
     json_line,
+    load,
     load_grid,
-    load_settings,
     opened,
     run_async,
     settings_flags,
@@ -30,6 +30,7 @@ from worker.core.scoring.fold import label
 from worker.core.scoring.outputs import last_events
 from worker.core.scoring.state import STAGES, unpack_moves
 from worker.queries.explained import Explained, JudgedLead, lead_with_mark, live, replayed
+from worker.settings import ReaderSettings
 
 _SAMPLES: Final = 600
 """Of each half of a picture, about as many as it has columns."""
@@ -78,7 +79,7 @@ def explain(
     Reads the live state and the grid in force from Redis. With --events, it replays files by --grid (or LEADPULSE_GRID). The
     lead is evaluated at its clock: the latest of its events and of its partition's ticks.
     """
-    settings = load_settings(flags)
+    settings = load(ReaderSettings, flags)
     if picture is not None:
         _can_draw(picture)
     if (lead is None) == (mark is None) or (mark is not None and files):

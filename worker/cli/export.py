@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from worker.cli.common import json_line, load_settings, run_async, settings_flags
+from worker.cli.common import json_line, load, run_async, settings_flags
 from worker.queries.dossier import dossier
+from worker.settings import ReaderSettings
 
 
 @click.command()
@@ -22,7 +23,7 @@ def export(lead: str, **flags: Any) -> None:
     Marks of event ids and of `once_per` values are hashes. The original values are not stored. Exits with 1 if nothing is
     held.
     """
-    settings = load_settings(flags)
+    settings = load(ReaderSettings, flags)
     found = run_async(dossier(settings, lead))
     if not found["ids"]:
         raise click.ClickException(f"nothing is held of {lead} in namespace {settings.namespace}")

@@ -14,11 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from worker.adapters.kafka_sink import KafkaIntake
 from worker.adapters.sent_file import SentFile
-from worker.cli.common import Complaints, load_settings, opened, settings_flags, shown_name
+from worker.cli.common import Complaints, load, opened, settings_flags, shown_name
 from worker.errors import SentFileError, Undelivered
 from worker.intake.producer import Counts, LineOptions, LineSender, open_sink
 from worker.intake.routes import TOPICS
 from worker.ports import LogIntake
+from worker.settings import KafkaConnection
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -46,7 +47,7 @@ def produce(files: tuple[str, ...], kafka: str | None, topic: str | None, raw: b
     """
     if raw and sent_file:
         raise click.UsageError("--raw sends lines that are no events, so --sent cannot note them; give one of the two")
-    settings = load_settings({"kafka": kafka})
+    settings = load(KafkaConnection, {"kafka": kafka})
     counts = Counts()
     try:
         with SentFile(sent_file) if sent_file else contextlib.nullcontext() as sent:

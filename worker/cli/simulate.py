@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from worker.adapters.kafka_sink import Client, KafkaIntake
-from worker.cli.common import load_settings
+from worker.cli.common import load
 from worker.core.contract.instants import instant
 from worker.demo.agenda import DAY_MS
 from worker.demo.simulate import Scenario, SimRecord, events, paced
@@ -26,6 +26,7 @@ from worker.errors import Undelivered
 from worker.intake.producer import open_sink
 from worker.intake.routes import TOPICS
 from worker.ports import LogIntake
+from worker.settings import KafkaConnection
 
 _SHARE: Final = click.FloatRange(0, 1)
 _BETWEEN: Final = 200
@@ -131,7 +132,7 @@ def simulate(rate: float, compress: float, out: str, kafka: str | None, client: 
     if kafka is None:
         sending = _to_file(flow, out, tally, live=bool(rate or compress))
     else:
-        log = KafkaIntake(load_settings({"kafka": kafka}), client)
+        log = KafkaIntake(load(KafkaConnection, {"kafka": kafka}), client)
         sending = _to_log(flow, log, scenario.topics.values(), tally)
     _hand_over(sending, tally, out)
     click.echo(tally.words(), err=True)

@@ -8,10 +8,10 @@ from typing import Any
 import click
 from rich.table import Table
 
-from worker.cli.common import grid_option, json_line, load_settings, run_async, settings_flags, show
+from worker.cli.common import grid_option, json_line, load, run_async, settings_flags, show
 from worker.core.contract.printable import plain
 from worker.queries.leads import Hot, held_leads, hottest
-from worker.settings import Settings
+from worker.settings import ReaderSettings
 
 
 @click.command()
@@ -25,7 +25,7 @@ def top(count: int, as_json: bool, grid: str | None, **flags: Any) -> None:
     Reads Redis only. Each lead is evaluated by the grid in force at its clock: the latest of its events and of its
     partition's ticks. Equal scores are ordered by id.
     """
-    leads = run_async(_hottest(load_settings(flags), count, grid))
+    leads = run_async(_hottest(load(ReaderSettings, flags), count, grid))
     if as_json:
         for one in leads:
             click.echo(json_line(one))
@@ -35,7 +35,7 @@ def top(count: int, as_json: bool, grid: str | None, **flags: Any) -> None:
         click.echo("no leads are held in this namespace", err=True)
 
 
-async def _hottest(settings: Settings, count: int, grid: str | None) -> list[Hot]:
+async def _hottest(settings: ReaderSettings, count: int, grid: str | None) -> list[Hot]:
     async with held_leads(settings, grid) as held:
         if any(at.requeued is not None or (at.clock_ms or 0) < (at.regraded_ms or 0) for at in held.positions):
             click.echo("warning: the grid changed, and not every lead is judged by it yet: some may be missing here", err=True)

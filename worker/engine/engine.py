@@ -172,7 +172,7 @@ class Engine:
         )
         self._supervisor = Supervisor(context, self._fail)
         self._closing.add("the partitions", self._supervisor.end, _PARTITIONS_S)
-        topics = self._topics = TopicWatch(settings, admin, metrics, self._supervisor.ids, group.refresh)
+        topics = self._topics = TopicWatch(settings, context.cluster, metrics, self._supervisor.ids, group.refresh)
         await group.join(settings.topics, self._supervisor.assigned)
         group.on_change(topics.wake)
         self._background(self._supervisor.watch())

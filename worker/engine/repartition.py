@@ -93,7 +93,7 @@ async def _check_rest(old: Settings, positions: Sequence[Position]) -> None:
     async with Admin(old) as admin, free_reader(old, []) as reader:
         cluster = KafkaLog(old, admin, reader)
         for p, position in enumerate(positions):
-            published = (await ask(old, p, position, await admin.committed(p), cluster)).published
+            published = (await ask(old, p, position, await cluster.committed(p), cluster)).published
             if position.batch != published:
                 raise WorkerMustStop(
                     f"partition {p} of {old.namespace} is at batch {position.batch}, and {published} is known to be published:"

@@ -8,12 +8,12 @@ from worker.core.identity.accounts import figures
 from worker.core.scoring.state import unpack
 from worker.ports import Store
 from worker.queries.leads import held_leads, states_of
-from worker.settings import Settings
+from worker.settings import ReaderSettings
 
 _PAGE: Final = 500
 
 
-async def largest_accounts(settings: Settings, count: int) -> list[dict[str, Any]]:
+async def largest_accounts(settings: ReaderSettings, count: int) -> list[dict[str, Any]]:
     """Return the *count* accounts with the highest sums, ready for JSON; equal sums by id. Raises `OtherPartitions`."""
     async with held_leads(settings) as held:
         found = [one for store in held.stores for one in await _of(store, count)]

@@ -40,7 +40,7 @@ from worker.errors import (
 from worker.ports import Position
 from worker.presets import read_grid
 from worker.queries.rebuilds import rebuilds
-from worker.settings import ASKED_FOR_TYPES, PREFIX, Settings
+from worker.settings import ASKED_FOR_TYPES, PREFIX, PROGRAMS, Settings
 
 Level = Literal["ok", "hint", "warning", "error"]
 
@@ -95,7 +95,7 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
 
 def _misspelt(environ: Iterable[str]) -> Iterator[Finding]:
     """Warn of variables that look like settings and are none: nobody reads them, and the default holds in silence."""
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    known = [PREFIX + name.upper() for program in PROGRAMS for name in program.model_fields]
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -278,7 +278,7 @@ async def _differences(
             "nothing: the next owner folds the batches between again; but ask why Redis went back",
         )
     if found.forgetful:
-        group = group_published(await admin.committed(partition))
+        group = group_published(await admin.committed(settings.group, settings.topics, partition))
         if min(group, found.journal) < found.published:
             yield Finding(
                 "partitions",

@@ -17,10 +17,10 @@ from worker.core.scoring.set_aside import SINCE
 from worker.core.scoring.state import STAGES, Count, IdentityLinks, LeadState, Member, VelocityWindow
 from worker.core.scoring.traits import unpack_traits
 from worker.queries.persons import Person, Persons, persons
-from worker.settings import Settings
+from worker.settings import ReaderSettings
 
 
-async def dossier(settings: Settings, lead: str) -> dict[str, Any]:
+async def dossier(settings: ReaderSettings, lead: str) -> dict[str, Any]:
     """Return everything that Redis holds of *lead* and of every other id of the same person, ready for JSON.
 
     `ids` is empty where nothing is held. Raises `OtherPartitions`, and what reading Redis raises.
@@ -35,7 +35,7 @@ async def dossier(settings: Settings, lead: str) -> dict[str, Any]:
         }
 
 
-async def _id(settings: Settings, held: Persons, person: Person) -> dict[str, Any]:
+async def _id(settings: ReaderSettings, held: Persons, person: Person) -> dict[str, Any]:
     """Return one id's part: what its hash holds, opened, and where else it stands."""
     state, scorer = person.state, held.scorers[person.partition]
     scorer.recognise(state)
@@ -60,7 +60,7 @@ def _links(identity: IdentityLinks) -> dict[str, Any]:
     }
 
 
-async def _keys(settings: Settings, held: Persons, person: Person) -> dict[str, Any]:
+async def _keys(settings: ReaderSettings, held: Persons, person: Person) -> dict[str, Any]:
     """Return what each key of Redis holds of the id, but for the state."""
     tag = f"{{{settings.namespace}:{person.partition}}}:"
     due_ms, rank = await held.schedule(person)

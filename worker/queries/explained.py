@@ -27,7 +27,7 @@ from worker.core.scoring.state import STAGES, LeadState, UnreadableState, unpack
 from worker.core.scoring.traits import unpack_traits, values
 from worker.errors import LeadNotHeld
 from worker.queries.leads import held_leads, leads_with_mark
-from worker.settings import Settings
+from worker.settings import ReaderSettings
 
 Note = Callable[[str], None]
 """Called with each line about the lead that is not part of the answer."""
@@ -99,7 +99,7 @@ class JudgedLead(NamedTuple):
         )
 
 
-async def lead_with_mark(settings: Settings, mark: str) -> str:
+async def lead_with_mark(settings: ReaderSettings, mark: str) -> str:
     """Return the one lead whose mark begins with *mark*. Raises `LeadNotHeld` for none, and for several."""
     found = await leads_with_mark(settings, mark.lower())
     if not found:
@@ -110,7 +110,7 @@ async def lead_with_mark(settings: Settings, mark: str) -> str:
     return found[0]
 
 
-async def live(settings: Settings, lead: str, at_ms: int | None, grid: str | None, note: Note) -> JudgedLead:
+async def live(settings: ReaderSettings, lead: str, at_ms: int | None, grid: str | None, note: Note) -> JudgedLead:
     """Return *lead* as Redis holds it, judged at *at_ms* or at its clock.
 
     *grid*: a what-if, in place of the grid in force. Raises `LeadNotHeld`, and what `held_leads` raises.

@@ -23,7 +23,7 @@ from worker.core.scoring.state import STAGES, LeadState
 from worker.errors import OtherPartitions
 from worker.ports import Position, Store
 from worker.presets import read_grid
-from worker.settings import Settings
+from worker.settings import ReaderSettings
 
 _PAGE: Final = 100
 _REPLY_BYTES: Final = 2_000_000
@@ -39,7 +39,7 @@ class Leads(NamedTuple):
 
 
 @asynccontextmanager
-async def held_leads(settings: Settings, grid: str | None = None) -> AsyncIterator[Leads]:
+async def held_leads(settings: ReaderSettings, grid: str | None = None) -> AsyncIterator[Leads]:
     """Open the leads of *settings*' namespace for reading, judged by the grid in force or, for a what-if, by *grid*.
 
     Raises `OtherPartitions`, and for *grid* `GridNotFound` or `GridError`.
@@ -61,7 +61,7 @@ async def held_leads(settings: Settings, grid: str | None = None) -> AsyncIterat
         await client.aclose()
 
 
-async def leads_with_mark(settings: Settings, mark: str) -> list[str]:
+async def leads_with_mark(settings: ReaderSettings, mark: str) -> list[str]:
     """Return the ids whose mark begins with *mark*. Logs and errors show a mark in place of an id. Reads all ids."""
     client = connect(settings.redis.get_secret_value())
     try:
@@ -70,7 +70,7 @@ async def leads_with_mark(settings: Settings, mark: str) -> list[str]:
         await client.aclose()
 
 
-async def _in_force(stores: Sequence[Store], settings: Settings) -> list[CompiledGrid]:
+async def _in_force(stores: Sequence[Store], settings: ReaderSettings) -> list[CompiledGrid]:
     """Return the grid that judged each partition last; the settings' grid for one that has none, and so no leads."""
     known: dict[bytes | None, CompiledGrid] = {}
     sources = [await store.grid() for store in stores]

@@ -14,7 +14,7 @@ from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import LeadState, unpack
 from worker.ports import Position, Store
 from worker.queries.leads import held_leads
-from worker.settings import Settings
+from worker.settings import ReaderSettings
 
 _LOOK_S: Final = 0.2
 
@@ -69,19 +69,19 @@ class Persons:
 
 
 @asynccontextmanager
-async def persons(settings: Settings) -> AsyncIterator[Persons]:
+async def persons(settings: ReaderSettings) -> AsyncIterator[Persons]:
     """Open the ids of *settings*' namespace for reading. Raises `OtherPartitions`."""
     async with held_leads(settings) as held:
         yield Persons(held.stores, held.scorers, held.positions)
 
 
-async def ids_of_person(settings: Settings, lead: str) -> list[Person]:
+async def ids_of_person(settings: ReaderSettings, lead: str) -> list[Person]:
     """Return all ids of the person known as *lead*, as they stand now; empty for nothing. Raises `OtherPartitions`."""
     async with persons(settings) as held:
         return await held.ids(lead)
 
 
-async def until_erased(settings: Settings, lead: str, ids: list[str], at_ms: int, wait_s: float) -> bool:
+async def until_erased(settings: ReaderSettings, lead: str, ids: list[str], at_ms: int, wait_s: float) -> bool:
     """Wait until each of *ids* is erased up to *at_ms*, or holds nothing; return whether that came within *wait_s*.
 
     *lead* itself, for which the erasure was sent, must be erased.

@@ -60,8 +60,13 @@ class KafkaConnection(FromEnvironment):
     kafka_keyfile: str | None = Field(None, description="PEM file of the certificate's key, if it is not in the same file")
     kafka_key_password: SecretStr | None = Field(None, description="password of that key")
 
+    @property
+    def client_id(self) -> str:
+        """How brokers name our connections in their logs and quotas."""
+        return "leadpulse"
+
     @model_validator(mode="after")
-    def _one_log_in(self) -> Self:
+    def _one_token(self) -> Self:
         given = [name for name in ("kafka_token_file", "kafka_token_command") if getattr(self, name) is not None]
         by_token = self.kafka_sasl == "OAUTHBEARER"
         if by_token and len(given) != 1:
@@ -70,6 +75,10 @@ class KafkaConnection(FromEnvironment):
             raise ValueError(f"{given[0]}: a token is for kafka_sasl OAUTHBEARER, which is {self.kafka_sasl}")
         if by_token and not self.kafka_security.startswith("SASL"):
             raise ValueError(f"kafka_sasl: OAUTHBEARER needs kafka_security SASL_SSL, which is {self.kafka_security}")
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_with_its_key(self) -> Self:
         if (self.kafka_keyfile or self.kafka_key_password) and not self.kafka_certfile:
             raise ValueError("kafka_keyfile and kafka_key_password: they need kafka_certfile, the certificate of that key")
         if self.kafka_certfile and "SSL" not in self.kafka_security:

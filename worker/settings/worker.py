@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from worker.core.contract import output_types
 from worker.core.contract.event_types import INPUT_TOPICS
 from worker.logs import Format
-from worker.settings.connections import KafkaConnection, RedisConnection
+from worker.settings.connections import KafkaConnection
+from worker.settings.reader import ReaderSettings
 
 OUTPUT_TYPES = (*output_types.OUTPUT_TYPES, output_types.DEAD_LETTERS)
 
@@ -33,20 +34,11 @@ def _pairs(value: Any) -> Any:
     return {key.strip(): topic.strip() for key, _, topic in pairs}
 
 
-class Settings(RedisConnection, KafkaConnection):
-    """Everything that is configured from outside. Frozen; secrets do not show in `repr`."""
+class Settings(ReaderSettings, KafkaConnection):
+    """Everything that a worker reads, and so do commands that operate its namespace. Secrets do not show in `repr`."""
 
-    grid: str = Field("saas-b2b", description="scoring grid: a file, or the name of a grid that comes with LeadPulse")
-    namespace: str = Field(
-        "default",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$",
-        description="name of this scoring, in Redis keys, consumer group, internal topic and output source",
-    )
     input_topics: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
         tuple(INPUT_TOPICS.values()), min_length=1, description="input topics, separated by commas"
-    )
-    partitions: int = Field(
-        8, ge=1, le=10_000, description="number of partitions of every input topic and of the internal topic"
     )
     output_topics: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(
         default_factory=dict,
@@ -155,6 +147,11 @@ class Settings(RedisConnection, KafkaConnection):
         return self
 
     @property
+    def client_id(self) -> str:
+        """How brokers name our connections in their logs and quotas."""
+        return self.group
+
+    @property
     def group(self) -> str:
         """The consumer group, whose offsets carry the last published batch."""
         return f"leadpulse.{self.namespace}"
@@ -177,11 +174,6 @@ class Settings(RedisConnection, KafkaConnection):
     def outputs_but(self, kinds: Collection[str]) -> tuple[str, ...]:
         """Return the topics of `outputs` without those that only the output types *kinds* go to."""
         return tuple(sorted({self.output_topic(kind) for kind in OUTPUT_TYPES if kind not in kinds}))
-
-    @property
-    def source(self) -> str:
-        """`source` of the output events."""
-        return f"/leadpulse/{self.namespace}"
 
     def output_topic(self, kind: str) -> str:
         """Return the topic of output type *kind*: its route, or its own name."""
