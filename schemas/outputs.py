@@ -33,6 +33,9 @@ class FitReason(Contract):
     kind: Literal["fit"]
     id: str = Field(description="The rule's id in the grid.")
     points: float
+    row: str | None = Field(
+        default=None, description="Of a table of points: the key or the floor of the row that the lead meets, or `else`."
+    )
 
 
 class RuleReason(Contract):

@@ -51,6 +51,7 @@ _ORACLE: Final = _PROPERTIES + "test_the_core_says_what_the_oracle_says"
 _WAITS: Final = _PROPERTIES + "test_every_wait_of_the_ladder_ends_at_its_own_millisecond"
 _TIERS: Final = "tests/core/scoring/test_tiers.py::test_a_lead_cools_at_the_instant_at_which_the_tiers_carry_it_below"
 _CUSTOM: Final = "tests/core/scoring/test_custom.py::test_an_event_counts_once_in_each_rule_that_names_it"
+_TABLE: Final = "tests/core/scoring/test_fit_table.py::test_a_table_says_what_asking_row_by_row_says"
 
 FAULTS: Final = (
     Fault(
@@ -197,6 +198,14 @@ FAULTS: Final = (
     Fault(
         "types of one's own feed the rules that name them", "one that the grid does not name is of the topmost kind",
         "worker/core/scoring/compiled_grid.py", 'above = f"{prefix}.*"', 'above = "custom.*"', _CUSTOM,
+    ),
+    Fault(
+        "a table gives the points of its row", "of bands the first floor that is reached counts",
+        "worker/core/scoring/fit_table.py", "rows[::-1] if table.bands else rows", "rows", _TABLE,
+    ),
+    Fault(
+        "a table gives the points of its row", "a missing trait gets what is for all others",
+        "worker/core/scoring/fit_table.py", "if not self._is_there(traits):", "if False:", _TABLE,
     ),
 )  # fmt: skip
 

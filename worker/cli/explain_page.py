@@ -89,6 +89,8 @@ def _scale(found: list[Part]) -> float:
 
 def _what(part: Part) -> str:
     words = []
+    if part.row is not None:
+        words.append(part.row)
     if part.count is not None:
         words.append(f"{part.count}×" if part.kind == "rule" else f"counted {part.count}")
     if part.last_at is not None:

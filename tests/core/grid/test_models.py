@@ -172,6 +172,7 @@ def test_no_quiet_may_be_written_as_zero(text: str, quiet: int) -> None:
 def test_a_bare_on_is_a_word_and_so_are_no_and_dates() -> None:
     """YAML 1.1 would make booleans of `on` and of Norway, and a date of a day."""
     (rule,) = grid("fit: {rules: [{id: a, points: 1, where: {country: [NO, yes, on], since: 2026-01-01, n: 012}}]}").fit.rules
+    assert rule.where is not None
     assert rule.where.conditions == (
         Condition("country", "in", ("NO", "yes", "on")),
         Condition("since", "eq", "2026-01-01"),
@@ -292,9 +293,9 @@ def test_every_mistake_is_told_at_once_by_line() -> None:
         (2, "version"),
         (5, "fit.rules[0].where.x"),
         (6, "fit.rules[1].points"),
-        (6, "fit.rules[1].where"),
         (6, "fit.rules[1].were"),
         (6, "fit.rules[1].id"),
+        (6, "fit.rules[1].where"),
         (9, "engagement.rules[0].points"),
         (9, "engagement.rules[0].on[0]"),
         (9, "engagement.rules[0].on[1]"),
@@ -362,7 +363,9 @@ def test_aliases_may_be_used() -> None:
         "fit: {rules: [{id: a, points: 1, where: {country: &here [FR, BE]}},\n"
         "              {id: b, points: -1, where: {country: {not: *here}}}]}"
     )
-    assert read.fit.rules[1].where.conditions[0].value == ("FR", "BE")
+    where = read.fit.rules[1].where
+    assert where is not None
+    assert where.conditions[0].value == ("FR", "BE")
 
 
 @pytest.mark.parametrize("text", ["a: !!python/object:os.system x", "a: !x 1", "a: !!int '3'", "a: {<<: {b: 1}}", "? [1]\n: 2"])

@@ -242,6 +242,8 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     """A rule's points before its cap."""
     count: int | None = None
     last_at: str | None = None
+    row: str | None = None
+    """Of a fit rule with a table: the key or the floor of the row that the lead meets, or `else`."""
     on: tuple[str, ...] | None = None
     """The types of one's own that the rule names, as the grid writes them; `None`: it names none."""
     place: int | None = None

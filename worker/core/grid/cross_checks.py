@@ -20,6 +20,8 @@ def across(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         yield from _taken_id(taken, path, rule)
         if path[0] == "velocity":
             yield from _too_long_within(path, rule)
+        if path[0] == "fit" and "where" not in rule and not isinstance(rule.get("points"), Mapping):
+            yield (*path, "where"), "`where` is missing: add it"
         if path[0] == "exclusions" and "where" not in rule and "on" not in rule:
             yield path, "an exclusion needs `where` (traits that exclude), `on` (events that do), or both"
     for name in ("score", "fit", "engagement"):

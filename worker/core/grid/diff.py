@@ -17,6 +17,7 @@ from worker.core.grid.words import (
     clamp_words,
     duration,
     exclusion_words,
+    fit_words,
     identity_words,
     inactivity_words,
     number,
@@ -215,7 +216,7 @@ def _bands(bands: Iterable[tuple[str, float]]) -> str:
 
 
 def _fit_fields(rule: FitRule) -> dict[str, str]:
-    return {"points": points(rule.points), "where": where_words(rule.where)}
+    return {"points": fit_words(rule.points), "where": where_words(rule.where)}
 
 
 def _rule_fields(rule: Rule) -> dict[str, str]:

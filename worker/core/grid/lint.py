@@ -16,6 +16,7 @@ from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Path, Where
 from worker.core.grid.messages import shown_path
 from worker.core.grid.models import Grid
+from worker.core.grid.point_tables import conditions, greatest, least
 from worker.core.grid.slow_patterns import ambiguous_group
 from worker.core.grid.stage_models import Rung
 from worker.core.grid.velocity_kinds import KINDS
@@ -118,7 +119,7 @@ def _everything_scored(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
 
 
 def _no_negative(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
-    points = [*(rule.points for rule in grid.fit.rules), *(rule.points for rule in grid.engagement.rules)]
+    points = [*(least(rule.points) for rule in grid.fit.rules), *(rule.points for rule in grid.engagement.rules)]
     for place, tier in enumerate(grid.inactivity):
         points.append(tier.points)
         if tier.points > 0:
@@ -137,7 +138,7 @@ def _one_signal(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
     """A fit rule, a velocity rule or one event of a rule without `intent` that reaches a rung with nothing beside it."""
     for i, fit_rule in enumerate(grid.fit.rules):
         yield from _crosses(
-            grid, ("fit", "rules", i), fit_rule.id, fit_rule.points, grid.fit.max, "being so is no interest yet"
+            grid, ("fit", "rules", i), fit_rule.id, greatest(fit_rule.points), grid.fit.max, "being so is no interest yet"
         )
     for i, rule in enumerate(grid.engagement.rules):
         if not rule.intent:
@@ -362,6 +363,9 @@ def _conditions(grid: Grid) -> Iterator[tuple[Path, str, object]]:
     for path, where in places:
         for name, op, value in where.conditions if where is not None else ():
             yield (*path, "where", name, op), op, value
+    for i, rule in enumerate(grid.fit.rules):
+        for _, op, value in conditions(rule.points):
+            yield ("fit", "rules", i, "points"), op, value
 
 
 def _slow_patterns(grid: Grid) -> Iterator[tuple[Path, Code, str]]:

@@ -17,6 +17,7 @@ from worker.core.grid.cross_checks import across
 from worker.core.grid.email_kind import MailLists
 from worker.core.grid.messages import GridError, Mistake, shown_path, told
 from worker.core.grid.model_base import Model as _Model
+from worker.core.grid.point_tables import PointsOrTable
 from worker.core.grid.stage_models import Leave, Phases, Stages, leave_is_enter
 from worker.core.grid.values import (
     Bands,
@@ -52,8 +53,10 @@ class FitRule(_Model):
     """Points for what a lead is: they count while the traits match."""
 
     id: Identifier
-    points: Points
-    where: Conditions
+    points: PointsOrTable
+    """A number, or a table of points by the value of a trait."""
+    where: Conditions | None = None
+    """Absent only beside a table: always holds."""
 
 
 class Fit(Clamp):

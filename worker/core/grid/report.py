@@ -19,6 +19,7 @@ from worker.core.grid.words import (
     duration,
     exclusion_words,
     fading_words,
+    fit_words,
     identity_words,
     inactivity_words,
     number,
@@ -101,7 +102,7 @@ def _rules(grid: Grid) -> Iterator[str]:
     yield from _section(
         "Who they are: fit, never fades",
         ("rule", "points", "when"),
-        [(rule.id, points(rule.points), where_words(rule.where)) for rule in grid.fit.rules],
+        [(rule.id, fit_words(rule.points), where_words(rule.where)) for rule in grid.fit.rules],
     )
     yield from _section(
         "What they do: engagement",

@@ -178,7 +178,7 @@ def _steps(raw: object) -> tuple[tuple[float, float], ...]:
         if reached is None or reached <= 0:
             mistakes.append(((key,), f"{key!r} is no number to reach: write one above 0"))
         if not is_points(points):
-            mistakes.append(((key,), _points_message(points)))
+            mistakes.append(((key,), points_message(points)))
         elif reached is not None:
             pairs.append((reached, float(points)))
     mistakes.extend(_twice(pairs))
@@ -197,7 +197,7 @@ def _bands(raw: object) -> tuple[tuple[str, float], ...]:
         if not re.fullmatch(r"\S{1,8}", name) or not name.isprintable():
             mistakes.append(((name,), f"{name!r} is no band: write a letter or a digit, as in A or 1"))
         if not is_points(floor):
-            mistakes.append(((name,), _points_message(floor)))
+            mistakes.append(((name,), points_message(floor)))
         else:
             pairs.append((float(floor), name))
     mistakes.extend(_twice(pairs))
@@ -223,14 +223,15 @@ def is_points(raw: object) -> TypeGuard[int | float]:
     return isinstance(raw, (int, float)) and not isinstance(raw, bool) and math.isfinite(raw) and abs(raw) <= _MAX_POINTS
 
 
-def _points_message(raw: object) -> str:
+def points_message(raw: object) -> str:
+    """Return what to write in place of *raw*, which is no number of points."""
     return f"write a number between -{_MAX_POINTS:.0e} and {_MAX_POINTS:.0e}, without quotes; got {shown(raw)}"
 
 
 def _points(raw: object) -> float:
     if isinstance(raw, (int, float)) and is_points(raw):
         return float(raw)
-    raise wrong(_points_message(raw))
+    raise wrong(points_message(raw))
 
 
 def above_zero(number: float) -> float:

@@ -9,6 +9,7 @@ from typing import Final
 from worker.core.grid.conditions import Condition, Where
 from worker.core.grid.models import Accounts, Clamp, Exclusion, Identity, Inactivity, Rule
 from worker.core.grid.open_hours import date_words, days_words, time_words
+from worker.core.grid.point_tables import FitPoints, PointsTable
 from worker.core.grid.stage_models import Sla
 from worker.core.grid.values import DAY_MS
 
@@ -24,6 +25,16 @@ def number(value: float) -> str:
 def points(value: float) -> str:
     """Return points with their sign: `+8`, `−15`."""
     return ("+" if value > 0 else "") + number(value)
+
+
+def fit_words(given: FitPoints) -> str:
+    """Return what a fit rule gives: points, or a table with what each row gives."""
+    if not isinstance(given, PointsTable):
+        return points(given)
+    sign = "from " if given.bands else ""
+    rows = [f"{sign}{_value(row.condition.value)} {points(row.points)}" for row in given.rows]
+    otherwise = [f"else {points(given.otherwise)}"] if given.otherwise else []
+    return f"by {given.path}: {', '.join(rows + otherwise)}"
 
 
 def duration(ms: int | None) -> str:

@@ -45,6 +45,17 @@ class Document:
         return self.lines.get(path, 1)
 
 
+class _Key(str):
+    """A key that is another scalar than text, as in `{80: 5}`: `scalar` is that number, boolean or null."""
+
+    scalar: Any
+
+
+def as_scalar(key: str) -> Any:
+    """Return the scalar that a key of a mapping is in the file: `80` is a number there, and `"80"` a text."""
+    return key.scalar if isinstance(key, _Key) else key
+
+
 class _TooMuch(Exception):
     pass
 
@@ -120,6 +131,10 @@ class _Builder:
                 self._document.mistakes.append((line, (*path, key), f"duplicate key, first given on line {first}: keep one"))
                 continue
             self._document.lines[(*path, key)] = line
+            scalar = key if key_node.style is not None else _plain(key)
+            if not isinstance(scalar, str):
+                key = _Key(key)
+                key.scalar = scalar
             out[key] = self.build(value_node, (*path, key))
         return out
 
@@ -133,22 +148,12 @@ class _Builder:
             self._known_tag(node, "str", path)
             return text
         # ruamel resolves more than the core schema (1_000, 0b1, dates): what it took for something else is a word again.
-        if text in ("", "~", "null", "Null", "NULL"):
-            return None
-        if text in ("true", "false"):
-            return text == "true"
-        if text.lower() in ("true", "false"):
+        if text.lower() in ("true", "false") and text not in ("true", "false"):
             line = node.start_mark.line + 1
             message = f"write {text.lower()} in lower case for yes or no, or {text!r} in quotes for the word"
             self._document.mistakes.append((line, path, message))
             return text.lower() == "true"
-        if _INT.fullmatch(text):
-            return int(text) if len(text) <= 30 else float(text)
-        if _OCTAL_OR_HEX.fullmatch(text):
-            return int(text, 0) if len(text) <= 30 else float("inf")
-        if _FLOAT.fullmatch(text):
-            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        return text
+        return _plain(text)
 
     def _known_tag(self, node: Node, kind: str, path: Path) -> None:
         tag = str(node.tag)
@@ -157,3 +162,18 @@ class _Builder:
             self._document.mistakes.append(
                 (line, path, f"the tag {tag[:80]} means nothing in a grid: write the value without it")
             )
+
+
+def _plain(text: str) -> Any:
+    """Return the scalar of the core schema that *text* is without quotes."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    if _INT.fullmatch(text):
+        return int(text) if len(text) <= 30 else float(text)
+    if _OCTAL_OR_HEX.fullmatch(text):
+        return int(text, 0) if len(text) <= 30 else float("inf")
+    if _FLOAT.fullmatch(text):
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    return text

@@ -36,6 +36,8 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
     count: int | None = None
     last_at: str | None = None
     expired: bool = False
+    row: str | None = None
+    """Of a fit rule with a table: the key or the floor of the row that the lead meets, or `else`."""
     place: int | None = None
     """Of inactivity in several tiers: the tier's place in the grid, from 1."""
 
@@ -77,7 +79,7 @@ def _plain(reason: Reason) -> Part:
         case "inactivity":
             return Part("inactivity", 0.0, points, 0.0, points, place=reason.place)
         case _:
-            return Part(reason.kind, points, 0.0, 0.0, points, reason.id, reason.count)
+            return Part(reason.kind, points, 0.0, 0.0, points, reason.id, reason.count, row=reason.row)
 
 
 def _counted(id_: str, earned: float, count: Count, reason: Reason | None) -> Part:

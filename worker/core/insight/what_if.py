@@ -13,7 +13,8 @@ import msgspec
 
 from worker.core.contract.event_types import named
 from worker.core.grid.conditions import Condition, Where
-from worker.core.grid.models import Rule, Velocity
+from worker.core.grid.models import FitRule, Rule, Velocity
+from worker.core.grid.point_tables import PointsTable, whole
 from worker.core.grid.predicates import compile_where
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
@@ -241,19 +242,39 @@ def _next_step(rule: VelocityRule, number: float, now: float) -> tuple[float, fl
 def _facts(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Fact]:
     """Try each rule that does not match with traits that make it match: others may match, or cease to, with them."""
     view = scorer.derived(values(unpack_traits(state.traits)))
-    unmet = {id_ for id_, points, match in scorer.fit_rules if points > 0 and not match(view)}
     found = []
-    for rule in scorer.grid.fit.rules:
-        instead = _meeting(rule.where) if rule.id in unmet else None
-        if instead is None:
-            continue
-        lead, told = unpack(pack(state)), view | instead
-        lead.fit, lead.excluded_by_traits = scorer.fit(told), scorer.excludes(told)
-        adds = lead.fit - state.fit
-        judge(scorer, lead, at_ms, _ignore)
-        if adds > 0:
-            found.append(Fact(rule.id, rule.where.conditions, adds, state.stage < lead.stage < OPPORTUNITY))
+    for rule, (_, points, match, table) in zip(scorer.grid.fit.rules, scorer.fit_rules, strict=True):
+        now = 0.0 if not match(view) else points if table is None else table.row(view)[0]
+        best: Fact | None = None
+        for where in _wishes(rule, now):
+            fact = _fact(scorer, state, at_ms, rule.id, where, view)
+            if fact is not None and (best is None or fact.adds > best.adds):
+                best = fact
+            if best is not None and best.enough:
+                break
+        if best is not None:
+            found.append(best)
     return sorted(found, key=lambda fact: -fact.adds)
+
+
+def _wishes(rule: FitRule, now: float) -> list[Where]:
+    """Return what could be asked of the traits for more points than the rule gives *now*: of a table the least row first."""
+    if isinstance(rule.points, PointsTable):
+        better = sorted((row for row in rule.points.rows if row.points > now), key=lambda row: row.points)
+        return [whole(rule.where, row) for row in better]
+    return [rule.where] if rule.where is not None and rule.points > now else []
+
+
+def _fact(scorer: CompiledGrid, state: LeadState, at_ms: int, id_: str, where: Where, view: dict[str, Any]) -> Fact | None:
+    """Return what traits that meet *where* would do for the lead; `None` where none are known, or they add nothing."""
+    instead = _meeting(where)
+    if instead is None:
+        return None
+    lead, told = unpack(pack(state)), view | instead
+    lead.fit, lead.excluded_by_traits = scorer.fit(told), scorer.excludes(told)
+    adds = lead.fit - state.fit
+    judge(scorer, lead, at_ms, _ignore)
+    return Fact(id_, where.conditions, adds, state.stage < lead.stage < OPPORTUNITY) if adds > 0 else None
 
 
 def _meeting(where: Where) -> dict[str, Any] | None:

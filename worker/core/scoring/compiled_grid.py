@@ -12,14 +12,16 @@ from worker.core.contract.event_types import CUSTOM, customs_of, named
 from worker.core.contract.output_types import OUTPUTS
 from worker.core.grid.conditions import Where
 from worker.core.grid.email_kind import email_domain, email_kind
-from worker.core.grid.models import Exclusion, Grid, Rule, Velocity
+from worker.core.grid.models import Exclusion, FitRule, Grid, Rule, Velocity
 from worker.core.grid.page_types import compile_pages
+from worker.core.grid.point_tables import PointsTable
 from worker.core.grid.predicates import compile_where
 from worker.core.grid.stage_models import Phase as GridPhase
 from worker.core.grid.stage_models import Rung
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.calendar import Calendar
 from worker.core.scoring.decay import decay_of
+from worker.core.scoring.fit_table import FitTable
 from worker.core.scoring.response_time import ResponseTime
 from worker.core.scoring.state import CONTACT, MQL, SQL, STAGES, LeadState, Phase
 from worker.core.scoring.velocity import VelocityKind, VelocityRule
@@ -157,7 +159,7 @@ class CompiledGrid:
         """The names of types of one's own in the grid, some of which end in `.*`."""
         self._compile_rules()
         self._compile_velocity()
-        self.fit_rules = [(rule.id, rule.points, compile_where(rule.where, flat=True)) for rule in grid.fit.rules]
+        self.fit_rules = [_fit_rule(rule) for rule in grid.fit.rules]
         self.trait_exclusions: list[tuple[str, Match]] = []
         self._compile_exclusions()
         self._short_counts = _by_short(self.readers)
@@ -271,9 +273,9 @@ class CompiledGrid:
     def fit(self, traits: dict[str, Any]) -> float:
         """Return the clamped fit of *traits* (with the derived ones): Σ points of the matching rules."""
         total = 0.0
-        for _, points, match in self.fit_rules:
+        for _, points, match, table in self.fit_rules:
             if match(traits):
-                total += points
+                total += points if table is None else table.row(traits)[0]
         return clamp(total, self.grid.fit.min, self.grid.fit.max)
 
     def excludes(self, traits: dict[str, Any]) -> bool:
@@ -329,6 +331,18 @@ def _band(bands: tuple[tuple[str, float], ...], value: float) -> str:
         if value >= floor - ALLOWANCE:
             return name
     return bands[-1][0]
+
+
+def _fit_rule(rule: FitRule) -> tuple[str, float, Match, FitTable | None]:
+    """Return a fit rule's id, its points, what it asks, and the table that gives the points instead."""
+    match = compile_where(rule.where, flat=True) if rule.where is not None else _always
+    if isinstance(rule.points, PointsTable):
+        return rule.id, 0.0, match, FitTable(rule.points)
+    return rule.id, rule.points, match, None
+
+
+def _always(traits: Mapping[str, Any]) -> bool:
+    return True
 
 
 def _match(where: Where | None) -> Match | None:

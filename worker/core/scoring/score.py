@@ -232,10 +232,11 @@ def reasons(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Reason]:
     found: list[Reason] = []
     view = scorer.derived(values(unpack_traits(state.traits)))
     fit_sum = 0.0
-    for id_, points, match in scorer.fit_rules:
+    for id_, points, match, table in scorer.fit_rules:
         if match(view):
-            fit_sum += points
-            found.append(Reason("fit", points, id_))
+            worth, row = (points, None) if table is None else table.row(view)
+            fit_sum += worth
+            found.append(Reason("fit", worth, id_, row=row))
     grid = scorer.grid
     fit = clamp(fit_sum, grid.fit.min, grid.fit.max)
     found.append(Reason("clamp", fit - fit_sum, "fit"))
@@ -246,7 +247,7 @@ def reasons(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Reason]:
         raw = _raw(rule, count, at_ms)
         points = held_to(raw, rule.cap)
         total += points
-        found.append(Reason("rule", points, rule.id, raw, count.n, rfc3339(count.last_ms), rule.customs))
+        found.append(Reason("rule", points, rule.id, raw, count.n, rfc3339(count.last_ms), on=rule.customs))
     today = scorer.calendar.day(at_ms)
     for key, rules in scorer.velocity_rules.items():
         window = state.velocity.get(key)
