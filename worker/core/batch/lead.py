@@ -104,8 +104,8 @@ class Lead(Subject):
         if crm:
             stages.take_crm(scorer, state, event.type, event.at_ms, self.at_ms, moves)
         self.judge(moves)
-        # Once more: the event may have brought about the very lead.sql that it answers, being no older than it.
-        stages.answer(state, event.type, event.at_ms)
+        if crm:  # once more: the event may have brought about the very lead.sql that it answers, being no older than it
+            stages.answer(state, event.type, event.at_ms)
         if state.links is not None:
             self.note_judged()
         self.changed = True

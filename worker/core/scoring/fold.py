@@ -180,7 +180,7 @@ def count_one(scorer: CompiledGrid, state: LeadState, counter: RuleCounter, at_m
         count.seen = remember(count.seen, count.last_ms, value, at_ms)
     count.n += 1
     if decay is not None:
-        sum_ = count.sum + decay.left(count.last_ms - at_ms)
+        sum_ = count.sum + (1.0 if at_ms == count.last_ms else decay.left(count.last_ms - at_ms))
         count.sum = 1 if sum_ == 1 else sum_
 
 

@@ -108,7 +108,7 @@ def _take_nested(traits: Traits, news: Collection[tuple[str, Any]], stamp: tuple
 def _lie_apart(traits: Traits, news: Collection[tuple[str, Any]]) -> bool:
     """Return whether no path of both lies below another one, which is the usual case."""
     paths = {*traits, *(path for path, _ in news)}
-    return all("." not in path or paths.isdisjoint(_above(path)) for path in paths)
+    return paths.isdisjoint({over for path in paths if "." in path for over in _above(path)})
 
 
 def _replace_around(traits: Traits, above: list[str], below: Iterable[str], stamp: tuple[int, str]) -> bool:
