@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -23,12 +23,12 @@ from worker.cli.common import (
     shown_name,
 )
 from worker.cli.explain_page import page, when
-from worker.core.grid.models import Grid
 from worker.core.insight.explain import AHEAD_MS
-from worker.core.insight.trajectory import Sample, future, past, until_flat
+from worker.core.insight.trajectory import Sample, StageChange, future, past, until_flat
+from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import label
 from worker.core.scoring.outputs import last_events
-from worker.core.scoring.state import STAGES, unpack_moves
+from worker.core.scoring.state import STAGES, LeadState, unpack_moves
 from worker.queries.explained import Explained, JudgedLead, lead_with_mark, live, replayed
 from worker.settings import ReaderSettings
 
@@ -61,16 +61,7 @@ def _plot_option(_: click.Context, param: click.Parameter, file: Path | None) ->
 )  # fmt: skip
 @grid_option
 @settings_flags("redis", "namespace", "partitions")
-def explain(
-    lead: str | None,
-    mark: str | None,
-    files: tuple[str, ...],
-    at_ms: int | None,
-    as_json: bool,
-    picture: Path | None,
-    grid: str | None,
-    **flags: Any,
-) -> None:
+def explain(lead: str | None, mark: str | None, as_json: bool, picture: Path | None, **given: Any) -> None:
     """Show where every point of LEAD comes from, and what would move it.
 
     A waterfall shows what was earned, what time and caps took, and the rest. Then follow the ways to the next stage. The last
@@ -79,29 +70,37 @@ def explain(
     Reads the live state and the grid in force from Redis. With --events, it replays files by --grid (or LEADPULSE_GRID). The
     lead is evaluated at its clock: the latest of its events and of its partition's ticks.
     """
-    settings = load(ReaderSettings, flags)
+    asked = _Asked(**{name: given.pop(name) for name in _Asked._fields})
+    settings = load(ReaderSettings, given)
     if picture is not None:
         _can_draw(picture)
-    if (lead is None) == (mark is None) or (mark is not None and files):
+    if (lead is None) == (mark is None) or (mark is not None and asked.files):
         raise click.UsageError("name one lead by LEAD, or by --mark, which searches Redis")
     if lead is None:
         lead = run_async(lead_with_mark(settings, mark or ""))
-    if files:
-        judging = load_grid(grid or settings.grid)
-        found = run_async(_replay(judging, lead, files, at_ms))
-    else:
-        found = run_async(live(settings, lead, at_ms, grid, _note))
-    explained = found.explained()
+    judged = run_async(_judged(settings, lead, asked))
+    explained = judged.explained()
     if as_json:
         click.echo(json_line(explained))
     else:
         show(page(explained))
     if picture is not None:
-        _draw(picture, found, explained)
+        _draw(picture, judged, explained)
 
 
-async def _replay(grid: Grid, lead: str, files: tuple[str, ...], at_ms: int | None) -> JudgedLead:
-    return replayed(grid, lead, _lines(files), ", ".join(map(shown_name, files)), at_ms, _note)
+class _Asked(NamedTuple):
+    """Where the lead's events come from, and by which grid and when it is evaluated."""
+
+    files: tuple[str, ...]
+    at_ms: int | None
+    grid: str | None
+
+
+async def _judged(settings: ReaderSettings, lead: str, asked: _Asked) -> JudgedLead:
+    if not asked.files:
+        return await live(settings, lead, asked.at_ms, asked.grid, _note)
+    grid = load_grid(asked.grid or settings.grid)
+    return replayed(grid, lead, _lines(asked.files), ", ".join(map(shown_name, asked.files)), asked.at_ms, _note)
 
 
 def _lines(files: tuple[str, ...]) -> Iterator[tuple[str, int, bytes]]:
@@ -129,33 +128,50 @@ def _can_draw(picture: Path) -> None:
         raise click.ClickException("a picture needs matplotlib: pip install 'leadpulse[plot]'") from None
 
 
-def _draw(picture: Path, found: JudgedLead, explained: Explained) -> None:
-    scorer, lead, state, now_ms = found.scorer, found.lead, found.state, found.now_ms
-    to_come = until_flat(list(future(scorer, state, now_ms, now_ms + AHEAD_MS, AHEAD_MS // _SAMPLES)))
-    behind: list[Sample] = []
-    if found.turns:
-        every_ms = max((now_ms - found.turns[0].at_ms) // _SAMPLES, 1)
-        behind = list(past(scorer, found.turns, now_ms, every_ms))
-        marks = [
-            plot.Mark(turn.event.at_ms, turn.event.type, label(turn.event)) for turn in found.turns if not turn.event.machine
-        ]
-        moves = [(b.at_ms, b.stage) for a, b in pairwise(behind) if a.stage != b.stage]
-        stages = [(behind[0].at_ms, behind[0].stage), *moves]
+def _draw(picture: Path, judged: JudgedLead, explained: Explained) -> None:
+    try:
+        picture.write_bytes(plot.drawn(_drawing(judged, explained), picture.suffix.lower()))
+    except OSError as err:
+        raise click.ClickException(f"{picture}: {err.strerror}") from None
+    click.echo(f"picture written to {picture}", err=True)
+
+
+def _drawing(judged: JudgedLead, explained: Explained) -> plot.Drawing:
+    scorer, state, now_ms = judged.scorer, judged.state, judged.now_ms
+    if judged.turns:
+        behind, stages, marks = _replayed_past(judged, judged.turns)
     else:
-        marks = [plot.Mark(*one) for one in last_events(state)]
-        stages = [(at, stage) for stage, at in unpack_moves(state.history)]
+        behind, stages, marks = [], [(at_ms, stage) for stage, at_ms in unpack_moves(state.history)], _recent_marks(state)
         click.echo("Redis does not hold the past of a score: to draw it, give the lead's events with --events FILE", err=True)
     grade = f"grade {explained.grade}, " if explained.grade else ""
-    title = f"{lead}: {explained.score:.1f} points, {grade}{explained.stage}, as of {when(explained.as_of)} UTC"
-    thresholds = [
+    return plot.Drawing(
+        title=f"{judged.lead}: {explained.score:.1f} points, {grade}{explained.stage}, as of {when(explained.as_of)} UTC",
+        now_ms=now_ms,
+        behind=behind,
+        to_come=until_flat(list(future(scorer, state, now_ms, now_ms + AHEAD_MS, AHEAD_MS // _SAMPLES))),
+        stages=[(at_ms, STAGES[stage]) for at_ms, stage in stages],
+        thresholds=_thresholds(scorer),
+        marks=marks,
+        names=STAGES,
+    )
+
+
+def _replayed_past(judged: JudgedLead, turns: list[StageChange]) -> tuple[list[Sample], list[tuple[int, int]], list[plot.Mark]]:
+    """Return the samples of the past, when each stage began (ms, stage), and the lead's events."""
+    every_ms = max((judged.now_ms - turns[0].at_ms) // _SAMPLES, 1)
+    behind = list(past(judged.scorer, turns, judged.now_ms, every_ms))
+    moves = [(b.at_ms, b.stage) for a, b in pairwise(behind) if a.stage != b.stage]
+    marks = [plot.Mark(turn.event.at_ms, turn.event.type, label(turn.event)) for turn in turns if not turn.event.machine]
+    return behind, [(behind[0].at_ms, behind[0].stage), *moves], marks
+
+
+def _recent_marks(state: LeadState) -> list[plot.Mark]:
+    return [plot.Mark(*event) for event in last_events(state)]
+
+
+def _thresholds(scorer: CompiledGrid) -> list[tuple[str, float]]:
+    return [
         (f"{STAGES[step.stage]} {word}", value)
         for step in scorer.ladder
         for word, value in (("enter", step.rung.enter), ("leave", step.leave))
     ]
-    named = [(at, STAGES[stage]) for at, stage in stages]
-    drawing = plot.Drawing(title, now_ms, behind, to_come, named, thresholds, marks, STAGES)
-    try:
-        picture.write_bytes(plot.drawn(drawing, picture.suffix.lower()))
-    except OSError as err:
-        raise click.ClickException(f"{picture}: {err.strerror}") from None
-    click.echo(f"picture written to {picture}", err=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -50,22 +51,22 @@ def replay(files: tuple[str, ...], grid: str, at_ms: int | None, leads: str | No
     _refuse_overwriting(files, leads, events)
     began = time.monotonic()
     run = Replay(load_grid(grid))
-    told = held = published = 0
+    bad_lines = _BadLines(run, strict)
     with contextlib.ExitStack() as closing:
         to_events, to_leads = _writer(closing, events), _writer(closing, leads)
+        published = 0
         for count, (file, number, line) in enumerate(_lines(files), start=1):
             run.line(line, file, number)
-            if len(run.refused) > told:
-                told = _tell(run, told, strict)
+            bad_lines.report()
             if count % _LINES_BETWEEN == 0:
-                published += _write(to_events, (output.value or b"" for output in run.take_outputs()))
+                published += _write_outputs(to_events, run)
         run.finish(at_ms)
-        _tell(run, told, strict)
-        published += _write(to_events, (output.value or b"" for output in run.take_outputs()))
+        bad_lines.report()
+        published += _write_outputs(to_events, run)
         if at_ms is None:
             _warn_of_the_future(run)
-        held = _write(to_leads, (msgspec.json.encode(lead) for lead in run.leads()))
-    click.echo(_summary(run.counts, held, published, time.monotonic() - began), err=True)
+        written = _write(to_leads, (msgspec.json.encode(lead) for lead in run.leads()))
+    click.echo(_summary(run.counts, written, published, time.monotonic() - began), err=True)
 
 
 def _warn_of_the_future(run: Replay) -> None:
@@ -86,9 +87,12 @@ def _refuse_overwriting(files: tuple[str, ...], leads: str | None, events: str |
     if leads is not None and leads == events:
         raise click.UsageError(f"--leads and --events both go to {leads}; give one of them another file")
     for out in (leads, events):
-        for file in files:
-            if out not in (None, "-") and file != "-" and Path(str(out)).exists() and Path(str(out)).samefile(file):
-                raise click.UsageError(f"{out} is read and would be overwritten; write to another file")
+        if out is not None and any(_same_file(out, file) for file in files):
+            raise click.UsageError(f"{out} is read and would be overwritten; write to another file")
+
+
+def _same_file(out: str, file: str) -> bool:
+    return "-" not in (out, file) and Path(out).exists() and Path(out).samefile(file)
 
 
 def _lines(files: tuple[str, ...]) -> Iterator[tuple[str, int, bytes]]:
@@ -98,15 +102,21 @@ def _lines(files: tuple[str, ...]) -> Iterator[tuple[str, int, bytes]]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         for name in files:
             task = progress.add_task(shown_name(name), total=None if name == "-" else Path(name).stat().st_size)
-            try:
-                with opened(name) as stream:
-                    for number, line in enumerate(stream, start=1):
-                        if line.strip():
-                            yield shown_name(name), number, line.rstrip(b"\r\n")
-                        if number % _LINES_BETWEEN == 0 and name != "-":
-                            progress.update(task, completed=_read_so_far(stream))
-            except (OSError, EOFError, zlib.error) as err:
-                raise click.ClickException(f"{shown_name(name)}: {err}") from None
+            for number, line, read in _lines_of(name):
+                if line.strip():
+                    yield shown_name(name), number, line.rstrip(b"\r\n")
+                if number % _LINES_BETWEEN == 0 and name != "-":
+                    progress.update(task, completed=read())
+
+
+def _lines_of(name: str) -> Iterator[tuple[int, bytes, Callable[[], int]]]:
+    """Yield the lines of a file with their numbers, and how many bytes of it are read, when asked."""
+    try:
+        with opened(name) as stream:
+            for number, line in enumerate(stream, start=1):
+                yield number, line, functools.partial(_read_so_far, stream)
+    except (OSError, EOFError, zlib.error) as err:
+        raise click.ClickException(f"{shown_name(name)}: {err}") from None
 
 
 def _read_so_far(stream: BinaryIO) -> int:
@@ -114,13 +124,23 @@ def _read_so_far(stream: BinaryIO) -> int:
     return getattr(stream, "fileobj", stream).tell()
 
 
-def _tell(run: Replay, told: int, strict: bool) -> int:
-    """Name the bad lines from *told* on, and return how many are told now; with *strict* the first ends the command."""
-    for file, number, reason in run.refused[told:]:
-        if strict:
-            raise click.ClickException(f"{file}:{number}: {reason}")
-        click.echo(plain(f"{file}:{number}: {reason}"), err=True)
-    return len(run.refused)
+class _BadLines:
+    """Reports each refused line of *run* once. If *strict*, the first ends the command."""
+
+    def __init__(self, run: Replay, strict: bool) -> None:
+        self._run = run
+        self._strict = strict
+        self._reported = 0
+
+    def report(self) -> None:
+        """Report the lines that were refused since the last call."""
+        refused = self._run.refused
+        while self._reported < len(refused):
+            file, number, reason = refused[self._reported]
+            self._reported += 1
+            if self._strict:
+                raise click.ClickException(f"{file}:{number}: {reason}")
+            click.echo(plain(f"{file}:{number}: {reason}"), err=True)
 
 
 def _writer(closing: contextlib.ExitStack, name: str | None) -> BinaryIO | None:
@@ -134,6 +154,11 @@ def _writer(closing: contextlib.ExitStack, name: str | None) -> BinaryIO | None:
         raise click.ClickException(f"{name}: {err.strerror}") from None
 
 
+def _write_outputs(out: BinaryIO | None, run: Replay) -> int:
+    """Write the outputs of *run* since the last call, and return how many there were."""
+    return _write(out, (output.value or b"" for output in run.take_outputs()))
+
+
 def _write(out: BinaryIO | None, lines: Iterable[bytes]) -> int:
     """Write *lines* to *out*, if anywhere, and return how many there were."""
     count = 0
@@ -145,7 +170,7 @@ def _write(out: BinaryIO | None, lines: Iterable[bytes]) -> int:
     return count
 
 
-def _summary(c: Counts, held: int, published: int, seconds: float) -> str:
+def _summary(c: Counts, leads: int, published: int, seconds: float) -> str:
     counted = (
         (c.ticks, "tick" if c.ticks == 1 else "ticks"),
         (c.duplicates, "duplicate" if c.duplicates == 1 else "duplicates"),
@@ -155,7 +180,7 @@ def _summary(c: Counts, held: int, published: int, seconds: float) -> str:
         (c.unknown, "of unknown types"),
         (c.bad, "bad line" if c.bad == 1 else "bad lines"),
     )
-    totals = ((c.events, "event"), (held, "lead"), (published, "output event"))
+    totals = ((c.events, "event"), (leads, "lead"), (published, "output event"))
     parts = [", ".join(f"{count:,} {word}{'' if count == 1 else 's'}" for count, word in totals)]
     parts += [f"{count:,} {words}" for count, words in counted if count]
     return "; ".join(parts) + f"; {seconds:.1f} s, {c.events / max(seconds, 1e-3):,.0f} events/s"
