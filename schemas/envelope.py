@@ -53,9 +53,6 @@ TIME_MEANING = (
     "or later than the fetch, the time of the fetch replaces it."
 )
 
-Filled = Annotated[str, Field(min_length=1)]
-"""A string that is not empty."""
-
 Name = Annotated[str, Field(min_length=1, max_length=16_384)]
 """A string that outputs repeat: not empty, and short enough for them."""
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, WithJsonSchema, create_model, model_validator
 
-from schemas.envelope import TIME_MEANING, CloudEvent, Contract, Filled, Instant
+from schemas.envelope import TIME_MEANING, CloudEvent, Contract, Instant
 from worker.core.contract import event_types
 
 
@@ -86,8 +86,10 @@ _CustomType = Annotated[
 
 def _annotation(field: event_types.Field) -> Any:
     """Return the strict type of a field that is there."""
+    if field.or_integer:
+        return str | int
     if field.kind is not float:
-        return Filled if field.filled else dict[str, Any] if field.kind is dict else field.kind
+        return dict[str, Any] if field.kind is dict else field.kind
     bounds = {"minimum": field.minimum, "maximum": field.maximum}
     schema = {"type": "number"} | {name: bound for name, bound in bounds.items() if bound is not None}
     # A whole number stays one, so that its size is seen: as a float, 2^64 would pass for any other number.

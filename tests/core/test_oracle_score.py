@@ -213,6 +213,51 @@ def test_where(where: str, data: dict[str, Any], holds: bool) -> None:
     assert Story(pages(half_life="none", where=where)).event(0, **data).score(0) == (8 if holds else 0)
 
 
+def test_a_blank_text_is_a_missing_value_everywhere() -> None:
+    """A blank page type is derived, a blank session counts none, and a blank value of `once_per` makes an event of its own."""
+    once = pages(half_life="none", once_per="session_id")
+    assert Story(once).event(0, session_id=" ").event(1, session_id=" ").event(2, session_id="").score(3) == 24
+    assert Story(once).event(0, session_id="7").event(1, session_id=7).score(1) == 8
+    grid = changed(pages(half_life="none", where="{page_type: pricing}"), {"pages": '{pricing: ["/pricing"]}'})
+    assert Story(grid).event(0, url="/pricing", page_type=" ").score(0) == 8
+    sessions = a_grid(velocity="[{id: s, on: page.viewed, count: sessions, within: 3d, steps: {1: 5, 2: 9}}]")
+    assert Story(sessions).event(0, session_id="").event(1, session_id=" ").score(1) == 0
+    kinds = a_grid(fit="{rules: [{id: bad, points: -5, where: {email_kind: invalid}}]}")
+    assert Story(kinds).traits(0, email=" ").score(0) == 0
+    assert Story(kinds).traits(0, email="x").traits(1, email=" ").score(1) == 0
+
+
+DERIVED = a_grid(
+    fit="""
+      rules:
+        - {id: domain, points: 1, where: {email_domain: Acme.EXAMPLE}}
+        - {id: kind, points: 2, where: {email_kind: business}}
+        - {id: company, points: 4, where: {company.domain: [https://www.acme.example/, exämple.de]}}
+        - {id: address, points: 8, where: {email: ADA@acme.example}}
+    """
+)
+
+
+@pytest.mark.parametrize(
+    ("traits", "score"),
+    [
+        ({"email": "bob@ACME.example"}, 3),
+        ({"email": " ADA@ACME.example "}, 11),
+        ({"email": "ada@acme.example"}, 3),
+        ({"email_domain": "acme.example", "email_kind": "business"}, 3),
+        ({"email_domain": " ACME.example"}, 1),
+        ({"email": "nonsense", "email_domain": "acme.example", "email_kind": "business"}, 0),
+        ({"email": "bob@gmail.com", "email_domain": "acme.example", "email_kind": "business"}, 0),
+        ({"company": {"domain": "WWW.ACME.example"}}, 4),
+        ({"company.domain": "xn--exmple-cua.de"}, 4),
+        ({"company.domain": ["rival.example", "EXÄMPLE.de"]}, 4),
+    ],
+)
+def test_addresses_and_domains_are_compared_in_one_form(traits: dict[str, Any], score: float) -> None:
+    """And what is derived from an address wins over traits of these names."""
+    assert Story(DERIVED).traits(0, **traits).score(0) == score
+
+
 def test_the_first_page_type_that_fits_wins_and_one_given_is_kept() -> None:
     """`*` crosses `/`; the pattern is for the whole path of the url, without its query."""
     grid = changed(

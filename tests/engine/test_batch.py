@@ -64,6 +64,28 @@ async def test_traits_past_their_limit_go_to_the_dead_letters_under_the_name_tha
     assert taken.batch.writes == []
 
 
+async def test_a_list_that_no_lead_holds_is_refused_alone() -> None:
+    """The other traits of the event are taken, what was there stays, and the dead letters name the list."""
+    events = [
+        json.loads(EVENT) | {"id": f"p{n}", "type": "profile.updated", "data": {"traits": traits}}
+        for n, traits in enumerate([{"role": "cto", "tags": ["a"]}, {"role": "ceo", "tags": ["x"] * 65, "more": [{}]}])
+    ]
+    records = [Record("lead.events.profile", 0, n, 5, b"L", json.dumps(event).encode()) for n, event in enumerate(events)]
+    grid = """{grid: g, version: 1, fit: {rules: [
+        {id: ceo, points: 1, where: {role: ceo}}, {id: a, points: 2, where: {tags: a}},
+        {id: x, points: 4, where: {tags: x}}, {id: more, points: 8, where: {more: {exists: true}}}]}}"""
+    compiled = CompiledGrid(parse_grid(grid, "g.yaml"), SETTINGS.source)
+    store = MemoryStore()
+    builder = BatchBuilder(SETTINGS, compiled, 0, lambda leads, _, most: store.load(leads, most=most), asyncio.Lock())
+    taken = await builder.events(records, BatchStart(1, {"lead.events.profile": 0}, None))
+    (dead,) = taken.batch.entry.outputs
+    told = dict(dead.headers)
+    assert (told["lp-reason"], told["__connect.errors.offset"]) == (b"traits_refused", b"1")
+    assert b"data.traits.tags, data.traits.more: a list must have at most 64" in told["__connect.errors.exception.message"]
+    (write,) = taken.batch.writes
+    assert write.fit == "3.0"
+
+
 HEAVY = """\
 grid: heavy
 version: 1

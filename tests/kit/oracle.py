@@ -24,10 +24,12 @@ from urllib.parse import urlsplit
 from tests.kit.oracle_score import ANSWERS, Happened, Lead, Scores
 from tests.kit.oracle_values import (
     ALLOWANCE,
+    MISSING,
     as_list,
     borders,
     clamp,
     duration,
+    in_data,
     instant,
     rfc3339,
 )
@@ -66,7 +68,7 @@ class Oracle(Scores):
             data=data,
             machine=data.get("machine") is True,
         )
-        if happened.type == "page.viewed" and data.get("page_type") is None:
+        if happened.type == "page.viewed" and in_data(data, "page_type") is MISSING:
             data["page_type"] = self._page_type(data.get("url"))
         self._take(cloudevent["subject"], happened)
 

@@ -19,7 +19,9 @@ from tests.kit.oracle_values import (
     duration,
     in_data,
     in_traits,
+    is_there,
     leaves,
+    normal,
     rfc3339,
 )
 from worker.core.grid.email_kind import email_domain, email_kind
@@ -141,9 +143,9 @@ class Scores:
             for path, value in leaves(e.data.get("traits") or {})
         ]
         traits = {
-            path: value
+            path: normal(path, value)
             for stamp, path, value in said
-            if value is not None
+            if is_there(value)
             and not any(
                 newer > stamp and (other == path or other.startswith(path + ".") or path.startswith(other + "."))
                 for newer, other, _ in said
@@ -152,12 +154,13 @@ class Scores:
         if "email" in traits:
             email = traits["email"] if isinstance(traits["email"], str) else ""  # what is no text is no address
             derived = {"email_domain": email_domain(email), "email_kind": email_kind(email)}
-            traits |= {name: value for name, value in derived.items() if value is not None}
+            traits = {name: value for name, value in {**traits, **derived}.items() if value is not None}
         return traits
 
     @staticmethod
     def _fits(rule: Mapping[str, Any], traits: Mapping[str, Any]) -> bool:
-        return all(condition(wanted, in_traits(traits, path)) for path, wanted in (rule.get("where") or {}).items())
+        where = (rule.get("where") or {}).items()
+        return all(condition(normal(path, wanted), in_traits(traits, path)) for path, wanted in where)
 
     @staticmethod
     def _matches(rule: Mapping[str, Any], event: Happened) -> bool:

@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import idna
+
 ALLOWANCE = 1e-9
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MISSING = object()
@@ -63,7 +65,7 @@ def is_blank(value: Any) -> bool:
 
 def scalars(value: Any) -> list[Any]:
     """Return the scalars of a value or list, at most 64. A missing value and an object have none."""
-    if value is MISSING or isinstance(value, Mapping):
+    if value is None or value is MISSING or isinstance(value, Mapping):
         return []
     members = [one for one in as_list(value) if one is not None and not is_blank(one)]
     return [] if len(members) > 64 or any(isinstance(one, list | Mapping) for one in members) else members
@@ -156,6 +158,44 @@ def leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
             yield from leaves(value, f"{above}{name}.")
         else:
             yield above + name, value
+
+
+def domain(text: str) -> str:
+    """Return a domain in lower case, and in ASCII where IDNA can write it so."""
+    try:
+        return idna.encode(text.lower(), uts46=True).decode()
+    except (idna.IDNAError, UnicodeError):
+        return text.lower()
+
+
+def email(text: str) -> str:
+    """Return an address as it is compared: trimmed, its domain in one form."""
+    local, at, rest = text.strip().rpartition("@")
+    return local + at + domain(rest) if at else rest
+
+
+def company_domain(text: str) -> str:
+    """Return a company's domain, without what an address of a page has beside it."""
+    host = re.split(r"[/?#]", re.sub(r"^[a-zA-Z]+://", "", text.strip()))[0]
+    return re.sub(r"^www[.]|[.]$", "", domain(host.rpartition("@")[2].partition(":")[0]))
+
+
+FORMS: Mapping[str, Callable[[str], str]] = {
+    "email": email,
+    "email_domain": lambda text: domain(text.strip()),
+    "company.domain": company_domain,
+}
+"""How a trait is written before it is compared, and the grid's values for it with it."""
+
+
+def normal(path: str, value: Any) -> Any:
+    """Return the value of a trait, or the grid's values for it, in the form in which they are compared."""
+    form = FORMS.get(path)
+    if isinstance(value, Mapping):
+        return {op: arg if op in ("matches", "words") else normal(path, arg) for op, arg in value.items()}
+    if isinstance(value, list | tuple):
+        return [normal(path, one) for one in value]
+    return form(value) if form is not None and isinstance(value, str) else value
 
 
 def clamp(value: float, limits: Mapping[str, Any]) -> float:

@@ -56,6 +56,9 @@ trait_conditions = st.sampled_from(
         {"email_kind": "business"},
         {"email_kind": {"in": ["free", "disposable", "invalid"]}},
         {"email_domain": "acme.example"},
+        {"email_domain": ["EXÄMPLE.de", "ACME.example"]},
+        {"email": "Ada@ACME.EXAMPLE"},
+        {"company.domain": {"not": "WWW.mail.example"}},
         {"company.size": {"gte": 50, "lte": 200}},
         {"company": "acme"},
         {"company": {"exists": False}},
@@ -193,8 +196,8 @@ def datas(draw: st.DrawFn, kind: str) -> dict[str, Any]:
                 ["https://a.example/pricing?x=1", "https://a.example/fr/tarifs", "/product/1/2", "https://a.example"]
             )
         )
-        maybe(draw, data, "page_type", st.sampled_from(["pricing", "other", None]), 3)
-        maybe(draw, data, "session_id", st.sampled_from(["s1", "s2", "s3", None]))
+        maybe(draw, data, "page_type", st.sampled_from(["pricing", "other", None, " "]), 3)
+        maybe(draw, data, "session_id", st.sampled_from(["s1", "s2", "3", 3, None, ""]))
         maybe(draw, data, "utm", st.sampled_from([{"source": "ads"}, {"source": None}, {}]), 4)
     elif kind.startswith("email."):
         data["message_id"] = draw(st.sampled_from(["m1", "m2", "m3"]))
@@ -215,6 +218,13 @@ TRAITS: list[dict[str, Any]] = [
     {"email": "ada@gmail.com"},
     {"email": "nonsense"},
     {"email": None},
+    {"email": " "},
+    {"email": " Ada@ACME.example"},
+    {"email": "ada@Exämple.de"},
+    {"email_domain": "acme.example"},
+    {"role": " "},
+    {"role": ["cto", "intern", None]},
+    {"role": []},
     {"role": "cto"},
     {"role": "intern"},
     {"role": None},
@@ -222,6 +232,8 @@ TRAITS: list[dict[str, Any]] = [
     {"country": "NO"},
     {"company": {"size": 80, "name": "Acme", "domain": "acme.example"}},
     {"company.domain": "mail.example"},
+    {"company.domain": "https://www.Mail.example/about"},
+    {"company.size": "80"},
     {"company.domain": None},
     {"company.size": 10},
     {"company.size": None},

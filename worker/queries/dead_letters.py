@@ -47,7 +47,8 @@ HINTS: Final[Mapping[str, str]] = MappingProxyType(
         " leadpulse dead replay PLACE sends nothing.",
         "traits_refused": "The event is well formed, but the lead cannot hold its traits. If the lead has too many, remove some"
         " (a profile.updated that sets them to null), then: leadpulse dead replay PLACE. If the detail blames names in this"
-        " event, shorten them in the event: leadpulse dead replay PLACE --from FILE.",
+        " event, shorten them in the event: leadpulse dead replay PLACE --from FILE. If it says 'refused alone', all else"
+        " of the event counted: send these traits again in an event with another id.",
         "aliases_refused": "The event is well formed, but so many visitors cannot be one person: find out who sends this. The"
         " visitor stays a lead of its own; to name another lead for it: leadpulse dead replay PLACE --from FILE.",
     }

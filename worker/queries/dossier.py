@@ -146,7 +146,7 @@ def _counted(scorer: CompiledGrid, state: LeadState) -> dict[str, Any]:
 
 def _derived(lead: Lead) -> dict[str, Any]:
     held = {path: write.value for path, write in unpack_traits(lead.state.traits).items() if write.value is not None}
-    return {path: value for path, value in lead.scorer.derived(held).items() if path not in held}
+    return {path: value for path, value in lead.scorer.derived(held).items() if held.get(path) != value}
 
 
 def _member(member: Member) -> dict[str, Any]:

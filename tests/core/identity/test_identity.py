@@ -134,6 +134,14 @@ def test_a_visitor_ends_with_one_output_that_names_the_lead() -> None:
     assert owners.writes["v"].due_ms is owners.writes["v"].rank is None
 
 
+def test_a_blank_visitor_is_nobody() -> None:
+    """The event counts, and the lead waits for no history."""
+    owners = Owners(SCORER)
+    owners.say(known_as(1, "L", " "))
+    assert owners.on_the_way == {}
+    assert unpack(owners.states["L"] or b"").links is None
+
+
 def test_a_lead_that_waits_for_a_visitor_is_not_judged_by_time() -> None:
     """It would cool for want of points that are on their way; once they are here it is judged at every instant since."""
     owners = Owners()

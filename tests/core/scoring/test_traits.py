@@ -71,8 +71,59 @@ def test_traits_survive_packing(writes: list[News]) -> None:
 
 def test_a_nested_object_and_its_dotted_paths_are_the_same() -> None:
     """Producers write either."""
-    assert leaves({"company": {"size": 80, "hq": {"city": "Lyon"}}}) == [("company.size", 80), ("company.hq.city", "Lyon")]
-    assert leaves({"company.size": 80, "tags": ["a"], "none": {}}) == [("company.size", 80), ("tags", ["a"])]
+    assert news_of({"company": {"size": 80, "hq": {"city": "Lyon"}}}) == [("company.size", 80), ("company.hq.city", "Lyon")]
+    assert news_of({"company.size": 80, "tags": ["a"], "none": {}}) == [("company.size", 80), ("tags", ["a"])]
+
+
+def news_of(traits: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the leaves, of which none is refused."""
+    found, refused = leaves(traits)
+    assert refused == []
+    return found
+
+
+def test_values_are_taken_in_their_one_form() -> None:
+    """Two spellings of one domain were two domains, and a blank text was a value."""
+    assert news_of({"email": " Ada@ACME.FR ", "company": {"domain": "https://www.Acme.fr/about"}, "role": " \t"}) == [
+        ("email", "Ada@acme.fr"),
+        ("company.domain", "acme.fr"),
+        ("role", ""),
+    ]
+    assert news_of({"company.domain": ["WWW.acme.fr", 7, " "], "tags": ["a", None, " ", 10**30], "none": []}) == [
+        ("company.domain", ["acme.fr", 7]),
+        ("tags", ["a", 1e30]),
+        ("none", []),
+    ]
+
+
+def test_a_blank_trait_takes_its_place_and_then_reads_as_missing() -> None:
+    """As any value does, by event time; an empty list too."""
+    early: News = ("role", "cto", 1, "a")
+    blank: News = ("role", "", 5, "b")
+    assert values(taken([blank, early])) == values(taken([early, blank])) == {}
+    assert values(taken([blank, ("role", "ceo", 6, "c")])) == {"role": "ceo"}
+    assert values(taken([("company", "", 5, "b"), ("company.size", 80, 1, "a")])) == {}
+    assert values(taken([("tags", [], 5, "b"), ("tags", ["x"], 1, "a")])) == {}
+
+
+@pytest.mark.parametrize("wrong", [["x"] * 65, ["a", {"b": 1}], [["a"]], [None] * 5_000])
+def test_a_list_that_no_lead_holds_is_refused_alone(wrong: list[Any]) -> None:
+    """And what was there stays."""
+    assert leaves({"role": "cto", "company": {"tags": wrong}}) == ([("role", "cto")], ["company.tags"])
+
+
+def test_states_of_older_versions_are_read_in_the_one_form() -> None:
+    """They hold addresses, domains and lists as they came."""
+    old = taken(
+        [
+            ("email", "Ada@ACME.FR", 1, "a"),
+            ("company.domain", "WWW.Acme.FR", 1, "a"),
+            ("tags", ["x"] * 65, 1, "a"),
+            ("role", "  ", 1, "a"),
+            ("more", [{"a": 1}], 1, "a"),
+        ]
+    )
+    assert values(unpack_traits(pack_traits(old))) == {"email": "Ada@acme.fr", "company.domain": "acme.fr"}
 
 
 def test_at_equal_times_the_greater_event_id_wins() -> None:
@@ -102,7 +153,7 @@ def test_traits_nested_too_deep_are_refused() -> None:
 
 def test_numbers_past_64_bits_are_kept_as_floats() -> None:
     """The packed state holds no larger whole numbers, and a lead must not become unwritable for one."""
-    traits = taken([("n", leaves({"n": 10**30})[0][1], 1, "id")])
+    traits = taken([("n", leaves({"n": 10**30})[0][0][1], 1, "id")])
     assert values(unpack_traits(pack_traits(traits))) == {"n": 1e30}
 
 

@@ -16,7 +16,7 @@ from worker.core.scoring.retention import ends_ms
 from worker.core.scoring.score import read
 from worker.core.scoring.set_aside import SINCE, drop_if_over
 from worker.core.scoring.state import STAGES, is_nothing, pack
-from worker.core.scoring.traits import Traits, TraitsRefused
+from worker.core.scoring.traits import Traits, TraitsRefused, refused_alone
 
 
 class Lead(Subject):
@@ -65,10 +65,12 @@ class Lead(Subject):
     def _profile(self, event: Event, mark: bytes, recorder: Recorder) -> None:
         """Fold an event with traits, unless they are too many."""
         try:
-            traits, packed = with_traits(self.state, event)
+            traits, packed, refused = with_traits(self.state, event)
         except TraitsRefused as err:
             recorder.refuse("traits_refused", str(err))
             return
+        if refused:
+            recorder.refuse("traits_refused", refused_alone(refused), in_part=True)
         self._reach(event.at_ms, recorder)
         self.state.traits = packed
         self._fold(event, mark, recorder, known=False, traits=traits)

@@ -70,7 +70,7 @@ _EASY_ANY: Final[frozenset[type]] = frozenset({str, float, bool, _NONE})
 
 
 def _easy(field: Field) -> frozenset[type]:
-    if field.kind is dict or field.filled:
+    if field.kind is dict:
         return frozenset({_NONE})
     return frozenset({field.kind, _NONE})
 
@@ -84,6 +84,9 @@ class _Spec(NamedTuple):
     required: tuple[str, ...]
     bounded: tuple[tuple[str, float, float], ...]
 
+
+_IDS: Final = frozenset(name for fields in DATA_FIELDS.values() for name, field in fields.items() if field.or_integer)
+"""Fields of ids. Types without such a field may have it too, and rules compare it with the same texts."""
 
 _SPECS: Final[dict[str, _Spec]] = {
     event_type: _Spec(
@@ -340,7 +343,7 @@ def _envelope_fault(envelope: Mapping[str, Any]) -> Fault | None:
 
 
 def _data_fault(spec: _Spec, data: dict[str, Any]) -> Fault | None:
-    """Compare *data* with the fields of its type."""
+    """Compare *data* with the fields of its type. Ids that are integers become their text."""
     easy = spec.easy.get
     for name, value in data.items():
         if value.__class__ not in easy(name, _EASY_ANY):
@@ -350,6 +353,8 @@ def _data_fault(spec: _Spec, data: dict[str, Any]) -> Fault | None:
             fault = _value_fault(value, 2)
             if fault is not None:
                 return fault[0], f"data.{short(name)}: {fault[1]}"
+            if value.__class__ is int and name in _IDS:
+                data[name] = str(value)
     for name in spec.required:
         if data.get(name) is None:
             return "bad_data", f"{_unfit(name, None, spec.fields[name])} ({spec.name} needs it)"
@@ -364,11 +369,11 @@ def _fits(field: Field, value: Any) -> bool:
     """Whether *value*, which is not null, is of the kind that *field* asks for."""
     kind = value.__class__
     if kind is int:
-        return field.kind is float
+        return field.kind is float or field.or_integer
     if field.decimal and kind is str:
         text = value.strip()
         return not text or (len(text) <= DECIMAL_CHARS and DECIMAL.fullmatch(text) is not None)
-    return kind is field.kind and not (field.filled and not value)
+    return kind is field.kind
 
 
 def _unfit(name: str, value: Any, field: Field) -> str:

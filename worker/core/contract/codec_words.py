@@ -75,5 +75,5 @@ def expected(field: Field) -> str:
             return f"a number from {field.minimum:g} to {field.maximum:g}"
         return "a number" if field.minimum is None else f"a number of at least {field.minimum:g}"
     if field.kind is str:
-        return "a string that is not empty" if field.filled else "a string"
+        return "a string or an integer" if field.or_integer else "a string"
     return "true or false" if field.kind is bool else "an object"

@@ -24,8 +24,8 @@ class Field(NamedTuple):
     minimum: int | None = None
     maximum: int | None = None
     """Bounds of a number, inclusive."""
-    filled: bool = False
-    """The empty string is refused."""
+    or_integer: bool = False
+    """An integer is taken as its text."""
     examples: tuple[Any, ...] = ()
     decimal: bool = False
     """Of a number: plain decimal text (`DECIMAL`) and blank text, which is a missing value, are taken too."""
@@ -82,7 +82,7 @@ _PAGE: Final = DataModel(
         "page_type": Field(
             str, "What kind of page it is. When absent, the grid's `pages` derive it from the url.", examples=("pricing",)
         ),
-        "session_id": Field(str, "The visit: lets a rule count once a visit."),
+        "session_id": Field(str, "The visit: lets a rule count once a visit.", or_integer=True),
         "duration_s": Field(float, "Time spent on the page, in seconds.", minimum=0),
         "referrer": Field(str, "The address that the lead came from."),
         "utm": Field(dict, "Campaign parameters, without the `utm_`.", examples=({"source": "ads"},)),
@@ -92,8 +92,10 @@ _EMAIL: Final = DataModel(
     "EmailData",
     "A marketing e-mail and what became of it.",
     {
-        "message_id": Field(str, "The message sent to this lead: an e-mail opened five times has one id.", required=True),
-        "campaign_id": Field(str, "The campaign that the message belongs to."),
+        "message_id": Field(
+            str, "The message sent to this lead: an e-mail opened five times has one id.", required=True, or_integer=True
+        ),
+        "campaign_id": Field(str, "The campaign that the message belongs to.", or_integer=True),
         "url": Field(str, "The link that was clicked."),
         "cta": Field(str, "The call to action that was clicked.", examples=("book-a-demo",)),
     },
@@ -102,7 +104,7 @@ _WEBINAR: Final = DataModel(
     "WebinarData",
     "A webinar and how much of it the lead saw.",
     {
-        "webinar_id": Field(str, "The webinar.", required=True),
+        "webinar_id": Field(str, "The webinar.", required=True, or_integer=True),
         "minutes": Field(float, "Time attended, in minutes.", minimum=0),
         "share": Field(float, "Time attended ÷ the webinar's duration.", minimum=0, maximum=1),
     },
@@ -111,8 +113,8 @@ _OFFER: Final = DataModel(
     "OfferData",
     "A form, a download or a request.",
     {
-        "form_id": Field(str, "The form that was submitted."),
-        "content_id": Field(str, "The content that was asked for."),
+        "form_id": Field(str, "The form that was submitted.", or_integer=True),
+        "content_id": Field(str, "The content that was asked for.", or_integer=True),
         "fields": Field(dict, "What was filled in. Not taken as traits: send `profile.updated`."),
     },
 )
@@ -129,7 +131,9 @@ _PROFILE: Final = DataModel(
             dict,
             (
                 "Trait → value. Each trait keeps its last value by event time; `null` removes it. Objects and dotted paths are "
-                'the same: `{"company": {"size": 80}}` is `{"company.size": 80}`. At most 64 kB a lead. Any name will do; '
+                'the same: `{"company": {"size": 80}}` is `{"company.size": 80}`. At most 64 kB a lead. A value may be a list '
+                "of at most 64 texts, numbers and booleans; another list is refused alone. A blank text is a missing value. "
+                "`email` and `company.domain` are kept in one form, whatever their case and alphabet. Any name will do; "
                 "grids mostly ask for email, phone, role, seniority, decision_role, country, and company with name, domain, "
                 "industry, size, type, country. `email_domain` and `email_kind` are derived from email."
             ),
@@ -144,9 +148,9 @@ _IDENTIFIED: Final = DataModel(
     {
         "anonymous_id": Field(
             str,
-            "The visitor's id. What it did moves into the subject, the known lead; its later events are the lead's.",
+            "The visitor's id. What it did moves into the subject, the known lead; its later events are the lead's. "
+            "A blank id names no visitor.",
             required=True,
-            filled=True,
         )
     },
 )

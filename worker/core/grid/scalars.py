@@ -6,9 +6,10 @@ Conditions, tables, weights and `once_per` read values by these functions, so th
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any, Final
+
+from worker.core.contract.event_types import DECIMAL, DECIMAL_CHARS
 
 ELEMENTS_KEPT: Final = 64
 """A list with more elements than this is a missing value."""
@@ -16,8 +17,7 @@ ELEMENTS_KEPT: Final = 64
 _LOOKED_AT: Final = 4_096
 """A list with more members than this is a missing value, blank or not: every rule that asks for it would read all of them."""
 
-_NUMBER_CHARS: Final = 32
-_number: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?").fullmatch
+_decimal: Final = DECIMAL.fullmatch
 _NAN: Final = float("nan")
 
 NUMBERS: Final[frozenset[Any]] = frozenset({int, float})
@@ -37,7 +37,7 @@ def spelled(value: Any) -> int | float:
     if value.__class__ is not str:
         return _NAN
     text: str = value.strip()
-    if len(text) > _NUMBER_CHARS or _number(text) is None:
+    if len(text) > DECIMAL_CHARS or _decimal(text) is None:
         return _NAN
     return float(text) if "." in text else int(text)
 
@@ -57,19 +57,24 @@ def elements(value: Any) -> Sequence[Any]:
     Blank texts and nulls in a list do not exist. A list with more than 64 others, or with a list or an object, is missing.
     """
     kind = value.__class__
-    if kind is not list:
-        missing = value is None or kind is dict or (kind is str and is_blank(value))
-        return () if missing else (value,)
-    if len(value) > _LOOKED_AT:
-        return ()
+    if kind is list:
+        return scalars(value) or ()
+    missing = value is None or kind is dict or (kind is str and is_blank(value))
+    return () if missing else (value,)
+
+
+def scalars(values: list[Any]) -> list[Any] | None:
+    """Return the elements of a list that are there. `None`: they are more than 64, or one is a list or an object."""
+    if len(values) > _LOOKED_AT:
+        return None
     found: list[Any] = []
-    for member in value:
-        kind = member.__class__
+    for value in values:
+        kind = value.__class__
         if kind is list or kind is dict:
-            return ()
-        if member is not None and not (kind is str and is_blank(member)):
-            found.append(member)
-    return found if len(found) <= ELEMENTS_KEPT else ()
+            return None
+        if value is not None and not (kind is str and is_blank(value)):
+            found.append(value)
+    return found if len(found) <= ELEMENTS_KEPT else None
 
 
 def exists(value: Any) -> bool:

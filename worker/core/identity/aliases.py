@@ -13,6 +13,7 @@ import msgspec
 
 from worker.core.contract.marks import lead_mark
 from worker.core.contract.model import AliasLeft, EraseAlias, Event, MergeRequest, VisitorHistory
+from worker.core.grid.scalars import is_blank
 from worker.core.identity import addresses
 from worker.core.identity.erasure import kept_links, take_back
 from worker.core.identity.merge import merge
@@ -34,7 +35,9 @@ MOST_HOPS: Final = 64
 def has_room(subject: Subject, event: Event, recorder: Recorder) -> bool:
     """Return whether the lead can hold the alias that a `lead.identified` names. If not, the event is refused."""
     visitor, known = event.data["anonymous_id"], subject.state.identity.aliases
-    if visitor == subject.name or visitor in known or len("".join((*known, visitor)).encode()) <= ALIASES_LIMIT_BYTES:
+    if visitor == subject.name or visitor in known or is_blank(visitor):
+        return True
+    if len("".join((*known, visitor)).encode()) <= ALIASES_LIMIT_BYTES:
         return True
     detail = f"data.anonymous_id: the ids of the lead's aliases would take more than {ALIASES_LIMIT_BYTES:,} bytes"
     recorder.refuse("aliases_refused", detail)
@@ -44,7 +47,7 @@ def has_room(subject: Subject, event: Event, recorder: Recorder) -> bool:
 def request(subject: Subject, event: Event, recorder: Recorder) -> None:
     """Request the history of the visitor that a `lead.identified` names. Until it comes, time alone does not move the lead."""
     visitor, links = event.data["anonymous_id"], subject.state.identity
-    if visitor == subject.name:
+    if visitor == subject.name or is_blank(visitor):
         return
     subject.relink(aliases=_with(links.aliases, visitor), awaiting=_with(links.awaiting, visitor))
     recorder.pass_on(MergeRequest(visitor, subject.name, event.at_ms, recorder.cause))

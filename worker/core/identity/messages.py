@@ -25,7 +25,7 @@ from worker.core.identity.recorder import Recorder
 from worker.core.identity.subject import Subject
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import LeadState, Member
-from worker.core.scoring.traits import unpack_traits
+from worker.core.scoring.traits import held, unpack_traits
 
 HANDLERS: Final[dict[type, Callable[[Subject, Any, Recorder], None]]] = {
     MergeRequest: aliases.answer,
@@ -57,18 +57,18 @@ def report(subject: Subject, recorder: Recorder) -> None:
 
 def who(scorer: CompiledGrid, state: LeadState) -> tuple[str, str, int]:
     """Return the ids of the lead's address and account, each empty for none, and its decision role, by its traits."""
-    traits = unpack_traits(state.traits)
+    traits = held(unpack_traits(state.traits))
 
     def text(path: str) -> str:
-        held = traits.get(path)
-        return held.value.strip().lower() if held is not None and isinstance(held.value, str) else ""
+        value = traits.get(path)
+        return value.strip().lower() if isinstance(value, str) else ""
 
     email = account = ""
     role = 0
     if scorer.grid.identity is not None and (address := text("email")) and email_domain(address) is not None:
         email = f"email:{address}"
     if scorer.grid.accounts is not None:
-        domain = text("company.domain").removesuffix(".")
+        domain = text("company.domain")
         account = f"account:{domain}" if is_business(domain, scorer.grid.mail) else ""
         role = accounts.role_number(text("decision_role"))
     return email, account, role

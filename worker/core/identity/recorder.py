@@ -18,7 +18,10 @@ class Effects(Published):
     """Bytes of the states in `passed_on`."""
     refused: list[tuple[int, str, str]] = field(default_factory=list)
     """Valid events that their lead cannot hold: place among the items, reason (`plan.REFUSED`), and detail. They go to
-    `lead.dead` as bad records do. They leave no trace in the lead, so a corrected event can follow under the same id."""
+    `lead.dead` as bad records do. They leave no trace in the lead, so a corrected event can follow under the same id. But where
+    the detail says that traits are refused alone, all else of the event was taken."""
+    refused_in_part: int = 0
+    """Of `refused`, the events of which only some traits were refused."""
     duplicates: int = 0
     late: int = 0
     """Events older than their lead's clock, or not newer than their partition's last tick. They count all the same."""
@@ -67,6 +70,7 @@ class Recorder:
         if type(item) is VisitorHistory:
             self.effects.passed_bytes += len(item.state or b"")
 
-    def refuse(self, reason: str, detail: str) -> None:
-        """Record that the lead cannot hold the event."""
+    def refuse(self, reason: str, detail: str, *, in_part: bool = False) -> None:
+        """Record that the lead cannot hold the event, or *in_part* some of its traits."""
         self.effects.refused.append((self.place, reason, detail))
+        self.effects.refused_in_part += in_part

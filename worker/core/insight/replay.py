@@ -168,6 +168,7 @@ class Replay:
         for index, reason, why in plan.refused:
             self.counts.events -= 1
             self._refuse(*places[index], f"{reason}: {why}")
+        self.counts.events += plan.refused_in_part
         self.counts.duplicates += plan.duplicates
         self.counts.late += plan.late
         self.counts.erased += plan.erased + plan.dropped

@@ -16,6 +16,7 @@ from worker.core.grid.models import Exclusion, FitRule, Grid, Rule, Velocity
 from worker.core.grid.page_types import compile_pages
 from worker.core.grid.point_tables import PointsTable
 from worker.core.grid.predicates import compile_where
+from worker.core.grid.scalars import exists
 from worker.core.grid.stage_models import Phase as GridPhase
 from worker.core.grid.stage_models import Rung
 from worker.core.grid.tables import TABLES_VERSION
@@ -260,15 +261,16 @@ class CompiledGrid:
         state.exclusions = {exclusions.get(key, key): at_ms for key, at_ms in state.exclusions.items()}
 
     def derived(self, traits: dict[str, Any]) -> dict[str, Any]:
-        """Return *traits* with what follows from the address: `email_domain` and `email_kind`."""
+        """Return *traits* with what follows from the address, where there is one: `email_domain` and `email_kind`."""
         address = traits.get("email")
-        if address is None:
+        if address is None or not exists(address):
             return traits
         text = address if isinstance(address, str) else ""
-        kind, domain = email_kind(text, self.grid.mail), email_domain(text)
-        if domain is None:
-            return {**traits, "email_kind": kind}
-        return {**traits, "email_kind": kind, "email_domain": domain}
+        domain = email_domain(text)
+        found = {**traits, "email_kind": email_kind(text, self.grid.mail), "email_domain": domain}
+        if domain is None:  # nor does a domain that was sent stand in for that of an invalid address
+            del found["email_domain"]
+        return found
 
     def fit(self, traits: dict[str, Any]) -> float:
         """Return the clamped fit of *traits* (with the derived ones): Σ points of the matching rules."""

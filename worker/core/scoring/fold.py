@@ -9,6 +9,7 @@ import msgspec
 
 from worker.core.contract.event_types import ACTIVITIES, CUSTOM, TYPE_NAMES, TYPE_NUMBERS
 from worker.core.contract.model import Event
+from worker.core.grid.scalars import is_blank
 from worker.core.scoring import traits as traits_
 from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, ExclusionRule, RuleCounter, VelocityCounter
 from worker.core.scoring.once_per import MARK_BYTES, aged, as_text, find, forget, mark, occurrence, remember
@@ -48,17 +49,17 @@ def is_duplicate(state: LeadState, event_mark: bytes) -> bool:
     return event_mark in ids and find(ids, event_mark) >= 0
 
 
-def with_traits(state: LeadState, event: Event) -> tuple[traits_.Traits, msgspec.Raw]:
-    """Return the lead's traits with those of a `profile.updated`, and the same packed.
+def with_traits(state: LeadState, event: Event) -> tuple[traits_.Traits, msgspec.Raw, list[str]]:
+    """Return the lead's traits with those of a `profile.updated`, the same packed, and the paths that are refused alone.
 
     Raises `TraitsRefused` for what the lead cannot hold.
     """
-    news = traits_.leaves(event.data["traits"])
+    news, refused = traits_.leaves(event.data["traits"])
     held = traits_.unpack_traits(state.traits)
     if not news:
-        return held, state.traits
+        return held, state.traits, refused
     traits_.take(held, news, event.at_ms, event.id)
-    return held, traits_.pack_traits(held)
+    return held, traits_.pack_traits(held), refused
 
 
 def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes, now_ms: int) -> float:
@@ -83,7 +84,7 @@ def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes,
     number = _TYPE_NUMBERS.get(type_)
     if number is None:
         type_ = scorer.kind_of(type_)
-    if type_ == "page.viewed" and data.get("page_type") is None:
+    if type_ == "page.viewed" and (not (page_type := data.get("page_type")) or page_type.isspace()):
         data = _with_page_type(scorer, data)
     counters = scorer.counters.get(type_)
     if counters is not None:
@@ -149,7 +150,7 @@ def judge_traits(scorer: CompiledGrid, state: LeadState, traits: traits_.Traits 
     """
     if traits is None:
         traits = traits_.unpack_traits(state.traits)
-    view = scorer.derived({path: held.value for path, held in traits.items() if held.value is not None})
+    view = scorer.derived(traits_.held(traits))
     state.fit = scorer.fit(view)
     state.excluded_by_traits = scorer.excludes(view)
 
@@ -209,13 +210,13 @@ def count_velocity(state: LeadState, counter: VelocityCounter, day: int, data: d
 
 
 def lookup(data: dict[str, Any], path: tuple[str, ...]) -> Any:
-    """Return what stands at *path*; `None` where nothing does (a null is nothing)."""
+    """Return what stands at *path*; `None` where nothing does. A null is nothing, and so is a blank text."""
     held: Any = data
     for name in path:
         if not isinstance(held, dict):
             return None
         held = held.get(name)
-    return held
+    return None if held.__class__ is str and is_blank(held) else held
 
 
 def label(event: Event) -> str:
@@ -223,7 +224,7 @@ def label(event: Event) -> str:
     data = event.data
     for name in _LABELS:
         text = data.get(name)
-        if text and isinstance(text, str):
+        if text and isinstance(text, str) and not text.isspace():
             if name == "url":
                 return _url_label(text) if len(text) > _REMEMBERED_CHARS else _remembered_label(text)
             return text[:_LABEL_CHARS]

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from worker.core.grid.domains import NORMAL_FORMS
+from worker.core.grid.scalars import ELEMENTS_KEPT, exists, is_blank, scalars
 from worker.core.scoring.packing import TRAIT_NAMES, TRAIT_NUMBERS, long_id, short_id, shorten_address
 from worker.core.scoring.state import pack_list, unpack_list
 
@@ -22,6 +24,8 @@ PATH_LIMIT: Final = 1_000
 _REMEMBERED_CHARS: Final = 64
 _SHORTENED: Final = 1 + max(map(len, TRAIT_NAMES))
 """At most so many times shorter is what is packed than what is written out in full."""
+
+_FORMS: Final = dict(NORMAL_FORMS)
 
 _json = msgspec.json.Encoder(order="sorted")
 
@@ -47,17 +51,20 @@ class Write(msgspec.Struct, frozen=True, gc=False):
 Traits = dict[str, Write]
 
 
-def leaves(traits: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return (dotted path, value) of a `profile.updated`, in order. A nested object is its leaves, an empty one is nothing.
+def leaves(traits: dict[str, Any]) -> tuple[list[tuple[str, Any]], list[str]]:
+    """Return (dotted path, value) of a `profile.updated`, in order, and the paths of lists that are refused alone.
 
+    A nested object is its leaves, an empty one is nothing. Values have their one form (`domains.NORMAL_FORMS`). Blank texts are
+    kept as empty ones, and lists without blank elements. Both take their place by event time, as any value does.
     Raises `TraitsRefused` where a path has more than 16 names, or is longer than a lead can hold.
     """
     found: list[tuple[str, Any]] = []
-    _collect(traits, "", 0, found)
-    return found
+    refused: list[str] = []
+    _collect(traits, "", 0, found, refused)
+    return found, refused
 
 
-def _collect(traits: dict[str, Any], prefix: str, chars: int, found: list[tuple[str, Any]]) -> int:
+def _collect(traits: dict[str, Any], prefix: str, chars: int, found: list[tuple[str, Any]], refused: list[str]) -> int:
     """Add the leaves of *traits*, which stand below *prefix*, to *found*. Return *chars* with the characters of their paths."""
     for name, value in traits.items():
         path = prefix + name
@@ -70,10 +77,39 @@ def _collect(traits: dict[str, Any], prefix: str, chars: int, found: list[tuple[
                 f" and {TRAITS_LIMIT_BYTES:,} together"
             )
         if isinstance(value, dict):
-            chars = _collect(value, path + ".", chars, found)
+            chars = _collect(value, path + ".", chars, found, refused)
+        elif isinstance(value, str):
+            form = _FORMS.get(path)
+            found.append((path, "" if is_blank(value) else value if form is None else form(value)))
+        elif isinstance(value, list):
+            members = scalars(value)
+            if members is None:
+                refused.append(path)
+            else:
+                found.append((path, [_storable(one) for one in _in_form(path, members)]))
         else:
-            found.append((path, value if isinstance(value, str) else _storable(value)))
+            found.append((path, _storable(value)))
     return chars
+
+
+def _in_form(path: str, value: Any) -> Any:
+    """Return *value* in the one form of the trait *path*, where it has one; a list is that of its elements."""
+    form = _FORMS.get(path)
+    if form is None:
+        return value
+    if isinstance(value, list):
+        return [form(one) if isinstance(one, str) else one for one in value]
+    return form(value) if isinstance(value, str) else value
+
+
+def refused_alone(paths: list[str]) -> str:
+    """Return the words about traits that are refused while the event's others are taken."""
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    named = ", ".join(f"data.traits.{path[:80]}" for path in paths[:3])
+    return (
+        f"{named}{more}: a list must have at most {ELEMENTS_KEPT} texts, numbers and booleans; refused alone: all else of the "
+        "event was taken, so send the trait again under another event id"
+    )
 
 
 def take(traits: Traits, news: Collection[tuple[str, Any]], at_ms: int, event_id: str) -> None:
@@ -153,16 +189,21 @@ def _storable(value: Any) -> Any:
     """Whole numbers past 64 bits become floats, as JSON's own numbers are in most readers; the state packs no larger ones."""
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return float(value) if abs(value) < 2**1023 else str(value)
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _storable(item) for name, item in value.items()}
     return value
 
 
+def held(traits: Traits) -> dict[str, Any]:
+    """Return the traits by dotted path, in no order. States of older versions hold addresses and domains as they came."""
+    found = {path: write.value for path, write in traits.items() if write.value is not None}
+    for path in _FORMS:
+        if path in found:
+            found[path] = _in_form(path, found[path])
+    return found
+
+
 def values(traits: Traits) -> dict[str, Any]:
-    """Return the traits that hold, by dotted path."""
-    return {path: held.value for path, held in sorted(traits.items()) if held.value is not None}
+    """Return the traits that hold, by dotted path and in its order: those that are there for a rule, or for `exists`."""
+    return {path: value for path, value in sorted(held(traits).items()) if exists(value)}
 
 
 def pack_traits(traits: Traits) -> msgspec.Raw:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from worker.core.contract.event_types import customs_of
 from worker.core.grid.models import Velocity
+from worker.core.grid.scalars import is_blank
 from worker.core.grid.velocity_kinds import KINDS as IN_GRIDS
 from worker.core.grid.velocity_kinds import KindInGrids
 from worker.core.scoring.once_per import MARK_BYTES, as_text, find, mark
@@ -128,7 +129,9 @@ class _Sessions(VelocityKind):
 
     def match(self, day: int, data: dict[str, Any]) -> VelocityWindow | None:
         session = data.get("session_id")
-        return None if session is None else VelocityWindow(day, b"\1" + mark(as_text(session)))
+        if session is None or (session.__class__ is str and is_blank(session)):
+            return None
+        return VelocityWindow(day, b"\1" + mark(as_text(session)))
 
     def merge_days(self, newer: bytes, older: bytes, back: int) -> bytes:
         days = zip_longest(day_sessions(newer), [b""] * min(back, SESSIONS_DAYS) + day_sessions(older), fillvalue=b"")
