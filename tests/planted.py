@@ -207,6 +207,17 @@ FAULTS: Final = (
         "a table gives the points of its row", "a missing trait gets what is for all others",
         "worker/core/scoring/fit_table.py", "if not self._is_there(traits):", "if False:", _TABLE,
     ),
+    Fault(
+        "accounts hold what a recount gives", "a hot account never cools",
+        "worker/core/identity/accounts.py", "if rules is not None and is_hot(rules, account) != account.hot:",
+        "if rules is not None and is_hot(rules, account) > account.hot:",
+        "tests/core/identity/test_accounts.py::test_an_account_holds_what_a_recount_of_its_leads_gives",
+    ),
+    Fault(
+        "ids agree who is an alias", "a lead goes on listing an alias that is none",
+        "worker/core/identity/aliases.py", "subject.relink(aliases=_without(known, item.visitor))", "subject.relink()",
+        "tests/core/identity/test_links.py::test_both_sides_of_every_tie_agree_whatever_came_late",
+    ),
 )  # fmt: skip
 
 
