@@ -11,7 +11,7 @@ _LEAST_BAD = 200
 
 
 class BadShare:
-    """Watches the share of bad records among a partition's last ones, batch by batch."""
+    """Watches the share of bad records among a partition's last `_WINDOW` records, batch by batch."""
 
     def __init__(self, most: float, partition: int) -> None:
         self._most = most
@@ -21,9 +21,10 @@ class BadShare:
         self._bad = 0
 
     def add(self, records: int, reasons: Counter[str]) -> None:
-        """Count a batch that is not applied yet; raise `WorkerMustStop` when the share crosses the limit.
+        """Count a batch that is not applied yet. Raises `WorkerMustStop` if the share crosses the limit.
 
-        A bad deploy of a producer must not drain its topic into the dead-letter topic: mended, the same records count.
+        Otherwise a bad deploy of a producer would drain its topic into the dead-letter topic. The records of a stopped worker
+        stay in Kafka.
         """
         bad = reasons.total()
         self._batches.append((records, bad))
@@ -34,9 +35,9 @@ class BadShare:
             self._records -= old
             self._bad -= old_bad
         if bad and self._bad >= _LEAST_BAD and self._bad > self._most * self._records:
-            said = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+            counts = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
             raise WorkerMustStop(
-                f"partition {self._partition}: {self._bad} of the last {self._records} records are bad ({said}): mend their"
+                f"partition {self._partition}: {self._bad} of the last {self._records} records are bad ({counts}): mend their"
                 " producer, or, if they are meant to go to the dead-letter topic, raise LEADPULSE_MAX_BAD_SHARE"
                 f" (now {self._most:g}; 1 never stops)"
             )

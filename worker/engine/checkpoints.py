@@ -33,16 +33,16 @@ log = logging.getLogger(__name__)
 
 _KEEP_S: Final = 15.0
 _REST: Final = 3.0
-"""A slice is followed by a rest so many times as long: of Redis and of the worker, a checkpoint takes a quarter at most."""
+"""The rest after a slice is so many times as long. So a checkpoint takes at most a quarter of Redis and of the worker."""
 _LONGEST_REST_S: Final = 0.5
 _MOST_ROUNDS: Final = 2_000
-"""Reads of changed leads, of 500 each, after which they change faster than they are read."""
+"""Most reads of changed leads, of 500 each. If leads still change then, they change faster than they are read."""
 _PUBLISHED_S: Final = 60.0
 _LOOK_S: Final = 60.0
 
 
 class Taken(NamedTuple):
-    """A checkpoint that is complete."""
+    """A complete checkpoint."""
 
     name: str
     manifest: Manifest
@@ -52,9 +52,9 @@ class Taken(NamedTuple):
 async def take(
     settings: Settings, client: Client, files: Files, partitions: Collection[int]
 ) -> AsyncGenerator[tuple[int, Taken | NotTaken]]:
-    """Write a checkpoint of each of *partitions* by one scan of Redis; yield what came of each.
+    """Write a checkpoint of each of *partitions* by one scan of Redis; yield the result of each.
 
-    Workers go on meanwhile. A checkpoint is there once all that its batches sent out is published.
+    Workers go on meanwhile. A checkpoint is complete once all outputs of its batches are published.
     """
     began = time.monotonic()
     async with contextlib.AsyncExitStack() as stack:
@@ -78,12 +78,12 @@ async def take(
 
 
 async def _tried(work: Any) -> NotTaken | None:
-    """Await *work*; return its failure as one that concerns this checkpoint alone."""
+    """Await *work*; return its failure, which concerns this checkpoint only, as `NotTaken`."""
     try:
         await work
     except (CopyOver, StoreRefused, StoreUnavailable, NotTaken, OSError) as err:
         return err if isinstance(err, NotTaken) else NotTaken(str(err) or repr(err))
-    except Exception as err:  # noqa: BLE001 (whatever a library of an object storage raises)
+    except Exception as err:  # noqa: BLE001 (libraries of object storages raise any exception)
         return NotTaken(f"{type(err).__name__}: {err}")
     return None
 
@@ -94,15 +94,15 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 async def _keep(writers: Mapping[int, _Writer]) -> None:
-    """Keep the copies alive while the scan passes through what is not theirs."""
+    """Keep the copies alive while the scan reads keys of others."""
     while True:
         await asyncio.sleep(_KEEP_S)
         for writer in list(writers.values()):
-            await _tried(writer.keep())  # one that is over says so at its next read
+            await _tried(writer.keep())  # a copy that is over raises at its next read
 
 
 async def _scan(settings: Settings, client: Client, writers: Mapping[int, _Writer]) -> AsyncIterator[tuple[int, NotTaken]]:
-    """Write every lead's row; yield the partitions of which that failed, whose writer is to be taken out then."""
+    """Write every lead's row; yield the partitions that failed. The caller then removes their writer."""
     try:
         async for page in leads_in(client, settings.namespace):
             by_partition: dict[int, list[str]] = {}
@@ -133,7 +133,7 @@ class _Writer:
         self._rows_name = f"{uuid.uuid4().hex}.rows.gz"
         self.name = ""
         self.manifest: Manifest
-        """Once it is finished."""
+        """Set once it is finished."""
 
     async def begin(self) -> None:
         await self._copy.begin()
@@ -147,7 +147,7 @@ class _Writer:
 
     async def rows(self, leads: Sequence[str]) -> None:
         left = list(leads)
-        while left:  # never more than a slice of them in memory: one lead may have 100 kB
+        while left:  # at most a slice in memory, since one lead may have 100 kB
             began = time.monotonic()
             some = await self._copy.rows(left)
             await self._add(some)
@@ -155,7 +155,7 @@ class _Writer:
             await asyncio.sleep(min(_LONGEST_REST_S, _REST * (time.monotonic() - began)))
 
     async def finish(self) -> None:
-        """Bring what was read to one batch, wait until that is published, and only then say that the checkpoint is there."""
+        """Bring all rows to one batch, wait until it is published, and then write the manifest."""
         stood: Stood | None = None
         for _ in range(_MOST_ROUNDS):
             writes, stood = await self._copy.changed()
@@ -197,7 +197,7 @@ class _Writer:
             await asyncio.to_thread(self._rows.add, writes)
 
     async def _published(self, batch: int) -> None:
-        """Wait until *batch* is known to be published: the outbox is no part of a checkpoint."""
+        """Wait until *batch* is published, because a checkpoint has no outbox."""
         patience_s = max(_PUBLISHED_S, 3 * self._settings.tick_interval)  # cuts alone go out with the next tick
         deadline = time.monotonic() + patience_s
         while (position := await self._store.position()).published < batch:
@@ -209,7 +209,7 @@ class _Writer:
             await asyncio.sleep(0.2)
 
     async def close(self) -> None:
-        """Give up what is not finished; a rows file without a manifest is removed when it is a day old."""
+        """Close the writer. If it is not finished, remove its rows. `clean` removes rows that are left, after a day."""
         with contextlib.suppress(Exception):
             await self._copy.end()
         with contextlib.suppress(Exception):
@@ -220,7 +220,7 @@ class _Writer:
 
 
 class Checkpointer:
-    """Writes a checkpoint of each partition that this worker owns, every so many hours. Its failures end nothing but it.
+    """Writes a checkpoint of each partition that this worker owns, every so many hours. A failure does not end the worker.
 
     *owned* returns the partitions that take events here now.
     """
@@ -236,14 +236,14 @@ class Checkpointer:
         self._every_ms = settings.checkpoint_every * 3_600_000
 
     async def run(self) -> None:
-        """Look again and again whether a checkpoint is due. Never ends by itself."""
+        """Check again and again whether a checkpoint is due. Never ends by itself."""
         look_s = min(_LOOK_S, self._every_ms / 4_000)
         while True:
             try:
                 await self._round()
-            except Exception as err:  # noqa: BLE001 (scoring goes on without checkpoints, and an alert says that they lack)
+            except Exception as err:  # noqa: BLE001 (scoring goes on without checkpoints, and an alert reports that)
                 self._metrics.checkpoints.labels("failed").inc()
-                for p in self._owned():  # shown as never, if nothing better is known: an alert compares it with the clock
+                for p in self._owned():  # shown as 0 if unknown: an alert compares it with the clock
                     self._metrics.checkpoint_time.labels(str(p))
                 details = fields("checkpoint.failed", reason=str(err))
                 log.warning("no checkpoint, it is tried again: %s", str(err) or repr(err), extra=details)
@@ -276,7 +276,7 @@ class Checkpointer:
         return next(iter(kept(files, self._settings.namespace, partition, refused)), None)
 
     async def _is_due(self, manifest: Manifest) -> bool:
-        """Return whether another is wanted: it is old, or of before an upgrade, across which no version folds again."""
+        """Return whether a new checkpoint is due: the last one is old, or its version's batches cannot be folded again."""
         if manifest.fold != FOLD_VERSION or time.time() * 1000 - manifest.created_ms >= self._every_ms:
             return True
         store = RedisStore(self._client, self._settings.namespace, manifest.partition)
@@ -288,5 +288,5 @@ class Checkpointer:
         self._metrics.checkpoint_time.labels(str(p)).set(manifest.created_ms / 1000)
         self._metrics.checkpoint_bytes.labels(str(p)).set(manifest.rows_bytes)
         details = fields("checkpoint.done", partition=p, batch=manifest.batch, name=taken.name, bytes=manifest.rows_bytes)
-        words = "partition %d: checkpoint of batch %d, %d rows in %d bytes, took %.1f s"
-        log.info(words, p, manifest.batch, manifest.rows_count, manifest.rows_bytes, taken.seconds, extra=details)
+        line = "partition %d: checkpoint of batch %d, %d rows in %d bytes, took %.1f s"
+        log.info(line, p, manifest.batch, manifest.rows_count, manifest.rows_bytes, taken.seconds, extra=details)

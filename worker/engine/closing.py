@@ -1,7 +1,7 @@
-"""How things are closed at the end: each step caught, bounded in time and logged. No error of closing hides another one.
+"""Closes resources at the end of a worker. Each step is bounded in time, and its error is logged.
 
-A step may raise, hang, or swallow its own cancellation (a TLS connection whose other side is silent does all three). None of
-that may keep the worker from ending, nor hide why it ends.
+A step may raise, hang, or ignore its own cancellation. A TLS connection to a silent server does all three. None of that may
+delay the end of the worker, or hide the reason.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from worker.logs import fields
 log = logging.getLogger(__name__)
 
 STEP_S: Final = 3.0
-"""Given to a step that does not say otherwise."""
+"""Default time limit of a step."""
 
 _ALL_S: Final = 8.0
-"""Given to all steps together; those that come after it have `_LEAST_S` each."""
+"""Time limit of all steps together. Later steps have `_LEAST_S` each."""
 _LEAST_S: Final = 0.25
 _CANCELLED_S: Final = 0.25
-"""Given to a step to end once it is cancelled; after that it is left behind."""
+"""Time limit of a cancelled step. After that it is abandoned."""
 
 
 class Closing:
-    """What has been opened, and how it is closed: the last first."""
+    """The open resources, each with the step that closes it. The last one is closed first."""
 
     def __init__(self) -> None:
         self._steps: list[tuple[str, Callable[[], Awaitable[object]], float]] = []
@@ -37,7 +37,7 @@ class Closing:
         self._steps.append((what, step, within_s))
 
     async def run(self) -> None:
-        """Take every step. Raises nothing but its own cancellation; a step is taken once, also where two tasks call this."""
+        """Run every step once, even if two tasks call this. Raises nothing but its own cancellation."""
         until = time.monotonic() + _ALL_S
         while self._steps:
             what, step, within_s = self._steps.pop()
@@ -45,7 +45,7 @@ class Closing:
 
 
 async def closed(what: str, step: Callable[[], Awaitable[object]], within_s: float = STEP_S) -> bool:
-    """Close *what* by *step*; return whether it went well. A step that raises or takes longer is logged and left behind."""
+    """Close *what* by *step*; return whether that succeeded. A step that raises or takes longer is logged and abandoned."""
     task = asyncio.ensure_future(_taken(step))
     task.add_done_callback(_seen)
     done, _ = await asyncio.wait([task], timeout=within_s)
@@ -54,7 +54,7 @@ async def closed(what: str, step: Callable[[], Awaitable[object]], within_s: flo
         task.cancel()
         await asyncio.wait([task], timeout=_CANCELLED_S)
         left: Any = task
-        left._log_destroy_pending = False  # the line above has said it; asyncio's would be the last one of the log
+        left._log_destroy_pending = False  # logged above; asyncio's own line would be the last one of the log
         return False
     if not task.cancelled() and (err := task.exception()) is not None:
         log.warning("%s: not closed in good order: %r", what, err, extra=fields("close.failed", what=what))
@@ -67,6 +67,6 @@ async def _taken(step: Callable[[], Awaitable[object]]) -> None:
 
 
 def _seen(task: asyncio.Future[None]) -> None:
-    """Take note of the error of a step that nobody waits for any more."""
+    """Retrieve the error of an abandoned step, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()

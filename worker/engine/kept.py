@@ -1,4 +1,4 @@
-"""Checkpoints that are kept: found, checked, removed when they are old, put back into an empty partition."""
+"""Finds and checks stored checkpoints, removes old ones, and restores one into an empty partition."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from worker.engine.grid_order import know_again
 from worker.settings import Settings
 
 _ORPHAN_S = 86_400.0
-"""Age of a rows file without a manifest, past which its writer is dead."""
+"""Age at which a rows file without a manifest has no live writer."""
 
 
 class Kept(NamedTuple):
-    """A checkpoint as it is found, by its name in the place where it is kept."""
+    """A stored checkpoint, by its file name."""
 
     name: str
     manifest: Manifest
@@ -32,8 +32,8 @@ def folder_of(namespace: str, partition: int) -> str:
 def kept(files: Files, namespace: str, partition: int, refused: Callable[[str], None] | None = None) -> list[Kept]:
     """Return a partition's checkpoints, the newest first. Blocking.
 
-    A file that was changed, or that a newer version wrote, is left out, and *refused* hears of it. Without *refused*, raises
-    `CheckpointError`.
+    A file that was changed, or that a newer version wrote, is left out, and *refused* is called with the reason. Without
+    *refused* it raises `CheckpointError`.
     """
     folder = folder_of(namespace, partition)
     found: list[Kept] = []
@@ -46,7 +46,7 @@ def kept(files: Files, namespace: str, partition: int, refused: Callable[[str], 
             _check_home(manifest, namespace, partition, where)
             found.append(Kept(name, manifest))
         except FileNotFoundError:
-            continue  # grown old since the folder was listed
+            continue  # removed since the folder was listed
         except CheckpointError as err:
             if refused is None:
                 raise
@@ -70,7 +70,7 @@ def clean(files: Files, namespace: str, partition: int, most: int) -> None:
         files.remove(f"{folder}/{old.name}")
         files.remove(f"{folder}/{old.manifest.rows}")
     if damaged:
-        return  # what a damaged manifest named is not known: nothing else is removed until somebody has looked
+        return  # a damaged manifest may name any rows: remove nothing else until an operator has looked
     named = {one.manifest.rows for one in found}
     for name, age_s in files.names(folder).items():
         if not is_manifest(name) and name not in named and age_s > _ORPHAN_S:
@@ -78,7 +78,7 @@ def clean(files: Files, namespace: str, partition: int, most: int) -> None:
 
 
 def reaches(manifest: Manifest, starts: Mapping[str, int], ends: Mapping[str, int]) -> str:
-    """Return why a rebuild cannot go on from *manifest* by what the topics hold; empty where it can."""
+    """Return why the topics do not allow a rebuild from *manifest*; empty if they do."""
     for topic, offset in manifest.next.items():
         if topic not in starts:
             return f"topic {topic} is gone"
@@ -90,7 +90,7 @@ def reaches(manifest: Manifest, starts: Mapping[str, int], ends: Mapping[str, in
 
 
 async def restore(settings: Settings, client: Client, files: Files, one: Kept) -> int:
-    """Put a checkpoint back into its partition, which must be empty; return how many rows were written.
+    """Restore a checkpoint into its partition, which must be empty; return the number of written rows.
 
     The files are checked before the first write. Reading them blocks the loop, so only commands call this.
     Raises `CheckpointError` and `StoreRefused`.

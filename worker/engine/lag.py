@@ -1,4 +1,4 @@
-"""How far a partition is behind, as its metrics show it, and what each batch adds to them."""
+"""Metrics of a partition's lag and of its batches."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from worker.metrics import Metrics
 
 
 class Lag:
-    """Keeps when the records of each input came, for one incarnation."""
+    """Keeps the times of each input's records, for one incarnation."""
 
     def __init__(self, metrics: Metrics, partition: int, inputs: Sequence[str]) -> None:
         self._metrics = metrics
         self._label = str(partition)
         self._inputs = inputs
-        self._seen_ms: dict[str, int] = {}
+        self._applied_ms: dict[str, int] = {}
         self._first_ms: dict[str, int] = {}
-        """Kafka timestamp of the first record that each topic gave us: it may wait for long to be applied."""
+        """Kafka timestamp of each topic's first fetched record, which may wait for long to be applied."""
         self._at_end_ms: dict[str, float] = {}
-        """When `observe` last saw that no record of a topic waited."""
+        """When `observe` last found a topic without waiting records."""
         self.began_ms = time.time() * 1000
 
     def fetched(self, records: Sequence[Record]) -> None:
-        """Take note of the first record of a fetch."""
+        """Note the first records of a fetch."""
         for record in records:
             if record.timestamp_ms is not None:
                 self._first_ms.setdefault(record.topic, record.timestamp_ms)
 
     def saw(self, record: Record, polled_ms: int | None) -> None:
-        """Take note of a record that is applied; its topic was last fetched at *polled_ms*."""
+        """Note an applied record. Its topic was last fetched at *polled_ms*."""
         if record.timestamp_ms is not None:
-            # A producer's clock may run ahead; no record shows its topic to be read past the time of the fetch that gave it.
-            self._seen_ms[record.topic] = min(record.timestamp_ms, polled_ms or record.timestamp_ms)
+            # A producer's clock may run ahead, but no topic is read beyond the time of its last fetch.
+            self._applied_ms[record.topic] = min(record.timestamp_ms, polled_ms or record.timestamp_ms)
 
     def views(self, reader: PartitionReader, next_: Mapping[str, int]) -> list[View]:
-        """Return each topic as the consumer saw it last, for a partition that stands at *next_*."""
-        return [View(offset, *reader.polled(topic), self._seen_ms.get(topic)) for topic, offset in next_.items()]
+        """Return each topic by the consumer's last fetch, for a partition with the next offsets *next_*."""
+        return [View(offset, *reader.polled(topic), self._applied_ms.get(topic)) for topic, offset in next_.items()]
 
     def observe(self, reader: PartitionReader, publisher: Publisher, next_: Mapping[str, int]) -> None:
-        """Show how far the partition, which stands at *next_*, is behind."""
+        """Set the metrics of the lag, for the next offsets *next_*."""
         now_ms = time.time() * 1000
         lag = unpublished = 0
         oldest_ms = fetched_ms = now_ms
@@ -71,18 +71,18 @@ class Lag:
         metrics.pending_seconds.labels(label).set(pending_s)
 
     def _waits_since_ms(self, topic: str) -> float:
-        """Return an instant not later than when the first record of *topic* that waits came.
+        """Return an instant not later than the arrival of the first waiting record of *topic*.
 
-        No waiting record is older than the last one taken, nor than the last time that none waited. Of a backlog from before us
-        nothing is known until its first records are fetched. Until then it counts from the take-over.
+        No waiting record is older than the last applied one, nor than the last time when none waited. A backlog from before the
+        take-over counts from the take-over, until its first records are fetched.
         """
-        taken_ms = self._seen_ms.get(topic, self._first_ms.get(topic))
+        taken_ms = self._applied_ms.get(topic, self._first_ms.get(topic))
         known = [at_ms for at_ms in (taken_ms, self._at_end_ms.get(topic)) if at_ms is not None]
         return max(known, default=self.began_ms)
 
 
 def report_slice(metrics: Metrics, taken: TickResult) -> None:
-    """Count what one batch of a tick did."""
+    """Count the results of one batch of a tick."""
     metrics.batches.labels("tick").inc()
     metrics.removed.inc(taken.removed)
     metrics.messages(taken.messages)
@@ -90,8 +90,8 @@ def report_slice(metrics: Metrics, taken: TickResult) -> None:
     metrics.unsent(taken.unsent)
 
 
-def report(metrics: Metrics, taken: BatchResult, records: Sequence[Record], began: float) -> None:
-    """Count what a batch of *records* did, which began at *began* (`time.perf_counter`)."""
+def report(metrics: Metrics, taken: BatchResult, records: Sequence[Record], began_s: float) -> None:
+    """Count the results of a batch of *records*, which began at *began_s* (`time.perf_counter`)."""
     for kind, count in taken.types.items():
         metrics.events.labels(kind if kind in KNOWN_TYPES else CUSTOM).inc(count)
     for reason, count in taken.reasons.items():
@@ -114,7 +114,7 @@ def report(metrics: Metrics, taken: BatchResult, records: Sequence[Record], bega
         metrics.step_seconds.labels(step).inc(seconds)
     metrics.batches.labels("events").inc()
     metrics.batch_records.observe(len(records))
-    metrics.batch_seconds.observe(time.perf_counter() - began)
-    newest = max((record.timestamp_ms or 0 for record in records), default=0)
-    if newest:
-        metrics.event_age_seconds.observe(max(0.0, time.time() - newest / 1000))
+    metrics.batch_seconds.observe(time.perf_counter() - began_s)
+    newest_ms = max((record.timestamp_ms or 0 for record in records), default=0)
+    if newest_ms:
+        metrics.event_age_seconds.observe(max(0.0, time.time() - newest_ms / 1000))

@@ -1,4 +1,4 @@
-"""Records that a partition passes over, because their batch cannot be read: which may be, and what is said of it."""
+"""Records that a partition passes over because their batch cannot be read: which ones may be, and their log lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def check_passed(settings: Settings, records: Iterable[Record]) -> None:
-    """Raise `WorkerMustStop` at the first of *records* that is damaged, unless an operator named its batch to be passed over.
+    """Raise `WorkerMustStop` at the first of *records* that is damaged, unless an operator named its batch in the settings.
 
     A damaged batch may be whole on another replica. A batch that is merely too large never gets smaller.
     """
@@ -34,9 +34,9 @@ def check_passed(settings: Settings, records: Iterable[Record]) -> None:
 
 
 def producers_faults(reasons: Counter[str]) -> Counter[str]:
-    """Return *reasons* without what a batch as a whole caused.
+    """Return *reasons* without those that concern a batch as a whole.
 
-    One batch of many records must not stop the workers as a bad deploy of a producer does.
+    One damaged batch with many records is no bad deploy of a producer, so it must not stop the workers.
     """
     return Counter({reason: count for reason, count in reasons.items() if reason not in UNREAD})
 
@@ -51,8 +51,8 @@ def tell_passed(partition: int, passed: Sequence[Passed]) -> None:
             one.first,
             one.last,
             one.reason,
-            extra=fields("partition.passed_over", partition=partition, **{name: getattr(one, name) for name in _TOLD}),
+            extra=fields("partition.passed_over", partition=partition, **{name: getattr(one, name) for name in _PASSED_FIELDS}),
         )
 
 
-_TOLD = ("topic", "first", "last", "reason")
+_PASSED_FIELDS = ("topic", "first", "last", "reason")

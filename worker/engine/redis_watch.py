@@ -1,4 +1,4 @@
-"""How Redis is while the worker runs: how full, and whether it may drop leads."""
+"""Watches Redis while the worker runs: its memory, and whether it may evict leads."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ LOOK_S: Final = 5.0
 
 
 async def watch_redis(client: Client, metrics: Metrics, safe: asyncio.Event) -> None:
-    """Show how full Redis is, where this user may ask, and clear *safe* for as long as Redis may drop leads.
+    """Set the metrics of Redis' memory, and clear *safe* while Redis may evict leads.
 
-    Reports a changed `maxmemory-policy` within two looks. A Redis that does not answer leaves all as it was.
+    Reports a changed `maxmemory-policy` within two reads. Nothing changes while Redis does not answer, or if this user may not
+    run `INFO`.
     """
     before: Memory | None = None
     while True:

@@ -19,15 +19,15 @@ log = logging.getLogger(__name__)
 
 EVERY_S: Final = 10.0
 _LEAST_S: Final = 1.0
-"""Between two looks, however often the brokers' metadata change."""
+"""Least time between two checks, however often the brokers' metadata change."""
 _TIMES: Final = 3
-"""A broker whose metadata lag behind may tell of what was: only what is so as often, `_LEAST_S` apart, is believed."""
+"""A broker's metadata may be old. So a change counts after so many equal answers, `_LEAST_S` apart."""
 
 
 class TopicWatch:
-    """Asks the brokers once for all partitions of a worker. *held*: partition → topic → the id of what the partition reads.
+    """Checks the topics once for all partitions of a worker. *held* returns partition → topic → the id that it reads.
 
-    *refresh* lets the group's consumer see a topic that is there again, or another: left to itself it looks once a minute.
+    *refresh* makes the group's consumer see a topic that was recreated. By itself it looks once a minute.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class TopicWatch:
             metrics.input_compacted.labels(topic).set(0)
 
     def wake(self, *_: Any) -> None:
-        """Look soon: the brokers told of other topics, leaders or partitions."""
+        """Check soon, because the brokers reported other topics, leaders or partitions."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Look again and again. Raises `WorkerMustStop` where a topic is not the topic that a partition reads any more."""
+        """Check again and again. Raises `WorkerMustStop` if a topic that a partition reads was recreated."""
         while True:
             await self._topics()
             if not self._settings.development:
@@ -93,7 +93,7 @@ class TopicWatch:
             check_ids(self._settings, partition, topics)
 
     def _another(self, ids: Mapping[str, str]) -> dict[int, list[str]]:
-        """Return partition → topics that are others by now; *ids*: those of now."""
+        """Return partition → topics whose present *ids* differ from those that it reads."""
         found: dict[int, list[str]] = {}
         for partition, held in self._held().items():
             topics = [topic for topic, id_ in ids.items() if not same(held.get(topic, UNKNOWN), id_)]
@@ -136,4 +136,4 @@ class TopicWatch:
 
     @staticmethod
     def _silent(err: Exception) -> None:
-        log.debug("the brokers did not say how the topics stand: %r", err, extra=fields("kafka.silent"))
+        log.debug("the brokers did not describe the topics: %r", err, extra=fields("kafka.silent"))
