@@ -99,16 +99,9 @@ def _about_text(key: str, condition: Condition, ask: Predicate) -> Predicate:
     """Return *ask*, the question of *condition*; in a single call for texts, if it is about them, as most are."""
     value: Any = condition.value
     if condition.op == "matches":
-        found = _search(value)
-        remembered = lru_cache(maxsize=512)(found)
-
-        def matches(data: Mapping[str, Any]) -> bool:
-            text = data.get(key)
-            if text.__class__ is not str:
-                return ask(data)
-            return remembered(text) if len(text) <= _REMEMBERED_CHARS else found(text)
-
-        return matches
+        return _remembering(key, _search(value), ask)
+    if condition.op == "words":
+        return _remembering(key, _words(value), ask)
     if condition.op == "eq" and isinstance(value, str):
         return lambda data: (text := data.get(key)) == value or (text.__class__ is list and ask(data))
     if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):
@@ -119,6 +112,24 @@ def _about_text(key: str, condition: Condition, ask: Predicate) -> Predicate:
     if condition.op == "not":
         return lambda data: text not in among and not is_blank(text) if (text := data.get(key)).__class__ is str else ask(data)
     return ask
+
+
+def _remembering(key: str, found: Callable[[str], bool], ask: Predicate) -> Predicate:
+    """Return the question *found* of the text at *key*, and *ask* of other values. Answers for short texts are remembered."""
+    remembered = lru_cache(maxsize=512)(found)
+
+    def about_text(data: Mapping[str, Any]) -> bool:
+        text = data.get(key)
+        if text.__class__ is not str:
+            return ask(data)
+        return remembered(text) if len(text) <= _REMEMBERED_CHARS else found(text)
+
+    return about_text
+
+
+def _words(phrases: tuple[str, ...]) -> Callable[[str], bool]:
+    holds = compile_words(phrases)
+    return lambda text: not is_blank(text) and holds(text)
 
 
 def _search(pattern: str) -> Callable[[str], bool]:
@@ -135,6 +146,17 @@ def _questions(conditions: list[Condition]) -> tuple[bool, bool, Callable[[Any],
     scalar = _all_of([*ones, *nones] or [lambda value: not missing])
     one = _all_of(ones) if ones else None
     none = _all_of(nones) if nones else None
+    return missing, is_object, _of_any_kind(missing, is_object, scalar, one, none)
+
+
+def _of_any_kind(
+    missing: bool,
+    is_object: bool,
+    scalar: Callable[[Any], bool],
+    one: Callable[[Any], bool] | None,
+    none: Callable[[Any], bool] | None,
+) -> Callable[[Any], bool]:
+    """Return the question of a value that is not null: *scalar*, or of a list's elements *one* of any and *none* of all."""
 
     def ask(value: Any) -> bool:
         kind = value.__class__
@@ -149,7 +171,7 @@ def _questions(conditions: list[Condition]) -> tuple[bool, bool, Callable[[Any],
             return is_object if missing != is_object and exists(value) else missing
         return scalar(value)
 
-    return missing, is_object, ask
+    return ask
 
 
 def _none_of(wanted: Any) -> Callable[[Any], bool]:

@@ -71,6 +71,7 @@ def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes,
     It is infinite where that is not known. Then an exclusion matched, expired occurrences count again, or a lead on a rung may
     have lost points.
     """
+    # Complexity over 15: every event passes here, and each step in a function of its own would cost a call.
     ids: bytes = state.ids + event_mark
     state.ids = ids if len(ids) <= IDS_KEPT * MARK_BYTES else ids[-IDS_KEPT * MARK_BYTES :]
     at_ms = event.at_ms
