@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from tests.kit.by_hand import START, Story
 from tests.kit.grids import a_grid, changed
 from tests.kit.oracle_values import rfc3339
 from tests.kit.stories import DAY, HOUR, MINUTE
+from worker.core.grid.models import parse_grid
+from worker.core.insight.replay import replay_lines
 
 PAGES = a_grid(engagement="{half_life: 14d, rules: [{id: page, points: 8, on: page.viewed}]}")
 
@@ -267,6 +270,19 @@ def test_the_first_page_type_that_fits_wins_and_one_given_is_kept() -> None:
     assert Story(grid).event(0, url="https://a.example/p/pricing").score(0) == 0
     assert Story(grid).event(0, url="https://a.example/p/pricing", page_type="pricing").score(0) == 8
     assert Story(grid).event(0, url="https://a.example/pricing/more").score(0) == 0
+
+
+def test_a_site_of_one_file_has_its_path_in_the_fragment() -> None:
+    """For `pages`, and for the labels that sales read. Escapes are decoded for the first, and shown as sent in the second."""
+    grid = changed(pages(half_life="none", where="{page_type: pricing}"), {"pages": '{pricing: "/preise-für*"}'})
+    url = "https://app.example/x#!/preise-f%C3%BCr-teams?plan=1"
+    assert Story(grid).event(0, url=url).score(0) == 0
+    routed = changed(grid, {"hash_routes": "true"})
+    assert Story(routed).event(0, url=url).score(0) == 8
+    assert Story(routed).event(0, url="/preise-für#top").score(0) == 8
+    mql = changed(routed, {"stages": "{mql: {enter: 8}}"})
+    (moved,) = replay_lines([json.dumps(line) for line in Story(mql).event(0, url=url).lines], parse_grid(mql, "g")).events
+    assert [one["label"] for one in moved["data"]["recent"]] == ["/preise-f%C3%BCr-teams"]
 
 
 FIT = a_grid(fit="{rules: [{id: big, points: 8, where: {company.size: {gte: 50}}}, {id: co, points: 1, where: {company: x}}]}")

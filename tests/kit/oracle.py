@@ -32,6 +32,7 @@ from tests.kit.oracle_values import (
     in_data,
     instant,
     rfc3339,
+    unescaped,
 )
 from worker.core.contract.event_types import KNOWN_TYPES
 
@@ -86,10 +87,14 @@ class Oracle(Scores):
     def _page_type(self, url: Any) -> str | None:
         if not isinstance(url, str):
             return None
-        path = urlsplit(url).path
+        parts = urlsplit(url)
+        path = parts.path
+        if self.grid.get("hash_routes") and "/" in parts.fragment:
+            path = "/" + parts.fragment.partition("/")[2].partition("?")[0]
+        path = unescaped(path)
         for page_type, patterns in (self.grid.get("pages") or {}).items():
             for pattern in as_list(patterns):
-                if re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), path, re.DOTALL):
+                if re.fullmatch(".*".join(re.escape(unescaped(piece)) for piece in pattern.split("*")), path, re.DOTALL):
                     return str(page_type)
         return None
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 import idna
@@ -196,6 +197,11 @@ def normal(path: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [normal(path, one) for one in value]
     return form(value) if form is not None and isinstance(value, str) else value
+
+
+def unescaped(text: str) -> str:
+    """Return a path with its escapes decoded once; `%2F` stays. Paths of ours hold valid UTF-8 alone."""
+    return "%2F".join(map(unquote, re.split("%2[Ff]", text)))
 
 
 def clamp(value: float, limits: Mapping[str, Any]) -> float:

@@ -103,7 +103,8 @@ def grids(draw: st.DrawFn, /, **fixed: Any) -> str:
     )
     grid: dict[str, Any] = {"grid": "made-up", "version": draw(st.integers(1, 9)), "engagement": engagement}
     maybe(draw, grid, "timezone", st.sampled_from(["UTC", "Europe/Paris", "America/New_York", "Asia/Kathmandu"]))
-    maybe(draw, grid, "pages", st.just({"pricing": ["/pricing*", "*/tarifs"], "product": "/product/*"}))
+    maybe(draw, grid, "pages", st.just({"pricing": ["/pricing*", "*/tarifs", "/preise-für*"], "product": "/product/*"}))
+    maybe(draw, grid, "hash_routes", st.booleans(), 4)
     maybe(draw, grid, "score", st.sampled_from([{"min": 0}, {"max": 40}, {"min": 0, "max": 100}, {"min": -5, "max": 60}]))
     if draw(st.booleans()):
         fit: dict[str, Any] = {
@@ -193,7 +194,15 @@ def datas(draw: st.DrawFn, kind: str) -> dict[str, Any]:
     if kind == "page.viewed":
         data["url"] = draw(
             st.sampled_from(
-                ["https://a.example/pricing?x=1", "https://a.example/fr/tarifs", "/product/1/2", "https://a.example"]
+                [
+                    "https://a.example/pricing?x=1",
+                    "https://a.example/fr/tarifs",
+                    "/product/1/2",
+                    "https://a.example",
+                    "https://a.example/preise-f%C3%BCr-teams",
+                    "https://a.example/#/pricing?x=1",
+                    "/product/1#pricing",
+                ]
             )
         )
         maybe(draw, data, "page_type", st.sampled_from(["pricing", "other", None, " "]), 3)

@@ -161,7 +161,9 @@ def _replayed_past(judged: JudgedLead, turns: list[StageChange]) -> tuple[list[S
     every_ms = max((judged.now_ms - turns[0].at_ms) // _SAMPLES, 1)
     behind = list(past(judged.scorer, turns, judged.now_ms, every_ms))
     moves = [(b.at_ms, b.stage) for a, b in pairwise(behind) if a.stage != b.stage]
-    marks = [plot.Mark(turn.event.at_ms, turn.event.type, label(turn.event)) for turn in turns if not turn.event.machine]
+    routes = judged.scorer.hash_routes
+    events = [turn.event for turn in turns if not turn.event.machine]
+    marks = [plot.Mark(event.at_ms, event.type, label(event, hash_routes=routes)) for event in events]
     return behind, [(behind[0].at_ms, behind[0].stage), *moves], marks
 
 

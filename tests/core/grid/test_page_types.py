@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit.waits import effort
-from worker.core.grid.page_types import PATH_CHARS, compile_pages, page_type, url_path
+from worker.core.grid.page_types import PATH_CHARS, compile_pages, decoded, hash_route, page_type, url_path
 
 PAGES = {"pricing": ("/pricing*", "/tarifs*"), "product": ("/product/*",), "home": ("/",), "any-pdf": ("*.pdf",)}
 
@@ -161,3 +161,87 @@ def test_patterns_look_at_the_beginning_of_a_long_path() -> None:
     long = "https://x.example/" + "x/" * 440_000
     assert page_type(long, MANY) == "last"
     assert effort(lambda: page_type(long, MANY)) < 60
+
+
+@pytest.mark.parametrize(
+    ("pattern", "url", "fits"),
+    [
+        ("/preise-für*", "/preise-f%C3%BCr-teams", True),
+        ("/preise-f%c3%bcr*", "https://acme.example/preise-für-teams?x=1", True),
+        ("/preise-f%C3%BCr*", "/preise-f%C3%BCr", True),
+        ("/caf%C3%A9", "/caf%E9", False),
+        ("/caf%E9", "/caf%e9", True),
+        ("/a%2Fb", "/a%2fb", True),
+        ("/a/b", "/a%2Fb", False),
+        ("/a%252Fb", "/a%252Fb", True),
+        ("/100%25*", "/100%25-bio", True),
+        ("/100%*", "/100%25-bio", True),
+        ("/a%2Ab", "/a*b", True),
+        ("/a%2Ab", "/a%2Ab", True),
+        ("/a%2Ab", "/axb", False),
+        ("/a*b", "/a%2Ab", True),
+        ("/a%3Fb", "/a%3Fb", True),
+        ("/a%3Fb", "/a?b", False),
+        ("/x%zz%", "/x%zz%", True),
+        ("/%ED%A0%80", "/%ed%a0%80", True),
+        ("/%E4%BD%A0*", "/你好", True),
+        ("/%E4%BD/*", "/%E4%BD/x", True),
+    ],
+)
+def test_escapes_are_decoded_once_on_both_sides(pattern: str, url: str, fits: bool) -> None:
+    """`/preise-für*` never met what every browser sends for it, and nothing said so."""
+    assert (page_type(url, {"x": (pattern,)}) == "x") is fits
+
+
+def by_definition(text: str) -> str:
+    """Decode escapes one by one: the longest valid UTF-8 at each place, but no slash; all else stays."""
+    done, at = "", 0
+    while at < len(text):
+        for length in (4, 3, 2, 1):
+            run = re.match(f"(?:%[0-9a-fA-F]{{2}}){{{length}}}", text[at:])
+            raw = bytes.fromhex(run[0].replace("%", "")) if run else b""
+            try:
+                decoded_to = raw.decode()
+            except UnicodeDecodeError:
+                continue
+            if len(decoded_to) == 1 and decoded_to != "/":
+                done, at = done + decoded_to, at + 3 * length
+                break
+        else:
+            step = 3 if re.match("%[0-9a-fA-F]{2}", text[at:]) else 1
+            done, at = done + (text[at : at + 3].upper() if step == 3 else text[at]), at + step
+    return done
+
+
+ESCAPES = st.sampled_from(
+    ["%C3", "%BC", "%c3%a9", "%E4%BD", "%A0", "%2F", "%2f", "%2A", "%25", "%ED", "%00"]
+) | st.sampled_from("%aü4")
+
+
+@given(st.lists(ESCAPES, max_size=9).map("".join))
+def test_escapes_are_decoded_as_the_definition_says(text: str) -> None:
+    """Runs are decoded at once, which must show nowhere."""
+    assert decoded(text) == by_definition(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "route"),
+    [
+        ("https://app.example/#/pricing", "/pricing"),
+        ("https://app.example/base?x=/y#!/pricing/teams?plan=pro", "/pricing/teams"),
+        ("/#/", "/"),
+        ("/a#section", None),
+        ("/a#b/c", "/c"),
+        ("/a", None),
+        ("/a#", None),
+        ("/a#/b\n/c", "/b/c"),
+    ],
+)
+def test_the_route_of_a_page_of_one_file(url: str, route: str | None) -> None:
+    """From the fragment's first slash up to a question mark."""
+    assert hash_route(url) == route
+    kinds = {"pricing": ("/pricing*",), "other": ("*",)}
+    if route is not None:
+        assert compile_pages(kinds, hash_routes=True)(url) == page_type(route, kinds)
+    else:
+        assert compile_pages(kinds, hash_routes=True)(url) == page_type(url, kinds)

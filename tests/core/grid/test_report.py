@@ -170,6 +170,7 @@ def test_what_is_applied_when_a_score_is_read_needs_no_replay() -> None:
         ("exclusions.competitor.where", "{company.domain: [other.example]}", {"competitor": "its where changes"}),
         ("timezone", "Europe/Paris", {"daily": "days", "comes-back": "days"}),
         ("pages.pricing", "/tarifs*", {"pricing": "page type"}),
+        ("hash_routes", "true", {"pricing": "`hash_routes` changes"}),
     ],
 )
 def test_what_is_counted_otherwise_needs_a_replay(path: str, value: str, expected: dict[str, str]) -> None:

@@ -168,7 +168,7 @@ _SUBSCRIBED: Final = DataModel(
     "SubscribedData",
     "A subscription to e-mails.",
     {
-        "message_id": Field(str, "The message in which the lead subscribed."),
+        "message_id": Field(str, "The message in which the lead subscribed.", or_integer=True),
         "list": Field(str, "The list of receivers.", examples=("newsletter",)),
     },
 )

@@ -42,6 +42,7 @@ def replayed(old: Grid, new: Grid) -> list[Replayed]:
 
 def _replayed(old: Grid, new: Grid) -> Iterator[Replayed]:
     pages = old.pages != new.pages or list(old.pages) != list(new.pages)
+    routes = old.hash_routes != new.hash_routes and bool(new.pages)
     zone = old.timezone != new.timezone
     before = {rule.id: _counted(rule) for rule in _counting(old)}
     held = {tuple(counted.items()) for counted in before.values()}
@@ -55,6 +56,8 @@ def _replayed(old: Grid, new: Grid) -> Iterator[Replayed]:
                 yield Replayed(kind, rule.id, _why_counted_anew(was, counted))
         elif pages and "page.viewed" in (rule.on or ()) and _asks_page_type(rule):
             yield Replayed(kind, rule.id, "it asks for a page type, and `pages` changes")
+        elif routes and "page.viewed" in (rule.on or ()) and _asks_page_type(rule):
+            yield Replayed(kind, rule.id, "it asks for a page type, and `hash_routes` changes what the path is")
         elif zone and _counts_days(rule):
             yield Replayed(kind, rule.id, "it counts days, and `timezone` changes where they begin")
 
@@ -170,6 +173,7 @@ def _head(grid: Grid) -> dict[str, str]:
         "grid": grid.grid,
         "version": str(grid.version),
         "timezone": grid.timezone,
+        "hash_routes": "yes" if grid.hash_routes else "",
         "score": clamp_words(grid.score),
         "fit": clamp_words(grid.fit),
         "engagement": clamp_words(grid.engagement),

@@ -198,6 +198,8 @@ class GridFile(_Model):
     """Whose midnight `days` and `once_per: day` mean."""
     pages: dict[str, PagePatterns] = Field(default_factory=dict)
     """Page type → patterns of url paths; the first type that fits wins."""
+    hash_routes: bool = False
+    """The path of a page is in the fragment of its url, as in `/app#/pricing`."""
     score: Clamp = Clamp()
     fit: Fit = Fit()
     engagement: Engagement = Engagement()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -18,12 +19,13 @@ _URL_CHARS: Final = 8_192
 Pages = Mapping[str, tuple[str, ...]]
 
 
-def compile_pages(pages: Pages) -> Callable[[str], str | None]:
+def compile_pages(pages: Pages, *, hash_routes: bool = False) -> Callable[[str], str | None]:
     """Return the function url → page type, with a memory of 8,192 urls.
 
     A pattern is compared with the whole path of the url, without host, query or fragment, and case counts. Of a longer path,
-    the first 2,048 characters are compared. `*` stands for any run of characters, `/` included. The first page type that fits,
-    in the grid's order, wins. `None` stands for no page type, or for a url that cannot be read.
+    the first 2,048 characters are compared, as the url has them. `*` stands for any run of characters, `/` included. Escapes
+    are decoded on both sides (`decoded`). With *hash_routes*, a fragment with a `/` is the path (`hash_route`). The first page
+    type that fits, in the grid's order, wins. `None` stands for no page type, or for a url that cannot be read.
     """
     names = tuple(pages)
     if not names:
@@ -31,8 +33,9 @@ def compile_pages(pages: Pages) -> Callable[[str], str | None]:
     pattern = re.compile("|".join("(" + "|".join(map(_glob, pages[name])) + ")" for name in names), re.DOTALL)
 
     def look(url: str) -> str | None:
-        path = url_path(url[:_URL_CHARS])
-        found = None if path is None else pattern.fullmatch(path, 0, PATH_CHARS)
+        url = url[:_URL_CHARS]
+        path = (hash_route(url) if hash_routes else None) or url_path(url)
+        found = None if path is None else pattern.fullmatch(decoded(path[:PATH_CHARS]))
         return names[found.lastindex - 1] if found is not None and found.lastindex is not None else None
 
     remembered = lru_cache(maxsize=8192)(look)
@@ -73,13 +76,47 @@ def url_path(url: str) -> str | None:
     return slash + path or ("/" if host else None)
 
 
+def hash_route(url: str) -> str | None:
+    """Return the path in the fragment of *url*, as in `/app#/pricing`; `None` where the fragment has none.
+
+    It begins at the fragment's first `/` and ends before a `?`.
+    """
+    fragment = url.partition("#")[2].translate(_NOWHERE)
+    begin = fragment.find("/")
+    return None if begin < 0 else fragment[begin:].partition("?")[0]
+
+
+_escapes: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+
+
+def decoded(text: str) -> str:
+    """Return *text* with escapes decoded once, such as `%C3%BC` for `ü`.
+
+    `%2F` stays, because it is no border between two names. So does what is no valid UTF-8. Both get upper-case digits.
+    """
+    return _escapes.sub(_decoded_run, text) if "%" in text else text
+
+
+def _decoded_run(escapes: re.Match[str]) -> str:
+    parts = bytes.fromhex(escapes[0].replace("%", "")).split(b"/")
+    return "%2F".join(part.decode(errors="leadpulse-escape") for part in parts)
+
+
+def _escape(err: UnicodeError) -> tuple[str, int]:
+    assert isinstance(err, UnicodeDecodeError)
+    return "".join(f"%{byte:02X}" for byte in err.object[err.start : err.end]), err.end
+
+
+codecs.register_error("leadpulse-escape", _escape)
+
+
 def _glob(pattern: str) -> str:
     """Return the regular expression of *pattern* without groups of its own.
 
     The atomic groups take each inner piece at its first place and never look back: it cannot blow up on a hostile url, and
     the first place is always as good as a later one, since what follows is `*` again.
     """
-    first, *rest = (re.escape(piece) for piece in pattern.split("*"))
+    first, *rest = (re.escape(decoded(piece)) for piece in pattern.split("*"))
     if not rest:
         return first
     *inner, last = rest

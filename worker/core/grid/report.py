@@ -81,7 +81,10 @@ def _page(grid: Grid) -> Iterator[str]:
             "A letter for fit and a digit for engagement, as in A1; below every floor the lowest counts.",
         )
     yield from _section(
-        "Kinds of page", ("page type", "paths"), [(name, ", ".join(patterns)) for name, patterns in grid.pages.items()]
+        "Kinds of page",
+        ("page type", "paths"),
+        [(name, ", ".join(patterns)) for name, patterns in grid.pages.items()],
+        "The path of a page is in its url's fragment, as in /app#/pricing." if grid.hash_routes else "",
     )
     lists = [("free", grid.mail.free), ("disposable", grid.mail.disposable), ("business", grid.mail.business)]
     yield from _section(

@@ -140,7 +140,8 @@ class CompiledGrid:
         # Lists of mail domains change what a trait is worth, as the grid does.
         self.tag = xxhash.xxh3_64_intdigest(f"{grid.sha256} {TABLES_VERSION}".encode())
         self.calendar = Calendar(grid.timezone)
-        self.page_type = compile_pages(grid.pages)
+        self.page_type = compile_pages(grid.pages, hash_routes=grid.hash_routes)
+        self.hash_routes = grid.hash_routes
         self.counters: dict[str, list[RuleCounter]] = {}
         self.readers: dict[int, list[CompiledRule]] = {}
         self.velocity_counters: dict[str, list[VelocityCounter]] = {}

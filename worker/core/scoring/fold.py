@@ -9,6 +9,7 @@ import msgspec
 
 from worker.core.contract.event_types import ACTIVITIES, CUSTOM, TYPE_NAMES, TYPE_NUMBERS
 from worker.core.contract.model import Event
+from worker.core.grid.page_types import hash_route
 from worker.core.grid.scalars import is_blank
 from worker.core.scoring import traits as traits_
 from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, ExclusionRule, RuleCounter, VelocityCounter
@@ -24,6 +25,8 @@ _CUSTOM_LABEL_CHARS: Final = 43
 _REMEMBERED_CHARS: Final = 2_048
 """A longer url is hardly ever seen again, and thousands of them would fill the memory."""
 _LABELS: Final = ("cta", "url", "webinar_id", "content_id", "form_id", "campaign_id", "network", "list", "reason", "message_id")
+_URL_CHARS: Final = 8_192
+"""Of a url, so many are looked at for a route in its fragment."""
 _FOREVER: Final = b"\0" * MARK_BYTES
 
 _TYPE_NUMBERS: Final = {name: number for name, number in TYPE_NUMBERS.items() if name != CUSTOM}
@@ -102,9 +105,9 @@ def add(scorer: CompiledGrid, state: LeadState, event: Event, event_mark: bytes,
     if at_ms > state.active_ms and is_activity(type_):
         state.active_ms = at_ms
     if number is None:
-        state.recent = note(state.recent, (at_ms, _CUSTOM_NUMBER, _custom_label(event)))
+        state.recent = note(state.recent, (at_ms, _CUSTOM_NUMBER, _custom_label(event, hash_routes=scorer.hash_routes)))
     else:
-        state.recent = note(state.recent, (at_ms, number, label(event)))
+        state.recent = note(state.recent, (at_ms, number, label(event, hash_routes=scorer.hash_routes)))
     return gain
 
 
@@ -220,21 +223,23 @@ def lookup(data: dict[str, Any], path: tuple[str, ...]) -> Any:
     return None if held.__class__ is str and is_blank(held) else held
 
 
-def label(event: Event) -> str:
+def label(event: Event, *, hash_routes: bool = False) -> str:
     """Return what a salesperson reads of an event in one short phrase: the page, the call to action, the webinar."""
     data = event.data
     for name in _LABELS:
         text = data.get(name)
         if text and isinstance(text, str) and not text.isspace():
             if name == "url":
+                if hash_routes and (route := hash_route(text[:_URL_CHARS])):
+                    return route[:_LABEL_CHARS]
                 return _url_label(text) if len(text) > _REMEMBERED_CHARS else _remembered_label(text)
             return text[:_LABEL_CHARS]
     return ""
 
 
-def _custom_label(event: Event) -> str:
+def _custom_label(event: Event, *, hash_routes: bool) -> str:
     """Return the label of a type of one's own, behind its name: `recent_type` takes them apart."""
-    text = label(event)[:_CUSTOM_LABEL_CHARS]
+    text = label(event, hash_routes=hash_routes)[:_CUSTOM_LABEL_CHARS]
     name = event.type.removeprefix(_CUSTOM_BEGINS)
     return f"{name} {text}" if text else name
 
