@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from itertools import groupby
+from itertools import groupby, permutations
 from typing import Final
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -69,7 +69,7 @@ class Metrics:
     moved = _input.counter(
         "moved_aliases", "Aliases of one lead that another lead claimed. Their later events count for the second lead"
     )
-    said = _input.counter(
+    message_counts = _input.counter(
         "messages",
         f"Messages between the owners of ids ({', '.join(MESSAGES.values())}). Merges cause request and past, addresses"
         " cause request, release and offer, accounts cause share",
@@ -259,15 +259,14 @@ class Metrics:
             if kind != "lead.dead":
                 self.transitions.labels(kind)
         for kind in MESSAGES.values():
-            self.said.labels(kind)
+            self.message_counts.labels(kind)
         for result in ("done", "failed"):
             self.checkpoints.labels(result)
         for stage in STAGES:
             self.stage_stays.labels(stage)
             self.stage_stay_seconds.labels(stage)
-            for to in STAGES:
-                if to != stage:
-                    self.stage_moves.labels(stage, to)
+        for origin, to in permutations(STAGES, 2):
+            self.stage_moves.labels(origin, to)
         for kind, to in _MOVES:
             for figure in (self.score_points, self.fit_points, self.engagement_points, self.measured_moves):
                 figure.labels(kind, to)
@@ -284,8 +283,8 @@ class Metrics:
             trouble.labels(label)
         for cause in CAUSES:
             self.incarnations.labels(label, cause)
-        for one in STATES:
-            self.partition_state.labels(label, one).set(one == state)
+        for name in STATES:
+            self.partition_state.labels(label, name).set(name == state)
         self.ready.labels(label).set(state == "ready")
 
     def leads_are(self, partition: int, leads: Mapping[str, int]) -> None:
@@ -293,10 +292,10 @@ class Metrics:
         for stage in STAGES:
             self.leads.labels(str(partition), stage).set(leads.get(stage, 0))
 
-    def messages(self, said: Mapping[str, int]) -> None:
+    def messages(self, counts: Mapping[str, int]) -> None:
         """Count the messages of one batch to the owners of other ids."""
-        for kind, count in said.items():
-            self.said.labels(kind).inc(count)
+        for kind, count in counts.items():
+            self.message_counts.labels(kind).inc(count)
 
     def unsent(self, count: int) -> None:
         """Count outputs that were too large for any topic. A dead letter was published for each."""

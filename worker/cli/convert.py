@@ -27,7 +27,11 @@ _MANY_PAGES: Final = 50
 
 @click.group()
 def convert() -> None:
-    """Turn other formats into events, one JSON a line on stdout."""
+    """Turn other formats into events, one JSON a line on stdout.
+
+    Use it for data that does not come as events, such as the log of a web server. Score the output with `leadpulse replay`,
+    or send it to Kafka with `leadpulse produce`.
+    """
 
 
 convert.add_command(csv)

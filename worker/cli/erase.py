@@ -15,7 +15,7 @@ from worker.core.contract.instants import MAX_AHEAD_MS
 from worker.core.contract.printable import plain
 from worker.core.scoring.calendar import rfc3339
 from worker.intake.erasure import send_erasure
-from worker.queries.persons import ids_of_person, until_erased
+from worker.queries.persons import Person, ids_of_person, until_erased
 
 
 class Erased(msgspec.Struct, frozen=True):
@@ -52,18 +52,16 @@ def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> N
     it.
     """
     settings = load_settings(flags)
-    found = run_async(ids_of_person(settings, lead))
-    ids = [lead, *(person.lead for person in found if person.lead != lead)]
-    if not any(person.state.alive for person in found):
+    person = run_async(ids_of_person(settings, lead))
+    ids = [lead, *(alias.lead for alias in person if alias.lead != lead)]
+    if not any(alias.state.alive for alias in person):
         click.echo(f"nothing is held of {plain(lead)} now; the erasure keeps its earlier events out", err=True)
     if dry_run:
         click.echo(json_line(Erased(lead, ids, None, False)))
         return
     if not yes:
         click.confirm(f"Erase {', '.join(map(plain, ids))} for good?", abort=True, err=True)
-    # After all that is held, where some producer's clock ran ahead; a time past this is taken as the record's own anyhow.
-    at_ms = int(time.time() * 1_000)
-    at_ms = min(max([at_ms, *(person.state.clock_ms for person in found)]), at_ms + MAX_AHEAD_MS)
+    at_ms = _after_all(person)
     run_async(send_erasure(KafkaIntake(settings), settings.input_topics, lead, at_ms))
     done = run_async(until_erased(settings, lead, ids, at_ms, wait_s)) if wait_s else False
     click.echo(json_line(Erased(lead, ids, rfc3339(at_ms), done)))
@@ -72,3 +70,12 @@ def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> N
             f"sent, but not done within {wait_s:g} s: do workers run (`leadpulse doctor`)? They will process it", err=True
         )
         raise click.exceptions.Exit(1)
+
+
+def _after_all(person: list[Person]) -> int:
+    """Return the time of the erasure: now, or after all that is held, where a producer's clock ran ahead.
+
+    Workers take a time further ahead than `MAX_AHEAD_MS` as the record's own.
+    """
+    now_ms = int(time.time() * 1_000)
+    return min(max([now_ms, *(alias.state.clock_ms for alias in person)]), now_ms + MAX_AHEAD_MS)

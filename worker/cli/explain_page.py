@@ -14,7 +14,7 @@ from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Condition, Where
 from worker.core.grid.words import duration, where_words
 from worker.core.insight.explain import AHEAD_MS, Change, Part, Totals
-from worker.core.insight.what_if import Upward, VelocityStep, Way
+from worker.core.insight.what_if import Fact, Upward, VelocityStep, Way
 from worker.core.scoring.calendar import DAY_MS
 from worker.queries.explained import Explained
 
@@ -56,14 +56,12 @@ def _waterfall(lead: Explained) -> Table:
     total, scale = 0.0, _scale(lead.waterfall)
     for part in lead.waterfall:
         before, total = total, total + part.points
-        low, high = sorted((round(max(0.0, before) * scale), round(max(0.0, total) * scale)))
-        bar = Text(" " * low + "█" * max(1, high - low), style="green" if part.points > 0 else "red")
         table.add_row(
             f"{part.kind} {part.id or part.place or ''}".rstrip(),
             *(_signed(points) for points in (part.earned, part.by_time, part.by_cap)),
             f"{part.points:+.2f}",
             f"{total:.2f}",
-            bar if part.points else "",
+            _bar(before, total, scale) if part.points else "",
             _what(part),
         )
     table.add_section()
@@ -71,6 +69,12 @@ def _waterfall(lead: Explained) -> Table:
     bar = Text("█" * round(max(0.0, lead.score) * scale), style="bold")
     table.add_row("score", *sums, "", f"{lead.score:.2f}", bar, "")
     return table
+
+
+def _bar(before: float, after: float, scale: float) -> Text:
+    """Return the step of the waterfall from one sum to the next."""
+    low, high = sorted((round(max(0.0, before) * scale), round(max(0.0, after) * scale)))
+    return Text(" " * low + "█" * max(1, high - low), style="green" if after > before else "red")
 
 
 def _signed(points: float) -> str:
@@ -111,29 +115,27 @@ def _took(sums: Totals) -> Text:
 
 
 def _up(lead: Explained) -> list[RenderableType]:
-    """Say what would bring the lead to the next stage."""
+    """Return what would bring the lead to the next stage."""
     up = lead.next_stage
-    match up.standing:
-        case "top":
-            return [Text(f"next stage: none, {lead.stage} is the top of the ladder; it is for sales to go on")]
-        case "crm":
-            return [Text(f"next stage: {lead.stage} was set in the CRM, and only the CRM moves it")]
-        case "excluded":
-            return [Text(f"next stage: none, excluded by {', '.join(up.excluded_by)}, whatever the score")]
-        case "no_ladder":
-            return [Text("next stage: none, the grid has no stages")]
+    nowhere = {
+        "top": f"none, {lead.stage} is the top of the ladder; it is for sales to go on",
+        "crm": f"{lead.stage} was set in the CRM, and only the CRM moves it",
+        "excluded": f"none, excluded by {', '.join(up.excluded_by)}, whatever the score",
+        "no_ladder": "none, the grid has no stages",
+    }.get(up.standing)
+    if nowhere is not None:
+        return [Text(f"next stage: {nowhere}")]
     parts: list[RenderableType] = [Text.assemble((f"to {up.to}", "bold"), " it takes ", "; ".join(_conditions(up)))]
     ways = [(_act(way), _worth(way, up.to or "")) for way in up.ways[:_WAYS_SHOWN]]
     ways += [(f"{_more(step)} ({step.id})", f"{step.adds:+.1f}") for step in up.paces]
-    if ways:
-        parts.append(_pairs("what the lead could do now", ways))
-    if up.facts:
-        facts = [
-            (f"{_words(fact.where)} ({fact.id})", f"fit {fact.adds:+.1f}" + (", enough for it alone" if fact.enough else ""))
-            for fact in up.facts
-        ]
-        parts.append(_pairs("what would raise its fit, if it were so", facts))
+    facts = [(f"{_words(fact.where)} ({fact.id})", _raises(fact)) for fact in up.facts]
+    parts += [_pairs("what the lead could do now", ways)] if ways else []
+    parts += [_pairs("what would raise its fit, if it were so", facts)] if facts else []
     return parts
+
+
+def _raises(fact: Fact) -> str:
+    return f"fit {fact.adds:+.1f}" + (", enough for it alone" if fact.enough else "")
 
 
 def _conditions(up: Upward) -> list[str]:

@@ -129,14 +129,11 @@ def _time_axis(axes: Axes) -> None:
 
 
 def _course(pair: Sequence[Axes], drawing: Drawing) -> None:
-    """Draw the curves over the stages' bands, to the left what was and to the right what comes."""
+    """Draw the curves over the stages' bands: the past to the left, the future to the right."""
     left, right = pair
-    begun = [*drawing.stages, (drawing.now_ms, "")]
-    _bands(left, [(a, b, stage) for (a, stage), (b, _) in pairwise(begun)], 1.0)
-    turns = [one for before, one in pairwise(drawing.to_come) if before.stage != one.stage]
-    edges = [drawing.to_come[0], *turns]
-    ends = [one.at_ms for one in turns] + [int(right.get_xlim()[1] * DAY_MS)]
-    _bands(right, [(one.at_ms, end, drawing.names[one.stage]) for one, end in zip(edges, ends, strict=True)], 0.55)
+    _past_bands(left, drawing)
+    changes = [after for before, after in pairwise(drawing.to_come) if before.stage != after.stage]
+    _future_bands(right, drawing, changes)
     for axes, samples, dashed in ((left, drawing.behind, False), (right, drawing.to_come, True)):
         _curves(axes, samples, dashed=dashed)
         for _, value in drawing.thresholds:
@@ -147,11 +144,28 @@ def _course(pair: Sequence[Axes], drawing: Drawing) -> None:
     left.set_ylim(low, high + 0.13 * (high - low))
     _thresholds(right, drawing.thresholds)
     _moves(left, drawing.stages[1:] if drawing.behind else drawing.stages, "#000000")
-    _moves(right, [(one.at_ms, drawing.names[one.stage]) for one in turns], "#444444")
+    _moves(right, [(sample.at_ms, drawing.names[sample.stage]) for sample in changes], "#444444")
+    _titles(left, right, past_known=bool(drawing.behind))
+
+
+def _past_bands(axes: Axes, drawing: Drawing) -> None:
+    begun = [*drawing.stages, (drawing.now_ms, "")]
+    _bands(axes, [(begin_ms, end_ms, stage) for (begin_ms, stage), (end_ms, _) in pairwise(begun)], 1.0)
+
+
+def _future_bands(axes: Axes, drawing: Drawing, changes: Sequence[Sample]) -> None:
+    """Draw the stage from now on, and from each of *changes* on."""
+    begins = [drawing.to_come[0], *changes]
+    ends_ms = [sample.at_ms for sample in changes] + [int(axes.get_xlim()[1] * DAY_MS)]
+    bands = [(begin.at_ms, end_ms, drawing.names[begin.stage]) for begin, end_ms in zip(begins, ends_ms, strict=True)]
+    _bands(axes, bands, 0.55)
+
+
+def _titles(left: Axes, right: Axes, *, past_known: bool) -> None:
     left.set_ylabel("points")
     right.tick_params(axis="y", length=0)
     left.set_title(
-        ("← until now" if drawing.behind else "the past course is not held  ← until now") + "  ", loc="right", fontsize=9.5
+        ("← until now" if past_known else "the past course is not held  ← until now") + "  ", loc="right", fontsize=9.5
     )
     right.set_title("  if nothing happens →", loc="left", fontsize=9.5)
     for axes, edge in ((left, "right"), (right, "left")):
@@ -207,16 +221,7 @@ def _events(pair: Sequence[Axes], drawing: Drawing, lanes: Sequence[str], inches
     first, last = left.get_xlim()
     a_day = inches / (last - first)
     for number, lane in enumerate(lanes):
-        marks = sorted(mark for mark in drawing.marks if mark.type == lane)
-        dates = [_date(mark.at_ms) for mark in marks]
-        left.plot(dates, [number] * len(dates), "|", color="#000000", markersize=9, markeredgewidth=1.1)
-        for mark, date, next_date in zip(marks, dates, [*dates[1:], last], strict=True):
-            room = int(((next_date - date) * a_day - 0.1) / _LABEL_CHAR)
-            text = mark.label if len(mark.label) <= room else mark.label[: room - 1] + "…"
-            if mark.label and room >= _LEAST_LABEL:
-                left.annotate(
-                    text, (date, number), (4, 0), textcoords="offset points", va="center", fontsize=7.5, color="#333333"
-                )
+        _lane(left, number, sorted(mark for mark in drawing.marks if mark.type == lane), a_day)
     left.set_yticks(range(len(lanes)), lanes)
     left.set_ylim(len(lanes) - 0.5 if lanes else 0.5, -0.5)
     left.tick_params(axis="y", length=0)
@@ -227,6 +232,17 @@ def _events(pair: Sequence[Axes], drawing: Drawing, lanes: Sequence[str], inches
         for number in range(len(lanes)):
             axes.axhline(number, color="#E4E4E4", linewidth=0.5, zorder=0)
     left.set_xlabel("time (UTC)")
+
+
+def _lane(axes: Axes, number: int, marks: Sequence[Mark], a_day: float) -> None:
+    """Draw the events of one type. *a_day*: inches that a day takes."""
+    dates = [_date(mark.at_ms) for mark in marks]
+    axes.plot(dates, [number] * len(dates), "|", color="#000000", markersize=9, markeredgewidth=1.1)
+    for mark, date, next_date in zip(marks, dates, [*dates[1:], axes.get_xlim()[1]], strict=True):
+        room = int(((next_date - date) * a_day - 0.1) / _LABEL_CHAR)
+        text = mark.label if len(mark.label) <= room else mark.label[: room - 1] + "…"
+        if mark.label and room >= _LEAST_LABEL:
+            axes.annotate(text, (date, number), (4, 0), textcoords="offset points", va="center", fontsize=7.5, color="#333333")
 
 
 def _legend(figure: Any, pair: Sequence[Axes], drawing: Drawing) -> None:

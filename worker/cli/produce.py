@@ -36,9 +36,11 @@ _CHUNK_BYTES: Final = 1 << 20
 def produce(files: tuple[str, ...], kafka: str | None, topic: str | None, raw: bool, sent_file: str | None) -> None:
     """Send files of events to Kafka.
 
-    FILES hold one CloudEvent a line, plain or gzipped. `-` is stdin. The lines are sent in their order. An event goes to its
-    family's topic (`lead.events.web`, `.email`, `.webinar`, `.profile`, `.crm`), and its key is the subject. Record
-    timestamps are the times of sending. Ticks are skipped, because a running worker makes its own.
+    Use it to import history, or what `leadpulse convert` made. Running workers score the events.
+
+    FILES hold one event (a CloudEvent in JSON) a line, plain or gzipped. `-` is stdin. The lines are sent in their order. An
+    event's type decides its topic (`lead.events.web`, `.email`, `.webinar`, `.profile`, `.crm`). Its key is the subject, which
+    is the lead's id. Record timestamps are the times of sending. Ticks are skipped, because a running worker makes its own.
 
     A line that is no JSON object with a subject is named on stderr and not sent. The command then exits with 1.
 

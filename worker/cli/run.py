@@ -53,9 +53,9 @@ def run(workers: int, **flags: Any) -> None:
 
 def environment(settings: Settings, flags: dict[str, Any], number: int) -> dict[str, str]:
     """Return the environment of worker *number*: that of this process with its flags, and its own port."""
-    told = {PREFIX + name.upper(): str(value) for name, value in flags.items() if value is not None}
+    given = {PREFIX + name.upper(): str(value) for name, value in flags.items() if value is not None}
     port = settings.metrics_port and settings.metrics_port + number
-    return os.environ | told | {PREFIX + "METRICS_PORT": str(port)}
+    return os.environ | given | {PREFIX + "METRICS_PORT": str(port)}
 
 
 def run_all(environments: list[dict[str, str]]) -> int:
@@ -64,29 +64,37 @@ def run_all(environments: list[dict[str, str]]) -> int:
     Returns the exit code: 1 if a worker failed. A failed worker is not restarted, because the next one would fail for the
     same reason. The supervisor of this process should see the failure.
     """
-    told = threading.Event()
-    for told_by in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(told_by, lambda *_: told.set())
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
     with Children(GRACE_S) as children:
         workers = [children.start(*a_worker(env)) for env in environments]
-        signal.signal(signal.SIGHUP, lambda *_: _tell(workers))
-        gone: set[int] = set()
-        while not told.wait(_LOOK_S) and len(gone) < len(workers):
-            for number, worker in enumerate(workers):
-                code = worker.poll()
-                if code is None or number in gone:
-                    continue
-                gone.add(number)
-                if code:
-                    click.echo(f"worker {number} ended with exit code {code}; draining the others", err=True)
-                    told.set()
-                else:
-                    click.echo(f"worker {number} has ended; the others go on", err=True)
+        signal.signal(signal.SIGHUP, lambda *_: _pass_on(signal.SIGHUP, workers))
+        ended: set[int] = set()
+        while not stopping.wait(_LOOK_S) and len(ended) < len(workers):
+            if _report_ended(workers, ended):
+                stopping.set()
         codes = children.end(*workers)
     return 1 if any(codes) else 0
 
 
-def _tell(workers: list[subprocess.Popen[Any]]) -> None:
-    """Pass SIGHUP on: each worker checks the grid file."""
+def _report_ended(workers: list[subprocess.Popen[Any]], ended: set[int]) -> bool:
+    """Add the workers that have ended to *ended*, and report each; return whether one of them failed."""
+    failed = False
+    for number, worker in enumerate(workers):
+        code = worker.poll()
+        if code is None or number in ended:
+            continue
+        ended.add(number)
+        failed |= code != 0
+        if code:
+            click.echo(f"worker {number} ended with exit code {code}; draining the others", err=True)
+        else:
+            click.echo(f"worker {number} has ended; the others go on", err=True)
+    return failed
+
+
+def _pass_on(number: int, workers: list[subprocess.Popen[Any]]) -> None:
+    """Pass a signal on: at SIGHUP each worker checks the grid file."""
     for worker in workers:
-        worker.send_signal(signal.SIGHUP)
+        worker.send_signal(number)

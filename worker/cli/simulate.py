@@ -73,7 +73,7 @@ def _topics(_: click.Context, param: click.Parameter, text: str | None) -> dict[
     default="2026-01-05",
     show_default=True,
     metavar="T",
-    help="Beginning of simulated time: an instant, a date, now, or -30d for thirty days ago.",
+    help="When simulated time begins: a date, an instant (RFC 3339), now, or -30d for thirty days ago.",
 )
 @click.option("--days", type=click.FloatRange(0, min_open=True), help="Simulated days.  [default: 30, none with --events]")
 @click.option("--events", "limit", type=click.IntRange(1), metavar="N", help="Stop after N records.")
@@ -82,14 +82,16 @@ def _topics(_: click.Context, param: click.Parameter, text: str | None) -> dict[
 @click.option(
     "--bad", type=_SHARE, default=0.0, show_default=True, help="Bad records in addition to the events, as a share of them."
 )
-@click.option("--keyless", type=_SHARE, default=0.0, show_default=True, help="Share of Kafka records without a key.")
-@click.option("--rate", type=click.FloatRange(0), default=0, help="Most records a second.  [default: no limit]")
+@click.option(
+    "--keyless", type=_SHARE, default=0.0, show_default=True, help="Share of Kafka records without the lead's id as key."
+)
+@click.option("--rate", type=click.FloatRange(0), default=0, help="Send at most so many records a second.  [default: no limit]")
 @click.option(
     "--compress",
     type=click.FloatRange(0),
     default=0,
     metavar="X",
-    help="Simulated time passes X times as fast as real time (86400: a day a second).  [default: no waiting]",
+    help="Send live, X times as fast as real time (86400: a day a second).  [default: no waiting]",
 )
 @click.option(
     "--out",
@@ -104,23 +106,26 @@ def _topics(_: click.Context, param: click.Parameter, text: str | None) -> dict[
     type=click.Choice(["aiokafka", "librdkafka"]),
     default="aiokafka",
     show_default=True,
-    help="Partitioner: aiokafka uses Kafka's own, librdkafka CRC32, which makes strays.",
+    help="Kafka client. librdkafka uses other partitions than Kafka's own clients: a test that workers forward strays.",
 )
 @click.option(
     "--topics",
     callback=_topics,
     metavar="FAMILY=TOPIC,…",
-    help="Topics of the event families.  [default: web=lead.events.web, and so on for email, webinar, profile, crm]",
+    help="Kafka topics of web, email, webinar, profile and crm events.  [default: web=lead.events.web, and so on]",
 )
 def simulate(rate: float, compress: float, out: str, kafka: str | None, client: Client, **given: Any) -> None:
     """Simulate the traffic of a B2B site.
 
-    The people are champions on their way to a purchase, researchers, newsletter readers, students, competitors and
-    passers-by. Crawlers and scrapers come too. They cause visits, mails, webinars, forms, profiles and CRM events over
-    simulated days.
+    Use it to try a grid before real leads come, or to fill a test system. The simulated people visit pages, open mails, join
+    webinars, send forms and talk to sales. A few of them buy. The others are researchers, newsletter readers, students,
+    competitors and passers-by. Programs that read the site come too.
 
-    Some events come late or twice. With --bad, some records are no events at all. The output is one CloudEvent a line, in
-    order of arrival.
+    As in real life, some events come late or twice. With --bad, some records are no events at all. The same --seed gives the
+    same traffic.
+
+    Prints one event (a CloudEvent in JSON) a line, in order of arrival. `leadpulse replay` scores such a file. With --kafka,
+    the events go to Kafka, and running workers score them.
     """
     if kafka is not None and out != "-":
         raise click.UsageError("use --out or --kafka, not both")

@@ -74,8 +74,8 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     for finding in _misspelt(os.environ):
         yield finding
     grid = None
-    for finding, found in _grid(settings.grid):
-        grid = found
+    for finding, checked in _grid(settings.grid):
+        grid = checked
         yield finding
     client = connect(settings.redis.get_secret_value())
     try:
@@ -85,16 +85,19 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
         unpublished = ASKED_FOR_TYPES if grid is None else CompiledGrid(grid, settings.source).unpublished
         async for finding in _kafka(settings, client, positions, unpublished):
             yield finding
-        if grid is not None and any(position.grid not in ("", grid.sha256) for position in positions):
-            yield Finding(
-                "grid", "hint", "another grid than the one in force", "the worker judges all leads again at its start"
-            )
+        for finding in _other_grid(grid, positions):
+            yield finding
     finally:
         await client.aclose()
 
 
+def _other_grid(grid: Grid | None, positions: Iterable[Position]) -> Iterator[Finding]:
+    if grid is not None and any(position.grid not in ("", grid.sha256) for position in positions):
+        yield Finding("grid", "hint", "another grid than the one in force", "the worker judges all leads again at its start")
+
+
 def _misspelt(environ: Iterable[str]) -> Iterator[Finding]:
-    """Warn of variables that look like settings and are none: nobody reads them, and the default holds in silence."""
+    """Warn of variables that look like settings and are none: the default holds in silence."""
     known = [PREFIX + name.upper() for program in PROGRAMS for name in program.model_fields]
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
@@ -122,16 +125,13 @@ async def _redis(settings: Settings, client: Client, positions: list[Position]) 
     """Look at Redis, and fill *positions* where they can be read."""
     address = redacted(settings.redis.get_secret_value())
     failed = False
-    for one in await redis_check.check(client, settings.namespace):
-        failed |= one.level == "error"
-        yield Finding("redis", one.level, one.what, one.what_to_do)
+    for fault in await redis_check.check(client, settings.namespace):
+        failed |= fault.level == "error"
+        yield Finding("redis", fault.level, fault.what, fault.what_to_do)
     try:
         stores = [RedisStore(client, settings.namespace, p) for p in range(settings.partitions)]
         positions += [await store.position() for store in stores]
-        commands: Any = client
-        asked = time.time()
-        seconds, micros = await commands.time()
-        skew_s = (asked + time.time()) / 2 - (int(seconds) + int(micros) / 1e6)
+        ahead_s = await _ahead_s(client)
     except (StoreUnavailable, StoreRefused) as err:
         positions.clear()
         if not failed:
@@ -139,16 +139,23 @@ async def _redis(settings: Settings, client: Client, positions: list[Position]) 
         return
     if not failed:
         yield Finding("redis", "ok", f"{address} answers and can hold state")
-    if abs(skew_s) > _SKEW_S:
-        way = "ahead of" if skew_s > 0 else "behind"
-        yield Finding(
-            "clock",
-            "warning",
-            f"this machine's clock is {abs(skew_s):.1f} s {way} Redis'",
-            "synchronize both (NTP): ticks carry it",
-        )
-    else:
-        yield Finding("clock", "ok", f"within {_SKEW_S:g} s of Redis'")
+    yield _clock(ahead_s)
+
+
+async def _ahead_s(client: Client) -> float:
+    """Return how far this machine's clock is ahead of Redis'."""
+    commands: Any = client
+    asked_s = time.time()
+    seconds, micros = await commands.time()
+    return (asked_s + time.time()) / 2 - (int(seconds) + int(micros) / 1e6)
+
+
+def _clock(ahead_s: float) -> Finding:
+    if abs(ahead_s) <= _SKEW_S:
+        return Finding("clock", "ok", f"within {_SKEW_S:g} s of Redis'")
+    way = "ahead of" if ahead_s > 0 else "behind"
+    what = f"this machine's clock is {abs(ahead_s):.1f} s {way} Redis'"
+    return Finding("clock", "warning", what, "synchronize both (NTP): ticks carry it")
 
 
 async def _kafka(
@@ -158,25 +165,32 @@ async def _kafka(
         async with Admin(settings) as admin:
             yield Finding("kafka", "ok", f"{settings.kafka} answers")
             topics = await look_at_topics(settings, admin, unpublished)
-            async for finding in _topics(settings, admin, topics):
-                yield finding
-            async for finding in _brokers(settings, admin):
-                yield finding
+            looks = [_topics(settings, admin, topics), _brokers(settings, admin)]
             if topics.readable:
-                async for finding in _partitions(settings, client, admin, positions):
+                looks.append(_partitions(settings, client, admin, positions))
+            if topics.readable and any(position.batch for position in positions):
+                looks.append(_rebuilds(settings, admin))
+            for look_at in looks:
+                async for finding in look_at:
                     yield finding
-                if any(position.batch for position in positions):
-                    async for said in rebuilds(settings, admin):
-                        yield Finding(*said)
-    except KafkaRefused as err:
-        yield Finding("kafka", "error", str(err))
-    except LogUnavailable as err:
-        if err.unreachable:
-            yield Finding("kafka", "error", f"{settings.kafka}: {why_not() or err.__cause__}", CHECK_CONNECTION)
-        else:
-            yield Finding("kafka", "error", f"{settings.kafka}: {err.line()}")
-    except OSError as err:
-        yield Finding("kafka", "error", f"{settings.kafka}: {err}", "start Kafka, or correct LEADPULSE_KAFKA")
+    except (KafkaRefused, LogUnavailable, OSError) as err:
+        yield _no_answer(settings, err)
+
+
+def _no_answer(settings: Settings, err: KafkaRefused | LogUnavailable | OSError) -> Finding:
+    """Return the finding about a cluster that does not answer, or refuses."""
+    if isinstance(err, KafkaRefused):
+        return Finding("kafka", "error", str(err))
+    if isinstance(err, OSError):
+        return Finding("kafka", "error", f"{settings.kafka}: {err}", "start Kafka, or correct LEADPULSE_KAFKA")
+    if err.unreachable:
+        return Finding("kafka", "error", f"{settings.kafka}: {why_not() or err.__cause__}", CHECK_CONNECTION)
+    return Finding("kafka", "error", f"{settings.kafka}: {err.line()}")
+
+
+async def _rebuilds(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
+    async for area, level, what, what_to_do in rebuilds(settings, admin):
+        yield Finding(area, level, what, what_to_do)
 
 
 async def _topics(settings: Settings, admin: Admin, topics: Topics) -> AsyncIterator[Finding]:

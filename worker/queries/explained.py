@@ -119,26 +119,25 @@ async def live(settings: ReaderSettings, lead: str, at_ms: int | None, grid: str
         partition = owner(lead, settings.partitions)
         fields = await held.stores[partition].lead(lead)
         for _ in range(MOST_HOPS):
-            to = _alias_of(note, lead, fields.get("state"))
-            if not to:
+            alias_of = _alias_of(note, lead, fields.get("state"))
+            if not alias_of:
                 break
-            lead, partition = to, owner(to, settings.partitions)
+            lead, partition = alias_of, owner(alias_of, settings.partitions)
             fields = await held.stores[partition].lead(lead)
         where = f"namespace {settings.namespace}, partition {partition} of {settings.partitions}"
-        found = _judge(
-            note, held.scorers[partition], lead, fields.get("state"), held.positions[partition].clock_ms, at_ms, where
-        )
-        return found._replace(redis_key=f"{{{settings.namespace}:{partition}}}:lead:{lead}")
+        tick_ms = held.positions[partition].clock_ms
+        judged = _judge(_Held(held.scorers[partition], lead, fields.get("state"), tick_ms, where), at_ms, note)
+        return judged._replace(redis_key=f"{{{settings.namespace}:{partition}}}:lead:{lead}")
 
 
 def _alias_of(note: Note, lead: str, packed: bytes | None) -> str:
     """Return the lead that *lead* is an alias of, and note it; empty when it is none, or its state cannot be read."""
-    to = ""
+    alias_of = ""
     with contextlib.suppress(UnreadableState):
-        to = "" if packed is None else unpack(packed).identity.alias_of
-    if to:
-        note(f"{plain(lead)} is known as {plain(to)}")
-    return to
+        alias_of = "" if packed is None else unpack(packed).identity.alias_of
+    if alias_of:
+        note(f"{plain(lead)} is known as {plain(alias_of)}")
+    return alias_of
 
 
 def replayed(
@@ -154,31 +153,49 @@ def replayed(
     run.finish(at_ms)
     asked, packed = lead, run.state_of(lead)
     for _ in range(MOST_HOPS):
-        to = _alias_of(note, lead, packed)
-        if not to:
+        alias_of = _alias_of(note, lead, packed)
+        if not alias_of:
             break
-        lead, packed = to, run.state_of(to)
+        lead, packed = alias_of, run.state_of(alias_of)
     for file, number, reason in run.refused:
         note(plain(f"{file}:{number}: {reason}"))
-    found = _judge(note, run.scorer, lead, packed, run.clock_ms, at_ms, where)
-    return found._replace(turns=run.turns if lead == asked else [])
+    judged = _judge(_Held(run.scorer, lead, packed, run.clock_ms, where), at_ms, note)
+    return judged._replace(turns=run.turns if lead == asked else [])
 
 
-def _judge(
-    note: Note, scorer: CompiledGrid, lead: str, packed: bytes | None, tick_ms: int | None, at_ms: int | None, where: str
-) -> JudgedLead:
-    """Judge *lead*, whose partition's last tick was at *tick_ms*. Raises `LeadNotHeld`."""
-    if packed is None:
-        raise LeadNotHeld(f"lead {lead} is not held ({where}): no event with this subject has been taken")
-    held = Lead(scorer, lead, packed, tick_ms)
-    state, now_ms = held.state, held.at_ms
-    if not state.alive and not state.erased_ms:
-        raise LeadNotHeld(f"lead {lead} is not held ({where}): it was removed after the grid's retention, or never was a lead")
-    if not state.alive:
-        raise LeadNotHeld(f"lead {lead} was erased: only the mark of its erasure at {rfc3339(state.erased_ms)} is kept")
+class _Held(NamedTuple):
+    """A lead as Redis or a replay holds it."""
+
+    scorer: CompiledGrid
+    lead: str
+    packed: bytes | None
+    tick_ms: int | None
+    """Last tick of its partition."""
+    where: str
+    """How messages name the place that was searched."""
+
+
+def _judge(held: _Held, at_ms: int | None, note: Note) -> JudgedLead:
+    """Judge the lead at *at_ms* or at its clock. Raises `LeadNotHeld`."""
+    lead = _opened(held)
+    state, now_ms = lead.state, lead.at_ms
     if at_ms is not None and at_ms > now_ms:
-        advance(scorer, state, now_ms, at_ms, held.by_time)
+        advance(held.scorer, state, now_ms, at_ms, lead.by_time)
         now_ms = at_ms
     elif at_ms is not None and at_ms < now_ms:
         note(f"the lead's clock is past {rfc3339(at_ms)} already; judged at {rfc3339(now_ms)}")
-    return JudgedLead(scorer, lead, state, now_ms)
+    return JudgedLead(held.scorer, held.lead, state, now_ms)
+
+
+def _opened(held: _Held) -> Lead:
+    """Return the lead at its clock. Raises `LeadNotHeld` with where it was searched, and why it may be gone."""
+    name, where = held.lead, held.where
+    if held.packed is None:
+        raise LeadNotHeld(f"lead {name} is not held ({where}): no event with this subject has been taken")
+    lead = Lead(held.scorer, name, held.packed, held.tick_ms)
+    if lead.state.alive:
+        return lead
+    if lead.state.erased_ms:
+        erased = rfc3339(lead.state.erased_ms)
+        raise LeadNotHeld(f"lead {name} was erased: only the mark of its erasure at {erased} is kept")
+    raise LeadNotHeld(f"lead {name} is not held ({where}): it was removed after the grid's retention, or never was a lead")

@@ -109,19 +109,23 @@ async def hottest(stores: Sequence[Store], scorers: Sequence[CompiledGrid], coun
     Under another of *scorers* (one for each store), the list is exact among the leads that were looked at.
     """
     queues = [await _Queue.of(store, scorer) for store, scorer in zip(stores, scorers, strict=True)]
-    found: list[tuple[float, str, Hot]] = []
+    leads: list[Hot] = []
     scores: list[float] = []
-    while queue := max(queues, key=lambda one: one.bound, default=None):
-        if queue.bound == -float("inf") or (len(scores) >= count and queue.bound < scores[0] - ALLOWANCE):
+    """A heap of the *count* highest."""
+    while queue := _highest(queues):
+        if len(scores) >= count and queue.bound < scores[0] - ALLOWANCE:
             break
-        lead, packed = await queue.pop()
-        held = Lead(queue.scorer, lead, packed, max(queue.clock_ms, at_ms or 0))
-        if not held.state.alive:
-            continue
-        hot = judged(queue.scorer, lead, held.state, held.at_ms)
-        found.append((-hot.score, lead, hot))
-        (heapq.heappush if len(scores) < count else heapq.heappushpop)(scores, hot.score)
-    return [hot for _, _, hot in sorted(found, key=lambda one: one[:2])[:count]]
+        hot = await queue.judge_next(at_ms or 0)
+        if hot is not None:
+            leads.append(hot)
+            (heapq.heappush if len(scores) < count else heapq.heappushpop)(scores, hot.score)
+    return sorted(leads, key=lambda lead: (-lead.score, lead.lead_id))[:count]
+
+
+def _highest(queues: Sequence[_Queue]) -> _Queue | None:
+    """Return the queue with the highest bound; `None` when all are empty."""
+    queue = max(queues, key=lambda queue: queue.bound, default=None)
+    return None if queue is None or queue.bound == -float("inf") else queue
 
 
 def judged(scorer: CompiledGrid, lead: str, state: LeadState, at_ms: int) -> Hot:
@@ -149,10 +153,12 @@ class _Queue:
         await queue._fill()
         return queue
 
-    async def pop(self) -> tuple[str, bytes | None]:
+    async def judge_next(self, at_ms: int) -> Hot | None:
+        """Take the next lead, judged at its clock or at *at_ms* where that is later; `None` for a lead that is gone."""
         lead, _, packed = self._page.popleft()
         await self._fill()
-        return lead, packed
+        held = Lead(self.scorer, lead, packed, max(self.clock_ms, at_ms))
+        return judged(self.scorer, lead, held.state, held.at_ms) if held.state.alive else None
 
     async def _fill(self) -> None:
         if not self._page:

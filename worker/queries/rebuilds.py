@@ -36,32 +36,23 @@ async def rebuilds(settings: Settings, admin: Admin) -> AsyncIterator[Said]:
 def _faults(settings: Settings, found: list[Way]) -> Iterator[Said]:
     for way in found:
         for words in way.unusable:
-            yield (
-                _AREA,
-                "warning",
-                f"partition {way.partition}: a checkpoint is of no use: {words}",
-                "keep topics for longer, or remove it",
-            )
+            what = f"partition {way.partition}: a checkpoint is of no use: {words}"
+            yield _AREA, "warning", what, "keep topics for longer, or remove it"
     lost = [way.partition for way in found if not way.possible]
     if lost:
         what = (
             f"partitions {_list(lost)} could not be rebuilt if Redis were emptied: no checkpoint reaches back into the topics"
         )
-        yield (
-            _AREA,
-            "warning",
-            what,
-            _WRITE if settings.checkpoints else "set LEADPULSE_CHECKPOINTS, to where all workers can write",
-        )
-    other = [way for way in found if way.other_fold]
+        to_do = _WRITE if settings.checkpoints else "set LEADPULSE_CHECKPOINTS, to where all workers can write"
+        yield _AREA, "warning", what, to_do
+    yield from _other_folds([way for way in found if way.other_fold])
+
+
+def _other_folds(other: list[Way]) -> Iterator[Said]:
     if other:
         what = f"partitions {_list([way.partition for way in other])}: the newest checkpoint is of fold {other[0].other_fold}"
-        yield (
-            _AREA,
-            "warning",
-            f"{what}, this is {FOLD_VERSION}",
-            f"a rebuild needs a worker of that version first; or {_WRITE}",
-        )
+        to_do = f"a rebuild needs a worker of that version first; or {_WRITE}"
+        yield _AREA, "warning", f"{what}, this is {FOLD_VERSION}", to_do
 
 
 def _possible(settings: Settings, found: list[Way]) -> Iterator[Said]:
@@ -71,7 +62,7 @@ def _possible(settings: Settings, found: list[Way]) -> Iterator[Said]:
     rest = [way.partition for way in found if way.checkpoint is None and way.from_first]
     if rest:
         what = f"partitions {_list(rest)} can be rebuilt from their first batch on, while retention keeps all since then"
-        yield _AREA, "ok" if not settings.checkpoints else "hint", what, "" if not settings.checkpoints else _WRITE
+        yield (_AREA, "hint", what, _WRITE) if settings.checkpoints else (_AREA, "ok", what, "")
 
 
 def _range(found: list[Way]) -> str:
