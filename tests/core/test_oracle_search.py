@@ -17,13 +17,7 @@ class EveryMillisecond(Oracle):
     """The oracle without its search: it asks the ladder at every single millisecond."""
 
     def _first_move(self, lead: Lead, start: int, end: int) -> int | None:
-        for t in range(start, end + 1):
-            now = self._score(lead, t)
-            if lead.stage in self.ladder and (
-                self._may_climb(lead, t, now.score, now.fit) or self._must_descend(lead, now.score, now.fit)
-            ):
-                return t
-        return None
+        return next((t for t in range(start, end + 1) if self._would_move(lead, t)), None)
 
 
 @examples(60)
@@ -53,6 +47,7 @@ def test_the_search_finds_the_instants_that_a_walk_through_every_millisecond_fin
             sql: {{enter: {enter + 2}, intent_within: 1s, sla: 2s}}
             quiet: 1s
         """,
+        phases=f"{{early: 1.1, late: {{enter: {enter + 1}, leave: 4.3}}}}",
     )
     outputs = []
     for oracle in (an_oracle(grid), an_oracle(grid, EveryMillisecond)):

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.kit.oracle_ladder import phase_after, phases_of, respond_by
 from tests.kit.oracle_score import ANSWERS, Happened, Lead, Scores
 from tests.kit.oracle_values import (
     ALLOWANCE,
@@ -48,6 +49,7 @@ class Oracle(Scores):
         self.stages: Mapping[str, Any] = grid.get("stages") or {}
         self.quiet = duration(self.stages.get("quiet")) or 0
         self.ladder = ["contact", *(rung for rung in ("mql", "sql") if rung in self.stages)]
+        self.phases = phases_of(grid)
         self.leads: dict[str, Lead] = {}
         self.erased: dict[str, tuple[int, int]] = {}
         """Lead → the instant up to which it is erased, and the last sequence number it used."""
@@ -123,10 +125,13 @@ class Oracle(Scores):
 
     # --- Stages ---------------------------------------------------------------------------------------------------------
 
-    def _rung(self, name: str) -> tuple[float, float, float | None]:
-        """Return `enter`, `leave` (at most `enter`) and `min_fit` of a rung."""
+    def _enough(self, name: str, fit: float, engagement: float) -> bool:
+        """Tell whether fit and engagement are enough for a rung."""
         rung = self.stages[name]
-        return rung["enter"], min(rung.get("leave", rung["enter"]), rung["enter"]), rung.get("min_fit")
+        return all(
+            rung.get(least) is None or value >= rung[least] - ALLOWANCE
+            for least, value in (("min_fit", fit), ("min_engagement", engagement))
+        )
 
     def _open(self, lead: Lead, t: int) -> bool:
         """Tell whether the ladder is open: no rejection, or `quiet` has passed since and the lead has been active since."""
@@ -135,27 +140,31 @@ class Oracle(Scores):
         activity = self._facts(lead).activity
         return t - lead.closed_at >= self.quiet and activity is not None and activity > lead.closed_at
 
-    def _may_climb(self, lead: Lead, t: int, score: float, fit: float) -> bool:
+    def _may_climb(self, lead: Lead, t: int, score: float, fit: float, engagement: float) -> bool:
         at = self.ladder.index(lead.stage)
         if at + 1 == len(self.ladder) or not self._open(lead, t):
             return False
         name = self.ladder[at + 1]
-        enter, _, min_fit = self._rung(name)
         intent_within = duration(self.stages[name].get("intent_within"))
         if intent_within is not None:
             intent = self._facts(lead).intent
             if intent is None or t - intent >= intent_within:
                 return False
-        return score >= enter - ALLOWANCE and (min_fit is None or fit >= min_fit - ALLOWANCE)
+        return bool(score >= self.stages[name]["enter"] - ALLOWANCE) and self._enough(name, fit, engagement)
 
-    def _must_descend(self, lead: Lead, score: float, fit: float) -> bool:
+    def _must_descend(self, lead: Lead, score: float, fit: float, engagement: float) -> bool:
         if lead.stage == "contact":
             return False
-        _, leave, min_fit = self._rung(lead.stage)
-        return score < leave - ALLOWANCE or (min_fit is not None and fit < min_fit - ALLOWANCE)
+        rung = self.stages[lead.stage]
+        leave = min(rung.get("leave", rung["enter"]), rung["enter"])
+        return score < leave - ALLOWANCE or not self._enough(lead.stage, fit, engagement)
+
+    def _phase(self, lead: Lead, score: float) -> str | None:
+        """Return the phase that the lead should be in; it stands still above the ladder, and while the lead is excluded."""
+        return phase_after(self.phases, lead.phase, score) if lead.stage in ("contact", "mql", "sql") else lead.phase
 
     def _judge(self, lead: Lead, cause: Happened | None = None) -> None:
-        """Judge the lead at its clock: own stage, exclusion, ladder, SLA."""
+        """Judge the lead at its clock: own stage, exclusion, ladder, phase, SLA."""
         heard = self._own_stage(lead, cause)
         if lead.stage not in ("opportunity", "client"):
             excluded = self._facts(lead).excluded
@@ -164,6 +173,9 @@ class Oracle(Scores):
             elif not excluded and lead.stage == "excluded":
                 self._move(lead, "contact", "lead.stage")
         self._climb_or_descend(lead)
+        phase = self._phase(lead, self._score(lead, lead.clock).score)
+        if phase != lead.phase:
+            self._change_phase(lead, phase)
         if lead.respond is not None:
             asked, by = lead.respond
             if heard is not None and asked <= heard <= by:
@@ -195,10 +207,10 @@ class Oracle(Scores):
             return
         now = self._score(lead, lead.clock)
         moved = False
-        while self._may_climb(lead, lead.clock, now.score, now.fit):
+        while self._may_climb(lead, lead.clock, now.score, now.fit, now.engagement):
             moved = True
             self._climb(lead)
-        while not moved and self._must_descend(lead, now.score, now.fit):
+        while not moved and self._must_descend(lead, now.score, now.fit, now.engagement):
             self._move(lead, self.ladder[self.ladder.index(lead.stage) - 1], "lead.cooled")
 
     def _climb(self, lead: Lead) -> None:
@@ -208,8 +220,7 @@ class Oracle(Scores):
             self._move(lead, rung, "lead.stage")
             return
         lead.published[name] = lead.clock
-        sla = duration(self.stages[rung].get("sla"))
-        by = lead.clock + sla if rung == "sql" and sla is not None else None
+        by = respond_by(self.stages[rung].get("sla"), self.zone, lead.clock) if rung == "sql" else None
         if by is not None:
             lead.respond = (lead.clock, by)
         self._move(lead, rung, name, respond_by=by)
@@ -270,33 +281,52 @@ class Oracle(Scores):
         fit = clamp(sum(points for _, points in self._facts(lead).fit), self.fit)
         low, high = self._bounds(lead, a, b)
         # What else climbing asks for (intent, an open ladder) is the same in the whole stretch.
-        if not self._may_climb(lead, a, high, fit) and not self._must_descend(lead, low, fit):
+        if not (
+            self._may_climb(lead, a, high[0], fit, high[1])
+            or self._must_descend(lead, low[0], fit, low[1])
+            or {self._phase(lead, low[0]), self._phase(lead, high[0])} != {lead.phase}
+        ):
             return None
         if a == b:
-            score = self._score(lead, a).score
-            return a if self._may_climb(lead, a, score, fit) or self._must_descend(lead, score, fit) else None
+            return a if self._would_move(lead, a) else None
         middle = (a + b) // 2
         earlier = self._first_in_stretch(lead, a, middle)
         return earlier if earlier is not None else self._first_in_stretch(lead, middle + 1, b)
 
+    def _would_move(self, lead: Lead, t: int) -> bool:
+        """Tell whether the lead changes its stage or its phase at *t*, if nothing else happens."""
+        now = self._score(lead, t)
+        return lead.stage in self.ladder and (
+            self._may_climb(lead, t, now.score, now.fit, now.engagement)
+            or self._must_descend(lead, now.score, now.fit, now.engagement)
+            or self._phase(lead, now.score) != lead.phase
+        )
+
     # --- Output ---------------------------------------------------------------------------------------------------------
+
+    def _change_phase(self, lead: Lead, phase: str | None) -> None:
+        before, lead.phase = lead.phase, phase
+        self._tell(lead, "lead.phase", {"from": before, "to": phase, "stage": lead.stage})
 
     def _move(self, lead: Lead, to: str, name: str, respond_by: int | None = None) -> None:
         stage, lead.stage = lead.stage, to
+        more = {} if respond_by is None else {"respond_by": rfc3339(respond_by)}
+        self._tell(lead, name, {"from": stage, "to": to, **more})
+
+    def _tell(self, lead: Lead, name: str, move: dict[str, Any]) -> None:
         lead.sequence += 1
         now = self._score(lead, lead.clock)
         data: dict[str, Any] = {
             "lead_id": lead.id,
-            "from": stage,
-            "to": to,
+            **move,
             "score": now.score,
             "fit": now.fit,
             "engagement": now.engagement,
             "grade": self._grade(now),
             "reasons": now.reasons,
         }
-        if respond_by is not None:
-            data["respond_by"] = rfc3339(respond_by)
+        if self.phases:
+            data["phase"] = lead.phase
         self._publish(lead, name, data)
 
     def _publish(self, lead: Lead, name: str, data: dict[str, Any]) -> None:
@@ -325,4 +355,5 @@ class Oracle(Scores):
             "sequence": lead.sequence,
             "as_of": rfc3339(lead.clock),
             "reasons": now.reasons,
+            **({"phase": lead.phase} if self.phases else {}),
         }

@@ -94,6 +94,7 @@ class Lead:
     last_crm: int | None = None
     closed_at: int | None = None
     """Time of the rejection that closed the ladder."""
+    phase: str | None = None
     respond: tuple[int, int] | None = None
     """The pending `lead.sql`: its instant, and by when sales must answer."""
 
@@ -285,8 +286,8 @@ class Scores:
         cap = counted.rule.get("cap")
         return raw if cap is None else clamp(raw, {"min": -cap, "max": cap})
 
-    def _bounds(self, lead: Lead, a: int, b: int) -> tuple[float, float]:
-        """The least and the greatest that the score can be in [a, b], where nothing jumps.
+    def _bounds(self, lead: Lead, a: int, b: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The least and the greatest that (score, engagement) can be in [a, b], where nothing jumps.
 
         Rules without a cap that share a half-life are one part, since their sum too only falls or only rises. A little is
         added on either side, for the sums here are added up in another order than the score's.
@@ -303,9 +304,11 @@ class Scores:
         fit = clamp(sum(points for _, points in facts.fit), self.fit)
         slack = 1e-12 * (1 + abs(steady) + sum(abs(x) for part in parts.values() for x in part))
         low, high = (
-            clamp(fit + clamp(steady + sum(map(end, parts.values())) + give, self.engagement), self.grid.get("score") or {})
-            + give
-            for end, give in ((min, -slack), (max, slack))
+            (clamp(fit + engagement, self.grid.get("score") or {}) + give, engagement + give)
+            for engagement, give in (
+                (clamp(steady + sum(map(end, parts.values())) + give, self.engagement), give)
+                for end, give in ((min, -slack), (max, slack))
+            )
         )
         return low, high
 

@@ -105,6 +105,29 @@ def told_of_ada(
 
 
 @st.composite
+def _phases(draw: st.DrawFn) -> dict[str, Any]:
+    """Buying phases, where the scores of these stories are, and not at a limit that a score creeps up to."""
+    enters = sorted(draw(st.sets(st.sampled_from([-0.4, 0.4, 2.4, 4.4, 7.4, 10.4]), min_size=1, max_size=4)))
+    leaves = [draw(st.sampled_from([None, None, enter, enter - 0.3, enter - 5])) for enter in enters]
+    return {
+        f"phase {n}": enter if leave is None else {"enter": enter, "leave": leave}
+        for n, (enter, leave) in enumerate(zip(enters, leaves, strict=True))
+    }
+
+
+phases = _phases()
+
+response_times = st.sampled_from(
+    [
+        {"within": "4h"},
+        {"within": "90m", "hours": {"days": "mon-fri", "from": "09:00", "to": "18:00", "off": ["2026-03-26"]}},
+        {"within": "1h", "hours": {"days": ["sat-tue", "thu"], "from": "00:00", "to": "24:00"}},
+        {"within": "4h", "hours": {"days": "mon-sun", "from": "01:30", "to": "02:30"}},
+    ]
+)
+
+
+@st.composite
 def selling(draw: st.DrawFn) -> Case:
     """A ladder with all its waits and a CRM with much to say: quiet, intent, SLA, closed ladders, exclusions, `min_fit`."""
     waits = st.sampled_from(["1h", "4h"])
@@ -125,8 +148,11 @@ def selling(draw: st.DrawFn) -> Case:
     maybe(draw, stages, "quiet", waits)
     maybe(draw, stages["sql"], "intent_within", waits)
     maybe(draw, stages["sql"], "leave", st.just(4.1))
+    maybe(draw, stages["mql"], "intent_within", waits, 3)
     for rung in ("mql", "sql"):
         maybe(draw, stages[rung], "min_fit", st.sampled_from([-1, 0, 3]), 3)
+        maybe(draw, stages[rung], "min_engagement", st.sampled_from([-1, 3.1, 6.1]), 3)
+    maybe(draw, stages["sql"], "sla", response_times, 3)
     grid: dict[str, Any] = {"grid": "selling", "version": 1, "engagement": {"rules": rules}, "stages": stages}
     grid["fit"] = {
         "rules": [{"id": "fr", "points": 4, "where": {"country": "FR"}}, {"id": "de", "points": -2, "where": {"country": "DE"}}]
@@ -138,6 +164,8 @@ def selling(draw: st.DrawFn) -> Case:
         st.sampled_from([[{"id": "abroad", "where": {"country": "DE"}}], [{"id": "gone", "on": "email.bounced"}]]),
         4,
     )
+    maybe(draw, grid, "phases", phases)
+    maybe(draw, grid, "timezone", st.sampled_from(["Europe/Paris", "America/St_Johns"]), 3)
     kinds = ["page.viewed", "demo.requested"] * 3 + ["email.bounced", *CRM, *["profile.updated", "crm.accepted"] * 3]
     lines = draw(told_of_ada(kinds, near(HOUR, 3 * HOUR, 4 * HOUR), max_size=20))
     return Case(yaml_of(grid), lines, end_of(lines, draw(near(HOUR, 4 * HOUR, 12 * HOUR))))
@@ -159,6 +187,12 @@ def fading(draw: st.DrawFn) -> Case:
     maybe(draw, grid["engagement"], "max", st.sampled_from([2, 9]), 4)
     enter = draw(st.sampled_from([0.3, 1.1, 3.3, 5.3]))
     grid["stages"] = {"mql": {"enter": enter, "leave": enter - draw(st.sampled_from([0, 0.2, 2]))}}
+    maybe(draw, grid["stages"]["mql"], "min_engagement", st.sampled_from([-0.7, 0.7, 2.7]), 3)
+    maybe(draw, grid, "phases", phases)
+    if draw(st.booleans()):
+        grid["fit"] = {
+            "rules": [{"id": "born", "points": draw(st.sampled_from([-3, 3])), "where": {"nobody": {"exists": False}}}]
+        }
     lines = draw(told_of_ada(["page.viewed", "email.bounced"], st.one_of(near(HOUR, DAY), st.integers(0, DAY)), max_size=8))
     return Case(yaml_of(grid), lines, end_of(lines, 3 * DAY))
 
@@ -197,6 +231,7 @@ def pacing(draw: st.DrawFn) -> Case:
     enter = draw(st.integers(0, 9))
     grid["stages"] = {"mql": {"enter": enter, "leave": enter - draw(st.integers(0, 3))}}
     maybe(draw, grid["stages"], "quiet", st.just("1d"))
+    maybe(draw, grid, "phases", phases)
     start = instant(draw(st.sampled_from(["2026-03-28T00:00:00Z", "2026-04-04T00:00:00Z"]))) - int(offset * HOUR)
     onward = near(12 * HOUR, 23 * HOUR, DAY, 25 * HOUR, 2 * DAY)
     lines = draw(told_of_ada(["page.viewed"] * 3 + ["email.delivered"], onward, start - draw(st.sampled_from([0, 1]))))

@@ -25,6 +25,7 @@ from tests.kit.stories import (
     day_border,
     end_of,
     maybe,
+    phases,
     waits,
     yaml_of,
 )
@@ -135,6 +136,7 @@ def grids(draw: st.DrawFn, /, **fixed: Any) -> str:
             maybe(draw, grid["exclusions"][1], "where", st.just({"x": {"exists": True}}))
     if draw(st.integers(1, 8)) > 1:
         grid["stages"] = draw(ladders(0.137 if fading else 0))
+    maybe(draw, grid, "phases", phases, 3)
     maybe(
         draw,
         grid,
@@ -169,10 +171,10 @@ def ladders(draw: st.DrawFn, offset: float) -> dict[str, Any]:
         rung: dict[str, Any] = {"enter": enter + offset}
         maybe(draw, rung, "leave", st.integers(1, enter + 2).map(lambda n: n + offset))
         maybe(draw, rung, "min_fit", st.integers(-5, 8), 6)
-        if name == "sql":
-            maybe(draw, rung, "intent_within", waits, 4)
-            if draw(st.integers(1, 4)) > 1:
-                rung["sla"] = draw(st.sampled_from(["15m", "4h", "2d", "1w"]))
+        maybe(draw, rung, "min_engagement", st.integers(-5, 12).map(lambda n: n + offset), 6)
+        maybe(draw, rung, "intent_within", waits, 4 if name == "sql" else 8)
+        if name == "sql" and draw(st.integers(1, 4)) > 1:
+            rung["sla"] = draw(st.sampled_from(["15m", "4h", "2d", "1w"]))
         stages[name] = rung
     maybe(draw, stages, "quiet", waits)
     return stages
