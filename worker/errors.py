@@ -28,6 +28,7 @@
     ├── LeadNotHeld                call         operator
     ├── DeadLetterError            call         operator
     ├── SentFileError              call         operator
+    ├── ConnectionsError           call         operator
     └── Undelivered                call         operator
 
 The core imports only the core. Its errors derive from the root in `worker/core/contract/errors.py`.
@@ -188,6 +189,10 @@ class LeadNotHeld(LeadPulseError):
 
 class DeadLetterError(LeadPulseError):
     """A dead letter that does not exist or cannot be read. The message is for the person who asked for it."""
+
+
+class ConnectionsError(LeadPulseError):
+    """The file of connections, or a secret that it refers to, cannot be used. The message names every mistake by line."""
 
 
 class SentFileError(LeadPulseError):

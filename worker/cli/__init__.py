@@ -32,6 +32,9 @@ COMMANDS: Final[dict[str, _Command]] = {
     "simulate": _Command("worker.cli.simulate", "simulate", "Simulate the traffic of a B2B site."),
     "convert": _Command("worker.cli.convert", "convert", "Turn other formats into events, one JSON a line on stdout."),
     "produce": _Command("worker.cli.produce", "produce", "Send files of events to Kafka."),
+    "connections": _Command(
+        "worker.cli.connections", "connections", "Check and show the tools that events come from and that are acted on."
+    ),
     "dead": _Command("worker.cli.dead", "dead", "List, show and replay the records that could not be read."),
     "erase": _Command("worker.cli.erase", "erase", "Erase everything held of LEAD, and of every other id of the same person."),
     "export": _Command(

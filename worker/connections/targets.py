@@ -1,0 +1,198 @@
+"""Targets: the tools that are acted on, and asked for what a webhook leaves out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+
+from worker.connections.secret import Secret, SecretText
+from worker.connections.sources import Model
+from worker.core.grid.values import shown, wrong
+
+_SECRET_HOSTS: Final = re.compile(
+    r"(^|\.)(hooks\.slack\.com|hooks\.zapier\.com|webhook\.office\.com|logic\.azure\.com|api\.powerplatform\.com|make\.com)$"
+)
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise wrong(f"{text!r} is no address: write one such as https://api.example.com")
+    if parts.password or parts.username:
+        raise wrong("a secret must not stand here: put user and password into the environment")
+    if _SECRET_HOSTS.search(parts.hostname):
+        raise wrong(f'an address at {parts.hostname} is a secret: put it into the environment and write "${{NAME}}"')
+    return text.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_url)]
+"""An address without a secret in it."""
+
+
+def _url_or_secret(raw: Any) -> str | Secret:
+    if isinstance(raw, Secret):
+        return raw
+    if not isinstance(raw, str):
+        raise wrong(f"write an address; got {shown(raw)}")
+    return Secret(raw) if "${" in raw or raw.startswith("file:") else _url(raw)
+
+
+UrlOrSecret = Annotated[str | Secret, PlainValidator(_url_or_secret), WithJsonSchema({"type": "string"})]
+"""An address, or a reference to one that is a secret."""
+
+
+class Target(Model):
+    """What every target has."""
+
+    insecure: bool = False
+    """`http` to another host than this one is allowed."""
+
+    @model_validator(mode="after")
+    def _is_encrypted(self) -> Target:
+        for name in ("base_url", "url"):
+            value = getattr(self, name, None)
+            plain = isinstance(value, str) and value.startswith("http:") and urlsplit(value).hostname not in _LOOPBACK
+            if plain and not self.insecure:
+                raise wrong(f"{value} is not encrypted: write https, or `insecure: true`", (name,))
+        return self
+
+
+class HubSpotTarget(Target):
+    """HubSpot's CRM, by a private app's token."""
+
+    kind: Literal["hubspot"]
+    token: SecretText
+    base_url: Url = "https://api.hubapi.com"
+    id_property: str = "leadpulse_id"
+    """A contact's property with unique values that holds the lead's id."""
+    version: str = "2026-03"
+    """Of the paths: a date, or `v3`."""
+
+
+class SalesforceTarget(Target):
+    """Salesforce, by OAuth client credentials on My Domain."""
+
+    kind: Literal["salesforce"]
+    base_url: Url
+    client_id: SecretText
+    client_secret: SecretText
+    version: str = "v66.0"
+    object: Literal["Lead", "Contact"] = "Lead"
+    id_field: str = "LeadPulse_Id__c"
+    """An external id that holds the lead's id."""
+
+
+class ZohoTarget(Target):
+    """Zoho CRM, by a refresh token, at the account's data centre."""
+
+    kind: Literal["zoho"]
+    client_id: SecretText
+    client_secret: SecretText
+    refresh_token: SecretText
+    base_url: Url = "https://www.zohoapis.com"
+    accounts_url: Url = "https://accounts.zoho.com"
+
+
+class PipedriveTarget(Target):
+    """Pipedrive, by an API token."""
+
+    kind: Literal["pipedrive"]
+    token: SecretText
+    base_url: Url = "https://api.pipedrive.com"
+
+
+class ActiveCampaignTarget(Target):
+    """ActiveCampaign, by the account's key."""
+
+    kind: Literal["activecampaign"]
+    token: SecretText
+    base_url: Url
+
+
+class BrevoTarget(Target):
+    """Brevo: contacts, and mail by its API."""
+
+    kind: Literal["brevo"]
+    token: SecretText
+    base_url: Url = "https://api.brevo.com"
+    sender: Annotated[str | None, Field(alias="from")] = None
+
+
+class SmtpTarget(Target):
+    """A mail server."""
+
+    kind: Literal["smtp"]
+    url: SecretText
+    """`smtps://USER:${PASSWORD}@HOST`, or `smtp://…` with STARTTLS."""
+    sender: Annotated[str, Field(alias="from")]
+
+
+class YousignTarget(Target):
+    """Yousign v3: contracts to sign."""
+
+    kind: Literal["yousign"]
+    token: SecretText
+    base_url: Url = "https://api.yousign.app/v3"
+
+
+class SlackTarget(Target):
+    """An incoming webhook of Slack. Its address is a secret."""
+
+    kind: Literal["slack"]
+    url: SecretText
+
+
+class TeamsTarget(Target):
+    """A workflow of Microsoft Teams. Its address is a secret."""
+
+    kind: Literal["teams"]
+    url: SecretText
+
+
+class WebhookTarget(Target):
+    """Any receiver of Standard Webhooks: Zapier, Make, n8n, Plezi through them, or your own."""
+
+    kind: Literal["webhook"]
+    url: UrlOrSecret
+    secret: SecretText
+
+
+class ZoomTarget(Target):
+    """Zoom's API, asked for reports of webinars (server-to-server OAuth)."""
+
+    kind: Literal["zoom"]
+    account_id: SecretText
+    client_id: SecretText
+    client_secret: SecretText
+    base_url: Url = "https://api.zoom.us/v2"
+    token_url: Url = "https://zoom.us/oauth/token"
+
+
+class GoToTarget(Target):
+    """GoTo Webinar's API, asked for the attendance of sessions."""
+
+    kind: Literal["goto"]
+    client_id: SecretText
+    client_secret: SecretText
+    refresh_token: SecretText
+    base_url: Url = "https://api.getgo.com"
+    token_url: Url = "https://authentication.logmeininc.com/oauth/token"
+
+
+AnyTarget = Annotated[
+    HubSpotTarget | SalesforceTarget | ZohoTarget | PipedriveTarget | ActiveCampaignTarget | BrevoTarget | SmtpTarget
+    | YousignTarget | SlackTarget | TeamsTarget | WebhookTarget | ZoomTarget | GoToTarget,
+    Field(discriminator="kind"),
+]  # fmt: skip
+
+KINDS: Final[Mapping[str, type[Target]]] = {
+    "hubspot": HubSpotTarget, "salesforce": SalesforceTarget, "zoho": ZohoTarget, "pipedrive": PipedriveTarget,
+    "activecampaign": ActiveCampaignTarget, "brevo": BrevoTarget, "smtp": SmtpTarget, "yousign": YousignTarget,
+    "slack": SlackTarget, "teams": TeamsTarget, "webhook": WebhookTarget, "zoom": ZoomTarget, "goto": GoToTarget,
+}  # fmt: skip
+"""By the name in `kind`."""
