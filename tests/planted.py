@@ -42,12 +42,15 @@ _ORDER: Final = _PROPERTIES + "test_the_order_of_arrival_does_not_change_the_sco
 _TICKS: Final = _PROPERTIES + "test_when_ticks_come_changes_nothing_for_leads_without_late_events"
 _BATCHES: Final = "tests/core/batch/test_plan.py"
 _MERGE: Final = "tests/core/identity/test_merge.py::test_merging_two_states_equals_folding_both_logs"
+_CROSSINGS: Final = _PROPERTIES + "test_the_first_of_several_crossings_is_found"
 _SUMS: Final = _PROPERTIES + "test_reasons_add_up_and_no_cap_or_clamp_is_passed"
 _DUE: Final = _PROPERTIES + "test_the_scheduled_instant_is_never_late"
 _STEADY: Final = _PROPERTIES + "test_a_steady_return_beats_one_burst"
 _PACKED: Final = "tests/core/scoring/test_state.py::test_what_was_packed_comes_back"
 _ANSWERED: Final = "tests/core/contract/test_codec.py::test_any_record_at_all_is_answered"
 _ORACLE: Final = _PROPERTIES + "test_the_core_says_what_the_oracle_says"
+_PHASES: Final = "tests/core/scoring/test_phases.py::"
+_SLA: Final = "tests/core/scoring/test_response_time.py::test_a_walk_through_every_minute_says_the_same"
 _WAITS: Final = _PROPERTIES + "test_every_wait_of_the_ladder_ends_at_its_own_millisecond"
 _TIERS: Final = "tests/core/scoring/test_tiers.py::test_a_lead_cools_at_the_instant_at_which_the_tiers_carry_it_below"
 _CUSTOM: Final = "tests/core/scoring/test_custom.py::test_an_event_counts_once_in_each_rule_that_names_it"
@@ -179,6 +182,80 @@ FAULTS: Final = (
     Fault(
         "the oracle agrees", "an answer at the very last instant is too late",
         "worker/core/scoring/stages.py", "<= event_ms <= state.respond_by_ms", "<= event_ms < state.respond_by_ms", _WAITS,
+    ),
+    Fault(
+        "the oracle agrees", "a lead whose engagement is too small stays on its rung",
+        "worker/core/scoring/ladder.py",
+        "        or reading.engagement < step.min_engagement - ALLOWANCE\n    )", "    )", _WAITS,
+    ),
+    Fault(
+        "the oracle agrees", "a rung is entered without its engagement",
+        "worker/core/scoring/ladder.py",
+        "        and reading.engagement >= step.min_engagement - ALLOWANCE\n", "", _WAITS,
+    ),
+    Fault(
+        "the oracle agrees", "a lead falls one phase, past a phase that it no longer keeps",
+        "worker/core/scoring/phases.py", "    while held >= 0 and score <", "    if held >= 0 and score <", _CROSSINGS,
+    ),
+    Fault(
+        "the oracle agrees", "a phase is judged while the lead is excluded",
+        "worker/core/scoring/stages.py", "if scorer.phases and state.stage <= SQL:", "if scorer.phases:",
+        _PHASES + "test_a_phase_stands_still_while_the_lead_is_excluded",
+    ),
+    Fault(
+        "the first millisecond of a phase", "decay alone changes no phase",
+        "worker/core/scoring/schedule.py", "phase, down = begins - ALLOWANCE, max(down, ends - ALLOWANCE)", "phase = INFINITY",
+        _CROSSINGS,
+    ),
+    Fault(
+        "the first millisecond of a phase", "a step of time changes no phase before something else does",
+        "worker/core/scoring/schedule.py", "return next_phase(scorer, held, reading.score) != held", "return False",
+        _PROPERTIES + "test_velocity_steps_at_local_midnights",
+    ),
+    Fault(
+        "the scheduled instant is never late", "a phase that ends is not scheduled",
+        "worker/core/scoring/schedule.py",
+        "falls = min(falls, reading.score - (ends - ALLOWANCE))", "falls = min(falls, INFINITY)",
+        _DUE,
+    ),
+    Fault(
+        "the scheduled instant is never late", "a phase that begins by time alone is not scheduled",
+        "worker/core/scoring/schedule.py",
+        "rises = min(rises, begins - ALLOWANCE - reading.score)", "rises = min(rises, INFINITY)",
+        _DUE,
+    ),
+    Fault(
+        "the scheduled instant is never late", "an engagement that grows too small is not scheduled",
+        "worker/core/scoring/schedule.py",
+        "gap = min(gap, reading.engagement - (held.min_engagement - ALLOWANCE))", "gap = min(gap, INFINITY)", _DUE,
+    ),
+    Fault(
+        "batches cut anywhere", "a lead near its next phase is not judged within a batch",
+        "worker/core/scoring/schedule.py",
+        "room = min(room, begins - _DUST - reading.upper_bound)", "room = min(room, INFINITY)",
+        _BATCHES,
+    ),
+    Fault(
+        "batches cut anywhere", "a contact that loses points is not judged within a batch",
+        "worker/core/scoring/compiled_grid.py", "self.holds_from = CONTACT if self.phases else MQL", "self.holds_from = MQL",
+        _BATCHES,
+    ),
+    Fault(
+        "a new grid puts leads into their phases silently", "it publishes them",
+        "worker/core/scoring/phases.py", " and state.phase is not None and state.phase.phases == scorer.phases_tag", "",
+        _PHASES + "test_a_grid_that_brings_other_phases_puts_each_lead_into_its_own_silently",
+    ),
+    Fault(
+        "open hours are those of the clock on the wall", "a change of the clock is not looked for",
+        "worker/core/scoring/response_time.py", "if self._calendar.offset_ms(high) != offset:", "if False:", _SLA,
+    ),
+    Fault(
+        "open hours are those of the clock on the wall", "a time that ends at closing ends at the next opening",
+        "worker/core/scoring/response_time.py", "if closes - opens >= left:", "if closes - opens > left:", _SLA,
+    ),
+    Fault(
+        "open hours are those of the clock on the wall", "holidays are open",
+        "worker/core/scoring/response_time.py", "in self._days and day not in self._off:", "in self._days:", _SLA,
     ),
     Fault(
         "tiers of inactivity add up", "the last tier alone tells when silence steps next",

@@ -37,6 +37,19 @@ TAKING = changed(
         "inactivity": "{after: 8h, every: 6h, points: -2, min: -40}",
     },
 )
+NURTURED = changed(
+    TAKING,
+    {
+        "phases": "{discovery: {enter: 3, leave: 1}, consideration: {enter: 9, leave: 8}, decision: {enter: 30, leave: 10}}",
+        "stages.mql.min_engagement": 5,
+        "stages.mql.intent_within": "2d",
+        "stages.sql.min_engagement": 18,
+        "stages.sql.sla": '{within: 2h, hours: {days: mon-fri, from: "09:00", to: "18:00"}}',
+        "stages.mql.enter": 40,
+        "stages.sql.enter": 60,
+    },
+)
+"""Phases, most of whose changes find a lead off the ladder, and rungs that ask for engagement."""
 
 
 def traffic(seed: int) -> list[Event]:

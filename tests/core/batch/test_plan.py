@@ -7,14 +7,16 @@ import json
 import pytest
 
 from tests.kit.grids import a_grid, changed, compiled
-from tests.kit.lively import GRID, LOW, SHORT_LIVED, TAKING, UNFIT, folded, traffic
+from tests.kit.lively import GRID, LOW, NURTURED, SHORT_LIVED, TAKING, UNFIT, folded, traffic
 from worker.core.batch.plan import plan_events
 from worker.core.contract.model import Event
 from worker.core.scoring.calendar import rfc3339
 
 
 @pytest.mark.parametrize(
-    "grid", [GRID, LOW, SHORT_LIVED, UNFIT, TAKING], ids=["preset", "low", "short-lived", "unfit", "taking"]
+    "grid",
+    [GRID, LOW, SHORT_LIVED, UNFIT, TAKING, NURTURED],
+    ids=["preset", "low", "short-lived", "unfit", "taking", "nurtured"],
 )
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_batch_spares_nothing_that_shows(grid: str, seed: int) -> None:
