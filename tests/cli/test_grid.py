@@ -56,6 +56,27 @@ def test_warnings_fail_only_when_strict() -> None:
     assert run("check", "--strict", "good.yaml").exit_code == 0
 
 
+def test_traits_that_no_event_sets_are_named(write: Path) -> None:
+    """A trait of one's own may have any name, so only the events tell whether a source sets it."""
+    grid = "grid: g\nversion: 1\nfit:\n  rules:\n    - {id: a, points: -1, where: {company.siez: 5, tags: x, plan: y}}\n"
+    (write / "traits.yaml").write_text(grid + "stages: {mql: {enter: 5}}\n")
+    event = {"specversion": "1.0", "id": "1", "source": "/", "type": "profile.updated", "subject": "L"}
+    lines = [
+        {**event, "time": "2026-01-01T00:00:00Z", "data": {"traits": {"tags": ["x"], "plan": None}}},
+        {**event, "time": "2026-01-01T00:00:00Z", "data": {"traits": {".".join("a" * 20): 1}}},
+    ]
+    (write / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "\nnonsense\n")
+    alone = run("check", "traits.yaml").stderr
+    assert "traits.yaml:5: fit.rules[0].where.company.siez: warning: " in alone
+    assert "did you mean 'company.size'?" in alone
+    assert "'plan'" not in alone
+    found = run("check", "traits.yaml", "--events", "events.jsonl")
+    assert found.exit_code == 0
+    assert "neither an event of the file nor a schema sets the trait 'plan'" in found.stderr
+    assert "'tags'" not in found.stderr
+    assert "did you mean 'company.size'?" in found.stderr
+
+
 @pytest.mark.usefixtures("write")
 def test_check_as_json_is_one_object_a_file() -> None:
     """For CI and for editors."""

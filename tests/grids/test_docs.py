@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from tests.kit.presets import KNOWN, PRESETS, PRICING, WEBINAR, preset
-from worker.core.grid.lint import Code
+from worker.core.grid.lint_codes import Code
 from worker.core.grid.models import Grid
 from worker.core.insight.replay import replay_lines
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from worker.cli.common import load_grid, load_settings, run_async, settings_flags
+from worker.cli.common import load_grid, load_settings, opened, run_async, settings_flags, shown_name
 from worker.core.grid.diff import Difference, compare
 from worker.core.grid.lint import Lint, lint
 from worker.core.grid.messages import GridError, Mistake
 from worker.core.grid.models import Grid, grid_schema
 from worker.core.grid.order import Entry
 from worker.core.grid.report import show_html, show_markdown
+from worker.core.insight.seen_traits import traits_seen
 from worker.engine.operations import force_grid, grid_in_force, is_in_force
 from worker.errors import GridNotFound
 from worker.presets import read_grid
@@ -30,22 +33,30 @@ def grid() -> None:
 
 @grid.command()
 @click.argument("names", metavar="FILE...", nargs=-1, required=True)
+@click.option(
+    "--events",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="Events, one a line: name each trait that neither they nor the schemas set. May be given several times.",
+)
 @click.option("--strict", is_flag=True, help="Fail on warnings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line per file.")
-def check(names: tuple[str, ...], strict: bool, as_json: bool) -> None:
+def check(names: tuple[str, ...], files: tuple[str, ...], strict: bool, as_json: bool) -> None:
     """Name every mistake in each FILE, and warn of misleading grids.
 
     Exits with 1 if a grid has a mistake or cannot be read, and with --strict also if it has a warning.
     """
-    passed = [_check(name, strict, as_json) for name in names]
+    seen = traits_seen(line for file in files for line in _lines(file)) if files else None
+    passed = [_check(name, seen, strict, as_json) for name in names]
     if not all(passed):
         raise click.exceptions.Exit(1)
 
 
-def _check(name: str, strict: bool, as_json: bool) -> bool:
+def _check(name: str, seen: set[str] | None, strict: bool, as_json: bool) -> bool:
     """Print what is wrong with one file; return whether it passes."""
     checked, mistakes = _checked(name)
-    warnings = lint(checked) if checked is not None else []
+    warnings = lint(checked, seen) if checked is not None else []
     if as_json:
         click.echo(msgspec.json.encode(_as_json(name, checked, mistakes, warnings)))
     else:
@@ -61,6 +72,14 @@ def _show_findings(name: str, checked: Grid | None, mistakes: list[Mistake], war
         click.echo(f"{place}warning: {warning.message} [{warning.code}]", err=True)
     if checked is not None:
         click.echo(f"{name}: ok: {checked.grid} version {checked.version}, {_counts(checked, warnings)}", err=True)
+
+
+def _lines(file: str) -> Iterator[bytes]:
+    try:
+        with opened(file) as stream:
+            yield from filter(bytes.strip, stream)
+    except (OSError, EOFError, zlib.error) as err:
+        raise click.ClickException(f"{shown_name(file)}: {err}") from None
 
 
 def _checked(name: str) -> tuple[Grid | None, list[Mistake]]:

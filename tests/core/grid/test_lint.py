@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import pytest
 
 from tests.kit.grids import changed, parsed
-from worker.core.contract.event_types import ACTIVITIES
-from worker.core.grid.lint import MAX_RULES, lint
+from worker.core.contract.event_types import ACTIVITIES, DATA_FIELDS, DERIVED_TRAITS, TRAITS
+from worker.core.grid.lint import MAX_RULES, Lint, lint
+from worker.core.grid.models import parse_grid
 from worker.core.grid.values import EVENT_TYPES
+from worker.core.scoring.packing import TRAIT_NAMES
 
 SOUND = """\
 grid: g
@@ -229,3 +231,99 @@ def test_a_pattern_that_a_text_can_keep_busy_for_years_is_named(pattern: str) ->
 def test_a_pattern_whose_turns_are_told_apart_is_not(pattern: str) -> None:
     """Groups that repeat are usual."""
     assert codes(matching(pattern)) == []
+
+
+FIT = "fit.rules[0]"
+
+
+@pytest.mark.parametrize(
+    ("where", "near"),
+    [
+        ("{company.siez: 5}", "company.size"),
+        ("{companySize: 5}", "company.size"),
+        ("{industry: saas}", "company.industry"),
+        ("{e-mail_kind: free}", "email_kind"),
+        ("{Role: cto}", "role"),
+        ("{contry: FR}", "country"),
+    ],
+)
+def test_a_trait_that_nearly_is_a_known_one_is_warned_of(where: str, near: str) -> None:
+    """No producer sends it: the rule would hold for no lead, in silence."""
+    (found,) = lint_of(where)
+    assert (found.code, found.path.startswith(f"{FIT}.where.")) == ("unknown-trait", True)
+    assert f"did you mean {near!r}" in found.message
+
+
+def lint_of(where: str, seen: set[str] | None = None) -> list[Lint]:
+    """Return the warnings about a sound grid with this `where` in its fit rule."""
+    return lint(parse_grid(changed(sound(), {"fit.rules.territory.where": where}), "g.yaml"), seen)
+
+
+@pytest.mark.parametrize("where", ["{tags: a}", "{do_not_call: true}", "{company: {exists: true}}", "{company.city: Lyon}"])
+def test_a_trait_of_ones_own_is_not_unless_events_were_looked_at(where: str) -> None:
+    """Any name will do, so only the events tell."""
+    assert lint_of(where) == []
+    assert lint_of(where, {"tags", "do_not_call", "company.city"}) == []
+    found = lint_of(where, set())
+    assert [one.code for one in found] == ([] if "exists" in where else ["unknown-trait"])
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("{country: “FR”}", 'write "FR"'),
+        ("{country: [«FR», BE]}", 'write "FR"'),
+        ("{country: ‘FR’}", 'write "FR"'),
+        ("{“country”: FR}", 'write "country"'),
+    ],
+)
+def test_curly_quotes_are_warned_of(where: str, says: str) -> None:
+    """A word processor writes them for quotes, and YAML takes them for letters."""
+    (found,) = [one for one in lint_of(where) if one.code == "curly-quotes"]
+    assert says in found.message
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("{country: FR or BE}", "[FR, BE]"),
+        ("{country: FR || BE || CH}", "[FR, BE]"),
+        ("{role: contains manager}", "words: [..]"),
+        ("{role: {not: Not manager}}", "{not: [..]}"),
+        ("{company.size: '> 50'}", "{gt: 50}"),
+        ("{company.size: ['>=50']}", "{gt: 50}"),
+    ],
+)
+def test_operators_inside_texts_are_warned_of(where: str, says: str) -> None:
+    """Each with what says what is meant."""
+    (found,) = lint_of(where)
+    assert found.code == "operator-in-text"
+    assert says in found.message
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "{company.name: L’Oréal}",
+        "{company.name: Research and Development}",
+        "{role: {matches: '^not .*'}}",
+        "{role: head of sales or marketing in Paris}",
+        "{company.name: -> Acme}",
+    ],
+)
+def test_texts_that_only_look_like_them_are_not(where: str) -> None:
+    """Or nobody would read the warnings."""
+    assert lint_of(where) == []
+
+
+@pytest.mark.parametrize("pattern", ["*HTTPS://acme.example/pricing*", "*//acme.example/x", "/pricing%3Fplan=pro", "/a%23b"])
+def test_a_pattern_that_is_meant_for_a_whole_url_is_warned_of(pattern: str) -> None:
+    """Only the path is compared."""
+    assert codes(changed(sound(), {"pages.pricing": f'"{pattern}"'})) == [("page-never-matches", "pages.pricing")]
+
+
+def test_the_known_traits_are_those_of_the_packed_state_and_of_the_schema() -> None:
+    """One list for the check of grids, for producers and for what is packed short."""
+    assert set(TRAITS) == set(TRAIT_NAMES)
+    described = DATA_FIELDS["profile.updated"]["traits"].description
+    assert [name for name in (*TRAITS, *DERIVED_TRAITS) if name.rpartition(".")[2] not in described] == []

@@ -123,6 +123,15 @@ _SOCIAL: Final = DataModel(
     "Something done on a social network.",
     {"network": Field(str, "The network.", examples=("linkedin",)), "url": Field(str, "The post or link.")},
 )
+TRAITS: Final = (
+    "email", "phone", "role", "seniority", "decision_role", "country", "company.name", "company.domain", "company.industry",
+    "company.size", "company.type", "company.country",
+)  # fmt: skip
+"""Traits that grids mostly ask for. Any other name will do."""
+
+DERIVED_TRAITS: Final = ("email_domain", "email_kind")
+"""Traits that follow from `email`."""
+
 _PROFILE: Final = DataModel(
     "ProfileData",
     "Facts learnt about the lead.",

@@ -7,46 +7,23 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from worker.core.contract.event_types import ACTIVITIES, DATA_FIELDS
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Path, Where
+from worker.core.grid.lint_codes import Code, Found
+from worker.core.grid.lint_values import values
 from worker.core.grid.messages import shown_path
 from worker.core.grid.models import Grid
-from worker.core.grid.point_tables import conditions, greatest, least
-from worker.core.grid.slow_patterns import ambiguous_group
+from worker.core.grid.point_tables import greatest, least
 from worker.core.grid.stage_models import Rung
 from worker.core.grid.velocity_kinds import KINDS
 from worker.core.grid.yaml_lines import Document, read_yaml
 
 MAX_RULES: Final = 40
 """More rules than this cannot be explained to a salesperson; the larger preset has as many."""
-
-_NUMBER: Final = re.compile(r"\s*[-+]?[0-9]+(\.[0-9]+)?\s*")
-
-Code = Literal[
-    "everything-scored",
-    "no-negative-points",
-    "one-signal",
-    "no-cap",
-    "download-like-demo",
-    "open-like-click",
-    "leave-above-enter",
-    "rungs-swapped",
-    "no-decay",
-    "inactivity-rewards",
-    "no-ladder",
-    "unreachable",
-    "unknown-field",
-    "unknown-page-type",
-    "number-in-quotes",
-    "slow-pattern",
-    "bands-out-of-order",
-]
-"""What a warning is about; docs/scoring.md explains each."""
 
 
 class Lint(NamedTuple):
@@ -58,14 +35,19 @@ class Lint(NamedTuple):
     message: str
 
 
-def lint(grid: Grid) -> list[Lint]:
-    """Return the warnings about *grid*, by line. An empty list does not prove that the points are right."""
+def lint(grid: Grid, seen: Collection[str] | None = None) -> list[Lint]:
+    """Return the warnings about *grid*, by line. An empty list does not prove that the points are right.
+
+    *seen*: traits that events were seen to set. With it, each trait that neither they nor the schemas set is named.
+    """
     document = read_yaml(grid.source)
-    found = [Lint(document.line(path), code, shown_path(path), plain(message)) for path, code, message in _all(grid, document)]
+    found = [
+        Lint(document.line(path), code, shown_path(path), plain(message)) for path, code, message in _all(grid, document, seen)
+    ]
     return sorted(dict.fromkeys(found), key=lambda one: one.line)
 
 
-def _all(grid: Grid, document: Document) -> Iterator[tuple[Path, Code, str]]:
+def _all(grid: Grid, document: Document, seen: Collection[str] | None) -> Iterator[Found]:
     yield from _everything_scored(grid)
     yield from _no_negative(grid)
     yield from _one_signal(grid)
@@ -75,12 +57,11 @@ def _all(grid: Grid, document: Document) -> Iterator[tuple[Path, Code, str]]:
     yield from _no_decay(grid)
     yield from _steps(grid)
     yield from _fields(grid)
-    yield from _quoted_numbers(grid)
-    yield from _slow_patterns(grid)
+    yield from values(grid, document, seen)
     yield from _bands(document)
 
 
-def _everything_scored(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+def _everything_scored(grid: Grid) -> Iterator[Found]:
     freely: set[str] = set()
     for i, rule in enumerate(grid.engagement.rules):
         if rule.points <= 0:
@@ -118,7 +99,7 @@ def _everything_scored(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
         )
 
 
-def _no_negative(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+def _no_negative(grid: Grid) -> Iterator[Found]:
     points = [*(least(rule.points) for rule in grid.fit.rules), *(rule.points for rule in grid.engagement.rules)]
     for place, tier in enumerate(grid.inactivity):
         points.append(tier.points)
@@ -134,7 +115,7 @@ def _no_negative(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
         )
 
 
-def _one_signal(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+def _one_signal(grid: Grid) -> Iterator[Found]:
     """A fit rule, a velocity rule or one event of a rule without `intent` that reaches a rung with nothing beside it."""
     for i, fit_rule in enumerate(grid.fit.rules):
         yield from _crosses(
@@ -157,9 +138,7 @@ def _one_signal(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
         )
 
 
-def _crosses(
-    grid: Grid, path: Path, rule_id: str, points: float, section_max: float | None, why: str
-) -> Iterator[tuple[Path, Code, str]]:
+def _crosses(grid: Grid, path: Path, rule_id: str, points: float, section_max: float | None, why: str) -> Iterator[Found]:
     for limit in (section_max, grid.score.max):
         points = points if limit is None else min(points, limit)
     for name, rung in (("sql", grid.stages.sql), ("mql", grid.stages.mql)):
@@ -173,7 +152,7 @@ def _crosses(
             return
 
 
-def _no_cap(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+def _no_cap(grid: Grid) -> Iterator[Found]:
     rungs = [rung.enter for rung in (grid.stages.mql, grid.stages.sql) if rung is not None]
     top = grid.engagement.max
     held = top is not None and (not rungs or top < min(rungs))
@@ -189,7 +168,7 @@ def _no_cap(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
         )
 
 
-def _comparisons(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+def _comparisons(grid: Grid) -> Iterator[Found]:
     yield from _not_as_much(
         grid,
         "content.downloaded",
@@ -207,7 +186,7 @@ def _comparisons(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
         )
 
 
-def _not_as_much(grid: Grid, less: str, more: str, code: Code, why: str) -> Iterator[tuple[Path, Code, str]]:
+def _not_as_much(grid: Grid, less: str, more: str, code: Code, why: str) -> Iterator[Found]:
     best = max((_capped(rule.points, rule.cap) for rule in grid.engagement.rules if more in rule.on), default=0.0)
     for i, rule in enumerate(grid.engagement.rules):
         worth = _capped(rule.points, rule.cap)
@@ -219,7 +198,7 @@ def _not_as_much(grid: Grid, less: str, more: str, code: Code, why: str) -> Iter
             )
 
 
-def _ladder(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+def _ladder(grid: Grid) -> Iterator[Found]:
     mql, sql = grid.stages.mql, grid.stages.sql
     if mql is None and sql is None:
         yield ("stages",), "no-ladder", "there is no rung, so no score ever tells anyone: add stages.mql or stages.sql"
@@ -247,7 +226,7 @@ def _ladder(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
         )
 
 
-def _rung(grid: Grid, name: str, rung: Rung) -> Iterator[tuple[Path, Code, str]]:
+def _rung(grid: Grid, name: str, rung: Rung) -> Iterator[Found]:
     top = _highest_score(grid)
     if rung.leave > rung.enter:
         yield (
@@ -279,7 +258,7 @@ def _highest_score(grid: Grid) -> float | None:
     return min((top for top in tops if top is not None), default=None)
 
 
-def _no_decay(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+def _no_decay(grid: Grid) -> Iterator[Found]:
     scored = [rule for rule in grid.engagement.rules if rule.points > 0]
     fades = any(rule.half_life is not None or rule.expires_after is not None for rule in scored)
     if scored and not fades and not grid.inactivity:
@@ -290,7 +269,7 @@ def _no_decay(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
         )
 
 
-def _steps(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+def _steps(grid: Grid) -> Iterator[Found]:
     for i, velocity in enumerate(grid.velocity):
         most = KINDS[velocity.count].most(velocity.within_days)
         for reached, _ in velocity.steps:
@@ -303,7 +282,7 @@ def _steps(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
                 )
 
 
-def _fields(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
+def _fields(grid: Grid) -> Iterator[Found]:
     """Names that no event has but nearly: such a rule counts nothing, or everything, in silence."""
     for i, rule in enumerate(grid.engagement.rules):
         path: Path = ("engagement", "rules", i)
@@ -317,7 +296,7 @@ def _fields(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
             yield from _misspelt(grid, ("exclusions", i), exclusion.on, exclusion.where)
 
 
-def _misspelt(grid: Grid, path: Path, on: Iterable[str], where: Where | None) -> Iterator[tuple[Path, Code, str]]:
+def _misspelt(grid: Grid, path: Path, on: Iterable[str], where: Where | None) -> Iterator[Found]:
     for name, op, value in where.conditions if where is not None else ():
         at: Path = (*path, "where", name)
         yield from _near(grid, at, on, name)
@@ -331,7 +310,7 @@ def _misspelt(grid: Grid, path: Path, on: Iterable[str], where: Where | None) ->
                     )
 
 
-def _near(grid: Grid, at: Path, on: Iterable[str], name: str) -> Iterator[tuple[Path, Code, str]]:
+def _near(grid: Grid, at: Path, on: Iterable[str], name: str) -> Iterator[Found]:
     if any(event_type not in DATA_FIELDS for event_type in on):  # a type of one's own has any fields
         return
     known = sorted({field for event_type in on for field in DATA_FIELDS[event_type]})
@@ -341,47 +320,7 @@ def _near(grid: Grid, at: Path, on: Iterable[str], name: str) -> Iterator[tuple[
         yield at, "unknown-field", f"no event here has a field {first!r}, did you mean {close[0]!r}?"
 
 
-def _quoted_numbers(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
-    """Limits such as `gte: "50"`: texts are compared letter by letter, and never with a number."""
-    for path, op, value in _conditions(grid):
-        if op in ("gt", "gte", "lt", "lte") and isinstance(value, str) and _NUMBER.fullmatch(value):
-            yield (
-                path,
-                "number-in-quotes",
-                f'{op}: "{value}" is a text, which no number is compared with: write {op}: {value.strip()}',
-            )
-
-
-def _conditions(grid: Grid) -> Iterator[tuple[Path, str, object]]:
-    """Yield every condition of the grid: where, operator, operand."""
-    places: list[tuple[Path, Where | None]] = [
-        *((("fit", "rules", i), rule.where) for i, rule in enumerate(grid.fit.rules)),
-        *((("engagement", "rules", i), rule.where) for i, rule in enumerate(grid.engagement.rules)),
-        *((("velocity", i), velocity.where) for i, velocity in enumerate(grid.velocity)),
-        *((("exclusions", i), exclusion.where) for i, exclusion in enumerate(grid.exclusions)),
-    ]
-    for path, where in places:
-        for name, op, value in where.conditions if where is not None else ():
-            yield (*path, "where", name, op), op, value
-    for i, rule in enumerate(grid.fit.rules):
-        for _, op, value in conditions(rule.points):
-            yield ("fit", "rules", i, "points"), op, value
-
-
-def _slow_patterns(grid: Grid) -> Iterator[tuple[Path, Code, str]]:
-    """Regular expressions that one short text can keep busy for years: nothing interrupts Python's."""
-    for path, op, value in _conditions(grid):
-        slow = ambiguous_group(value) if op == "matches" and isinstance(value, str) else None
-        if slow is not None:
-            yield (
-                path,
-                "slow-pattern",
-                f"{slow!r} can read one text in many ways and tries them all where the rest does not fit: thirty characters "
-                f"can stop a worker for good; let each turn begin with a character of its own, or write {slow + '+'!r}",
-            )
-
-
-def _bands(document: Document) -> Iterator[tuple[Path, Code, str]]:
+def _bands(document: Document) -> Iterator[Found]:
     """Bands whose floors rise as written: the best name then goes to the worse leads. The file alone knows the order."""
     grades: Any = document.data.get("grades") if isinstance(document.data, Mapping) else None
     for part in ("fit", "engagement") if isinstance(grades, Mapping) else ():

@@ -153,7 +153,10 @@ def data_path(name: str) -> str:
 
 def _page_pattern(pattern: str) -> str:
     if pattern[:1] not in ("/", "*") or "?" in pattern or "#" in pattern:
-        raise wrong(f"{pattern!r} can fit no url path: a path begins with / (or *) and has no host, ? or #, as in /pricing*")
+        route = "; for paths in the fragment write `hash_routes: true` and leave the # out" if "#" in pattern else ""
+        raise wrong(
+            f"{pattern!r} can fit no url path: a path begins with / (or *) and has no host, ? or #, as in /pricing*{route}"
+        )
     return pattern
 
 
