@@ -54,8 +54,8 @@ def message(record: logging.LogRecord) -> str:
     if isinstance(record.args, tuple):
         record = copy.copy(record)
         record.args = tuple(
-            _Words(words(one)) if isinstance(one, BaseException) and not quotes_nothing(type(one)) else one
-            for one in record.args or ()
+            _Words(words(argument)) if isinstance(argument, BaseException) and not quotes_nothing(type(argument)) else argument
+            for argument in record.args or ()
         )
     return without_leads(record.getMessage())
 
@@ -64,17 +64,17 @@ def exception_text(err: BaseException | None) -> str:
     """Return the traceback of *err*, with what it came of: no exception in it names a lead."""
     if err is None:
         return ""
-    found = traceback.TracebackException.from_exception(err)
-    _leave_out(found)
-    return "".join(found.format()).rstrip("\n")
+    trace = traceback.TracebackException.from_exception(err)
+    _leave_out(trace)
+    return "".join(trace.format()).rstrip("\n")
 
 
-def _leave_out(found: traceback.TracebackException) -> None:
+def _leave_out(trace: traceback.TracebackException) -> None:
     """Keep the words of those exceptions only that are known not to quote a lead."""
-    held: Any = found  # the words have no public name
-    known = quotes_nothing(held.exc_type) or found.exceptions is not None  # a group says how many it holds
-    held._str = without_leads(held._str) if known else LEFT_OUT
-    for other in (found.__cause__, found.__context__, *(found.exceptions or ())):
+    untyped: Any = trace  # the words have no public name
+    known = quotes_nothing(untyped.exc_type) or trace.exceptions is not None  # a group says how many it holds
+    untyped._str = without_leads(untyped._str) if known else LEFT_OUT
+    for other in (trace.__cause__, trace.__context__, *(trace.exceptions or ())):
         if other is not None:
             _leave_out(other)
 
@@ -85,16 +85,16 @@ class JsonLines(TextLines):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line. Values that JSON does not know are shown as text, because a log call must not fail."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        said: dict[str, Any] = {
+        line: dict[str, Any] = {
             "time": at,
             "level": record.levelname,
             "logger": record.name,
             "message": message(record),
         }
-        said |= {name: value for name, value in getattr(record, _FIELDS, {}).items() if name not in said}
+        line |= {name: value for name, value in getattr(record, _FIELDS, {}).items() if name not in line}
         if record.exc_info:
-            said["exception"] = self.formatException(record.exc_info)
-        return json.dumps(said, ensure_ascii=False, default=str)
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
 
 
 def is_json(form: Format, terminal: bool) -> bool:

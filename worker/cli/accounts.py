@@ -25,32 +25,32 @@ def accounts(count: int, as_json: bool, **flags: Any) -> None:
     Reads Redis only. An account is listed if the grid has `accounts` and at least one of its leads counts. Each score is the
     lead's last report to its account. It differs from the present score by less than the grid's `accounts.step`.
     """
-    found = run_async(largest_accounts(load(ReaderSettings, flags), count))
+    rows = run_async(largest_accounts(load(ReaderSettings, flags), count))
     if as_json:
-        for one in found:
-            click.echo(json_line(one))
+        for row in rows:
+            click.echo(json_line(row))
     else:
-        show(_table(found))
-    if not found:
+        show(_table(rows))
+    if not rows:
         click.echo("this namespace has no accounts: the grid in force needs `accounts`", err=True)
 
 
-def _table(found: list[dict[str, Any]]) -> Table:
+def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("account", no_wrap=True)
     for name in ("leads", "sum", "max"):
         table.add_column(name, justify="right")
     for name in ("", "roles", "leads, the highest first"):
         table.add_column(name)
-    for one in found:
-        leads = ", ".join(f"{plain(member['lead_id'])} {member['score']:.1f}" for member in one["members"][:5])
+    for row in rows:
+        leads = ", ".join(f"{plain(member['lead_id'])} {member['score']:.1f}" for member in row["members"][:5])
         table.add_row(
-            plain(one["account_id"].partition(":")[2]),
-            str(one["leads"]),
-            f"{one['sum']:.1f}",
-            f"{one['max']:.1f}",
-            "hot" if one["hot"] else "",
-            ", ".join(one["roles"]),
-            leads + (", …" if one["leads"] > 5 else ""),
+            plain(row["account_id"].partition(":")[2]),
+            str(row["leads"]),
+            f"{row['sum']:.1f}",
+            f"{row['max']:.1f}",
+            "hot" if row["hot"] else "",
+            ", ".join(row["roles"]),
+            leads + (", …" if row["leads"] > 5 else ""),
         )
     return table

@@ -41,11 +41,11 @@ def settings_flags(*names: str) -> Callable[[F], F]:
             shown = _shown(default)
             flag = "--" + name.replace("_", "-")
             note = f"env {PREFIX}{name.upper()}" + (f", default {shown}" if shown else "")
-            said = f"{field.description}  [{note}]"
+            text = f"{field.description}  [{note}]"
             if field.annotation is bool:
-                option = click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=said)
+                option = click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
             else:
-                option = click.option(flag, name, metavar="VALUE", help=said)
+                option = click.option(flag, name, metavar="VALUE", help=text)
             command = option(command)
         return command
 
@@ -154,8 +154,8 @@ def shown_name(name: str) -> str:
 
 def grid_option(command: F) -> F:
     """Offer `--grid` to a command that evaluates leads in Redis."""
-    said = "Use this grid instead of the grid in force: a file, or the name of a grid that comes with LeadPulse."
-    return click.option("--grid", metavar="GRID", help=said)(command)
+    text = "Use this grid instead of the grid in force: a file, or the name of a grid that comes with LeadPulse."
+    return click.option("--grid", metavar="GRID", help=text)(command)
 
 
 def instant_option(_: click.Context, param: click.Parameter, text: str | None) -> int | None:

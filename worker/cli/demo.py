@@ -55,8 +55,8 @@ def demo(seconds: float, seed: int, grid: str) -> None:
     The command removes everything at the end.
     """
     load_grid(grid)
-    for told in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(told, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="leadpulse-demo-"))
     try:
         with Children(GRACE_S, folder) as children:
@@ -81,6 +81,6 @@ async def _until_stopped(show: Show) -> None:
     """
     running = asyncio.current_task()
     assert running is not None, "a coroutine runs in a task"
-    for told in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(told, running.cancel)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     await show.run()

@@ -37,11 +37,11 @@ def doctor(as_json: bool, **flags: Any) -> None:
 async def _tell(settings: Settings, as_json: bool) -> dict[Level, int]:
     counts: dict[Level, int] = {"ok": 0, "hint": 0, "warning": 0, "error": 0}
     colours = {"ok": "green", "hint": "cyan", "warning": "yellow", "error": "red"}
-    async for one in findings(settings):
-        counts[one.level] += 1
+    async for finding in findings(settings):
+        counts[finding.level] += 1
         if as_json:
-            click.echo(msgspec.json.encode(one))
+            click.echo(msgspec.json.encode(finding))
             continue
-        told = f"{one.what}: {one.what_to_do}" if one.what_to_do else one.what
-        click.echo(f"{click.style(f'{one.level:7}', colours[one.level])}  {one.area}: {told}", err=True)
+        text = f"{finding.what}: {finding.what_to_do}" if finding.what_to_do else finding.what
+        click.echo(f"{click.style(f'{finding.level:7}', colours[finding.level])}  {finding.area}: {text}", err=True)
     return counts

@@ -82,10 +82,10 @@ def _signed(points: float) -> str:
     return f"{points:+.2f}" if abs(points) >= 0.005 else ""
 
 
-def _scale(found: list[Part]) -> float:
+def _scale(parts: list[Part]) -> float:
     """Return the columns of a point: the highest sum on the way fills the bar."""
     highest, total = 1.0, 0.0
-    for part in found:
+    for part in parts:
         total += part.points
         highest = max(highest, total)
     return _BAR / highest
@@ -180,13 +180,13 @@ def _time(lead: Explained) -> list[RenderableType]:
         return [Text(f"if nothing happens, its stage does not change within {duration(AHEAD_MS)}")]
     cools = next((change for change in lead.ahead if change.type == "lead.cooled"), None)
     days = 0.0 if cools is None else (_ms(cools.time) - _ms(lead.as_of)) / DAY_MS
-    said = (
+    text = (
         f"if nothing happens, it does not cool within {duration(AHEAD_MS)}"
         if cools is None
         else f"if nothing happens, it cools to {cools.to} on {when(cools.time)} UTC, in {days:.1f} days"
     )
     changes = [(when(change.time), f"{change.type}, {_from_to(change)}") for change in lead.ahead]
-    return [Text(said), _pairs("what time alone brings", changes)]
+    return [Text(text), _pairs("what time alone brings", changes)]
 
 
 def _from_to(change: Change) -> str:

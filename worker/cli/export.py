@@ -24,7 +24,7 @@ def export(lead: str, **flags: Any) -> None:
     held.
     """
     settings = load(ReaderSettings, flags)
-    found = run_async(dossier(settings, lead))
-    if not found["ids"]:
+    everything = run_async(dossier(settings, lead))
+    if not everything["ids"]:
         raise click.ClickException(f"nothing is held of {lead} in namespace {settings.namespace}")
-    click.echo(json_line(found))
+    click.echo(json_line(everything))

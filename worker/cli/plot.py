@@ -102,7 +102,7 @@ def drawn(drawing: Drawing, suffix: str) -> bytes:
 def _span(drawing: Drawing) -> tuple[int, int]:
     """Return the first and last instant shown, with a little room: a lead of one instant has a picture, too."""
     starts = [drawing.now_ms, *(mark.at_ms for mark in drawing.marks), *(at for at, _ in drawing.stages)]
-    starts += [one.at_ms for one in drawing.behind[:1]]
+    starts += [sample.at_ms for sample in drawing.behind[:1]]
     begin_ms, end_ms = min(starts), drawing.to_come[-1].at_ms
     begin_ms -= max((drawing.now_ms - begin_ms) // 40, DAY_MS // 24)
     return begin_ms, max(end_ms, drawing.now_ms + DAY_MS)
@@ -173,12 +173,12 @@ def _titles(left: Axes, right: Axes, *, past_known: bool) -> None:
 
 
 def _curves(axes: Axes, samples: Sequence[Sample], *, dashed: bool) -> None:
-    dates = [_date(one.at_ms) for one in samples]
+    dates = [_date(sample.at_ms) for sample in samples]
     score: Any = (0, (3, 2)) if dashed else "-"
     for values, color, width, stroke, order in (
-        ([one.fit for one in samples], _FIT, 2.0, (0, (1, 1.2)), 3),
-        ([one.engagement for one in samples], _ENGAGEMENT, 1.4, (0, (6, 1.5, 1, 1.5)), 3),
-        ([one.score for one in samples], _SCORE, 2.4, score, 4),
+        ([sample.fit for sample in samples], _FIT, 2.0, (0, (1, 1.2)), 3),
+        ([sample.engagement for sample in samples], _ENGAGEMENT, 1.4, (0, (6, 1.5, 1, 1.5)), 3),
+        ([sample.score for sample in samples], _SCORE, 2.4, score, 4),
     ):
         axes.plot(dates, values, color=color, linewidth=width, linestyle=stroke, zorder=order)
 
@@ -249,7 +249,7 @@ def _legend(figure: Any, pair: Sequence[Axes], drawing: Drawing) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    shown = {stage for _, stage in drawing.stages} | {drawing.names[one.stage] for one in drawing.to_come}
+    shown = {stage for _, stage in drawing.stages} | {drawing.names[sample.stage] for sample in drawing.to_come}
     entries: list[Any] = [
         Line2D([], [], color=_SCORE, linewidth=2.4, label="score"),
         Line2D([], [], color=_SCORE, linewidth=2.4, linestyle=(0, (3, 2)), label="score if nothing happens"),

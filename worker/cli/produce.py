@@ -60,9 +60,14 @@ def produce(files: tuple[str, ...], kafka: str | None, topic: str | None, raw: b
         raise click.ClickException(f"{error} ({counts.sent:,} records were handed over before)") from error
     except (OSError, EOFError, zlib.error) as error:  # unreadable, or a gzip that breaks off
         raise click.ClickException(str(error)) from error
-    ticks = f", {counts.ticks:,} ticks passed over" if counts.ticks else ""
-    ticks += f", {counts.repeated:,} sent before" if counts.repeated else ""
-    click.echo(f"{counts.sent:,} records sent to Kafka at {settings.kafka}, {counts.bad:,} bad lines{ticks}", err=True)
+    _report(counts, settings.kafka, raw)
+
+
+def _report(counts: Counts, address: str, raw: bool) -> None:
+    """Print what became of the lines. Exit with 1 if a line was bad."""
+    skipped = f", {counts.ticks:,} ticks passed over" if counts.ticks else ""
+    skipped += f", {counts.repeated:,} sent before" if counts.repeated else ""
+    click.echo(f"{counts.sent:,} records sent to Kafka at {address}, {counts.bad:,} bad lines{skipped}", err=True)
     if counts.undated:
         click.echo(f"warning: {counts.undated:,} events have no time: workers take the time of sending", err=True)
     if counts.ahead and not raw:

@@ -27,8 +27,8 @@ def top(count: int, as_json: bool, grid: str | None, **flags: Any) -> None:
     """
     leads = run_async(_hottest(load(ReaderSettings, flags), count, grid))
     if as_json:
-        for one in leads:
-            click.echo(json_line(one))
+        for lead in leads:
+            click.echo(json_line(lead))
     else:
         show(_table(leads))
     if not leads:
@@ -36,10 +36,10 @@ def top(count: int, as_json: bool, grid: str | None, **flags: Any) -> None:
 
 
 async def _hottest(settings: ReaderSettings, count: int, grid: str | None) -> list[Hot]:
-    async with held_leads(settings, grid) as held:
-        if any(at.requeued is not None or (at.clock_ms or 0) < (at.regraded_ms or 0) for at in held.positions):
+    async with held_leads(settings, grid) as leads:
+        if any(at.requeued is not None or (at.clock_ms or 0) < (at.regraded_ms or 0) for at in leads.positions):
             click.echo("warning: the grid changed, and not every lead is judged by it yet: some may be missing here", err=True)
-        return await hottest(held.stores, held.scorers, count)
+        return await hottest(leads.stores, leads.scorers, count)
 
 
 def _table(leads: Sequence[Hot]) -> Table:
@@ -50,7 +50,7 @@ def _table(leads: Sequence[Hot]) -> Table:
         table.add_column(name, justify="right")
     for name in ("grade", "stage", "as of"):
         table.add_column(name)
-    for place, one in enumerate(leads, start=1):
-        numbers = (f"{value:.1f}" for value in (one.score, one.fit, one.engagement))
-        table.add_row(str(place), plain(one.lead_id), *numbers, one.grade or "", one.stage, one.as_of[:19] + "Z")
+    for place, lead in enumerate(leads, start=1):
+        numbers = (f"{value:.1f}" for value in (lead.score, lead.fit, lead.engagement))
+        table.add_row(str(place), plain(lead.lead_id), *numbers, lead.grade or "", lead.stage, lead.as_of[:19] + "Z")
     return table

@@ -54,14 +54,14 @@ class Board:
 
     def standing(self, hot: Sequence[Hot], now_ms: int) -> None:
         """Take the hottest leads as they stand at the simulated instant *now_ms*."""
-        self._hot = [one for one in hot if one.stage != "excluded"]  # nobody is to call them, however high they score
-        self._past.append((now_ms, {one.lead_id: one.score for one in hot}))
+        self._hot = [lead for lead in hot if lead.stage != "excluded"]  # nobody is to call them, however high they score
+        self._past.append((now_ms, {lead.lead_id: lead.score for lead in hot}))
         while len(self._past) > 1 and self._past[1][0] <= now_ms - _TREND_MS:
             self._past.popleft()
 
     def line(self, now_ms: int, sent: int) -> str:
         """Return how things stand in one line."""
-        hot = ", ".join(f"{one.lead_id} {one.score:.0f} ({one.stage})" for one in self._hot[:3])
+        hot = ", ".join(f"{lead.lead_id} {lead.score:.0f} ({lead.stage})" for lead in self._hot[:3])
         return f"{day(now_ms)}  {sent:,} events in; hottest: {hot or 'nobody yet'}"
 
     def view(self, now_ms: int, sent: int, left_s: float) -> RenderableType:
@@ -83,26 +83,26 @@ class Board:
             table.add_column(name, justify=justify)  # type: ignore[arg-type]
         for name in ("engagement", "grade", "stage"):
             table.add_column(name, justify="right" if name == "engagement" else "left")
-        for one in self._hot[:_SHOWN_LEADS]:
-            bar = Text("█" * round(one.score / 5), style=_STYLE.get(one.stage, ""))
+        for lead in self._hot[:_SHOWN_LEADS]:
+            bar = Text("█" * round(lead.score / 5), style=_STYLE.get(lead.stage, ""))
             table.add_row(
-                one.lead_id,
-                f"{one.score:.1f}",
+                lead.lead_id,
+                f"{lead.score:.1f}",
                 bar,
-                self._trend(one),
-                f"{one.fit:.1f}",
-                f"{one.engagement:.1f}",
-                one.grade or "",
-                Text(one.stage, style=_STYLE.get(one.stage, "")),
+                self._trend(lead),
+                f"{lead.fit:.1f}",
+                f"{lead.engagement:.1f}",
+                lead.grade or "",
+                Text(lead.stage, style=_STYLE.get(lead.stage, "")),
             )
         return table
 
-    def _trend(self, one: Hot) -> Text:
+    def _trend(self, lead: Hot) -> Text:
         """Return how the score moved over the last simulated day."""
-        before = self._past[0][1].get(one.lead_id) if self._past else None
+        before = self._past[0][1].get(lead.lead_id) if self._past else None
         if before is None:
             return Text("new", style="green")
-        change = one.score - before
+        change = lead.score - before
         if abs(change) < _STEADY:
             return Text("·", style="dim")
         return Text(f"▲ {change:+.1f}", style="green") if change > 0 else Text(f"▼ {change:+.1f}", style="blue")

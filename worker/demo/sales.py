@@ -26,8 +26,8 @@ def answer(agenda: Agenda, lead: Prospect, at_ms: int) -> None:
     minutes = rnd.randint(2, 25)
     agenda.emit(lead, at_ms, "custom.call.made", "/crm", {"minutes": minutes, "by": owner})
     if rnd.random() < 0.2:
-        told = {"points": rnd.choice((-10, 5, 15)), "reason": f"a call of {minutes} minutes", "by": owner}
-        agenda.emit(lead, at_ms, "score.adjusted", "/crm", told)
+        data = {"points": rnd.choice((-10, 5, 15)), "reason": f"a call of {minutes} minutes", "by": owner}
+        agenda.emit(lead, at_ms, "score.adjusted", "/crm", data)
     at_ms = _deal(agenda, lead, agenda.in_office(at_ms + agenda.days(1, 5)), owner)
     agenda.later(at_ms, partial(setattr, lead, "in_deal", False))
 

@@ -13,7 +13,7 @@ import msgspec
 from worker.core.contract.instants import MAX_AHEAD_MS, instant
 from worker.core.contract.printable import plain
 from worker.errors import Undelivered
-from worker.intake.routes import CONTENT_TYPE, BadLine, address, address_raw, origin
+from worker.intake.routes import CONTENT_TYPE, Addressed, BadLine, address, address_raw, origin
 from worker.ports import LogIntake, Sink
 
 _NOTED_AT_ONCE: Final = 10_000
@@ -93,29 +93,45 @@ class LineSender:
         """Send one line, or count it. An empty line is skipped, unless lines are sent *raw*. Raises `Undelivered`."""
         if not line and not self.options.raw:
             return
-        try:
-            target = address_raw(line, self.options.topic) if self.options.raw else address(line, self.options.topic)
-        except BadLine as error:
-            self.counts.bad += 1
-            self.refused(plain(f"{where}: {error}"))
+        target = self._target(where, line)
+        mark, time_text = origin(line)
+        if target is None or self._was_sent(mark):
             return
-        if target is None:
-            self.counts.ticks += 1
-            return
-        mark, at = origin(line)
-        if self.options.sent is not None and mark is not None:
-            if mark in self._on_their_way or mark in self.options.sent:
-                self.counts.repeated += 1
-                return
-            self._on_their_way[mark] = None
-        if at is None:
-            self.counts.undated += not self.options.raw
-        elif (instant(at) or 0) > time.time() * 1000 + MAX_AHEAD_MS:
-            self.counts.ahead += 1
+        self._count_time(time_text)
         await self.sink.send(target.topic, target.key, line, CONTENT_TYPE)
         self.counts.sent += 1
         if len(self._on_their_way) >= _NOTED_AT_ONCE:
             await self.finish()
+
+    def _target(self, where: str, line: bytes) -> Addressed | None:
+        """Return where *line* goes; `None` for a tick and for a line that is refused, which are counted."""
+        if self.options.raw:
+            return address_raw(line, self.options.topic)
+        try:
+            target = address(line, self.options.topic)
+        except BadLine as error:
+            self.counts.bad += 1
+            self.refused(plain(f"{where}: {error}"))
+            return None
+        self.counts.ticks += target is None
+        return target
+
+    def _was_sent(self, mark: bytes | None) -> bool:
+        """Return whether the event with *mark* was sent before, by this run or another, and count that."""
+        sent = self.options.sent
+        if sent is None or mark is None:
+            return False
+        if mark in self._on_their_way or mark in sent:
+            self.counts.repeated += 1
+            return True
+        self._on_their_way[mark] = None
+        return False
+
+    def _count_time(self, text: str | None) -> None:
+        if text is None:
+            self.counts.undated += not self.options.raw
+        elif (instant(text) or 0) > time.time() * 1000 + MAX_AHEAD_MS:
+            self.counts.ahead += 1
 
     async def finish(self) -> None:
         """Wait until the log has all events, and note them in `sent`. Raises `Undelivered` and `SentFileError`."""

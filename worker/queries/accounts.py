@@ -15,20 +15,20 @@ _PAGE: Final = 500
 
 async def largest_accounts(settings: ReaderSettings, count: int) -> list[dict[str, Any]]:
     """Return the *count* accounts with the highest sums, ready for JSON; equal sums by id. Raises `OtherPartitions`."""
-    async with held_leads(settings) as held:
-        found = [one for store in held.stores for one in await _of(store, count)]
-    return sorted(found, key=lambda one: (-one["sum"], one["account_id"]))[:count]
+    async with held_leads(settings) as leads:
+        accounts = [account for store in leads.stores for account in await _of(store, count)]
+    return sorted(accounts, key=lambda account: (-account["sum"], account["account_id"]))[:count]
 
 
 async def _of(store: Store, count: int) -> list[dict[str, Any]]:
     """Return the first *count* accounts of one partition: an account's rank is its sum."""
-    found: list[dict[str, Any]] = []
+    accounts: list[dict[str, Any]] = []
     offset = 0
-    while len(found) < count and (page := await store.top(_PAGE, offset)):
+    while len(accounts) < count and (page := await store.top(_PAGE, offset)):
         offset += len(page)
         names = [name for name, _ in page if name.startswith("account:")]
         for name, packed in zip(names, await states_of(store, names), strict=True):
             account = None if packed is None else unpack(packed).identity.account
             if account is not None:
-                found.append({"account_id": name, "hot": account.hot, **figures(account)})
-    return found
+                accounts.append({"account_id": name, "hot": account.hot, **figures(account)})
+    return accounts

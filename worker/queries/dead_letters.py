@@ -108,8 +108,8 @@ _FOUND: Final = re.compile(r"\bthe (string|number|boolean) .*")
 
 def without_values(detail: str) -> str:
     """Return *detail* without the value that it quotes: a field may have held an address or a phone number."""
-    found, semicolon, expected = detail.rpartition("; expected ")
-    return _FOUND.sub(r"a \1", found) + semicolon + expected if semicolon else detail
+    before, semicolon, expected = detail.rpartition("; expected ")
+    return _FOUND.sub(r"a \1", before) + semicolon + expected if semicolon else detail
 
 
 class DeadLetters:
@@ -146,8 +146,8 @@ class DeadLetters:
         tp = LogPartition(self.topic, partition)
         start, end = (await self._bounds([tp]))[tp]
         if not start <= offset < end:
-            held = f"holds offsets {start} to {end - 1}" if start < end else "is empty"
-            raise DeadLetterError(f"{where}: partition {partition} of topic {self.topic} {held}")
+            extent = f"holds offsets {start} to {end - 1}" if start < end else "is empty"
+            raise DeadLetterError(f"{where}: partition {partition} of topic {self.topic} {extent}")
         async with contextlib.aclosing(self._records(tp, offset, offset + 1)) as records:
             async for record in records:
                 if letter := read_letter(record):

@@ -214,9 +214,9 @@ async def _topics(settings: Settings, admin: Admin, topics: Topics) -> AsyncIter
 
 async def _replicas(admin: Admin, topics: Topics) -> AsyncIterator[Finding]:
     """Look for topics that one broker's disk could take acknowledged records from."""
-    found, configs = topics.there, topics.configs
-    replicas = await admin.replicas(found)
-    kept = {topic: (replicas[topic], int(configs[topic].get("min.insync.replicas", 1))) for topic in found}
+    there, configs = topics.there, topics.configs
+    replicas = await admin.replicas(there)
+    kept = {topic: (replicas[topic], int(configs[topic].get("min.insync.replicas", 1))) for topic in there}
     weak = sorted(topic for topic, (copies, in_sync) in kept.items() if copies < _REPLICAS or in_sync < _IN_SYNC)
     if weak:
         shown = ", ".join(f"{topic} ({kept[topic][0]}/{kept[topic][1]})" for topic in weak)
@@ -262,43 +262,43 @@ async def _brokers(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
 
 async def _partitions(settings: Settings, client: Client, admin: Admin, positions: list[Position]) -> AsyncIterator[Finding]:
     """Look at each partition as a worker that takes it over does, and compare where Redis stands with what Kafka published."""
-    held = 0
+    with_state = 0
     async with free_reader(settings, []) as reader:
         cluster = KafkaLog(settings, admin, reader)
         for partition, position in enumerate(positions):
             try:
-                found = (await look(settings, partition, position, cluster)).witnesses
+                witnesses = (await look(settings, partition, position, cluster)).witnesses
             except (WorkerMustStop, IncarnationEnded, JournalError) as err:
                 yield Finding("partitions", "error", str(err))
                 continue
-            held += position.batch > 0
-            async for finding in _differences(settings, client, admin, partition, position.batch, found):
+            with_state += position.batch > 0
+            async for finding in _differences(settings, client, admin, partition, position.batch, witnesses):
                 yield finding
     if positions:
-        yield Finding("partitions", "ok", f"{held} of {len(positions)} hold state in namespace {settings.namespace}")
+        yield Finding("partitions", "ok", f"{with_state} of {len(positions)} hold state in namespace {settings.namespace}")
 
 
 async def _differences(
-    settings: Settings, client: Client, admin: Admin, partition: int, batch: int, found: Witnesses
+    settings: Settings, client: Client, admin: Admin, partition: int, batch: int, witnesses: Witnesses
 ) -> AsyncIterator[Finding]:
-    """Tell where the store, at *batch*, and what the witnesses *found* differ, and still do when they are asked again."""
-    if batch < found.published:  # by a worker at work since we looked: then it is not so now
+    """Report where the store, at *batch*, and the *witnesses* differ, and still do when they are asked again."""
+    if batch < witnesses.published:  # by a worker at work since we looked: then it is not so now
         batch = (await RedisStore(client, settings.namespace, partition).position()).batch
-    if batch < found.published:
+    if batch < witnesses.published:
         yield Finding(
             "partitions",
             "warning",
-            f"partition {partition}: Redis is at batch {batch}, Kafka at {found.published}",
+            f"partition {partition}: Redis is at batch {batch}, Kafka at {witnesses.published}",
             "nothing: the next owner folds the batches between again; but ask why Redis went back",
         )
-    if found.forgetful:
+    if witnesses.forgetful:
         group = group_published(await admin.committed(settings.group, settings.topics, partition))
-        if min(group, found.journal) < found.published:
+        if min(group, witnesses.journal) < witnesses.published:
             yield Finding(
                 "partitions",
                 "warning",
-                f"partition {partition}: the witnesses of what was published do not agree ({found})",
-                f"nothing: batch {found.published} holds; but ask who deleted or overwrote the offsets of group"
+                f"partition {partition}: the witnesses of what was published do not agree ({witnesses})",
+                f"nothing: batch {witnesses.published} holds; but ask who deleted or overwrote the offsets of group"
                 f" {settings.group}, or records of {settings.internal_topic}",
             )
 

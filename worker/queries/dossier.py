@@ -25,30 +25,30 @@ async def dossier(settings: ReaderSettings, lead: str) -> dict[str, Any]:
 
     `ids` is empty where nothing is held. Raises `OtherPartitions`, and what reading Redis raises.
     """
-    async with persons(settings) as held:
-        people = await held.ids(lead)
+    async with persons(settings) as source:
+        people = await source.ids(lead)
         return {
             "asked": lead,
             "lead_id": people[0].lead if people else lead,
             "namespace": settings.namespace,
-            "ids": [await _id(settings, held, person) for person in people],
+            "ids": [await _id(settings, source, person) for person in people],
         }
 
 
-async def _id(settings: ReaderSettings, held: Persons, person: Person) -> dict[str, Any]:
+async def _id(settings: ReaderSettings, source: Persons, person: Person) -> dict[str, Any]:
     """Return one id's part: what its hash holds, opened, and where else it stands."""
-    state, scorer = person.state, held.scorers[person.partition]
+    state, scorer = person.state, source.scorers[person.partition]
     scorer.recognise(state)
     shown = {"id": person.lead} | _links(state.identity)
     shown |= {
         "erased_up_to": _instant(state.erased_ms),
         "sequence": state.sequence,
-        "keys": await _keys(settings, held, person),
+        "keys": await _keys(settings, source, person),
     }
     shown |= _reported(state.identity) | {"state_bytes": len(person.fields["state"])}
     if not state.alive:
         return shown
-    lead = Lead(scorer, person.lead, person.fields["state"], held.positions[person.partition].clock_ms)
+    lead = Lead(scorer, person.lead, person.fields["state"], source.positions[person.partition].clock_ms)
     return shown | _judged(lead) | _facts(lead, state) | _counted(scorer, state)
 
 
@@ -60,10 +60,10 @@ def _links(identity: IdentityLinks) -> dict[str, Any]:
     }
 
 
-async def _keys(settings: ReaderSettings, held: Persons, person: Person) -> dict[str, Any]:
+async def _keys(settings: ReaderSettings, source: Persons, person: Person) -> dict[str, Any]:
     """Return what each key of Redis holds of the id, but for the state."""
     tag = f"{{{settings.namespace}:{person.partition}}}:"
-    due_ms, rank = await held.schedule(person)
+    due_ms, rank = await source.schedule(person)
     return {
         f"{tag}lead:{person.lead}": {name: text.decode() for name, text in person.fields.items() if name != "state"},
         **({} if due_ms is None else {f"{tag}due": rfc3339(due_ms)}),
@@ -145,8 +145,8 @@ def _counted(scorer: CompiledGrid, state: LeadState) -> dict[str, Any]:
 
 
 def _derived(lead: Lead) -> dict[str, Any]:
-    held = {path: write.value for path, write in unpack_traits(lead.state.traits).items() if write.value is not None}
-    return {path: value for path, value in lead.scorer.derived(held).items() if held.get(path) != value}
+    own = {path: write.value for path, write in unpack_traits(lead.state.traits).items() if write.value is not None}
+    return {path: value for path, value in lead.scorer.derived(own).items() if own.get(path) != value}
 
 
 def _member(member: Member) -> dict[str, Any]:

@@ -101,13 +101,13 @@ class JudgedLead(NamedTuple):
 
 async def lead_with_mark(settings: ReaderSettings, mark: str) -> str:
     """Return the one lead whose mark begins with *mark*. Raises `LeadNotHeld` for none, and for several."""
-    found = await leads_with_mark(settings, mark.lower())
-    if not found:
+    leads = await leads_with_mark(settings, mark.lower())
+    if not leads:
         raise LeadNotHeld(f"no lead of namespace {settings.namespace} has the mark {mark}: it may have been removed")
-    if len(found) > 1:
-        shown = ", ".join(map(plain, found[:10]))
-        raise LeadNotHeld(f"{len(found)} leads have marks that begin with {mark}: {shown}; name one of them by its id")
-    return found[0]
+    if len(leads) > 1:
+        shown = ", ".join(map(plain, leads[:10]))
+        raise LeadNotHeld(f"{len(leads)} leads have marks that begin with {mark}: {shown}; name one of them by its id")
+    return leads[0]
 
 
 async def live(settings: ReaderSettings, lead: str, at_ms: int | None, grid: str | None, note: Note) -> JudgedLead:
@@ -115,18 +115,18 @@ async def live(settings: ReaderSettings, lead: str, at_ms: int | None, grid: str
 
     *grid*: a what-if, in place of the grid in force. Raises `LeadNotHeld`, and what `held_leads` raises.
     """
-    async with held_leads(settings, grid) as held:
+    async with held_leads(settings, grid) as leads:
         partition = owner(lead, settings.partitions)
-        fields = await held.stores[partition].lead(lead)
+        fields = await leads.stores[partition].lead(lead)
         for _ in range(MOST_HOPS):
             alias_of = _alias_of(note, lead, fields.get("state"))
             if not alias_of:
                 break
             lead, partition = alias_of, owner(alias_of, settings.partitions)
-            fields = await held.stores[partition].lead(lead)
+            fields = await leads.stores[partition].lead(lead)
         where = f"namespace {settings.namespace}, partition {partition} of {settings.partitions}"
-        tick_ms = held.positions[partition].clock_ms
-        judged = _judge(_Held(held.scorers[partition], lead, fields.get("state"), tick_ms, where), at_ms, note)
+        tick_ms = leads.positions[partition].clock_ms
+        judged = _judge(_Held(leads.scorers[partition], lead, fields.get("state"), tick_ms, where), at_ms, note)
         return judged._replace(redis_key=f"{{{settings.namespace}:{partition}}}:lead:{lead}")
 
 

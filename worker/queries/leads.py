@@ -157,8 +157,8 @@ class _Queue:
         """Take the next lead, judged at its clock or at *at_ms* where that is later; `None` for a lead that is gone."""
         lead, _, packed = self._page.popleft()
         await self._fill()
-        held = Lead(self.scorer, lead, packed, max(self.clock_ms, at_ms))
-        return judged(self.scorer, lead, held.state, held.at_ms) if held.state.alive else None
+        at_hand = Lead(self.scorer, lead, packed, max(self.clock_ms, at_ms))
+        return judged(self.scorer, lead, at_hand.state, at_hand.at_ms) if at_hand.state.alive else None
 
     async def _fill(self) -> None:
         if not self._page:

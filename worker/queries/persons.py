@@ -47,18 +47,18 @@ class Persons:
     async def ids(self, lead: str) -> list[Person]:
         """Return all ids of the person known as *lead*: the lead itself first, then its aliases, and theirs."""
         for _ in range(MOST_HOPS):
-            found = await self.person(lead)
-            if found is None or not found.state.identity.alias_of:
+            person = await self.person(lead)
+            if person is None or not person.state.identity.alias_of:
                 break
-            lead = found.state.identity.alias_of
+            lead = person.state.identity.alias_of
         people: dict[str, Person] = {}
         wanted = [lead]
-        for one in wanted:
-            found = await self.person(one)
-            if found is None or one in people:
+        for name in wanted:
+            person = await self.person(name)
+            if person is None or name in people:
                 continue
-            people[one] = found
-            wanted += found.state.identity.aliases
+            people[name] = person
+            wanted += person.state.identity.aliases
         return list(people.values())
 
     async def schedule(self, person: Person) -> tuple[int | None, float | None]:
@@ -71,14 +71,14 @@ class Persons:
 @asynccontextmanager
 async def persons(settings: ReaderSettings) -> AsyncIterator[Persons]:
     """Open the ids of *settings*' namespace for reading. Raises `OtherPartitions`."""
-    async with held_leads(settings) as held:
-        yield Persons(held.stores, held.scorers, held.positions)
+    async with held_leads(settings) as leads:
+        yield Persons(leads.stores, leads.scorers, leads.positions)
 
 
 async def ids_of_person(settings: ReaderSettings, lead: str) -> list[Person]:
     """Return all ids of the person known as *lead*, as they stand now; empty for nothing. Raises `OtherPartitions`."""
-    async with persons(settings) as held:
-        return await held.ids(lead)
+    async with persons(settings) as source:
+        return await source.ids(lead)
 
 
 async def until_erased(settings: ReaderSettings, lead: str, ids: list[str], at_ms: int, wait_s: float) -> bool:
@@ -87,10 +87,10 @@ async def until_erased(settings: ReaderSettings, lead: str, ids: list[str], at_m
     *lead* itself, for which the erasure was sent, must be erased.
     """
     with suppress(TimeoutError):
-        async with asyncio.timeout(wait_s), persons(settings) as held:
+        async with asyncio.timeout(wait_s), persons(settings) as source:
             while True:
-                found = {one: await held.person(one) for one in ids}
-                if all(_is_erased(person, at_ms, one == lead) for one, person in found.items()):
+                people = {name: await source.person(name) for name in ids}
+                if all(_is_erased(person, at_ms, name == lead) for name, person in people.items()):
                     return True
                 await asyncio.sleep(_LOOK_S)
     return False

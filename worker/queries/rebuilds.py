@@ -25,27 +25,27 @@ async def rebuilds(settings: Settings, admin: Admin) -> AsyncIterator[Said]:
     """Yield damaged checkpoints, partitions that cannot be rebuilt, and from when to when the others can."""
     try:
         files = await asyncio.to_thread(files_at, settings.checkpoints) if settings.checkpoints else None
-        found = await ways(settings, admin, files, range(settings.partitions))
+        by_partition = await ways(settings, admin, files, range(settings.partitions))
     except (FilesError, OSError) as err:
         yield _AREA, "error", f"the checkpoints cannot be read: {err}", "correct LEADPULSE_CHECKPOINTS, or its rights"
         return
-    for said in (*_faults(settings, found), *_possible(settings, found)):
-        yield said
+    for finding in (*_faults(settings, by_partition), *_possible(settings, by_partition)):
+        yield finding
 
 
-def _faults(settings: Settings, found: list[Way]) -> Iterator[Said]:
-    for way in found:
+def _faults(settings: Settings, by_partition: list[Way]) -> Iterator[Said]:
+    for way in by_partition:
         for words in way.unusable:
             what = f"partition {way.partition}: a checkpoint is of no use: {words}"
             yield _AREA, "warning", what, "keep topics for longer, or remove it"
-    lost = [way.partition for way in found if not way.possible]
+    lost = [way.partition for way in by_partition if not way.possible]
     if lost:
         what = (
             f"partitions {_list(lost)} could not be rebuilt if Redis were emptied: no checkpoint reaches back into the topics"
         )
         to_do = _WRITE if settings.checkpoints else "set LEADPULSE_CHECKPOINTS, to where all workers can write"
         yield _AREA, "warning", what, to_do
-    yield from _other_folds([way for way in found if way.other_fold])
+    yield from _other_folds([way for way in by_partition if way.other_fold])
 
 
 def _other_folds(other: list[Way]) -> Iterator[Said]:
@@ -55,26 +55,26 @@ def _other_folds(other: list[Way]) -> Iterator[Said]:
         yield _AREA, "warning", f"{what}, this is {FOLD_VERSION}", to_do
 
 
-def _possible(settings: Settings, found: list[Way]) -> Iterator[Said]:
-    by_checkpoint = [way for way in found if way.checkpoint is not None]
+def _possible(settings: Settings, by_partition: list[Way]) -> Iterator[Said]:
+    by_checkpoint = [way for way in by_partition if way.checkpoint is not None]
     if by_checkpoint:
         yield _AREA, "ok", _range(by_checkpoint), ""
-    rest = [way.partition for way in found if way.checkpoint is None and way.from_first]
+    rest = [way.partition for way in by_partition if way.checkpoint is None and way.from_first]
     if rest:
         what = f"partitions {_list(rest)} can be rebuilt from their first batch on, while retention keeps all since then"
         yield (_AREA, "hint", what, _WRITE) if settings.checkpoints else (_AREA, "ok", what, "")
 
 
-def _range(found: list[Way]) -> str:
+def _range(usable: list[Way]) -> str:
     """Return from when to when the partitions with a checkpoint can be rebuilt: what holds for all of them."""
-    newest = [way.checkpoint.manifest.created_ms for way in found if way.checkpoint is not None]
-    oldest = [way.oldest.manifest.created_ms for way in found if way.oldest is not None]
-    ends = [way.until_ms for way in found if way.until_ms is not None]
+    newest = [way.checkpoint.manifest.created_ms for way in usable if way.checkpoint is not None]
+    oldest = [way.oldest.manifest.created_ms for way in usable if way.oldest is not None]
+    ends = [way.until_ms for way in usable if way.until_ms is not None]
     until = (
         f"until about {rfc3339(min(ends))} if no newer one is written" if ends else "for as long as the topics keep everything"
     )
     return (
-        f"{len(found)} partitions can be rebuilt from checkpoints of {rfc3339(min(oldest))} to {rfc3339(max(newest))}"
+        f"{len(usable)} partitions can be rebuilt from checkpoints of {rfc3339(min(oldest))} to {rfc3339(max(newest))}"
         f" (each partition's newest is of {rfc3339(min(newest))} or later), {until}"
     )
 

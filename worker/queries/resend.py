@@ -123,7 +123,7 @@ def resent(letter: DeadLetter, now_ms: int, to: str | None = None, replacement: 
     headers = tuple((name, value) for name, value in letter.record.headers if not name.lower().startswith(OURS))
     value = letter.record.value
     if replacement is not None:
-        kept = [(name, held) for name, held in headers if name.lower() != "content-type" and not name.startswith("ce_")]
+        kept = [(name, text) for name, text in headers if name.lower() != "content-type" and not name.startswith("ce_")]
         headers = (*kept, *CONTENT_TYPE)
         value = replacement
     return letter.record._replace(
