@@ -45,7 +45,7 @@ class RuleReason(Contract):
     id: str = Field(description="The rule's id in the grid.")
     points: float = Field(description="Points after decay and cap.")
     raw: float = Field(description="Points after decay, before the cap.")
-    count: int = Field(description="Number of counted events.", ge=0)
+    count: int = Field(description="Number of counted events. With `decay: linear` or `window`: of the 64 latest.", ge=0)
     last_at: Instant = Field(description="The rule's latest matching event.")
     on: list[str] | None = Field(default=None, description=_ON)
 
@@ -56,7 +56,7 @@ class VelocityReason(Contract):
     kind: Literal["velocity"]
     id: str = Field(description="The velocity rule's id in the grid.")
     points: float = Field(description="Points of the highest step reached.")
-    count: int = Field(description="Days, sessions, events or rise in the window.")
+    count: int = Field(description="Days, sessions, events, rise or depth in the window.")
     on: list[str] | None = Field(default=None, description=_ON)
 
 
@@ -76,8 +76,16 @@ class ClampReason(Contract):
     points: float
 
 
+class GroupReason(Contract):
+    """Points by which a group of rules counts otherwise than its rules alone: its cap, or only its greatest part."""
+
+    kind: Literal["group"]
+    id: str = Field(description="The group's name in the grid.")
+    points: float
+
+
 Reason = Annotated[
-    FitReason | RuleReason | VelocityReason | InactivityReason | ClampReason,
+    FitReason | RuleReason | GroupReason | VelocityReason | InactivityReason | ClampReason,
     Field(discriminator="kind"),
 ]
 

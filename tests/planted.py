@@ -113,12 +113,12 @@ FAULTS: Final = (
     ),
     Fault(
         "caps hold", "a penalty passes its cap",
-        "worker/core/scoring/score.py", "return cap if points > cap else -cap if points < -cap else points",
+        "worker/core/scoring/parts.py", "return cap if points > cap else -cap if points < -cap else points",
         "return cap if points > cap else points", _SUMS,
     ),
     Fault(
         "clamps hold", "a score falls below its least",
-        "worker/core/scoring/score.py", "    if value < low:\n        value = low\n    return value + 0.0",
+        "worker/core/scoring/reading.py", "    if value < low:\n        value = low\n    return value + 0.0",
         "    return value + 0.0", _SUMS,
     ),
     Fault(

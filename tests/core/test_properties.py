@@ -31,6 +31,7 @@ from tests.kit.stories import (
     yaml_of,
 )
 from tests.kit.strategies import cases, crowds
+from tests.kit.word_strategies import worded_cases
 from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import replay_lines
 from worker.core.scoring.state import pack, unpack
@@ -144,7 +145,7 @@ def test_the_core_remembers_as_much_as_is_stated_and_forgets_the_rest_alike(case
 
 
 @examples(80)
-@given(cases())
+@given(st.one_of(cases(), worded_cases()))
 def test_what_people_read_of_a_lead_is_what_replay_says(case: Case) -> None:
     """The fields of the lead's hash are true for the instant that stands beside them."""
     partition = Partition(case.grid).feed(case.lines)
@@ -162,7 +163,10 @@ def test_what_people_read_of_a_lead_is_what_replay_says(case: Case) -> None:
 
 
 @examples(120)
-@given(cases(ticks=False, repeats=False, erasures=False), st.randoms(use_true_random=False))
+@given(
+    st.one_of([draw(ticks=False, repeats=False, erasures=False) for draw in (cases, worded_cases)]),
+    st.randoms(use_true_random=False),
+)
 @example(
     Case(
         SESSIONS,
@@ -182,7 +186,7 @@ def test_the_order_of_arrival_does_not_change_the_score(case: Case, random: Rand
 
 
 @examples(80)
-@given(cases(repeats=False, erasures=False), st.data())
+@given(st.one_of([draw(repeats=False, erasures=False) for draw in (cases, worded_cases)]), st.data())
 def test_events_that_arrive_again_change_nothing(case: Case, data: st.DataObject) -> None:
     """A producer that retries, or a topic read twice: neither the outputs nor the score hear of it."""
     lines = list(case.lines)
@@ -201,7 +205,7 @@ def without_cause(output: dict[str, Any]) -> dict[str, Any]:
 
 
 @examples(80)
-@given(cases(), st.lists(st.integers(1, 12), min_size=1, max_size=8))
+@given(st.one_of(cases(), worded_cases()), st.lists(st.integers(1, 12), min_size=1, max_size=8))
 def test_where_a_batch_ends_changes_nothing(case: Case, sizes: list[int]) -> None:
     """One event a batch, or many: the same outputs and the same states, bit for bit."""
     single, cut = Partition(case.grid).feed(case.lines), Partition(case.grid).feed(case.lines, sizes)
@@ -210,7 +214,7 @@ def test_where_a_batch_ends_changes_nothing(case: Case, sizes: list[int]) -> Non
 
 
 @examples(150)
-@given(cases(late=False, ticks=False), st.data())
+@given(st.one_of([draw(late=False, ticks=False) for draw in (cases, worded_cases)]), st.data())
 def test_when_ticks_come_changes_nothing_for_leads_without_late_events(case: Case, data: st.DataObject) -> None:
     """Each output carries the instant at which it became true, whichever record reveals it: a tick or the next event."""
     ticked: list[Line] = []
@@ -233,7 +237,7 @@ def test_when_ticks_come_changes_nothing_for_leads_without_late_events(case: Cas
 
 
 @examples(120)
-@given(cases())
+@given(st.one_of(cases(), worded_cases()))
 @example(Case(PENALTY, [an_event("ada", n, START + n, "email.bounced", {"message_id": str(n)}) for n in range(3)], START + DAY))
 def test_reasons_add_up_and_no_cap_or_clamp_is_passed(case: Case) -> None:
     """A salesperson can see where every point came from; the limits of the grid hold in every output and every score."""
@@ -274,7 +278,7 @@ def test_a_steady_return_beats_one_burst(count: str, visits: int, times: list[in
 
 
 @examples(80)
-@given(cases(), st.integers(2, 5))
+@given(st.one_of(cases(), worded_cases()), st.integers(2, 5))
 def test_other_points_are_in_force_at_once_and_exactly(case: Case, times: int) -> None:
     """The state keeps unit sums: a grid with other points, caps and steps scores the past as if it had always been so."""
     grid = loaded(case.grid)
@@ -296,7 +300,7 @@ def test_other_points_are_in_force_at_once_and_exactly(case: Case, times: int) -
 
 
 @examples(80)
-@given(cases())
+@given(st.one_of(cases(), worded_cases()))
 def test_a_state_survives_packing(case: Case) -> None:
     """What is read back and written again is the same, bit for bit: a reload changes nothing."""
     partition = Partition(case.grid)

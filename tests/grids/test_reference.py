@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from worker.core.contract.event_types import CUSTOM, DATA_FIELDS
-from worker.core.grid import models, stage_models
+from worker.core.grid import counting, models, stage_models
 from worker.core.grid.conditions import OPERATORS
 from worker.core.grid.email_kind import EmailKind
 
@@ -44,6 +44,9 @@ SECTIONS: list[tuple[str, int, type[BaseModel]]] = [
     ("`fit`", 1, models.FitRule),
     ("`engagement`", 0, models.Engagement),
     ("`engagement`", 1, models.Rule),
+    ("`weigh`", 0, counting.Weigh),
+    ("`decay`", 0, counting.Decay),
+    ("`groups`", 0, counting.Group),
     ("`velocity`", 0, models.Velocity),
     ("`inactivity`", 0, models.Inactivity),
     ("`exclusions`", 0, models.Exclusion),

@@ -10,6 +10,8 @@ from worker.core.batch.lead import Lead
 from worker.core.identity.accounts import ROLES, figures
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.compiled_rules import RuleCounter
+from worker.core.scoring.occurrences import Memory
 from worker.core.scoring.once_per import MARK_BYTES, entries
 from worker.core.scoring.outputs import history, recent
 from worker.core.scoring.score import read, reasons
@@ -126,7 +128,7 @@ def _facts(lead: Lead, state: LeadState) -> dict[str, Any]:
 def _counted(scorer: CompiledGrid, state: LeadState) -> dict[str, Any]:
     return {
         "counts": [
-            {"key": key, "rules": [rule.id for rule in scorer.readers.get(key, ())], **_count(count)}
+            {"key": key, "rules": [rule.id for rule in scorer.readers.get(key, ())], **_count(count, scorer.apart.get(key))}
             for key, count in state.counts.items()
         ],
         "paces": [
@@ -134,7 +136,7 @@ def _counted(scorer: CompiledGrid, state: LeadState) -> dict[str, Any]:
             for key, velocity in state.velocity.items()
         ],
         "exclusions": [
-            {"key": key, "rules": scorer.exclusion_ids.get(key, []), "since": rfc3339(at_ms)}
+            {"key": key, "rules": scorer.excluding(key), "since": rfc3339(at_ms)}
             for key, at_ms in state.exclusions.items()
             if key != SINCE
         ],
@@ -154,9 +156,23 @@ def _member(member: Member) -> dict[str, Any]:
     return {"account": member.account, "score": member.score, "decision_role": role, "at": _instant(member.at_ms)}
 
 
-def _count(count: Count) -> dict[str, Any]:
+def _count(count: Count, apart: RuleCounter | None) -> dict[str, Any]:
+    if apart is not None:
+        return {
+            "count": count.n,
+            "last_at": _instant(count.last_ms),
+            "decayed_sum": count.sum,
+            "occurrences": [_occurrence(apart.memory, entry) for entry in apart.memory.entries(count.seen)],
+        }
     values = [{"mark": value.hex(), "at": rfc3339(at_ms)} for at_ms, value in entries(count.seen, count.last_ms)]
     return {"count": count.n, "last_at": _instant(count.last_ms), "decayed_sum": count.sum, "once_per": values}
+
+
+def _occurrence(memory: Memory, entry: bytes) -> dict[str, Any]:
+    said: dict[str, Any] = {"at": rfc3339(memory.instant(entry, 0))}
+    if memory.weighed:
+        said["weight"] = memory.weight(entry, 0)
+    return said | {"mark": memory.mark(entry, 0).hex()} if memory.marked else said
 
 
 def _velocity(velocity: VelocityWindow) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from worker.core.batch.lead import Lead
 from worker.core.contract.marks import shown_mark
 from worker.core.grid.models import parse_grid
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import ALLOWANCE, CompiledGrid
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.compiled_rules import ALLOWANCE
 from worker.core.scoring.score import read
 from worker.core.scoring.state import STAGES, LeadState
 from worker.errors import OtherPartitions

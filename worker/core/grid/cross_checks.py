@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from worker.core.grid.counting import one_way
 from worker.core.grid.messages import shown_path
-from worker.core.grid.values import is_points, within_days
+from worker.core.grid.values import did_you_mean, is_points, within_days
 from worker.core.grid.velocity_kinds import KINDS
 from worker.core.grid.yaml_lines import Path
 
@@ -24,8 +25,15 @@ def across(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             yield (*path, "where"), "`where` is missing: add it"
         if path[0] == "exclusions" and "where" not in rule and "on" not in rule:
             yield path, "an exclusion needs `where` (traits that exclude), `on` (events that do), or both"
+        if path[0] == "exclusions" and "until" in rule and "on" not in rule:
+            yield (*path, "until"), "`until` needs `on`: what traits exclude ends when the traits change"
+        if path[0] == "engagement":
+            yield from _decay(path, rule)
+            yield from _swapped_limits((*path, "weigh"), rule.get("weigh"))
+    yield from _groups(data)
     for name in ("score", "fit", "engagement"):
-        yield from _swapped_limits(name, data.get(name))
+        yield from _swapped_limits((name,), data.get(name))
+    yield from _decay(("engagement",), data.get("engagement"))
     yield from _inactivity_above_zero(data.get("inactivity"))
     yield from _sla_of_mql(data.get("stages"))
     yield from _mail_twice(data.get("mail"))
@@ -51,14 +59,40 @@ def _too_long_within(path: Path, rule: Mapping[str, Any]) -> Iterator[tuple[Path
         return  # reported at `within`
     limit = KINDS[count].limit_days
     if days > limit:
-        yield (*path, "within"), f"{count} are kept for {limit} days: write at most {limit}d"
+        yield (*path, "within"), f"what `{count}` counts is kept for {limit} days: write at most {limit}d"
 
 
-def _swapped_limits(name: str, section: object) -> Iterator[tuple[Path, str]]:
+def _swapped_limits(path: Path, section: object) -> Iterator[tuple[Path, str]]:
     if isinstance(section, Mapping):
         low, high = section.get("min"), section.get("max")
         if is_points(low) and is_points(high) and low > high:
-            yield (name, "min"), f"min {low:g} is above max {high:g}: swap them"
+            yield (*path, "min"), f"min {low:g} is above max {high:g}: swap them"
+
+
+def _decay(path: Path, level: object) -> Iterator[tuple[Path, str]]:
+    if not isinstance(level, Mapping) or "decay" not in level:
+        return
+    if "half_life" in level:
+        yield (*path, "decay"), "`decay` and `half_life` stand side by side: keep one"
+    if isinstance(level["decay"], Mapping) and (message := one_way(level["decay"])):
+        yield (*path, "decay"), message
+
+
+def _groups(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    groups = data.get("groups")
+    for name, group in groups.items() if isinstance(groups, Mapping) else ():
+        if isinstance(group, Mapping) and ("cap" in group) == ("best" in group):
+            yield ("groups", name), "write exactly one of `cap: POINTS` and `best: true`"
+    first: dict[str, str] = {}
+    for path, rule in _rules(data):
+        name, section = rule.get("group"), str(path[0])
+        if not isinstance(name, str) or section not in ("fit", "engagement"):
+            continue
+        if not isinstance(groups, Mapping) or name not in groups:
+            hint = did_you_mean(name, groups) if isinstance(groups, Mapping) else ""
+            yield (*path, "group"), f"no group {name!r} in `groups`{hint}: add it, as in groups: {{{name}: {{cap: 20}}}}"
+        if first.setdefault(name, section) != section:
+            yield (*path, "group"), f"the group {name!r} has rules of {first[name]} already: fit and engagement have their own"
 
 
 def _inactivity_above_zero(section: object) -> Iterator[tuple[Path, str]]:

@@ -15,14 +15,18 @@ from worker.core.grid.velocity_kinds import KINDS
 from worker.core.grid.words import (
     account_words,
     clamp_words,
+    counted_once,
+    decay_words,
     duration,
     exclusion_words,
     fit_words,
+    group_words,
     identity_words,
     inactivity_words,
     number,
     points,
     sla_words,
+    weigh_words,
     where_words,
 )
 
@@ -63,7 +67,7 @@ def _replayed(old: Grid, new: Grid) -> Iterator[Replayed]:
 
 
 def _counts_days(rule: Rule | Velocity | Exclusion) -> bool:
-    return isinstance(rule, Velocity) or (isinstance(rule, Rule) and rule.once_per == "day")
+    return isinstance(rule, Velocity) or (isinstance(rule, Rule) and "day" in counted_once(rule))
 
 
 def _why_counted_anew(was: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
@@ -84,16 +88,30 @@ def _counted(rule: Rule | Velocity | Exclusion) -> dict[str, Any]:
     what = {"on": tuple(sorted(rule.on or ())), "where": repr(rule.where)}
     match rule:
         case Rule():
-            return {"kind": "rule", **what, "once_per": rule.once_per, "half_life": rule.half_life}
+            return {
+                "kind": "rule",
+                **what,
+                "once_per": tuple(sorted(counted_once(rule))),
+                "half_life": rule.half_life,
+                "weigh": repr(rule.weigh),
+                "decay": _kind_of_decay(rule),
+            }
         case Velocity():
             return {"kind": "velocity", **what, "count": KINDS[rule.count].kept}
         case Exclusion():
-            return {"kind": "exclusion", **what}
+            return {"kind": "exclusion", **what, "until": None if rule.until is None else tuple(sorted(rule.until))}
+
+
+def _kind_of_decay(rule: Rule) -> str:
+    """Return how occurrences fade one by one; empty where their sum fades. How long that takes is applied when it is read."""
+    if rule.decay is None:
+        return ""
+    return "linear" if rule.decay.linear is not None else "window"
 
 
 def _asks_page_type(rule: Rule | Velocity | Exclusion) -> bool:
     asked = {condition.path for condition in rule.where.conditions} if rule.where is not None else set()
-    return "page_type" in asked or (isinstance(rule, Rule) and rule.once_per == "page_type")
+    return "page_type" in asked or (isinstance(rule, Rule) and "page_type" in counted_once(rule))
 
 
 class Change(NamedTuple):
@@ -136,6 +154,7 @@ def _changes(old: Grid, new: Grid) -> Iterator[Change]:
         ("pages", lambda grid: {name: {"paths": ", ".join(patterns)} for name, patterns in grid.pages.items()}),
         ("fit", lambda grid: {rule.id: _fit_fields(rule) for rule in grid.fit.rules}),
         ("engagement", lambda grid: {rule.id: _rule_fields(rule) for rule in grid.engagement.rules}),
+        ("groups", lambda grid: {name: {"together": group_words(group)} for name, group in grid.groups.items()}),
         ("velocity", lambda grid: {velocity.id: _velocity_fields(velocity) for velocity in grid.velocity}),
         ("exclusions", lambda grid: {rule.id: {"when": exclusion_words(rule)} for rule in grid.exclusions}),
         ("phases", lambda grid: {name: _phase_fields(phase) for name, phase in grid.phases.items()}),
@@ -220,7 +239,7 @@ def _bands(bands: Iterable[tuple[str, float]]) -> str:
 
 
 def _fit_fields(rule: FitRule) -> dict[str, str]:
-    return {"points": fit_words(rule.points), "where": where_words(rule.where)}
+    return {"points": fit_words(rule.points), "where": where_words(rule.where), "group": rule.group or ""}
 
 
 def _rule_fields(rule: Rule) -> dict[str, str]:
@@ -228,11 +247,14 @@ def _rule_fields(rule: Rule) -> dict[str, str]:
         "points": points(rule.points),
         "on": " or ".join(sorted(rule.on)),
         "where": where_words(rule.where),
-        "once_per": rule.once_per,
+        "once_per": " and ".join(counted_once(rule)),
+        "weigh": "" if rule.weigh is None else weigh_words(rule.weigh),
         "half_life": "" if rule.half_life is None else duration(rule.half_life),
+        "decay": "" if rule.decay is None else decay_words(rule.decay),
         "cap": "" if rule.cap is None else number(rule.cap),
         "expires_after": "" if rule.expires_after is None else duration(rule.expires_after),
         "intent": "yes" if rule.intent else "",
+        "group": rule.group or "",
     }
 
 

@@ -20,6 +20,8 @@ from worker.core.grid.models import Grid
 from worker.core.grid.point_tables import greatest, least
 from worker.core.grid.stage_models import Rung
 from worker.core.grid.velocity_kinds import KINDS
+from worker.core.grid.words import counted_once
+from worker.core.grid.worth import in_group, is_capped, once, weighed
 from worker.core.grid.yaml_lines import Document, read_yaml
 
 MAX_RULES: Final = 40
@@ -100,7 +102,7 @@ def _everything_scored(grid: Grid) -> Iterator[Found]:
 
 
 def _no_negative(grid: Grid) -> Iterator[Found]:
-    points = [*(least(rule.points) for rule in grid.fit.rules), *(rule.points for rule in grid.engagement.rules)]
+    points = [*(least(rule.points) for rule in grid.fit.rules), *(min(weighed(rule)) for rule in grid.engagement.rules)]
     for place, tier in enumerate(grid.inactivity):
         points.append(tier.points)
         if tier.points > 0:
@@ -119,18 +121,24 @@ def _one_signal(grid: Grid) -> Iterator[Found]:
     """A fit rule, a velocity rule or one event of a rule without `intent` that reaches a rung with nothing beside it."""
     for i, fit_rule in enumerate(grid.fit.rules):
         yield from _crosses(
-            grid, ("fit", "rules", i), fit_rule.id, greatest(fit_rule.points), grid.fit.max, "being so is no interest yet"
+            grid,
+            ("fit", "rules", i),
+            fit_rule.id,
+            in_group(grid, fit_rule.group, greatest(fit_rule.points)),
+            grid.fit.max,
+            "being so is no interest yet",
         )
     for i, rule in enumerate(grid.engagement.rules):
         if not rule.intent:
             path: Path = ("engagement", "rules", i)
-            once = _capped(rule.points, rule.cap)
+            worth = once(grid, rule)
             why = "one deed is no pattern (mark it `intent: true` if it truly is a request to be called)"
-            alone = list(_crosses(grid, path, rule.id, once, grid.engagement.max, why))
+            alone = list(_crosses(grid, path, rule.id, worth, grid.engagement.max, why))
             yield from alone
-            if not alone and rule.cap is not None and rule.once_per != "lead" and rule.points > 0:
-                why = f"the same thing again and again, up to its cap of {rule.cap:g}, is one signal still"
-                yield from _crosses(grid, path, rule.id, rule.cap, grid.engagement.max, why)
+            if not alone and rule.cap is not None and rule.once_per != "lead" and worth > 0:
+                most = in_group(grid, rule.group, rule.cap)
+                why = f"the same thing again and again, up to its cap of {most:g}, is one signal still"
+                yield from _crosses(grid, path, rule.id, most, grid.engagement.max, why)
     for i, velocity in enumerate(grid.velocity):
         most = max(points for _, points in velocity.steps)
         yield from _crosses(
@@ -157,14 +165,15 @@ def _no_cap(grid: Grid) -> Iterator[Found]:
     top = grid.engagement.max
     held = top is not None and (not rungs or top < min(rungs))
     for i, rule in enumerate(grid.engagement.rules):
-        if rule.points <= 0 or rule.cap is not None or rule.once_per == "lead" or held or (rule.intent and top is not None):
+        worth = once(grid, rule)
+        if worth <= 0 or is_capped(grid, rule) or rule.once_per == "lead" or held or (rule.intent and top is not None):
             continue
         bound = "without end" if top is None else f"up to the engagement's max of {top:g}"
         yield (
             ("engagement", "rules", i),
             "no-cap",
             f"{rule.id} adds up {bound}, so much of one small thing weighs like interest in all: "
-            f"add a cap, as in cap: {3 * rule.points:g}",
+            f"add a cap, as in cap: {3 * worth:g}",
         )
 
 
@@ -187,9 +196,9 @@ def _comparisons(grid: Grid) -> Iterator[Found]:
 
 
 def _not_as_much(grid: Grid, less: str, more: str, code: Code, why: str) -> Iterator[Found]:
-    best = max((_capped(rule.points, rule.cap) for rule in grid.engagement.rules if more in rule.on), default=0.0)
+    best = max((once(grid, rule) for rule in grid.engagement.rules if more in rule.on), default=0.0)
     for i, rule in enumerate(grid.engagement.rules):
-        worth = _capped(rule.points, rule.cap)
+        worth = once(grid, rule)
         if less in rule.on and worth > 0 and worth >= best:
             yield (
                 ("engagement", "rules", i, "points"),
@@ -259,8 +268,8 @@ def _highest_score(grid: Grid) -> float | None:
 
 
 def _no_decay(grid: Grid) -> Iterator[Found]:
-    scored = [rule for rule in grid.engagement.rules if rule.points > 0]
-    fades = any(rule.half_life is not None or rule.expires_after is not None for rule in scored)
+    scored = [rule for rule in grid.engagement.rules if max(weighed(rule)) > 0]
+    fades = any(rule.half_life or rule.decay is not None or rule.expires_after is not None for rule in scored)
     if scored and not fades and not grid.inactivity:
         yield (
             ("engagement",),
@@ -287,8 +296,11 @@ def _fields(grid: Grid) -> Iterator[Found]:
     for i, rule in enumerate(grid.engagement.rules):
         path: Path = ("engagement", "rules", i)
         yield from _misspelt(grid, path, rule.on, rule.where)
-        if rule.once_per not in ("event", "day", "lead"):
-            yield from _near(grid, (*path, "once_per"), rule.on, rule.once_per)
+        for name in counted_once(rule):
+            if name not in ("event", "day", "lead"):
+                yield from _near(grid, (*path, "once_per"), rule.on, name)
+        if rule.weigh is not None:
+            yield from _near(grid, (*path, "weigh", "path"), rule.on, rule.weigh.path)
     for i, velocity in enumerate(grid.velocity):
         yield from _misspelt(grid, ("velocity", i), velocity.on, velocity.where)
     for i, exclusion in enumerate(grid.exclusions):
@@ -333,7 +345,3 @@ def _bands(document: Document) -> Iterator[Found]:
                     f"{worse} begins at {low:g}, above {better} at {high:g} before it: write the best band first, "
                     "with the highest floor, or swap the two floors",
                 )
-
-
-def _capped(points: float, cap: float | None) -> float:
-    return points if cap is None else max(-cap, min(cap, points))

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic.config import JsonDict
 
 from worker.core.contract.printable import plain
+from worker.core.grid.counting import Decay, Group, OncePer, Weigh, default_decay, with_half_life
 from worker.core.grid.cross_checks import across
 from worker.core.grid.email_kind import MailLists
 from worker.core.grid.messages import GridError, Mistake, shown_path, told
@@ -33,8 +34,6 @@ from worker.core.grid.values import (
     WithinDays,
     above_zero,
     above_zero_step,
-    data_path,
-    duration_ms,
     one_or_more,
     shown,
     time_zone,
@@ -57,6 +56,8 @@ class FitRule(_Model):
     """A number, or a table of points by the value of a trait."""
     where: Conditions | None = None
     """Absent only beside a table: always holds."""
+    group: str | None = None
+    """Name in `groups` of what bounds this rule and others together."""
 
 
 class Fit(Clamp):
@@ -72,16 +73,27 @@ class Rule(_Model):
     points: Points
     on: EventTypes
     where: Conditions | None = None
-    once_per: Annotated[str, AfterValidator(data_path)] = "event"
-    """`event`, `day`, `lead`, or a path in the event's data."""
+    once_per: OncePer = "event"
+    """`event`, `day`, `lead`, a path in the event's data, or several: then one event counts per combination."""
+    weigh: Weigh | None = None
+    """An event counts a number of its data instead of 1."""
     half_life: DurationOrNone = None
     """Time in which the sum halves; `none` is no decay; absent is the default of `engagement`, filled in here already."""
+    decay: Decay | None = None
+    """`linear` or `window`; `half_life` here is the same as beside it, where it is filled in already."""
     cap: Annotated[Points, AfterValidator(above_zero)] | None = None
     """The most that the rule's sum may be, without its sign."""
     expires_after: DurationOrNone = None
     """Time after the latest matching event at which the whole sum is 0."""
     intent: bool = False
     """Its events show an intent to buy: `intent_within` of a rung asks for one."""
+    group: str | None = None
+    """Name in `groups` of what bounds this rule and others together."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _half_life_either_way(cls, raw: Any) -> Any:
+        return with_half_life(raw)
 
 
 class Engagement(Clamp):
@@ -89,19 +101,24 @@ class Engagement(Clamp):
 
     half_life: DurationOrNone = None
     """Default of the rules; `none` or absent is no decay."""
+    decay: Decay | None = None
+    """The same, for any way to fade."""
     rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
-    def _default_half_life(cls, raw: Any) -> Any:
+    def _default_of_rules(cls, raw: Any) -> Any:
         if not isinstance(raw, Mapping) or not isinstance(raw.get("rules"), tuple):
             return raw
-        try:
-            duration_ms(raw.get("half_life", "none"))
-        except ValueError:
-            return raw  # told once, at the default itself
-        default = {"half_life": raw.get("half_life", "none")}
-        return {**raw, "rules": tuple({**default, **rule} if isinstance(rule, Mapping) else rule for rule in raw["rules"])}
+        default = default_decay(raw)
+        if default is None:
+            return raw
+        own = ("half_life", "decay")
+        rules = (
+            rule if not isinstance(rule, Mapping) or any(name in rule for name in own) else {**default, **rule}
+            for rule in raw["rules"]
+        )
+        return {**raw, "rules": tuple(rules)}
 
 
 class Velocity(_Model):
@@ -110,7 +127,7 @@ class Velocity(_Model):
     id: Identifier
     on: EventTypes
     where: Conditions | None = None
-    count: Literal["days", "sessions", "events", "rise"]
+    count: Literal["days", "sessions", "events", "rise", "depth"]
     within_days: Annotated[WithinDays, Field(alias="within")]
     """Calendar days, today included."""
     steps: Steps
@@ -142,6 +159,8 @@ class Exclusion(_Model):
     id: Identifier
     where: Conditions | None = None
     on: EventTypes | None = None
+    until: EventTypes | None = None
+    """Only with `on`: a later event of these types ends the exclusion, whatever its data."""
 
 
 class Grades(_Model):
@@ -203,6 +222,8 @@ class GridFile(_Model):
     score: Clamp = Clamp()
     fit: Fit = Fit()
     engagement: Engagement = Engagement()
+    groups: dict[str, Group] = Field(default_factory=dict)
+    """Name → what the rules with this `group` are worth together."""
     velocity: tuple[Velocity, ...] = ()
     inactivity: Tiers = ()
     """One tier, or a list of tiers whose points add up."""

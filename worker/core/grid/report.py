@@ -20,6 +20,7 @@ from worker.core.grid.words import (
     exclusion_words,
     fading_words,
     fit_words,
+    group_words,
     identity_words,
     inactivity_words,
     number,
@@ -71,7 +72,7 @@ def _page(grid: Grid) -> Iterator[str]:
         "Never called",
         ("exclusion", "when"),
         [(exclusion.id, exclusion_words(exclusion)) for exclusion in grid.exclusions],
-        "Whatever the score. By what they are: while it is so; by what they did: from then on.",
+        "Whatever the score. By what they are: while it is so; by what they did: from then on, or until what ends it.",
     )
     if grid.grades is not None:
         yield from _section(
@@ -124,6 +125,11 @@ def _rules(grid: Grid) -> Iterator[str]:
         ],
     )
     yield from _section(
+        "Counted together",
+        ("group", "rules", "together"),
+        [(name, ", ".join(_rules_of(grid, name)), group_words(group)) for name, group in grid.groups.items()],
+    )
+    yield from _section(
         "How often: pace",
         ("rule", "points", "for", "counted"),
         [
@@ -138,6 +144,11 @@ def _rules(grid: Grid) -> Iterator[str]:
         ],
         "The highest step reached counts, not the sum.",
     )
+
+
+def _rules_of(grid: Grid, group: str) -> list[str]:
+    named = [(rule.id, rule.group) for rule in grid.fit.rules] + [(rule.id, rule.group) for rule in grid.engagement.rules]
+    return [id_ for id_, of in named if of == group]
 
 
 def _optional(grid: Grid) -> Iterator[str]:

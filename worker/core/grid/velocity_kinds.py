@@ -19,10 +19,12 @@ class KindInGrids(NamedTuple):
     """Longest `within`: older days are not kept."""
     most_a_day: int | None
     """Most that one day adds to the number. `None`: there is no bound."""
+    most_at_all: int | None = None
+    """The largest number, however long the window. `None`: the days alone bound it."""
 
     def most(self, within_days: int) -> int | None:
         """Return the largest number that a rule can reach within so many days. `None`: there is no bound."""
-        return None if self.most_a_day is None else self.most_a_day * within_days
+        return self.most_at_all if self.most_a_day is None else self.most_a_day * within_days
 
 
 KINDS: Final[Mapping[str, KindInGrids]] = MappingProxyType(
@@ -33,6 +35,7 @@ KINDS: Final[Mapping[str, KindInGrids]] = MappingProxyType(
             KindInGrids("sessions", "sessions", "sessions with one of them", limit_days=7, most_a_day=16),
             KindInGrids("events", "events", "times", limit_days=45, most_a_day=None),
             KindInGrids("rise", "days", "more days than in the period before", limit_days=45, most_a_day=1),
+            KindInGrids("depth", "depths", "events in one session", limit_days=7, most_a_day=None, most_at_all=255),
         )
     }
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from worker.core.grid.conditions import Condition, Where
+from worker.core.grid.counting import Decay, Group, Weigh
 from worker.core.grid.models import Accounts, Clamp, Exclusion, Identity, Inactivity, Rule
 from worker.core.grid.open_hours import date_words, days_words, time_words
 from worker.core.grid.point_tables import FitPoints, PointsTable
@@ -103,17 +104,44 @@ def clamp_words(clamp: Clamp) -> str:
             return f"from {number(low or 0.0)} to {number(high or 0.0)}"
 
 
+def counted_once(rule: Rule) -> tuple[str, ...]:
+    """Return the words and paths of a rule's `once_per`."""
+    return (rule.once_per,) if isinstance(rule.once_per, str) else rule.once_per
+
+
 def counted_words(rule: Rule) -> str:
-    """Return how often a rule counts."""
-    match rule.once_per:
-        case "event":
-            return "each time"
-        case "day":
-            return "once a day"
-        case "lead":
-            return "once for ever"
-        case path:
-            return f"once per {path}"
+    """Return how often a rule counts, and how much."""
+    match counted_once(rule):
+        case ("event",):
+            counted = "each time"
+        case ("day",):
+            counted = "once a day"
+        case ("lead",):
+            counted = "once for ever"
+        case words:
+            paths = " and ".join(word for word in words if word not in ("day", "lead"))
+            counted = f"once {'a day ' if 'day' in words else ''}per {paths}" if paths else "once a day"
+    return counted if rule.weigh is None else f"{counted}, weighed by {weigh_words(rule.weigh)}"
+
+
+def weigh_words(weigh: Weigh) -> str:
+    """Return what an event counts by its data."""
+    times = "" if weigh.times == 1 else f" × {number(weigh.times)}"
+    return f"{weigh.path}{times}, from {number(weigh.min)} to {number(weigh.max)}"
+
+
+def decay_words(decay: Decay) -> str:
+    """Return how an event fades by itself."""
+    if decay.linear is not None:
+        return f"in a straight line, to nothing after {duration(decay.linear)}"
+    if decay.window is not None:
+        return f"whole for {duration(decay.window)}, then nothing"
+    return f"half after {duration(decay.half_life)}"
+
+
+def group_words(group: Group) -> str:
+    """Return what the rules of a group are worth together."""
+    return "only the greatest counts" if group.cap is None else f"at most {number(group.cap)} together, without the sign"
 
 
 def fading_words(rule: Rule) -> str:
@@ -122,6 +150,8 @@ def fading_words(rule: Rule) -> str:
     if rule.half_life is not None:
         left = 2 ** (-30 * DAY_MS / rule.half_life)
         parts.append(f"half after {duration(rule.half_life)} ({left:.0%} after 30 days)")
+    if rule.decay is not None:
+        parts.append(decay_words(rule.decay))
     if rule.expires_after is not None:
         parts.append(f"gone {duration(rule.expires_after)} after the latest")
     return ", ".join(parts) or "never"
@@ -170,5 +200,8 @@ def inactivity_words(rule: Inactivity) -> str:
 
 
 def exclusion_words(rule: Exclusion) -> str:
-    """Return what excludes a lead."""
-    return on_words(rule.on, rule.where) if rule.on is not None else where_words(rule.where)
+    """Return what excludes a lead, and what ends it."""
+    if rule.on is None:
+        return where_words(rule.where)
+    until = f", until {' or '.join(rule.until)}" if rule.until is not None else ""
+    return on_words(rule.on, rule.where) + until

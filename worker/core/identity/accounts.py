@@ -10,9 +10,9 @@ from worker.core.contract.model import AccountUpdate
 from worker.core.grid.models import Accounts
 from worker.core.identity.recorder import Recorder
 from worker.core.identity.subject import Subject
-from worker.core.scoring.compiled_grid import ALLOWANCE
-from worker.core.scoring.schedule import reach
-from worker.core.scoring.score import Reading, read
+from worker.core.scoring.compiled_rules import ALLOWANCE
+from worker.core.scoring.reading import Reading, falls_in, rises_in
+from worker.core.scoring.score import read
 from worker.core.scoring.state import EXCLUDED, Account, LeadState, Member
 
 ROLES: Final = ("initiator", "influencer", "sponsor", "signatory")
@@ -91,9 +91,9 @@ def next_look_ms(accounts: Accounts, state: LeadState, reading: Reading, member:
         up = member.score + accounts.step - ALLOWANCE
         down = max(member.score - accounts.step, accounts.active) - ALLOWANCE
         if reading.lowest <= down:
-            found = min(reading.step_ms, at_ms + reach(reading.score - down, reading.falling, reading.falling_half_life))
+            found = min(reading.step_ms, at_ms + falls_in(reading, reading.score - down))
     if reading.highest >= up:
-        found = min(found, reading.step_ms, at_ms + reach(up - reading.score, reading.rising, reading.rising_half_life))
+        found = min(found, reading.step_ms, at_ms + rises_in(reading, up - reading.score))
     return found
 
 

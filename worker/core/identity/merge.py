@@ -6,7 +6,7 @@ import contextlib
 
 from worker.core.scoring import traits as traits_
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.core.scoring.decay import HalfLife
+from worker.core.scoring.counted_apart import merged
 from worker.core.scoring.fold import judge_traits
 from worker.core.scoring.once_per import MARK_BYTES, entries, remember
 from worker.core.scoring.packing import close, open_
@@ -21,13 +21,14 @@ def merge(scorer: CompiledGrid, lead: LeadState, visitor: LeadState) -> None:
     both, the lead's own as the later ones. Where the traits of both would take more than 64 kB, the lead keeps its own alone.
     """
     for key, count in visitor.counts.items():
-        decay = next((rule.decay for rule in scorer.readers.get(key, ())), None)
-        lead.counts[key] = _counts(lead.counts[key], count, decay) if key in lead.counts else count
+        held = lead.counts.get(key)
+        lead.counts[key] = count if held is None else _counts(scorer, key, held, count)
     for key, window in visitor.velocity.items():
-        held = lead.velocity.get(key)
-        lead.velocity[key] = window if held is None else scorer.velocity_kinds[key].merge(held, window)
+        windows = lead.velocity.get(key)
+        lead.velocity[key] = window if windows is None else scorer.velocity_kinds[key].merge(windows, window)
     for key, at_ms in visitor.exclusions.items():
-        lead.exclusions[key] = min(at_ms, lead.exclusions.get(key, at_ms))
+        choose = max if key in scorer.latest_exclusions else min
+        lead.exclusions[key] = choose(at_ms, lead.exclusions.get(key, at_ms))
     lead.clock_ms = max(lead.clock_ms, visitor.clock_ms)
     lead.active_ms = max(lead.active_ms, visitor.active_ms)
     lead.ids = (visitor.ids + lead.ids)[-IDS_KEPT * MARK_BYTES :]
@@ -40,8 +41,12 @@ def merge(scorer: CompiledGrid, lead: LeadState, visitor: LeadState) -> None:
     lead.recent = close([*open_(lead.recent), *open_(visitor.recent)])
 
 
-def _counts(one: Count, other: Count, decay: HalfLife | None) -> Count:
+def _counts(scorer: CompiledGrid, key: int, one: Count, other: Count) -> Count:
     """Add two counts. A value that both have seen is one occurrence, the earliest."""
+    apart = scorer.apart.get(key)
+    if apart is not None:
+        return merged(apart, one, other)
+    decay = next((rule.decay for rule in scorer.readers.get(key, ())), None)
     last_ms = max(one.last_ms, other.last_ms)
     both = Count(one.n + other.n, last_ms)
     if decay is not None:

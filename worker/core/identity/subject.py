@@ -13,8 +13,9 @@ from worker.core.scoring import schedule, stages
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import judge_traits
 from worker.core.scoring.outputs import TransitionRecorder
+from worker.core.scoring.reading import Reading
 from worker.core.scoring.retention import ends_ms
-from worker.core.scoring.score import Reading, read
+from worker.core.scoring.score import read
 from worker.core.scoring.set_aside import set_aside
 from worker.core.scoring.state import LeadState, UnreadableState, unpack
 

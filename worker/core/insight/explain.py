@@ -10,8 +10,10 @@ import msgspec
 from worker.core.contract.model import Reason
 from worker.core.scoring.calendar import DAY_MS, rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.parts import earned_points
 from worker.core.scoring.phases import phase_name
-from worker.core.scoring.score import Reading, in_grid_order, reasons
+from worker.core.scoring.reading import Reading
+from worker.core.scoring.score import in_grid_order, reasons
 from worker.core.scoring.stages import advance
 from worker.core.scoring.state import STAGES, Count, LeadState, pack, unpack
 
@@ -23,13 +25,13 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the waterfall: earned + by_time + by_cap = points, and all points add up to the score."""
 
     kind: str
-    """`fit`, `rule`, `velocity`, `inactivity` or `clamp`."""
+    """`fit`, `rule`, `group`, `velocity`, `inactivity` or `clamp`."""
     earned: float
-    """Points before time, caps and clamps; a rule's points times its count."""
+    """Points before time, caps and clamps. That is a rule's points times its count, or times its weights where each is kept."""
     by_time: float
     """What decay, expiry or inactivity took; positive where a penalty faded."""
     by_cap: float
-    """What a rule's cap or a clamp took."""
+    """What a rule's cap, a group or a clamp took."""
     points: float
     """What is left: the same as in the outputs' `reasons`."""
     id: str | None = None
@@ -56,15 +58,16 @@ class Totals(msgspec.Struct, frozen=True):
 def waterfall(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Part]:
     """Return where every point of the score at *at_ms* came from and what became of it, in the order of `reasons`."""
     fit, rules, rest = [], {}, []
+    of_fit = [("clamp", "fit"), *(("group", group.name) for group in scorer.fit_groups)]
     for reason in reasons(scorer, state, at_ms):
         if reason.kind == "rule":
             rules[reason.id] = reason
-        elif reason.kind == "fit" or (reason.kind, reason.id) == ("clamp", "fit"):
+        elif reason.kind == "fit" or (reason.kind, reason.id) in of_fit:
             fit.append(_plain(reason))
         else:
             rest.append(_plain(reason))
     counted = [
-        _counted(rule.id, rule.points * count.n, count, rules.get(rule.id))
+        _counted(rule.id, earned_points(rule, count, at_ms), count, rules.get(rule.id))
         for rule, count in in_grid_order(scorer, state)
         if rule.points and count.n
     ]
@@ -74,8 +77,8 @@ def waterfall(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Part]:
 def _plain(reason: Reason) -> Part:
     points = reason.points
     match reason.kind:
-        case "clamp":
-            return Part("clamp", 0.0, 0.0, points, points, reason.id)
+        case "clamp" | "group":
+            return Part(reason.kind, 0.0, 0.0, points, points, reason.id)
         case "inactivity":
             return Part("inactivity", 0.0, points, 0.0, points, place=reason.place)
         case _:

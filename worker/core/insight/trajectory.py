@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from worker.core.contract.model import Event
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.core.scoring.score import Reading, read
+from worker.core.scoring.reading import Reading
+from worker.core.scoring.score import read
 from worker.core.scoring.stages import advance
 from worker.core.scoring.state import LeadState, pack, unpack
 

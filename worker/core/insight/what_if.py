@@ -18,9 +18,10 @@ from worker.core.grid.point_tables import PointsTable, whole
 from worker.core.grid.predicates import compile_where
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.core.scoring.fold import count_one, count_velocity, is_activity
+from worker.core.scoring.fold import count_one, count_velocity, is_activity, note_exclusion
 from worker.core.scoring.ladder import lacks
-from worker.core.scoring.score import Reading, clamped, read
+from worker.core.scoring.reading import Reading
+from worker.core.scoring.score import clamped, read
 from worker.core.scoring.stages import judge
 from worker.core.scoring.state import CLIENT, EXCLUDED, OPPORTUNITY, STAGES, LeadState, pack, unpack
 from worker.core.scoring.traits import unpack_traits, values
@@ -135,7 +136,7 @@ def exclusions(scorer: CompiledGrid, state: LeadState) -> list[str]:
     """Return the ids of the exclusions that hold, by traits and by events."""
     view = scorer.derived(values(unpack_traits(state.traits)))
     by_traits = {id_ for id_, match in scorer.trait_exclusions if match(view)}
-    by_events = {id_ for key, ids in scorer.exclusion_ids.items() if key in state.exclusions for id_ in ids}
+    by_events = scorer.excluded_by(state.exclusions)
     return [rule.id for rule in scorer.grid.exclusions if rule.id in by_traits | by_events]
 
 
@@ -193,17 +194,18 @@ def _try(scorer: CompiledGrid, state: LeadState, at_ms: int, score: float, act: 
 
 
 def _occur(scorer: CompiledGrid, lead: LeadState, act: _Act, at_ms: int, occurrence: int) -> None:
-    # Without data every occurrence counts as one of something new, as `Way` says; a session must have a name.
-    session = {"session_id": f"new session {occurrence}"}
+    # Without data every occurrence counts as one of something new, as `Way` says; a session must have a name. A weight is not
+    # known, so it counts 0.
     for counter in scorer.counters.get(act.event, ()):
         if act.meets(counter.where):
             count_one(scorer, lead, counter, at_ms, {})
     for velocity in scorer.velocity_counters.get(act.event, ()):
         if act.meets(velocity.where):
-            count_velocity(lead, velocity, scorer.calendar.day(at_ms), session)
+            name = "new session" if velocity.kind.name == "depth" else f"new session {occurrence}"
+            count_velocity(lead, velocity, scorer.calendar.day(at_ms), {"session_id": name})
     for exclusion in scorer.exclusions.get(act.event, ()):
         if act.meets(exclusion.where):
-            lead.exclusions.setdefault(exclusion.key, at_ms)
+            note_exclusion(lead, exclusion, at_ms)
     if is_activity(act.event):
         lead.active_ms = max(lead.active_ms, at_ms)
     judge(scorer, lead, at_ms, _ignore)

@@ -2,133 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 import xxhash
 
-from worker.core.contract.event_types import CUSTOM, customs_of, named
+from worker.core.contract.event_types import CUSTOM, named
 from worker.core.contract.output_types import OUTPUTS
 from worker.core.grid.conditions import Where
 from worker.core.grid.email_kind import email_domain, email_kind
-from worker.core.grid.models import Exclusion, FitRule, Grid, Rule, Velocity
+from worker.core.grid.models import Exclusion, Grid, Rule, Velocity
 from worker.core.grid.page_types import compile_pages
-from worker.core.grid.point_tables import PointsTable
 from worker.core.grid.predicates import compile_where
 from worker.core.grid.scalars import exists
-from worker.core.grid.stage_models import Phase as GridPhase
-from worker.core.grid.stage_models import Rung
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.calendar import Calendar
-from worker.core.scoring.decay import decay_of
-from worker.core.scoring.fit_table import FitTable
+from worker.core.scoring.compiled_rules import (
+    ALLOWANCE,
+    INFINITY,
+    SHORT,
+    CompiledGroup,
+    CompiledPhase,
+    CompiledRule,
+    CompiledRung,
+    ExclusionRule,
+    Match,
+    RuleCounter,
+    VelocityCounter,
+    fit_rule,
+    key_of,
+    rule_key,
+)
 from worker.core.scoring.response_time import ResponseTime
 from worker.core.scoring.state import CONTACT, MQL, SQL, STAGES, LeadState, Phase
 from worker.core.scoring.velocity import VelocityKind, VelocityRule
-
-Match = Callable[[Mapping[str, Any]], bool]
-
-INFINITY: Final = float("inf")
-ALLOWANCE: Final = 1e-9
-"""Thresholds, bands and `leave` are compared with this much grace, so that float dust moves nobody."""
-
-
-_SHORT: Final = 2**32 - 1
-
-# The hot path reads these once an event or more: plain classes, whose attributes cost least, compiled or not.
-
-
-class CompiledRule:
-    """How a rule of the grid reads its counter."""
-
-    def __init__(self, rule: Rule) -> None:
-        self.id = rule.id
-        self.points = rule.points
-        self.decay = decay_of(rule.half_life)
-        """`None`: no decay."""
-        self.half_life: int = rule.half_life or 0
-        """For `score.read`, which repeats the lines of `HalfLife.left`. 0: no decay."""
-        self.cap: float = INFINITY if rule.cap is None else rule.cap
-        self.expires_after: int = rule.expires_after or 0
-        """0: never."""
-        self.customs = customs_of(rule.on)
-
-
-class RuleCounter:
-    """How one kind of occurrence is counted; rules that differ only in what it is worth share it."""
-
-    def __init__(self, key: int, rule: Rule) -> None:
-        self.key = key
-        self.match = _match(rule.where)
-        self.decay = decay_of(rule.half_life)
-        """`None`: no decay."""
-        self.once_per = rule.once_per
-        self.path = tuple(rule.once_per.split("."))
-        """Where `once_per` names a path in `data`: its parts."""
-        self.where = rule.where
-        """What `match` was compiled from."""
-        self.gain = 0.0
-        """No occurrence adds more points than this, whatever it is later..."""
-        self.expires_after = 0
-        """...unless the rule that reads it and expires soonest had expired by then; 0: none does."""
-        self.takes = False
-        """An occurrence may take points."""
-
-    def is_read_by(self, reader: CompiledRule) -> None:
-        """Take account of one more rule that reads the counter."""
-        if reader.points > 0:
-            self.gain += reader.points
-        else:
-            self.takes = True
-        if reader.expires_after and (not self.expires_after or reader.expires_after < self.expires_after):
-            self.expires_after = reader.expires_after
-
-
-class VelocityCounter:
-    """How one kind of velocity is counted, for all rules whose kinds keep the same."""
-
-    def __init__(self, key: int, kind: VelocityKind, where: Where | None) -> None:
-        self.key = key
-        self.match = _match(where)
-        self.kind = kind
-        self.where = where
-        """What `match` was compiled from."""
-
-
-class ExclusionRule:
-    """An exclusion by event."""
-
-    def __init__(self, key: int, where: Where | None) -> None:
-        self.key = key
-        self.match = _match(where)
-        self.where = where
-        """What `match` was compiled from."""
-
-
-class CompiledRung:
-    """One rung of the ladder, with its stage and its output."""
-
-    def __init__(self, stage: int, output: str, rung: Rung) -> None:
-        self.stage = stage
-        self.output = output
-        self.rung = rung
-        self.enter = rung.enter
-        self.leave = min(rung.leave, rung.enter)
-        """`leave` above `enter` would move a lead up and down at every look; it is taken as `enter`."""
-        self.min_fit: float = -INFINITY if rung.min_fit is None else rung.min_fit
-        self.asks_engagement = rung.min_engagement is not None
-        self.min_engagement: float = -INFINITY if rung.min_engagement is None else rung.min_engagement
-        self.intent_within = rung.intent_within
-
-
-class CompiledPhase:
-    """One buying phase."""
-
-    def __init__(self, name: str, phase: GridPhase) -> None:
-        self.name = name
-        self.enter = phase.enter
-        self.leave = phase.leave
 
 
 class CompiledGrid:
@@ -150,18 +58,33 @@ class CompiledGrid:
         self.exclusions: dict[str, list[ExclusionRule]] = {}
         self.exclusion_keys: set[int] = set()
         self.exclusion_ids: dict[int, list[str]] = {}
+        self.latest_exclusions: set[int] = set()
+        """Of `exclusion_keys`: those whose latest instant is kept, not the first."""
+        self.holding_keys: set[int] = set()
+        """The others: such an exclusion holds once it has an instant."""
+        self.lifted: dict[int, list[tuple[int, str]]] = {}
+        """Exclusions with `until`: key of the latest `on` → keys of the latest `until`, and ids."""
+        self.apart: dict[int, RuleCounter] = {}
+        """Counters with weights, or whose occurrences fade one by one."""
         self.intent_keys: set[int] = set()
         self.velocity_most = 0.0
         """No more points than these come of all velocity rules together."""
         self.velocity_least = 0.0
         """Nor less than these."""
+        self.groups: list[CompiledGroup] = []
+        """Of the engagement."""
+        self.fit_groups: list[CompiledGroup] = []
+        self.single_parts: list[tuple[int, CompiledRule]] = []
+        """Rules with `weigh`, `linear` or `window` and without a group."""
         everything: list[Rule | Velocity | Exclusion] = [*grid.engagement.rules, *grid.velocity, *grid.exclusions]
         names = {name for rule in everything for name in rule.on or ()}
+        names.update(name for exclusion in grid.exclusions for name in exclusion.until or ())
         self.customs = frozenset(name for name in names if name.startswith(f"{CUSTOM}."))
         """The names of types of one's own in the grid, some of which end in `.*`."""
         self._compile_rules()
+        self.plain_readers, self.has_parts = self._without_parts()
         self._compile_velocity()
-        self.fit_rules = [_fit_rule(rule) for rule in grid.fit.rules]
+        self.fit_rules = [fit_rule(rule) for rule in grid.fit.rules]
         self.trait_exclusions: list[tuple[str, Match]] = []
         self._compile_exclusions()
         self._short_counts = _by_short(self.readers)
@@ -197,23 +120,46 @@ class CompiledGrid:
     def _compile_rules(self) -> None:
         made: dict[int, RuleCounter] = {}
         for rule in self.grid.engagement.rules:
-            key = _key("rule", rule.on, rule.where, rule.once_per, rule.half_life)
+            key = rule_key(rule)
             reader = CompiledRule(rule)
             self.readers.setdefault(key, []).append(reader)
             if rule.intent:
                 self.intent_keys.add(key)
             if key not in made:
                 made[key] = counter = RuleCounter(key, rule)
+                if counter.apart:
+                    self.apart[key] = counter
                 for type_ in self.fed(rule.on):
                     self.counters.setdefault(type_, []).append(counter)
             made[key].is_read_by(reader)
+
+    def _without_parts(self) -> tuple[dict[int, list[CompiledRule]], bool]:
+        """Sort out the rules that `parts` reads. Return the others, as `readers` has them; and whether there are others."""
+        made = {
+            name: CompiledGroup(name, INFINITY if group.cap is None else group.cap, best=bool(group.best))
+            for name, group in self.grid.groups.items()
+        }
+        of_fit = dict.fromkeys(rule.group for rule in self.grid.fit.rules)
+        self.fit_groups = [made[name] for name in of_fit if name is not None]
+        plain: dict[int, list[CompiledRule]] = {}
+        for rule in self.grid.engagement.rules:
+            key = rule_key(rule)
+            reader = next(one for one in self.readers[key] if one.id == rule.id)
+            if reader.group is not None:
+                made[reader.group].rules.append((key, reader))
+            elif reader.weighed or reader.span_ms:
+                self.single_parts.append((key, reader))
+            else:
+                plain.setdefault(key, []).append(reader)
+        self.groups = [group for group in made.values() if group.rules]
+        return plain, bool(self.groups or self.single_parts)
 
     def _compile_velocity(self) -> None:
         made: set[int] = set()
         for rule in self.grid.velocity:
             reader = VelocityRule(rule)
             kind = reader.kind
-            key = _key("velocity", rule.on, rule.where, kind.kept)
+            key = key_of("velocity", rule.on, rule.where, kind.kept)
             self.velocity_rules.setdefault(key, []).append(reader)
             self.velocity_most += max(0.0, *(points for _, points in rule.steps), 0.0)
             self.velocity_least += min(0.0, *(points for _, points in rule.steps), 0.0)
@@ -229,13 +175,49 @@ class CompiledGrid:
                 if rule.where is not None:
                     self.trait_exclusions.append((rule.id, compile_where(rule.where, flat=True)))
                 continue
-            key = _key("exclusion", rule.on, rule.where)
-            self.exclusion_ids.setdefault(key, []).append(rule.id)
-            if key in self.exclusion_keys:
+            if rule.until is not None:
+                self._compile_lifted(rule, rule.on, rule.until)
                 continue
-            self.exclusion_keys.add(key)
-            for type_ in self.fed(rule.on):
-                self.exclusions.setdefault(type_, []).append(ExclusionRule(key, rule.where))
+            key = key_of("exclusion", rule.on, rule.where)
+            self.exclusion_ids.setdefault(key, []).append(rule.id)
+            if key not in self.exclusion_keys:
+                self._add_exclusion(key, rule.on, rule.where)
+        self.holding_keys = self.exclusion_keys - self.latest_exclusions
+
+    def _compile_lifted(self, rule: Exclusion, on: tuple[str, ...], until: tuple[str, ...]) -> None:
+        began, ended = key_of("exclusion", on, rule.where, "latest"), key_of("until", until, None)
+        self.lifted.setdefault(began, []).append((ended, rule.id))
+        for key, types, where in ((began, on, rule.where), (ended, until, None)):
+            if key not in self.exclusion_keys:
+                self.latest_exclusions.add(key)
+                self._add_exclusion(key, types, where)
+
+    def _add_exclusion(self, key: int, types: tuple[str, ...], where: Where | None) -> None:
+        self.exclusion_keys.add(key)
+        for type_ in self.fed(types):
+            self.exclusions.setdefault(type_, []).append(ExclusionRule(key, where, latest=key in self.latest_exclusions))
+
+    def excludes_by_event(self, instants: dict[int, int]) -> bool:
+        """Return whether an exclusion by events holds, by the instants that a state keeps."""
+        if not self.holding_keys.isdisjoint(instants):
+            return True
+        return bool(self.lifted) and any(True for _ in self._lasting(instants))
+
+    def _lasting(self, instants: dict[int, int]) -> Iterator[str]:
+        """Yield the id of each exclusion with `until` whose end has not come: none is later than the latest beginning."""
+        for began, ends in self.lifted.items():
+            began_ms = instants.get(began)
+            if began_ms is not None:
+                yield from (id_ for ended, id_ in ends if instants.get(ended, began_ms) <= began_ms)
+
+    def excluding(self, key: int) -> list[str]:
+        """Return the ids of the exclusions that the instant under *key* begins, or ends."""
+        of_lifted = [id_ for began, ends in self.lifted.items() for ended, id_ in ends if key in (began, ended)]
+        return [*self.exclusion_ids.get(key, ()), *of_lifted]
+
+    def excluded_by(self, instants: dict[int, int]) -> set[str]:
+        """Return the ids of the exclusions by events that hold."""
+        return {id_ for key in instants for id_ in self.exclusion_ids.get(key, ())}.union(self._lasting(instants))
 
     def fed(self, on: tuple[str, ...]) -> list[str]:
         """Return the kinds of types (`kind_of`) that a rule's *on* names."""
@@ -275,11 +257,28 @@ class CompiledGrid:
 
     def fit(self, traits: dict[str, Any]) -> float:
         """Return the clamped fit of *traits* (with the derived ones): Σ points of the matching rules."""
+        if self.fit_groups:
+            return clamp(self.fit_in_groups(traits), self.grid.fit.min, self.grid.fit.max)
         total = 0.0
         for _, points, match, table in self.fit_rules:
             if match(traits):
                 total += points if table is None else table.row(traits)[0]
         return clamp(total, self.grid.fit.min, self.grid.fit.max)
+
+    def fit_in_groups(self, traits: dict[str, Any]) -> float:
+        """Return the sum of the fit rules with what their groups make of them, before its clamp."""
+        total = 0.0
+        grouped: dict[str, list[float]] = {}
+        for (_, points, match, table), rule in zip(self.fit_rules, self.grid.fit.rules, strict=True):
+            if match(traits):
+                worth = points if table is None else table.row(traits)[0]
+                if rule.group is None:
+                    total += worth
+                else:
+                    grouped.setdefault(rule.group, []).append(worth)
+        for group in self.fit_groups:
+            total += group.points(grouped.get(group.name, []))
+        return total
 
     def excludes(self, traits: dict[str, Any]) -> bool:
         """Return whether an exclusion by traits holds."""
@@ -336,32 +335,9 @@ def _band(bands: tuple[tuple[str, float], ...], value: float) -> str:
     return bands[-1][0]
 
 
-def _fit_rule(rule: FitRule) -> tuple[str, float, Match, FitTable | None]:
-    """Return a fit rule's id, its points, what it asks, and the table that gives the points instead."""
-    match = compile_where(rule.where, flat=True) if rule.where is not None else _always
-    if isinstance(rule.points, PointsTable):
-        return rule.id, 0.0, match, FitTable(rule.points)
-    return rule.id, rule.points, match, None
-
-
-def _always(traits: Mapping[str, Any]) -> bool:
-    return True
-
-
-def _match(where: Where | None) -> Match | None:
-    return None if where is None else compile_where(where, flat=False)
-
-
-def _key(kind: str, on: tuple[str, ...], where: Where | None, *more: object) -> int:
-    """Return a number for what is counted. Id, points, caps and steps are left out: they are applied when it is read."""
-    counted = msgspec.json.encode([kind, sorted(on), None if where is None else repr(where), *more])
-    # The low half is the whole key of states before version 5, which are known by it (`CompiledGrid.recognise`).
-    return xxhash.xxh3_64_intdigest(counted) & ~_SHORT | xxhash.xxh32_intdigest(counted)
-
-
 def _by_short(keys: Iterable[int]) -> dict[int, int]:
     """Return each of *keys* by its low half; where two share that, the first in the grid has it."""
     found: dict[int, int] = {}
     for key in keys:
-        found.setdefault(key & _SHORT, key)
+        found.setdefault(key & SHORT, key)
     return found

@@ -1,7 +1,7 @@
-"""The exact instant at which decay alone carries a score over a threshold.
+"""The exact instant at which time alone carries a score over a threshold.
 
-Between two steps (an expiry, a midnight, an inactivity step) only decay acts. There, bounds of the score over a stretch and
-the signs of its slopes locate the first crossing.
+Between two steps (an expiry, a midnight, an inactivity step, the end of a window) only decay acts. There, bounds of the score
+over a stretch and the signs of its slopes locate the first crossing. `worker.core.scoring.moving` has the parts that move.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, clamp
-from worker.core.scoring.decay import HalfLife
-from worker.core.scoring.score import held_to, read
+from worker.core.scoring.compiled_grid import CompiledGrid, clamp
+from worker.core.scoring.compiled_rules import INFINITY
+from worker.core.scoring.moving import MovingPart
+from worker.core.scoring.reading import SLACK
+from worker.core.scoring.score import read
 from worker.core.scoring.state import LeadState
-
-SLACK: Final = 1e-10
-"""Bounds are computed in another order than scores: this covers the float dust between them."""
 
 
 class Thresholds(NamedTuple):
@@ -45,42 +44,6 @@ class Thresholds(NamedTuple):
 NO_THRESHOLDS: Final = Thresholds()
 
 
-class DecayingPart(NamedTuple):
-    """One part between two steps: *worth* as it decays since *since_ms*, held between −*cap* and *cap*."""
-
-    worth: float
-    since_ms: int
-    decay: HalfLife
-    cap: float
-
-    def at(self, at_ms: int) -> float:
-        """Return the part's points at *at_ms*."""
-        return held_to(self.worth * self.decay.left(at_ms - self.since_ms), self.cap)
-
-    def slopes(self, first_ms: int, last_ms: int) -> tuple[float, float]:
-        """Return bounds of the part's slope (points a ms) between two instants; at its cap it stands still."""
-        early = self.worth * self.decay.left(first_ms - self.since_ms)
-        late = self.worth * self.decay.left(last_ms - self.since_ms)
-        slope = self.decay.slope
-        ends = (
-            0.0 if abs(early) > self.cap else slope(early),
-            0.0 if abs(late) > self.cap else slope(late),
-            # Capped at first, free at last: the steepest slope is the one it has when it comes off its cap.
-            slope(math.copysign(min(self.cap, abs(early)), self.worth)) if abs(late) <= self.cap else 0.0,
-        )
-        return min(ends), max(ends)
-
-
-def decaying_parts(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[DecayingPart]:
-    """Return the parts that decay from *at_ms* up to the next step."""
-    return [
-        DecayingPart(rule.points * count.sum, count.last_ms, rule.decay, rule.cap)
-        for key, count in state.counts.items()
-        for rule in scorer.readers.get(key, ())
-        if rule.decay is not None and not (rule.expires_after and at_ms >= count.last_ms + rule.expires_after)
-    ]
-
-
 class Crossing:
     """Looks for the first instant at which decay alone carries a lead's score over a threshold, on a stretch without steps."""
 
@@ -89,7 +52,7 @@ class Crossing:
         scorer: CompiledGrid,
         state: LeadState,
         thresholds: Thresholds,
-        parts: list[DecayingPart],
+        parts: list[MovingPart],
         from_ms: int,
     ) -> None:
         self._scorer = scorer
@@ -138,9 +101,9 @@ class Crossing:
 
     def _stays(self, first: int, last: int) -> bool:
         """Return whether bounds of score and engagement between two instants lie within the thresholds."""
-        ends = [(part.at(first), part.at(last)) for part in self._parts]
-        low = self._values(math.fsum([min(pair) for pair in ends]))
-        high = self._values(math.fsum([max(pair) for pair in ends]))
+        bounds = [part.bounds(first, last) for part in self._parts]
+        low = self._values(math.fsum([least for least, _ in bounds]))
+        high = self._values(math.fsum([most for _, most in bounds]))
         return not self._thresholds.crossed((low[0] - SLACK, low[1] - SLACK), (high[0] + SLACK, high[1] + SLACK))
 
     def _only_falls_or_rises(self, first: int, last: int) -> bool:

@@ -10,13 +10,16 @@ import msgspec
 from worker.core.contract.event_types import ACTIVITIES, CUSTOM, TYPE_NAMES, TYPE_NUMBERS
 from worker.core.contract.model import Event
 from worker.core.grid.page_types import hash_route
-from worker.core.grid.scalars import is_blank
+from worker.core.grid.scalars import elements, is_blank
 from worker.core.scoring import traits as traits_
-from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, ExclusionRule, RuleCounter, VelocityCounter
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.compiled_rules import INFINITY, ExclusionRule, RuleCounter, VelocityCounter
+from worker.core.scoring.counted_apart import count_apart
 from worker.core.scoring.once_per import MARK_BYTES, aged, as_text, find, forget, mark, occurrence, remember
 from worker.core.scoring.packing import note
 from worker.core.scoring.state import IDS_KEPT, SQL, Count, LeadState
 from worker.core.scoring.velocity import VelocityKind
+from worker.core.scoring.weight import weight as weight_of
 
 _ACTIVITIES: Final = frozenset(ACTIVITIES)
 _LABEL_CHARS: Final = 60
@@ -138,13 +141,19 @@ def _count_rules(
 
 
 def _exclude(state: LeadState, exclusions: list[ExclusionRule], data: dict[str, Any], at_ms: int) -> bool:
-    """Note the first instant of each exclusion that the event matches, and return whether it matches any."""
+    """Note the instant of each exclusion that the event begins or ends, and return whether it matches any."""
     matched = False
     for rule in exclusions:
         if rule.match is None or rule.match(data):
-            state.exclusions[rule.key] = min(at_ms, state.exclusions.get(rule.key, at_ms))
+            note_exclusion(state, rule, at_ms)
             matched = True
     return matched
+
+
+def note_exclusion(state: LeadState, rule: ExclusionRule, at_ms: int) -> None:
+    """Note that an exclusion begins, or ends, at *at_ms*."""
+    held = state.exclusions.get(rule.key, at_ms)
+    state.exclusions[rule.key] = max(at_ms, held) if rule.latest else min(at_ms, held)
 
 
 def judge_traits(scorer: CompiledGrid, state: LeadState, traits: traits_.Traits | None = None) -> None:
@@ -164,6 +173,10 @@ def count_one(scorer: CompiledGrid, state: LeadState, counter: RuleCounter, at_m
     count = state.counts.get(counter.key)
     if count is None:
         count = state.counts[counter.key] = Count(last_ms=at_ms)
+    if counter.apart:
+        weight = 1.0 if counter.weigh is None else weight_of(counter.weigh, lookup(data, counter.weigh_path))
+        count_apart(counter, count, at_ms, _value(scorer, counter, at_ms, data), weight)
+        return
     decay = counter.decay
     if at_ms > count.last_ms:
         if decay is not None:
@@ -191,6 +204,8 @@ def count_one(scorer: CompiledGrid, state: LeadState, counter: RuleCounter, at_m
 
 def _value(scorer: CompiledGrid, counter: RuleCounter, at_ms: int, data: dict[str, Any]) -> bytes | None:
     """Return the mark of what `once_per` counts once; `None` makes the event an occurrence of its own."""
+    if counter.combined:
+        return _combination(scorer, counter, at_ms, data)
     once_per = counter.once_per
     if once_per == "event":
         return None
@@ -200,6 +215,21 @@ def _value(scorer: CompiledGrid, counter: RuleCounter, at_ms: int, data: dict[st
         return scorer.calendar.day(at_ms).to_bytes(MARK_BYTES, "big", signed=True)
     held = lookup(data, counter.path)
     return None if held is None else mark(as_text(held))
+
+
+def _combination(scorer: CompiledGrid, counter: RuleCounter, at_ms: int, data: dict[str, Any]) -> bytes | None:
+    """Return the mark of a combination of values; `None` if one of them is missing, or is a list or an object."""
+    texts: list[str] = []
+    for word, path in counter.combined:
+        if word == "day":
+            texts.append(str(scorer.calendar.day(at_ms)))
+        elif word != "lead":
+            held = lookup(data, path)
+            if held.__class__ is list or not elements(held):
+                return None
+            texts.append(as_text(held))
+    # As JSON, so that no two texts run together into another pair's.
+    return mark(as_text(texts))
 
 
 def count_velocity(state: LeadState, counter: VelocityCounter, day: int, data: dict[str, Any]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from worker.core.scoring.compiled_grid import ALLOWANCE, INFINITY, CompiledGrid, CompiledRung
-from worker.core.scoring.score import Reading
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.compiled_rules import ALLOWANCE, INFINITY, CompiledRung
+from worker.core.scoring.reading import Reading
 from worker.core.scoring.state import LeadState
 
 

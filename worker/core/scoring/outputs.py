@@ -14,7 +14,8 @@ from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import recent_type
 from worker.core.scoring.packing import open_
 from worker.core.scoring.phases import phase_name
-from worker.core.scoring.score import Reading, reasons
+from worker.core.scoring.reading import Reading
+from worker.core.scoring.score import reasons
 from worker.core.scoring.state import CONTACT, HISTORY_KEPT, STAGES, LeadState, pack_moves, unpack_moves
 from worker.core.scoring.traits import unpack_traits, values
 

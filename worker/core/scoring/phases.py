@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from worker.core.scoring.compiled_grid import ALLOWANCE, CompiledGrid
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.compiled_rules import ALLOWANCE
 from worker.core.scoring.state import SQL, LeadState
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from worker.core.scoring.compiled_grid import ALLOWANCE, INFINITY, CompiledGrid
-from worker.core.scoring.crossing import NO_THRESHOLDS, SLACK, Crossing, Thresholds, decaying_parts
-from worker.core.scoring.halving import halvings
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.compiled_rules import ALLOWANCE, INFINITY
+from worker.core.scoring.crossing import NO_THRESHOLDS, Crossing, Thresholds
 from worker.core.scoring.ladder import enters, intent_ends_ms, leaves, opens_ms
+from worker.core.scoring.moving import moving_parts
 from worker.core.scoring.phases import held_phase, is_judged, next_phase
-from worker.core.scoring.score import Reading, held_between, inactive, read
+from worker.core.scoring.reading import SLACK, Reading, falls_in, held_between, reach_straight, rises_in
+from worker.core.scoring.score import inactive, read
 from worker.core.scoring.state import CONTACT, SQL, LeadState
 
 _DUST: Final = 1e-6
@@ -76,7 +78,7 @@ def _crossing(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int) 
     if state.stage > SQL or to_ms <= from_ms:
         return None
     thresholds = _thresholds(scorer, state, from_ms)
-    parts = decaying_parts(scorer, state, from_ms)
+    parts = moving_parts(scorer, state, from_ms)
     if thresholds == NO_THRESHOLDS or not parts:
         return None
     return Crossing(scorer, state, thresholds, parts, from_ms).first(from_ms, to_ms)
@@ -129,9 +131,9 @@ def due(scorer: CompiledGrid, state: LeadState, reading: Reading, at_ms: int) ->
             if reading.lowest < ends - ALLOWANCE + SLACK:
                 falls = min(falls, reading.score - (ends - ALLOWANCE))
         if rises < INFINITY:
-            found = min(found, reading.step_ms, at_ms + reach(rises, reading.rising, reading.rising_half_life))
+            found = min(found, reading.step_ms, at_ms + rises_in(reading, rises))
         if falls < INFINITY:
-            found = min(found, reading.step_ms, at_ms + reach(falls, reading.falling, reading.falling_half_life))
+            found = min(found, reading.step_ms, at_ms + falls_in(reading, falls))
     return None if found == INFINITY else max(int(found), at_ms + 1)
 
 
@@ -231,18 +233,13 @@ def _stays_ms(scorer: CompiledGrid, state: LeadState, reading: Reading, needed: 
         points, step_ms = inactive(tier, state.active_ms, reading.at_ms)
         firm += min(points, 0.0)
         next_ms = min(next_ms, step_ms)
-    spare = firm + reading.fading - needed
+    spare = firm + reading.fading + reading.lasting - needed
     if spare <= 0:
         return 0.0
-    return min(next_ms, reading.at_ms + reach(spare, reading.fading, reading.falling_half_life))
-
-
-def reach(gap: float, parts: float, half_life: float) -> float:
-    """Return how many ms *parts* need at least to change by *gap* when they fade to nothing with *half_life*."""
-    gap -= SLACK
-    if gap >= parts:
-        return INFINITY
-    return 0.0 if gap <= 0 else max(0.0, half_life * halvings(1 - gap / parts) - 1)
+    if reading.lasting:
+        next_ms = min(next_ms, reading.step_ms)
+    lasts = reach_straight(spare, reading.fading, reading.falling_half_life, reading.falling_speed)
+    return min(next_ms, reading.at_ms + lasts)
 
 
 def exact_due(scorer: CompiledGrid, state: LeadState, reading: Reading, at_ms: int) -> int | None:

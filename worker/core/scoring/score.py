@@ -5,66 +5,21 @@ from __future__ import annotations
 from worker.core.contract.model import Reason
 from worker.core.grid.models import Inactivity
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.compiled_grid import INFINITY, CompiledGrid, CompiledRule, clamp
+from worker.core.scoring.compiled_grid import CompiledGrid, clamp
+from worker.core.scoring.compiled_rules import INFINITY, CompiledGroup, CompiledRule
 from worker.core.scoring.halving import END, MASK, PARTS, SHIFT, SIXTH, STEP, TABLE, WHOLE
+from worker.core.scoring.parts import held_to, raw_points, read_parts
+from worker.core.scoring.reading import Reading, held_between
 from worker.core.scoring.state import Count, LeadState, VelocityWindow
 from worker.core.scoring.traits import unpack_traits, values
-
-
-class Reading:
-    """A lead at one instant, and what time alone can do to it from then on.
-
-    The engagement's parts are points before its clamp. Between two steps (an expiry, a midnight, an inactivity step) only
-    decay acts. Positive parts fall and negative parts rise, neither faster than with its shortest half-life.
-    """
-
-    total: float
-    """The engagement before its clamp."""
-    engagement: float
-    score: float
-    least: float
-    most: float
-    """Bounds of `total` at any later instant without new events."""
-    reachable: float
-    """The same as `most`, whatever velocity and activity events may bring."""
-    firm: float
-    """What no time takes: the sum of the rules' parts that do not fall, without velocity and inactivity."""
-    falling: float
-    """The sum of the positive decaying parts."""
-    fading: float
-    """Of them, those that never expire: only decay takes them."""
-    falling_half_life: float
-    rising: float
-    """The sum of the negative decaying parts, with its sign turned."""
-    rising_half_life: float
-    step_ms: float
-    """The next instant after this one at which a part steps; infinite when none does."""
-
-    def __init__(self, scorer: CompiledGrid, at_ms: int, fit: float) -> None:
-        self._scorer = scorer
-        self.at_ms = at_ms
-        self.fit = fit
-
-    @property
-    def lowest(self) -> float:
-        """No later score without new events is below this."""
-        return _score(self._scorer, self.fit, self.least)
-
-    @property
-    def highest(self) -> float:
-        """Nor above this."""
-        return _score(self._scorer, self.fit, self.most)
-
-    @property
-    def upper_bound(self) -> float:
-        """Nor, without new occurrences and other traits, above this: whatever velocity and activity events may bring."""
-        return _score(self._scorer, self.fit, self.reachable)
 
 
 def read(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Reading:
     """Return the lead's score at *at_ms* (not before the state's clock), by formulas 1 to 6 of the grid."""
     reading = Reading(scorer, at_ms, state.fit)
     _read_rules(scorer, state.counts, reading)
+    if scorer.has_parts:
+        read_parts(scorer, state.counts, reading)
     if state.velocity:
         _read_velocity(scorer, state.velocity, reading)
     active: int = state.active_ms
@@ -81,7 +36,7 @@ def _read_rules(scorer: CompiledGrid, counts: dict[int, Count], reading: Reading
     at_ms = reading.at_ms
     total = highest = lowest = falling = passing = rising = 0.0
     fall_half = rise_half = step_ms = INFINITY
-    readers = scorer.readers
+    readers = scorer.plain_readers
     for key, count in counts.items():
         rules = readers.get(key)
         if rules is None:
@@ -176,40 +131,11 @@ def _read_inactivity(inactivity: Inactivity, active_ms: int, reading: Reading) -
         reading.step_ms = next_ms
 
 
-def held_between(value: float, low: float, high: float) -> float:
-    """Return *value* held between *low* and *high*, as `clamp` with both."""
-    if value > high:
-        value = high
-    if value < low:
-        value = low
-    return value + 0.0
-
-
-def _score(scorer: CompiledGrid, fit: float, engagement: float) -> float:
-    if engagement > scorer.engagement_max:
-        engagement = scorer.engagement_max
-    if engagement < scorer.engagement_min:
-        engagement = scorer.engagement_min
-    return held_between(fit + engagement, scorer.score_min, scorer.score_max)
-
-
 def clamped(scorer: CompiledGrid, fit: float, engagement: float) -> tuple[float, float, float]:
     """Return (score, fit, engagement), all clamped. *fit* is clamped already."""
     grid = scorer.grid
     held = clamp(engagement, grid.engagement.min, grid.engagement.max)
     return clamp(fit + held, grid.score.min, grid.score.max), fit, held
-
-
-def held_to(points: float, cap: float) -> float:
-    """Formula 2: the magnitude of *points* is at most *cap*."""
-    return cap if points > cap else -cap if points < -cap else points
-
-
-def _raw(rule: CompiledRule, count: Count, at_ms: int) -> float:
-    """Formula 1, before expiry: p · Σ 2^(−(t − t_i)/H), or p · n without decay."""
-    if rule.decay is not None:
-        return rule.points * (count.sum * rule.decay.left(at_ms - count.last_ms))
-    return rule.points * count.n
 
 
 def inactive(rule: Inactivity, active_ms: int, at_ms: int) -> tuple[float, float]:
@@ -230,24 +156,11 @@ def inactive(rule: Inactivity, active_ms: int, at_ms: int) -> tuple[float, float
 def reasons(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Reason]:
     """Return where every point of the score at *at_ms* came from, clamps included; they add up to it."""
     found: list[Reason] = []
-    view = scorer.derived(values(unpack_traits(state.traits)))
-    fit_sum = 0.0
-    for id_, points, match, table in scorer.fit_rules:
-        if match(view):
-            worth, row = (points, None) if table is None else table.row(view)
-            fit_sum += worth
-            found.append(Reason("fit", worth, id_, row=row))
     grid = scorer.grid
+    fit_sum = _fit_reasons(scorer, state, found)
     fit = clamp(fit_sum, grid.fit.min, grid.fit.max)
     found.append(Reason("clamp", fit - fit_sum, "fit"))
-    total = 0.0
-    for rule, count in in_grid_order(scorer, state):
-        if rule.expires_after and at_ms >= count.last_ms + rule.expires_after:
-            continue
-        raw = _raw(rule, count, at_ms)
-        points = held_to(raw, rule.cap)
-        total += points
-        found.append(Reason("rule", points, rule.id, raw, count.n, rfc3339(count.last_ms), on=rule.customs))
+    total = _rule_reasons(scorer, state, at_ms, found)
     today = scorer.calendar.day(at_ms)
     for key, rules in scorer.velocity_rules.items():
         window = state.velocity.get(key)
@@ -267,6 +180,49 @@ def reasons(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Reason]:
     score = clamp(fit + engagement, grid.score.min, grid.score.max)
     found.append(Reason("clamp", score - (fit + engagement), "score"))
     return [reason for reason in found if reason.points]
+
+
+def _fit_reasons(scorer: CompiledGrid, state: LeadState, found: list[Reason]) -> float:
+    """Add the reasons of the fit rules and of their groups; return their sum."""
+    view = scorer.derived(values(unpack_traits(state.traits)))
+    total = 0.0
+    parts: dict[str, list[float]] = {}
+    for (id_, points, match, table), rule in zip(scorer.fit_rules, scorer.grid.fit.rules, strict=True):
+        if match(view):
+            worth, row = (points, None) if table is None else table.row(view)
+            total += worth
+            found.append(Reason("fit", worth, id_, row=row))
+            if rule.group is not None:
+                parts.setdefault(rule.group, []).append(worth)
+    for group in scorer.fit_groups:
+        total += _take_group(found, group, parts.get(group.name, []))
+    return total
+
+
+def _rule_reasons(scorer: CompiledGrid, state: LeadState, at_ms: int, found: list[Reason]) -> float:
+    """Add the reasons of the engagement rules and of their groups; return their sum."""
+    total = 0.0
+    by_rule: dict[str, float] = {}
+    for rule, count in in_grid_order(scorer, state):
+        if rule.expires_after and at_ms >= count.last_ms + rule.expires_after:
+            continue
+        raw = raw_points(rule, count, at_ms)
+        points = by_rule[rule.id] = held_to(raw, rule.cap)
+        total += points
+        found.append(Reason("rule", points, rule.id, raw, count.n, rfc3339(count.last_ms), on=rule.customs))
+    for group in scorer.groups:
+        total += _take_group(found, group, [by_rule[rule.id] for _, rule in group.rules if rule.id in by_rule])
+    return total
+
+
+def _take_group(found: list[Reason], group: CompiledGroup, parts: list[float]) -> float:
+    """Add the reason that makes up the difference between a group and its parts, which are there already; return it."""
+    total = 0.0
+    for part in parts:  # in the order of `points`, so that nothing remains where the group takes nothing
+        total += part
+    difference = group.points(parts) - total
+    found.append(Reason("group", difference, group.name))
+    return difference
 
 
 def in_grid_order(scorer: CompiledGrid, state: LeadState) -> list[tuple[CompiledRule, Count]]:

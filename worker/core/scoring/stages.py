@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from worker.core.scoring.compiled_grid import CompiledGrid, CompiledRung
+from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.compiled_rules import CompiledRung
 from worker.core.scoring.ladder import enters, leaves
 from worker.core.scoring.phases import held_phase, is_judged, next_phase
+from worker.core.scoring.reading import Reading
 from worker.core.scoring.schedule import due, next_change
-from worker.core.scoring.score import Reading, read
+from worker.core.scoring.score import read
 from worker.core.scoring.state import CLIENT, CONTACT, EXCLUDED, MQL, OPPORTUNITY, SQL, LeadState
 
 ANSWERS: Final = frozenset({"crm.accepted", "crm.rejected", "crm.opportunity", "crm.won", "crm.lost"})
@@ -64,7 +66,7 @@ def judge(scorer: CompiledGrid, state: LeadState, at_ms: int, moves: Moves) -> R
     """Judge the lead at *at_ms*: exclusion, ladder, phase, then the SLA. Return the reading it was judged by."""
     reading = read(scorer, state, at_ms)
     if state.stage not in (OPPORTUNITY, CLIENT):
-        by_event = bool(state.exclusions) and not scorer.exclusion_keys.isdisjoint(state.exclusions)
+        by_event = bool(state.exclusions) and scorer.excludes_by_event(state.exclusions)
         excluded = state.excluded_by_traits or by_event
         if excluded and state.stage != EXCLUDED:
             _move(state, at_ms, "lead.excluded", EXCLUDED, reading, moves)

@@ -24,6 +24,10 @@ BITS_DAYS: Final = 2 * IN_GRIDS["rise"].limit_days
 EVENTS_DAYS: Final = IN_GRIDS["events"].limit_days
 SESSIONS_DAYS: Final = IN_GRIDS["sessions"].limit_days
 SESSIONS_A_DAY: Final = IN_GRIDS["sessions"].most_a_day or 0
+DEPTH_DAYS: Final = IN_GRIDS["depth"].limit_days
+MOST_DEPTH: Final = IN_GRIDS["depth"].most_at_all or 0
+_DEPTH_BYTES: Final = MARK_BYTES + 1
+"""A session's mark, and the number of its matches in one byte."""
 _BITS_MASK: Final = (1 << BITS_DAYS) - 1
 _MOST_EVENTS: Final = 0xFFFFFFFF
 _MOST_READ: Final = 4_096
@@ -142,11 +146,28 @@ class _Sessions(VelocityKind):
         return sum(len(marks) // MARK_BYTES for marks in day_sessions(days)[:window])
 
 
+class _Depth(VelocityKind):
+    """Finds the session with the most matches. Keeps mark and number of each day's sessions behind how many there are."""
+
+    def match(self, day: int, data: dict[str, Any]) -> VelocityWindow | None:
+        session = data.get("session_id")
+        return None if session is None else VelocityWindow(day, b"\1" + mark(as_text(session)) + b"\1")
+
+    def merge_days(self, newer: bytes, older: bytes, back: int) -> bytes:
+        days = zip_longest(day_depths(newer), [b""] * min(back, DEPTH_DAYS) + day_depths(older), fillvalue=b"")
+        unions = [_deeper(a, b) for a, b in days][:DEPTH_DAYS]
+        return b"".join(bytes((len(held) // _DEPTH_BYTES,)) + held for held in unions)
+
+    def number(self, days: bytes, window: int, within_days: int) -> int:
+        return max((max(held[MARK_BYTES::_DEPTH_BYTES]) for held in day_depths(days)[:window] if held), default=0)
+
+
 KINDS: Final[dict[str, VelocityKind]] = {
     "days": _Days(IN_GRIDS["days"]),
     "sessions": _Sessions(IN_GRIDS["sessions"]),
     "events": _Events(IN_GRIDS["events"]),
     "rise": _Rise(IN_GRIDS["rise"], additive=False),
+    "depth": _Depth(IN_GRIDS["depth"]),
 }
 """By name, as in a grid's `count`."""
 
@@ -199,6 +220,19 @@ def _union(marks: bytes, more: bytes) -> bytes:
     return marks
 
 
+def _deeper(held: bytes, more: bytes) -> bytes:
+    """Add up the matches of each session, of the first sessions that a day counts."""
+    for at in range(0, len(more), _DEPTH_BYTES):
+        place = find(held, more[at : at + MARK_BYTES], _DEPTH_BYTES)
+        if place < 0:
+            if len(held) < SESSIONS_A_DAY * _DEPTH_BYTES:
+                held += more[at : at + _DEPTH_BYTES]
+            continue
+        number = place + MARK_BYTES
+        held = held[:number] + bytes((min(held[number] + more[at + MARK_BYTES], MOST_DEPTH),)) + held[number + 1 :]
+    return held
+
+
 def day_counts(days: bytes) -> list[int]:
     """Return matching events a day, from the latest match's day backwards."""
     return [int.from_bytes(days[i : i + 4], "little") for i in range(0, len(days), 4)]
@@ -206,10 +240,19 @@ def day_counts(days: bytes) -> list[int]:
 
 def day_sessions(days: bytes) -> list[bytes]:
     """Return the marks of each day's sessions, from the latest match's day backwards."""
+    return _day_entries(days, MARK_BYTES)
+
+
+def day_depths(days: bytes) -> list[bytes]:
+    """Return the marks of each day's sessions, each with its number of matches, from the latest match's day backwards."""
+    return _day_entries(days, _DEPTH_BYTES)
+
+
+def _day_entries(days: bytes, width: int) -> list[bytes]:
     found = []
     at = 0
     while at < len(days):
-        end = at + 1 + days[at] * MARK_BYTES
+        end = at + 1 + days[at] * width
         found.append(days[at + 1 : end])
         at = end
     return found

@@ -1,0 +1,171 @@
+"""What holds of weights, fading one by one, groups and what counts once, whatever the grid and whatever happens.
+
+The properties of the whole core, in `test_properties.py`, draw grids with these words too.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from tests.kit.comparison import Partition, reasons_of, text
+from tests.kit.examples import examples
+from tests.kit.oracle_values import rfc3339
+from tests.kit.recount import recount
+from tests.kit.stories import DAY, HOUR, START, Case, an_event, yaml_of
+from tests.kit.word_strategies import counting_cases
+from worker.core.grid.models import parse_grid
+from worker.core.insight.replay import replay_lines
+from worker.core.scoring.parts import part_of
+from worker.core.scoring.reading import Reading
+from worker.core.scoring.schedule import due, next_change
+from worker.core.scoring.score import read
+from worker.core.scoring.stages import judge
+from worker.core.scoring.state import LeadState, pack, unpack
+
+
+def assert_recounted(case: Case, rows: list[dict[str, Any]]) -> None:
+    """Hold a lead's reasons and score to what its events give by hand."""
+    grid = YAML(typ="safe", pure=True).load(case.grid)
+    rules, groups = recount(grid, case.lines, case.at_ms)
+    (row,) = rows
+    reasons = reasons_of(row)
+    total = 0.0
+    for rule in grid["engagement"]["rules"]:
+        if rule["id"] not in rules:
+            continue
+        wanted = rules[rule["id"]]
+        total += wanted.points if "group" not in rule else 0
+        if abs(wanted.points) > 1e-9:
+            reason = reasons[f"rule {rule['id']}"]
+            assert (reason["points"], reason["raw"]) == pytest.approx((wanted.points, wanted.raw), abs=1e-6)
+            assert (reason["count"], reason["last_at"]) == (wanted.n, rfc3339(wanted.last))
+    for name, points in groups.items():
+        parts = [
+            rules[rule["id"]].points
+            for rule in grid["engagement"]["rules"]
+            if rule.get("group") == name and rule["id"] in rules
+        ]
+        total += points
+        assert reasons.get(f"group {name}", {"points": 0})["points"] == pytest.approx(points - sum(parts), abs=1e-6)
+    assert row["score"] == pytest.approx(total, abs=1e-6)
+    assert sum(reason["points"] for reason in row["reasons"]) == pytest.approx(row["score"], abs=1e-6)
+
+
+@examples(400)
+@given(counting_cases(), st.randoms(use_true_random=False))
+def test_rules_and_groups_are_what_their_events_give_by_hand(case: Case, random: Random) -> None:
+    """Weights, lines, windows, combinations, caps, groups and expiries, in two orders of arrival."""
+    grid = parse_grid(case.grid, "made-up.yaml")
+    for lines in (case.lines, random.sample(case.lines, len(case.lines))):
+        assert_recounted(case, replay_lines(text(lines), grid, case.at_ms).leads)
+
+
+@examples(40)
+@given(
+    st.sampled_from(["linear", "window"]),
+    st.sampled_from(["event", "session_id"]),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 90), st.integers(-3, 9)), min_size=65, max_size=120),
+    st.randoms(use_true_random=False),
+)
+def test_the_64_latest_occurrences_count_in_whatever_order_they_come(
+    kind: str, once_per: str, weighed: bool, happened: list[tuple[int, int]], random: Random
+) -> None:
+    """Past 64 the earliest goes first; at one instant the smaller weight. Nothing of it depends on the order of arrival."""
+    rule = {"id": "r", "points": 2, "on": "page.viewed", "once_per": once_per, "decay": {kind: "5d"}}
+    if weighed:
+        rule["weigh"] = {"path": "worth", "min": -5, "max": 5}
+    grid = yaml_of({"grid": "many", "version": 1, "engagement": {"rules": [rule]}})
+    lines = [
+        an_event("ada", n, START + at * HOUR, "page.viewed", {"url": "/", "session_id": str(n), "worth": amount})
+        for n, (at, amount) in enumerate(happened)
+    ]
+    random.shuffle(lines)
+    case = Case(grid, lines, START + 91 * HOUR)
+    assert_recounted(case, replay_lines(text(lines), parse_grid(grid, "many.yaml"), case.at_ms).leads)
+
+
+def moves(partition: Partition, state: LeadState, at_ms: int) -> bool:
+    """Return whether the lead, as it stands, would change its stage at *at_ms*."""
+    lead, seen = unpack(pack(state)), []
+
+    def hear(
+        state: LeadState, at_ms: int, output: str, to: int, reading: Reading, respond_by: int = 0, phase: str = ""
+    ) -> None:
+        seen.append(output)
+
+    judge(partition.scorer, lead, at_ms, hear)
+    return bool(seen)
+
+
+def differs(of: Callable[[int], int], first: int, at_ms: int) -> bool:
+    """Return whether *of* is no longer *first* at *at_ms*."""
+    return of(at_ms) != first
+
+
+def telling(partition: Partition, state: LeadState, from_ms: int, to_ms: int) -> set[int]:
+    """Return instants at which something may happen: ends of occurrences, changes of the greatest, and many others."""
+    scorer = partition.scorer
+    found = {from_ms + (to_ms - from_ms) * n // 60 for n in range(61)}
+    for key, rules in scorer.readers.items():
+        count = state.counts.get(key)
+        for rule in rules if count is not None else ():
+            if rule.span_ms and count is not None:
+                ends = [rule.memory.instant(entry, 0) + rule.span_ms for entry in rule.memory.entries(count.seen)]
+                found |= {end + more for end in ends for more in (-1, 0, 1)}
+    for group in scorer.groups:
+        parts = [(rule, state.counts[key]) for key, rule in group.rules if key in state.counts]
+
+        def greatest(at_ms: int, parts: list[Any] = parts) -> int:
+            sizes = [abs(part.points) if (part := part_of(rule, count, at_ms)) else 0.0 for rule, count in parts]
+            return sizes.index(max(sizes))
+
+        for begin, end in pairwise(sorted(at for at in found if from_ms <= at <= to_ms)):
+            if parts and greatest(begin) != greatest(end):
+                change = bisect_left(range(begin, end), True, key=partial(differs, greatest, greatest(begin)))
+                found |= {begin + change - 1, begin + change, begin + change + 1}
+    return {at for at in found if from_ms < at <= to_ms}
+
+
+@examples(400)
+@given(counting_cases(most=8), st.sampled_from([4 * HOUR, 2 * DAY, 9 * DAY]))
+def test_the_first_instant_at_which_time_moves_a_lead_is_found(case: Case, ahead: int) -> None:
+    """Where a line, a step or a change of the greatest carries the score over a threshold: not a millisecond late or early."""
+    partition = Partition(case.grid).feed(case.lines)
+    state = unpack(partition.states["ada"] or b"")
+    from_ms, to_ms = state.clock_ms, state.clock_ms + ahead
+    scorer = partition.scorer
+    found = next_change(scorer, state, from_ms, to_ms)
+    for at_ms in telling(partition, state, from_ms, to_ms if found is None else found - 1):
+        assert not moves(partition, state, at_ms), (at_ms - from_ms, found and found - from_ms)
+    bound = due(scorer, state, read(scorer, state, from_ms), from_ms)
+    if found is not None:
+        assert moves(partition, state, found)
+        assert not moves(partition, state, found - 1) or found - 1 == from_ms
+        assert bound is not None
+        assert bound <= found
+        held = partition.writes["ada"].due_ms
+        assert held is not None
+        assert held <= found
+
+
+@examples(200)
+@given(counting_cases(most=8), st.lists(st.integers(0, 9 * DAY), min_size=1, max_size=8))
+def test_no_later_score_passes_the_bounds_of_a_reading(case: Case, waits: list[int]) -> None:
+    """Neither above `highest` nor below `lowest`, and it moves no faster than `due` takes for granted."""
+    partition = Partition(case.grid).feed(case.lines)
+    state = unpack(partition.states["ada"] or b"")
+    reading = read(partition.scorer, state, state.clock_ms)
+    for wait in waits:
+        later = read(partition.scorer, state, state.clock_ms + wait)
+        assert reading.lowest - 1e-9 <= later.score <= reading.highest + 1e-9
