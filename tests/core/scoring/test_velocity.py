@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from worker.core.grid import velocity_kinds
 from worker.core.grid.models import Velocity
+from worker.core.scoring.state import VelocityWindow
 from worker.core.scoring.velocity import KINDS
 
 DAYS = st.lists(st.tuples(st.integers(20_000, 20_020), st.integers(0, 30)), max_size=60)
@@ -40,3 +41,18 @@ def test_a_number_is_within_its_bound_and_does_not_depend_on_order(
         assert most is None or number <= most
         numbers.add(number)
     assert len(numbers) == 1
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.once_a_day])
+@given(days=st.lists(st.integers(20_000, 20_200), min_size=1, max_size=60))
+def test_a_second_match_of_a_day_changes_nothing(name: str, days: list[int]) -> None:
+    """The fold skips it, if the kind says so."""
+    kind = KINDS[name]
+    window = VelocityWindow(days[0], b"\1")
+    for day in days:
+        match = kind.match(day, {})
+        assert match is not None
+        window = kind.merge(window, match)
+        latest = kind.match(window.day, {})
+        assert latest is not None
+        assert kind.merge(window, latest) == window
