@@ -7,7 +7,7 @@ import math
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import assume, given, seed, settings
+from hypothesis import Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -326,12 +326,16 @@ def test_ninety_days_are_looked_ahead(after: str, seen: bool) -> None:
     assert ("lead.cooled" in [change.type for change in changes]) == seen
 
 
+class Everywhere(Exception):
+    """The histories have come everywhere."""
+
+
 def test_histories_reach_every_standing() -> None:
     """The properties above would say little if no lead ever came anywhere."""
     seen: set[str] = set()
 
-    @seed(1)  # always the same histories: these come everywhere
-    @settings(examples(300), max_examples=300, database=None)
+    @seed(8)  # always the same histories: these soon come everywhere
+    @settings(examples(300), max_examples=300, database=None, phases=[Phase.generate])
     @given(st.one_of(cases(leads=["ada"]), selling()))
     def look(case: Case) -> None:
         run = replayed(case.grid, case.lines, case.at_ms)
@@ -339,9 +343,11 @@ def test_histories_reach_every_standing() -> None:
             found = upward(run.scorer, state, at_ms)
             seen.add(found.standing)
             seen.update(f"{way.times}" for way in found.ways)
+        if seen >= {"climbing", "top", "crm", "excluded", "no_ladder", "None", "1", "2"}:
+            raise Everywhere
 
-    look()
-    assert {"climbing", "top", "crm", "excluded", "no_ladder", "None", "1", "2"} <= seen
+    with pytest.raises(Everywhere):
+        look()
 
 
 @pytest.mark.parametrize(("size", "adds"), [(500, 2), (100, None)])
