@@ -1,4 +1,4 @@
-"""Where checkpoints are kept: a folder, or anything that fsspec knows by its address (`s3://bucket/leadpulse`).
+"""The files of checkpoints, in a folder or at any address that fsspec knows (`s3://bucket/leadpulse`).
 
 A folder needs nothing installed. Everything here blocks: call it in a thread. Files hold personal data, so a folder's are for
 their owner alone.
@@ -18,13 +18,13 @@ from worker.errors import FilesError
 
 
 class Files(Protocol):
-    """What checkpoints need of a place. Names are relative, with `/` between their parts."""
+    """The file operations that checkpoints need. Names are relative, with `/` between their parts."""
 
     where: str
-    """How messages call the place, without secrets."""
+    """The folder or address in messages, without secrets."""
 
     def write(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
-        """Open a new file for writing. When the block ends without an error it is durable; else it may be there in part."""
+        """Open a new file for writing. It is durable after a block without an error. Otherwise a part of it may be left."""
         ...
 
     def put(self, name: str, held: bytes) -> None:
@@ -59,7 +59,7 @@ def files_at(place: str) -> Files:
 
 
 class _Folder:
-    """A local folder, or one that is mounted."""
+    """A local or mounted folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -124,7 +124,7 @@ class _Folder:
 
 
 class _Remote:
-    """Object storage and whatever else fsspec reaches. An object is there whole once it was written, and not before."""
+    """Object storage, and every other file system of fsspec. An object exists only once it is completely written."""
 
     def __init__(self, place: str) -> None:
         self.where = redacted(place)

@@ -1,4 +1,4 @@
-"""Questions and orders to a Kafka cluster, through aiokafka: its topics, their settings, and the group's committed offsets."""
+"""Administration of a Kafka cluster, through aiokafka: topics, their settings, and the group's committed offsets."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from worker.ports import Committed
 from worker.settings import KafkaConnection
 
 _COORDINATOR_S = 10.0
-"""For how long we ask a group's coordinator that is starting or moving."""
+"""How long we wait for a group's coordinator that is starting or moving."""
 
 _COORDINATOR_RETRY_S = 0.25
 
 
 class Admin:
-    """Questions and orders to the cluster, outside of the hot path."""
+    """Reads and changes topics and offsets, outside of the hot path."""
 
     def __init__(self, settings: KafkaConnection) -> None:
         self._settings = settings
@@ -71,7 +71,7 @@ class Admin:
         Raises `KafkaRefused` for a topic that we may not describe.
         """
         found = dict.fromkeys(topics, 0)
-        # Asks for all and picks: asking for a topic by name makes it, where brokers create topics by themselves.
+        # Asks for all topics, because a request by name creates a topic if brokers create topics by themselves.
         for topic in await self._client.describe_topics():
             if topic["topic"] in found:
                 if topic["error_code"] == TopicAuthorizationFailedError.errno:
@@ -81,7 +81,7 @@ class Admin:
 
     @translating
     async def ids(self, topics: Collection[str]) -> dict[str, str]:
-        """Return the id of each of *topics* that exists; `UNKNOWN` where brokers give none (before Kafka 2.8).
+        """Return the id of each of *topics* that exists; `UNKNOWN` if the brokers have no ids (before Kafka 2.8).
 
         Raises `KafkaRefused` for a topic that we may not describe.
         """
@@ -132,7 +132,7 @@ class Admin:
 
     @translating
     async def create(self, topic: str, partitions: int, replication: int, configs: Mapping[str, str]) -> bool:
-        """Create *topic*; return False where it is there: made by another, or by a create that metadata do not show yet.
+        """Create *topic*. Return False if it exists, even if the brokers' metadata do not show it yet.
 
         Raises `LogUnavailable` for any other code that the broker answers with, with its words.
         """
@@ -148,7 +148,7 @@ class Admin:
 
     @translating
     async def members(self, group: str) -> int:
-        """Return how many consumers *group* has now.
+        """Return the number of consumers of *group*.
 
         Raises `LogUnavailable`, and `KafkaRefused` without the right to ask.
         """
@@ -184,7 +184,7 @@ class Admin:
 
 
 def committed_offsets(response: Any, topics: Collection[str], partition: int) -> dict[str, Committed]:
-    """Return what an OffsetFetch *response* says of *partition* of each of *topics* that has a committed offset.
+    """Return the offset in an OffsetFetch *response* for *partition* of each of *topics* that has one.
 
     Raises the `KafkaError` of the response as a whole, where the coordinator loads or is another by now. Raises the error of
     one of its parts too, and a plain `KafkaError` when a topic is missing. Brokers answer for each topic, with offset -1 where

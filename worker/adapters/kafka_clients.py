@@ -1,4 +1,4 @@
-"""Kafka's consumers, through aiokafka, and what all our clients of Kafka share: how they connect, and what their errors say."""
+"""Kafka consumers, through aiokafka, and the connection settings and error messages of all Kafka clients."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ CHECK_CONNECTION = (
 
 
 def client_options(settings: KafkaConnection) -> dict[str, Any]:
-    """Return what every client needs to reach the brokers. Raises `KafkaRefused` for a file that cannot be used."""
+    """Return the options by which every client connects. Raises `KafkaRefused` for a file that cannot be used."""
     return {"bootstrap_servers": settings.kafka, **login_options(settings)}
 
 
 def in_words(err: KafkaError) -> str:
-    """Return what *err* says, with what to do about it."""
+    """Return *err* as a message with the remedy."""
     if isinstance(err, KafkaConnectionError):
         why = why_not()
         if why is not None:
@@ -78,7 +78,7 @@ def in_words(err: KafkaError) -> str:
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """Raise our errors in place of aiokafka's."""
+    """Translate aiokafka's errors into ours."""
     try:
         yield
     except OffsetOutOfRangeError as err:
@@ -96,7 +96,7 @@ def translated() -> Iterator[None]:
 
 
 def translating(method: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Decorate a method of ours that asks aiokafka, so that it raises our errors."""
+    """Decorate a method that calls aiokafka, so that it raises our errors."""
 
     @functools.wraps(method)
     async def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -117,7 +117,7 @@ class KafkaReader:
         self._consumer.assign([TopicPartition(*tp) for tp in partitions])
 
     def assignment(self) -> AbstractSet[LogPartition]:
-        """Return the partitions at hand: another object after each rebalance."""
+        """Return the assigned partitions: another object after each rebalance."""
         found: AbstractSet[LogPartition] = self._consumer.assignment()  # equal to ours, and must stay the same object
         return found
 
@@ -206,16 +206,16 @@ class KafkaGroup(KafkaReader):
             await self._consumer.start()
 
     async def poll(self) -> None:
-        """Ask for no record, for a second at most; see the port."""
+        """Poll for no record, for a second at most; see the port."""
         with translated():
             await self._consumer.getmany(_NOWHERE, timeout_ms=1_000)
 
     def refresh(self) -> None:
-        """Ask the brokers for topics and leaders now; left to itself the client asks once a minute."""
+        """Ask the brokers for topics and leaders now. By itself the client asks once a minute."""
         self._consumer._client.force_metadata_update()
 
     def on_change(self, call: Callable[..., None]) -> None:
-        """Have *call* called when the brokers report other topics, leaders or partitions."""
+        """Call *call* whenever the brokers report other topics, leaders or partitions."""
         self._consumer._client.cluster.add_listener(call)  # no public name for it
 
     async def close(self) -> None:
@@ -228,10 +228,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._assigned = assigned
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        """Do nothing: with this protocol all are taken away before each assignment, also those that stay."""
+        """Do nothing. This protocol revokes all partitions before each assignment, even those that stay."""
 
     def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Pass on the new assignment. aiokafka swallows errors that are raised here, so nothing may be."""
+        """Pass on the new assignment. It must not raise, because aiokafka ignores errors here."""
         self._assigned({LogPartition(*tp) for tp in assigned})
 
 
@@ -283,14 +283,17 @@ async def _stop(consumer: AIOKafkaConsumer) -> None:
             if fetcher is not None:
                 fetcher._fetch_task.cancel()
     finally:
-        if not stopping.done():  # the caller gave up, and reports that; asyncio's line about it would be the last of the log
+        if not stopping.done():  # the caller has given up and reports that; asyncio's own line would be the last one of the log
             stopping.cancel()
             stopping._log_destroy_pending = False
     await stopping
 
 
 def to_record(r: ConsumerRecord) -> Record:
-    """Return *r* as ours. A header without a value counts as one with an empty value, a timestamp before 2000 as none."""
+    """Return aiokafka's record *r* as a `Record`.
+
+    A header without a value counts as one with an empty value. A timestamp before 2000 counts as none.
+    """
     place = place_of(r)
     if place is not None:
         return place

@@ -13,7 +13,7 @@ from worker.settings import Settings
 
 
 class KafkaLog:
-    """The namespace's topics in Kafka. *reader* is any open one: it is asked where logs begin and end."""
+    """The namespace's topics in Kafka. *reader* may be any open reader. It returns the start and end of logs."""
 
     def __init__(self, settings: Settings, admin: Admin, reader: KafkaReader) -> None:
         self._settings = settings

@@ -34,20 +34,20 @@ from worker.settings import KafkaConnection
 log = logging.getLogger(__name__)
 
 COMMAND_S: Final = 10.0
-"""Given to the command that prints a token."""
+"""Time limit of the command that prints a token."""
 
 _RENEW_SHARE: Final = 0.8
-"""Of a token's time, after which its command is asked for the next one."""
+"""Share of a token's lifetime after which its command runs again."""
 
 _UNKNOWN_S: Final = 60.0
-"""For how long a token is used that does not say when it ends."""
+"""Lifetime of a token without an expiry time."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+").fullmatch
-"""What RFC 6750 allows. Anything else could end the message that carries it."""
+"""Characters that RFC 6750 allows. Any other could end the message around the token."""
 
 
 class TokenFailed(KafkaError):  # type: ignore[misc]  # aiokafka has no types
-    """There is no token to log in with. A worker that runs tries again; a worker that starts ends with this message."""
+    """No token for the log-in is available. A running worker tries again. A worker that starts ends with this message."""
 
 
 class Token(NamedTuple):
@@ -55,11 +55,11 @@ class Token(NamedTuple):
 
     text: str
     ends_s: float | None
-    """When it ends, by `time.time`; `None` where it does not say."""
+    """When it expires, by `time.time`; `None` if that is unknown."""
 
 
 class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
-    """Gives a token that has not ended: from a file, which another program renews, or from a command, run again in time."""
+    """Returns a valid token: from a file that another program renews, or from a command that is run again in time."""
 
     def __init__(self, file: str | None, command: str | None) -> None:
         self._file = file
@@ -69,7 +69,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
         self._one_at_a_time = threading.Lock()
 
     async def token(self) -> str:
-        """Return the token. Raises `TokenFailed`, with what to do."""
+        """Return the token. Raises `TokenFailed`, with the remedy."""
         return (await asyncio.to_thread(self.now)).text
 
     def now(self) -> Token:
@@ -126,7 +126,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
 
 
 def ends(token: str) -> float | None:
-    """Return when *token* ends, where it is a JWT with that claim. The signature is not checked: that is the broker's task."""
+    """Return when *token* expires, if it is a JWT with that claim. Only the broker checks the signature."""
     try:
         body = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
@@ -136,11 +136,11 @@ def ends(token: str) -> float | None:
 
 
 _shared: dict[tuple[str | None, str | None], Tokens] = {}
-"""By file and command: all clients of a process log in with one token."""
+"""By file and command. All clients of a process use the same token."""
 
 
 def tokens(settings: KafkaConnection) -> Tokens | None:
-    """Return what gives the token; `None` where we log in by other means."""
+    """Return the source of the token; `None` for other kinds of log-in."""
     if settings.kafka_sasl != "OAUTHBEARER":
         return None
     command = settings.kafka_token_command.get_secret_value() if settings.kafka_token_command else None
@@ -148,7 +148,7 @@ def tokens(settings: KafkaConnection) -> Tokens | None:
 
 
 async def check_token(settings: KafkaConnection) -> None:
-    """Raise `KafkaRefused` where there is no token to begin with: aiokafka would only say that no broker answers."""
+    """Raise `KafkaRefused` without a first token. aiokafka would only report that no broker answers."""
     provider = tokens(settings)
     if provider is not None:
         try:
@@ -158,7 +158,7 @@ async def check_token(settings: KafkaConnection) -> None:
 
 
 def login_options(settings: KafkaConnection) -> dict[str, Any]:
-    """Return what an aiokafka client needs to log in. Raises `KafkaRefused` for a file that cannot be used."""
+    """Return the log-in options of an aiokafka client. Raises `KafkaRefused` for a file that cannot be used."""
     options: dict[str, Any] = {
         "security_protocol": settings.kafka_security,
         "sasl_mechanism": settings.kafka_sasl,
@@ -172,7 +172,7 @@ def login_options(settings: KafkaConnection) -> dict[str, Any]:
 
 
 def ssl_context(settings: KafkaConnection) -> ssl.SSLContext:
-    """Return what is expected of the brokers' certificates, with our own. Raises `KafkaRefused`."""
+    """Return the TLS context: how to check the brokers' certificates, and our own. Raises `KafkaRefused`."""
     try:
         context = ssl.create_default_context(cafile=settings.kafka_cafile)
     except OSError as err:  # ssl.SSLError is one
@@ -195,7 +195,7 @@ def ssl_context(settings: KafkaConnection) -> ssl.SSLContext:
 
 
 class _OAuth(conn.OAuthAuthenticator):  # type: ignore[misc]  # aiokafka has no types
-    """Notices that a broker refuses the token: it then answers with a reason, where aiokafka expects nothing."""
+    """Notices that a broker refuses the token. It answers with a reason then, and aiokafka expects no answer."""
 
     async def step(self, payload: bytes | None) -> Any:
         if self._token_sent and payload:
@@ -209,11 +209,11 @@ class _OAuth(conn.OAuthAuthenticator):  # type: ignore[misc]  # aiokafka has no 
 
 
 _failed: list[str] = []
-"""Why the last connection was not let in; empty after one that was."""
+"""Why the broker refused the last log-in; empty after a successful one."""
 
 
 def why_not() -> str | None:
-    """Return why the last broker that we reached did not let us in; `None` where that is not known."""
+    """Return why the last reached broker refused our log-in; `None` if that is unknown."""
     return _failed[-1] if _failed else None
 
 
@@ -240,7 +240,7 @@ def _noting(create: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def tell_why_not() -> None:
-    """Let every client of this process note why a broker did not let it in."""
+    """Make every client of this process note why a broker refused its log-in."""
     conn.OAuthAuthenticator = _OAuth
     if not hasattr(client.create_conn, "noting"):
         noting: Any = _noting(client.create_conn)

@@ -40,16 +40,16 @@ from worker.errors import KafkaRefused, OutOfTime, ProducerFailed
 from worker.settings import Settings
 
 TRANSACTION_TIMEOUT_MS = 10_000
-"""After which the broker aborts a transaction left open: until then it blocks every reader of what it wrote to."""
+"""Time after which the broker aborts an open transaction. Until then it blocks every reader of its partitions."""
 
 DEADLINE_S = 8.0
-"""Ours for a whole transaction, shorter than the broker's: we always know before the broker gives up."""
+"""Our time limit for a whole transaction. It is shorter than the broker's, so we give up first."""
 
 _BATCH_BYTES = 256 * 1024
 
 
 async def _started(producer: AIOKafkaProducer) -> None:
-    """Start *producer*; where that is cancelled, let it come to an end first, for a second.
+    """Start *producer*. If that is cancelled, wait for its end, for a second.
 
     aiokafka lets go of the connection by which it looks for the cluster only at the end of its start.
     """
@@ -97,12 +97,12 @@ class Producer:
             raise ProducerFailed(f"the producer of partition {self._partition} did not start: {err!r}") from err
 
     def new_token(self) -> str:
-        """Return a new `producer-id:epoch:uuid`: what the store knows the owner by. A later start has a higher epoch."""
+        """Return a new `producer-id:epoch:uuid`, by which the store knows the owner. A later start has a higher epoch."""
         ours = self._producer._txn_manager  # no public name for the two numbers
         return f"{ours.producer_id}:{ours.producer_epoch}:{uuid.uuid4().hex}"
 
     async def send(self, outputs: Sequence[Output], next_: Mapping[str, int], batch: int, step: Callable[[str], None]) -> None:
-        """Write *outputs* and the offsets *next_* with *batch* in their metadata in one transaction: all of it or nothing.
+        """Write *outputs* and the offsets *next_*, with *batch* in their metadata, in one transaction.
 
         Returns once it is committed. *step* is called with the name of each step reached. Raises `KafkaRefused` when Kafka will
         never take a record, `ProducerFailed` otherwise.
@@ -127,18 +127,18 @@ class Producer:
         step("after_commit")
 
     async def close(self) -> None:
-        """Let go of everything, whatever state the producer is in. An open transaction is never committed."""
+        """Close the producer in any state. An open transaction is never committed."""
         waiting = self._producer._message_accumulator
         for batch in [*itertools.chain.from_iterable(waiting._batches.values()), *waiting._pending_batches]:
             for future in (batch.future, batch._drain_waiter):
                 future.add_done_callback(_seen)
         with contextlib.suppress(Exception):
-            waiting.fail_all(ProducerClosed())  # `stop` would flush it first, for ever where a topic is gone
-            waiting._batches.clear()  # the sender still runs, and asserts that what it takes has not failed
+            waiting.fail_all(ProducerClosed())  # `stop` would flush it first, and never end if a topic is gone
+            waiting._batches.clear()  # the sender still runs, and asserts that no batch has failed
         try:
             async with asyncio.timeout(2):
                 await self._producer.stop()
-        except Exception:  # noqa: BLE001 (whatever it was, the next line lets go of the rest)
+        except Exception:  # noqa: BLE001 (after any error the next lines close the rest)
             await self._abandon()
         ended = self._producer._txn_manager.wait_for_transaction_end()
         if ended is not None:
@@ -196,7 +196,7 @@ class Producer:
         return delivery
 
     async def _delivered(self, deliveries: list[tuple[TopicPartition, asyncio.Future[Any]]]) -> None:
-        """Wait until the brokers hold every batch: aiokafka would commit without those that were refused."""
+        """Wait until the brokers have every batch. Otherwise aiokafka would commit without refused batches."""
         for tp, delivery in deliveries:
             try:
                 await delivery
@@ -212,6 +212,6 @@ class Producer:
 
 
 def _seen(future: asyncio.Future[Any]) -> None:
-    """Take note of *future*'s error, so that asyncio does not tell of one that nobody waits for any more."""
+    """Retrieve *future*'s error, so that asyncio does not log it when no task waits for it."""
     if not future.cancelled():
         future.exception()

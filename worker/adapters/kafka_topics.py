@@ -1,4 +1,4 @@
-"""Our topics in Kafka: how each must be configured, what differs, and how a missing one is created."""
+"""The namespace's topics in Kafka: their configuration, differences from it, and how to create missing topics."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from worker.adapters.kafka_admin import Admin
 
 MAX_RECORD_BYTES = 2 * 1024 * 1024
-"""What the internal, dead-letter and output topics must accept; an input record is 900 kB at most."""
+"""Bytes of a record that the internal, dead-letter and output topics must accept. An input record has 900 kB at most."""
 
 _INPUT_RETENTION_MS = 7 * 86_400_000
 _INTERNAL_RETENTION_MS = 14 * 86_400_000
 
 
 def topic_configs(settings: Settings) -> dict[str, dict[str, str]]:
-    """Return the configuration that each topic of ours is made with, by topic.
+    """Return the configuration of each topic when it is created, by topic.
 
     The internal topic is the journal. The broker stamps its times, because a worker's wrong clock must not ruin a partition. It
     is deleted by age, never by size, and never compacted. It is kept at least as long as the longest input: records that can
@@ -40,11 +40,11 @@ def topic_configs(settings: Settings) -> dict[str, dict[str, str]]:
 _LOOKS = 100
 
 _LOOK_EVERY_S = 0.1
-"""How many times at most new topics are looked for. Past that, whoever needs them says that they are missing."""
+"""Most checks whether the brokers show new topics. After that, the caller reports them as missing."""
 
 
 async def create_topics(admin: Admin, settings: Settings, replication: int = -1) -> dict[str, str]:
-    """Create the topics that are missing; change nothing that is there.
+    """Create the missing topics. Existing topics do not change.
 
     Returns `created`, `exists` or `differs: …` by topic. The last one has each difference that matters, with the command that
     mends it. *replication* -1 is the brokers' default. An existing input's retention is its owner's business; the
@@ -63,7 +63,7 @@ async def create_topics(admin: Admin, settings: Settings, replication: int = -1)
             continue
         found = differences(settings, topic, there[topic], configs[topic], wanted[settings.internal_topic]["retention.ms"])
         report[topic] = f"differs: {'; '.join(found)}" if found else "exists"
-    for _ in range(_LOOKS):  # the controller answers before the brokers know, and a worker that starts at once would refuse
+    for _ in range(_LOOKS):  # the controller answers before the brokers know, and a worker that starts then would refuse
         if all((await admin.partitions(report)).values()):
             break
         await asyncio.sleep(_LOOK_EVERY_S)
@@ -71,13 +71,13 @@ async def create_topics(admin: Admin, settings: Settings, replication: int = -1)
 
 
 def longest(retentions: Iterable[int]) -> int:
-    """Return the longest retention in ms, where -1 is for ever; 0 of none."""
+    """Return the longest retention in ms. -1 means for ever; without any the result is 0."""
     known = list(retentions)
     return -1 if -1 in known else max(known, default=0)
 
 
 def differences(settings: Settings, topic: str, partitions: int, config: Mapping[str, str] | None, retention: str) -> list[str]:
-    """Return what is wrong with an existing topic of ours, each with the command that mends it.
+    """Return the mistakes of an existing topic, each with the command that corrects it.
 
     *config* `None`: not known, not looked at. *retention* is the least that the internal topic must keep, in ms; -1 is for
     ever.
@@ -109,7 +109,7 @@ def differences(settings: Settings, topic: str, partitions: int, config: Mapping
 
 
 def compacted_input(topic: str, policy: str) -> str:
-    """Return what is wrong with an input whose `cleanup.policy` is *policy*, with the command that mends it."""
+    """Return the mistake of an input whose `cleanup.policy` is *policy*, with the command that corrects it."""
     return (
         f"cleanup.policy is {policy}: a compacted input loses records that must be folded again after Redis went back; needs"
         f" delete (kafka-configs.sh --alter --topic {topic} --add-config cleanup.policy=delete)"
@@ -117,10 +117,10 @@ def compacted_input(topic: str, policy: str) -> str:
 
 
 def _partitions_differ(settings: Settings, topic: str, partitions: int) -> str:
-    said = f"topic {topic} has {partitions} partitions, LEADPULSE_PARTITIONS says {settings.partitions}"
+    what = f"topic {topic} has {partitions} partitions, LEADPULSE_PARTITIONS says {settings.partitions}"
     if partitions < settings.partitions:
-        return f"{said} (kafka-topics.sh --alter --topic {topic} --partitions {settings.partitions})"
+        return f"{what} (kafka-topics.sh --alter --topic {topic} --partitions {settings.partitions})"
     return (
-        f"{said}: partitions cannot be taken away, and each lead's owner depends on their number; with"
+        f"{what}: partitions cannot be taken away, and each lead's owner depends on their number; with"
         f" LEADPULSE_PARTITIONS={partitions} and another LEADPULSE_NAMESPACE, `leadpulse repartition` moves the leads"
     )

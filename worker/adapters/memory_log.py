@@ -1,4 +1,4 @@
-"""Topics in memory: the twin of Kafka that tests trust, because one suite holds it equal to real brokers.
+"""Topics in memory. One test suite checks that they behave as in Kafka, so other tests can use them.
 
 It has transactions with fencing by epoch, and control records that take offsets. It has high watermarks, last stable offsets
 and `read_committed`. It keeps committed offsets with metadata, retention and topic ids. It has no replicas and no rights.
@@ -67,7 +67,7 @@ class _PartitionLog:
             if entry.record is not None and (entry.transaction is None or entry.transaction.committed):
                 records.append(entry.record)
             position += 1
-        while position < end and self._passed_over(position):  # markers and aborted records hold no reader up
+        while position < end and self._passed_over(position):  # readers skip markers and aborted records
             position += 1
         return Fetched(records, position)
 
@@ -101,7 +101,7 @@ class MemoryLog:
             self.create(topic)
 
     def create(self, topic: str, configs: Mapping[str, str] | None = None) -> None:
-        """Make *topic*, empty and with a new id, also where it was there."""
+        """Create *topic*, empty and with a new id. An existing one is replaced."""
         self._topics[topic] = [_PartitionLog() for _ in range(self._settings.partitions)]
         self._ids[topic] = uuid.uuid4().hex
         self._configs[topic] = {"cleanup.policy": "delete", "retention.ms": "604800000", **(configs or {})}
@@ -217,12 +217,12 @@ class MemoryReader:
         """High watermark at the last fetch, and when that was."""
 
     def assign(self, partitions: Iterable[LogPartition]) -> None:
-        """Read *partitions* from now on; positions are forgotten."""
+        """Read *partitions* from now on. Positions are reset."""
         self._assignment = frozenset(partitions)
         self._positions, self._seen = {}, {}
 
     def assignment(self) -> AbstractSet[LogPartition]:
-        """Return the partitions at hand: another object after each rebalance."""
+        """Return the assigned partitions: another object after each rebalance."""
         return self._assignment
 
     def seek(self, partition: LogPartition, offset: int) -> None:
@@ -347,7 +347,7 @@ class MemoryProducer:
         step("after_commit")
 
     async def close(self) -> None:
-        """Let go: a transaction that is open stays so until the next producer begins."""
+        """Close. An open transaction stays open until the next producer starts."""
         self._producer = None
 
     def _fenced(self) -> None:

@@ -32,7 +32,7 @@ _BODY = "".join(
 
 
 def library(body: str) -> tuple[str, str]:
-    """Return the name and the whole source of the Redis library made of *body*: changed text, other name.
+    """Return the name and the source of the Redis library of *body*. A changed text has another name.
 
     The names of its functions begin with it too, because Redis knows functions by their own names.
     """
@@ -67,20 +67,20 @@ def redacted(url: str) -> str:
     head, slashes, rest = url.partition("://")
     secrets, at, place = rest.rpartition("@")
     user = secrets.partition(":")[0]
-    # `redis://user:password`, the host forgotten: what stands for a port and is none.
+    # `redis://user:password` without a host: the password stands in place of a port
     place = re.sub(r"^([^/?#:\[]*):(?!\d*(?:[/?#]|$))[^?]*", r"\1:***", place)
     shown = f"{head}{slashes}{user}{':***' if ':' in secrets else ''}{at}{place}"
     return re.sub(r"(?i)([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", r"\1***", shown)
 
 
 class _Cluster(RedisCluster):
-    """redis-py's client, able to meet a slot on its way to a node that serves none yet.
+    """redis-py's client, which also handles a slot that moves to a new node.
 
     No node lists that one, so redis-py does not find it when it is sent there, and would fail for want of an object.
     """
 
     def get_node(self, host: str | None = None, port: int | None = None, node_name: str | None = None) -> Any:
-        """Return the node. Raises what the partition waits for when it is not known."""
+        """Return the node. Raises an error for which the partition waits if the node is unknown."""
         node = super().get_node(host, port, node_name)
         if node is None:
             raise failures.ClusterError(f"TRYAGAIN a slot is being moved to {node_name or f'{host}:{port}'}, a new node")
@@ -133,11 +133,11 @@ async def install(client: Client) -> None:
 
 
 async def _load_library(client: Client) -> None:
-    # redis-py's hints describe the two kinds of client together; what they answer here is not used.
+    # redis-py's hints describe both kinds of client together; the answer is not used here
     try:
         await client.function_load(SOURCE, replace=True)
     except failures.OutOfMemoryError:
-        # At `maxmemory` Redis refuses to load anything, also what it has.
+        # At `maxmemory` Redis refuses to load anything, even functions that it has.
         if not await _is_loaded(client):
             raise
 
@@ -179,7 +179,7 @@ def asking(client: Client) -> Iterator[None]:
 
 
 def translated(error: Exception, where: str) -> StoreUnavailable | StoreRefused | Fenced:
-    """Return our error for the client's *error*, which came up *where* (words for the message)."""
+    """Return our error for the client's *error*. The message names *where* it was raised."""
     code = getattr(error, "status_code", None) or str(error).partition(" ")[0]
     words = without_leads(str(error))
     text = words if words.startswith(code) else f"{code} {words}"
@@ -221,7 +221,7 @@ class Caller:
 
         async def call() -> Any:
             if isinstance(self._client, RedisCluster):
-                # Left to itself the client asks the server which arguments are keys: the whole batch travels twice.
+                # By itself the client asks the server which arguments are keys, and sends the whole batch twice.
                 await self._client.initialize()
                 node = self._client.get_node_from_key(keys[0])
                 return await self._commands.execute_command(*command, target_nodes=node)

@@ -1,4 +1,4 @@
-"""One partition copied out of Redis while its worker writes, and put back into an empty one. See `checkpoint.lua`.
+"""Copies a partition out of Redis while its worker writes, and restores it into an empty one. See `checkpoint.lua`.
 
 No call holds Redis for long: a slice has at most `SLICE` leads and about `SLICE_BYTES` bytes.
 """
@@ -21,28 +21,28 @@ from worker.errors import CopyOver, StoreRefused
 SLICE: Final = 500
 SLICE_BYTES: Final = 1024 * 1024
 SILENCE_MS: Final = 60_000
-"""A copy that does not ask for so long is over: batches need not note what they change for a reader that died."""
+"""A copy without a call for so long is over. Its reader is dead, so batches stop noting their changes."""
 
 _KEYS_PAGE: Final = 1_000
 _READABLE: Final = ("score", "fit", "engagement", "stage", "grade", "updated_at")
 _NOT_KEPT: Final = frozenset({"owner", "notes", "rebuild", "restoring"})
-"""Fields of the position that say who works on it, and not where it stands."""
+"""Fields of the position that name its owner, and are not copied."""
 _WRITE_FIELDS = attrgetter("lead", "score", "fit", "engagement", "stage", "grade", "updated_at", "due_ms", "rank", "phase")
 
 
 class Stood(NamedTuple):
-    """Where a copied partition stood."""
+    """The position of a copied partition."""
 
     batch: int
     position: dict[str, str]
-    """Every field, but for those that say who owned it."""
+    """Every field but those that name its owner."""
     grid: bytes
 
 
 class PartitionCopy:
-    """A copy of one partition: `begin`, then `rows` of every lead that `leads_in` names, then `changed` until it says where.
+    """A copy of one partition: `begin`, then `rows` of every lead of `leads_in`, then `changed` until it returns a position.
 
-    An answer that is lost may have taken changed leads with it: `StoreUnavailable` ends the copy, `CopyOver` too.
+    A lost answer may have contained changed leads, so `StoreUnavailable` ends the copy, as `CopyOver` does.
     """
 
     def __init__(self, store: RedisStore) -> None:
@@ -52,7 +52,7 @@ class PartitionCopy:
         self._batch = 0
 
     async def begin(self) -> None:
-        """Have the batches from here on note what they change.
+        """Make the next batches note the leads that they change.
 
         Raises `StoreRefused` where another copy is at work, or where there is nothing to copy.
         """
@@ -63,17 +63,17 @@ class PartitionCopy:
                 return
 
     async def rows(self, leads: Sequence[str]) -> list[LeadWrite]:
-        """Return what is held of each of the first of *leads*: as many as one call takes, one at least."""
+        """Return the rows of the first of *leads*, as many as one call takes, but at least one."""
         batch, rows = await self._call("copy_rows", str(SILENCE_MS), self._owner, str(SLICE_BYTES), *leads[:SLICE])
         self._moved_to(int(batch))
         return [_write(row) for row in rows]
 
     async def keep(self) -> None:
-        """Say that the copy is alive, where it takes long until the next lead of this partition is found."""
+        """Keep the copy alive while the scan finds no lead of this partition."""
         await self._call("copy_rows", str(SILENCE_MS), self._owner, str(SLICE_BYTES))
 
     async def changed(self) -> tuple[list[LeadWrite], Stood | None]:
-        """Return rows of leads that changed, and, where those were the last, where the partition stood in that moment."""
+        """Return rows of changed leads. If these were the last, also return the position at that moment."""
         batch, rows, *stood = await self._call("copy_changed", str(SILENCE_MS), self._owner, str(SLICE_BYTES), str(SLICE))
         self._moved_to(int(batch))
         writes = [_write(row) for row in rows]
@@ -84,7 +84,7 @@ class PartitionCopy:
         return writes, Stood(int(batch), {name: held for name, held in fields.items() if name not in _NOT_KEPT}, grid)
 
     async def end(self) -> None:
-        """Give the copy up, if it is not over."""
+        """End the copy, if it is not over."""
         await self._call("copy_end")
 
     def _moved_to(self, batch: int) -> None:
@@ -102,7 +102,7 @@ class PartitionCopy:
 
 
 class Restore:
-    """A checkpoint put back into an empty partition: `begin`, `rows`, `end`.
+    """Restores a checkpoint into an empty partition: `begin`, `rows`, `end`.
 
     No worker can acquire the partition before the end. A restore that is cut short is begun again from its start. Any call may
     be repeated.
@@ -115,7 +115,7 @@ class Restore:
         self._token = uuid.uuid4().hex
 
     async def begin(self) -> None:
-        """Take the partition for this, and remove what a restore that was cut short has left.
+        """Become the owner of the partition, and remove the rows of a restore that was cut short.
 
         Raises `StoreRefused` when the partition holds state.
         """
@@ -147,7 +147,7 @@ class Restore:
             await self._store.call("restore_rows", self._token, fields, *states, leads=[write.lead for write in part])
 
     async def end(self, position: Mapping[str, str], grid: bytes) -> None:
-        """Write the position: from here on the partition stands as if Redis had gone back in time to it."""
+        """Write the position. From then on the partition is as if Redis had gone back in time to it."""
         flat = [part for pair in position.items() for part in pair]
         await self._store.call("restore_end", self._token, grid, *flat)
 
@@ -173,7 +173,7 @@ async def leads_in(client: Client, namespace: str) -> AsyncIterator[list[tuple[i
 
 
 def _write(row: Sequence[Any]) -> LeadWrite:
-    """Return the row of a lead; one without a state is of a lead that is no longer held."""
+    """Return the row of a lead. A row without a state is of a lead that is no longer stored."""
     lead, flat, due, rank = row
     fields = lead_fields({flat[i]: flat[i + 1] for i in range(0, len(flat), 2)})
     score, fit, engagement, stage, grade, updated_at = (fields.get(name, b"").decode() for name in _READABLE)

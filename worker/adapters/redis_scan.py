@@ -1,4 +1,4 @@
-"""Every lead of a namespace in Redis, whichever partition owns it."""
+"""Scans all leads of a namespace in Redis, of all partitions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def _places(commands: Any, prefix: str) -> AsyncIterator[tuple[int, str]]:
 
 
 def lead_fields(held: dict[bytes, bytes]) -> dict[str, bytes]:
-    """Return a lead's hash with its state in one piece: Redis may hold it in several, see `leadpulse.lua`."""
+    """Return a lead's hash with its state in one piece. Redis may have several pieces, see `leadpulse.lua`."""
     pieces = sorted(name for name in held if is_piece(name))
     fields = {name.decode(): value for name, value in held.items() if not is_piece(name)}
     if pieces:
@@ -79,7 +79,7 @@ async def _writes(commands: Any, prefix: str, page: Sequence[tuple[int, str]]) -
     found = []
     for (partition, lead), held, due, rank in zip(page, answers[::3], answers[1::3], answers[2::3], strict=True):
         if not held:
-            continue  # It was removed since its key was found.
+            continue  # removed since its key was found
         fields = lead_fields(held)
         score, fit, engagement, stage, grade, updated_at = (fields.get(name, b"").decode() for name in _READABLE)
         due_ms = None if due is None else int(due)

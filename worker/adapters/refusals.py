@@ -9,7 +9,7 @@ from worker.errors import LeadPulseError
 
 
 def refusal(err: BaseException) -> str | None:
-    """Return the line for *err*, or `None` for a fault of the program, whose traceback a person must see."""
+    """Return the line for *err*; `None` for a fault of the program, which needs its traceback in the log."""
     if isinstance(err, LeadPulseError):
         return err.line()
     return in_words(err) if isinstance(err, KafkaError) else None

@@ -24,7 +24,7 @@ from worker.core.contract.folded import UNKNOWN
 
 _ID_BYTES = 16
 _NONE = bytes(_ID_BYTES)
-"""What brokers write in the place of an id that there is not."""
+"""The value that brokers send without an id."""
 
 
 class _Id(AbstractType):  # type: ignore[misc]  # aiokafka has no types
@@ -119,7 +119,7 @@ async def topic_ids(client: Any, topics: Collection[str]) -> dict[str, str]:
     """
     try:
         response = await client._send_request(_MetadataRequest(topics))
-    except NotImplementedError as err:  # how aiokafka says that no version of the request suits the broker
+    except NotImplementedError as err:  # aiokafka found no version of the request that the broker knows
         raise IncompatibleBrokerVersion("these brokers give topics no ids") from err
     found: dict[str, str] = {}
     for code, topic, held, *_ in response.topics:

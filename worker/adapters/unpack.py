@@ -20,18 +20,18 @@ ZSTD: Final = 4
 
 _XERIAL: Final = b"\x82SNAPPY\x00" + struct.pack(">ii", 1, 1)
 _FULL: Final = "failed to write whole buffer"
-"""What cramjam says where the output does not fit."""
+"""cramjam's message if the output does not fit."""
 
 _CHUNK_BYTES: Final = 16 * 1024
-"""gzip copies what follows a member: in small pieces, or many tiny members would cost the square of their number."""
+"""gzip copies all data after a member. Without small chunks many tiny members would cost the square of their number."""
 
 
 class TooLarge(Exception):
-    """The data unpacks to more than the buffer takes."""
+    """The unpacked data does not fit the buffer."""
 
 
 class Unreadable(Exception):
-    """The data is not what its codec says. The message has the codec's own words."""
+    """The data is damaged. The message is that of the codec."""
 
 
 def unpack(codec: int, data: memoryview, into: memoryview) -> int:
