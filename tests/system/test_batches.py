@@ -51,7 +51,7 @@ async def test_a_batch_that_unpacks_to_hundreds_of_megabytes_is_taken_once_throu
     await worker.stop()
     said = worker.log.read_text()
     assert "beginning anew" not in said
-    assert said.count("the group gives this worker") == 1
+    assert said.count("the group assigns") == 1
     verdict = await site.verdict()
     assert not verdict.unread
 
