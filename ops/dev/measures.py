@@ -1,4 +1,4 @@
-"""Figures of the code's shape: `python -m ops.dev.measures [FOLDER...]` prints a table, one column a folder (default: worker).
+"""Figures of the code's shape: `python -m ops.dev.measures [FOLDER|FILE...]` prints a table, one column each (default: worker).
 
 Lines count as written, with docstrings and comments. Cyclomatic complexity is 1 plus the number of branches. Branches are
 `if`, loop, conditional expression, `except`, comprehension, `match` case and `assert`. Each `and`/`or` operand after the
@@ -61,9 +61,9 @@ def functions_of(tree: ast.AST) -> Iterator[Function]:
 
 
 def shape_of(folder: Path) -> Shape:
-    """Measure all Python modules below *folder*."""
+    """Measure all Python modules below *folder*, or the file of that name."""
     shape = Shape([], [], [], [])
-    for path in sorted(folder.rglob("*.py")):
+    for path in [folder] if folder.is_file() else sorted(folder.rglob("*.py")):
         source = path.read_text(encoding="utf-8")
         tree = ast.parse(source)
         if tree.body:
