@@ -72,6 +72,18 @@ def test_only_the_command_line_knows_click() -> None:
     assert [file for file in sorted(found) if not file.startswith("worker/cli/")] == []
 
 
+COMMANDS_MAY_CONNECT_BY = {"kafka_sink", "refusals", "sent_file"}
+"""Adapters that a command hands to a program, and the words of errors."""
+
+
+def test_commands_translate_and_leave_connections_to_the_programs() -> None:
+    """Work that opens Kafka or Redis is in `queries` or in `engine/operations.py`, where other programs find it too."""
+    for file, names in modules():
+        if file.startswith("worker/cli/"):
+            used = {name.split(".")[2] for name in names if name.startswith("worker.adapters.")}
+            assert sorted(used - COMMANDS_MAY_CONNECT_BY) == [], file
+
+
 def test_programs_do_not_import_each_other_or_the_command_line() -> None:
     """The console and the demo show the others; the command line starts them."""
     for file, names in modules():
