@@ -55,6 +55,7 @@ _WAITS: Final = _PROPERTIES + "test_every_wait_of_the_ladder_ends_at_its_own_mil
 _TIERS: Final = "tests/core/scoring/test_tiers.py::test_a_lead_cools_at_the_instant_at_which_the_tiers_carry_it_below"
 _CUSTOM: Final = "tests/core/scoring/test_custom.py::test_an_event_counts_once_in_each_rule_that_names_it"
 _TABLE: Final = "tests/core/scoring/test_fit_table.py::test_a_table_says_what_asking_row_by_row_says"
+_VALUES: Final = "tests/core/grid/test_conditions.py::test_one_of_and_none_of_are_opposites_on_what_is_there"
 
 FAULTS: Final = (
     Fault(
@@ -294,6 +295,39 @@ FAULTS: Final = (
         "ids agree who is an alias", "a lead goes on listing an alias that is none",
         "worker/core/identity/aliases.py", "subject.relink(aliases=_without(known, item.visitor))", "subject.relink()",
         "tests/core/identity/test_links.py::test_both_sides_of_every_tie_agree_whatever_came_late",
+    ),
+    Fault(
+        "values are read as people mean them", "`not` is content with one element that differs",
+        "worker/core/grid/predicates.py", "all(map(none, found))", "any(map(none, found))",
+        "tests/core/grid/test_conditions.py::test_one_element_meets_all_operators_and_not_looks_at_every_element",
+    ),
+    Fault(
+        "values are read as people mean them", "a blank text is a value",
+        "worker/core/grid/predicates.py", "return missing if not value or value.isspace() else scalar(value)",
+        "return scalar(value)", _VALUES,
+    ),
+    Fault(
+        "values are read as people mean them", "a number with a space beside it is none",
+        "worker/core/grid/scalars.py", "text: str = value.strip()", "text: str = value", _VALUES,
+    ),
+    Fault(
+        "values are read as people mean them", "65 elements are a list like any other",
+        "worker/core/grid/scalars.py", "if len(found) <= ELEMENTS_KEPT", "if len(found) <= 65", _VALUES,
+    ),
+    Fault(
+        "values are read as people mean them", "accents count in words",
+        "worker/core/grid/phrases.py", '"NFKD"', '"NFC"',
+        "tests/core/grid/test_phrases.py::test_words_are_what_the_definition_says",
+    ),
+    Fault(
+        "values are read as people mean them", "a form of a domain has another form",
+        "worker/core/grid/domains.py", "while text != before:", "while before is None:",
+        "tests/core/grid/test_domains.py::test_a_form_of_a_form_is_itself",
+    ),
+    Fault(
+        "values are read as people mean them", "an escaped slash is a slash",
+        "worker/core/grid/page_types.py", '.split(b"/")', '.split(b"?")',
+        "tests/core/grid/test_page_types.py::test_escapes_are_decoded_as_the_definition_says",
     ),
 )  # fmt: skip
 
