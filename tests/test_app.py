@@ -125,7 +125,10 @@ def test_a_port_that_is_taken_is_told_with_the_setting(topics: dict[str, str], t
 def test_wrong_settings_end_either_command_before_anything_is_reached(tmp_path: Path) -> None:
     """Faust's own command line must not answer with a traceback where ours answers with a line."""
     for command in (RUN, FAUST):
-        for name, value, words in (("PARTITIONS", "none", "none"), ("GRID", "absent.yaml", "one of: pivot-15, saas-b2b")):
+        for name, value, words in (
+            ("PARTITIONS", "none", "none"),
+            ("GRID", "absent.yaml", "one of: article-75, pivot-15, saas-b2b"),
+        ):
             with Running(command, {f"LEADPULSE_{name}": value}, tmp_path) as worker:
                 assert worker.process.wait(HANG_S) != 0
                 assert f"LEADPULSE_{name}" in worker.words

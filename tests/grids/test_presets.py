@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit.presets import DIRECTOR as KNOWN_DIRECTOR
 from tests.kit.presets import KNOWN, PRESETS, PRICING, WEBINAR, at, preset
 from worker.core.grid.lint import lint
 from worker.core.insight.replay import ReplayResult, replay_lines
@@ -121,3 +122,57 @@ def test_a_newsletter_is_worth_one_point_however_often_it_is_signed_up_for() -> 
     lines = [at(day, "form.submitted", form_id="newsletter-footer") for day in (1, 2)]
     (lead,) = replay_lines(lines, preset("pivot-15"), at_ms=None).leads
     assert lead["score"] == pytest.approx(2 ** (-1 / 30))
+
+
+def hour(clock: str, event_type: str, **data: Any) -> str:
+    """Return what the director does on 4 March, a Wednesday, at a time of the day in UTC."""
+    return at(4, event_type, **data).replace("T10:00:00Z", f"T{clock}Z")
+
+
+VISITS = [hour("10:00:00", "page.viewed", url="/pricing"), hour("10:00:00", "quote.requested", form_id="quote")]
+
+
+def test_the_articles_sums_are_right_to_the_point() -> None:
+    """40 of fit, 15 of a webinar, 10 of a download, 10 of pricing: 40 discovers, 55 is nurtured in person, 75 is called."""
+    known = hour("10:00:00", "profile.updated", traits=KNOWN_DIRECTOR)
+    webinar = hour("10:00:00", "webinar.attended", webinar_id="w")
+    rest = [hour("10:00:00", "content.downloaded", content_id="guide"), VISITS[0]]
+    result = replay_lines([known, webinar, *rest], preset("article-75"))
+    told = [(event["type"], event["data"]["to"], event["data"]["score"]) for event in result.events]
+    assert told == [
+        ("lead.phase", "discovery", 40),
+        ("lead.mql", "mql", 55),
+        ("lead.phase", "consideration", 55),
+        ("lead.sql", "sql", 75),
+        ("lead.phase", "decision", 75),
+    ]
+
+
+def test_sales_have_an_hour_of_their_working_day() -> None:
+    """Handed over on Wednesday at 18:30 in Paris: until ten o'clock on Thursday."""
+    known = hour("17:29:00", "profile.updated", traits=KNOWN_DIRECTOR)
+    result = replay_lines([known, hour("17:30:00", "demo.requested")], preset("article-75"))
+    (sql,) = [event for event in result.events if event["type"] == "lead.sql"]
+    assert sql["data"]["respond_by"] == "2026-03-05T09:00:00.000Z"
+
+
+def test_neither_the_best_fit_nor_a_stranger_who_does_everything_is_called() -> None:
+    """A fit of 40 alone is no MQL. A stranger comes to 60, which is nurtured in person."""
+    known = [hour("09:00:00", "profile.updated", traits=KNOWN_DIRECTOR)]
+    assert stage(replay_lines(known, preset("article-75"))) == "contact"
+    everything = [
+        *VISITS,
+        hour("10:00:00", "webinar.attended", webinar_id="w"),
+        hour("10:00:00", "email.replied", message_id="m"),
+    ]
+    (lead,) = replay_lines(everything, preset("article-75")).leads
+    assert (lead["score"], lead["stage"], lead["phase"]) == (60, "mql", "consideration")
+    (lead,) = replay_lines([*everything, *known], preset("article-75")).leads
+    assert (lead["stage"], lead["phase"]) == ("sql", "decision")
+
+
+def test_a_lead_that_falls_silent_goes_back_through_the_phases() -> None:
+    """Down to discovery, with the stage."""
+    lines = [hour("09:00:00", "profile.updated", traits=KNOWN_DIRECTOR), *VISITS, '{"tick": "2026-09-01T00:00:00Z"}']
+    phases = [e["data"]["to"] for e in replay_lines(lines, preset("article-75")).events if e["type"] == "lead.phase"]
+    assert phases == ["discovery", "consideration", "decision", "consideration", "discovery"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from tests.kit.oracle_values import instant
 from worker.core.batch.plan import Plan, plan_events, plan_tick
 from worker.core.contract.codec import decode
 from worker.core.contract.journal import Cut, Cuts, OwnerMessage, Stray, decode_entry, message_output, stray_output
-from worker.core.contract.model import Event, Item, Record, Rejected, Unread
+from worker.core.contract.model import Event, Item, Output, Record, Rejected, Unread
 from worker.core.contract.partitioner import owner
 from worker.core.contract.trace_context import context
 from worker.core.contract.unread import as_passed
@@ -109,6 +111,8 @@ class Refold:
         self._due: dict[str, int] = {}
         self._ranks: dict[str, float] = {}
         self._clock_ms: int | None = None
+        self._sql: dict[str, str] = {}
+        """Lead → the time of its last `lead.sql`."""
         self._requeue: Requeue | None = None
 
     def fold(self, records: Sequence[Record]) -> None:
@@ -192,8 +196,21 @@ class Refold:
             if write.due_ms is not None:
                 self._due[write.lead] = write.due_ms
         for output in traced(plan, sources):
-            topic = self._recorded.settings.output_topic(output.topic)
-            self._expected.transitions[topic, output.key, output.value, output.headers] += 1
+            topic = self._topic_of(output)
+            if topic is not None:
+                self._expected.transitions[topic, output.key, output.value, output.headers] += 1
+
+    def _topic_of(self, output: Output) -> str | None:
+        """Return the topic that *output* goes to; `None`: it is silent, and `lead.history` has no topic."""
+        settings = self._recorded.settings
+        told = json.loads(output.value or b"")
+        if told["type"] == "lead.sql":
+            self._sql[told["subject"]] = told["time"]
+        # Nobody was called for that lead.sql, so nobody is late.
+        of = self._sql[told["subject"]] if told["type"] == "lead.sla_breached" else told["time"]
+        if told["type"] != "lead.erased" and settings.silent_before and instant(of) < instant(settings.silent_before):
+            return settings.output_topics.get("lead.history")
+        return settings.output_topic(output.topic)
 
     def _passed_on(self, item: Item, source: Record | None) -> None:
         """Note what is for another id's owner."""

@@ -36,6 +36,7 @@ from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.outputs import Transition
 from worker.core.scoring.state import FOLD_VERSION
+from worker.engine.silence import announced
 from worker.ports import Batch, OutboxEntry
 from worker.settings import Settings
 
@@ -120,6 +121,7 @@ class _Outgoing(NamedTuple):
     outputs: list[Output]
     rejected: list[Rejected]
     """Records that have a dead letter among `outputs`."""
+    moves: Sequence[Transition]
     unsent: int
     """As in `BatchResult`."""
 
@@ -206,7 +208,7 @@ class BatchBuilder:
             removed=plan.removed,
             aliased=aliased.total(),
             messages=plan.messages(),
-            moves=plan.moves,
+            moves=outgoing.moves,
             seconds=seconds,
             unsent=outgoing.unsent,
         )
@@ -228,13 +230,14 @@ class BatchBuilder:
         origin = self._origin(start, None, ())
         sent = sendable(plan.outputs, "lead.dead", lambda _: origin)
         passed = [self._message(item, origin) for _, item in plan.passed_on]
-        outputs = (*self._routed(sent), *(output for outputs in passed for output in outputs))
+        told, moves = announced(sent, plan.moves, self._settings)
+        outputs = (*self._routed(told), *(output for outputs in passed for output in outputs))
         cut = self._cut(start, tick_ms=tick_ms, tick_done=done, judged=plan.taken)
         return TickResult(
             batch=Batch(OutboxEntry(cut, outputs), plan.writes, tick_ms if done else start.clock_ms, start.send),
             removed=plan.removed,
             messages=plan.messages(),
-            moves=plan.moves,
+            moves=moves,
             unsent=_replaced(plan.outputs, sent) + _letters(passed),
         )
 
@@ -249,14 +252,15 @@ class BatchBuilder:
         made = traced(plan, decoded.records)
         sent = sendable(made, "lead.dead", lambda at: self._origin(start, causes.get(at), decoded.records))
         passed = [self._passed_on(item, decoded.records[at]) for at, item in plan.passed_on]
+        told, moves = announced(sent, plan.moves, self._settings)
         dead_topic = self._settings.output_topic("lead.dead")
         outputs = [
-            *self._routed(sent),
+            *self._routed(told),
             *(dead_letter(dead_topic, bad) for bad in rejected),
             *decoded.strays,
             *(output for outputs in passed for output in outputs),
         ]
-        return _Outgoing(outputs, rejected, _replaced(made, sent) + _letters(passed))
+        return _Outgoing(outputs, rejected, moves, _replaced(made, sent) + _letters(passed))
 
     def _origin(self, start: BatchStart, item: int | None, records: Sequence[Record]) -> Origin:
         """Return the place of the record of *item*. Without an item time is the cause: return the journal's next place."""

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from worker.core.contract import output_types
 from worker.core.contract.event_types import INPUT_TOPICS
+from worker.core.contract.instants import instant
 from worker.logs import Format
 from worker.settings.connections import KafkaConnection
 from worker.settings.reader import ReaderSettings
@@ -16,7 +17,7 @@ from worker.settings.reader import ReaderSettings
 OUTPUT_TYPES = (*output_types.OUTPUT_TYPES, output_types.DEAD_LETTERS)
 
 ASKED_FOR_TYPES = tuple(row.name for row in output_types.OUTPUTS if row.asked_by)
-"""Output types that are published only if the grid asks for them (`identity`, `accounts`)."""
+"""Output types that are published only if the grid asks for them (`identity`, `accounts`, `phases`)."""
 
 
 def _words(value: Any) -> Any:
@@ -43,6 +44,11 @@ class Settings(ReaderSettings, KafkaConnection):
     output_topics: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(
         default_factory=dict,
         description="topics of output types: type=topic, separated by commas; other types keep their own name as topic",
+    )
+    silent_before: str = Field(
+        "",
+        description="instant (RFC 3339); transitions of the time before it are kept, but published only to the topic of"
+        " lead.history in output_topics, or to none (for imports of history)",
     )
     clock: Literal["wall", "events"] = Field(
         "wall", description="wall: ticks advance time; events: each lead's own events advance it (for backfilling and tests)"
@@ -132,10 +138,18 @@ class Settings(ReaderSettings, KafkaConnection):
     @field_validator("output_topics")
     @classmethod
     def _known_types(cls, routes: dict[str, str]) -> dict[str, str]:
-        unknown = sorted(set(routes) - set(OUTPUT_TYPES))
+        known = (*OUTPUT_TYPES, output_types.HISTORY)
+        unknown = sorted(set(routes) - set(known))
         if unknown:
-            raise ValueError(f"no such output type: {', '.join(unknown)}; known: {', '.join(OUTPUT_TYPES)}")
+            raise ValueError(f"no such output type: {', '.join(unknown)}; known: {', '.join(known)}")
         return routes
+
+    @field_validator("silent_before")
+    @classmethod
+    def _an_instant(cls, text: str) -> str:
+        if text and instant(text) is None:
+            raise ValueError(f"{text!r} is no instant: write RFC 3339 with an offset, as in 2026-12-01T00:00:00Z")
+        return text
 
     @model_validator(mode="after")
     def _no_loop(self) -> Settings:
@@ -169,11 +183,19 @@ class Settings(ReaderSettings, KafkaConnection):
     @property
     def outputs(self) -> tuple[str, ...]:
         """Every topic that the worker writes for others, sorted, after routing."""
-        return tuple(sorted({self.output_topic(kind) for kind in OUTPUT_TYPES}))
+        return self.outputs_but(())
 
     def outputs_but(self, kinds: Collection[str]) -> tuple[str, ...]:
         """Return the topics of `outputs` without those that only the output types *kinds* go to."""
-        return tuple(sorted({self.output_topic(kind) for kind in OUTPUT_TYPES if kind not in kinds}))
+        found = {self.output_topic(kind) for kind in OUTPUT_TYPES if kind not in kinds}
+        if output_types.HISTORY in self.output_topics:
+            found.add(self.output_topics[output_types.HISTORY])
+        return tuple(sorted(found))
+
+    @property
+    def silent_before_ms(self) -> int:
+        """The instant `silent_before`; 0: none."""
+        return (instant(self.silent_before) or 0) if self.silent_before else 0
 
     def output_topic(self, kind: str) -> str:
         """Return the topic of output type *kind*: its route, or its own name."""

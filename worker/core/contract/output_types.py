@@ -23,6 +23,9 @@ class OutputType(NamedTuple):
     """The section of a grid without which it is never published. `None`: every grid publishes it."""
 
 
+HISTORY: Final = "lead.history"
+"""Takes outputs before `LEADPULSE_SILENT_BEFORE`, whatever their type, if a topic is set for it. It has no default topic."""
+
 DEAD_LETTERS: Final = "lead.dead"
 """The default topic of records that are no event. They are published as they came."""
 

@@ -35,6 +35,8 @@ class Transition(NamedTuple):
     engagement: float
     stayed_ms: int | None
     """How long the lead was in the stage that it left; `None` where its last moves do not tell, or none was left."""
+    at_ms: int = 0
+    """The instant that it belongs to: its own, or that of the `lead.sql` whose SLA was breached."""
 
 
 @dataclass
@@ -128,7 +130,7 @@ class TransitionRecorder:
 
     def _write(self, state: LeadState, at_ms: int, output: str, data: dict[str, Any], moved: Transition | None = None) -> None:
         published, stage = self._published, STAGES[state.stage]
-        published.moves.append(moved or Transition(output, stage, stage, 0.0, 0.0, 0.0, None))
+        published.moves.append(moved or Transition(output, stage, stage, 0.0, 0.0, 0.0, None, at_ms))
         if data["cause"] is not None:
             published.caused.append((len(published.outputs), self._place))
         state.sequence += 1
@@ -152,7 +154,9 @@ CLOUDEVENT_HEADERS = (("content-type", b"application/cloudevents+json; charset=U
 def _moved(state: LeadState, at_ms: int, output: str, to: int, reading: Reading) -> Transition:
     last = unpack_moves(state.history)[-1:] if to != state.stage else []
     stayed_ms = max(0, at_ms - last[0][1]) if last and last[0][0] == state.stage else None
-    return Transition(output, STAGES[state.stage], STAGES[to], reading.score, reading.fit, reading.engagement, stayed_ms)
+    belongs_ms = state.sql_at_ms if output == "lead.sla_breached" else at_ms
+    stages = STAGES[state.stage], STAGES[to]
+    return Transition(output, *stages, reading.score, reading.fit, reading.engagement, stayed_ms, belongs_ms)
 
 
 def recent(state: LeadState) -> list[dict[str, Any]]:
