@@ -185,14 +185,14 @@ FAULTS: Final = (
         "worker/core/scoring/stages.py", "<= event_ms <= state.respond_by_ms", "<= event_ms < state.respond_by_ms", _WAITS,
     ),
     Fault(
-        "the oracle agrees", "a lead whose engagement is too small stays on its rung",
-        "worker/core/scoring/ladder.py",
-        "        or reading.engagement < step.min_engagement - ALLOWANCE\n    )", "    )", _WAITS,
+        "the oracle agrees", "no rung asks for engagement",
+        "worker/core/scoring/compiled_rules.py",
+        "-INFINITY if rung.min_engagement is None else rung.min_engagement", "-INFINITY", _WAITS,
     ),
     Fault(
-        "the oracle agrees", "a rung is entered without its engagement",
-        "worker/core/scoring/ladder.py",
-        "        and reading.engagement >= step.min_engagement - ALLOWANCE\n", "", _WAITS,
+        "the oracle agrees", "only the upper rung asks for an intent",
+        "worker/core/scoring/compiled_rules.py", "self.intent_within = rung.intent_within",
+        'self.intent_within = rung.intent_within if output == "lead.sql" else None', _WAITS,
     ),
     Fault(
         "the oracle agrees", "a lead falls one phase, past a phase that it no longer keeps",
@@ -245,6 +245,11 @@ FAULTS: Final = (
         "a new grid puts leads into their phases silently", "it publishes them",
         "worker/core/scoring/phases.py", " and state.phase is not None and state.phase.phases == scorer.phases_tag", "",
         _PHASES + "test_a_grid_that_brings_other_phases_puts_each_lead_into_its_own_silently",
+    ),
+    Fault(
+        "history is imported without a call", "a breach of a lead.sql of the past is announced",
+        "worker/core/scoring/outputs.py", 'state.sql_at_ms if output == "lead.sla_breached" else at_ms', "at_ms",
+        "tests/engine/test_silence.py",
     ),
     Fault(
         "open hours are those of the clock on the wall", "a change of the clock is not looked for",

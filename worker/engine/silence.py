@@ -1,4 +1,4 @@
-"""Outputs about the past: they are folded, numbered and kept in the lead's history, but nobody is called for them."""
+"""Outputs about the past: they are folded, numbered and kept in the lead's history, and not announced."""
 
 from __future__ import annotations
 

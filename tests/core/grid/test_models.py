@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -14,10 +15,20 @@ from worker.core.contract.event_types import KNOWN_TYPES
 from worker.core.grid.conditions import Condition, Where
 from worker.core.grid.messages import GridError, Mistake
 from worker.core.grid.models import Grid, parse_grid
+from worker.core.grid.open_hours import date_words, days_words
 from worker.core.grid.stage_models import Sla
 from worker.core.grid.values import DAY_MS, EVENT_TYPES, duration_ms
 
 HEAD = "grid: g\nversion: 1\n"
+HOURS = "stages.sql.sla.hours"
+SUNDAYS = [(date(2027, 1, 3) + timedelta(weeks=week)).isoformat() for week in range(53)]
+"""Every Sunday of more than a year."""
+
+
+def sla(hours: str, within: str = "4h") -> str:
+    """Return the stages of a grid with open hours."""
+    return f"stages: {{sql: {{enter: 5, sla: {{within: {within}, hours: {{{hours}}}}}}}}}"
+
 
 EXAMPLE = """\
 grid: saas-b2b
@@ -229,6 +240,26 @@ def in_rule(more: str) -> str:
         ("inactivity: {after: 1d, every: 0d, points: -1}", "inactivity.every", "no time at all"),
         ("exclusions: [{id: a}]", "exclusions[0]", "needs `where`"),
         ("stages: {mql: {enter: 5, sla: 4h}}", "stages.mql.sla", "sql only"),
+        ("stages: {sql: {enter: 5, sla: soon}}", "stages.sql.sla", "no duration"),
+        ("stages: {sql: {enter: 5, sla: 0h}}", "stages.sql.sla", "no time at all"),
+        ("stages: {sql: {enter: 5, sla: {hours: {days: mon, from: 09:00, to: 10:00}}}}", "stages.sql.sla.within", "missing"),
+        (sla("days: mon-fry, from: 09:00, to: 10:00"), f"{HOURS}.days", "did you mean 'fri'"),
+        (sla("days: [], from: 09:00, to: 10:00"), f"{HOURS}.days", "empty"),
+        (sla("days: [mon, 2], from: 09:00, to: 10:00"), f"{HOURS}.days", "days of the week"),
+        (sla("days: mon, from: 9, to: 10:00"), f"{HOURS}.from", "no time of the day"),
+        (sla("days: mon, from: 09:00, to: 24:01"), f"{HOURS}.to", "no time of the day"),
+        (sla("days: mon, from: 18:00, to: 09:00"), f"{HOURS}.to", "closes before it opens"),
+        (sla("days: mon, from: 09:00, to: 09:00"), f"{HOURS}.to", "closes before it opens"),
+        (sla("days: mon, from: 09:00, to: 10:00, off: 2026-02-29"), f"{HOURS}.off", "no date"),
+        (sla(f"days: sun, from: 09:00, to: 10:00, off: [{', '.join(SUNDAYS)}]"), f"{HOURS}.off", "more than a year"),
+        (sla("days: mon, from: 09:00, to: 09:01", "1d"), "stages.sql.sla.within", "ten years"),
+        ("phases: {}", "phases", "at least one"),
+        ("phases: [a, b]", "phases", "write a mapping"),
+        ("phases: {a: 5, b: 5}", "phases.b", "rising"),
+        ("phases: {a: 5, b: {enter: 9, leave: 9.5}}", "phases.b.leave", "above enter"),
+        ("phases: {a: high}", "phases.a", "write the score"),
+        ("phases: {a: {leave: 5}}", "phases.a.enter", "missing"),
+        ("phases: {'a/b': 5}", "phases.a/b", "no name"),
         ("stages: {sql: {leave: 5}}", "stages.sql.enter", "missing"),
         ("grades: {fit: {}, engagement: {1: 0}}", "grades.fit", "bands map"),
         ("grades: {fit: {A: 1, B: 1}, engagement: {1: 0}}", "grades.fit", "given twice"),
@@ -397,10 +428,31 @@ def test_a_damaged_grid_is_a_grid_or_mistakes(at: int, inserted: str, cut: int) 
 
 @given(
     st.sampled_from(
-        ["fit", "engagement", "velocity", "inactivity", "exclusions", "stages", "grades", "mail", "pages", "score"]
+        ["fit", "engagement", "velocity", "inactivity", "exclusions", "stages", "phases", "grades", "mail", "pages", "score"]
     ),
     json_like,
 )
 def test_anything_at_all_in_a_section_is_a_grid_or_mistakes(section: str, value: Any) -> None:
     """The checks that look across the file meet whatever was written there."""
     assert all(one.line >= 1 for one in any_mistakes(HEAD + f"{section}: {json.dumps(value)}\n"))
+
+
+@given(json_like)
+def test_anything_at_all_as_a_response_time_is_a_grid_or_mistakes(value: Any) -> None:
+    """At its top and among the hours."""
+    for text in (f"{value!r}", json.dumps(value), f"{{within: 4h, hours: {json.dumps(value)}}}"):
+        assert all(one.line >= 1 for one in any_mistakes(HEAD + f"stages: {{sql: {{enter: 5, sla: {text}}}}}\n"))
+
+
+def test_days_are_ranges_over_the_weekend_too_and_times_need_no_quotes() -> None:
+    """YAML 1.2 knows neither dates nor numbers to the base of 60."""
+    read = grid(
+        "stages: {sql: {enter: 5, sla: {within: 1d, hours: {days: [fri-mon, wed], from: 9:00, to: 24:00, off: 2026-12-25}}}}"
+    )
+    assert read.stages.sql is not None
+    assert read.stages.sql.sla is not None
+    hours = read.stages.sql.sla.hours
+    assert hours is not None
+    assert (hours.days, hours.from_, hours.to) == ((0, 2, 4, 5, 6), 540, 1440)
+    assert [date_words(day) for day in hours.off] == ["2026-12-25"]
+    assert days_words(hours.days) == "mon, wed, fri-sun"

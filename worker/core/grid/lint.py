@@ -14,11 +14,11 @@ from worker.core.contract.event_types import ACTIVITIES, DATA_FIELDS
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Path, Where
 from worker.core.grid.lint_codes import Code, Found
+from worker.core.grid.lint_stages import stages
 from worker.core.grid.lint_values import values
 from worker.core.grid.messages import shown_path
 from worker.core.grid.models import Grid
 from worker.core.grid.point_tables import greatest, least
-from worker.core.grid.stage_models import Rung
 from worker.core.grid.velocity_kinds import KINDS
 from worker.core.grid.words import counted_once
 from worker.core.grid.worth import in_group, is_capped, once, weighed
@@ -55,7 +55,7 @@ def _all(grid: Grid, document: Document, seen: Collection[str] | None) -> Iterat
     yield from _one_signal(grid)
     yield from _no_cap(grid)
     yield from _comparisons(grid)
-    yield from _ladder(grid)
+    yield from stages(grid)
     yield from _no_decay(grid)
     yield from _steps(grid)
     yield from _fields(grid)
@@ -205,66 +205,6 @@ def _not_as_much(grid: Grid, less: str, more: str, code: Code, why: str) -> Iter
                 code,
                 f"{rule.id} gives {worth:g} for {less} and {more} gives {best:g}; {why}: give {more} clearly more",
             )
-
-
-def _ladder(grid: Grid) -> Iterator[Found]:
-    mql, sql = grid.stages.mql, grid.stages.sql
-    if mql is None and sql is None:
-        yield ("stages",), "no-ladder", "there is no rung, so no score ever tells anyone: add stages.mql or stages.sql"
-    if grid.accounts is not None and grid.accounts.leave > grid.accounts.enter:
-        yield (
-            ("accounts", "leave"),
-            "leave-above-enter",
-            f"leave {grid.accounts.leave:g} is above enter {grid.accounts.enter:g}, so an account between them is hot and "
-            f"cooled at once: write a leave below {grid.accounts.enter:g}",
-        )
-    for name, rung in (("mql", mql), ("sql", sql)):
-        if rung is not None:
-            yield from _rung(grid, name, rung)
-    if mql is not None and sql is not None and sql.enter < mql.enter:
-        yield (
-            ("stages", "sql", "enter"),
-            "rungs-swapped",
-            f"sql is entered at {sql.enter:g}, below mql at {mql.enter:g}: a lead becomes both at once, so raise sql",
-        )
-    if sql is not None and sql.intent_within is not None and not any(rule.intent for rule in grid.engagement.rules):
-        yield (
-            ("stages", "sql", "intent_within"),
-            "unreachable",
-            "sql asks for an intent and no rule has `intent: true`, so no lead ever gets there: mark the rules that show one",
-        )
-
-
-def _rung(grid: Grid, name: str, rung: Rung) -> Iterator[Found]:
-    top = _highest_score(grid)
-    if rung.leave > rung.enter:
-        yield (
-            ("stages", name, "leave"),
-            "leave-above-enter",
-            f"leave {rung.leave:g} is above enter {rung.enter:g}, so a lead between them is in and out at once: "
-            f"write a leave below {rung.enter:g}",
-        )
-    if top is not None and rung.enter > top:
-        yield (
-            ("stages", name, "enter"),
-            "unreachable",
-            f"{name} is entered at {rung.enter:g} and no lead can have more than {top:g} (the max of the sums): "
-            "lower it, or raise the max",
-        )
-    if rung.min_fit is not None and grid.fit.max is not None and rung.min_fit > grid.fit.max:
-        yield (
-            ("stages", name, "min_fit"),
-            "unreachable",
-            f"min_fit {rung.min_fit:g} is above the most that fit can be, {grid.fit.max:g}: lower it, or raise fit.max",
-        )
-
-
-def _highest_score(grid: Grid) -> float | None:
-    """Return the most that a score can be by the clamps alone; `None` when they leave it open."""
-    tops = [grid.score.max]
-    if grid.fit.max is not None and grid.engagement.max is not None:
-        tops.append(grid.fit.max + grid.engagement.max)
-    return min((top for top in tops if top is not None), default=None)
 
 
 def _no_decay(grid: Grid) -> Iterator[Found]:
