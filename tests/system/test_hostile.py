@@ -132,17 +132,21 @@ def look_at(site: Site, leads: list[str]) -> None:
     commands += [["explain", lead, *as_json] for lead in leads if not lead.isprintable() for as_json in ([], ["--json"])][:6]
     assert len(commands) > 9
     for command in commands:
-        ran = leadpulse(*command, env=site.environ)
-        assert ran.returncode == (1 if "replay" in command else 0), ran.stderr
-        for line in (ran.stdout + ran.stderr).split("\n"):
-            assert line.isprintable(), (command, line)
+        printed = text_for_people(site, *command, code=1 if "replay" in command else 0)
         if "--json" in command:
-            assert all(json.loads(line) for line in ran.stdout.splitlines())
-    dead = leadpulse("dead", "list", env=site.environ).stdout.splitlines()
+            assert all(json.loads(line) for line in printed)
+    dead = text_for_people(site, "dead", "list")
     for line in dead[:: len(dead) // 4]:
-        shown = leadpulse("dead", "show", line.split()[0], env=site.environ)
-        assert shown.returncode == 0
-        assert all(line.isprintable() for line in shown.stdout.split("\n"))
+        text_for_people(site, "dead", "show", line.split()[0])
+
+
+def text_for_people(site: Site, *command: str, code: int = 0) -> list[str]:
+    """Run *command*, hold its lines on both outputs to be printable, and return those of stdout."""
+    ran = leadpulse(*command, env=site.environ)
+    assert ran.returncode == code, ran.stderr
+    for line in (ran.stdout + ran.stderr).split("\n"):
+        assert line.isprintable(), (command, line)
+    return ran.stdout.splitlines()
 
 
 async def test_what_another_program_writes_into_the_journal_stops_the_worker_by_name_or_does_nothing(

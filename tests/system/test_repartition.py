@@ -89,23 +89,25 @@ def refusal(new: Site, old: Site) -> str:
     return done.stderr
 
 
+async def scores_in_redis(site: Site) -> dict[str, tuple[float, ...]]:
+    """Return score, fit and engagement of each lead that there is, from whichever partition holds it."""
+    states = await site.states()
+    found = {}
+    async with site.redis() as redis:
+        for lead in [name for name, packed in states.items() if unpack(packed).alive]:
+            keys = [site.key(p, f"lead:{lead}") for p in range(site.settings.partitions)]
+            rows = [await redis.hmget(key, "score", "fit", "engagement") for key in keys]
+            (row,) = [row for row in rows if row[0] is not None]
+            found[lead] = tuple(float(value or "nan") for value in row)
+    return found
+
+
 async def held_to_a_replay(site: Site, said: list[Message]) -> None:
     """Scores do not depend on the order of arrival, so they are those of the same events replayed; each move went out once."""
     (grid,) = [scorer.grid for scorer in site.scorers.values()]
     replayed = replay_lines([json.dumps(m) for m in said], grid, 0)
     expected = {lead["lead_id"]: (lead["score"], lead["fit"], lead["engagement"]) for lead in replayed.leads}
-    found = {}
-    async with site.redis() as redis:
-        for lead, packed in (await site.states()).items():
-            if not unpack(packed).alive:
-                continue
-            held = None
-            for p in range(site.settings.partitions):
-                held = held or await redis.hmget(site.key(p, f"lead:{lead}"), "score", "fit", "engagement")
-                if held[0] is None:
-                    held = None
-            assert held is not None
-            found[lead] = tuple(float(value or "nan") for value in held)
+    found = await scores_in_redis(site)
     assert found.keys() == expected.keys()
     for lead, scores in expected.items():
         assert all(abs(a - b) < 1e-6 for a, b in zip(found[lead], scores, strict=True)), (lead, found[lead], scores)
