@@ -21,7 +21,7 @@ class Grid(Contract):
 
     name: str
     version: int
-    sha256: str = Field(description="SHA-256 of the grid file's bytes.", pattern="^[0-9a-f]{64}$")
+    sha256: str = Field(description="SHA-256 of the grid file without its labels.", pattern="^[0-9a-f]{64}$")
 
 
 _ON = "The types `custom.NAME` that the rule names, as the grid writes them."

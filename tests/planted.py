@@ -334,6 +334,21 @@ FAULTS: Final = (
         "worker/core/grid/page_types.py", '.split(b"/")', '.split(b"?")',
         "tests/core/grid/test_page_types.py::test_escapes_are_decoded_as_the_definition_says",
     ),
+    Fault(
+        "labels are outside of the content hash", "the comma before a label stays",
+        "worker/core/grid/content.py", "yield (len(before) - 1, end)", "yield (len(before), end)",
+        "tests/core/grid/test_labels.py::test_a_first_label_does_not_change_the_hash",
+    ),
+    Fault(
+        "labels are outside of the content hash", "every file with the word has one hash",
+        "worker/core/grid/content.py", "(_BOM if source.startswith(_BOM) else b\"\") + rest", 'b""',
+        "tests/core/grid/test_labels.py::test_other_keys_called_label_are_content",
+    ),
+    Fault(
+        "labels are outside of the content hash", "edited labels are not stored",
+        "worker/engine/grid_order.py", "await store.text() != grid.source", "False",
+        "tests/engine/test_grid_file.py::test_edited_labels_are_stored_without_another_entry",
+    ),
 )  # fmt: skip
 
 

@@ -190,6 +190,25 @@ async def test_workers_with_two_files_judge_by_one_grid(tmp_path: Path) -> None:
     assert two.refused is None
 
 
+async def test_edited_labels_are_stored_without_another_entry(tmp_path: Path) -> None:
+    """Readers show them, and no partition begins anything: the hash of the grid in force is the same."""
+    order = MemoryOrder()
+    worker = worker_with(tmp_path / "one", TWO, order)
+    await worker.settle([], None)
+    held, entry = await order.order(), worker.entry
+    for label in ("Looked", "Looked around"):
+        labelled = changed(TWO, {"engagement.rules.page.label": label})
+        (tmp_path / "one").write_text(labelled)
+        await worker._look(whole=True)
+        await worker.begin()
+        assert in_force(worker) == labelled
+        assert (await order.text(), await order.order(), worker.entry) == (labelled.encode(), held, entry)
+    other = worker_with(tmp_path / "two", THREE, order)
+    await other.begin()
+    await worker.begin()
+    assert await order.text() == THREE.encode(), "labels of a grid that is no longer in force change nothing"
+
+
 async def test_an_edited_file_follows_without_another_version_but_not_back(tmp_path: Path) -> None:
     """People edit and forget the version; what was in force before comes back by `force` alone."""
     order = MemoryOrder()

@@ -158,6 +158,12 @@ def grid_option(command: F) -> F:
     return click.option("--grid", metavar="GRID", help=text)(command)
 
 
+def language_option(command: F) -> F:
+    """Offer `--lang` to a command that shows the labels of a grid."""
+    said = "Language of the grid's labels, as in fr. A label without it is shown in the language that it has."
+    return click.option("--lang", "language", metavar="LANG", default="en", show_default=True, help=said)(command)
+
+
 def instant_option(_: click.Context, param: click.Parameter, text: str | None) -> int | None:
     """Read an RFC 3339 option into ms (a click callback)."""
     from worker.core.contract.instants import instant

@@ -14,6 +14,7 @@ from worker.cli.common import (
     grid_option,
     instant_option,
     json_line,
+    language_option,
     load,
     load_grid,
     opened,
@@ -60,6 +61,7 @@ def _plot_option(_: click.Context, param: click.Parameter, file: Path | None) ->
     help="Also draw the score over time into FILE.svg or FILE.png; the past needs --events. Needs leadpulse[plot].",
 )  # fmt: skip
 @grid_option
+@language_option
 @settings_flags("redis", "namespace", "partitions")
 def explain(lead: str | None, mark: str | None, as_json: bool, picture: Path | None, **given: Any) -> None:
     """Show where every point of LEAD comes from, and what would move it.
@@ -71,6 +73,7 @@ def explain(lead: str | None, mark: str | None, as_json: bool, picture: Path | N
     lead is evaluated at its clock: the latest of its events and of its partition's ticks.
     """
     asked = _Asked(**{name: given.pop(name) for name in _Asked._fields})
+    language = given.pop("language")
     settings = load(ReaderSettings, given)
     if picture is not None:
         _can_draw(picture)
@@ -79,7 +82,7 @@ def explain(lead: str | None, mark: str | None, as_json: bool, picture: Path | N
     if lead is None:
         lead = run_async(lead_with_mark(settings, mark or ""))
     judged = run_async(_judged(settings, lead, asked))
-    explained = judged.explained()
+    explained = judged.explained(language)
     if as_json:
         click.echo(json_line(explained))
     else:

@@ -57,7 +57,7 @@ def _waterfall(lead: Explained) -> Table:
     for part in lead.waterfall:
         before, total = total, total + part.points
         table.add_row(
-            f"{part.kind} {part.id or part.place or ''}".rstrip(),
+            plain(f"{part.kind} {part.label or part.id or part.place or ''}".rstrip()),
             *(_signed(points) for points in (part.earned, part.by_time, part.by_cap)),
             f"{part.points:+.2f}",
             f"{total:.2f}",
@@ -120,15 +120,15 @@ def _up(lead: Explained) -> list[RenderableType]:
     nowhere = {
         "top": f"none, {lead.stage} is the top of the ladder; it is for sales to go on",
         "crm": f"{lead.stage} was set in the CRM, and only the CRM moves it",
-        "excluded": f"none, excluded by {', '.join(up.excluded_by)}, whatever the score",
+        "excluded": f"none, excluded by {_names(lead, up.excluded_by)}, whatever the score",
         "no_ladder": "none, the grid has no stages",
     }.get(up.standing)
     if nowhere is not None:
         return [Text(f"next stage: {nowhere}")]
     parts: list[RenderableType] = [Text.assemble((f"to {up.to}", "bold"), " it takes ", "; ".join(_conditions(up)))]
-    ways = [(_act(way), _worth(way, up.to or "")) for way in up.ways[:_WAYS_SHOWN]]
-    ways += [(f"{_more(step)} ({step.id})", f"{step.adds:+.1f}") for step in up.paces]
-    facts = [(f"{_words(fact.where)} ({fact.id})", _raises(fact)) for fact in up.facts]
+    ways = [(_act(lead, way), _worth(way, up.to or "")) for way in up.ways[:_WAYS_SHOWN]]
+    ways += [(f"{_more(step)} ({_name(lead, step.id)})", f"{step.adds:+.1f}") for step in up.paces]
+    facts = [(f"{_words(lead, fact.where)} ({_name(lead, fact.id)})", _raises(fact)) for fact in up.facts]
     parts += [_pairs("what the lead could do now", ways)] if ways else []
     parts += [_pairs("what would raise its fit, if it were so", facts)] if facts else []
     return parts
@@ -158,9 +158,17 @@ def _more(step: VelocityStep) -> str:
     return f"{step.more} more {what} within {step.within_days} days"
 
 
-def _act(way: Way) -> str:
-    where = f" where {_words(way.where)}" if way.where else ""
-    return f"{way.event}{where} ({', '.join(way.rules)})"
+def _act(lead: Explained, way: Way) -> str:
+    where = f" where {_words(lead, way.where)}" if way.where else ""
+    return f"{way.event}{where} ({_names(lead, way.rules)})"
+
+
+def _name(lead: Explained, id_: str) -> str:
+    return lead.labels.get(id_, id_)
+
+
+def _names(lead: Explained, ids: list[str]) -> str:
+    return ", ".join(_name(lead, id_) for id_ in ids)
 
 
 def _worth(way: Way, to: str) -> str:
@@ -170,8 +178,8 @@ def _worth(way: Way, to: str) -> str:
     return f"{way.adds:+.1f}, {times} is enough for {to}"
 
 
-def _words(conditions: tuple[Condition, ...]) -> str:
-    return where_words(Where(conditions))
+def _words(lead: Explained, conditions: tuple[Condition, ...]) -> str:
+    return where_words(Where(conditions), lead.page_labels)
 
 
 def _time(lead: Explained) -> list[RenderableType]:

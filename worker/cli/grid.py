@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from worker.cli.common import load_grid, load_settings, opened, run_async, settings_flags, shown_name
+from worker.cli.common import language_option, load_grid, load_settings, opened, run_async, settings_flags, shown_name
 from worker.core.grid.diff import Difference, compare
 from worker.core.grid.lint import Lint, lint
 from worker.core.grid.messages import GridError, Mistake
@@ -119,11 +119,12 @@ def _counts(checked: Grid, warnings: list[Lint]) -> str:
     help="[default: html for an --out that ends in .html, else markdown]",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file instead of stdout.")
-def show(name: str, shape: str | None, out: Path | None) -> None:
+@language_option
+def show(name: str, shape: str | None, out: Path | None, language: str) -> None:
     """Write FILE as a page for marketing and sales."""
     checked = load_grid(name)
     shape = shape or ("html" if out is not None and out.suffix.lower() in (".html", ".htm") else "markdown")
-    page = show_html(checked) if shape == "html" else show_markdown(checked)
+    page = show_html(checked, language) if shape == "html" else show_markdown(checked, language)
     if out is None:
         click.echo(page, nl=False)
         return
@@ -166,7 +167,7 @@ def diff(old: str, new: str, as_json: bool) -> None:
 
 def _in_words(before: Grid, after: Grid, difference: Difference) -> str:
     if not difference.changes:
-        same = "byte for byte" if before.sha256 == after.sha256 else "in all that counts; the text differs"
+        same = "byte for byte" if before.source == after.source else "in all that counts; the text differs"
         return f"The grids are the same {same}."
     lines = [*map(str, difference.changes), *_same_version(before, after), ""]
     if not difference.replay:

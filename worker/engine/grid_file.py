@@ -14,7 +14,7 @@ from worker.core.grid.models import parse_grid
 from worker.core.grid.order import Entry
 from worker.core.grid.tables import TABLES_VERSION
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.engine.grid_order import Agreed, agree
+from worker.engine.grid_order import Agreed, agree, put_labels
 from worker.errors import StoreRefused, StoreUnavailable, WorkerMustStop
 from worker.logs import fields
 from worker.metrics import Metrics
@@ -57,6 +57,8 @@ class GridFile:
         """The content that was last accepted or refused; `None` while the file cannot be read."""
         self._asked = asyncio.Event()
         self._settling = asyncio.Lock()
+        self._stored: bytes | None = None
+        """The last text of the worker's own whose labels are those of the namespace."""
         self.compiled = compiled
         self.entry = _alone(compiled)
         """The entry in force, as of the last read of the order. `compiled` is its grid."""
@@ -114,6 +116,9 @@ class GridFile:
             if agreed is None:
                 return
             self._put(await self._compiled_of(agreed), agreed.entry)
+            if agreed.text is None and self._stored != self._own.grid.source:
+                await put_labels(self._store, self._own.grid)
+                self._stored = self._own.grid.source
             if agreed.superseded != self.superseded:
                 self._note_tables(agreed)
             if self._mistake is None and agreed.refusal is not None:

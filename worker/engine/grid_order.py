@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from hashlib import sha256
 from typing import Final, NamedTuple
 
+from worker.core.grid.content import content_sha256
 from worker.core.grid.models import Grid
 from worker.core.grid.order import Entry, Order, followed, forced, joined, packed, refusal, unpacked
 from worker.core.grid.tables import TABLES_VERSION
@@ -45,7 +45,7 @@ async def agree(store: OrderStore, grid: Grid, past: Iterable[Entry] | None = No
     that the store has lost. Without *past* an empty order stays empty, because a journal may know more. The result is `None`
     then.
     """
-    texts = {grid.sha256: grid.source} | ({} if text is None else {sha256(text).hexdigest(): text})
+    texts = {grid.sha256: grid.source} | ({} if text is None else {content_sha256(text): text})
     for _ in range(_ATTEMPTS):
         held, order = await known(store)
         if not order and past is None:
@@ -80,9 +80,16 @@ async def _agreed(store: OrderStore, grid: Grid, order: Order) -> Agreed | None:
     if now.sha256 == grid.sha256:
         return Agreed(now, None, None, superseded)
     source = await store.text()
-    if source is None or sha256(source).hexdigest() != now.sha256:
+    if source is None or content_sha256(source) != now.sha256:
         return None
     return Agreed(now, source, refusal(order, grid.version, grid.sha256), superseded)
+
+
+async def put_labels(store: OrderStore, grid: Grid) -> None:
+    """Store the text of *grid*, if it is the grid in force with other labels. No lead is judged again for that."""
+    held, order = await known(store)
+    if order and order[-1].sha256 == grid.sha256 and await store.text() != grid.source:
+        await store.swap(held, packed(order), grid.source)  # whoever came before has stored a text, too
 
 
 async def put_in_force(store: OrderStore, grid: Grid) -> Entry:
@@ -106,7 +113,7 @@ async def know_again(store: OrderStore, kept: Order, text: bytes) -> None:
 
     The journal may have lost the cuts before the checkpoint. Without them a grid that was in force before would seem new.
     """
-    if not kept or sha256(text).hexdigest() != kept[-1].sha256:
+    if not kept or content_sha256(text) != kept[-1].sha256:
         return
     for _ in range(_ATTEMPTS):
         held, order = await known(store)

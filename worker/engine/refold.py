@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from hashlib import sha256
 
 from worker.core.contract.journal import Cut, Cuts, GridText, decode_entry, is_folded
 from worker.core.contract.model import Record, Unread
 from worker.core.contract.unread import TOO_LARGE, as_passed
+from worker.core.grid.content import content_sha256
 from worker.core.grid.messages import GridError
 from worker.core.grid.models import parse_grid
 from worker.core.grid.tables import TABLES_VERSION
@@ -170,7 +170,7 @@ class Refold:
                         for cut in cuts:
                             yield cut
                     case GridText(source):
-                        self._texts[sha256(source).hexdigest()] = source
+                        self._texts[content_sha256(source)] = source
             end = reader.end(tp)
             if end is not None and got.next >= end:
                 return
@@ -206,7 +206,7 @@ class Refold:
         found = self._compiled.get(cut.grid)
         if found is None:
             source = self._texts.get(cut.grid) or await self._store.grid()
-            if source is not None and sha256(source).hexdigest() == cut.grid:
+            if source is not None and content_sha256(source) == cut.grid:
                 found = self._compiled[cut.grid] = self._parsed(source)
         if found is None:
             raise WorkerMustStop(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,7 +12,9 @@ from worker.core.batch.lead import Lead
 from worker.core.contract.model import Reason
 from worker.core.contract.partitioner import owner
 from worker.core.contract.printable import plain
+from worker.core.grid.labels import NO_LABELS
 from worker.core.grid.models import Grid
+from worker.core.grid.words import labels_of
 from worker.core.identity.aliases import MOST_HOPS
 from worker.core.insight.explain import Change, Part, Totals, ahead, totals, waterfall
 from worker.core.insight.replay import Replay
@@ -59,6 +61,10 @@ class Explained(msgspec.Struct, frozen=True):
     history: list[dict[str, Any]]
     redis_key: str | None
     """Where Redis holds the lead; `None` when files were replayed."""
+    labels: Mapping[str, str] = NO_LABELS
+    """What people call rules, velocities and exclusions, by id; those that have a label."""
+    page_labels: Mapping[str, str] = NO_LABELS
+    """What people call page types."""
 
 
 class JudgedLead(NamedTuple):
@@ -72,11 +78,12 @@ class JudgedLead(NamedTuple):
     turns: list[StageChange] | None = None
     """Its whole past, where files were replayed."""
 
-    def explained(self) -> Explained:
-        """Return the lead with every reason for where it stands."""
+    def explained(self, language: str = "en") -> Explained:
+        """Return the lead with every reason for where it stands, and with the grid's labels in *language*."""
         scorer, lead, state, now_ms = self.scorer, self.lead, self.state, self.now_ms
         reading = read(scorer, state, now_ms)
-        parts = waterfall(scorer, state, now_ms)
+        labels = labels_of(scorer.grid, language)
+        parts = waterfall(scorer, state, now_ms, labels.rules)
         return Explained(
             lead_id=lead,
             score=reading.score,
@@ -96,6 +103,8 @@ class JudgedLead(NamedTuple):
             recent=recent(state),
             history=history(state),
             redis_key=self.redis_key,
+            labels=labels.rules,
+            page_labels=labels.pages,
         )
 
 

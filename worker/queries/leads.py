@@ -12,17 +12,18 @@ import msgspec
 
 from worker.adapters.redis_client import connect
 from worker.adapters.redis_scan import ids_of
-from worker.adapters.redis_store import RedisStore
+from worker.adapters.redis_store import RedisOrder, RedisStore
 from worker.core.batch.lead import Lead
 from worker.core.contract.marks import shown_mark
-from worker.core.grid.models import parse_grid
+from worker.core.grid.messages import GridError
+from worker.core.grid.models import Grid, parse_grid
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.compiled_rules import ALLOWANCE
 from worker.core.scoring.score import read
 from worker.core.scoring.state import STAGES, LeadState
 from worker.errors import OtherPartitions
-from worker.ports import Position, Store
+from worker.ports import OrderStore, Position, Store
 from worker.presets import read_grid
 from worker.settings import ReaderSettings
 
@@ -56,7 +57,11 @@ async def held_leads(settings: ReaderSettings, grid: str | None = None) -> Async
                     f"partition {partition} was made with {position.partitions} partitions, LEADPULSE_PARTITIONS says"
                     f" {settings.partitions}: set it to {position.partitions}"
                 )
-        scorers = [instead] * len(stores) if instead is not None else await _in_force(stores, settings)
+        scorers = (
+            [instead] * len(stores)
+            if instead is not None
+            else await _in_force(stores, RedisOrder(client, settings.namespace), settings)
+        )
         yield Leads(stores, scorers, positions)
     finally:
         await client.aclose()
@@ -71,15 +76,27 @@ async def leads_with_mark(settings: ReaderSettings, mark: str) -> list[str]:
         await client.aclose()
 
 
-async def _in_force(stores: Sequence[Store], settings: ReaderSettings) -> list[CompiledGrid]:
+async def _in_force(stores: Sequence[Store], order: OrderStore, settings: ReaderSettings) -> list[CompiledGrid]:
     """Return the grid that judged each partition last; the settings' grid for one that has none, and so no leads."""
     known: dict[bytes | None, CompiledGrid] = {}
     sources = [await store.grid() for store in stores]
     for source in sources:
         if source not in known:
             grid = read_grid(settings.grid) if source is None else parse_grid(source, "the grid in force")
-            known[source] = CompiledGrid(grid, settings.source)
+            known[source] = CompiledGrid(await _with_labels(order, grid), settings.source)
     return [known[source] for source in sources]
+
+
+async def _with_labels(order: OrderStore, grid: Grid) -> Grid:
+    """Return *grid* as the namespace's order has it, where only the labels may be others: they are edited without a batch."""
+    text = await order.text()
+    if text is None or text == grid.source:
+        return grid
+    try:
+        latest = parse_grid(text, "the namespace's grid")
+    except GridError:
+        return grid
+    return latest if latest.sha256 == grid.sha256 else grid
 
 
 async def states_of(store: Store, leads: Sequence[str]) -> list[bytes | None]:

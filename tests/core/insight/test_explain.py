@@ -115,8 +115,14 @@ def test_what_was_earned_less_time_and_caps_is_the_score(case: Case) -> None:
             assert math.isclose(part.earned + part.by_time + part.by_cap, part.points, rel_tol=1e-12, abs_tol=1e-9)
         score = read(run.scorer, state, at_ms).score
         assert math.fsum(part.points for part in parts) == pytest.approx(score, abs=1e-6)
-        left = [(part.kind, part.id, part.points) for part in parts if part.points]
-        assert left == [(reason.kind, reason.id, reason.points) for reason in reasons(run.scorer, state, at_ms)]
+        left = [(part.kind, part.id or "", part.points) for part in parts if part.points]
+        said = [(reason.kind, reason.id or "", reason.points) for reason in reasons(run.scorer, state, at_ms)]
+        assert sorted(left) == sorted(said)
+        kinds = ["fit", "rule", "group", "velocity", "inactivity", "clamp"]
+        assert [part.kind for part in parts] == sorted((part.kind for part in parts), key=kinds.index)
+        for kind in ("fit", "rule"):
+            weights = [abs(part.points) for part in parts if part.kind == kind]
+            assert weights == sorted(weights, reverse=True)
         sums = totals(parts)
         assert sums.earned + sums.by_time + sums.by_cap == pytest.approx(score, abs=1e-6)
         assert sums.decay + sums.expiry + sums.inactivity == pytest.approx(sums.by_time, abs=1e-9)

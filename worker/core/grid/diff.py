@@ -23,6 +23,7 @@ from worker.core.grid.words import (
     group_words,
     identity_words,
     inactivity_words,
+    label_words,
     number,
     points,
     sla_words,
@@ -156,10 +157,16 @@ def _changes(old: Grid, new: Grid) -> Iterator[Change]:
         ("engagement", lambda grid: {rule.id: _rule_fields(rule) for rule in grid.engagement.rules}),
         ("groups", lambda grid: {name: {"together": group_words(group)} for name, group in grid.groups.items()}),
         ("velocity", lambda grid: {velocity.id: _velocity_fields(velocity) for velocity in grid.velocity}),
-        ("exclusions", lambda grid: {rule.id: {"when": exclusion_words(rule)} for rule in grid.exclusions}),
+        (
+            "exclusions",
+            lambda grid: {
+                rule.id: {"when": exclusion_words(rule), "label": label_words(rule.label)} for rule in grid.exclusions
+            },
+        ),
         ("phases", lambda grid: {name: _phase_fields(phase) for name, phase in grid.phases.items()}),
     ):
         yield from _by_name(section, rules, old, new)
+    yield from _fields("labels.", *({name: label_words(label) for name, label in grid.labels.items()} for grid in (old, new)))
     if list(old.pages) != list(new.pages) and sorted(old.pages) == sorted(new.pages):
         yield Change("changed", "pages", "order " + ", ".join(old.pages), "order " + ", ".join(new.pages))
 
@@ -239,7 +246,12 @@ def _bands(bands: Iterable[tuple[str, float]]) -> str:
 
 
 def _fit_fields(rule: FitRule) -> dict[str, str]:
-    return {"points": fit_words(rule.points), "where": where_words(rule.where), "group": rule.group or ""}
+    return {
+        "points": fit_words(rule.points),
+        "where": where_words(rule.where),
+        "group": rule.group or "",
+        "label": label_words(rule.label),
+    }
 
 
 def _rule_fields(rule: Rule) -> dict[str, str]:
@@ -255,6 +267,7 @@ def _rule_fields(rule: Rule) -> dict[str, str]:
         "expires_after": "" if rule.expires_after is None else duration(rule.expires_after),
         "intent": "yes" if rule.intent else "",
         "group": rule.group or "",
+        "label": label_words(rule.label),
     }
 
 
@@ -265,4 +278,5 @@ def _velocity_fields(velocity: Velocity) -> dict[str, str]:
         "count": velocity.count,
         "within": f"{velocity.within_days} days",
         "steps": ", ".join(f"{points(given)} from {number(reached)}" for reached, given in velocity.steps),
+        "label": label_words(velocity.label),
     }

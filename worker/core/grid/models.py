@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -13,9 +12,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic.config import JsonDict
 
 from worker.core.contract.printable import plain
+from worker.core.grid.content import content_sha256
 from worker.core.grid.counting import Decay, Group, OncePer, Weigh, default_decay, with_half_life
 from worker.core.grid.cross_checks import across
 from worker.core.grid.email_kind import MailLists
+from worker.core.grid.labels import LabelText
 from worker.core.grid.messages import GridError, Mistake, shown_path, told
 from worker.core.grid.model_base import Model as _Model
 from worker.core.grid.point_tables import PointsOrTable
@@ -58,6 +59,8 @@ class FitRule(_Model):
     """Absent only beside a table: always holds."""
     group: str | None = None
     """Name in `groups` of what bounds this rule and others together."""
+    label: LabelText | None = None
+    """What people call the rule: a text, or texts by language."""
 
 
 class Fit(Clamp):
@@ -89,6 +92,7 @@ class Rule(_Model):
     """Its events show an intent to buy: `intent_within` of a rung asks for one."""
     group: str | None = None
     """Name in `groups` of what bounds this rule and others together."""
+    label: LabelText | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -132,6 +136,7 @@ class Velocity(_Model):
     """Calendar days, today included."""
     steps: Steps
     """(number reached, points), ascending: the highest one reached counts."""
+    label: LabelText | None = None
 
 
 class Inactivity(_Model):
@@ -161,6 +166,7 @@ class Exclusion(_Model):
     on: EventTypes | None = None
     until: EventTypes | None = None
     """Only with `on`: a later event of these types ends the exclusion, whatever its data."""
+    label: LabelText | None = None
 
 
 class Grades(_Model):
@@ -219,6 +225,8 @@ class GridFile(_Model):
     """Page type → patterns of url paths; the first type that fits wins."""
     hash_routes: bool = False
     """The path of a page is in the fragment of its url, as in `/app#/pricing`."""
+    labels: dict[str, LabelText] = Field(default_factory=dict)
+    """Page type → what people call it."""
     score: Clamp = Clamp()
     fit: Fit = Fit()
     engagement: Engagement = Engagement()
@@ -243,9 +251,9 @@ class Grid(GridFile):
     """A checked grid with where it came from."""
 
     sha256: str
-    """Of the file's bytes: two grids with one hash judge alike."""
+    """Of the file without its labels (`content_sha256`): two grids with one hash judge alike."""
     source: bytes
-    """Those bytes: whoever holds them can judge as this grid does."""
+    """The file's bytes: whoever holds them can judge as this grid does."""
 
 
 def parse_grid(text: str | bytes, file: str) -> Grid:
@@ -271,7 +279,7 @@ def parse_grid(text: str | bytes, file: str) -> Grid:
         unique = dict.fromkeys(sorted(found, key=lambda one: one[0]))
         raise GridError([Mistake(file, line, shown_path(path), plain(message)) for line, path, message in unique])
     values = {name: getattr(grid, name) for name in GridFile.model_fields}
-    return Grid.model_construct(**values, sha256=hashlib.sha256(source).hexdigest(), source=source)
+    return Grid.model_construct(**values, sha256=content_sha256(source), source=source)
 
 
 def _as_written(path: Path, data: Mapping[str, Any]) -> Path:

@@ -9,6 +9,7 @@ from typing import Final
 
 from markdown_it import MarkdownIt
 
+from worker.core.grid.labels import Labels
 from worker.core.grid.lint import lint
 from worker.core.grid.models import Grid
 from worker.core.grid.velocity_kinds import KINDS
@@ -23,6 +24,7 @@ from worker.core.grid.words import (
     group_words,
     identity_words,
     inactivity_words,
+    labels_of,
     number,
     on_words,
     points,
@@ -31,14 +33,14 @@ from worker.core.grid.words import (
 )
 
 
-def show_markdown(grid: Grid) -> str:
-    """Return *grid* as a Markdown page."""
-    return "\n".join(_page(grid))
+def show_markdown(grid: Grid, language: str = "en") -> str:
+    """Return *grid* as a Markdown page, with its labels in *language*."""
+    return "\n".join(_page(grid, labels_of(grid, language)))
 
 
-def show_html(grid: Grid) -> str:
+def show_html(grid: Grid, language: str = "en") -> str:
     """Return *grid* as one HTML page that needs nothing else (no script, no other file)."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(show_markdown(grid))
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(show_markdown(grid, language))
     title = html.escape(f"Scoring grid {grid.grid}, version {grid.version}")
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -56,7 +58,7 @@ _CSS: Final = (
 )
 
 
-def _page(grid: Grid) -> Iterator[str]:
+def _page(grid: Grid, labels: Labels) -> Iterator[str]:
     yield f"# Scoring grid {_text(grid.grid)}, version {grid.version}"
     yield ""
     yield (
@@ -66,12 +68,12 @@ def _page(grid: Grid) -> Iterator[str]:
     )
     yield from _ladder(grid)
     yield from _phases(grid)
-    yield from _rules(grid)
+    yield from _rules(grid, labels)
     yield from _optional(grid)
     yield from _section(
         "Never called",
         ("exclusion", "when"),
-        [(exclusion.id, exclusion_words(exclusion)) for exclusion in grid.exclusions],
+        [(labels.rule(exclusion.id), exclusion_words(exclusion, labels.pages)) for exclusion in grid.exclusions],
         "Whatever the score. By what they are: while it is so; by what they did: from then on, or until what ends it.",
     )
     if grid.grades is not None:
@@ -84,7 +86,7 @@ def _page(grid: Grid) -> Iterator[str]:
     yield from _section(
         "Kinds of page",
         ("page type", "paths"),
-        [(name, ", ".join(patterns)) for name, patterns in grid.pages.items()],
+        [(labels.page(name), ", ".join(patterns)) for name, patterns in grid.pages.items()],
         "The path of a page is in its url's fragment, as in /app#/pricing." if grid.hash_routes else "",
     )
     lists = [("free", grid.mail.free), ("disposable", grid.mail.disposable), ("business", grid.mail.business)]
@@ -99,23 +101,23 @@ def _page(grid: Grid) -> Iterator[str]:
         ("line", "where", "what"),
         [(str(one.line), one.path or "the whole grid", one.message) for one in lint(grid)],
     )
-    yield from ("", f"sha256 of the file: `{grid.sha256}`", "")
+    yield from ("", f"sha256 of the file without its labels: `{grid.sha256}`", "")
 
 
-def _rules(grid: Grid) -> Iterator[str]:
+def _rules(grid: Grid, labels: Labels) -> Iterator[str]:
     yield from _section(
         "Who they are: fit, never fades",
         ("rule", "points", "when"),
-        [(rule.id, fit_words(rule.points), where_words(rule.where)) for rule in grid.fit.rules],
+        [(labels.rule(rule.id), fit_words(rule.points), where_words(rule.where)) for rule in grid.fit.rules],
     )
     yield from _section(
         "What they do: engagement",
         ("rule", "points", "for", "counted", "at most", "fades", "shows intent"),
         [
             (
-                rule.id,
+                labels.rule(rule.id),
                 points(rule.points),
-                on_words(rule.on, rule.where),
+                on_words(rule.on, rule.where, labels.pages),
                 counted_words(rule),
                 "" if rule.cap is None else number(rule.cap if rule.points >= 0 else -rule.cap),
                 fading_words(rule),
@@ -134,9 +136,9 @@ def _rules(grid: Grid) -> Iterator[str]:
         ("rule", "points", "for", "counted"),
         [
             (
-                velocity.id,
+                labels.rule(velocity.id),
                 ", ".join(f"{points(given)} from {number(reached)}" for reached, given in velocity.steps),
-                on_words(velocity.on, velocity.where),
+                on_words(velocity.on, velocity.where, labels.pages),
                 f"{KINDS[velocity.count].words}, within {velocity.within_days} calendar day"
                 + ("s" if velocity.within_days > 1 else ""),
             )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from worker.core.grid.conditions import Condition, Where
 from worker.core.grid.counting import Decay, Group, Weigh
-from worker.core.grid.models import Accounts, Clamp, Exclusion, Identity, Inactivity, Rule
+from worker.core.grid.labels import NO_LABELS, Label, Labels, in_language
+from worker.core.grid.models import Accounts, Clamp, Exclusion, FitRule, GridFile, Identity, Inactivity, Rule, Velocity
 from worker.core.grid.open_hours import date_words, days_words, time_words
 from worker.core.grid.point_tables import FitPoints, PointsTable
 from worker.core.grid.stage_models import Sla
@@ -48,12 +49,21 @@ def duration(ms: int | None) -> str:
     return f"{ms} ms"
 
 
-def where_words(where: Where | None) -> str:
-    """Return what a `where` asks, as a sentence part; empty for none."""
+def where_words(where: Where | None, pages: Mapping[str, str] = NO_LABELS) -> str:
+    """Return what a `where` asks, as a sentence part; empty for none. *pages* has what people call page types."""
     asked: dict[str, list[str]] = {}
     for condition in where.conditions if where is not None else ():
-        asked.setdefault(condition.path, []).append(_condition_words(condition))
+        asked.setdefault(condition.path, []).append(_condition_words(_with_labels(condition, pages)))
     return " and ".join(f"{path} {' and '.join(words)}" for path, words in asked.items())
+
+
+def _with_labels(condition: Condition, pages: Mapping[str, str]) -> Condition:
+    value = condition.value
+    if condition.path != "page_type" or condition.op not in ("eq", "in", "not"):
+        return condition
+    if isinstance(value, tuple):
+        return condition._replace(value=tuple(pages.get(str(one), one) for one in value))
+    return condition._replace(value=pages.get(str(value), value))
 
 
 def _condition_words(condition: Condition) -> str:
@@ -185,9 +195,9 @@ def sla_words(sla: Sla | None) -> str:
     return f"{duration(sla.within)} of {days_words(hours.days)} {time_words(hours.from_)} to {time_words(hours.to)}{off}"
 
 
-def on_words(on: Iterable[str], where: Where | None) -> str:
-    """Return which events match: types and conditions."""
-    asked = where_words(where)
+def on_words(on: Iterable[str], where: Where | None, pages: Mapping[str, str] = NO_LABELS) -> str:
+    """Return which events match: types and conditions. *pages* has what people call page types."""
+    asked = where_words(where, pages)
     return " or ".join(on) + (f", {asked}" if asked else "")
 
 
@@ -199,9 +209,22 @@ def inactivity_words(rule: Inactivity) -> str:
     return f"{points(rule.points)} once the lead has done nothing for {when}{again}{floor}."
 
 
-def exclusion_words(rule: Exclusion) -> str:
-    """Return what excludes a lead, and what ends it."""
+def labels_of(grid: GridFile, language: str) -> Labels:
+    """Return what people call the parts of *grid* in *language*, or in the language that a label has."""
+    rules: list[FitRule | Rule | Velocity | Exclusion] = [
+        *grid.fit.rules, *grid.engagement.rules, *grid.velocity, *grid.exclusions
+    ]  # fmt: skip
+    return Labels(in_language({rule.id: rule.label for rule in rules}, language), in_language(grid.labels, language))
+
+
+def label_words(label: Label | None) -> str:
+    """Return a label in all its languages; empty for none."""
+    return ", ".join(f"{language}: {text}" if language else text for language, text in (label or {}).items())
+
+
+def exclusion_words(rule: Exclusion, pages: Mapping[str, str] = NO_LABELS) -> str:
+    """Return what excludes a lead, and what ends it. *pages* has what people call page types."""
     if rule.on is None:
         return where_words(rule.where)
     until = f", until {' or '.join(rule.until)}" if rule.until is not None else ""
-    return on_words(rule.on, rule.where) + until
+    return on_words(rule.on, rule.where, pages) + until

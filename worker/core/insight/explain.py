@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from worker.core.contract.model import Reason
+from worker.core.grid.labels import NO_LABELS
 from worker.core.scoring.calendar import DAY_MS, rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.parts import earned_points
@@ -35,6 +37,8 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
     points: float
     """What is left: the same as in the outputs' `reasons`."""
     id: str | None = None
+    label: str | None = None
+    """What people call the rule."""
     count: int | None = None
     last_at: str | None = None
     expired: bool = False
@@ -55,42 +59,57 @@ class Totals(msgspec.Struct, frozen=True):
     by_cap: float
 
 
-def waterfall(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Part]:
-    """Return where every point of the score at *at_ms* came from and what became of it, in the order of `reasons`."""
-    fit, rules, rest = [], {}, []
-    of_fit = [("clamp", "fit"), *(("group", group.name) for group in scorer.fit_groups)]
-    for reason in reasons(scorer, state, at_ms):
-        if reason.kind == "rule":
-            rules[reason.id] = reason
-        elif reason.kind == "fit" or (reason.kind, reason.id) in of_fit:
-            fit.append(_plain(reason))
-        else:
-            rest.append(_plain(reason))
-    counted = [
-        _counted(rule.id, earned_points(rule, count, at_ms), count, rules.get(rule.id))
+def waterfall(scorer: CompiledGrid, state: LeadState, at_ms: int, labels: Mapping[str, str] = NO_LABELS) -> list[Part]:
+    """Return where every point of the score at *at_ms* came from and what became of it.
+
+    The order is fit, rules, groups, velocity, inactivity, clamps. Fit and rules have what weighs most first.
+    *labels*: what people call a rule, by id.
+    """
+    found = reasons(scorer, state, at_ms)
+    rules = {reason.id: reason for reason in found if reason.kind == "rule"}
+    parts = [_plain(reason, labels) for reason in found if reason.kind != "rule"]
+    parts += [
+        _counted(rule.id, earned_points(rule, count, at_ms), count, rules.get(rule.id), labels)
         for rule, count in in_grid_order(scorer, state)
         if rule.points and count.n
     ]
-    return [*fit, *counted, *rest]
+    return sorted(parts, key=_place)
 
 
-def _plain(reason: Reason) -> Part:
-    points = reason.points
+_KINDS: Final = ("fit", "rule", "group", "velocity", "inactivity", "clamp")
+
+
+def _place(part: Part) -> tuple[int, float]:
+    return _KINDS.index(part.kind), -abs(part.points) if part.kind in ("fit", "rule") else 0.0
+
+
+def _plain(reason: Reason, labels: Mapping[str, str]) -> Part:
+    points, id_ = reason.points, reason.id
     match reason.kind:
         case "clamp" | "group":
-            return Part(reason.kind, 0.0, 0.0, points, points, reason.id)
+            return Part(reason.kind, 0.0, 0.0, points, points, id_)
         case "inactivity":
             return Part("inactivity", 0.0, points, 0.0, points, place=reason.place)
         case _:
-            return Part(reason.kind, points, 0.0, 0.0, points, reason.id, reason.count, row=reason.row)
+            label = labels.get(id_ or "")
+            return Part(reason.kind, points, 0.0, 0.0, points, id_, label, reason.count, row=reason.row)
 
 
-def _counted(id_: str, earned: float, count: Count, reason: Reason | None) -> Part:
+def _counted(id_: str, earned: float, count: Count, reason: Reason | None, labels: Mapping[str, str]) -> Part:
     """Return a rule's line; without a *reason* nothing is left of it."""
-    last_at = rfc3339(count.last_ms)
-    if reason is None or reason.raw is None:
-        return Part("rule", earned, -earned, 0.0, 0.0, id_, count.n, last_at, expired=True)
-    return Part("rule", earned, reason.raw - earned, reason.points - reason.raw, reason.points, id_, count.n, last_at)
+    left, points = (0.0, 0.0) if reason is None or reason.raw is None else (reason.raw, reason.points)
+    return Part(
+        "rule",
+        earned,
+        left - earned,
+        points - left,
+        points,
+        id_,
+        labels.get(id_),
+        count.n,
+        rfc3339(count.last_ms),
+        expired=reason is None,
+    )
 
 
 def totals(parts: list[Part]) -> Totals:
