@@ -57,6 +57,14 @@ _CUSTOM: Final = "tests/core/scoring/test_custom.py::test_an_event_counts_once_i
 _TABLE: Final = "tests/core/scoring/test_fit_table.py::test_a_table_says_what_asking_row_by_row_says"
 _VALUES: Final = "tests/core/grid/test_conditions.py::test_one_of_and_none_of_are_opposites_on_what_is_there"
 
+_WORDS: Final = "tests/core/test_words.py::"
+_BY_HAND: Final = _WORDS + "test_rules_and_groups_are_what_their_events_give_by_hand"
+_LATEST: Final = _WORDS + "test_the_64_latest_occurrences_count_in_whatever_order_they_come"
+_FIRST: Final = _WORDS + "test_the_first_instant_at_which_time_moves_a_lead_is_found"
+_BOUNDS: Final = _WORDS + "test_no_later_score_passes_the_bounds_of_a_reading"
+_UNTIL: Final = _WORDS + "test_an_exclusion_lasts_until_a_later_event_ends_it"
+_DEPTH: Final = _WORDS + "test_depth_is_the_most_of_one_session_on_one_day"
+
 FAULTS: Final = (
     Fault(
         "order of arrival", "a late event does not move a value's occurrence to its own, earlier instant",
@@ -348,6 +356,96 @@ FAULTS: Final = (
         "labels are outside of the content hash", "edited labels are not stored",
         "worker/engine/grid_order.py", "await store.text() != grid.source", "False",
         "tests/engine/test_grid_file.py::test_edited_labels_are_stored_without_another_entry",
+    ),
+    Fault(
+        "occurrences as by hand", "the later of two events of one value counts",
+        "worker/core/scoring/occurrences.py", "return instant < before or", "return instant > before or", _BY_HAND,
+    ),
+    Fault(
+        "occurrences as by hand", "at one instant the lighter event of a value counts",
+        "worker/core/scoring/occurrences.py", "(instant == before and entry > held)", "(instant == before and entry < held)",
+        _BY_HAND,
+    ),
+    Fault(
+        "occurrences as by hand", "a missing weight counts the least that one can count",
+        "worker/core/scoring/weight.py", "        return 0.0", "        return weigh.min", _BY_HAND,
+    ),
+    Fault(
+        "occurrences as by hand", "a day in a combination is not looked at",
+        "worker/core/scoring/fold.py", "texts.append(str(scorer.calendar.day(at_ms)))", 'texts.append("")', _BY_HAND,
+    ),
+    Fault(
+        "occurrences as by hand", "a window lasts a millisecond longer",
+        "worker/core/scoring/parts.py", "        if age_ms >= span_ms:\n            break",
+        "        if age_ms > span_ms:\n            break", _BY_HAND,
+    ),
+    Fault(
+        "groups as by hand", "the greatest penalty does not count as the greatest",
+        "worker/core/scoring/compiled_rules.py", "if abs(part) >= least)", "if part >= least)", _BY_HAND,
+    ),
+    Fault(
+        "groups as by hand", "a group's penalties pass its cap",
+        "worker/core/scoring/compiled_rules.py", "else -self.cap if total < -self.cap else total", "else total", _BY_HAND,
+    ),
+    Fault(
+        "the 64 latest occurrences", "the latest is forgotten first",
+        "worker/core/scoring/occurrences.py", "return grown[width:] if", "return grown[:-width] if", _LATEST,
+    ),
+    Fault(
+        "the 64 latest occurrences", "penalties are sorted after points",
+        "worker/core/scoring/occurrences.py", "(bits ^ (_ALL if bits & _SIGN else _SIGN)).to_bytes", "bits.to_bytes",
+        _LATEST,
+    ),
+    Fault(
+        "the first instant that time moves", "the end of a window is a millisecond late",
+        "worker/core/scoring/parts.py", "part.step_ms = found.first_ms + rule.span_ms",
+        "part.step_ms = found.first_ms + rule.span_ms + 1", _FIRST,
+    ),
+    Fault(
+        "the first instant that time moves", "a group with two that can be the greatest moves as the first of them",
+        "worker/core/scoring/moving.py", "if len(found) == 1 else (-INFINITY, INFINITY)", "if found else (-INFINITY, INFINITY)",
+        _FIRST,
+    ),
+    Fault(
+        "the first instant that time moves", "the greatest of a group cannot change",
+        "worker/core/scoring/moving.py", "if max(-one[1], one[2]) >= least - 2 * ALLOWANCE]",
+        "if one[0] is bounds[0][0]]", _FIRST,
+    ),
+    Fault(
+        "the first instant that time moves", "straight lines are scheduled at half their speed",
+        "worker/core/scoring/parts.py", "part.falls, part.rises = falls, -rises",
+        "part.falls, part.rises = falls / 2, -rises / 2", _FIRST,
+    ),
+    Fault(
+        "the first instant that time moves", "a group is scheduled as if its greatest kept its sign",
+        "worker/core/scoring/parts.py", "reading.switch_ms = min(reading.switch_ms, reading.at_ms + soonest)",
+        "reading.switch_ms = min(reading.switch_ms, INFINITY)", _FIRST,
+    ),
+    Fault(
+        "bounds of a reading hold", "a line's penalties are left out of the least that it can be",
+        "worker/core/scoring/parts.py", "part = Part(held_to(up + down, rule.cap), held_to(down, rule.cap),",
+        "part = Part(held_to(up + down, rule.cap), 0.0,", _BOUNDS,
+    ),
+    Fault(
+        "two states merged are both logs folded", "a weighed value that both have seen counts twice",
+        "worker/core/scoring/occurrences.py", "if not self.marked or mark == OWN:", "if mark != OWN:", _MERGE,
+    ),
+    Fault(
+        "reasons add up", "a group has no reason",
+        "worker/core/scoring/score.py", 'found.append(Reason("group", difference, group.name))', "", _SUMS,
+    ),
+    Fault(
+        "exclusions end", "the first event of each side decides",
+        "worker/core/scoring/fold.py", "max(at_ms, held) if rule.latest else min(at_ms, held)", "min(at_ms, held)", _UNTIL,
+    ),
+    Fault(
+        "exclusions end", "an end at the same instant ends it",
+        "worker/core/scoring/compiled_grid.py", "if instants.get(ended, began_ms) <= began_ms)",
+        "if instants.get(ended, began_ms - 1) < began_ms)", _UNTIL,
+    ),
+    Fault(
+        "depth of a visit", "a session's pages are not added up",
+        "worker/core/scoring/velocity.py", "held[number] + more[at + MARK_BYTES]", "held[number]", _DEPTH,
     ),
 )  # fmt: skip
 

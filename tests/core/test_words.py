@@ -21,10 +21,11 @@ from tests.kit.comparison import Partition, reasons_of, text
 from tests.kit.examples import examples
 from tests.kit.oracle_values import rfc3339
 from tests.kit.recount import recount
-from tests.kit.stories import DAY, HOUR, START, Case, an_event, yaml_of
+from tests.kit.stories import DAY, HOUR, START, Case, Line, an_event, yaml_of
 from tests.kit.word_strategies import counting_cases
 from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import replay_lines
+from worker.core.insight.what_if import exclusions
 from worker.core.scoring.parts import part_of
 from worker.core.scoring.reading import Reading
 from worker.core.scoring.schedule import due, next_change
@@ -169,3 +170,95 @@ def test_no_later_score_passes_the_bounds_of_a_reading(case: Case, waits: list[i
     for wait in waits:
         later = read(partition.scorer, state, state.clock_ms + wait)
         assert reading.lowest - 1e-9 <= later.score <= reading.highest + 1e-9
+
+
+UNTIL = yaml_of(
+    {
+        "grid": "until",
+        "version": 1,
+        "exclusions": [
+            {"id": "out", "on": ["email.unsubscribed", "crm.lost"], "until": ["form.submitted", "email.clicked"]},
+            {"id": "some", "on": "email.bounced", "where": {"x": 1}, "until": "form.submitted"},
+        ],
+    }
+)
+BEGINS = {"out": ("email.unsubscribed", "crm.lost"), "some": ("email.bounced",)}
+ENDS = {"out": ("form.submitted", "email.clicked"), "some": ("form.submitted",)}
+
+
+@examples(150)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 6),
+            st.sampled_from(
+                ["email.unsubscribed", "crm.lost", "email.bounced", "form.submitted", "email.clicked", "page.viewed"]
+            ),
+            st.sampled_from([{}, {"x": 1}, {"x": 1, "machine": True}]),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_an_exclusion_lasts_until_a_later_event_ends_it(happened: list[tuple[int, str, dict[str, Any]]]) -> None:
+    """By event time, in whatever order they come, and at one instant it holds. Machines begin and end nothing."""
+    lines: list[Line] = []
+    latest: dict[tuple[str, str], int] = {}
+    for n, (at, kind, more) in enumerate(happened):
+        lines.append(an_event("ada", n, START + at, kind, {"url": "/", "message_id": "m", **more}))
+        if "machine" not in more:
+            for name in BEGINS:
+                begins = kind in BEGINS[name] and (name == "out" or more)
+                for side in [side for side, holds in (("on", begins), ("until", kind in ENDS[name])) if holds]:
+                    latest[name, side] = max(at, latest.get((name, side), 0))
+    holds = any(latest.get((name, "until"), -1) <= latest[name, "on"] for name in BEGINS if (name, "on") in latest)
+    partition = Partition(UNTIL).feed(lines)
+    assert partition.writes["ada"].stage == ("excluded" if holds else "contact")
+    state = unpack(partition.states["ada"] or b"")
+    assert bool(exclusions(partition.scorer, state)) == holds
+
+
+@examples(100)
+@given(
+    st.lists(st.tuples(st.integers(0, 5 * 24), st.sampled_from(["a", "b", 3, "3", None])), min_size=1, max_size=40),
+    st.integers(1, 5),
+    st.randoms(use_true_random=False),
+)
+def test_depth_is_the_most_of_one_session_on_one_day(happened: list[tuple[int, Any]], within: int, random: Random) -> None:
+    """Over midnight it is two; an event without a session counts none; 3 and "3" are one session."""
+    velocity = {"id": "deep", "on": "page.viewed", "count": "depth", "within": f"{within}d", "steps": {1: 1}}
+    grid = parse_grid(yaml_of({"grid": "deep", "version": 1, "velocity": [velocity]}), "deep.yaml")
+    lines = [
+        an_event("ada", n, START + hours * HOUR, "page.viewed", {"url": "/", "session_id": session})
+        for n, (hours, session) in enumerate(happened)
+    ]
+    random.shuffle(lines)
+    at_ms = START + 5 * DAY
+    today = at_ms // DAY
+    visits = [
+        (day, str(session))
+        for hours, session in happened
+        if session is not None and today - within < (day := (START + hours * HOUR) // DAY) <= today
+    ]
+    deepest = max((visits.count(visit) for visit in visits), default=0)
+    (row,) = replay_lines(text(lines), grid, at_ms).leads
+    assert [reason["count"] for reason in row["reasons"]] == ([deepest] if deepest else [])
+
+
+def test_depth_counts_to_255_in_the_first_16_sessions_of_a_day() -> None:
+    """Later sessions of the day count nothing, however deep they are."""
+    velocity = {"id": "deep", "on": "page.viewed", "count": "depth", "within": "1d", "steps": {1: 1}}
+    grid = yaml_of({"grid": "deep", "version": 1, "velocity": [velocity]})
+
+    def deepest(sessions: list[str]) -> int:
+        lines = [an_event("ada", n, START + n, "page.viewed", {"url": "/", "session_id": s}) for n, s in enumerate(sessions)]
+        (row,) = replay_lines(text(lines), parse_grid(grid, "deep.yaml"), START + DAY - 1).leads
+        (reason,) = row["reasons"]
+        count = reason["count"]
+        assert isinstance(count, int)
+        return count
+
+    first = [str(n) for n in range(16)]
+    assert deepest([*first, *["late"] * 9]) == 1
+    assert deepest([*first, *["late"] * 9, "0"]) == 2
+    assert deepest(["0"] * 300) == 255

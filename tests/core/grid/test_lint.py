@@ -57,6 +57,15 @@ R2 = "engagement.rules[2]"
         ("{id: a, points: 50, on: webinar.attended, once_per: lead}", "one-signal", R2),
         ("{id: a, points: 5, on: webinar.attended, cap: 50}", "one-signal", R2),
         ("{id: a, points: 5, on: webinar.attended}", "no-cap", R2),
+        ("{id: a, points: 1, on: webinar.attended, weigh: {path: minutes, min: 0, max: 50}, cap: 60}", "one-signal", R2),
+        ("{id: a, points: -1, on: webinar.attended, weigh: {path: minutes, min: -60, max: 0}, cap: 60}", "one-signal", R2),
+        ("{id: a, points: 1, on: webinar.attended, weigh: {path: minutes, min: 0, max: 5}}", "no-cap", R2),
+        ("{id: a, points: 1, on: webinar.attended, once_per: [webinar_id, minuts], cap: 3}", "unknown-field", f"{R2}.once_per"),
+        (
+            "{id: a, points: 1, on: webinar.attended, weigh: {path: minuts, min: 0, max: 5}, cap: 3}",
+            "unknown-field",
+            f"{R2}.weigh.path",
+        ),
         ("{id: a, points: 5, on: webinar.attended, once_per: webinar_id}", "no-cap", R2),
         ("{id: a, points: 5, on: content.downloaded, cap: 9}", "download-like-demo", f"{R2}.points"),
         ("{id: a, points: 5, on: webinar.attended, cap: 9, once_per: webinarid}", "unknown-field", f"{R2}.once_per"),
@@ -330,3 +339,23 @@ def test_the_known_traits_are_those_of_the_packed_state_and_of_the_schema() -> N
     assert set(TRAITS) == set(TRAIT_NAMES)
     described = DATA_FIELDS["profile.updated"]["traits"].description
     assert [name for name in (*TRAITS, *DERIVED_TRAITS) if name.rpartition(".")[2] not in described] == []
+
+
+def test_a_groups_cap_bounds_its_rules_and_the_best_of_a_group_does_not() -> None:
+    """Neither does `weigh`: it bounds one event, not their sum."""
+    rule = "{id: a, points: 50, on: webinar.attended, group: some}"
+    assert codes(sound(rule) + "groups: {some: {cap: 20}}\n") == []
+    assert codes(sound(rule) + "groups: {some: {best: true}}\n") == [("one-signal", R2), ("no-cap", R2)]
+    fit = SOUND.replace("points: 10, where: {country: FR}", "points: 60, group: some, where: {country: FR}").replace(
+        "max: 40", "max: 90"
+    )
+    assert codes(fit + "groups: {some: {cap: 40}}\n") == []
+    assert codes(fit + "groups: {some: {best: true}}\n") == [("one-signal", "fit.rules[0]")]
+
+
+def test_a_line_or_a_window_is_a_decay() -> None:
+    """And so is a default of either kind."""
+    still = SOUND.replace("half_life: 14d", "half_life: none")
+    assert ("no-decay", "engagement") in codes(still)
+    for decay in ("{linear: 60d}", "{window: 30d}", "{half_life: 14d}"):
+        assert codes(SOUND.replace("half_life: 14d", f"decay: {decay}")) == []

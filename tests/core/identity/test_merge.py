@@ -28,13 +28,21 @@ engagement:
     - {id: day, points: 1, on: page.viewed, once_per: day, half_life: none}
     - {id: ever, points: 1, on: page.viewed, once_per: lead}
     - {id: fresh, points: 1, on: page.viewed, expires_after: 1d, half_life: none}
+    - {id: weight, points: 1, on: page.viewed, weigh: {path: worth, min: -2, max: 3}}
+    - {id: weights, points: 1, on: page.viewed, once_per: session_id, weigh: {path: worth, min: -2, max: 3}}
+    - {id: line, points: 1, on: page.viewed, decay: {linear: 9d}}
+    - {id: lines, points: 1, on: page.viewed, once_per: session_id, weigh: {path: worth, min: -2, max: 3}, decay: {linear: 9d}}
+    - {id: window, points: 1, on: page.viewed, once_per: [day, session_id], decay: {window: 3d}, group: best}
+    - {id: heavy, points: 2, on: page.viewed, once_per: lead, weigh: {path: worth, min: 0, max: 1}, group: best}
+groups: {best: {best: true}}
 velocity:
+  - {id: depth, on: page.viewed, count: depth, within: 4d, steps: {1: 1, 2: 2, 3: 3, 4: 4, 8: 8}}
   - {id: days, on: page.viewed, count: days, within: 7d, steps: {1: 1, 2: 2, 3: 3, 4: 4, 5: 5}}
   - {id: rise, on: page.viewed, count: rise, within: 3d, steps: {1: 1, 2: 2, 3: 3}}
   - {id: events, on: page.viewed, count: events, within: 4d, steps: {1: 1, 2: 2, 3: 3, 4: 4, 8: 8}}
   - {id: sessions, on: page.viewed, count: sessions, within: 4d, steps: {1: 1, 2: 2, 3: 3, 4: 4, 8: 8}}
 inactivity: {after: 1d, every: 1d, points: -1}
-exclusions: [{id: complained, on: email.complained}]
+exclusions: [{id: complained, on: email.complained}, {id: lifted, on: email.complained, until: page.viewed}]
 stages: {}
 """
 SCORER = CompiledGrid(parse_grid(GRID, "merging.yaml"), "/test")
@@ -58,7 +66,7 @@ def event(number: int, hours: int, kind: str, choice: int) -> Event:
     data = (
         {"traits": {"role": ["cto", "ceo", None][choice % 3]}}
         if kind == "profile.updated"
-        else {"url": "/", "session_id": choice}
+        else {"url": "/", "session_id": choice, "worth": number % 7 - 3}
     )
     return Event("L", kind, START + hours * HOUR, f"id-{number:03}", "/s", data, False, "t", 0, number)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -167,6 +168,43 @@ def test_no_lead_grows_past_the_bound_whatever_it_does() -> None:
     set_aside(HOSTILE, state, state.clock_ms)
     # Close to it, too: a bound that is far off helps nobody to plan.
     assert 0.9 * BOUND < len(pack(state)) <= BOUND
+
+
+WORDED = """
+grid: worded
+version: 1
+engagement:
+  rules:
+    - {id: line, points: 1, on: page.viewed, once_per: url, weigh: {path: worth, min: -9, max: 9}, decay: {linear: 9d}}
+    - {id: two, points: 1, on: page.viewed, once_per: [url, x], weigh: {path: worth, min: 0, max: 9}, decay: {window: 9d}}
+    - {id: sum, points: 1, on: page.viewed, once_per: url, weigh: {path: worth, min: 0, max: 9}, half_life: 9d}
+    - {id: events, points: 1, on: page.viewed, decay: {linear: 9d}}
+velocity: [{id: deep, on: page.viewed, count: depth, within: 7d, steps: {1: 1}}]
+exclusions: [{id: gone, on: email.unsubscribed, until: page.viewed}]
+"""
+
+
+def test_weights_lines_depth_and_until_stay_under_their_bound() -> None:
+    """64 occurrences a rule, 16 sessions a day, two instants an exclusion."""
+    scorer = CompiledGrid(parse_grid(WORDED, "worded.yaml"), "/test")
+    far = 253_370_764_800_000 - 90 * DAY
+    events = [Event("L", "email.unsubscribed", far, "out", "/s", {"message_id": "m"}, False, "t", 0, 0)]
+    for n in range(896):
+        data = {"url": f"/{n}", "session_id": f"{n}", "worth": n / 7 % 9, "x": 1}
+        events.append(Event("L", "page.viewed", far + n // 16 * DAY + n, str(n), "/s", data, False, "t", 0, n))
+    [write] = plan_events(scorer, {"L": None}, events, None).writes
+    state = unpack(write.state)
+    assert [len(count.seen) for count in state.counts.values()] == [64 * 20, 64 * 20, 64 * 20, 64 * 6]
+    assert [len(window.days) for window in state.velocity.values()] == [7 * (1 + 16 * 7)]
+    empty = most_bytes(0, 0, 0)
+    bound = most_bytes(4, 1, 1, apart=4, depths=1, lifted=1) - empty
+    worded = sum(len(pack_one(one)) for one in (state.counts, state.velocity, state.exclusions))
+    assert 0.7 * bound < worded <= bound
+
+
+def pack_one(part: object) -> bytes:
+    """Return a part of a state as it is packed."""
+    return msgspec.msgpack.encode(part)
 
 
 @examples(60)

@@ -63,7 +63,7 @@ class Group(Model):
 
 def one_way(decay: Mapping[str, Any]) -> str | None:
     """Return what is wrong with the keys of a `decay` as written; `None`: nothing."""
-    if sum(name in decay for name in DECAYS) == 1:
+    if sum(name in decay for name in DECAYS) == 1 or not set(decay) <= set(DECAYS):  # what is unknown is said at its key
         return None
     return "write exactly one of half_life, linear and window, as in decay: {linear: 60d}"
 

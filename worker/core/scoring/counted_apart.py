@@ -22,6 +22,7 @@ def count_apart(counter: RuleCounter, count: Count, at_ms: int, value: bytes | N
         if counter.summed:
             _take_off(counter, count, count.seen[place : place + memory.width])
         count.seen = memory.without(count.seen, place)
+        _renew(counter, count)
     if value is not None or not counter.summed:
         count.seen = memory.with_entry(count.seen, entry)
     if counter.summed:
@@ -45,8 +46,21 @@ def merged(counter: RuleCounter, one: Count, other: Count) -> Count:
         both.sum = one.sum * decay.left(both.last_ms - one.last_ms) + other.sum * decay.left(both.last_ms - other.last_ms)
     for entry in doubled:
         _take_off(counter, both, entry)
+    _renew(counter, both)
     both.sum = _short(both.sum)
     return both
+
+
+def _renew(counter: RuleCounter, count: Count) -> None:
+    """Add up anew what is remembered, if that is all: no dust remains of what was taken off."""
+    memory, decay, seen = counter.memory, counter.decay, count.seen
+    if not counter.summed or count.n * memory.width != len(seen):
+        return
+    total = 0.0
+    for at in range(0, len(seen), memory.width):
+        weight = memory.weight(seen, at)
+        total += weight if decay is None else weight * decay.left(count.last_ms - memory.instant(seen, at))
+    count.sum = _short(total)
 
 
 def _take_off(counter: RuleCounter, count: Count, entry: bytes) -> None:

@@ -7,7 +7,7 @@ another name or other points keeps its past.
 Every part is bounded: 64 event ids, 64 values a rule, 90 days a velocity rule, 20 recent events, 20 moves. Traits take 64 kB
 at most. The whole is bounded too. Take a grid with R engagement rules, V velocity rules and X exclusions by event. No packed
 state under it is longer than `most_bytes(R, V, X)`, 112,800 + 815 R + 705 V + 20 X bytes. That is 132,885 for `saas-b2b.yaml`,
-of which 33,000 are ids of aliases.
+of which 33,000 are ids of aliases. Rules with `weigh`, `linear`, `window`, `depth` or `until` have bounds of their own there.
 """
 
 from __future__ import annotations
@@ -279,19 +279,22 @@ def _unpack_other(packed: bytes) -> LeadState:
     )
 
 
-def most_bytes(rules: int, velocities: int, exclusions: int) -> int:
+def most_bytes(rules: int, velocities: int, exclusions: int, *, apart: int = 0, depths: int = 0, lifted: int = 0) -> int:
     """Return the most bytes that a packed state takes under a grid with so many of each.
 
     - A rule: 64 values of 12 bytes and one, key and sums.
     - A velocity rule: 7 days of 16 sessions, 6 bytes each.
     - An exclusion: key and instant.
+    - More for *apart* of the rules, with `weigh`, `linear` or `window`: 64 occurrences of 20 bytes instead.
+    - More for *depths* of the velocity rules, with `depth`: 7 bytes a session instead.
+    - More for *lifted* of the exclusions, with `until`: one more key and instant.
     - Traits: 65,536. A mark of an alias has none, and holds an id of 65,536 bytes at most.
     - 20 labels of 60 characters of 4 bytes, with their instants. 64 ids, 20 moves and the plain fields.
     - Ids of aliases: 16,384, all of which may be awaited.
     - Counts set aside after a change of the grid: 8,192.
     - Up to 45,000 more for the id of an account: 500 leads with 32,768 bytes of ids. The id of an address has 16 ids of leads.
     """
-    return 112_800 + 815 * rules + 705 * velocities + 20 * exclusions
+    return 112_800 + 815 * rules + 705 * velocities + 20 * exclusions + 511 * apart + 112 * depths + 20 * lifted
 
 
 def pack_list(items: list[Any]) -> msgspec.Raw:
