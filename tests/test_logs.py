@@ -91,19 +91,24 @@ def test_a_worker_logs_its_own_life_and_no_lead(topics: dict[str, str], tmp_path
     order = ["worker.starts", "group.assigned", "partition.ready", "worker.draining", "partition.left", "worker.drained"]
     assert [events.index(name) for name in order] == sorted(events.index(name) for name in order)
     for name in ("partition.ready", "partition.left"):
-        ours = {one["partition"]: one for one in said if one.get("event") == name}
-        assert ours.keys() == {0, 1}
-        for one in ours.values():
-            assert one["owner"] == owners[one["partition"]]
-            assert set(one["offsets"]) == {
-                topics["LEADPULSE_INPUT_TOPICS"],
-                f"leadpulse.{topics['LEADPULSE_NAMESPACE']}.internal",
-            }
+        hold_partitions(topics, [one for one in said if one.get("event") == name], owners)
     at_end = [one for one in said if one.get("event") == "partition.left"]
     assert sum(one["offsets"][topics["LEADPULSE_INPUT_TOPICS"]] for one in at_end) == 300
     assert all(one["batch"] > 0 for one in at_end)
     for private in ("somebody", "hunter2"):
         assert private not in worker.words
+
+
+def hold_partitions(site: dict[str, str], said: list[dict[str, Any]], owners: list[str]) -> None:
+    """See that each partition's line names its owner, and an offset of each topic."""
+    of_partitions = {one["partition"]: one for one in said}
+    assert of_partitions.keys() == {0, 1}
+    for partition, one in of_partitions.items():
+        assert one["owner"] == owners[partition]
+        assert set(one["offsets"]) == {
+            site["LEADPULSE_INPUT_TOPICS"],
+            f"leadpulse.{site['LEADPULSE_NAMESPACE']}.internal",
+        }
 
 
 def owners_in_redis(site: dict[str, str]) -> list[str]:
