@@ -42,6 +42,8 @@ def _head(lead: Explained) -> Text:
     text.append(f"  (fit {lead.fit:.1f}, engagement {lead.engagement:.1f}), as of {when(lead.as_of)} UTC")
     if lead.redis_key is not None:
         text.append(f"\nheld in Redis as {plain(lead.redis_key)}")
+    if isinstance(lead.phase, str):
+        text.append(f"\nbuying phase {plain(lead.phase)}")
     if lead.respond_by:
         text.append(f"\nsales must answer by {when(lead.respond_by)}")
     return text
@@ -144,6 +146,8 @@ def _conditions(up: Upward) -> list[str]:
         words.append(f"{up.points:.1f} more points (it begins at {up.enter:g})")
     if up.fit:
         words.append(f"{up.fit:.1f} more fit")
+    if up.engagement:
+        words.append(f"{up.engagement:.1f} more engagement")
     if up.intent:
         words.append("a recent sign of intent")
     if up.closed_until:

@@ -23,6 +23,7 @@ from worker.core.insight.what_if import Upward, upward
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.outputs import history, recent
+from worker.core.scoring.phases import phase_name
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.stages import advance
 from worker.core.scoring.state import STAGES, LeadState, UnreadableState, unpack
@@ -61,6 +62,8 @@ class Explained(msgspec.Struct, frozen=True):
     history: list[dict[str, Any]]
     redis_key: str | None
     """Where Redis holds the lead; `None` when files were replayed."""
+    phase: str | msgspec.UnsetType | None = msgspec.UNSET
+    """Under a grid with phases: the buying phase; null: none."""
     labels: Mapping[str, str] = NO_LABELS
     """What people call rules, velocities and exclusions, by id; those that have a label."""
     page_labels: Mapping[str, str] = NO_LABELS
@@ -103,6 +106,7 @@ class JudgedLead(NamedTuple):
             recent=recent(state),
             history=history(state),
             redis_key=self.redis_key,
+            phase=phase_name(scorer, state) if scorer.phases else msgspec.UNSET,
             labels=labels.rules,
             page_labels=labels.pages,
         )

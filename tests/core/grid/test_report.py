@@ -142,6 +142,9 @@ def test_what_is_applied_when_a_score_is_read_needs_no_replay() -> None:
         "velocity.comes-back.steps": "{3: 6}",
         "stages.mql.enter": 55,
         "stages.sql.sla": "2h",
+        "stages.mql.min_engagement": 10,
+        "stages.mql.intent_within": "14d",
+        "phases": "{early: 10, late: {enter: 60, leave: 50}}",
         "stages.quiet": "5d",
         "inactivity.after": "21d",
         "engagement.rules.pricing.intent": False,
@@ -204,3 +207,29 @@ def test_changes_are_said_in_words() -> None:
         "engagement.pricing.points: +8 → +9",
         "exclusions.unsubscribed is gone; it was when email.unsubscribed",
     ]
+
+
+HOURS = '{within: 4h, hours: {days: [mon-wed, fri], from: "09:00", to: "24:00", off: [2026-12-25]}}'
+
+
+def test_changes_of_rungs_hours_and_phases_are_said_in_words() -> None:
+    """They are in force at once."""
+    changes = {"stages.mql.min_engagement": 10, "stages.sql.sla": HOURS, "phases": "{early: 10, late: 60}"}
+    found = compare(grid(changes), grid(changes | {"stages.sql.sla": "4h", "phases": "{early: {enter: 10, leave: 5}}"}))
+    assert (found.replay, [str(change) for change in found.changes]) == (
+        [],
+        [
+            "stages.sql.sla: 4 hours of mon-wed, fri 09:00 to 24:00, not on 2026-12-25 → 4 hours",
+            "phases.late is gone; it was enter 60; leave 60",
+            "phases.early.leave: 10 → 5",
+        ],
+    )
+
+
+def test_the_page_shows_phases_and_hours() -> None:
+    """Marketing reads when its mails change, sales by when to call."""
+    page = show_markdown(grid({"phases": "{early: 10, late: {enter: 60, leave: 50}}", "stages.sql.sla": HOURS}))
+    assert "## Buying phases" in page
+    assert "| late | 60 | 50 |" in page
+    assert "4 hours of mon-wed, fri 09:00 to 24:00, not on 2026-12-25" in page
+    assert "Buying phases" not in show_markdown(grid())

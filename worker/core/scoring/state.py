@@ -6,7 +6,7 @@ another name or other points keeps its past.
 
 Every part is bounded: 64 event ids, 64 values a rule, 90 days a velocity rule, 20 recent events, 20 moves. Traits take 64 kB
 at most. The whole is bounded too. Take a grid with R engagement rules, V velocity rules and X exclusions by event. No packed
-state under it is longer than `most_bytes(R, V, X)`, 112,800 + 815 R + 705 V + 20 X bytes. That is 132,885 for `saas-b2b.yaml`,
+state under it is longer than `most_bytes(R, V, X)`, 113,210 + 815 R + 705 V + 20 X bytes. That is 133,295 for `saas-b2b.yaml`,
 of which 33,000 are ids of aliases. Rules with `weigh`, `linear`, `window`, `depth` or `until` have bounds of their own there.
 """
 
@@ -290,11 +290,12 @@ def most_bytes(rules: int, velocities: int, exclusions: int, *, apart: int = 0, 
     - More for *lifted* of the exclusions, with `until`: one more key and instant.
     - Traits: 65,536. A mark of an alias has none, and holds an id of 65,536 bytes at most.
     - 20 labels of 60 characters of 4 bytes, with their instants. 64 ids, 20 moves and the plain fields.
+    - A phase: 100 characters of 4 bytes, and its tag.
     - Ids of aliases: 16,384, all of which may be awaited.
     - Counts set aside after a change of the grid: 8,192.
     - Up to 45,000 more for the id of an account: 500 leads with 32,768 bytes of ids. The id of an address has 16 ids of leads.
     """
-    return 112_800 + 815 * rules + 705 * velocities + 20 * exclusions + 511 * apart + 112 * depths + 20 * lifted
+    return 113_210 + 815 * rules + 705 * velocities + 20 * exclusions + 511 * apart + 112 * depths + 20 * lifted
 
 
 def pack_list(items: list[Any]) -> msgspec.Raw:
