@@ -86,6 +86,28 @@ def test_a_lead_that_loses_points_in_the_middle_of_a_batch_cools_there(more: dic
     assert folded(grid, log, 1) == folded(grid, log, len(log))
 
 
+def test_a_contact_that_loses_points_in_the_middle_of_a_batch_changes_its_phase_there() -> None:
+    """Off the ladder a lead stands in a phase, and what takes points takes it out of that."""
+    grid = changed(
+        EDGES,
+        {
+            "engagement.rules.+": "{id: gone, points: -20, on: email.bounced}",
+            "engagement.rules.told.cap": 60,
+            "stages": None,
+            "phases": "{interest: {enter: 25, leave: 20}, decision: 90}",
+        },
+    )
+    log = [
+        happened(0, "email.delivered", message_id="m"),
+        happened(1, "email.bounced", message_id="m"),
+        happened(2, "email.delivered", message_id="m"),
+    ]
+    plan = plan_events(compiled(grid), {"lead-1": None}, log, None)
+    moves = [json.loads(output.value or b"")["data"] for output in plan.outputs]
+    assert [(move["from"], move["to"]) for move in moves] == [(None, "interest"), ("interest", None), (None, "interest")]
+    assert folded(grid, log, 1) == folded(grid, log, len(log))
+
+
 def told(grid: str, *batches: tuple[int | None, list[Event]]) -> list[tuple[str, str]]:
     """Fold batches of one lead, each after a tick at its instant; return what goes out, with its instant."""
     scorer = compiled(grid)
