@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from worker.connections.sources import Source
+from worker.core.contract.instants import LAST_MS
 from worker.intake.inbound import Inbound
 
 _DIGEST_BYTES: Final = 16
@@ -51,6 +52,8 @@ class Mapped(msgspec.Struct):
     lookups: list[Lookup] = []
     passed_over: Counter[str] = msgspec.field(default_factory=Counter)
     """Kinds of the vendor that say nothing for scoring, each with its number."""
+    refused: list[str] = []
+    """What should have become an event and could not, each with the reason. The record also goes to `lead.inbound.dead`."""
 
 
 Map = Callable[[Inbound, Source], Mapped]
@@ -95,7 +98,7 @@ def person(crm_id: Any, address: Any) -> str | None:
 
 
 def seconds_ms(value: Any) -> int | None:
-    """Return seconds since 1970, a number or its text, in ms, cut; `None` for anything else."""
+    """Return seconds since 1970, a number or its text, in ms, cut; `None` for anything else and outside of 1970 to 9998."""
     return _scaled(value, 1000)
 
 
@@ -105,10 +108,12 @@ def millis_ms(value: Any) -> int | None:
 
 
 def _scaled(value: Any, factor: int) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or len(str(value)) > _LONGEST_NUMBER:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
-        return int(Decimal(str(value).strip()) * factor)  # a decimal, since 1.001 s as a float is less than 1,001 ms
+        written = str(value).strip()
+        at_ms = Decimal(written) * factor  # a decimal, since 1.001 s as a float is less than 1,001 ms
+        return int(at_ms) if len(written) <= _LONGEST_NUMBER and 0 <= at_ms < LAST_MS else None
     except (ArithmeticError, ValueError):
         return None
 
@@ -124,7 +129,8 @@ def iso_ms(value: Any) -> int | None:
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
     since = at - datetime(1970, 1, 1, tzinfo=UTC)
-    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+    at_ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+    return at_ms if 0 <= at_ms < LAST_MS else None
 
 
 def present(**fields: Any) -> dict[str, Any]:
