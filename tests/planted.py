@@ -447,6 +447,18 @@ FAULTS: Final = (
         "depth of a visit", "a session's pages are not added up",
         "worker/core/scoring/velocity.py", "held[number] + more[at + MARK_BYTES]", "held[number]", _DEPTH,
     ),
+    Fault(
+        "what lies ahead comes at its instant", "a step that time brings is seen a millisecond late",
+        "worker/core/insight/explain.py", "_stepping(scorer, state, at_ms - 1), _stepping(scorer, state, at_ms)",
+        "_stepping(scorer, state, at_ms), _stepping(scorer, state, at_ms + 1)",
+        "tests/core/insight/test_explain.py::test_each_step_that_time_alone_brings_has_its_instant",
+    ),
+    Fault(
+        "a way up is what such an event would bring", "a weight is taken for 0",
+        "worker/core/insight/what_if.py", "count_one(scorer, lead, counter, at_ms, _data(scorer, counter))",
+        "count_one(scorer, lead, counter, at_ms, {})",
+        "tests/core/insight/test_explain.py::test_a_weighed_event_is_tried_with_what_helps_most",
+    ),
 )  # fmt: skip
 
 

@@ -10,8 +10,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.kit.grids import changed
 from tests.kit.shell import GRID, ROOT, a_file, event, leadpulse
 from worker.cli.plot import Drawing, Mark, drawn
+from worker.core.grid.models import parse_grid
 from worker.core.insight.trajectory import Sample
 from worker.core.scoring.state import STAGES
 
@@ -189,3 +191,25 @@ def test_what_an_event_says_gives_no_orders_to_terminal_or_picture(tmp_path: Pat
     assert "\x1b" not in page
     assert "\\x1b[31m$x^$" in page
     assert "<svg" in picture.read_text()
+
+
+def test_labels_stand_in_the_language_asked_for(tmp_path: Path, grid: Path) -> None:
+    """On the page and in the object; without a label, the id."""
+    rule = next(rule for rule in parse_grid(GRID, "g.yaml").engagement.rules if "page.viewed" in rule.on)
+    grid.write_text(changed(GRID, {f"engagement.rules.{rule.id}.label": {"en": "Looked", "fr": "A regardé"}}))
+    path = a_file(tmp_path)
+    french, english = (told_of("ann", path, grid, "--lang", language) for language in ("fr", "de"))
+    assert {part.get("label") for part in french["waterfall"] if part.get("id") == rule.id} == {"A regardé"}
+    assert (french["labels"], english["labels"]) == ({rule.id: "A regardé"}, {rule.id: "Looked"})
+    assert "rule A regardé" in said_of("ann", path, grid, "--lang", "fr")
+
+
+def test_steps_that_time_brings_are_on_the_page(tmp_path: Path, grid: Path) -> None:
+    """With their instants, and the score from then on."""
+    path = a_file(tmp_path)
+    lead = told_of("ann", path, grid)
+    assert {step["kind"] for step in lead["steps"]} >= {"inactivity"}
+    page = said_of("ann", path, grid)
+    for step in lead["steps"]:
+        assert step["time"][:16].replace("T", " ") in page
+    assert "points that time alone takes or gives at once" in page

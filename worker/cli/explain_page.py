@@ -13,7 +13,7 @@ from rich.text import Text
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Condition, Where
 from worker.core.grid.words import duration, where_words
-from worker.core.insight.explain import AHEAD_MS, Change, Part, Totals
+from worker.core.insight.explain import AHEAD_MS, Change, Part, Step, Totals
 from worker.core.insight.what_if import Fact, Upward, VelocityStep, Way
 from worker.core.scoring.calendar import DAY_MS
 from worker.queries.explained import Explained
@@ -122,7 +122,7 @@ def _up(lead: Explained) -> list[RenderableType]:
     nowhere = {
         "top": f"none, {lead.stage} is the top of the ladder; it is for sales to go on",
         "crm": f"{lead.stage} was set in the CRM, and only the CRM moves it",
-        "excluded": f"none, excluded by {_names(lead, up.excluded_by)}, whatever the score",
+        "excluded": f"none, excluded by {_names(lead, up.excluded_by)}, whatever the score{_lifted(up)}",
         "no_ladder": "none, the grid has no stages",
     }.get(up.standing)
     if nowhere is not None:
@@ -138,6 +138,10 @@ def _up(lead: Explained) -> list[RenderableType]:
 
 def _raises(fact: Fact) -> str:
     return f"fit {fact.adds:+.1f}" + (", enough for it alone" if fact.enough else "")
+
+
+def _lifted(up: Upward) -> str:
+    return f"; {' or '.join(up.lifted_by)} ends that" if up.lifted_by else ""
 
 
 def _conditions(up: Upward) -> list[str]:
@@ -158,13 +162,16 @@ def _conditions(up: Upward) -> list[str]:
 
 
 def _more(step: VelocityStep) -> str:
+    if step.counts == "depth":
+        return f"a visit with {step.now + step.more} of these events within {step.within_days} days"
     what = step.counts if step.more != 1 else step.counts.removesuffix("s")
     return f"{step.more} more {what} within {step.within_days} days"
 
 
 def _act(lead: Explained, way: Way) -> str:
     where = f" where {_words(lead, way.where)}" if way.where else ""
-    return f"{way.event}{where} ({_names(lead, way.rules)})"
+    weight = "" if way.weight is None else f" that counts {way.weight:g}"
+    return f"{way.event}{where}{weight} ({_names(lead, way.rules)})"
 
 
 def _name(lead: Explained, id_: str) -> str:
@@ -176,10 +183,16 @@ def _names(lead: Explained, ids: list[str]) -> str:
 
 
 def _worth(way: Way, to: str) -> str:
-    if way.times is None:
-        return f"{way.adds:+.1f}"
-    times = {1: "once", 2: "twice"}.get(way.times, f"{way.times} times")
-    return f"{way.adds:+.1f}, {times} is enough for {to}"
+    words = [f"{way.adds:+.1f}"]
+    if way.times is not None:
+        words.append(f"{_often(way.times)} is enough for {to}")
+    if way.done:
+        words.append(f"done {_often(way.done)} before")
+    return ", ".join(words)
+
+
+def _often(times: int) -> str:
+    return {1: "once", 2: "twice"}.get(times, f"{times} times")
 
 
 def _words(lead: Explained, conditions: tuple[Condition, ...]) -> str:
@@ -188,8 +201,10 @@ def _words(lead: Explained, conditions: tuple[Condition, ...]) -> str:
 
 def _time(lead: Explained) -> list[RenderableType]:
     """Say what time alone brings, and first of all when the lead cools."""
+    steps = [(when(step.time), _step(step)) for step in lead.steps]
+    points = [_pairs("points that time alone takes or gives at once", steps)] if steps else []
     if not lead.ahead:
-        return [Text(f"if nothing happens, its stage does not change within {duration(AHEAD_MS)}")]
+        return [Text(f"if nothing happens, its stage does not change within {duration(AHEAD_MS)}"), *points]
     cools = next((change for change in lead.ahead if change.type == "lead.cooled"), None)
     days = 0.0 if cools is None else (_ms(cools.time) - _ms(lead.as_of)) / DAY_MS
     text = (
@@ -198,11 +213,16 @@ def _time(lead: Explained) -> list[RenderableType]:
         else f"if nothing happens, it cools to {cools.to} on {when(cools.time)} UTC, in {days:.1f} days"
     )
     changes = [(when(change.time), f"{change.type}, {_from_to(change)}") for change in lead.ahead]
-    return [Text(text), _pairs("what time alone brings", changes)]
+    return [Text(text), _pairs("what time alone brings", changes), *points]
+
+
+def _step(step: Step) -> str:
+    name = f"{step.kind} {step.label or step.id or step.place or ''}".rstrip()
+    return f"{name} {step.before:+.1f} → {step.after:+.1f}, score {step.score:.1f}"
 
 
 def _from_to(change: Change) -> str:
-    return f"{change.from_} to {change.to}" if change.from_ != change.to else f"still {change.to}"
+    return f"{change.from_ or 'none'} to {change.to or 'none'}" if change.from_ != change.to else f"still {change.to}"
 
 
 def _ms(time: str) -> float:

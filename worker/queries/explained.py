@@ -16,7 +16,7 @@ from worker.core.grid.labels import NO_LABELS
 from worker.core.grid.models import Grid
 from worker.core.grid.words import labels_of
 from worker.core.identity.aliases import MOST_HOPS
-from worker.core.insight.explain import Change, Part, Totals, ahead, totals, waterfall
+from worker.core.insight.explain import Change, Part, Step, Totals, ahead, steps, totals, waterfall
 from worker.core.insight.replay import Replay
 from worker.core.insight.trajectory import StageChange
 from worker.core.insight.what_if import Upward, upward
@@ -57,6 +57,8 @@ class Explained(msgspec.Struct, frozen=True):
     next_stage: Upward
     ahead: list[Change]
     """What time alone brings within 90 days, in order, at most ten changes."""
+    steps: list[Step]
+    """The first ten points that time alone takes or gives at once within 90 days."""
     traits: dict[str, Any]
     recent: list[dict[str, Any]]
     history: list[dict[str, Any]]
@@ -102,6 +104,7 @@ class JudgedLead(NamedTuple):
             totals=totals(parts),
             next_stage=upward(scorer, state, now_ms),
             ahead=ahead(scorer, state, now_ms),
+            steps=steps(scorer, state, now_ms, labels.rules),
             traits=scorer.derived(values(unpack_traits(state.traits))),
             recent=recent(state),
             history=history(state),

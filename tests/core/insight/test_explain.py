@@ -19,7 +19,7 @@ from tests.kit.strategies import cases
 from worker.core.batch.plan import plan_events
 from worker.core.contract.model import Event
 from worker.core.grid.models import parse_grid
-from worker.core.insight.explain import ahead, totals, waterfall
+from worker.core.insight.explain import ahead, steps, totals, waterfall
 from worker.core.insight.replay import Replay
 from worker.core.insight.what_if import Upward, upward
 from worker.core.scoring.compiled_grid import CompiledGrid
@@ -208,10 +208,11 @@ def test_the_ways_up_are_told_by_what_they_are_worth() -> None:
     found = looked_up(KNOWN, (0, *VISIT))
     assert (found.standing, found.to, found.enter, found.points) == ("climbing", "mql", 20, 2)
     assert [(way.event, way.rules, way.adds, way.times) for way in found.ways] == [
+        ("page.viewed", ["visit", "returns"], 4, 1),
         ("demo.requested", ["demo"], 30, 1),
         ("social.shared", ["share"], 6, 1),
-        ("page.viewed", ["visit", "returns"], 4, 1),
     ]
+    assert [way.done for way in found.ways] == [1, 0, 0], "of those that are enough once, the likeliest comes first"
     assert [(step.id, step.now, step.more, step.adds) for step in found.paces] == [("returns", 1, 1, 3)]
 
 
@@ -244,7 +245,7 @@ def test_an_act_that_excludes_the_lead_is_no_way_up() -> None:
     """Points for an event that also bars the lead bring it nowhere."""
     grid = changed(GRID, {"exclusions.left.on": "social.shared"})
     scorer, state, at_ms = ada(KNOWN, (0, *VISIT), at_ms=0, grid=grid)
-    assert [way.event for way in upward(scorer, state, at_ms).ways] == ["demo.requested", "page.viewed"]
+    assert [way.event for way in upward(scorer, state, at_ms).ways] == ["page.viewed", "demo.requested"]
 
 
 def test_a_missing_intent_is_named_and_what_mends_it() -> None:
@@ -285,6 +286,41 @@ def test_off_the_ladder_the_answer_is_why(happened: list[Any], answer: str) -> N
     assert found.standing == answer
     assert not found.ways
     assert found.excluded_by in ([], ["left"], ["rival"])
+
+
+WEIGHED = """
+grid: weighed
+version: 1
+engagement:
+  rules:
+    - {id: minutes, points: 0.5, on: webinar.attended, weigh: {path: meeting.minutes, min: 0, max: 60, times: 2}, cap: 90}
+    - {id: by-hand, points: 1, on: score.adjusted, weigh: {path: points, min: -50, max: 50}, cap: 50}
+    - {id: call, points: 2, on: custom.call.*, cap: 20}
+exclusions: [{id: left, on: email.unsubscribed, until: [email.subscribed, custom.back.*], label: Said goodbye}]
+stages: {mql: {enter: 55, min_engagement: 70}}
+"""
+
+
+def test_a_weighed_event_is_tried_with_what_helps_most() -> None:
+    """The way says so. A salesperson's word is no act of the lead, and types of one's own are acts like others."""
+    grid = parse_grid(WEIGHED, "g.yaml")
+    scorer, state, at_ms = ada((0, "custom.call.made", {}), at_ms=0, grid=WEIGHED)
+    assert grid.grid == "weighed"
+    found = upward(scorer, state, at_ms)
+    assert (found.points, found.engagement) == (53, 68)
+    assert [(way.event, way.weight, way.adds, way.times, way.done) for way in found.ways] == [
+        ("webinar.attended", 60, 30, 3, 0),
+        ("custom.call.*", None, 2, None, 1),
+    ]
+
+
+def test_what_lifts_an_exclusion_is_named() -> None:
+    """Where each of those that hold can end by an event."""
+    left = (0, "email.unsubscribed", {"message_id": "m"})
+    found = upward(*ada(left, at_ms=0, grid=WEIGHED))
+    assert (found.excluded_by, found.lifted_by) == (["left"], ["email.subscribed", "custom.back.*"])
+    for_ever = changed(WEIGHED, {"exclusions.+": "{id: also, on: email.unsubscribed}"})
+    assert upward(*ada(left, at_ms=0, grid=for_ever)).lifted_by == []
 
 
 # --- ahead -----------------------------------------------------------------------------------------------------------
@@ -388,3 +424,49 @@ stages: {mql: {enter: 11}}
     scorer, state, at_ms = ada((0, "profile.updated", {"traits": {"country": "FR"}}), at_ms=0, grid=grid)
     (way,) = upward(scorer, state, at_ms).ways
     assert (way.event, way.adds, way.times) == ("page.viewed", 11, 1)
+
+
+STEPPING = """
+grid: stepping
+version: 1
+engagement:
+  rules:
+    - {id: share, points: 6, on: social.shared, expires_after: 5d}
+    - {id: visit, points: 8, on: page.viewed, decay: {window: 3d}, label: Came by}
+    - {id: demo, points: 30, on: demo.requested, half_life: 7d}
+velocity: [{id: returns, on: page.viewed, count: days, within: 2d, steps: {1: 3}}]
+inactivity:
+  - {after: 4d, points: -2}
+  - {after: 6d, every: 90d, points: -7}
+"""
+
+
+def test_each_step_that_time_alone_brings_has_its_instant() -> None:
+    """What only decays has none; the score stands beside each."""
+    visits = [(0, *VISIT), (HOUR, *VISIT), (HOUR, *SHARE), (HOUR, *DEMO)]
+    scorer, state, at_ms = ada(*visits, at_ms=2 * HOUR, grid=STEPPING)
+    found = steps(scorer, state, at_ms, {"visit": "Came by"})
+    assert [(one.kind, one.id, one.place, one.label, instant(one.time) - START, one.before, one.after) for one in found] == [
+        ("velocity", "returns", None, None, 2 * DAY, 3, 0),
+        ("rule", "visit", None, "Came by", 3 * DAY, 16, 8),
+        ("rule", "visit", None, "Came by", 3 * DAY + HOUR, 8, 0),
+        ("inactivity", None, 1, None, 4 * DAY + HOUR, 0, -2),
+        ("rule", "share", None, None, 5 * DAY + HOUR, 6, 0),
+        ("inactivity", None, 2, None, 6 * DAY + HOUR, 0, -7),
+    ]
+    for one in found:
+        assert one.score == read(scorer, state, instant(one.time)).score
+
+
+@examples(60)
+@given(cases())
+def test_between_the_steps_ahead_the_score_only_decays(case: Case) -> None:
+    """Whatever the grid: at any other instant no part jumps, and each step is one of the reasons."""
+    run = replayed(case.grid, case.lines, case.at_ms)
+    for _, state, at_ms in standing(run):
+        found = steps(run.scorer, state, at_ms)
+        assert [one.time for one in found] == sorted(one.time for one in found)
+        for one in found:
+            moments = (instant(one.time) - 1, instant(one.time))
+            was, becomes = ({(r.kind, r.id): r.points for r in reasons(run.scorer, state, ms)} for ms in moments)
+            assert (was.get((one.kind, one.id), 0.0), becomes.get((one.kind, one.id), 0.0)) == (one.before, one.after)

@@ -15,7 +15,7 @@ from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.parts import earned_points
 from worker.core.scoring.phases import phase_name
 from worker.core.scoring.reading import Reading
-from worker.core.scoring.score import in_grid_order, reasons
+from worker.core.scoring.score import in_grid_order, read, reasons
 from worker.core.scoring.stages import advance
 from worker.core.scoring.state import STAGES, Count, LeadState, pack, unpack
 
@@ -145,3 +145,53 @@ def ahead(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Change]:
 
     advance(scorer, unpack(pack(state)), at_ms, at_ms + AHEAD_MS, hear)
     return found[:MOST_AHEAD]
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Points of one part of the score that time alone takes, or gives, at one instant."""
+
+    time: str
+    kind: str
+    """`rule`, `velocity` or `inactivity`."""
+    before: float
+    after: float
+    score: float
+    """The whole score from then on."""
+    id: str | None = None
+    label: str | None = None
+    place: int | None = None
+    """Of inactivity in several tiers: the tier's place in the grid, from 1."""
+
+
+_STEPPING: Final = ("rule", "velocity", "inactivity")
+_MOST_INSTANTS: Final = 400
+_JUMP: Final = 0.01
+"""A part that loses a larger share within a millisecond does not decay there, but steps: a half-life takes 1 s at least."""
+
+
+def steps(scorer: CompiledGrid, state: LeadState, at_ms: int, labels: Mapping[str, str] = NO_LABELS) -> list[Step]:
+    """Return the first ten steps that time alone brings to a part of the score within 90 days of *at_ms*.
+
+    A rule's sum expires, an occurrence leaves its window, days leave a velocity's, or a tier of inactivity begins. Each is at
+    its exact instant. What decays smoothly has none.
+    """
+    found: list[Step] = []
+    end_ms = at_ms + AHEAD_MS
+    for _ in range(_MOST_INSTANTS):
+        next_ms = read(scorer, state, at_ms).step_ms
+        if next_ms > end_ms or len(found) >= MOST_AHEAD:
+            break
+        at_ms = int(next_ms)
+        score = read(scorer, state, at_ms).score
+        before, after = _stepping(scorer, state, at_ms - 1), _stepping(scorer, state, at_ms)
+        for part in {**before, **after}:
+            was, becomes = before.get(part, 0.0), after.get(part, 0.0)
+            if abs(becomes - was) > 1e-6 + _JUMP * abs(was):
+                kind, id_, place = part
+                found.append(Step(rfc3339(at_ms), kind, was, becomes, score, id_, labels.get(id_ or ""), place))
+    return found[:MOST_AHEAD]
+
+
+def _stepping(scorer: CompiledGrid, state: LeadState, at_ms: int) -> dict[tuple[str, str | None, int | None], float]:
+    found = reasons(scorer, state, at_ms)
+    return {(one.kind, one.id, one.place): one.points for one in found if one.kind in _STEPPING}

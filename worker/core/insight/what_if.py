@@ -18,6 +18,7 @@ from worker.core.grid.point_tables import PointsTable, whole
 from worker.core.grid.predicates import compile_where
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.core.scoring.compiled_rules import RuleCounter
 from worker.core.scoring.fold import count_one, count_velocity, is_activity, note_exclusion
 from worker.core.scoring.ladder import lacks
 from worker.core.scoring.reading import Reading
@@ -49,6 +50,10 @@ class Way(msgspec.Struct, frozen=True):
     """Points that the first occurrence adds to the score."""
     times: int | None
     """Occurrences that alone would move the lead up; `None`: ten are not enough."""
+    done: int = 0
+    """How many of them the lead's rules hold: what it did before is likely to come again."""
+    weight: float | None = None
+    """Of an event that a rule weighs: what it was assumed to count, the most that helps. `None`: it counts 1."""
 
 
 class VelocityStep(msgspec.Struct, frozen=True):
@@ -97,8 +102,10 @@ class Upward(msgspec.Struct, frozen=True):
     activity: bool = False
     """The closed ladder opens only for a lead that is active again."""
     excluded_by: list[str] = []
+    lifted_by: list[str] = []
+    """Types of events that end those exclusions; none where an exclusion has no `until`."""
     ways: list[Way] = []
-    """The most useful first."""
+    """The fewest events first, of equal ones those that the lead has done before, then by points."""
     paces: list[VelocityStep] = []
     facts: list[Fact] = []
     """Only where fit is missing."""
@@ -107,7 +114,8 @@ class Upward(msgspec.Struct, frozen=True):
 def upward(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Upward:
     """Return what would move up a lead that stands judged at *at_ms*."""
     if state.stage == EXCLUDED:
-        return Upward("excluded", excluded_by=exclusions(scorer, state))
+        held = exclusions(scorer, state)
+        return Upward("excluded", excluded_by=held, lifted_by=_lifting(scorer, held))
     if state.stage in (OPPORTUNITY, CLIENT):
         return Upward("crm")
     step = scorer.next_step(state.stage)
@@ -126,6 +134,7 @@ def upward(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Upward:
         rfc3339(missing.closed_until) if missing.closed_until else None,
         missing.activity,
         [],
+        [],
         _ways(scorer, state, at_ms, reading.score),
         _velocity_steps(scorer, state, at_ms, reading),
         _facts(scorer, state, at_ms) if missing.fit else [],
@@ -138,6 +147,12 @@ def exclusions(scorer: CompiledGrid, state: LeadState) -> list[str]:
     by_traits = {id_ for id_, match in scorer.trait_exclusions if match(view)}
     by_events = scorer.excluded_by(state.exclusions)
     return [rule.id for rule in scorer.grid.exclusions if rule.id in by_traits | by_events]
+
+
+def _lifting(scorer: CompiledGrid, held: list[str]) -> list[str]:
+    """Return the types of events that end the exclusions *held*, where each of them can end so."""
+    until = [rule.until for rule in scorer.grid.exclusions if rule.id in held]
+    return list(dict.fromkeys(type_ for types in until for type_ in types or ())) if all(until) else []
 
 
 class _Act(NamedTuple):
@@ -168,14 +183,15 @@ def _ways(scorer: CompiledGrid, state: LeadState, at_ms: int, score: float) -> l
 
 
 def _acts(rule: Rule) -> list[_Act]:
-    """Return the acts that a rule rewards. What sales do in the CRM is no act of the lead."""
+    """Return the acts that a rule rewards. What sales do and say is no act of the lead."""
     if rule.points <= 0 and not rule.intent:
         return []
-    return [_Act(type_, rule.where) for type_ in rule.on if not type_.startswith("crm.")]
+    return [_Act(type_, rule.where) for type_ in rule.on if not type_.startswith(("crm.", "score."))]
 
 
-def _usefulness(way: Way) -> tuple[float, float]:
-    return math.inf if way.times is None else way.times, -way.adds
+def _usefulness(way: Way) -> tuple[float, bool, float]:
+    """Return the order of ways: the fewest events first, then those that the lead is known for, then by points."""
+    return math.inf if way.times is None else way.times, not way.done, -way.adds
 
 
 def _try(scorer: CompiledGrid, state: LeadState, at_ms: int, score: float, act: _Act) -> Way | None:
@@ -190,15 +206,47 @@ def _try(scorer: CompiledGrid, state: LeadState, at_ms: int, score: float, act: 
     if lead.stage == EXCLUDED or (adds <= 0 and times is None):
         return None
     where = () if act.where is None else act.where.conditions
-    return Way(act.event, where, _rules_fed(scorer, act), adds, times)
+    return Way(act.event, where, _rules_fed(scorer, act), adds, times, _done(scorer, state, act), _weight(scorer, act))
+
+
+def _met(scorer: CompiledGrid, act: _Act) -> list[RuleCounter]:
+    """Return the counters that count *act* for certain."""
+    return [counter for counter in scorer.counters.get(act.event, ()) if act.meets(counter.where)]
+
+
+def _done(scorer: CompiledGrid, state: LeadState, act: _Act) -> int:
+    held = (state.counts.get(counter.key) for counter in _met(scorer, act))
+    return max((count.n for count in held if count is not None), default=0)
+
+
+def _weight(scorer: CompiledGrid, act: _Act) -> float | None:
+    """Return what *act* counts at most in favour of the lead, in the first rule that weighs it."""
+    weighed = (_best_weight(scorer, counter) for counter in _met(scorer, act))
+    return next((weight for weight in weighed if weight is not None), None)
+
+
+def _best_weight(scorer: CompiledGrid, counter: RuleCounter) -> float | None:
+    weigh = counter.weigh
+    if weigh is None:
+        return None
+    return weigh.max if sum(rule.points for rule in scorer.readers[counter.key]) >= 0 else weigh.min
+
+
+def _data(scorer: CompiledGrid, counter: RuleCounter) -> dict[str, Any]:
+    """Return an event's data that gives it the weight of `_weight`; nothing else, so that it is about something new."""
+    weight = _best_weight(scorer, counter)
+    if weight is None or counter.weigh is None or not counter.weigh.times:
+        return {}
+    data: Any = weight / counter.weigh.times
+    for name in reversed(counter.weigh_path):
+        data = {name: data}
+    return dict(data)
 
 
 def _occur(scorer: CompiledGrid, lead: LeadState, act: _Act, at_ms: int, occurrence: int) -> None:
-    # Without data every occurrence counts as one of something new, as `Way` says; a session must have a name. A weight is not
-    # known, so it counts 0.
-    for counter in scorer.counters.get(act.event, ()):
-        if act.meets(counter.where):
-            count_one(scorer, lead, counter, at_ms, {})
+    # Without other data every occurrence counts as one of something new, as `Way` says; a session must have a name.
+    for counter in _met(scorer, act):
+        count_one(scorer, lead, counter, at_ms, _data(scorer, counter))
     for velocity in scorer.velocity_counters.get(act.event, ()):
         if act.meets(velocity.where):
             name = "new session" if velocity.kind.name == "depth" else f"new session {occurrence}"
