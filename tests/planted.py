@@ -364,7 +364,7 @@ FAULTS: Final = (
     Fault(
         "occurrences as by hand", "at one instant the lighter event of a value counts",
         "worker/core/scoring/occurrences.py", "(instant == before and entry > held)", "(instant == before and entry < held)",
-        _BY_HAND,
+        _WORDS + "test_of_several_events_of_a_value_the_earliest_counts_and_of_those_the_heaviest",
     ),
     Fault(
         "occurrences as by hand", "a missing weight counts the least that one can count",
@@ -375,9 +375,9 @@ FAULTS: Final = (
         "worker/core/scoring/fold.py", "texts.append(str(scorer.calendar.day(at_ms)))", 'texts.append("")', _BY_HAND,
     ),
     Fault(
-        "occurrences as by hand", "a window lasts a millisecond longer",
-        "worker/core/scoring/parts.py", "        if age_ms >= span_ms:\n            break",
-        "        if age_ms > span_ms:\n            break", _BY_HAND,
+        "occurrences as by hand", "a straight line ends at a half",
+        "worker/core/scoring/parts.py", "(1.0 - age_ms / span_ms) if straight",
+        "(1.0 - age_ms / span_ms / 2) if straight", _BY_HAND,
     ),
     Fault(
         "groups as by hand", "the greatest penalty does not count as the greatest",
@@ -408,8 +408,12 @@ FAULTS: Final = (
     ),
     Fault(
         "the first instant that time moves", "the greatest of a group cannot change",
-        "worker/core/scoring/moving.py", "if max(-one[1], one[2]) >= least - 2 * ALLOWANCE]",
-        "if one[0] is bounds[0][0]]", _FIRST,
+        "worker/core/scoring/moving.py", "if all(least >= -ALLOWANCE for least, _ in ahead):", "if ahead:", _FIRST,
+    ),
+    Fault(
+        "the first instant that time moves", "parts that keep their proportion are not known as such",
+        "worker/core/scoring/moving.py", "self.decay.half_life_ms == other.decay.half_life_ms", "self is other",
+        _WORDS + "test_equal_parts_of_a_group_do_not_make_the_search_look_at_each_millisecond",
     ),
     Fault(
         "the first instant that time moves", "straight lines are scheduled at half their speed",

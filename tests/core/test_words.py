@@ -22,6 +22,7 @@ from tests.kit.examples import examples
 from tests.kit.oracle_values import rfc3339
 from tests.kit.recount import recount
 from tests.kit.stories import DAY, HOUR, START, Case, Line, an_event, yaml_of
+from tests.kit.waits import effort
 from tests.kit.word_strategies import counting_cases
 from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import replay_lines
@@ -96,6 +97,27 @@ def test_the_64_latest_occurrences_count_in_whatever_order_they_come(
     assert_recounted(case, replay_lines(text(lines), parse_grid(grid, "many.yaml"), case.at_ms).leads)
 
 
+@examples(150)
+@given(
+    st.sampled_from([{}, {"decay": {"linear": "2h"}}, {"decay": {"window": "2h"}}, {"half_life": "1h"}]),
+    st.sampled_from([3, -3]),
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from("ab"), st.integers(-6, 6)), min_size=1, max_size=12),
+)
+def test_of_several_events_of_a_value_the_earliest_counts_and_of_those_the_heaviest(
+    fading: dict[str, Any], points: int, happened: list[tuple[int, str, int]]
+) -> None:
+    """In the order in which they are drawn, so late ones come too."""
+    weigh = {"path": "worth", "min": -5, "max": 5}
+    rule = {"id": "r", "points": points, "on": "page.viewed", "once_per": "session_id", "weigh": weigh, **fading}
+    grid = yaml_of({"grid": "values", "version": 1, "engagement": {"rules": [rule]}})
+    lines = [
+        an_event("ada", n, START + at, "page.viewed", {"url": "/", "session_id": session, "worth": worth})
+        for n, (at, session, worth) in enumerate(happened)
+    ]
+    case = Case(grid, lines, START + HOUR)
+    assert_recounted(case, replay_lines(text(lines), parse_grid(grid, "values.yaml"), case.at_ms).leads)
+
+
 def moves(partition: Partition, state: LeadState, at_ms: int) -> bool:
     """Return whether the lead, as it stands, would change its stage at *at_ms*."""
     lead, seen = unpack(pack(state)), []
@@ -158,6 +180,30 @@ def test_the_first_instant_at_which_time_moves_a_lead_is_found(case: Case, ahead
         held = partition.writes["ada"].due_ms
         assert held is not None
         assert held <= found
+
+
+@pytest.mark.parametrize("cap", ["", ", cap: 12"])
+@pytest.mark.parametrize("fading", ["half_life: 14d", "decay: {linear: 60d}"])
+@pytest.mark.parametrize("points", [(10, -10), (-10, 10), (10.0000000005, -10), (-10, 10.0000000005)])
+def test_equal_parts_of_a_group_do_not_make_the_search_look_at_each_millisecond(
+    fading: str, cap: str, points: tuple[float, float]
+) -> None:
+    """A rule and its opposite are equal all the time, and the first in the grid counts: one look at each occurrence's end."""
+    grid = f"""
+grid: mirrored
+version: 1
+groups: {{one: {{best: true}}}}
+engagement:
+  rules:
+    - {{id: a, points: {points[0]}, on: page.viewed, group: one, {fading}}}
+    - {{id: b, points: {points[1]}, on: page.viewed, group: one, {fading}}}
+    - {{id: c, points: 0.5, on: page.viewed, group: one, half_life: 3d}}
+    - {{id: d, points: 7, on: page.viewed}}
+stages: {{mql: {{enter: 9, leave: 8}}}}
+"""
+    partition = Partition(grid).feed([an_event("ada", n, START + n * HOUR, "page.viewed", {"url": "/"}) for n in range(3)])
+    state = unpack(partition.states["ada"] or b"")
+    assert effort(lambda: next_change(partition.scorer, state, state.clock_ms, state.clock_ms + HOUR // 6)) < 50
 
 
 @examples(200)

@@ -108,6 +108,8 @@ def counting_cases(draw: st.DrawFn, /, most: int = 20, kinds: tuple[str, ...] = 
         maybe(draw, rule, "half_life", st.sampled_from(["none", "1d"]), 4)
         _worded_rule(draw, rule, ("doing", "more"))
         engagement["rules"].append(rule)
+    if draw(st.integers(1, 4)) == 4:  # two parts that are equal, but for the sign, all the time
+        engagement["rules"].append({**engagement["rules"][0], "id": "mirror", "points": -engagement["rules"][0]["points"]})
     named = {rule["group"] for rule in engagement["rules"] if "group" in rule}
     grid = {
         "grid": "counting",

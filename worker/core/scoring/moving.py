@@ -31,6 +31,10 @@ class MovingPart:
         """Return bounds of the slope, in points a ms; infinite ones where the points may jump."""
         raise NotImplementedError
 
+    def fades_like(self, other: MovingPart, from_ms: int) -> bool:
+        """Return whether this part and *other* keep their proportion from *from_ms* on."""
+        return False
+
 
 class StillPart(MovingPart):
     """One part of a group that does not move."""
@@ -82,6 +86,18 @@ class DecayingPart(MovingPart):
         )
         return min(ends), max(ends)
 
+    def fades_like(self, other: MovingPart, from_ms: int) -> bool:
+        """Return whether both have one half-life, and neither is at its cap."""
+        return (
+            isinstance(other, DecayingPart)
+            and self._is_free(from_ms)
+            and other._is_free(from_ms)
+            and (self.decay.half_life_ms == other.decay.half_life_ms)
+        )
+
+    def _is_free(self, at_ms: int) -> bool:
+        return abs(self.worth * self.decay.left(at_ms - self.since_ms)) <= self.cap
+
 
 class LinearPart(MovingPart):
     """Occurrences that fade in straight lines. Those worth something fall, and those that take points rise."""
@@ -120,18 +136,23 @@ class LinearPart(MovingPart):
         plus, minus = self._sides(at_ms)
         return held_to(plus + minus, self.cap)
 
-    def bounds(self, first_ms: int, last_ms: int) -> tuple[float, float]:
-        """Return bounds from what each side is at its ends."""
+    def _free_bounds(self, first_ms: int, last_ms: int) -> tuple[float, float]:
+        """Return bounds from what each side is at its ends, before the cap."""
         plus, minus = self._sides(first_ms)
         later_plus, later_minus = self._sides(last_ms)
-        return held_to(later_plus + minus, self.cap), held_to(plus + later_minus, self.cap)
+        return later_plus + minus, plus + later_minus
+
+    def bounds(self, first_ms: int, last_ms: int) -> tuple[float, float]:
+        """Return bounds of the points."""
+        low, high = self._free_bounds(first_ms, last_ms)
+        return held_to(low, self.cap), held_to(high, self.cap)
 
     def slopes(self, first_ms: int, last_ms: int) -> tuple[float, float]:
         """Return bounds of the slope. An occurrence that ends takes its slope along, so each side is steepest at first."""
         falls, rises = self._speeds(first_ms)
         later_falls, later_rises = self._speeds(last_ms)
-        low, high = later_rises - falls, rises - later_falls
-        return low if self.cap == INFINITY else min(low, 0.0), high if self.cap == INFINITY else max(high, 0.0)
+        slopes = later_rises - falls, rises - later_falls
+        return held_slopes(slopes, self._free_bounds(first_ms, last_ms), self.cap)
 
 
 class CappedGroup(MovingPart):
@@ -145,16 +166,18 @@ class CappedGroup(MovingPart):
         """Return the group's points at *at_ms*."""
         return held_to(math.fsum([part.at(at_ms) for part in self.parts]), self.cap)
 
+    def _free_bounds(self, first_ms: int, last_ms: int) -> tuple[float, float]:
+        return _sums([part.bounds(first_ms, last_ms) for part in self.parts])
+
     def bounds(self, first_ms: int, last_ms: int) -> tuple[float, float]:
         """Return the sums of the parts' bounds, held."""
-        bounds = [part.bounds(first_ms, last_ms) for part in self.parts]
-        low, high = math.fsum([least for least, _ in bounds]), math.fsum([most for _, most in bounds])
+        low, high = self._free_bounds(first_ms, last_ms)
         return held_to(low, self.cap), held_to(high, self.cap)
 
     def slopes(self, first_ms: int, last_ms: int) -> tuple[float, float]:
-        """Return bounds of the slope, which is 0 where the group is held."""
-        slopes = [part.slopes(first_ms, last_ms) for part in self.parts]
-        return min(math.fsum([low for low, _ in slopes]), 0.0), max(math.fsum([high for _, high in slopes]), 0.0)
+        """Return the sums of the parts' slopes; where the group is held it stands still."""
+        slopes = _sums([part.slopes(first_ms, last_ms) for part in self.parts])
+        return held_slopes(slopes, self._free_bounds(first_ms, last_ms), self.cap)
 
 
 class BestOfGroup(MovingPart):
@@ -168,22 +191,76 @@ class BestOfGroup(MovingPart):
         """Return the group's points at *at_ms*."""
         return self.group.points([part.at(at_ms) for part in self.parts])
 
-    def _candidates(self, first_ms: int, last_ms: int) -> list[tuple[MovingPart, float, float]]:
-        """Return the parts that can be the greatest between two instants, with their bounds."""
-        bounds = [(part, *part.bounds(first_ms, last_ms)) for part in self.parts]
-        # No part is the greatest whose magnitude stays below the least that another one's is.
-        least = max([0.0 if low <= 0 <= high else min(abs(low), abs(high)) for _, low, high in bounds])
-        return [one for one in bounds if max(-one[1], one[2]) >= least - 2 * ALLOWANCE]
+    def _candidates(self, first_ms: int, last_ms: int) -> list[Magnitude]:
+        """Return the parts that can be the greatest between two instants, in the order of the grid."""
+        found: list[Magnitude] = []
+        magnitudes = [Magnitude(part, first_ms, last_ms) for part in self.parts]
+        for one in magnitudes:
+            ahead = [one.ahead_of(other) for other in magnitudes if other is not one]
+            if any(most < -ALLOWANCE for _, most in ahead):
+                continue
+            found.append(one)
+            if all(least >= -ALLOWANCE for least, _ in ahead):
+                break  # it is the first that is great enough, all the time
+        return found
 
     def bounds(self, first_ms: int, last_ms: int) -> tuple[float, float]:
         """Return the least and the most of all parts that can be the greatest."""
         found = self._candidates(first_ms, last_ms)
-        return min([low for _, low, _ in found]), max([high for _, _, high in found])
+        return min([one.low for one in found]), max([one.high for one in found])
 
     def slopes(self, first_ms: int, last_ms: int) -> tuple[float, float]:
         """Return the slope of the only part that can be the greatest. Between two of them the points may jump."""
         found = self._candidates(first_ms, last_ms)
-        return found[0][0].slopes(first_ms, last_ms) if len(found) == 1 else (-INFINITY, INFINITY)
+        return found[0].part.slopes(first_ms, last_ms) if len(found) == 1 else (-INFINITY, INFINITY)
+
+
+class Magnitude:
+    """A part without its sign over a stretch of time."""
+
+    def __init__(self, part: MovingPart, first_ms: int, last_ms: int) -> None:
+        self.part = part
+        self.first_ms = first_ms
+        self.last_ms = last_ms
+        self.low, self.high = part.bounds(first_ms, last_ms)
+        self.least = 0.0 if self.low <= 0 <= self.high else min(abs(self.low), abs(self.high))
+        self.most = max(abs(self.low), abs(self.high))
+
+    def _slopes(self) -> tuple[float, float]:
+        low, high = self.part.slopes(self.first_ms, self.last_ms)
+        if self.low >= 0:
+            return low, high
+        steepest = max(abs(low), abs(high))
+        return (-high, -low) if self.high <= 0 else (-steepest, steepest)
+
+    def ahead_of(self, other: Magnitude) -> tuple[float, float]:
+        """Return bounds of how much greater this one is than *other*.
+
+        Parts that are equal all the time must be found to be so, or the search would look at each millisecond.
+        """
+        least, most = self.least - other.most, self.most - other.least
+        if least >= -ALLOWANCE or most < -ALLOWANCE:
+            return least, most
+        first = abs(self.part.at(self.first_ms)) - abs(other.part.at(self.first_ms))
+        if self.part.fades_like(other.part, self.first_ms):
+            last = abs(self.part.at(self.last_ms)) - abs(other.part.at(self.last_ms))
+            return min(first, last), max(first, last)
+        (low, high), (other_low, other_high) = self._slopes(), other._slopes()
+        span_ms = self.last_ms - self.first_ms
+        return max(least, first + (low - other_high) * span_ms), min(most, first + (high - other_low) * span_ms)
+
+
+def held_slopes(slopes: tuple[float, float], bounds: tuple[float, float], cap: float) -> tuple[float, float]:
+    """Return bounds of the slope of what is held between −*cap* and *cap*, by its slopes and its bounds before that."""
+    if bounds[0] >= cap or bounds[1] <= -cap:
+        return 0.0, 0.0
+    if bounds[0] >= -cap and bounds[1] <= cap:
+        return slopes
+    return min(slopes[0], 0.0), max(slopes[1], 0.0)
+
+
+def _sums(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    return math.fsum([low for low, _ in pairs]), math.fsum([high for _, high in pairs])
 
 
 def moving_parts(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[MovingPart]:
