@@ -19,9 +19,9 @@ pytestmark = pytest.mark.timeout(1_200)  # a compiler is at work
 TOLD = (
     "batch/test_plan", "contract/test_codec", "contract/test_hostile", "grid/test_conditions", "identity/test_accounts",
     "identity/test_erasure", "identity/test_identity", "identity/test_links", "identity/test_merge",
-    "scoring/test_calendar", "scoring/test_limits", "scoring/test_once_per", "scoring/test_phases", "scoring/test_response_time",
-    "scoring/test_traits",
-    "test_golden", "test_oracle_score", "test_oracle_search", "test_oracle_stages", "test_properties",
+    "scoring/test_calendar", "scoring/test_limits", "scoring/test_once_per", "scoring/test_phases",
+    "scoring/test_response_time", "scoring/test_traits", "test_golden", "test_oracle_score", "test_oracle_search",
+    "test_oracle_stages", "test_properties",
 )  # fmt: skip
 """The others ask what is not compiled."""
 

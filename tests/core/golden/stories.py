@@ -41,6 +41,7 @@ stages:
   mql: {enter: 20, leave: 15}
   sql: {enter: 40, leave: 30, sla: 4h, intent_within: 20d}
   quiet: 2d
+phases: {aware: 5, ready: {enter: 30, leave: 12}}
 grades: {fit: {A: 10, B: 5, C: 0}, engagement: {1: 40, 2: 20, 3: 0}}
 """
 
@@ -70,7 +71,7 @@ def _stories() -> list[Line]:
         "country": "FR",
         "seniority": "vp",
         "company": company,
-        "own": [1, {"a": None}],
+        "own": [1, "a"],
     }
     # Climbs to sql by day 3, in time, late and twice over; a removal among the traits.
     tell("ada", 0, "profile.updated", traits=traits)
