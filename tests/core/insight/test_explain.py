@@ -198,7 +198,7 @@ def test_a_lead_that_stays_below_a_rung_lacks_something_of_it(case: Case) -> Non
     run = replayed(case.grid, case.lines, case.at_ms)
     for _, state, at_ms in standing(run):
         found = upward(run.scorer, state, at_ms)
-        missing = bool(found.points or found.fit or found.intent or found.closed_until)
+        missing = bool(found.points or found.fit or found.engagement or found.intent or found.closed_until)
         assert missing == (found.standing == "climbing")
         assert (found.standing == "excluded") == bool(found.excluded_by)
 
