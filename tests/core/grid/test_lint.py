@@ -80,6 +80,7 @@ R2 = "engagement.rules[2]"
             "unknown-page-type",
             f"{R2}.where.page_type",
         ),
+        ("{id: a, points: 1, on: [page.viewed, score.adjusted], where: {x: 1}, cap: 9}", "adjustment-unweighed", R2),
     ],
 )
 def test_a_rule_that_misleads_is_warned_of(rule: str, code: str, path: str) -> None:
@@ -359,3 +360,9 @@ def test_a_line_or_a_window_is_a_decay() -> None:
     assert ("no-decay", "engagement") in codes(still)
     for decay in ("{linear: 60d}", "{window: 30d}", "{half_life: 14d}"):
         assert codes(SOUND.replace("half_life: 14d", f"decay: {decay}")) == []
+
+
+def test_a_label_of_a_page_type_that_nearly_is_one_is_warned_of() -> None:
+    """Events may bring types of their own, so any other name is fine."""
+    assert codes(SOUND, {"labels": {"pricin": "Prices", "careers": "Jobs"}}) == [("unknown-page-type", "labels.pricin")]
+    assert codes(SOUND, {"labels": {"pricing": "Prices", "careers": "Jobs"}}) == []

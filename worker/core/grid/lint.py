@@ -239,6 +239,13 @@ def _fields(grid: Grid) -> Iterator[Found]:
         for name in counted_once(rule):
             if name not in ("event", "day", "lead"):
                 yield from _near(grid, (*path, "once_per"), rule.on, name)
+        if rule.weigh is None and "score.adjusted" in rule.on:
+            yield (
+                path,
+                "adjustment-unweighed",
+                f"{rule.id} counts each score.adjusted as 1, whatever points it brings: "
+                "add weigh: {path: points, min: -50, max: 50} and points: 1",
+            )
         if rule.weigh is not None:
             yield from _near(grid, (*path, "weigh", "path"), rule.on, rule.weigh.path)
     for i, velocity in enumerate(grid.velocity):
@@ -246,6 +253,15 @@ def _fields(grid: Grid) -> Iterator[Found]:
     for i, exclusion in enumerate(grid.exclusions):
         if exclusion.on is not None:
             yield from _misspelt(grid, ("exclusions", i), exclusion.on, exclusion.where)
+    yield from _labels(grid)
+
+
+def _labels(grid: Grid) -> Iterator[Found]:
+    """Labels of page types that the grid neither derives nor asks for. Events may bring such a type, so it must be near one."""
+    for name in grid.labels:
+        close = difflib.get_close_matches(name, list(grid.pages), n=1, cutoff=0.75)
+        if name not in grid.pages and close:
+            yield ("labels", name), "unknown-page-type", f"{name!r} is no page type of `pages`, did you mean {close[0]!r}?"
 
 
 def _misspelt(grid: Grid, path: Path, on: Iterable[str], where: Where | None) -> Iterator[Found]:

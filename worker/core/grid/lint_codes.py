@@ -22,6 +22,7 @@ Code = Literal[
     "unknown-field",
     "unknown-trait",
     "unknown-page-type",
+    "adjustment-unweighed",
     "page-never-matches",
     "number-in-quotes",
     "curly-quotes",
