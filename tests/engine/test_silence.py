@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.kit.grids import a_grid
+from tests.kit.oracle_values import instant as parsed
 from tests.kit.oracle_values import rfc3339
 from tests.kit.stories import DAY, HOUR, START, an_event
 from worker.adapters.memory import MemoryStore
@@ -17,6 +18,7 @@ from worker.core.grid.models import parse_grid
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.engine.batch_builder import BatchBuilder, BatchResult, BatchStart
 from worker.errors import SettingsError
+from worker.queries import doctor
 from worker.settings import Settings
 
 GRID = a_grid(
@@ -106,3 +108,11 @@ def test_an_instant_without_an_offset_is_refused(text: str) -> None:
     """Whose midnight it is must be said."""
     with pytest.raises(SettingsError, match="RFC 3339"):
         Settings.load({"LEADPULSE_SILENT_BEFORE": text})
+
+
+@pytest.mark.parametrize(("instant", "levels"), [("", []), ("2026-01-01T00:00:00Z", []), ("2026-01-01T00:00:01Z", ["warning"])])
+def test_doctor_warns_of_an_instant_in_the_future(instant: str, levels: list[str]) -> None:
+    """Forgotten after an import, it would keep sales waiting in silence."""
+    settings = Settings.load({"LEADPULSE_SILENT_BEFORE": instant})
+    found = list(doctor._silence(settings, parsed("2026-01-01T00:00:00Z")))
+    assert [finding.level for finding in found] == levels

@@ -320,6 +320,9 @@ def _log_start(settings: Settings, grid: Grid) -> None:
     )
     line = "LeadPulse %s (%s core) starts in namespace %s, with grid %s version %d"
     log.info(line, program, form(), settings.namespace, grid.grid, grid.version, extra=details)
+    if settings.silent_before:
+        before = settings.silent_before
+        log.info("transitions of the time before %s are not announced", before, extra=fields("worker.silent", before=before))
 
 
 def _partition_status(partition: Partition) -> PartitionStatus:

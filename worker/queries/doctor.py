@@ -71,7 +71,7 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     """
     versions = ", ".join(f"{name} {installed(name)}" for name in _PACKAGES)
     yield Finding("versions", "ok", f"Python {platform.python_version()}, {form()} core, {versions}")
-    for finding in _misspelt(os.environ):
+    for finding in (*_misspelt(os.environ), *_silence(settings, time.time() * 1000)):
         yield finding
     grid = None
     for finding, checked in _grid(settings.grid):
@@ -104,6 +104,13 @@ def _misspelt(environ: Iterable[str]) -> Iterator[Finding]:
             close = difflib.get_close_matches(name, known, n=1)
             meant = f"did you mean {close[0]}?" if close else "`leadpulse run --help` lists all settings"
             yield Finding("settings", "warning", f"{name} is not a setting, so it has no effect", meant)
+
+
+def _silence(settings: Settings, now_ms: float) -> Iterator[Finding]:
+    """Warn of an instant in the future: until then sales hear of no lead at all."""
+    if settings.silent_before_ms > now_ms:
+        what = f"nothing is announced before {settings.silent_before}: LEADPULSE_SILENT_BEFORE lies in the future"
+        yield Finding("settings", "warning", what, "expected during an import of history; otherwise set an instant in the past")
 
 
 def _grid(name: str) -> Iterator[tuple[Finding, Grid | None]]:

@@ -166,4 +166,4 @@ def _rising(phases: dict[str, Phase]) -> dict[str, Phase]:
     return phases
 
 
-Phases = Annotated[dict[Identifier, Phase], AfterValidator(_rising)]
+Phases = Annotated[dict[Identifier, Phase], AfterValidator(_rising), Field(json_schema_extra={"minProperties": 1})]
