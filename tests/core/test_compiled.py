@@ -21,7 +21,7 @@ TOLD = (
     "identity/test_erasure", "identity/test_identity", "identity/test_links", "identity/test_merge",
     "scoring/test_calendar", "scoring/test_limits", "scoring/test_once_per", "scoring/test_phases",
     "scoring/test_response_time", "scoring/test_traits", "test_golden", "test_oracle_score", "test_oracle_search",
-    "test_oracle_stages", "test_properties",
+    "test_oracle_stages", "test_properties", "test_words",
 )  # fmt: skip
 """The others ask what is not compiled."""
 

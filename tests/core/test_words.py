@@ -228,6 +228,14 @@ UNTIL = yaml_of(
         ],
     }
 )
+def test_an_exclusion_may_end_by_any_event_of_ones_own() -> None:
+    """`custom.*` stands for all of them."""
+    grid = yaml_of({"grid": "own", "version": 1, "exclusions": [{"id": "out", "on": "crm.lost", "until": "custom.*"}]})
+    lines = [an_event("ada", 1, START, "crm.lost", {}), an_event("ada", 2, START + 1, "custom.call.done", {})]
+    assert Partition(grid).feed(lines[:1]).writes["ada"].stage == "excluded"
+    assert Partition(grid).feed(lines).writes["ada"].stage == "contact"
+
+
 BEGINS = {"out": ("email.unsubscribed", "crm.lost"), "some": ("email.bounced",)}
 ENDS = {"out": ("form.submitted", "email.clicked"), "some": ("form.submitted",)}
 

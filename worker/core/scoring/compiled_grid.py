@@ -76,10 +76,7 @@ class CompiledGrid:
         self.fit_groups: list[CompiledGroup] = []
         self.single_parts: list[tuple[int, CompiledRule]] = []
         """Rules with `weigh`, `linear` or `window` and without a group."""
-        everything: list[Rule | Velocity | Exclusion] = [*grid.engagement.rules, *grid.velocity, *grid.exclusions]
-        names = {name for rule in everything for name in rule.on or ()}
-        names.update(name for exclusion in grid.exclusions for name in exclusion.until or ())
-        self.customs = frozenset(name for name in names if name.startswith(f"{CUSTOM}."))
+        self.customs = _customs(grid)
         """The names of types of one's own in the grid, some of which end in `.*`."""
         self._compile_rules()
         self.plain_readers, self.has_parts = self._without_parts()
@@ -90,8 +87,7 @@ class CompiledGrid:
         self._short_counts = _by_short(self.readers)
         self._short_velocity = _by_short(self.velocity_rules)
         self._short_exclusions = _by_short(self.exclusion_ids)
-        ladder = ((MQL, "lead.mql", grid.stages.mql), (SQL, "lead.sql", grid.stages.sql))
-        self.ladder = tuple(CompiledRung(stage, output, rung) for stage, output, rung in ladder if rung is not None)
+        self.ladder = _ladder(grid)
         self._above = [next((step for step in self.ladder if step.stage > stage), None) for stage in range(len(STAGES))]
         self._at = [next((step for step in self.ladder if step.stage == stage), None) for stage in range(len(STAGES))]
         self.tiers = grid.inactivity
@@ -317,6 +313,19 @@ def clamp(value: float, low: float | None, high: float | None) -> float:
     if low is not None and value < low:
         value = low
     return value + 0.0  # −0.0 reads badly
+
+
+def _customs(grid: Grid) -> frozenset[str]:
+    """Return the names of types of one's own that rules are on, and that end exclusions."""
+    everything: list[Rule | Velocity | Exclusion] = [*grid.engagement.rules, *grid.velocity, *grid.exclusions]
+    names = {name for rule in everything for name in rule.on or ()}
+    names.update(name for exclusion in grid.exclusions for name in exclusion.until or ())
+    return frozenset(name for name in names if name.startswith(f"{CUSTOM}."))
+
+
+def _ladder(grid: Grid) -> tuple[CompiledRung, ...]:
+    rungs = ((MQL, "lead.mql", grid.stages.mql), (SQL, "lead.sql", grid.stages.sql))
+    return tuple(CompiledRung(stage, output, rung) for stage, output, rung in rungs if rung is not None)
 
 
 def _phases_tag(phases: tuple[CompiledPhase, ...]) -> int:
