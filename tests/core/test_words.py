@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -160,8 +160,23 @@ def telling(partition: Partition, state: LeadState, from_ms: int, to_ms: int) ->
     return {at for at in found if from_ms < at <= to_ms}
 
 
+THERE_AND_BACK = """
+grid: there and back
+version: 1
+groups: {one: {best: true}}
+engagement:
+  rules:
+    - {id: quick, points: 10, on: page.viewed, group: one, decay: {linear: 1h}}
+    - {id: penalty, points: -8, on: page.viewed, group: one, decay: {linear: 3h}}
+    - {id: still, points: 5, on: page.viewed, group: one}
+stages: {mql: {enter: 6, leave: 3}}
+"""
+"""The greatest is worth points, then takes some, then is worth points again."""
+
+
 @examples(400)
 @given(counting_cases(most=8), st.sampled_from([4 * HOUR, 2 * DAY, 9 * DAY]))
+@example(Case(THERE_AND_BACK, [an_event("ada", 1, START, "page.viewed", {"url": "/"})], START + HOUR), 4 * HOUR)
 def test_the_first_instant_at_which_time_moves_a_lead_is_found(case: Case, ahead: int) -> None:
     """Where a line, a step or a change of the greatest carries the score over a threshold: not a millisecond late or early."""
     partition = Partition(case.grid).feed(case.lines)
@@ -228,6 +243,8 @@ UNTIL = yaml_of(
         ],
     }
 )
+
+
 def test_an_exclusion_may_end_by_any_event_of_ones_own() -> None:
     """`custom.*` stands for all of them."""
     grid = yaml_of({"grid": "own", "version": 1, "exclusions": [{"id": "out", "on": "crm.lost", "until": "custom.*"}]})
