@@ -42,6 +42,6 @@ def test_folders_of_tests_are_those_of_the_worker() -> None:
 
 WHOLE = {
     "test_compiled", "test_golden", "test_oracle_score", "test_oracle_search", "test_oracle_stages", "test_planted",
-    "test_properties",
+    "test_properties", "test_words",
 }  # fmt: skip
 """Tests of the core as a whole. All others are in the folder of a room."""

@@ -98,7 +98,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("page.viewed", {"data": {"url": "/", "machine": "yes"}}),
     ("webinar.attended", {"data": {"webinar_id": "w", "share": 1.5}}),
     ("webinar.attended", {"data": {"webinar_id": "w", "minutes": "38"}}),
-    ("lead.identified", {"data": {"anonymous_id": ""}}),
+    ("lead.identified", {"data": {"anonymous_id": None}}),
     ("crm.won", {"data": []}),
     ("crm.won", {"subject": ""}),
     ("crm.won", {"specversion": "0.3"}),
