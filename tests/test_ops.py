@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from ops.dev.kafka_broker import KAFKA_VERSION
 from ops.dev.services import REPOSITORY
+from worker.collector.metrics import CollectorMetrics
 from worker.metrics import Metrics, page
 from worker.settings import Settings
 
@@ -178,6 +179,7 @@ def test_dashboards_and_rules_ask_for_metrics_that_exist(path: Path) -> None:
     """A renamed metric leaves an empty panel, or an alert that never fires."""
     registry = CollectorRegistry()
     Metrics(registry)
+    CollectorMetrics(registry)
     known = set()
     for family in registry.collect():
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])

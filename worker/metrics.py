@@ -378,7 +378,10 @@ Each worker serves `/metrics` on `LEADPULSE_METRICS_PORT`, in Prometheus' text f
 def page() -> str:
     """Return `docs/metrics.md`."""
     lines = [_INTRODUCTION.rstrip("\n")]
-    for group, metrics in groupby(Metrics(CollectorRegistry()).described, key=lambda one: one.group):
+    from worker.collector.metrics import CollectorMetrics  # for the page alone
+
+    described = (*Metrics(CollectorRegistry()).described, *CollectorMetrics(CollectorRegistry()).described)
+    for group, metrics in groupby(described, key=lambda one: one.group):
         lines += ["", f"## {group}", "", "| metric | type | labels | meaning |", "|---|---|---|---|"]
         for one in metrics:
             labels = ", ".join(f"`{label}`" for label in one.labels)

@@ -374,6 +374,22 @@ class LogIntake(Protocol):
         ...
 
 
+class Acks(Protocol):
+    """Takes records and answers once the log has them, for programs that answer to others."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the log can be reached, as far as is known."""
+        ...
+
+    async def put(self, records: Sequence[Output]) -> None:
+        """Return once the log has every record. Raises `Undelivered`; some of the records may be there then.
+
+        It may wait for as long as the log is away, so callers set a deadline.
+        """
+        ...
+
+
 class Tracer(Protocol):
     """Reports batches to a tracing system. It is called for each batch, so it must not block. Nothing depends on it."""
 

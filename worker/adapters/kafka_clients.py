@@ -30,7 +30,7 @@ from worker.core.contract.model import Record
 from worker.errors import KafkaRefused as KafkaRefused
 from worker.errors import LogUnavailable, NoRight, OffsetsGone, Reassigned
 from worker.ports import Fetched, LogPartition
-from worker.settings import KafkaConnection, Settings
+from worker.settings import GroupConnection, KafkaConnection
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -177,7 +177,7 @@ class KafkaGroup(KafkaReader):
     sought.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: GroupConnection) -> None:
         """Raise `KafkaRefused` for a file that cannot be used. Connects to nothing yet."""
         checks = Checks(crcs=not settings.development, most=settings.max_unpacked)
         consumer = AIOKafkaConsumer(
@@ -237,7 +237,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
 @contextlib.asynccontextmanager
 async def free_reader(
-    settings: Settings, partitions: Sequence[LogPartition], wait_ms: int = _FETCH_WAIT_MS
+    settings: GroupConnection, partitions: Sequence[LogPartition], wait_ms: int = _FETCH_WAIT_MS
 ) -> AsyncIterator[KafkaReader]:
     """Yield a reader of *partitions* outside of any group. Seek before reading.
 

@@ -37,7 +37,7 @@ from worker.adapters.kafka_topics import MAX_RECORD_BYTES
 from worker.core.contract.model import Output
 from worker.core.contract.partitioner import murmur2
 from worker.errors import KafkaRefused, OutOfTime, ProducerFailed
-from worker.settings import Settings
+from worker.settings import GroupConnection
 
 TRANSACTION_TIMEOUT_MS = 10_000
 """Time after which the broker aborts an open transaction. Until then it blocks every reader of its partitions."""
@@ -70,7 +70,7 @@ class Producer:
     any error it must be closed and not used again: going on after an abort gives `OutOfOrderSequenceNumber`.
     """
 
-    def __init__(self, settings: Settings, partition: int) -> None:
+    def __init__(self, settings: GroupConnection, partition: int) -> None:
         self._settings = settings
         self._partition = partition
         self._producer = AIOKafkaProducer(
@@ -91,7 +91,7 @@ class Producer:
         except TransactionalIdAuthorizationFailed as err:
             raise KafkaRefused(
                 f"no right to write transactions as {self._settings.transactional_id(self._partition)!r}: grant Write and"
-                f" Describe on the transactional ids that begin with 'leadpulse.{self._settings.namespace}.'"
+                f" Describe on the transactional ids that begin with '{self._settings.group}.'"
             ) from err
         except (KafkaError, TimeoutError) as err:
             raise ProducerFailed(f"the producer of partition {self._partition} did not start: {err!r}") from err

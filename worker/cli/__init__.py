@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, _Command]] = {
     "simulate": _Command("worker.cli.simulate", "simulate", "Simulate the traffic of a B2B site."),
     "convert": _Command("worker.cli.convert", "convert", "Turn other formats into events, one JSON a line on stdout."),
     "produce": _Command("worker.cli.produce", "produce", "Send files of events to Kafka."),
+    "collect": _Command("worker.cli.collect", "collect", "Take events over HTTP, and map webhooks, until SIGTERM or Ctrl-C."),
     "connections": _Command(
         "worker.cli.connections", "connections", "Check and show the tools that events come from and that are acted on."
     ),

@@ -31,12 +31,12 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def settings_flags(*names: str) -> Callable[[F], F]:
-    """Offer the worker's settings *names* (all without any) as flags, from the model. A flag precedes the environment."""
+def settings_flags(*names: str, of: type[FromEnvironment] = Settings) -> Callable[[F], F]:
+    """Offer the settings *names* (all without any) of a program as flags, from the model. A flag precedes the environment."""
 
     def decorate(command: F) -> F:
-        for name in reversed(names or tuple(Settings.model_fields)):
-            field = Settings.model_fields[name]
+        for name in reversed(names or tuple(of.model_fields)):
+            field = of.model_fields[name]
             default = field.get_default(call_default_factory=True, validated_data={})
             shown = _shown(default)
             flag = "--" + name.replace("_", "-")

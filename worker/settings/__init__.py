@@ -4,9 +4,11 @@
 nothing else. So a mistake in a setting of the worker stops no other program. Senders of events read `KafkaConnection` alone.
 """
 
+from worker.settings.collect import CollectSettings as CollectSettings
 from worker.settings.connections import PREFIX as PREFIX
 from worker.settings.connections import SECRETS as SECRETS
 from worker.settings.connections import FromEnvironment as FromEnvironment
+from worker.settings.connections import GroupConnection as GroupConnection
 from worker.settings.connections import KafkaConnection as KafkaConnection
 from worker.settings.converter import ConverterSettings as ConverterSettings
 from worker.settings.reader import ReaderSettings as ReaderSettings
@@ -14,5 +16,5 @@ from worker.settings.worker import ASKED_FOR_TYPES as ASKED_FOR_TYPES
 from worker.settings.worker import OUTPUT_TYPES as OUTPUT_TYPES
 from worker.settings.worker import Settings as Settings
 
-PROGRAMS = (Settings, ConverterSettings)
+PROGRAMS = (Settings, ConverterSettings, CollectSettings)
 """Classes that together have every setting."""

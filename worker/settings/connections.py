@@ -11,7 +11,7 @@ from worker.errors import SettingsError
 
 PREFIX = "LEADPULSE_"
 
-SECRETS = ("redis", "kafka_password", "kafka_key_password", "kafka_token_command")
+SECRETS = ("redis", "seen_redis", "kafka_password", "kafka_key_password", "kafka_token_command")
 """Settings whose values are never shown."""
 
 
@@ -84,6 +84,40 @@ class KafkaConnection(FromEnvironment):
         if self.kafka_certfile and "SSL" not in self.kafka_security:
             raise ValueError(f"kafka_certfile: it needs kafka_security SSL or SASL_SSL, which is {self.kafka_security}")
         return self
+
+
+class GroupConnection(KafkaConnection):
+    """How a member of a consumer group reads Kafka and writes transactions. Each program names its group."""
+
+    session_timeout: float = Field(
+        10.0, ge=1, le=15, description="seconds without a heartbeat after which other workers take the partitions over"
+    )
+    max_unpacked: int = Field(
+        64 * 1024 * 1024,
+        ge=4 * 1024 * 1024,
+        le=1024 * 1024 * 1024,
+        description="most bytes that one compressed batch of records may unpack to; of a larger batch, only the places of its"
+        " records go to the dead letters",
+    )
+    development: bool = Field(
+        False,
+        description="for experiments, never for real leads: a single broker is accepted, and the configuration of topics and"
+        " the checksums of records are not checked, because an embedded broker lacks them",
+    )
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        raise NotImplementedError
+
+    @property
+    def client_id(self) -> str:
+        """How brokers name our connections in their logs and quotas."""
+        return self.group
+
+    def transactional_id(self, partition: int) -> str:
+        """Return the name by which a producer of *partition* fences the one before it."""
+        return f"{self.group}.{partition}"
 
 
 class RedisConnection(FromEnvironment):

@@ -11,7 +11,7 @@ from worker.core.contract import output_types
 from worker.core.contract.event_types import INPUT_TOPICS
 from worker.core.contract.instants import instant
 from worker.logs import Format
-from worker.settings.connections import KafkaConnection
+from worker.settings.connections import GroupConnection
 from worker.settings.reader import ReaderSettings
 
 OUTPUT_TYPES = (*output_types.OUTPUT_TYPES, output_types.DEAD_LETTERS)
@@ -35,7 +35,7 @@ def _pairs(value: Any) -> Any:
     return {key.strip(): topic.strip() for key, _, topic in pairs}
 
 
-class Settings(ReaderSettings, KafkaConnection):
+class Settings(ReaderSettings, GroupConnection):
     """Everything that a worker reads, and so do commands that operate its namespace. Secrets do not show in `repr`."""
 
     input_topics: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
@@ -68,13 +68,6 @@ class Settings(ReaderSettings, KafkaConnection):
         description="leads a second, over all partitions, that are evaluated again after a grid change, the hottest first",
     )
     max_batch: int = Field(1_000, ge=1, le=100_000, description="most records in one batch of a partition")
-    max_unpacked: int = Field(
-        64 * 1024 * 1024,
-        ge=4 * 1024 * 1024,
-        le=1024 * 1024 * 1024,
-        description="most bytes that one compressed batch of records may unpack to; of a larger batch, only the places of its"
-        " records go to the dead letters",
-    )
     pass_over: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
         (),
         description="damaged batches of the input topics to pass over: TOPIC:PARTITION:OFFSET of a batch's first record,"
@@ -85,9 +78,6 @@ class Settings(ReaderSettings, KafkaConnection):
         ge=0,
         le=1,
         description="share of bad records among a partition's last 1,000 (at least 200 bad) that stops the worker",
-    )
-    session_timeout: float = Field(
-        10.0, ge=1, le=15, description="seconds without a heartbeat after which other workers take the partitions over"
     )
     log_format: Format = Field(
         "auto", description="format of the log: json, text, or auto (text on a terminal, JSON elsewhere)"
@@ -112,11 +102,6 @@ class Settings(ReaderSettings, KafkaConnection):
     )
     checkpoint_keep: int = Field(
         3, ge=1, le=1_000, description="number of checkpoints that are kept of each partition, the newest ones"
-    )
-    development: bool = Field(
-        False,
-        description="for experiments, never for real leads: a single broker is accepted, and the configuration of topics and"
-        " the checksums of records are not checked, because an embedded broker lacks them",
     )
 
     @field_validator("input_topics")
@@ -161,11 +146,6 @@ class Settings(ReaderSettings, KafkaConnection):
         return self
 
     @property
-    def client_id(self) -> str:
-        """How brokers name our connections in their logs and quotas."""
-        return self.group
-
-    @property
     def group(self) -> str:
         """The consumer group, whose offsets carry the last published batch."""
         return f"leadpulse.{self.namespace}"
@@ -200,7 +180,3 @@ class Settings(ReaderSettings, KafkaConnection):
     def output_topic(self, kind: str) -> str:
         """Return the topic of output type *kind*: its route, or its own name."""
         return self.output_topics.get(kind, kind)
-
-    def transactional_id(self, partition: int) -> str:
-        """Return the name by which a producer of *partition* fences the one before it."""
-        return f"leadpulse.{self.namespace}.{partition}"

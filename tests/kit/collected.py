@@ -1,0 +1,91 @@
+"""A collector in this process: its application over a log in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry
+
+from worker.collector.application import ENDPOINTS, Routes, application
+from worker.collector.collector import Collector
+from worker.collector.metrics import CollectorMetrics
+from worker.collector.promise import Promise
+from worker.connections.file import parse_connections
+from worker.core.contract.model import Output
+from worker.errors import Undelivered
+from worker.intake.inbound import Inbound, decode_inbound
+
+NOW_MS = 1_770_000_000_000
+
+
+class Log:
+    """Keeps the records that were put into it. A test makes it refuse them, or stall."""
+
+    def __init__(self) -> None:
+        self.records: list[Output] = []
+        self.refuses = False
+        self.flows = asyncio.Event()
+        self.flows.set()
+        self.ready = True
+
+    async def put(self, records: Sequence[Output]) -> None:
+        """Keep *records* once the log flows."""
+        await self.flows.wait()
+        if self.refuses:
+            raise Undelivered("the log refuses records")
+        self.records += records
+
+    def inbound(self) -> list[Inbound]:
+        """Return the webhooks among the records."""
+        return [decode_inbound(one.value or b"") for one in self.records if one.topic == "lead.inbound"]
+
+
+class Fetched:
+    """Stands for Amazon: what each address holds, and which were asked."""
+
+    def __init__(self) -> None:
+        self.holds: dict[str, bytes] = {}
+        self.asked: list[str] = []
+
+    async def fetch(self, address: str) -> bytes:
+        """Return what *address* holds. Raises `OSError` for another one."""
+        self.asked.append(address)
+        if address not in self.holds:
+            raise OSError("nobody answers")
+        return self.holds[address]
+
+
+class Served:
+    """A collector that answers."""
+
+    def __init__(self, collector: Collector, client: TestClient[Any, Any], log: Log, amazon: Fetched) -> None:
+        self.collector = collector
+        self.client = client
+        self.log = log
+        self.amazon = amazon
+
+    def counted(self, name: str, **labels: str) -> float:
+        """Return a metric's value; 0 where it is not shown."""
+        return self.collector.metrics.registry.get_sample_value(f"leadpulse_{name}", labels) or 0.0
+
+
+@asynccontextmanager
+async def served(
+    connections: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    most_bytes: int = 64_000_000,
+    endpoints: Sequence[Routes] = ENDPOINTS,
+) -> AsyncIterator[Served]:
+    """Serve the collector of the file *connections*, whose secrets are in *environment*."""
+    log, amazon, metrics = Log(), Fetched(), CollectorMetrics(CollectorRegistry())
+    promise = Promise(log, most_bytes, metrics)
+    found = parse_connections(connections.encode(), "connections.yaml")
+    collector = Collector(found, environment or {}, promise, metrics, amazon.fetch, now_ms=lambda: NOW_MS)
+    collector.checked.set()
+    async with TestClient(TestServer(application(collector, endpoints))) as client:
+        yield Served(collector, client, log, amazon)

@@ -1,0 +1,1 @@
+"""`leadpulse collect`: events over HTTP become Kafka records, and webhooks become events."""

@@ -1,0 +1,1 @@
+"""Signatures of webhooks: one function a vendor, over the raw bytes of the request."""
