@@ -206,7 +206,7 @@ async def _topics(settings: Settings, admin: Admin, topics: Topics) -> AsyncIter
     if topics.unneeded:
         shown = ", ".join(topics.unneeded)
         yield Finding(
-            "topics", "warning", f"missing, and needed by a grid with `accounts` or `identity` only: {shown}", MISSING
+            "topics", "warning", f"missing, and needed only by a grid with `accounts`, `identity` or `phases`: {shown}", MISSING
         )
     for mistake in topics.mistakes:
         yield Finding("topics", "error", mistake)
