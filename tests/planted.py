@@ -312,7 +312,7 @@ FAULTS: Final = (
     Fault(
         "values are read as people mean them", "`not` is content with one element that differs",
         "worker/core/grid/predicates.py", "all(map(none, found))", "any(map(none, found))",
-        "tests/core/grid/test_conditions.py::test_one_element_meets_all_operators_and_not_looks_at_every_element",
+        "tests/core/grid/test_conditions.py::test_not_looks_at_every_element_of_a_list",
     ),
     Fault(
         "values are read as people mean them", "a blank text is a value",
