@@ -10,7 +10,7 @@ import msgspec
 from worker.core.contract.event_types import ACTIVITIES, CUSTOM, TYPE_NAMES, TYPE_NUMBERS
 from worker.core.contract.model import Event
 from worker.core.grid.page_types import hash_route
-from worker.core.grid.scalars import elements, is_blank
+from worker.core.grid.scalars import elements
 from worker.core.scoring import traits as traits_
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.compiled_rules import INFINITY, ExclusionRule, RuleCounter, VelocityCounter
@@ -250,7 +250,7 @@ def lookup(data: dict[str, Any], path: tuple[str, ...]) -> Any:
         if not isinstance(held, dict):
             return None
         held = held.get(name)
-    return None if held.__class__ is str and is_blank(held) else held
+    return None if held.__class__ is str and (not held or held.isspace()) else held
 
 
 def label(event: Event, *, hash_routes: bool = False) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from worker.core.grid.domains import NORMAL_FORMS
-from worker.core.grid.scalars import ELEMENTS_KEPT, exists, is_blank, scalars
+from worker.core.grid.scalars import ELEMENTS_KEPT, exists, scalars
 from worker.core.scoring.packing import TRAIT_NAMES, TRAIT_NUMBERS, long_id, short_id, shorten_address
 from worker.core.scoring.state import pack_list, unpack_list
 
@@ -79,8 +79,10 @@ def _collect(traits: dict[str, Any], prefix: str, chars: int, found: list[tuple[
         if isinstance(value, dict):
             chars = _collect(value, path + ".", chars, found, refused)
         elif isinstance(value, str):
-            form = _FORMS.get(path)
-            found.append((path, "" if is_blank(value) else value if form is None else form(value)))
+            if path in _FORMS:
+                found.append((path, _FORMS[path](value)))
+            else:
+                found.append((path, "" if value.isspace() else value))
         elif isinstance(value, list):
             members = scalars(value)
             if members is None:
@@ -97,9 +99,9 @@ def _in_form(path: str, value: Any) -> Any:
     form = _FORMS.get(path)
     if form is None:
         return value
-    if isinstance(value, list):
-        return [form(one) if isinstance(one, str) else one for one in value]
-    return form(value) if isinstance(value, str) else value
+    if value.__class__ is str:
+        return form(value)
+    return [form(one) if isinstance(one, str) else one for one in value] if isinstance(value, list) else value
 
 
 def refused_alone(paths: list[str]) -> str:
@@ -196,14 +198,19 @@ def held(traits: Traits) -> dict[str, Any]:
     """Return the traits by dotted path, in no order. States of older versions hold addresses and domains as they came."""
     found = {path: write.value for path, write in traits.items() if write.value is not None}
     for path in _FORMS:
-        if path in found:
-            found[path] = _in_form(path, found[path])
+        value = found.get(path)
+        if value is not None:
+            found[path] = _in_form(path, value)
     return found
 
 
 def values(traits: Traits) -> dict[str, Any]:
     """Return the traits that hold, by dotted path and in its order: those that are there for a rule, or for `exists`."""
-    return {path: value for path, value in sorted(held(traits).items()) if exists(value)}
+    return {
+        path: value
+        for path, value in sorted(held(traits).items())
+        if (value and not value.isspace() if value.__class__ is str else value.__class__ is not list or exists(value))
+    }
 
 
 def pack_traits(traits: Traits) -> msgspec.Raw:
