@@ -9,10 +9,12 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from redis import Redis as SyncRedis
 
 from tests.kit.grids import changed
 from tests.kit.online import ready, site, taken, topics
@@ -142,6 +144,33 @@ def test_a_signal_puts_a_changed_grid_in_force_in_every_worker(topics: dict[str,
         assert hottest[0]["score"] == ann["score"]
         assert "not every lead is judged by it yet" in leadpulse("top", env=site).stderr, "no tick has come, by CLOCK=events"
         assert parent.end() == 0
+
+
+def test_edited_labels_are_shown_and_no_batch_begins(topics: dict[str, str], tmp_path: Path) -> None:
+    """A running worker stores the text. Where the partitions stand stays, and so does the hash."""
+    grid, namespace = Path(topics["LEADPULSE_GRID"]), topics["LEADPULSE_NAMESPACE"]
+
+    def positions() -> list[dict[bytes, bytes]]:
+        with SyncRedis.from_url(topics["LEADPULSE_REDIS"]) as client:
+            return [client.hgetall(f"{{{namespace}:{partition}}}:position") for partition in range(2)]
+
+    def labels() -> Any:
+        explained = leadpulse("explain", "ann", "--json", env=topics)
+        return json.loads(explained.stdout)["labels"] if explained.returncode == 0 else None
+
+    with Running(["-m", "worker.cli", "run"], topics, tmp_path) as worker:
+        worker.until(lambda: ready(topics))
+        leadpulse("produce", a_file(tmp_path), "--topic", topics["LEADPULSE_INPUT_TOPICS"], env=topics)
+        worker.until(lambda: taken(topics) == 8)
+        assert labels() == {}
+        before = positions()
+        for label in ("Came by", "Looked around"):
+            grid.write_text(changed(GRID, {"engagement.rules.visit.label": label}))
+            worker.process.send_signal(signal.SIGHUP)
+            worker.until(lambda: labels() == {"visit": label})  # noqa: B023  # asked before the next turn
+        assert positions() == before
+        assert worker.end() == 0
+    assert "another grid is in force" not in worker.words
 
 
 def test_top_takes_no_more_than_asked(topics: dict[str, str], tmp_path: Path) -> None:

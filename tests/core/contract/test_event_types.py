@@ -11,7 +11,7 @@ from schemas.examples import input_example
 from worker.core.batch.plan import plan_events
 from worker.core.contract import event_types, output_types
 from worker.core.contract.codec import decode
-from worker.core.contract.event_types import ACTIVITIES, CUSTOM, DATA_FIELDS, FAMILIES, TYPE_NAMES, named, row_of
+from worker.core.contract.event_types import ACTIVITIES, CUSTOM, DATA_FIELDS, FAMILIES, INPUT_TOPICS, TYPE_NAMES, named, row_of
 from worker.core.contract.model import Event, Record, Unknown
 from worker.core.grid.models import parse_grid
 from worker.core.grid.values import EVENT_TYPES
@@ -112,3 +112,10 @@ def test_any_other_name_is_unknown(type_: str) -> None:
 def test_a_name_that_ends_in_a_star_names_all_below_it(on: str, type_: str, is_named: bool) -> None:
     """And not what it begins with."""
     assert named([on], type_) is is_named
+
+
+def test_new_types_bring_no_new_default_topic() -> None:
+    """Redis records the input topics of a namespace. One that runs on defaults would be refused at its upgrade."""
+    five = {f"lead.events.{family}" for family in ("web", "email", "webinar", "profile", "crm")}
+    assert set(INPUT_TOPICS.values()) == five
+    assert [INPUT_TOPICS[FAMILIES[word]] for word in ("custom", "score")] == ["lead.events.web", "lead.events.crm"]
