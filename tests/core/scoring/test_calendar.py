@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -51,3 +51,24 @@ def test_an_instant_is_written_in_utc_with_milliseconds() -> None:
     """Outputs are compared as text by some."""
     assert rfc3339(0) == "1970-01-01T00:00:00.000Z"
     assert rfc3339(ms("2026-03-05T12:34:56.789+02:00")) == "2026-03-05T10:34:56.789Z"
+
+
+@pytest.mark.parametrize(
+    ("zone", "change"),
+    [
+        ("America/St_Johns", "2010-11-07T02:31:00Z"),
+        ("Antarctica/Casey", "2022-10-01T16:01:00Z"),
+        ("Asia/Gaza", "2011-03-31T22:01:00Z"),
+    ],
+)
+def test_a_clock_that_changes_a_minute_past_the_quarter_changes_then(zone: str, change: str) -> None:
+    """In whatever order instants are asked for, since most offsets are remembered by the quarter of an hour."""
+    at = ms(change)
+    instants = [at - 60_000, at - 1, at, at + 60_000, at + 13 * 60_000]
+    expected = [datetime.fromtimestamp(one // 1000, ZoneInfo(zone)).utcoffset() for one in instants]
+    assert expected[0] != expected[2]
+    for order in (instants, instants[::-1]):
+        calendar = Calendar(zone)
+        for one in order:
+            calendar.day(one)
+        assert [timedelta(milliseconds=calendar.offset_ms(one)) for one in instants] == expected

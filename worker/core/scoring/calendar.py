@@ -10,7 +10,7 @@ from worker.core.grid.tables import zone
 
 DAY_MS: Final = 86_400_000
 _BLOCK_MS: Final = 900_000
-"""Since 1972 every zone changes its offset on a quarter of an hour, so one look-up serves a block."""
+"""Nearly all changes of an offset since 1972 are on a quarter of an hour, so one look-up serves a block without a change."""
 _MODERN_MS: Final = 63_072_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1)
@@ -75,7 +75,10 @@ class Calendar:
         if offset is None:
             if len(self._offsets) >= _CACHE_LIMIT:
                 self._offsets.clear()
-            offset = self._offsets[block] = self._look_up(block * _BLOCK_MS)
+            offset = self._look_up(block * _BLOCK_MS)
+            if self._look_up((block + 1) * _BLOCK_MS - 1) != offset:
+                return self._look_up(at_ms)
+            self._offsets[block] = offset
         return offset
 
     def _look_up(self, at_ms: int) -> int:
