@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -17,6 +18,7 @@ from worker.intake.inbound import Inbound
 
 _DIGEST_BYTES: Final = 16
 _LONGEST_NUMBER: Final = 40
+_MOST_FIELDS: Final = 10_000
 
 
 class Unmapped(Exception):
@@ -75,6 +77,15 @@ def objects_of(inbound: Inbound) -> list[dict[str, Any]]:
     if not all(isinstance(one, dict) for one in found):
         raise Unmapped("the body is no JSON object, and no list of objects")
     return found
+
+
+def form_of(inbound: Inbound) -> dict[str, str]:
+    """Return the fields of a form, of each name the first one. Raises `Unmapped`."""
+    try:
+        pairs = parse_qsl(inbound.body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except (UnicodeDecodeError, ValueError) as error:
+        raise Unmapped(f"the body is no form: {error}") from error
+    return dict(reversed(pairs))
 
 
 def digest(*parts: object) -> str:

@@ -9,11 +9,35 @@ from worker.connections.sources import Source
 from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Record, Rejected
 from worker.intake.inbound import Inbound
-from worker.intake.vendors import sendgrid
+from worker.intake.vendors import (
+    any_json,
+    brevo,
+    customerio,
+    mailchimp,
+    mailgun,
+    mandrill,
+    postmark,
+    resend,
+    segment,
+    sendgrid,
+    ses,
+    yousign,
+)
 from worker.intake.vendors.common import Map, Mapped, NewEvent, Unmapped, cloud_event
 
 MAPS: Final[Mapping[str, Map]] = {
     "sendgrid": sendgrid.events,
+    "brevo": brevo.events,
+    "mailgun": mailgun.events,
+    "postmark": postmark.events,
+    "ses": ses.events,
+    "mandrill": mandrill.events,
+    "mailchimp": mailchimp.events,
+    "customerio": customerio.events,
+    "resend": resend.events,
+    "segment": segment.events,
+    "yousign": yousign.events,
+    "json": any_json.events,
 }
 """Vendor → its map. A vendor of `worker.connections.sources.VENDORS` without one is `Unmapped`."""
 
