@@ -21,14 +21,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.kit.oracle_counting import Happened
 from tests.kit.oracle_ladder import phase_after, phases_of, respond_by
-from tests.kit.oracle_score import ANSWERS, Happened, Lead, Scores
+from tests.kit.oracle_score import ANSWERS, Lead, Scores
 from tests.kit.oracle_values import (
     ALLOWANCE,
     MISSING,
     as_list,
     borders,
-    clamp,
     duration,
     in_data,
     instant,
@@ -38,6 +38,7 @@ from tests.kit.oracle_values import (
 from worker.core.contract.event_types import KNOWN_TYPES
 
 REMEMBERED_IDS = 64
+OWN_TYPE = re.compile(r"custom[.][a-z0-9_.]{1,64}")
 
 
 class Oracle(Scores):
@@ -60,7 +61,7 @@ class Oracle(Scores):
 
     def event(self, cloudevent: Mapping[str, Any]) -> None:
         """Take one CloudEvent (valid; of any type)."""
-        if cloudevent["type"] not in KNOWN_TYPES:
+        if cloudevent["type"] not in KNOWN_TYPES and not OWN_TYPE.fullmatch(cloudevent["type"]):
             return
         data = dict(cloudevent.get("data") or {})
         happened = Happened(
@@ -258,27 +259,29 @@ class Oracle(Scores):
             expires = duration(counted.rule.get("expires_after"))
             if expires is not None and counted.latest is not None:
                 yield counted.latest + expires
+            if counted.span is not None and counted.kind != "half_life":
+                yield from (one.at + counted.span for one in counted.occurrences)
         for rung in self.ladder[1:]:
             within = duration(self.stages[rung].get("intent_within"))
             if within is not None and facts.intent is not None:
                 yield facts.intent + within
         if lead.closed_at is not None:
             yield lead.closed_at + self.quiet
-        yield from self._steps_of_inactivity(facts.activity, end)
+        for tier in self._tiers():
+            yield from self._steps_of_inactivity(tier, facts.activity, end)
 
-    def _steps_of_inactivity(self, activity: int | None, end: int) -> Iterator[int]:
-        rule = self.grid.get("inactivity")
-        if not rule or activity is None:
+    def _steps_of_inactivity(self, tier: Mapping[str, Any], activity: int | None, end: int) -> Iterator[int]:
+        if activity is None:
             return
-        every, step = duration(rule.get("every")), activity + (duration(rule["after"]) or 0)
+        every, step = duration(tier.get("every")), activity + (duration(tier["after"]) or 0)
         while step <= end:
             yield step
-            if every is None or (rule.get("min") is not None and self._inactivity(activity, step) <= rule["min"]):
+            if every is None or (tier.get("min") is not None and self._inactivity(tier, activity, step) <= tier["min"]):
                 return
             step += every
 
     def _first_in_stretch(self, lead: Lead, a: int, b: int) -> int | None:
-        fit = clamp(sum(points for _, points in self._facts(lead).fit), self.fit)
+        fit = self._fit(self._facts(lead))
         low, high = self._bounds(lead, a, b)
         # What else climbing asks for (intent, an open ladder) is the same in the whole stretch.
         if not (

@@ -134,12 +134,13 @@ def condition(wanted: Any, got: Any) -> bool:
 
 
 def in_data(data: Any, path: str) -> Any:
-    """Return what is at the dotted *path* of an event's data; `null` and a blank text are as good as missing."""
+    """Return what is at the dotted *path* of an event's data; `null`, a blank text and an empty list are missing values.
+
+    So is a list that is too long, or that holds objects.
+    """
     for name in path.split("."):
-        if not isinstance(data, Mapping) or data.get(name) is None or is_blank(data[name]):
-            return MISSING
-        data = data[name]
-    return data
+        data = data.get(name) if isinstance(data, Mapping) else None
+    return data if isinstance(data, Mapping) or scalars(data) else MISSING
 
 
 def in_traits(traits: Mapping[str, Any], path: str) -> Any:
