@@ -72,10 +72,12 @@ def test_of_each_value_the_earliest_occurrence_counts_whatever_arrives_first() -
 
 
 def test_values_are_compared_as_strings_and_an_event_without_one_is_its_own() -> None:
-    """1 and "1" are one value, `true` is "true"; a missing path and `null` count every time."""
-    story = Story(pages(once_per="x", half_life="none"))
-    story.event(0, x=1).event(0, x="1").event(0, x=True).event(0, x="true").event(0).event(0, x=None)
-    assert story.reason(0, "rule", "page")["count"] == 4
+    """1 and "1" are one value, `true` is "true". A missing path, `null`, a list and an object count every time."""
+    for once_per in ("x", ["x"], ["x", "lead"]):
+        story = Story(pages(once_per=once_per, half_life="none"))
+        story.event(0, x=1).event(0, x="1").event(0, x=True).event(0, x="true").event(0).event(0, x=None)
+        story.event(0, x=[]).event(0, x=[]).event(0, x=[1]).event(0, x=[1]).event(0, x={"a": 1}).event(0, x={"a": 1})
+        assert story.reason(0, "rule", "page")["count"] == 10
 
 
 def test_once_per_day_means_the_grids_midnight() -> None:
@@ -122,6 +124,18 @@ def test_sessions_counts_distinct_ids_day_by_day_at_most_16_a_day() -> None:
     for n in range(20):
         story.event(2 * DAY, session_id=f"s{n}")
     assert story.reason(2 * DAY, "velocity", "v")["count"] == 18
+
+
+def test_depth_is_the_most_events_in_one_session_on_one_day() -> None:
+    """A session over midnight is two, one without an id or with a blank one is none, and 1 is "1"."""
+    story = Story(velocity("depth")).event(0).event(1).event(2, session_id=" ").event(3, session_id="").event(4, session_id="")
+    assert story.row(4)["score"] == 0
+    story.event(5, session_id=1).event(6, session_id="1").event(DAY, session_id="1")
+    assert story.reason(DAY, "velocity", "v")["count"] == 2
+    story.event(DAY + 1, session_id="1").event(DAY + 2, session_id="1")
+    assert story.reason(DAY + 2, "velocity", "v")["count"] == 3
+    assert story.reason(8 * DAY - 1, "velocity", "v")["count"] == 3
+    assert story.score(8 * DAY) == 0
 
 
 def test_rise_compares_the_days_up_to_the_latest_match_with_those_before() -> None:

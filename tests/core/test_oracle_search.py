@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,5 +55,46 @@ def test_the_search_finds_the_instants_that_a_walk_through_every_millisecond_fin
     for oracle in (an_oracle(grid), an_oracle(grid, EveryMillisecond)):
         for n, (at, kind) in enumerate(happened):
             oracle.event({"id": str(n), "source": "/", "type": kind, "subject": "ada", "time": rfc3339(START + at), "data": {}})
+        outputs.append(oracle.finish(START + 4_000)[1])
+    assert outputs[0] == outputs[1]
+
+
+@examples(30)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-1500, 1500),
+            st.sampled_from(["page.viewed", "email.bounced", "score.adjusted"]),
+            st.sampled_from([1, -2.5, "3"]),
+        ),
+        max_size=6,
+    ),
+    st.sampled_from([3.1, 7.7]),
+    st.sampled_from(["{linear: 2s}", "{window: 1s}", "{half_life: 2s}"]),
+    st.sampled_from(["{best: true}", "{cap: 6}"]),
+)
+def test_it_finds_the_ends_of_lines_and_windows_and_where_the_greatest_changes(
+    happened: list[tuple[int, str, Any]], enter: float, decay: str, group: str
+) -> None:
+    """With weights of either sign, and parts of a group that are equal for a while."""
+    grid = a_grid(
+        groups=f"{{g: {group}}}",
+        engagement=f"""
+            decay: {{linear: 1s}}
+            rules:
+              - {{id: page, points: 6, on: page.viewed, cap: 11, decay: {decay}, group: g}}
+              - {{id: cold, points: -5, on: email.bounced, half_life: 1s, group: g}}
+              - {{id: also, points: -6, on: page.viewed, decay: {decay}, group: g}}
+              - {{id: hand, points: 1, on: score.adjusted, weigh: {{path: points, min: -9, max: 9}}}}
+        """,
+        inactivity="[{after: 1s, points: -1}, {after: 2s, every: 1s, points: -1, min: -2}]",
+        stages=f"{{mql: {{enter: {enter}, leave: {enter - 2}}}}}",
+        phases="{early: 1.1, late: {enter: 4.1, leave: 2.3}}",
+    )
+    outputs = []
+    for oracle in (an_oracle(grid), an_oracle(grid, EveryMillisecond)):
+        for n, (at, kind, points) in enumerate(happened):
+            event = {"id": str(n), "source": "/", "type": kind, "subject": "ada", "time": rfc3339(START + at)}
+            oracle.event(event | {"data": {"points": points}})
         outputs.append(oracle.finish(START + 4_000)[1])
     assert outputs[0] == outputs[1]

@@ -31,7 +31,7 @@ from tests.kit.stories import (
     yaml_of,
 )
 from tests.kit.strategies import cases, crowds
-from tests.kit.word_strategies import worded_cases
+from tests.kit.word_strategies import counting_cases, worded_cases
 from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import replay_lines
 from worker.core.scoring.state import pack, unpack
@@ -77,8 +77,8 @@ def loaded(grid: str) -> Any:
 # --- The oracle --------------------------------------------------------------------------------------------------------------
 
 
-@examples(150)
-@given(cases())
+@examples(200)
+@given(st.one_of(cases(), worded_cases()))
 @example(Case(ACCEPTED_AT_ONCE, [an_event("ada", 1, START, "crm.accepted", {})], START + DAY))
 @example(
     Case(
@@ -93,6 +93,13 @@ def test_the_core_says_what_the_oracle_says(case: Case) -> None:
     The examples were once wrong: an acceptance that is itself worth the sql was no answer to it, and a breach that the
     erasure of the lead was the first to reveal was lost, and with it its number.
     """
+    assert_replay_is_right(case)
+
+
+@examples(100)
+@given(counting_cases())
+def test_lines_weights_and_groups_move_a_lead_at_the_oracles_instants(case: Case) -> None:
+    """Rules alone, with little else, so that thresholds are crossed by decay alone."""
     assert_replay_is_right(case)
 
 
@@ -234,6 +241,18 @@ def test_when_ticks_come_changes_nothing_for_leads_without_late_events(case: Cas
     assert outputs[0] == outputs[1]
 
 
+@examples(80)
+@given(st.one_of([draw(repeats=False, erasures=False) for draw in (cases, worded_cases)]), st.integers(0, 40))
+def test_what_a_visitor_did_counts_as_if_the_lead_had_done_it(case: Case, place: int) -> None:
+    """Whatever the grid counts and remembers, and wherever in the log it stands who the visitor was."""
+    identified = an_event("ada", 99, START, "lead.identified", {"anonymous_id": "bob"})
+    lines = [*case.lines[:place], identified, *case.lines[place:]]
+    (expected,), _ = told([line | {"subject": "ada"} if "id" in line else line for line in lines], case.grid).finish(case.at_ms)
+    (row,) = replay_lines(text(lines), parse_grid(case.grid, "made-up.yaml"), case.at_ms).leads
+    assert row["lead_id"] == "ada"
+    assert_same_numbers(row, expected)
+
+
 # --- Scores ------------------------------------------------------------------------------------------------------------------
 
 
@@ -315,7 +334,7 @@ def test_a_state_survives_packing(case: Case) -> None:
 
 
 @examples(250)
-@given(st.one_of(cases(), fading(), selling(), pacing()), st.sampled_from([DAY, 10 * DAY, 60 * DAY]))
+@given(st.one_of(cases(), worded_cases(), fading(), selling(), pacing()), st.sampled_from([DAY, 10 * DAY, 60 * DAY]))
 def test_the_scheduled_instant_is_never_late(case: Case, ahead: int) -> None:
     """`due` is the only way in which a tick finds a lead: what it schedules too late is published by nobody in time."""
     partition, oracle = Partition(case.grid).feed(case.lines), told(case.lines, case.grid)
@@ -328,7 +347,8 @@ def test_the_scheduled_instant_is_never_late(case: Case, ahead: int) -> None:
 
 @examples(120)
 @given(
-    st.one_of(cases(), pacing()), st.lists(st.one_of(st.integers(0, 4 * DAY), st.integers(0, 60 * DAY)), min_size=1, max_size=5)
+    st.one_of(cases(), worded_cases(), pacing()),
+    st.lists(st.one_of(st.integers(0, 4 * DAY), st.integers(0, 60 * DAY)), min_size=1, max_size=5),
 )
 @example(
     Case(

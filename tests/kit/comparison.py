@@ -105,8 +105,8 @@ def facts(output: dict[str, Any]) -> dict[str, Any]:
 
 
 def reasons_of(of: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the reasons of an output or a lead by kind and id, without those that are but dust."""
-    return {f"{r['kind']} {r.get('id')}": r for r in of.get("reasons", []) if abs(r["points"]) > 1e-9}
+    """Return the reasons of an output or a lead by kind, and id or place, without those that are but dust."""
+    return {f"{r['kind']} {r.get('id', r.get('place'))}": r for r in of.get("reasons", []) if abs(r["points"]) > 1e-9}
 
 
 def assert_same_numbers(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
@@ -116,7 +116,8 @@ def assert_same_numbers(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     assert mine.keys() == other.keys()
     for name, reason in mine.items():
         assert reason.keys() == other[name].keys(), name
-        assert reason == pytest.approx(other[name], abs=1e-6), name
+        assert [*reason.get("on", ())] == other[name].get("on", []), name
+        assert reason | {"on": ""} == pytest.approx(other[name] | {"on": ""}, abs=1e-6), name
 
 
 def by_lead(outputs: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

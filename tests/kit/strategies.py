@@ -327,14 +327,23 @@ def cases(draw: st.DrawFn, /, **how: Any) -> Case:
 def crowds(draw: st.DrawFn) -> Case:
     """One lead with more values and ids than are remembered, all at instants of their own, some twice, in some disorder."""
     count, random = draw(st.integers(60, 150)), draw(st.randoms(use_true_random=False))
-    spread, sessions = draw(st.sampled_from([MINUTE, HOUR, 15 * HOUR])), draw(st.sampled_from([40, 75, 200]))
+    spread, sessions = draw(st.sampled_from([MINUTE, HOUR, 15 * HOUR])), draw(st.sampled_from([3, 40, 75, 200]))
     lines: list[Line] = []
     for number in range(count):
         at = START + (number + random.choice([0, 0, 0, -9, -70])) * spread + number
-        lines.append(an_event("ada", number, at, "page.viewed", {"url": "/", "session_id": str(random.randrange(sessions))}))
+        data = {"url": "/", "session_id": str(random.randrange(sessions)), "number": number}
+        lines.append(an_event("ada", number, at, "page.viewed", data))
         if random.random() < 0.1:
             lines.append(lines[-min(random.choice([1, 2, *range(62, 70)]), len(lines))])
-    rules = [{"id": "r", "points": 1, "on": "page.viewed", "once_per": "session_id", "half_life": draw(half_lives)}]
-    velocity = [{"id": "v", "on": "page.viewed", "count": "sessions", "within": "3d", "steps": {1: 1, 16: 2, 40: 3}}]
+    rules: list[dict[str, Any]] = [
+        {"id": "r", "points": 1, "on": "page.viewed", "once_per": "session_id", "half_life": draw(half_lives)},
+        {"id": "w", "points": 1, "on": "page.viewed", "weigh": {"path": "number", "min": -9, "max": 60, "times": 0.5}},
+    ]
+    maybe(draw, rules[1], "once_per", st.sampled_from(["session_id", ["session_id", "day"]]))
+    maybe(draw, rules[1], "decay", st.sampled_from([{"linear": "7d"}, {"window": "2d"}, {"half_life": "1d"}]))
+    velocity = [
+        {"id": count, "on": "page.viewed", "count": count, "within": "3d", "steps": {1: 1, 4: 2, 16: 2, 40: 3}}
+        for count in ("sessions", "depth")
+    ]
     grid = draw(grids(engagement={"rules": rules}, velocity=velocity, stages={"mql": {"enter": 20.137, "leave": 15.137}}))
     return Case(grid, lines, end_of(lines, draw(st.sampled_from([0, DAY, 10 * DAY]))))

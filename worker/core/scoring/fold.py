@@ -10,7 +10,6 @@ import msgspec
 from worker.core.contract.event_types import ACTIVITIES, CUSTOM, TYPE_NAMES, TYPE_NUMBERS
 from worker.core.contract.model import Event
 from worker.core.grid.page_types import hash_route
-from worker.core.grid.scalars import elements
 from worker.core.scoring import traits as traits_
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.compiled_rules import INFINITY, ExclusionRule, RuleCounter, VelocityCounter
@@ -31,6 +30,8 @@ _LABELS: Final = ("cta", "url", "webinar_id", "content_id", "form_id", "campaign
 _URL_CHARS: Final = 8_192
 """Of a url, so many are looked at for a route in its fragment."""
 _FOREVER: Final = b"\0" * MARK_BYTES
+_SEVERAL: Final = frozenset({list, dict})
+"""Classes of what is no single value: `once_per` takes it for a missing one."""
 
 _TYPE_NUMBERS: Final = {name: number for name, number in TYPE_NUMBERS.items() if name != CUSTOM}
 _CUSTOM_NUMBER: Final = TYPE_NUMBERS[CUSTOM]
@@ -214,7 +215,7 @@ def _value(scorer: CompiledGrid, counter: RuleCounter, at_ms: int, data: dict[st
     if once_per == "day":
         return scorer.calendar.day(at_ms).to_bytes(MARK_BYTES, "big", signed=True)
     held = lookup(data, counter.path)
-    return None if held is None else mark(as_text(held))
+    return None if held is None or held.__class__ in _SEVERAL else mark(as_text(held))
 
 
 def _combination(scorer: CompiledGrid, counter: RuleCounter, at_ms: int, data: dict[str, Any]) -> bytes | None:
@@ -225,7 +226,7 @@ def _combination(scorer: CompiledGrid, counter: RuleCounter, at_ms: int, data: d
             texts.append(str(scorer.calendar.day(at_ms)))
         elif word != "lead":
             held = lookup(data, path)
-            if held.__class__ is list or not elements(held):
+            if held is None or held.__class__ in _SEVERAL:
                 return None
             texts.append(as_text(held))
     # As JSON, so that no two texts run together into another pair's.

@@ -132,10 +132,8 @@ class _Sessions(VelocityKind):
     """Counts sessions, each day's own. Keeps the marks of each day's sessions behind their number."""
 
     def match(self, day: int, data: dict[str, Any]) -> VelocityWindow | None:
-        session = data.get("session_id")
-        if session is None or (session.__class__ is str and is_blank(session)):
-            return None
-        return VelocityWindow(day, b"\1" + mark(as_text(session)))
+        session = _session(data)
+        return None if session is None else VelocityWindow(day, b"\1" + session)
 
     def merge_days(self, newer: bytes, older: bytes, back: int) -> bytes:
         days = zip_longest(day_sessions(newer), [b""] * min(back, SESSIONS_DAYS) + day_sessions(older), fillvalue=b"")
@@ -150,8 +148,8 @@ class _Depth(VelocityKind):
     """Finds the session with the most matches. Keeps mark and number of each day's sessions behind how many there are."""
 
     def match(self, day: int, data: dict[str, Any]) -> VelocityWindow | None:
-        session = data.get("session_id")
-        return None if session is None else VelocityWindow(day, b"\1" + mark(as_text(session)) + b"\1")
+        session = _session(data)
+        return None if session is None else VelocityWindow(day, b"\1" + session + b"\1")
 
     def merge_days(self, newer: bytes, older: bytes, back: int) -> bytes:
         days = zip_longest(day_depths(newer), [b""] * min(back, DEPTH_DAYS) + day_depths(older), fillvalue=b"")
@@ -209,6 +207,14 @@ class VelocityRule:
             self.known.clear()
         found = self.known[held.days, today - held.day] = (points, low, high)
         return found
+
+
+def _session(data: dict[str, Any]) -> bytes | None:
+    """Return the mark of an event's session; `None` where it has none, or a blank one."""
+    session = data.get("session_id")
+    if session is None or (session.__class__ is str and is_blank(session)):
+        return None
+    return mark(as_text(session))
 
 
 def _union(marks: bytes, more: bytes) -> bytes:
