@@ -108,8 +108,8 @@ def once(rule: Mapping[str, Any], event: Happened, zone: str) -> tuple[str, ...]
 def count(rule: Mapping[str, Any], engagement: Mapping[str, Any], human: Sequence[Happened], zone: str) -> Counted:
     """Count a rule's events, in the order in which they came.
 
-    Of each value the earliest counts, and of several at that instant the heaviest. The 64 latest values are remembered. One
-    that is forgotten stays in a sum that fades as a whole. Where each occurrence fades by itself, values and occurrences are
+    Of each value the earliest counts, and of several at that instant the heaviest. The 64 latest values are remembered. A
+    forgotten value stays in a sum that fades as a whole. Where each occurrence fades by itself, values and occurrences are
     one memory of 64, and what is forgotten counts no more.
     """
     kind, span = fading(rule, engagement)
