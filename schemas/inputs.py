@@ -16,13 +16,13 @@ import msgspec
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, WithJsonSchema, create_model, model_validator
 
 from schemas.envelope import TIME_MEANING, CloudEvent, Contract, Instant
-from worker.core.contract import event_types
+from worker.core.contract import event_fields, event_types
 
 
 class InputData(Contract):
     """Fields that any event may have."""
 
-    machine: bool | None = Field(default=None, description=event_types.MACHINE.description)
+    machine: bool | None = Field(default=None, description=event_fields.MACHINE.description)
 
 
 class InputEvent(CloudEvent):
@@ -63,7 +63,7 @@ def class_name(event_type: str) -> str:
 
 def _decimal(text: str) -> str:
     trimmed = text.strip()
-    if trimmed and (len(trimmed) > event_types.DECIMAL_CHARS or not event_types.DECIMAL.fullmatch(trimmed)):
+    if trimmed and (len(trimmed) > event_fields.DECIMAL_CHARS or not event_fields.DECIMAL.fullmatch(trimmed)):
         raise ValueError("expected plain decimal text, such as -2.5")
     return text
 
@@ -84,7 +84,7 @@ _CustomType = Annotated[
 ]
 
 
-def _annotation(field: event_types.Field) -> Any:
+def _annotation(field: event_fields.Field) -> Any:
     """Return the strict type of a field that is there."""
     if field.or_integer:
         return str | int
@@ -97,7 +97,7 @@ def _annotation(field: event_types.Field) -> Any:
     return number | _Decimal if field.decimal else number
 
 
-def _data_model(data: event_types.DataModel) -> type[InputData]:
+def _data_model(data: event_fields.DataModel) -> type[InputData]:
     fields: dict[str, Any] = {}
     for name, field in data.fields.items():
         about: dict[str, Any] = {"description": field.description, "examples": list(field.examples) or None}

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from tests.kit.grids import changed, parsed
-from worker.core.contract.event_types import ACTIVITIES, DATA_FIELDS, DERIVED_TRAITS, TRAITS
+from worker.core.contract.event_fields import DERIVED_TRAITS, TRAITS
+from worker.core.contract.event_types import ACTIVITIES, DATA_FIELDS
 from worker.core.grid.lint import MAX_RULES, Lint, lint
 from worker.core.grid.models import parse_grid
 from worker.core.grid.values import EVENT_TYPES

@@ -30,7 +30,8 @@ from worker.core.contract.codec_words import (
     shown,
 )
 from worker.core.contract.envelope import MAX_NAME, Usual
-from worker.core.contract.event_types import CUSTOM, DATA_FIELDS, DECIMAL, DECIMAL_CHARS, Field, row_of
+from worker.core.contract.event_fields import DECIMAL, DECIMAL_CHARS, Field
+from worker.core.contract.event_types import CUSTOM, DATA_FIELDS, row_of
 from worker.core.contract.instants import instant, stand_in
 from worker.core.contract.model import Decoded, Event, Record, Rejected, Tombstone, Unknown
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.core.contract.event_types import Field
+from worker.core.contract.event_fields import Field
 from worker.core.contract.model import Headers
 
 Fault = tuple[str, str]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 
-from worker.core.contract.event_types import DERIVED_TRAITS, TRAITS
+from worker.core.contract.event_fields import DERIVED_TRAITS, TRAITS
 from worker.core.grid.conditions import Path, Where
 from worker.core.grid.lint_codes import Found
 from worker.core.grid.models import Grid

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from worker.core.contract.event_types import DECIMAL, DECIMAL_CHARS
+from worker.core.contract.event_fields import DECIMAL, DECIMAL_CHARS
 
 ELEMENTS_KEPT: Final = 64
 """A list with more elements than this is a missing value."""
