@@ -184,7 +184,7 @@ def company_domain(text: str) -> str:
 
 FORMS: Mapping[str, Callable[[str], str]] = {
     "email": email,
-    "email_domain": lambda text: domain(text.strip()),
+    "email_domain": lambda text: domain(text.strip().rpartition("@")[2]),
     "company.domain": company_domain,
 }
 """How a trait is written before it is compared, and the grid's values for it with it."""

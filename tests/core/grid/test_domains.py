@@ -58,6 +58,7 @@ def test_an_address_has_one_form(text: str, address: str) -> None:
 def test_an_addresss_domain_keeps_its_www() -> None:
     """It is compared with the domain of addresses, which may begin so."""
     assert normal_email_domain(" WWW.Acme.FR") == email_domain("a@www.acme.fr") == "www.acme.fr"
+    assert normal_email_domain("@Acme.FR") == "acme.fr"
 
 
 odd = st.lists(

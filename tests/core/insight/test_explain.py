@@ -470,3 +470,20 @@ def test_between_the_steps_ahead_the_score_only_decays(case: Case) -> None:
             moments = (instant(one.time) - 1, instant(one.time))
             was, becomes = ({(r.kind, r.id): r.points for r in reasons(run.scorer, state, ms)} for ms in moments)
             assert (was.get((one.kind, one.id), 0.0), becomes.get((one.kind, one.id), 0.0)) == (one.before, one.after)
+
+
+def test_a_fact_is_offered_in_the_form_in_which_a_trait_is_taken() -> None:
+    """A domain is one of the grid's whatever way its author wrote it, and words are met by one of them."""
+    grid = """
+grid: g
+version: 1
+fit:
+  rules:
+    - {id: client, points: 12, where: {company.domain: https://www.Acme.example/}}
+    - {id: marketing, points: 10, where: {role: {words: [demand gen, growth]}}}
+    - {id: text, points: 9, where: {company.size: {lt: b}}}
+stages: {mql: {enter: 10, min_fit: 10}}
+"""
+    scorer, state, at_ms = ada((0, "profile.updated", {"traits": {"country": "FR"}}), at_ms=0, grid=grid)
+    facts = upward(scorer, state, at_ms).facts
+    assert [(fact.id, fact.enough) for fact in facts] == [("client", True), ("marketing", True)]

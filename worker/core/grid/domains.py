@@ -57,8 +57,8 @@ def _bare(text: str) -> str:
 
 
 def normal_email_domain(text: str) -> str:
-    """Return the domain of an address as `ascii_domain` writes it."""
-    return ascii_domain(text.strip())
+    """Return the domain of an address as `ascii_domain` writes it, from the domain or what ends in `@` and the domain."""
+    return ascii_domain(text.strip().rpartition("@")[2])
 
 
 NORMAL_FORMS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(

@@ -13,6 +13,7 @@ import msgspec
 
 from worker.core.contract.event_types import named
 from worker.core.grid.conditions import Condition, Where
+from worker.core.grid.domains import NORMAL_FORMS
 from worker.core.grid.models import FitRule, Rule, Velocity
 from worker.core.grid.point_tables import PointsTable, whole
 from worker.core.grid.predicates import compile_where
@@ -333,7 +334,12 @@ def _meeting(where: Where) -> dict[str, Any] | None:
     for path in dict.fromkeys(condition.path for condition in where.conditions):
         asked = Where(tuple(condition for condition in where.conditions if condition.path == path))
         meets = compile_where(asked, flat=True)
-        offered = (value for condition in asked.conditions for value in _offered(condition))
+        form = NORMAL_FORMS.get(path)  # as the trait would be taken
+        offered = (
+            form(value) if form is not None and isinstance(value, str) else value
+            for condition in asked.conditions
+            for value in _offered(condition)
+        )
         value = next((value for value in offered if meets({path: value})), None)
         if value is None:
             return None
