@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -252,3 +253,33 @@ def test_the_phase_is_no_byte_of_a_lead_without_phases() -> None:
     without = Partition(changed(GRID, {"phases": None})).feed([an_event("ada", 1, START, "page.viewed", {"url": "/"})])
     assert b"consideration" not in (without.states["ada"] or b"")
     assert "phase" not in json.dumps(without.outputs)
+
+
+SWITCHES = a_grid(
+    groups="{g: {best: true}}",
+    engagement="""
+        half_life: none
+        rules:
+          - {id: page, points: 20, on: page.viewed}
+          - {id: cold, points: -5, on: email.bounced, group: g}
+          - {id: demo, points: 15, on: demo.requested, half_life: 1d, group: g}
+          - {id: by-hand, points: 1, on: score.adjusted, weigh: {path: points, min: -9, max: 9}, decay: {linear: 2d}}
+    """,
+    phases="{interest: {enter: 20, leave: 14}}",
+)
+
+
+def test_a_phase_that_a_group_takes_away_is_found_though_the_score_rises_again() -> None:
+    """The demo falls to 5 after log2(3) days. Then the group gives −5, and a penalty that fades lifts the score again.
+
+    At the end of the stretch the score is above `leave`. So a look at both ends alone misses the change.
+    """
+    lines = [
+        an_event("ada", 1, START, "page.viewed", {"url": "/"}),
+        an_event("ada", 2, START, "email.bounced", {"message_id": "m"}),
+        an_event("ada", 3, START, "demo.requested", {}),
+        an_event("ada", 4, START, "score.adjusted", {"points": -9}),
+    ]
+    (first, second) = replay_lines(text(lines), parse_grid(SWITCHES, "switches.yaml"), START + 3 * DAY).events
+    assert (first["data"]["to"], second["data"]["from"], second["data"]["to"]) == ("interest", "interest", None)
+    assert instant(second["time"]) - START == pytest.approx(DAY * math.log2(3), abs=1)

@@ -247,7 +247,9 @@ class Magnitude:
             return min(first, last), max(first, last)
         (low, high), (other_low, other_high) = self._slopes(), other._slopes()
         span_ms = self.last_ms - self.first_ms
-        return max(least, first + (low - other_high) * span_ms), min(most, first + (high - other_low) * span_ms)
+        # At first it is *first*, and from there it goes no faster than the slopes.
+        lead, lag = max(0.0, high - other_low) * span_ms, min(0.0, low - other_high) * span_ms
+        return max(least, first + lag), min(most, first + lead)
 
 
 def held_slopes(slopes: tuple[float, float], bounds: tuple[float, float], cap: float) -> tuple[float, float]:
