@@ -19,7 +19,7 @@ from worker.intake.vendors.common import (
     text,
 )
 from worker.intake.vendors.expressions import traits_of, value_of
-from worker.intake.vendors.mail import NO_TIME, link
+from worker.intake.vendors.mail_events import NO_TIME, link
 
 _LEAST_MS: Final = 100_000_000_000
 """A number from here on is milliseconds: as seconds, it would be after the year 5138."""

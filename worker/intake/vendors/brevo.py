@@ -25,7 +25,7 @@ from worker.intake.vendors.common import (
     text,
 )
 from worker.intake.vendors.expressions import traits_of
-from worker.intake.vendors.mail import NO_ADDRESS, add, machine
+from worker.intake.vendors.mail_events import NO_ADDRESS, add, machine
 
 _TYPES: Final = {
     "delivered": "email.delivered",

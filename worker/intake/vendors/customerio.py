@@ -11,7 +11,7 @@ from typing import Final
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, digest, email_id, objects_of, person, seconds_ms, text
-from worker.intake.vendors.mail import add, inner, link, machine
+from worker.intake.vendors.mail_events import add, inner, link, machine
 
 _TYPES: Final = {
     "email delivered": "email.delivered",

@@ -13,7 +13,7 @@ from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, NewEvent, Unmapped, digest, email_id, form_of, iso_ms, profile, text
 from worker.intake.vendors.expressions import traits_of
-from worker.intake.vendors.mail import add, inner
+from worker.intake.vendors.mail_events import add, inner
 
 _NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){1,4})")
 

@@ -13,7 +13,7 @@ import msgspec
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, Unmapped, digest, email_id, form_of, seconds_ms, text
-from worker.intake.vendors.mail import add, first_of, inner, machine, robot_clicked
+from worker.intake.vendors.mail_events import add, first_of, inner, machine, robot_clicked
 
 _TYPES: Final = {
     "open": "email.opened",

@@ -11,7 +11,7 @@ from typing import Any, Final
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, digest, email_id, iso_ms, objects_of, text
-from worker.intake.vendors.mail import add, machine, robot_clicked
+from worker.intake.vendors.mail_events import add, machine, robot_clicked
 
 _TYPES: Final = {"Delivery": "email.delivered", "Open": "email.opened", "Click": "email.clicked"}
 _BOUNCES: Final = {

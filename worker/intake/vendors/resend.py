@@ -12,7 +12,7 @@ from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, NewEvent, digest, email_id, iso_ms, objects_of, profile, text
 from worker.intake.vendors.expressions import traits_of
-from worker.intake.vendors.mail import NO_ADDRESS, NO_TIME, add, inner, machine, plain_address, robot_clicked
+from worker.intake.vendors.mail_events import NO_ADDRESS, NO_TIME, add, inner, machine, plain_address, robot_clicked
 
 _TYPES: Final = {
     "email.delivered": "email.delivered",

@@ -27,7 +27,7 @@ from worker.intake.vendors.common import (
     text,
 )
 from worker.intake.vendors.expressions import traits_of
-from worker.intake.vendors.mail import inner, word
+from worker.intake.vendors.mail_events import inner, word
 
 NAMES: Final[Mapping[str, str]] = {
     "Demo Requested": "demo.requested",

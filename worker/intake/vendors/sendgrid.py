@@ -11,7 +11,7 @@ from typing import Any, Final
 from worker.connections.sources import SendGrid, Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, digest, email_id, objects_of, seconds_ms, text
-from worker.intake.vendors.mail import add, machine, robot_clicked
+from worker.intake.vendors.mail_events import add, machine, robot_clicked
 
 _TYPES: Final = {
     "delivered": "email.delivered",

@@ -14,7 +14,7 @@ import msgspec
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, Unmapped, digest, email_id, iso_ms, objects_of, text
-from worker.intake.vendors.mail import add, first_of, inner, machine, plain_address, robot_clicked
+from worker.intake.vendors.mail_events import add, first_of, inner, machine, plain_address, robot_clicked
 
 _TYPES: Final = {
     "Delivery": "email.delivered",

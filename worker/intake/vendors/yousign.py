@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from worker.connections.sources import Source, Yousign
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, NewEvent, digest, email_id, objects_of, present, seconds_ms, text
-from worker.intake.vendors.mail import NO_TIME, inner, word
+from worker.intake.vendors.mail_events import NO_TIME, inner, word
 
 _OUTPUT_ID: Final = re.compile(r"(.+):[0-9]+", re.DOTALL)
 
