@@ -153,6 +153,33 @@ def test_a_match_that_weighs_nothing_is_a_match() -> None:
     assert replay_lines(text([*pages, word]), grid, START + 1).leads[0]["stage"] == "sql"
 
 
+@pytest.mark.parametrize(
+    ("group", "fit", "difference"),
+    [("{best: true}", -9, -13), ("{cap: 3}", 3, -1), ("{cap: 0}", 0, -4), ("{cap: 20}", 4, None)],
+)
+def test_rules_of_the_fit_have_groups_too(group: str, fit: float, difference: float | None) -> None:
+    """5 and 8 of a table against −9: the greatest, or their sum within the cap; the reason makes up the difference."""
+    grid = f"""
+grid: fit
+version: 1
+groups: {{who: {group}}}
+fit:
+  rules:
+    - {{id: role, points: 5, where: {{role: cto}}, group: who}}
+    - {{id: size, points: {{table: company.size, bands: [[10, 8]]}}, group: who}}
+    - {{id: far, points: -9, where: {{country: US}}, group: who}}
+    - {{id: other, points: 1, where: {{role: cto}}}}
+"""
+    traits = {"role": "cto", "company.size": 50, "country": "US"}
+    line = an_event("ada", 1, START, "profile.updated", {"traits": traits})
+    (row,) = replay_lines(text([line]), parse_grid(grid, "fit.yaml"), START).leads
+    assert row["fit"] == fit + 1
+    assert [reason["points"] for reason in row["reasons"] if reason["kind"] == "group"] == (
+        [] if difference is None else [difference]
+    )
+    assert sum(reason["points"] for reason in row["reasons"]) == row["score"]
+
+
 def moves(partition: Partition, state: LeadState, at_ms: int) -> bool:
     """Return whether the lead, as it stands, would change its stage at *at_ms*."""
     lead, seen = unpack(pack(state)), []

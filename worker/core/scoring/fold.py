@@ -205,11 +205,11 @@ def count_one(scorer: CompiledGrid, state: LeadState, counter: RuleCounter, at_m
 
 def _value(scorer: CompiledGrid, counter: RuleCounter, at_ms: int, data: dict[str, Any]) -> bytes | None:
     """Return the mark of what `once_per` counts once; `None` makes the event an occurrence of its own."""
-    if counter.combined:
-        return _combination(scorer, counter, at_ms, data)
     once_per = counter.once_per
     if once_per == "event":
         return None
+    if counter.combined:
+        return _combination(scorer, counter, at_ms, data)
     if once_per == "lead":
         return _FOREVER
     if once_per == "day":
