@@ -37,10 +37,13 @@ class NewEvent(msgspec.Struct, frozen=True):
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """A question to the vendor's API. Its answer comes back as an `Inbound` of kind `lookup`, with the same `about`."""
+    """A question to the vendor's API. Its answer comes back as an `Inbound` of kind `lookup`, with the same `about`.
+
+    A second question at the same path replaces the first: many who join a webinar ask for one list.
+    """
 
     path: str
-    """Below the target's `base_url`, with its query."""
+    """Below the target's `base_url`, with its query, encoded. `lookups.address_of` gives the whole address."""
     about: dict[str, str]
     """What was asked, in the map's own words, with all that the answer needs to be understood."""
     due_ms: int = 0

@@ -10,18 +10,28 @@ from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Record, Rejected
 from worker.intake.inbound import Inbound
 from worker.intake.vendors import (
+    activecampaign,
     any_json,
     brevo,
+    calendly,
     customerio,
+    goto,
+    hubspot,
+    livestorm,
     mailchimp,
     mailgun,
     mandrill,
+    pipedrive,
     postmark,
     resend,
+    salesforce,
     segment,
     sendgrid,
     ses,
+    typeform,
     yousign,
+    zoho,
+    zoom,
 )
 from worker.intake.vendors.common import Map, Mapped, NewEvent, Unmapped, cloud_event
 
@@ -38,6 +48,16 @@ MAPS: Final[Mapping[str, Map]] = {
     "segment": segment.events,
     "yousign": yousign.events,
     "json": any_json.events,
+    "zoom": zoom.events,
+    "livestorm": livestorm.events,
+    "goto": goto.events,
+    "typeform": typeform.events,
+    "calendly": calendly.events,
+    "hubspot": hubspot.events,
+    "pipedrive": pipedrive.events,
+    "zoho": zoho.events,
+    "salesforce": salesforce.events,
+    "activecampaign": activecampaign.events,
 }
 """Vendor → its map. A vendor of `worker.connections.sources.VENDORS` without one is `Unmapped`."""
 
