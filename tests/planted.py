@@ -217,6 +217,11 @@ FAULTS: Final = (
         _CROSSINGS,
     ),
     Fault(
+        "the first millisecond of a phase", "the greatest of a group is looked for at the end of a stretch alone",
+        "worker/core/scoring/moving.py", "max(0.0, high - other_low) * span_ms", "(high - other_low) * span_ms",
+        _PHASES + "test_a_phase_that_a_group_takes_away_is_found_though_the_score_rises_again",
+    ),
+    Fault(
         "the first millisecond of a phase", "a step of time changes no phase before something else does",
         "worker/core/scoring/schedule.py", "return next_phase(scorer, held, reading.score) != held", "return False",
         _PROPERTIES + "test_velocity_steps_at_local_midnights",
