@@ -48,7 +48,10 @@ class InputEvent(CloudEvent):
         encoded, content_type = event["data_base64"], event.get("datacontenttype")
         if event.get("data") is not None:
             raise ValueError("there is `data` beside `data_base64`; expected one of the two")
-        if content_type is not None and not re.fullmatch(r"(?i)\s*[^;]*[/+]json\s*(;.*)?", content_type, re.DOTALL):
+        if not isinstance(encoded, str):
+            raise ValueError("expected `data_base64` as a string")  # noqa: TRY004  # pydantic reports no TypeError
+        json_type = isinstance(content_type, str) and re.fullmatch(r"(?i)\s*[^;]*[/+]json\s*(;.*)?", content_type, re.DOTALL)
+        if content_type is not None and not json_type:
             raise ValueError("expected datacontenttype application/json where `data_base64` is read")
         held = base64.b64decode(encoded, validate=True)
         return {name: value for name, value in event.items() if name != "data_base64"} | {
