@@ -150,7 +150,7 @@ def test_a_sound_letter_goes_back_to_where_it_came_from_as_it_came(topics: dict[
     first = listed(topics)[0]["place"]
     dry, wet = (leadpulse("dead", "replay", "--all", *flags, env=topics) for flags in (["--dry-run"], []))
     assert (dry.returncode, wet.returncode) == (1, 1)
-    counts = {"replayed": 1, "still_bad": {"not_json": 1, "empty": 1}, "without_value": 1, "misplaced": 0}
+    counts = {"replayed": 1, "still_bad": {"not_json": 1, "tombstone": 1}, "without_value": 1, "misplaced": 0}
     assert json.loads(dry.stdout) == counts | {"dry_run": True}
     assert json.loads(wet.stdout) == counts
     forced = leadpulse("dead", "replay", "--reason", "too_large", "--force", env=topics)

@@ -12,6 +12,7 @@ import pytest
 from tests.kit.services import Kafka, Redis, adjacent_ports
 from tests.kit.shell import GRID, leadpulse
 from tests.kit.waits import HANG_S
+from worker.core.contract.output_types import OUTPUT_TYPES
 
 
 @pytest.fixture
@@ -26,21 +27,7 @@ def site(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Path) -> d
         "LEADPULSE_PARTITIONS": "2",
         "LEADPULSE_GRID": str(grid),
         "LEADPULSE_INPUT_TOPICS": f"{namespace}.in",
-        "LEADPULSE_OUTPUT_TOPICS": ",".join(
-            f"{kind}={namespace}.out"
-            for kind in (
-                "lead.mql",
-                "lead.sql",
-                "lead.cooled",
-                "lead.excluded",
-                "lead.stage",
-                "lead.sla_breached",
-                "lead.erased",
-                "lead.duplicate",
-                "account.hot",
-                "account.cooled",
-            )
-        )
+        "LEADPULSE_OUTPUT_TOPICS": ",".join(f"{kind}={namespace}.out" for kind in OUTPUT_TYPES)
         + f",lead.dead={namespace}.dead",
         "LEADPULSE_METRICS_PORT": str(adjacent_ports()),
         "LEADPULSE_CLOCK": "events",

@@ -13,7 +13,7 @@ from worker.core.contract.marks import shown_mark
 from worker.core.contract.model import MESSAGES, Event, Item, LeadWrite
 from worker.core.identity.recorder import Effects, Recorder
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.core.scoring.state import WHAT_TO_DO
+from worker.core.scoring.state import WHAT_TO_DO, UnreadableState
 
 MOST_BYTES: Final = 2 * 1024 * 1024
 """Soft limit in bytes, applied separately to a batch's records, loaded states and transitions. The item that crosses it is
@@ -72,13 +72,13 @@ def plan_events(
         if lead is None:
             if item.lead not in before:
                 break
-            lead = leads[item.lead] = Lead(scorer, item.lead, before[item.lead], clock_ms, plan)
+            lead = leads[item.lead] = _opened(scorer, item.lead, before[item.lead], clock_ms, plan)
         _take(lead, item, place, plan)
         while find is not None and plan.passed_on:
             _, passed = plan.passed_on.pop(0)
             lead = leads.get(passed.lead)
             if lead is None:
-                lead = leads[passed.lead] = Lead(scorer, passed.lead, find(passed.lead), clock_ms, plan)
+                lead = leads[passed.lead] = _opened(scorer, passed.lead, find(passed.lead), clock_ms, plan)
             _take(lead, passed, place, plan)
         plan.taken = place + 1
         if plan.full(most):
@@ -87,11 +87,22 @@ def plan_events(
     return plan
 
 
+def _opened(scorer: CompiledGrid, name: str, packed: bytes | None, clock_ms: int | None, plan: Plan) -> Lead:
+    """Return the lead, judged at once where its state is another grid's."""
+    try:
+        return Lead(scorer, name, packed, clock_ms, plan)
+    except UnreadableState:
+        raise
+    except Exception as err:
+        err.add_note(_whose(name))
+        raise
+
+
 def _take(lead: Lead, item: Item, place: int, plan: Plan) -> None:
     try:
         lead.take(item, Recorder(plan, place, item))
     except Exception as err:
-        err.add_note(_whose(lead))
+        err.add_note(_whose(lead.name))
         raise
 
 
@@ -106,11 +117,11 @@ def plan_tick(
     recorder = Recorder(plan)
     leads: list[Lead] = []
     for name, packed in before.items():
-        lead = Lead(scorer, name, packed, clock_ms, plan)
+        lead = _opened(scorer, name, packed, clock_ms, plan)
         try:
             lead.tick(tick_ms, recorder)
         except Exception as err:
-            err.add_note(_whose(lead))
+            err.add_note(_whose(lead.name))
             raise
         leads.append(lead)
         if plan.full(most):
@@ -120,6 +131,6 @@ def plan_tick(
     return plan
 
 
-def _whose(lead: Lead) -> str:
+def _whose(lead: str) -> str:
     """Return where to look when the fold fails, which no event can cause: most likely at the lead's stored state."""
-    return f"while the lead with mark {shown_mark(lead.name)} was folded: its state in Redis may be damaged, {WHAT_TO_DO}"
+    return f"while the lead with mark {shown_mark(lead)} was folded: its state in Redis may be damaged, {WHAT_TO_DO}"
