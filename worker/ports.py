@@ -382,11 +382,58 @@ class Acks(Protocol):
         """Whether the log can be reached, as far as is known."""
         ...
 
+    async def connected(self) -> None:
+        """Return once the log can be reached."""
+        ...
+
     async def put(self, records: Sequence[Output]) -> None:
         """Return once the log has every record. Raises `Undelivered`; some of the records may be there then.
 
         It may wait for as long as the log is away, so callers set a deadline.
         """
+        ...
+
+
+class Wanted(NamedTuple):
+    """A look-up that waits until it is due."""
+
+    held: bytes
+    """The question, as the mapper wrote it."""
+    due_ms: int
+
+
+class InboundMemory(Protocol):
+    """What mappers of webhooks remember between them: ids that were seen, and look-ups that are due later.
+
+    Each method raises `StoreUnavailable` and `StoreRefused`.
+    """
+
+    async def known(self, marks: Sequence[bytes]) -> list[bool]:
+        """Return for each id's mark whether it was seen."""
+        ...
+
+    async def mark(self, marks: Collection[bytes], now_ms: int) -> None:
+        """Remember ids. The oldest are forgotten after 72 hours, and past the most that are kept."""
+        ...
+
+    async def schedule(self, wanted: Sequence[Wanted]) -> None:
+        """Keep look-ups until they are done. A look-up that waits already keeps its time."""
+        ...
+
+    async def take_due(self, now_ms: int, limit: int, lease_ms: int) -> list[bytes]:
+        """Return look-ups that are due. No other mapper gets them within *lease_ms*."""
+        ...
+
+    async def done(self, held: bytes) -> None:
+        """Forget a look-up."""
+        ...
+
+    async def put_off(self, held: bytes, due_ms: int) -> None:
+        """Let a look-up wait until *due_ms*."""
+        ...
+
+    async def waiting(self) -> int:
+        """Return the number of look-ups that wait."""
         ...
 
 

@@ -39,6 +39,9 @@ class Log:
             raise Undelivered("the log refuses records")
         self.records += records
 
+    async def connected(self) -> None:
+        """Return at once."""
+
     def inbound(self) -> list[Inbound]:
         """Return the webhooks among the records."""
         return [decode_inbound(one.value or b"") for one in self.records if one.topic == "lead.inbound"]

@@ -36,6 +36,7 @@ class KafkaAcks:
         self._settings = settings
         self._producer: Any = None
         self._broken = asyncio.Event()
+        self._up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -51,6 +52,10 @@ class KafkaAcks:
     def ready(self) -> bool:
         """Whether a producer is connected, as far as is known."""
         return self._producer is not None
+
+    async def connected(self) -> None:
+        """Return once a producer is connected."""
+        await self._up.wait()
 
     async def put(self, records: Sequence[Output]) -> None:
         """Return once Kafka has every record. Raises `Undelivered`; some of the records may be there then."""
@@ -104,6 +109,7 @@ class KafkaAcks:
                 )
                 await producer.start()
                 self._producer, told = producer, False
+                self._up.set()
                 log.info("connected to Kafka", extra=fields("collector.connected"))
                 await self._broken.wait()
                 log.warning("the producer broke, and another one is made", extra=fields("collector.producer_broke"))
@@ -114,6 +120,7 @@ class KafkaAcks:
                 await asyncio.sleep(_AGAIN_S)
             finally:
                 self._producer = None
+                self._up.clear()
                 if producer is not None:
                     await _close(producer)
 

@@ -9,13 +9,13 @@ from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_clients import KafkaReader, free_reader
 from worker.adapters.kafka_producer import Producer
 from worker.ports import Committed, LogPartition
-from worker.settings import Settings
+from worker.settings import GroupConnection
 
 
 class KafkaLog:
     """The namespace's topics in Kafka. *reader* may be any open reader. It returns the start and end of logs."""
 
-    def __init__(self, settings: Settings, admin: Admin, reader: KafkaReader) -> None:
+    def __init__(self, settings: GroupConnection, admin: Admin, reader: KafkaReader) -> None:
         self._settings = settings
         self._admin = admin
         self._reader = reader

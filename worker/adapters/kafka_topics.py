@@ -16,10 +16,15 @@ MAX_RECORD_BYTES = 2 * 1024 * 1024
 
 _INPUT_RETENTION_MS = 7 * 86_400_000
 _INTERNAL_RETENTION_MS = 14 * 86_400_000
+_INBOUND_RETENTION_MS = 14 * 86_400_000
 
 
-def topic_configs(settings: Settings) -> dict[str, dict[str, str]]:
-    """Return the configuration of each topic when it is created, by topic.
+INBOUND_TOPICS = ("lead.inbound", "lead.inbound.dead")
+"""Topics of the collector: webhooks as they came, and those that could not be mapped."""
+
+
+def topic_configs(settings: Settings, *, inbound: bool = False) -> dict[str, dict[str, str]]:
+    """Return the configuration of each topic when it is created, by topic. *inbound*: with those of the collector.
 
     The internal topic is the journal. The broker stamps its times, because a worker's wrong clock must not ruin a partition. It
     is deleted by age, never by size, and never compacted. It is kept at least as long as the longest input: records that can
@@ -34,6 +39,8 @@ def topic_configs(settings: Settings) -> dict[str, dict[str, str]]:
         "retention.bytes": "-1",
         "retention.ms": str(_INTERNAL_RETENTION_MS),
     }
+    if inbound:
+        configs |= {topic: written | {"retention.ms": str(_INBOUND_RETENTION_MS)} for topic in INBOUND_TOPICS}
     return configs
 
 
@@ -43,14 +50,14 @@ _LOOK_EVERY_S = 0.1
 """Most checks whether the brokers show new topics. After that, the caller reports them as missing."""
 
 
-async def create_topics(admin: Admin, settings: Settings, replication: int = -1) -> dict[str, str]:
-    """Create the missing topics. Existing topics do not change.
+async def create_topics(admin: Admin, settings: Settings, replication: int = -1, *, inbound: bool = False) -> dict[str, str]:
+    """Create the missing topics, with *inbound* those of the collector too. Existing topics do not change.
 
     Returns `created`, `exists` or `differs: …` by topic. The last one has each difference that matters, with the command that
     mends it. *replication* -1 is the brokers' default. An existing input's retention is its owner's business; the
     internal topic is made with at least the longest of them.
     """
-    wanted = topic_configs(settings)
+    wanted = topic_configs(settings, inbound=inbound)
     there = await admin.partitions(wanted)
     configs = await admin.configs([topic for topic, count in there.items() if count])
     retentions = [int(configs[topic]["retention.ms"]) for topic in settings.input_topics if topic in configs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -38,15 +39,20 @@ def topics() -> None:
     metavar="N",
     help="Replicas of each new topic.  [default: that of the brokers]",
 )
-def create(replication: int | None, **flags: Any) -> None:
+@click.option(
+    "--connections", envvar="LEADPULSE_CONNECTIONS", default="connections.yaml", metavar="FILE",
+    help="File of connections. If it is there, the collector's topics are created too."
+    "  [env LEADPULSE_CONNECTIONS, default connections.yaml]",
+)  # fmt: skip
+def create(replication: int | None, connections: str, **flags: Any) -> None:
     """Create the missing topics, and report faults of the existing ones.
 
     Creates the input topics, the internal topic and the output topics, with the sizes, retention and timestamps that the
-    worker needs. Existing topics are not changed. Prints one JSON object, topic by topic. Exits with 1 if a topic differs
-    from the worker's needs.
+    worker needs. Where there is a file of connections, it creates lead.inbound and lead.inbound.dead too. Existing topics are
+    not changed. Prints one JSON object, topic by topic. Exits with 1 if a topic differs from the needs of its programs.
     """
     settings = load_settings(flags)
-    report = run_async(make_topics(settings, -1 if replication is None else replication))
+    report = run_async(make_topics(settings, -1 if replication is None else replication, inbound=Path(connections).is_file()))
     click.echo(msgspec.json.encode(report).decode())
     states = list(report.values())
     created, differing = states.count("created"), sum(state.startswith("differs") for state in states)

@@ -16,6 +16,7 @@ from worker.adapters.kafka_sink import KafkaIntake
 from worker.collector.application import ENDPOINTS, AccessLog, Routes, application, metrics_pages
 from worker.collector.collector import Collector
 from worker.collector.fetching import Fetcher
+from worker.collector.mapping_program import map_webhooks
 from worker.collector.metrics import CollectorMetrics
 from worker.collector.promise import Promise
 from worker.connections.file import read_connections
@@ -49,6 +50,8 @@ async def run(settings: CollectSettings, environment: Mapping[str, str], endpoin
             at = await _serve(opened, app, settings.collect_host, settings.collect_port, "LEADPULSE_COLLECT_PORT")
             log.info("taking events on http://%s:%d", *at[:2], extra=fields("collector.served", host=at[0], port=at[1]))
         tasks = [asyncio.create_task(_check_topics(settings, collector))]
+        if settings.collect_only != "http":
+            tasks.append(asyncio.create_task(map_webhooks(settings, collector)))
         await _until(stop, tasks)
         collector.draining = True
         log.info("draining, for %g s at most", DRAIN_S, extra=fields("collector.draining"))
@@ -90,13 +93,14 @@ async def _check_topics(settings: CollectSettings, collector: Collector) -> None
     log_ = KafkaIntake(settings)
     while True:
         try:
-            found = await log_.partitions(settings.topics)
+            found = await log_.partitions(settings.needed_topics)
         except Undelivered as error:
             log.warning("%s", error, extra=fields("collector.waits_for_kafka"))
             await asyncio.sleep(_LOOK_AGAIN_S)
             continue
         if missing := sorted(topic for topic, count in found.items() if not count):
             raise WorkerMustStop(f"{log_.name} has no topic {', '.join(missing)}: create it with `leadpulse topics create`")
+        await collector.promise.connected()
         collector.checked.set()
         log.info("ready", extra=fields("collector.ready"))
         return

@@ -12,10 +12,10 @@ from worker.core.contract.model import Output
 from worker.errors import Undelivered
 from worker.ports import Acks
 
-ANSWER_S: Final = 2.2
+ANSWER_S: Final = 1.8
 """Time for Kafka to take a request. The sender has an answer within 2.5 s."""
 
-HURRIED_ANSWER_S: Final = 0.7
+HURRIED_ANSWER_S: Final = 0.6
 """The same for HubSpot, which waits for a second: it has an answer within 0.9 s."""
 
 STALLED_BYTES: Final = 1_048_576
@@ -37,6 +37,10 @@ class Promise:
         self._stalled = False
         metrics.waiting_bytes.set_function(lambda: self._held)
         metrics.kafka_up.set_function(lambda: float(self._acks.ready and not self._stalled))
+
+    async def connected(self) -> None:
+        """Return once Kafka can be reached."""
+        await self._acks.connected()
 
     @property
     def stalled(self) -> bool:

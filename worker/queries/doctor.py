@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_clients import CHECK_CONNECTION, free_reader
 from worker.adapters.kafka_log import KafkaLog
 from worker.adapters.kafka_login import why_not
+from worker.adapters.kafka_topics import INBOUND_TOPICS, differences
 from worker.adapters.redis_client import Client, connect, redacted
 from worker.adapters.redis_store import RedisStore
 from worker.build_flavour import form
@@ -172,7 +174,7 @@ async def _kafka(
         async with Admin(settings) as admin:
             yield Finding("kafka", "ok", f"{settings.kafka} answers")
             topics = await look_at_topics(settings, admin, unpublished)
-            looks = [_topics(settings, admin, topics), _brokers(settings, admin)]
+            looks = [_topics(settings, admin, topics), _brokers(settings, admin), _inbound(settings, admin)]
             if topics.readable:
                 looks.append(_partitions(settings, client, admin, positions))
             if topics.readable and any(position.batch for position in positions):
@@ -198,6 +200,25 @@ def _no_answer(settings: Settings, err: KafkaRefused | LogUnavailable | OSError)
 async def _rebuilds(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
     async for area, level, what, what_to_do in rebuilds(settings, admin):
         yield Finding(area, level, what, what_to_do)
+
+
+def _has_connections() -> bool:
+    return Path(os.environ.get("LEADPULSE_CONNECTIONS") or "connections.yaml").is_file()
+
+
+async def _inbound(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
+    """Look at the collector's topics, where there is a file of connections."""
+    if not _has_connections():
+        return
+    there = await admin.partitions(INBOUND_TOPICS)
+    configs = await admin.configs([topic for topic, count in there.items() if count])
+    for topic, count in there.items():
+        if not count:
+            yield Finding("topics", "error", f"missing: {topic}; `leadpulse collect` needs it", "run `leadpulse topics create`")
+            continue
+        config = None if settings.development else configs[topic]
+        for mistake in differences(settings, topic, count, config, "0"):
+            yield Finding("topics", "error", mistake)
 
 
 async def _topics(settings: Settings, admin: Admin, topics: Topics) -> AsyncIterator[Finding]:

@@ -69,5 +69,10 @@ class CollectSettings(RedisConnection, GroupConnection):
 
     @property
     def topics(self) -> tuple[str, ...]:
+        """Every topic that the group reads."""
+        return (self.inbound_topic,)
+
+    @property
+    def needed_topics(self) -> tuple[str, ...]:
         """Every topic that a collector reads or writes."""
         return (*INPUT_TOPICS.values(), self.inbound_topic, self.dead_topic)

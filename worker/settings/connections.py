@@ -111,6 +111,11 @@ class GroupConnection(KafkaConnection):
         raise NotImplementedError
 
     @property
+    def topics(self) -> tuple[str, ...]:
+        """Every topic that the group reads, sorted."""
+        raise NotImplementedError
+
+    @property
     def client_id(self) -> str:
         """How brokers name our connections in their logs and quotas."""
         return self.group

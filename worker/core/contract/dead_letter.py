@@ -65,8 +65,10 @@ class DeadLetter(NamedTuple):
         return places[-1].decode(errors="replace") if places else None
 
 
-def dead_letter(topic: str, bad: Rejected) -> Output:
+def dead_letter(topic: str, bad: Rejected, most: int = MAX_BYTES) -> Output:
     """Return *bad* for the dead-letter *topic*: its record as it came, and headers that say where and why.
+
+    *most*: the longest value that the letter holds. Webhooks as they came may be longer than events.
 
     A value over 900 kB does not fit into a record. Neither do a key and headers over 900 kB. The letter has their size and
     SHA-256 instead. The record stays in its topic for as long as the topic keeps it. Its reason is then `too_large`, and no
@@ -74,7 +76,7 @@ def dead_letter(topic: str, bad: Rejected) -> Output:
     """
     record = bad.record
     key, value, headers = record.key, record.value, record.headers
-    if len(value or b"") > MAX_BYTES:
+    if len(value or b"") > most:
         value = _instead(value=value)
     if beside_value(key, headers) > MAX_BYTES:
         value = _instead(key=key, value=record.value, headers=b"".join(name.encode() + value for name, value in headers))

@@ -1,0 +1,263 @@
+"""The mapper over a log in memory: events once, dead letters, and what is marked when."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.kit.waits import until
+from worker.adapters.memory_log import MemoryLog, MemoryReader
+from worker.collector.mapper import MOST_RECORDS, Mapper
+from worker.collector.mapping_program import questions
+from worker.collector.metrics import CollectorMetrics
+from worker.connections.file import parse_connections
+from worker.core.contract.codec import decode
+from worker.core.contract.dead_letter import read_letter
+from worker.core.contract.event_types import INPUT_TOPICS
+from worker.core.contract.model import Event, Output
+from worker.errors import ProducerFailed, StoreUnavailable
+from worker.intake.inbound import Inbound, decode_inbound, encode_inbound
+from worker.ports import LogPartition, Wanted
+from worker.settings import Settings
+
+FILE = b'sources: {mailer: {vendor: sendgrid, secrets: ["${KEY}"]}}\n'
+SOURCES = parse_connections(FILE, "connections.yaml").sources
+EMAIL = INPUT_TOPICS["email"]
+
+
+class Memory:
+    """Remembers in this process. A test makes it go away."""
+
+    def __init__(self) -> None:
+        self.marks: set[bytes] = set()
+        self.wanted: dict[bytes, int] = {}
+        self.away = False
+
+    def _answer(self) -> None:
+        if self.away:
+            raise StoreUnavailable("away")
+
+    async def known(self, marks: Sequence[bytes]) -> list[bool]:
+        self._answer()
+        return [mark in self.marks for mark in marks]
+
+    async def mark(self, marks: Collection[bytes], now_ms: int) -> None:
+        self._answer()
+        self.marks |= set(marks)
+
+    async def schedule(self, wanted: Sequence[Wanted]) -> None:
+        self._answer()
+        for one in wanted:
+            self.wanted.setdefault(one.held, one.due_ms)
+
+    async def take_due(self, now_ms: int, limit: int, lease_ms: int) -> list[bytes]:
+        return [held for held, due_ms in self.wanted.items() if due_ms <= now_ms][:limit]
+
+    async def done(self, held: bytes) -> None:
+        self.wanted.pop(held, None)
+
+    async def put_off(self, held: bytes, due_ms: int) -> None:
+        self.wanted[held] = due_ms
+
+    async def waiting(self) -> int:
+        return len(self.wanted)
+
+
+class Bench:
+    """A log with the collector's topics, and mappers on it."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog(Settings.load({"LEADPULSE_PARTITIONS": "2"}))
+        for topic in ("lead.inbound", "lead.inbound.dead"):
+            self.log.create(topic)
+        self.memory = Memory()
+        self.metrics = CollectorMetrics(CollectorRegistry())
+
+    def webhook(self, body: Any, partition: int = 0, source: str = "mailer", vendor: str = "sendgrid") -> None:
+        """Write a webhook as the collector does."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        inbound = Inbound(source, vendor, 1_770_000_000_000, raw)
+        self.log.append("lead.inbound", partition, encode_inbound(inbound), b"k")
+
+    @asynccontextmanager
+    async def mapping(self) -> AsyncIterator[Mapper]:
+        """Run a mapper."""
+        group: Any = MemoryReader(self.log)
+        log: Any = self.log
+        mapper = Mapper(group, log, self.memory, SOURCES, self.metrics, questions, lambda: 1_770_000_000_500)
+        task = asyncio.create_task(mapper.run())
+        try:
+            yield mapper
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def read(self) -> bool:
+        """Return whether every webhook's offset is committed."""
+        ends = [len(self.log._topics["lead.inbound"][p].entries) for p in range(2)]
+        done = [self.log._committed.get(LogPartition("lead.inbound", p)) for p in range(2)]
+        return all(end == (at.offset if at else 0) for end, at in zip(ends, done, strict=True))
+
+    def events(self) -> list[Event]:
+        """Return the committed events, each one that the worker takes."""
+        found = [decode(record) for topic in INPUT_TOPICS.values() for record in self.log.committed_records(topic)]
+        assert all(isinstance(one, Event) for one in found)
+        return [one for one in found if isinstance(one, Event)]
+
+    def ids(self) -> Counter[str]:
+        """Return how often each event's id was committed."""
+        return Counter(one.id for one in self.events())
+
+    def counted(self, name: str, **labels: str) -> float:
+        """Return a metric's value."""
+        return self.metrics.registry.get_sample_value(f"leadpulse_collect_{name}", labels) or 0.0
+
+
+def opened(number: int, **fields: Any) -> dict[str, Any]:
+    """Return an event of SendGrid's."""
+    held = {"event": "open", "email": f"p{number}@x.example", "timestamp": 1_770_000_000 + number, "sg_event_id": f"e{number}"}
+    return held | {"sg_message_id": "m.1"} | fields
+
+
+async def test_webhooks_become_events_routed_and_keyed() -> None:
+    """As `produce` sends them."""
+    bench = Bench()
+    bench.webhook([opened(1), opened(2, event="processed")])
+    async with bench.mapping():
+        await until(bench.read)
+    [record] = bench.log.committed_records(EMAIL)
+    assert record.key == b"email:p1@x.example"
+    [event] = bench.events()
+    assert (event.type, event.source, event.id) == ("email.opened", "/in/mailer", "e1:email.opened")
+    assert bench.counted("mapped_events_total", source="mailer", type="email.opened") == 1
+    assert bench.counted("passed_over_total", source="mailer") == 1
+
+
+@pytest.mark.parametrize("bad", [7, {"email": "x@" + "y" * 70_000}])
+async def test_a_batch_with_one_bad_element_gives_99_events_and_one_dead_letter(bad: Any) -> None:
+    """The letter holds the whole webhook, so that it can be mapped again."""
+    bench = Bench()
+    worse = opened(50, **bad) if isinstance(bad, dict) else bad
+    bench.webhook([opened(n) if n != 50 else worse for n in range(100)])
+    async with bench.mapping():
+        await until(bench.read)
+    assert len(bench.events()) == 99
+    [record] = bench.log.committed_records("lead.inbound.dead")
+    letter = read_letter(record)
+    assert letter is not None
+    assert (letter.reason, letter.record.topic, letter.record.offset) == ("refused", "lead.inbound", 0)
+    assert len(json.loads(decode_inbound(letter.record.value or b"").body)) == 100
+
+
+async def test_what_cannot_be_mapped_is_a_dead_letter_with_the_reason() -> None:
+    """And the webhooks behind it go on."""
+    bench = Bench()
+    bench.webhook(b"{")
+    bench.webhook([1])
+    bench.webhook([opened(1)], source="gone")
+    bench.webhook([opened(1)], vendor="brevo")
+    bench.log.append("lead.inbound", 0, b"\xff")
+    bench.log.append("lead.inbound", 0, None)
+    bench.webhook([opened(1)])
+    async with bench.mapping():
+        await until(bench.read)
+    letters = [read_letter(record) for record in bench.log.committed_records("lead.inbound.dead")]
+    reasons = [letter.reason for letter in letters if letter is not None]
+    assert reasons == ["unmapped", "unmapped", "no_source", "no_source", "not_inbound", "not_inbound"]
+    assert bench.ids() == {"e1:email.opened": 1}
+    assert bench.counted("dead_webhooks_total", source="mailer") == 3
+
+
+async def test_an_id_that_was_seen_is_sent_once() -> None:
+    """In one webhook, in one transaction, in later ones, and on another partition."""
+    bench = Bench()
+    bench.webhook([opened(1), opened(1)])
+    bench.webhook([opened(1)])
+    async with bench.mapping():
+        await until(bench.read)
+        bench.webhook([opened(1), opened(2)])
+        bench.webhook([opened(2)], partition=1)
+        await until(bench.read)
+    assert bench.ids() <= Counter({"e1:email.opened": 1, "e2:email.opened": 2})  # two partitions may map at one moment
+    async with bench.mapping():
+        bench.webhook([opened(2)], partition=1)
+        await until(bench.read)
+    assert bench.ids()["e1:email.opened"] == 1
+    assert bench.counted("repeated_events_total", source="mailer") >= 3
+
+
+async def test_a_death_between_commit_and_mark_counts_nothing_twice() -> None:
+    """The next owner marks the ids of the last batches before it maps on."""
+    bench = Bench()
+    bench.webhook([opened(n) for n in range(20)])
+    async with bench.mapping():
+        await until(bench.read)
+    bench.memory.marks.clear()  # as if the process had died before it marked them
+    bench.webhook([opened(n) for n in range(21)])
+    async with bench.mapping():
+        await until(bench.read)
+    assert bench.ids() == {f"e{n}:email.opened": 1 for n in range(21)}
+
+
+async def test_without_the_memory_it_goes_on_and_says_so() -> None:
+    """The worker's 64 ids are the net then."""
+    bench = Bench()
+    bench.memory.away = True
+    bench.webhook([opened(1)])
+    async with bench.mapping():
+        await until(bench.read)
+        assert bench.counted("memory_up") == 0
+        bench.memory.away = False
+        bench.webhook([opened(2)])
+        await until(bench.read)
+        assert bench.counted("memory_up") == 1
+    assert bench.ids() == {"e1:email.opened": 1, "e2:email.opened": 1}
+
+
+async def test_a_failed_transaction_leaves_nothing_and_is_made_again() -> None:
+    """Nothing is marked before the commit."""
+    bench = Bench()
+    real = bench.log.producer
+    fails = iter([True, False, False])
+
+    def producer(partition: int) -> Any:
+        made: Any = real(partition)
+        send = made.send
+
+        async def failing(outputs: Sequence[Output], next_: Any, batch: int, step: Callable[[str], None]) -> None:
+            def at(name: str) -> None:
+                if name == "before_commit" and next(fails, False):
+                    raise ProducerFailed("the broker went away")
+
+            await send(outputs, next_, batch, at)
+
+        made.send = failing
+        return made
+
+    bench.log.producer = producer  # type: ignore[method-assign]
+    bench.webhook([opened(1)])
+    async with bench.mapping():
+        await until(bench.read)
+    assert bench.ids() == {"e1:email.opened": 1}
+    assert next(fails) is False
+
+
+async def test_a_new_owner_goes_on_where_the_last_one_stopped() -> None:
+    """Past a whole batch, with more webhooks than one transaction takes."""
+    bench = Bench()
+    for n in range(MOST_RECORDS + 30):
+        bench.webhook([opened(n)], partition=n % 2)
+    async with bench.mapping():
+        await until(lambda: bool(bench.events()))
+    for n in range(MOST_RECORDS + 30, MOST_RECORDS + 60):
+        bench.webhook([opened(n)], partition=n % 2)
+    async with bench.mapping():
+        await until(bench.read)
+    assert bench.ids() == {f"e{n}:email.opened": 1 for n in range(MOST_RECORDS + 60)}

@@ -1,0 +1,244 @@
+"""Collector processes on a real broker, senders that repeat until they hear 200, and what Kafka holds in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from ops.dev.kafka_broker import create_topics
+from tests.kit.services import free_port
+from tests.kit.shell import ROOT
+from tests.kit.signing import SendGridKey
+from tests.kit.waits import HANG_S
+from worker.core.contract.event_types import INPUT_TOPICS
+
+PARTITIONS = 4
+INBOUND = ("lead.inbound", "lead.inbound.dead")
+EVENTS = tuple(INPUT_TOPICS.values())
+
+
+class CollectorProcess:
+    """One `leadpulse collect`."""
+
+    def __init__(self, park: Park, only: str, port: int) -> None:
+        self.port = port
+        self.metrics_port = free_port()
+        self._environ = {
+            **os.environ,
+            **park.environ,
+            "LEADPULSE_COLLECT_ONLY": only,
+            "LEADPULSE_COLLECT_PORT": str(port),
+            "LEADPULSE_METRICS_PORT": str(self.metrics_port),
+        }
+        self.log = park.folder / f"collector-{only}-{port}.log"
+        self.process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        self._began = len(self.log.read_text(errors="replace")) if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "worker.cli", "collect"], cwd=ROOT, env=self._environ, stdout=log, stderr=log
+            )
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        """Start it again, on the same port."""
+        self.process = self._started()
+
+    def end(self) -> int:
+        """End it by SIGTERM, and return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    async def ready(self) -> None:
+        """Wait until a balancer would send to it."""
+        async with aiohttp.ClientSession() as session:
+            deadline = time.monotonic() + HANG_S
+            while time.monotonic() < deadline:
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.get(f"http://127.0.0.1:{self.port}/readyz") as answer:
+                        if answer.status == 200:
+                            return
+                assert self.process.poll() is None, self.said()
+                await asyncio.sleep(0.1)
+        raise AssertionError(self.said())
+
+    async def ready_by_log(self) -> None:
+        """Wait until a mapper says that it has all partitions, in the life that it has now."""
+        deadline = time.monotonic() + HANG_S
+        while self.log.read_text(errors="replace")[self._began :].count("mapping from offset") < PARTITIONS:
+            assert time.monotonic() < deadline, self.said()
+            assert self.process.poll() is None, self.said()
+            await asyncio.sleep(0.1)
+
+    def said(self) -> str:
+        """Return the end of its log."""
+        return self.log.read_text(errors="replace")[-4_000:]
+
+
+class Park:
+    """A broker with the collector's topics, collectors on it, and one source, `mailer`."""
+
+    def __init__(self, kafka: str, redis: str, folder: Path) -> None:
+        self.kafka = kafka
+        self.folder = folder
+        self.key = SendGridKey()
+        self.collectors: list[CollectorProcess] = []
+        file = folder / "connections.yaml"
+        file.write_text('tokens: ["${TOKEN}"]\nsources:\n  mailer: {vendor: sendgrid, secrets: ["${KEY}"]}\n')
+        self.environ = {
+            "LEADPULSE_KAFKA": kafka,
+            "LEADPULSE_REDIS": redis,
+            "LEADPULSE_CONNECTIONS": str(file),
+            "LEADPULSE_SESSION_TIMEOUT": "2",
+            "KEY": self.key.public,
+            "TOKEN": "t0ken",
+        }
+
+    async def prepare(self) -> None:
+        """Create the topics."""
+        await create_topics(self.kafka, [*INBOUND, *EVENTS], PARTITIONS, {"max.message.bytes": "2097152"})
+
+    def collector(self, only: str = "all") -> CollectorProcess:
+        """Start a collector."""
+        made = CollectorProcess(self, only, free_port())
+        self.collectors.append(made)
+        return made
+
+    def close(self) -> None:
+        """End the collectors."""
+        for one in self.collectors:
+            if one.process.poll() is None:
+                one.kill()
+
+    def signed(self, body: bytes) -> tuple[bytes, dict[str, str]]:
+        """Return a webhook of SendGrid's, signed now."""
+        signed = self.key.sign(int(time.time()) * 1000, body)
+        return signed.body, signed.headers
+
+    async def read(self, topics: Iterable[str]) -> list[Any]:
+        """Return the committed records of *topics*."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.kafka,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+        await consumer.start()
+        try:
+            tps = [TopicPartition(topic, p) for topic in topics for p in range(PARTITIONS)]
+            consumer.assign(tps)
+            ends = await consumer.end_offsets(tps)
+            await consumer.seek_to_beginning(*tps)
+            records: list[Any] = []
+            deadline = time.monotonic() + HANG_S
+            while True:
+                left = [tp for tp in tps if await consumer.position(tp) < ends[tp]]
+                if not left:
+                    return records
+                assert time.monotonic() < deadline, f"could not read {left}"
+                for part in (await consumer.getmany(*left, timeout_ms=500)).values():
+                    records += part
+        finally:
+            await consumer.stop()
+
+    async def ids(self) -> Counter[str]:
+        """Return how often the id of each event is in the input topics."""
+        return Counter(json.loads(record.value)["id"] for record in await self.read(EVENTS))
+
+    async def mapped(self, expected: Iterable[str]) -> Counter[str]:
+        """Wait until all *expected* ids are there; return how often each is."""
+        wanted, deadline = set(expected), time.monotonic() + 60
+        while True:
+            found = await self.ids()
+            missing = wanted - set(found)
+            if not missing:
+                return found
+            logs = "\n".join(one.said() for one in self.collectors)
+            assert time.monotonic() < deadline, f"{len(missing)} are missing, such as {sorted(missing)[:3]}\n{logs}"
+            await asyncio.sleep(0.5)
+
+
+def opened(number: int, at: int) -> dict[str, Any]:
+    """Return an event of SendGrid's."""
+    event = {"event": "open", "email": f"p{number}@x.example", "timestamp": at, "sg_event_id": f"e{number}"}
+    return event | {"sg_message_id": f"m{number}.1"}
+
+
+def id_of(number: int) -> str:
+    """Return the id of event *number* in Kafka."""
+    return f"e{number}:email.opened"
+
+
+class Sender:
+    """A vendor: it sends each webhook again until it hears 200, with the same ids."""
+
+    def __init__(self, park: Park, port: int) -> None:
+        self._park = park
+        self._address = f"http://127.0.0.1:{port}/in/mailer"
+        self.answered: set[int] = set()
+        self.statuses: Counter[int] = Counter()
+        self.slowest_s = 0.0
+
+    async def send(self, session: aiohttp.ClientSession, numbers: list[int], *, stop: asyncio.Event | None = None) -> None:
+        """Send one webhook with an event for each of *numbers*, until it is answered with 200, or until *stop*."""
+        raw = json.dumps([opened(number, 1_790_000_000) for number in numbers]).encode() + b"\r\n"
+        await self.send_raw(session, raw, numbers, stop)
+
+    async def send_raw(
+        self, session: aiohttp.ClientSession, raw: bytes, numbers: Iterable[int], stop: asyncio.Event | None = None
+    ) -> None:
+        """Send *raw* until it is answered with 200, or until *stop*."""
+        while stop is None or not stop.is_set():
+            body, headers = self._park.signed(raw)
+            began = time.monotonic()
+            try:
+                async with session.post(self._address, data=body, headers=headers) as answer:
+                    self.statuses[answer.status] += 1
+                    self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+                    if answer.status == 200:
+                        self.answered.update(numbers)
+                        return
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                self.statuses[0] += 1
+            await asyncio.sleep(0.05)
+
+    async def load(self, numbers: Iterable[int], senders: int, stop: asyncio.Event) -> None:
+        """Send webhooks of one event each, *senders* at a time, until *stop*."""
+        source = iter(numbers)
+
+        async def one(session: aiohttp.ClientSession) -> None:
+            while not stop.is_set():
+                await self.send(session, [next(source)], stop=stop)
+
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            await asyncio.gather(*(one(session) for _ in range(senders)))
+
+
+@contextlib.asynccontextmanager
+async def park_of(kafka: str, redis: str, folder: Path) -> AsyncIterator[Park]:
+    """Prepare a park, and end its collectors."""
+    park = Park(kafka, redis, folder)
+    await park.prepare()
+    try:
+        yield park
+    finally:
+        park.close()

@@ -1,0 +1,102 @@
+"""The collector's promise on a real broker: what was answered with 200 is in Kafka, once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.kit.collectors import Park, Sender, id_of, opened, park_of
+from tests.kit.services import Kafka, Redis, needed
+from tests.kit.waits import until
+from worker.core.contract.dead_letter import LETTER_HEADER
+
+KILLS = 20
+
+
+@pytest.fixture
+def own_broker() -> Iterator[Kafka]:
+    """Start a broker for one test, since the collector's topics have fixed names."""
+    with needed(lambda: Kafka({"group.min.session.timeout.ms": "1000"})) as service:
+        yield service
+
+
+@pytest.fixture
+async def park(own_broker: Kafka, own_redis: Redis, tmp_path: Path) -> AsyncIterator[Park]:
+    """Return a broker with the collector's topics."""
+    async with park_of(own_broker.address, own_redis.url, tmp_path) as made:
+        yield made
+
+
+async def test_a_batch_of_100_with_one_bad_element(park: Park) -> None:
+    """Gives 99 events, one dead letter and 200. The same webhook again gives nothing more."""
+    collector = park.collector()
+    await collector.ready()
+    events: list[object] = [opened(n, 1_790_000_000) for n in range(99)]
+    body = json.dumps([*events[:50], 7, *events[50:]]).encode()
+    sender = Sender(park, collector.port)
+    async with aiohttp.ClientSession() as session:
+        for _ in range(2):
+            await sender.send_raw(session, body, range(99))
+    assert sender.statuses[200] == 2
+    assert await park.mapped(id_of(n) for n in range(99)) == {id_of(n): 1 for n in range(99)}
+
+    async def two_letters() -> bool:
+        return len(await park.read(["lead.inbound.dead"])) >= 2
+
+    await until(two_letters, "a dead letter for each record")
+    assert LETTER_HEADER in dict((await park.read(["lead.inbound.dead"]))[0].headers)
+    assert await park.ids() == {id_of(n): 1 for n in range(99)}
+    assert collector.end() == 0
+
+
+@pytest.mark.parametrize("how", ["suspended", "killed"])
+async def test_kafka_stopped_under_load(park: Park, own_broker: Kafka, how: str) -> None:
+    """429 within 2.5 s, and everything that was answered with 200 is in the topics afterwards."""
+    collector = park.collector()
+    await collector.ready()
+    sender, stop = Sender(park, collector.port), asyncio.Event()
+    load = asyncio.create_task(sender.load(itertools.count(), 50, stop))
+    await until(lambda: sender.statuses[200] > 500)
+    (own_broker.suspend if how == "suspended" else own_broker.kill)()
+    await until(lambda: sender.statuses[429] > 300)
+    answered = sender.statuses[200]
+    (own_broker.resume if how == "suspended" else own_broker.restart)()
+    await until(lambda: sender.statuses[200] > answered + 500, "taken again")
+    stop.set()
+    await load
+    assert set(sender.statuses) == {200, 429}
+    assert sender.slowest_s < 2.5
+    found = await park.mapped(id_of(n) for n in sender.answered)
+    assert max(found.values()) == 1
+    assert collector.end() == 0
+
+
+async def test_kill_9_at_random_loses_and_doubles_nothing(park: Park) -> None:
+    """Collector and mapper are killed twenty times in all. Senders repeat what was not answered."""
+    http, mapper = park.collector("http"), park.collector("map")
+    await http.ready()
+    await mapper.ready_by_log()
+    sender, stop = Sender(park, http.port), asyncio.Event()
+    load = asyncio.create_task(sender.load(itertools.count(), 20, stop))
+    chance = random.Random(18)
+    for kill in range(KILLS):
+        before = sender.statuses[200]
+        await until(lambda before=before: sender.statuses[200] > before + 50)  # type: ignore[misc]
+        await asyncio.sleep(chance.random() * 0.7)
+        victim = http if kill % 2 else mapper
+        victim.kill()
+        victim.restart()
+        if victim is mapper:
+            await mapper.ready_by_log()
+    stop.set()
+    await load
+    assert sender.statuses[200] > KILLS * 50
+    found = await park.mapped(id_of(n) for n in sender.answered)
+    assert {id_: count for id_, count in found.items() if count > 1} == {}

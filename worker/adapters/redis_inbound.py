@@ -1,0 +1,85 @@
+"""`worker.ports.InboundMemory` in Redis: two sorted sets by time, of seen ids and of look-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, Final, TypeVar
+
+from worker.adapters.redis_client import FAILURES, asking, connect, translated
+from worker.ports import Wanted
+
+T = TypeVar("T")
+
+SEEN: Final = "{leadpulse.inbound}:seen"
+LOOKUPS: Final = "{leadpulse.inbound}:lookups"
+KEPT_MS: Final = 72 * 3_600_000
+
+_TAKE: Final = """
+local due = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[2])
+for _, held in ipairs(due) do redis.call('ZADD', KEYS[1], 'XX', ARGV[3], held) end
+return due
+"""
+
+
+class RedisInbound:
+    """Remembers for all mappers. Each call is one round trip."""
+
+    def __init__(self, url: str, most: int) -> None:
+        """Raise `StoreRefused` for an address that cannot be read. Connects to nothing yet."""
+        self._client: Any = connect(url, timeout_s=2.0, connect_timeout_s=1.0, name="leadpulse.inbound")
+        self._most = most
+
+    async def known(self, marks: Sequence[bytes]) -> list[bool]:
+        """Return for each id's mark whether it was seen."""
+        if not marks or not self._most:
+            return [False] * len(marks)
+        found = await self._run("ids that were seen", lambda: self._client.execute_command("ZMSCORE", SEEN, *marks))
+        return [score is not None for score in found]
+
+    async def mark(self, marks: Collection[bytes], now_ms: int) -> None:
+        """Remember ids, and forget the oldest."""
+        if not marks or not self._most:
+            return
+
+        async def call() -> None:
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.zadd(SEEN, dict.fromkeys(marks, now_ms))
+            pipeline.zremrangebyscore(SEEN, "-inf", now_ms - KEPT_MS)
+            pipeline.zremrangebyrank(SEEN, 0, -self._most - 1)
+            await pipeline.execute()
+
+        await self._run("ids that were seen", call)
+
+    async def schedule(self, wanted: Sequence[Wanted]) -> None:
+        """Keep look-ups until they are done."""
+        if wanted:
+            held = {one.held: one.due_ms for one in wanted}
+            await self._run("look-ups", lambda: self._client.zadd(LOOKUPS, held, nx=True))
+
+    async def take_due(self, now_ms: int, limit: int, lease_ms: int) -> list[bytes]:
+        """Return look-ups that are due, and lease them."""
+        call = lambda: self._client.eval(_TAKE, 1, LOOKUPS, now_ms, limit, now_ms + lease_ms)  # noqa: E731
+        return list(await self._run("look-ups", call))
+
+    async def done(self, held: bytes) -> None:
+        """Forget a look-up."""
+        await self._run("look-ups", lambda: self._client.zrem(LOOKUPS, held))
+
+    async def put_off(self, held: bytes, due_ms: int) -> None:
+        """Let a look-up wait until *due_ms*."""
+        await self._run("look-ups", lambda: self._client.zadd(LOOKUPS, {held: due_ms}, xx=True))
+
+    async def waiting(self) -> int:
+        """Return the number of look-ups that wait."""
+        return int(await self._run("look-ups", lambda: self._client.zcard(LOOKUPS)))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _run(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            with asking(self._client):
+                return await call()
+        except FAILURES as error:
+            raise translated(error, what) from error
