@@ -41,7 +41,7 @@ def test_folders_of_tests_are_those_of_the_worker() -> None:
 
 
 WHOLE = {
-    "test_compiled", "test_golden", "test_oracle_score", "test_oracle_search", "test_oracle_stages", "test_planted",
-    "test_properties", "test_words",
+    "test_compiled", "test_golden", "test_oracle_score", "test_oracle_search", "test_oracle_stages", "test_oracle_words",
+    "test_planted", "test_properties", "test_words",
 }  # fmt: skip
 """Tests of the core as a whole. All others are in the folder of a room."""
