@@ -421,6 +421,12 @@ FAULTS: Final = (
         _WORDS + "test_equal_parts_of_a_group_do_not_make_the_search_look_at_each_millisecond",
     ),
     Fault(
+        "the first instant that time moves", "how far a part is ahead is looked at as of the end of a stretch",
+        "worker/core/scoring/moving.py", "max(0.0, high - other_low) * span_ms, min(0.0, low - other_high) * span_ms",
+        "(high - other_low) * span_ms, (low - other_high) * span_ms",
+        _WORDS + "test_bounds_and_slopes_of_what_moves_hold_all_along_a_stretch",
+    ),
+    Fault(
         "the first instant that time moves", "straight lines are scheduled at half their speed",
         "worker/core/scoring/parts.py", "part.falls, part.rises = falls, -rises",
         "part.falls, part.rises = falls / 2, -rises / 2", _FIRST,

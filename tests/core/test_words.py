@@ -27,6 +27,7 @@ from tests.kit.word_strategies import counting_cases
 from worker.core.grid.models import parse_grid
 from worker.core.insight.replay import replay_lines
 from worker.core.insight.what_if import exclusions
+from worker.core.scoring.moving import moving_parts
 from worker.core.scoring.parts import part_of
 from worker.core.scoring.reading import Reading
 from worker.core.scoring.schedule import due, next_change
@@ -395,3 +396,29 @@ def test_depth_counts_to_255_in_the_first_16_sessions_of_a_day() -> None:
     assert deepest([*first, *["late"] * 9]) == 1
     assert deepest([*first, *["late"] * 9, "0"]) == 2
     assert deepest(["0"] * 300) == 255
+
+
+@examples(300)
+@given(counting_cases(most=8), st.integers(1, 9 * DAY))
+@example(Case(THERE_AND_BACK, [an_event("ada", 1, START, "page.viewed", {"url": "/"})], START + HOUR), HOUR // 2)
+def test_bounds_and_slopes_of_what_moves_hold_all_along_a_stretch(case: Case, span_ms: int) -> None:
+    """Not at its ends alone, nor in wide stretches alone: halves follow what moves most, down to a millisecond."""
+    partition = Partition(case.grid).feed(case.lines)
+    state = unpack(partition.states["ada"] or b"")
+    first_ms = state.clock_ms
+    last_ms = int(min(first_ms + span_ms, read(partition.scorer, state, first_ms).step_ms - 1))
+    for part in moving_parts(partition.scorer, state, first_ms):
+        begin_ms, end_ms = first_ms, last_ms
+        while begin_ms < end_ms:
+            middle_ms = (begin_ms + end_ms) // 2
+            low, high = part.bounds(begin_ms, end_ms)
+            slowest, fastest = part.slopes(begin_ms, end_ms)
+            begin, middle, end = values = [part.at(at_ms) for at_ms in (begin_ms, middle_ms, end_ms)]
+            assert low - 1e-9 <= min(values)
+            assert max(values) <= high + 1e-9
+            span = end_ms - begin_ms
+            assert slowest * span - 1e-9 <= end - begin <= fastest * span + 1e-9
+            if abs(middle - begin) > abs(end - middle):
+                end_ms = middle_ms
+            else:
+                begin_ms = middle_ms + 1
