@@ -136,9 +136,21 @@ def test_consent_is_obeyed_where_it_is_told(agreed: dict[str, bool], taken: int)
 
 
 def test_a_robot_is_passed_over() -> None:
-    """By its user agent."""
+    """By its user agent. A server's own program names known leads, and is none."""
     context = {**SENT["context"], "userAgent": "Mozilla/5.0 (compatible; Googlebot/2.1)"}  # type: ignore[dict-item]
     assert dict(of_messages([one("page", context=context)], SERVER).passed_over) == {"robot": 1}
+    assert len(of_messages([one("page", context=context, userId=USER)], SERVER).events) == 1
+
+
+def test_a_message_is_never_lost_in_silence() -> None:
+    """An event, a refusal or a count. An expression that fails takes no other message with it."""
+    said = [one("identify", userId=USER, anonymousId=None), one("group", userId=USER), one("page")]
+    made = of_messages(said, SERVER)
+    assert len(made.events) == 1
+    assert dict(made.passed_over) == {"identify without anything to tell": 1, "group without anything to tell": 1}
+    caller = Caller(RECEIVED_MS, server=True, traits={"size": "length(size)"})
+    made = of_messages([one("identify", userId=USER, traits={"size": 7}), one("page")], caller)
+    assert ([event.type for event in made.events], len(made.refused)) == (["page.viewed"], 1)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,8 @@ def test_custom_arguments_do_not_change_the_kind() -> None:
     body = one("open", category={"a": 1}, singlesend_id=["x"], url="http://custom.example", useragent=7)
     (event,) = events_of("sendgrid", body)
     assert event["data"] == {"message_id": MESSAGE}
+    (event,) = events_of("sendgrid", one("click", sg_machine_open=True))
+    assert "machine" not in event["data"]
 
 
 def test_without_an_id_of_its_own_an_event_has_a_stable_one() -> None:

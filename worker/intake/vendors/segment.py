@@ -89,26 +89,33 @@ def messages_of(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def of_messages(messages: Iterable[dict[str, Any]], caller: Caller) -> Mapped:
-    """Map messages of *caller*. Raises `Unmapped` where a trait's expression fails."""
+    """Map messages of *caller*."""
     made = Mapped()
     for one in messages:
         kind = text(one.get("type")) or "?"
-        reason = _unwanted(one)
-        if reason is not None:
-            made.passed_over[reason] += 1
-        elif (handler := _HANDLERS.get(kind)) is None:
-            made.passed_over[word(kind)] += 1
-        else:
+        handler, before = _HANDLERS.get(kind), len(made.events) + len(made.refused) + made.passed_over.total()
+        reason = _unwanted(one, caller) if handler is not None else word(kind)
+        if handler is None or reason is not None:
+            made.passed_over[reason or "?"] += 1
+            continue
+        try:
             handler(made, one, caller)
+        except Unmapped as error:
+            made.refused.append(f"{kind}: {error}")
+        if len(made.events) + len(made.refused) + made.passed_over.total() == before:
+            made.passed_over[f"{kind} without anything to tell"] += 1
     return made
 
 
-def _unwanted(one: dict[str, Any]) -> str | None:
-    """Return why a message is not taken: the person has not agreed to all it asks for, or it is a robot."""
+def _unwanted(one: dict[str, Any], caller: Caller) -> str | None:
+    """Return why a message is not taken: the person has not agreed to all it asks for, or the visitor is a robot.
+
+    Whom a server names is no robot, whatever program the server calls itself.
+    """
     consent = inner(one, "context", "consent", "categoryPreferences")
     if isinstance(consent, dict) and not all(agreed is True for agreed in consent.values()):
         return "without consent"
-    agent = inner(one, "context", "userAgent")
+    agent = None if _known(one, caller) is not None else inner(one, "context", "userAgent")
     return "robot" if isinstance(agent, str) and agent.strip() and is_machine(agent) else None
 
 
