@@ -51,6 +51,10 @@ class CollectorMetrics:
         "collect_unknown_types", "Events of types that LeadPulse does not score, by endpoint", "endpoint"
     )
 
+    segment_passed_over = _http.counter(
+        "collect_segment_passed_over", "Messages of Segment's protocol that say nothing for scoring or may not be said"
+    )
+
     _map = Group("Collector: mapper")
     mapped = _map.counter(
         "collect_mapped_events", "Events made of webhooks and committed to Kafka, by source and type", "source", "type"
