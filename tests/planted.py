@@ -49,6 +49,8 @@ _STEADY: Final = _PROPERTIES + "test_a_steady_return_beats_one_burst"
 _PACKED: Final = "tests/core/scoring/test_state.py::test_what_was_packed_comes_back"
 _ANSWERED: Final = "tests/core/contract/test_codec.py::test_any_record_at_all_is_answered"
 _ORACLE: Final = _PROPERTIES + "test_the_core_says_what_the_oracle_says"
+_SCORES: Final = "tests/core/test_oracle_score.py::"
+_LINES: Final = _PROPERTIES + "test_lines_weights_and_groups_move_a_lead_at_the_oracles_instants"
 _PHASES: Final = "tests/core/scoring/test_phases.py::"
 _SLA: Final = "tests/core/scoring/test_response_time.py::test_a_walk_through_every_minute_says_the_same"
 _WAITS: Final = _PROPERTIES + "test_every_wait_of_the_ladder_ends_at_its_own_millisecond"
@@ -302,6 +304,21 @@ FAULTS: Final = (
     Fault(
         "a table gives the points of its row", "a missing trait gets what is for all others",
         "worker/core/scoring/fit_table.py", "if not self._is_there(traits):", "if False:", _TABLE,
+    ),
+    Fault(
+        "a blank value is missing", "a blank session is one",
+        "worker/core/scoring/velocity.py", "if session is None or (session.__class__ is str and is_blank(session)):",
+        "if session is None:", _SCORES + "test_depth_is_the_most_events_in_one_session_on_one_day",
+    ),
+    Fault(
+        "a value counts once", "equal lists are one value",
+        "worker/core/scoring/fold.py", "held.__class__ in _SEVERAL else mark", "held.__class__ is dict else mark",
+        _SCORES + "test_values_are_compared_as_strings_and_an_event_without_one_is_its_own",
+    ),
+    Fault(
+        "the oracle agrees", "the last of several greatest parts counts",
+        "worker/core/scoring/compiled_rules.py", "next((part for part in parts if abs(part) >= least), 0.0)",
+        "next((part for part in parts[::-1] if abs(part) >= least), 0.0)", _LINES,
     ),
     Fault(
         "accounts hold what a recount gives", "a hot account never cools",

@@ -189,6 +189,14 @@ ONWARD = st.one_of(st.sampled_from(EXACT), st.sampled_from(EXACT), st.integers(0
 BACK = st.one_of(st.sampled_from(EXACT), st.integers(0, 5 * DAY))
 
 
+odd_values = st.one_of(
+    st.sampled_from([1, "1", True, "true", 2.5, "b", None, " ", " 2.0", "+1", "1e0", "-0.0", 0, -0.0]),
+    st.sampled_from([[1, "b"], [3, 0], [], [None, " "], ["2", 2.5], [[1]], [{"a": 1}, 1], [1] * 64, [1] * 65]),
+    st.sampled_from([{"a": 1}, {"a": {"b": " "}}, {"a": []}]),
+)
+"""Of events' `x`: what conditions, weights and `once_per` may take for another value, for several or for none."""
+
+
 @st.composite
 def datas(draw: st.DrawFn, kind: str) -> dict[str, Any]:
     """The `data` of an event of type *kind*."""
@@ -218,7 +226,7 @@ def datas(draw: st.DrawFn, kind: str) -> dict[str, Any]:
         data["traits"] = draw(traits)
     elif kind == "lead.identified":
         data["anonymous_id"] = "nobody"
-    maybe(draw, data, "x", st.sampled_from([1, "1", True, "true", 2.5, "b", None, " ", " 2.0", [1, "b"], [3, 0], []]), 3)
+    maybe(draw, data, "x", odd_values, 3)
     if draw(st.integers(1, 10)) == 10:
         data["machine"] = True
     return data
@@ -252,6 +260,8 @@ TRAITS: list[dict[str, Any]] = [
     {"company.size": 10},
     {"company.size": None},
     {"company": "acme"},
+    {"company": {"size": " ", "name": "Acme"}},
+    {"company": {"domain": "ACME.example.", "size": [None, ""]}},
     {"company": None},
     {"company": {"size": {"low": 50, "high": 80}}},
 ]
