@@ -116,7 +116,7 @@ def assert_same_numbers(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     assert mine.keys() == other.keys()
     for name, reason in mine.items():
         assert reason.keys() == other[name].keys(), name
-        assert [*reason.get("on", ())] == other[name].get("on", []), name
+        assert [*reason.get("on", ())] == [*other[name].get("on", ())], name
         assert reason | {"on": ""} == pytest.approx(other[name] | {"on": ""}, abs=1e-6), name
 
 
