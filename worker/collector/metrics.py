@@ -54,6 +54,9 @@ class CollectorMetrics:
     segment_passed_over = _http.counter(
         "collect_segment_passed_over", "Messages of Segment's protocol that say nothing for scoring or may not be said"
     )
+    pixel_dropped = _http.counter(
+        "collect_pixel_dropped", "Views and events of the pixel that were not kept, by site and reason", "site", "reason"
+    )
 
     _map = Group("Collector: mapper")
     mapped = _map.counter(

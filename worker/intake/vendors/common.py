@@ -159,14 +159,14 @@ def text(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-def cloud_event(new: NewEvent, source: str) -> bytes:
-    """Return *new* as a structured CloudEvent of `/in/SOURCE`."""
+def cloud_event(new: NewEvent, source: str, below: str = "/in/") -> bytes:
+    """Return *new* as a structured CloudEvent of the *source* below `/in/`, or below another path."""
     at = datetime.fromtimestamp(new.at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return msgspec.json.encode(
         {
             "specversion": "1.0",
             "id": f"{new.id}:{new.type}",
-            "source": f"/in/{source}",
+            "source": f"{below}{source}",
             "type": new.type,
             "subject": new.subject,
             "time": f"{at}.{new.at_ms % 1000:03}Z",
