@@ -61,6 +61,9 @@ def judge(inbound: Inbound, source: Source) -> int:
     assert len(seen) == len(made.events)
     for lookup in made.lookups:
         assert lookup.path.startswith(("/", "{objects}/"))
+        assert not {"", ".", ".."} & set(lookup.path.partition("?")[0].lstrip("/").split("/"))
+        assert lookup.path.isascii()
+        assert not {"\x00", " ", "@"} & set(lookup.path)
         assert all(isinstance(word, str) for word in lookup.about.values())
         msgspec.json.encode(lookup)
     return len(made.events) + len(made.lookups)

@@ -28,6 +28,11 @@ log = logging.getLogger(__name__)
 _VALIDATES: Final = {"mandrill": ("HEAD",), "mailchimp": ("GET", "HEAD")}
 """Vendors that look whether the address answers before they send to it."""
 
+_ACKNOWLEDGED: Final = (
+    b'<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>'
+    b'<notificationsResponse xmlns="http://soap.sforce.com/2005/09/outbound"><Ack>true</Ack></notificationsResponse>'
+    b"</soapenv:Body></soapenv:Envelope>"
+)
 _HURRIED: Final = frozenset({"hubspot", "zoom", "customerio"})
 """Vendors that wait for less than five seconds. HubSpot waits for one."""
 
@@ -84,7 +89,7 @@ class Inbox:
             if not await self._collector.promise.keep([record], within_s):
                 raise come_again(again)
         self._collector.metrics.received.labels(name).inc()
-        return web.Response(text="ok\n")
+        return _taken(vendor, signed.body)
 
     async def _verified(self, name: str, vendor: str, signed: Signed) -> int:
         """Return the number of the secret that verifies the request. Raises `Answer` with 401, and `Unverified`."""
@@ -124,6 +129,13 @@ class Inbox:
                 raise Unverified(f"the subscription cannot be confirmed: {error}") from error
             log.info("%s: confirmed the subscription of a topic", name, extra=fields("collector.subscribed", source=name))
         return web.Response(text="ok\n")
+
+
+def _taken(vendor: str, body: bytes) -> web.Response:
+    """Return the answer to what Kafka has. Salesforce's messages in SOAP are sent again until they are acknowledged so."""
+    if vendor == "salesforce" and body.lstrip()[:1] == b"<":
+        return web.Response(body=_ACKNOWLEDGED, content_type="text/xml", charset="utf-8")
+    return web.Response(text="ok\n")
 
 
 def _signed(request: web.Request, body: bytes) -> Signed:

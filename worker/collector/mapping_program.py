@@ -32,13 +32,17 @@ class Question(msgspec.Struct, frozen=True):
     path: str
     about: dict[str, str]
     asked_ms: int
-    """When the webhook came that asks it. It is given up a day after it was due."""
+    """When it is due, or for a look-up at once, when the webhook came that asks it. It is given up a day later."""
 
 
 def questions(source: str, made: Made) -> list[Wanted]:
-    """Return the look-ups of *made* as the memory keeps them. The same webhook asks the same."""
+    """Return the look-ups of *made* as the memory keeps them. The same webhook asks the same.
+
+    Look-ups of several webhooks that are equal, and due at the same time, are one.
+    """
     return [
-        Wanted(msgspec.json.encode(Question(source, one.path, one.about, made.received_ms)), one.due_ms) for one in made.lookups
+        Wanted(msgspec.json.encode(Question(source, one.path, one.about, one.due_ms or made.received_ms)), one.due_ms)
+        for one in made.lookups
     ]
 
 

@@ -83,6 +83,8 @@ def test_a_deal_is_in_a_stage_once() -> None:
     moved = DEAL | {"deal[stageid]": "2"}
     crm, profile = events_of("activecampaign", sent(event("deal_update"), CONTACT, moved), stages=STAGES)
     assert told(crm) == ("crm.opportunity", "3", AT, {"amount": 1044055, "owner": "Anna"})
+    written = events_of("activecampaign", sent(event("deal_add"), moved | {"deal[value_raw]": ""}), stages=STAGES)[0]
+    assert written["data"]["amount"] == 1044055.0
     assert told(profile) == ("profile.updated", "3", AT, {"traits": {"email": "Code.Test@gmail.com"}})
     later = sent(event("deal_update", date_time="2024-03-01T00:00:00Z"), CONTACT, moved | {"deal[value_raw]": "2"})
     assert ids(made_of("activecampaign", later, stages=STAGES))[0] == crm["id"]

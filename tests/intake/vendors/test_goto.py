@@ -106,6 +106,10 @@ def test_attendance_is_asked_for_hours_after_someone_joined() -> None:
     made = asked("goto", JOINED)
     assert addresses("goto", made) == [f"{BASE}/sessions?page=0&size=200"]
     assert made.lookups[0].due_ms == 1767261600000 + 4 * 3_600_000
+    later = asked("goto", {**JOINED, "joinTime": 1767261600001, "registrantKey": 1, "email": "bob@acme.example"})
+    latest = asked("goto", {**JOINED, "joinTime": 1767261600000 + 3_599_999})
+    assert later.lookups == latest.lookups
+    assert later.lookups[0].due_ms == 1767261600000 + 5 * 3_600_000
     assert made_of("goto", JOINED).passed_over == {"registrant.joined without api": 1}
 
 

@@ -139,10 +139,11 @@ def test_our_own_writes_are_passed_over() -> None:
         property_("leadpulse_score", "80"),
         property_("email", "a@b.example", changeSource="INTEGRATION", sourceId="1160452"),
         property_("email", "a@b.example", changeSource="INTEGRATION", sourceId="7"),
+        property_("phone", "1", changeSource="CRM_UI", sourceId="1160452"),
     ]
     made = made_of("hubspot", body)
     assert made.passed_over == {"our own change": 2}
-    assert [new.type for new in made.events] == ["profile.updated"]
+    assert [new.data["traits"] for new in made.events] == [{"email": "a@b.example"}, {"phone": "1"}]
 
 
 def test_one_bad_change_refuses_itself_alone() -> None:

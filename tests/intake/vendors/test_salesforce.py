@@ -106,8 +106,8 @@ def test_its_contacts_are_asked_for_where_the_message_names_none() -> None:
     assert answered("salesforce", made.lookups[0], {"records": []}).passed_over == {"Opportunity without contacts": 1}
     odd = made_of("salesforce", message(("Opportunity", deal)), stages=STAGES)
     assert odd.passed_over == {"Opportunity without ContactId or api": 1}
-    quoted = asked("salesforce", message(("Opportunity", deal | {"Id": "x' OR Name != '"})), stages=STAGES)
-    assert quoted.lookups == []
+    for record in ("x' OR Name != '", "x' OR Id != 'x", "0065w", "x" * 40):
+        assert asked("salesforce", message(("Opportunity", deal | {"Id": record})), stages=STAGES).lookups == []
 
 
 def test_posted_json_is_read_as_records() -> None:

@@ -39,7 +39,7 @@ class NewEvent(msgspec.Struct, frozen=True):
 class Lookup(msgspec.Struct, frozen=True):
     """A question to the vendor's API. Its answer comes back as an `Inbound` of kind `lookup`, with the same `about`.
 
-    A second question at the same path replaces the first: many who join a webinar ask for one list.
+    Equal look-ups are one: many who join a webinar ask for one list.
     """
 
     path: str

@@ -1,7 +1,7 @@
 """GoTo Webinar: registrations, and attendance of a session by the API after it has ended.
 
 Fields of the API by GoTo's OpenAPI document, fields of webhooks by its guide "Webhooks". GoTo sends no webhook at the end of a
-session. So each `registrant.joined` asks for the session's attendees some hours later: look-ups of one path are one.
+session. So each `registrant.joined` asks for the session's attendees some hours later, on the hour: equal look-ups are one.
 Untested against a live account.
 """
 
@@ -30,6 +30,9 @@ from worker.intake.vendors.records import fields_of, inside, learnt, listed, num
 
 ATTENDEES_AFTER_MS: Final = 4 * 3_600_000
 """The attendees are asked for this long after someone joined."""
+
+_HOUR_MS: Final = 3_600_000
+"""Look-ups are due on the hour: all who join within an hour ask the same, so they ask once."""
 
 _TRAITS: Final = {
     "email": "email",
@@ -97,7 +100,8 @@ def _joined(held: dict[str, Any], source: Source) -> Mapped:
     if len(about) != len(_KEYS) or at_ms is None:
         raise Unmapped("registrant.joined without webinarCreatorKey, webinarKey, sessionKey or joinTime")
     about["single"] = "yes" if held.get("recurrenceType") == "single_session" else "no"
-    return Mapped(lookups=[_lookup("sessions", about, at_ms + ATTENDEES_AFTER_MS)])
+    due_ms = -(-(at_ms + ATTENDEES_AFTER_MS) // _HOUR_MS) * _HOUR_MS
+    return Mapped(lookups=[_lookup("sessions", about, due_ms)])
 
 
 def _lookup(ask: str, about: dict[str, str], due_ms: int = 0) -> Lookup:

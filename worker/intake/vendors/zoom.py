@@ -107,7 +107,7 @@ def _ended(webinar: Any, at_ms: int | None, source: Source) -> Mapped:
 
 def encoded(uuid: str) -> str:
     """Return a webinar's UUID as Zoom wants it in a path: encoded twice if it begins with `/` or holds `//`."""
-    once = quote(uuid, safe="")
+    once = path_part(uuid)
     return quote(once, safe="") if uuid.startswith("/") or "//" in uuid else once
 
 
