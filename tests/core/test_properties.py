@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from tests.kit.comparison import NUMBERS, Partition, assert_replay_is_right, assert_same_numbers, by_lead, text, told
 from tests.kit.examples import examples
-from tests.kit.oracle_values import instant, rfc3339
+from tests.kit.oracle_values import as_list, instant, rfc3339
 from tests.kit.stories import (
     DAY,
     HOUR,
@@ -270,7 +270,8 @@ def test_reasons_add_up_and_no_cap_or_clamp_is_passed(case: Case) -> None:
             if reason["kind"] == "rule":
                 assert abs(reason["points"]) <= min(caps.get(reason["id"], math.inf), abs(reason["raw"])) + 1e-9
             if reason["kind"] == "inactivity":
-                assert reason["points"] >= grid["inactivity"].get("min", -math.inf)
+                tiers = as_list(grid["inactivity"])
+                assert reason["points"] >= tiers[reason.get("place", 1) - 1].get("min", -math.inf)
         for name in NUMBERS:
             limits = grid.get(name, {})
             assert limits.get("min", -math.inf) <= scored[name] <= limits.get("max", math.inf)
