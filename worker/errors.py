@@ -37,7 +37,7 @@ Every other error is a fault of the program. An incarnation ends with its traceb
 
 Errors that a module raises for its direct caller only are not in the tree. They are `WhereError`, `TraitsRefused`, `BadLine`,
 `BadRow`, `CsvError`, `MapError`, `Unmapped`, `Malformed`, `TooLarge`, `Unreadable`, and those of the demo. In the collector
-they are `BadSignature`, `Unverified`, `Full` and `Answer`.
+they are `BadSignature`, `Unverified`, `Full`, `Answer` and `NoAnswer`.
 """
 
 from __future__ import annotations

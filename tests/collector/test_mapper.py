@@ -5,69 +5,32 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.kit.collected import Memory
 from tests.kit.waits import until
 from worker.adapters.memory_log import MemoryLog, MemoryReader
+from worker.collector.lookups import questions
 from worker.collector.mapper import MOST_RECORDS, Mapper
-from worker.collector.mapping_program import questions
 from worker.collector.metrics import CollectorMetrics
 from worker.connections.file import parse_connections
 from worker.core.contract.codec import decode
 from worker.core.contract.dead_letter import read_letter
 from worker.core.contract.event_types import INPUT_TOPICS
 from worker.core.contract.model import Event, Output
-from worker.errors import ProducerFailed, StoreUnavailable
+from worker.errors import ProducerFailed
 from worker.intake.inbound import Inbound, decode_inbound, encode_inbound
-from worker.ports import LogPartition, Wanted
+from worker.ports import LogPartition
 from worker.settings import Settings
 
 FILE = b'sources: {mailer: {vendor: sendgrid, secrets: ["${KEY}"]}}\n'
 SOURCES = parse_connections(FILE, "connections.yaml").sources
 EMAIL = INPUT_TOPICS["email"]
-
-
-class Memory:
-    """Remembers in this process. A test makes it go away."""
-
-    def __init__(self) -> None:
-        self.marks: set[bytes] = set()
-        self.wanted: dict[bytes, int] = {}
-        self.away = False
-
-    def _answer(self) -> None:
-        if self.away:
-            raise StoreUnavailable("away")
-
-    async def known(self, marks: Sequence[bytes]) -> list[bool]:
-        self._answer()
-        return [mark in self.marks for mark in marks]
-
-    async def mark(self, marks: Collection[bytes], now_ms: int) -> None:
-        self._answer()
-        self.marks |= set(marks)
-
-    async def schedule(self, wanted: Sequence[Wanted]) -> None:
-        self._answer()
-        for one in wanted:
-            self.wanted.setdefault(one.held, one.due_ms)
-
-    async def take_due(self, now_ms: int, limit: int, lease_ms: int) -> list[bytes]:
-        return [held for held, due_ms in self.wanted.items() if due_ms <= now_ms][:limit]
-
-    async def done(self, held: bytes) -> None:
-        self.wanted.pop(held, None)
-
-    async def put_off(self, held: bytes, due_ms: int) -> None:
-        self.wanted[held] = due_ms
-
-    async def waiting(self) -> int:
-        return len(self.wanted)
 
 
 class Bench:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,8 +16,9 @@ from worker.collector.metrics import CollectorMetrics
 from worker.collector.promise import Promise
 from worker.connections.file import parse_connections
 from worker.core.contract.model import Output
-from worker.errors import Undelivered
+from worker.errors import StoreUnavailable, Undelivered
 from worker.intake.inbound import Inbound, decode_inbound
+from worker.ports import Wanted
 
 NOW_MS = 1_770_000_000_000
 
@@ -45,6 +46,44 @@ class Log:
     def inbound(self) -> list[Inbound]:
         """Return the webhooks among the records."""
         return [decode_inbound(one.value or b"") for one in self.records if one.topic == "lead.inbound"]
+
+
+class Memory:
+    """Remembers in this process. A test makes it go away."""
+
+    def __init__(self) -> None:
+        self.marks: set[bytes] = set()
+        self.wanted: dict[bytes, int] = {}
+        self.away = False
+
+    def _answer(self) -> None:
+        if self.away:
+            raise StoreUnavailable("away")
+
+    async def known(self, marks: Sequence[bytes]) -> list[bool]:
+        self._answer()
+        return [mark in self.marks for mark in marks]
+
+    async def mark(self, marks: Collection[bytes], now_ms: int) -> None:
+        self._answer()
+        self.marks |= set(marks)
+
+    async def schedule(self, wanted: Sequence[Wanted]) -> None:
+        self._answer()
+        for one in wanted:
+            self.wanted.setdefault(one.held, one.due_ms)
+
+    async def take_due(self, now_ms: int, limit: int, lease_ms: int) -> list[bytes]:
+        return [held for held, due_ms in self.wanted.items() if due_ms <= now_ms][:limit]
+
+    async def done(self, held: bytes) -> None:
+        self.wanted.pop(held, None)
+
+    async def put_off(self, held: bytes, due_ms: int) -> None:
+        self.wanted[held] = due_ms
+
+    async def waiting(self) -> int:
+        return len(self.wanted)
 
 
 class Fetched:

@@ -1,4 +1,4 @@
-"""The mapper as part of the process: its clients, and how it begins anew after an error of the group."""
+"""The mapper and its look-ups as part of the process: their clients, and how the mapper joins its group again."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import asyncio
 import logging
 from typing import Final
 
-import msgspec
-
 from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_clients import KafkaGroup
 from worker.adapters.kafka_log import KafkaLog
 from worker.adapters.redis_inbound import RedisInbound
 from worker.collector.collector import Collector
+from worker.collector.lookups import Lookups, questions
 from worker.collector.mapper import Mapper
-from worker.collector.mapping import Made
+from worker.collector.vendor_api import VendorApi
 from worker.errors import KafkaRefused, LeadPulseError
 from worker.logs import fields
-from worker.ports import Wanted
 from worker.settings import CollectSettings
 
 log = logging.getLogger(__name__)
@@ -25,43 +23,33 @@ log = logging.getLogger(__name__)
 _AGAIN_S: Final = 2.0
 
 
-class Question(msgspec.Struct, frozen=True):
-    """A look-up as it waits in the memory."""
-
-    source: str
-    path: str
-    about: dict[str, str]
-    asked_ms: int
-    """When it is due, or for a look-up at once, when the webhook came that asks it. It is given up a day later."""
-
-
-def questions(source: str, made: Made) -> list[Wanted]:
-    """Return the look-ups of *made* as the memory keeps them. The same webhook asks the same.
-
-    Look-ups of several webhooks that are equal, and due at the same time, are one.
-    """
-    return [
-        Wanted(msgspec.json.encode(Question(source, one.path, one.about, one.due_ms or made.received_ms)), one.due_ms)
-        for one in made.lookups
-    ]
-
-
 async def map_webhooks(settings: CollectSettings, collector: Collector) -> None:
     """Map until cancelled. Raises `KafkaRefused` when an operator must act."""
     await collector.checked.wait()
     memory = RedisInbound(settings.memory, settings.seen_max)
+    found = collector.connections
     try:
-        while True:
+        async with VendorApi(found.targets, collector.environment) as api:
+            asking = asyncio.create_task(Lookups(collector, memory, api.ask).run())
             try:
-                async with Admin(settings) as admin:
-                    await _joined(settings, collector, admin, memory)
-            except KafkaRefused:
-                raise
-            except LeadPulseError as error:
-                log.warning("the mapper joins again: %s", error.line(), extra=fields("mapper.joins_again"))
-            await asyncio.sleep(_AGAIN_S)
+                await _map(settings, collector, memory)
+            finally:
+                asking.cancel()
+                await asyncio.wait([asking])
     finally:
         await memory.close()
+
+
+async def _map(settings: CollectSettings, collector: Collector, memory: RedisInbound) -> None:
+    while True:
+        try:
+            async with Admin(settings) as admin:
+                await _joined(settings, collector, admin, memory)
+        except KafkaRefused:
+            raise
+        except LeadPulseError as error:
+            log.warning("the mapper joins again: %s", error.line(), extra=fields("mapper.joins_again"))
+        await asyncio.sleep(_AGAIN_S)
 
 
 async def _joined(settings: CollectSettings, collector: Collector, admin: Admin, memory: RedisInbound) -> None:
