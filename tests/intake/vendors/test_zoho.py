@@ -45,6 +45,14 @@ def test_the_record_is_the_lead_and_its_values_are_traits() -> None:
     assert made_of("zoho", notice("Leads", "update", {ONE: {"field71": "vp"}})).passed_over == {"Leads of no trait": 1}
 
 
+def test_an_expression_that_fails_refuses_one_profile_alone() -> None:
+    """The other records, and the record's status, are as good as before."""
+    values = {ONE: {"Lead_Status": "Junk Lead"}, TWO: {"Email": "a@b.example"}}
+    made = made_of("zoho", notice("Leads", "update", values), stages=STAGES, traits={"x": "length(Email)"})
+    assert [(new.type, new.subject) for new in made.events] == [("crm.rejected", ONE), ("profile.updated", TWO)]
+    assert len(made.refused) == 1
+
+
 def test_a_record_without_values_is_asked_for() -> None:
     """As the channel sends them by default."""
     made = asked("zoho", notice("Contacts", "insert", {ONE: None}))

@@ -103,6 +103,13 @@ def test_traits_of_the_source_win() -> None:
     assert profile["data"]["traits"]["role"] == profile["data"]["traits"]["budget"] == "10k"
 
 
+def test_an_expression_that_fails_refuses_the_profile_alone() -> None:
+    """The registration is as good as before."""
+    made = made_of("zoom", registration(), traits={"x": "length(nothing)"})
+    assert [new.type for new in made.events] == ["webinar.registered"]
+    assert "length(nothing)" in made.refused[0]
+
+
 def test_the_report_is_asked_for_after_the_end() -> None:
     """A UUID with `//` is encoded twice, another one once. Without `api`, nobody attends."""
     made = asked("zoom", ended())

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, NewEvent, Unmapped, digest, email_id, iso_ms, present, text
-from worker.intake.vendors.records import address_in, fields_of, inside, learnt, number, object_of, stage_type
+from worker.intake.vendors.records import address_in, fields_of, inside, learn, number, object_of, stage_type
 
 _TRAITS: Final = {
     "email": "email",
@@ -67,9 +67,9 @@ def events(inbound: Inbound, source: Source) -> Mapped:
     id_ = digest(kind, subject, at_ms, inside(held, "campaign", "id"), inside(held, "link", "url"))
     if kind in _MAILS:
         made.events.append(NewEvent(_MAILS[kind], subject, id_, at_ms, _mail(held)))
-        made.events += learnt(source, subject, id_, at_ms, contact, present(email=email))
+        learn(made, source, subject, id_, at_ms, contact, present(email=email))
         return made
-    made.events += learnt(source, subject, id_, at_ms, contact, fields_of(contact, _TRAITS))
+    learn(made, source, subject, id_, at_ms, contact, fields_of(contact, _TRAITS))
     if kind == "subscribe" and held.get("initiated_from") == "public":  # others were put on the list by somebody
         made.events.append(NewEvent("email.subscribed", subject, id_, at_ms, present(list=_id(held.get("list")))))
     return made
@@ -130,7 +130,7 @@ def _deal(kind: str, held: dict[str, Any], deal: Any, at_ms: int, source: Source
         owner=" ".join(word for name in ("firstname", "lastname") if (word := text(inside(deal, f"owner_{name}")))),
     )
     made.events.append(NewEvent(type_, subject, id_, at_ms, data))
-    made.events += learnt(source, subject, id_, at_ms, held.get("contact"), present(email=email))
+    learn(made, source, subject, id_, at_ms, held.get("contact"), present(email=email))
 
 
 def _amount(deal: Any) -> float | None:

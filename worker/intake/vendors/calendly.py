@@ -12,7 +12,7 @@ from typing import Any, Final
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, NewEvent, Unmapped, digest, email_id, iso_ms, present, text
-from worker.intake.vendors.records import address_in, fields_of, inside, learnt, listed, object_of
+from worker.intake.vendors.records import address_in, fields_of, inside, learn, listed, object_of
 
 _TRAITS: Final = {"email": "email", "first_name": "first_name", "last_name": "last_name", "phone": "text_reminder_number"}
 
@@ -48,7 +48,7 @@ def _requested(payload: dict[str, Any], sent_ms: int | None, source: Source) -> 
     data = present(form_id=_last_part(inside(payload, "scheduled_event", "event_type")), fields=answers or None)
     made = Mapped([NewEvent("demo.requested", subject, id_, at_ms, data)])
     record = {**payload, "answers": answers}
-    made.events += learnt(source, subject, id_, at_ms, record, fields_of(record, _TRAITS))
+    learn(made, source, subject, id_, at_ms, record, fields_of(record, _TRAITS))
     return made
 
 
@@ -71,7 +71,7 @@ def _routed(payload: dict[str, Any], sent_ms: int | None, source: Source) -> Map
     id_ = digest(uri)
     data = present(form_id=_last_part(payload.get("routing_form")), fields=answers)
     made = Mapped([NewEvent("form.submitted", subject, id_, at_ms, data)])
-    made.events += learnt(source, subject, id_, at_ms, {**payload, "answers": answers}, {"email": email})
+    learn(made, source, subject, id_, at_ms, {**payload, "answers": answers}, {"email": email})
     return made
 
 

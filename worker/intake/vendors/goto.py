@@ -26,7 +26,7 @@ from worker.intake.vendors.common import (
     present,
     text,
 )
-from worker.intake.vendors.records import fields_of, inside, learnt, listed, number, object_of, path_part
+from worker.intake.vendors.records import fields_of, inside, learn, listed, number, object_of, path_part
 
 ATTENDEES_AFTER_MS: Final = 4 * 3_600_000
 """The attendees are asked for this long after someone joined."""
@@ -87,7 +87,7 @@ def _registered(held: dict[str, Any], source: Source) -> Mapped:
     data = present(webinar_id=webinar, source=text(held.get("registrationSource")))
     made = Mapped([NewEvent("webinar.registered", subject, id_, at_ms, data)])
     record = {**held, "industry": held.get("industry") or held.get("Industry")}  # GoTo's guide writes it so
-    made.events += learnt(source, subject, id_, at_ms, record, fields_of(record, _TRAITS))
+    learn(made, source, subject, id_, at_ms, record, fields_of(record, _TRAITS))
     return made
 
 

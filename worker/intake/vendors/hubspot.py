@@ -21,7 +21,7 @@ from worker.intake.vendors.records import (
     fields_of,
     inside,
     is_own,
-    learnt,
+    learn,
     listed,
     number,
     object_of,
@@ -77,7 +77,7 @@ def _change(one: dict[str, Any], source: Source, made: Mapped) -> None:
     if is_own(one.get("propertyName")) or _by_us(one):
         made.passed_over["our own change"] += 1
         return
-    id_ = digest(one.get("subscriptionId"), one.get("eventId"), subject, at_ms)
+    id_ = digest(one.get("subscriptionId"), one.get("eventId"), subject, at_ms, one.get("propertyName"))
     match kind:
         case "contact.propertyChange":
             _property(one, NewEvent("profile.updated", subject, id_, at_ms), source, made)
@@ -123,7 +123,7 @@ def _property(one: dict[str, Any], new: NewEvent, source: Source, made: Mapped) 
 
 def _names(source: Source) -> list[str]:
     """Return the properties to ask for: the vendor's own, and those that the source's expressions name plainly."""
-    wanted = (text for text in source.traits.values() if _PLAIN_NAME.fullmatch(text))
+    wanted = (expression for expression in source.traits.values() if _PLAIN_NAME.fullmatch(expression))
     return list(dict.fromkeys([*_TRAITS.values(), *wanted]))
 
 
@@ -145,7 +145,9 @@ def _answer(held: dict[str, Any], about: dict[str, str], source: Source) -> Mapp
         raise Unmapped(f"no answer about {about.get('ask')}: {text(held.get('message')) or 'properties are missing'}")
     match about.get("ask"):
         case "contact":
-            return Mapped(learnt(source, subject, id_, at_ms, properties, fields_of(properties, _TRAITS)))
+            made = Mapped()
+            learn(made, source, subject, id_, at_ms, properties, fields_of(properties, _TRAITS))
+            return made
         case "deal":
             return _deal(held, properties, NewEvent(about.get("type", ""), "", id_, at_ms))
         case ask:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, NewEvent, Unmapped, digest, email_id, present, seconds_ms, text
-from worker.intake.vendors.records import address_in, fields_of, inside, learnt, listed, number, object_of
+from worker.intake.vendors.records import address_in, fields_of, inside, learn, listed, number, object_of
 
 _TYPES: Final = {
     "people.registered": "webinar.registered",
@@ -79,7 +79,7 @@ def _mapped(type_: str, email: str | None, record: dict[str, Any], detail: Any, 
     made = Mapped([NewEvent(type_, subject, id_, at_ms, data)])
     if type_ == "webinar.registered":
         own = {"email": email, **fields_of(record, _TRAITS)}
-        made.events += learnt(source, subject, id_, at_ms, record, own)
+        learn(made, source, subject, id_, at_ms, record, own)
     return made
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from worker.connections.sources import Crm, Source
 from worker.core.contract.event_fields import DECIMAL, DECIMAL_CHARS
 from worker.intake.inbound import Inbound
-from worker.intake.vendors.common import NewEvent, Unmapped, objects_of, profile, text
+from worker.intake.vendors.common import Mapped, Unmapped, objects_of, profile, text
 from worker.intake.vendors.expressions import traits_of
 
 OWN: Final = "leadpulse"
@@ -85,12 +85,15 @@ def fields_of(record: Any, names: Mapping[str, str]) -> dict[str, Any]:
     return held
 
 
-def learnt(source: Source, subject: str, id_: str, at_ms: int, record: Any, own: Mapping[str, Any]) -> list[NewEvent]:
-    """Return the `profile.updated` of *record*: the source's traits over the vendor's *own*; none for nothing learnt.
+def learn(made: Mapped, source: Source, subject: str, id_: str, at_ms: int, record: Any, own: Mapping[str, Any]) -> None:
+    """Add the `profile.updated` of *record* to *made*: the source's traits over the vendor's *own*; none for nothing learnt.
 
-    Raises `Unmapped` for an expression that fails.
+    An expression that fails refuses the profile alone: the event beside it is as good as before.
     """
-    return list(profile(subject, id_, at_ms, traits_of(source.traits, record, own)))
+    try:
+        made.events += profile(subject, id_, at_ms, traits_of(source.traits, record, own))
+    except Unmapped as error:
+        made.refused.append(f"profile.updated {id_}: {error}")
 
 
 def changed_traits(source: Source, changed: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

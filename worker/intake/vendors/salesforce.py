@@ -29,7 +29,7 @@ from worker.intake.vendors.common import (
     present,
     text,
 )
-from worker.intake.vendors.records import fields_of, inside, learnt, listed, number, object_of, stage_type
+from worker.intake.vendors.records import fields_of, inside, learn, listed, number, object_of, stage_type
 
 _TRAITS: Final = {
     "email": "Email",
@@ -159,7 +159,7 @@ def _person(one: _Record, subject: str, at_ms: int, source: Source, made: Mapped
     own = fields_of(record, names)
     before = len(made.events)
     id_ = notice or digest(kind, subject, record.get("LastModifiedDate"), record.get("SystemModstamp"), sorted(own.items()))
-    made.events += learnt(source, subject, id_, at_ms, record, own)
+    learn(made, source, subject, id_, at_ms, record, own)
     if (type_ := stage_type(source, record.get("Status"))) is not None:
         made.events.append(NewEvent(type_, subject, digest(kind, subject, record.get("Status")), at_ms))
     if len(made.events) == before:

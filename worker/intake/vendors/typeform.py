@@ -11,7 +11,7 @@ from typing import Any, Final
 from worker.connections.sources import Source, Typeform
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, NewEvent, Unmapped, email_id, iso_ms, text
-from worker.intake.vendors.records import address_in, inside, learnt, listed, object_of
+from worker.intake.vendors.records import address_in, inside, learn, listed, object_of
 
 _PLAIN: Final = ("text", "email", "phone_number", "number", "boolean", "date", "url", "file_url")
 
@@ -40,7 +40,7 @@ def events(inbound: Inbound, source: Source) -> Mapped:
     type_ = source.forms.get(form, "form.submitted") if isinstance(source, Typeform) else "form.submitted"
     made.events.append(NewEvent(type_, subject, token, at_ms, {"form_id": form, "fields": _filled(answers)}))
     own = {name: record[name] for name in ("email", "phone") if record[name]}
-    made.events += learnt(source, subject, token, at_ms, record, own)
+    learn(made, source, subject, token, at_ms, record, own)
     return made
 
 

@@ -20,7 +20,7 @@ from worker.intake.vendors.records import (
     fields_of,
     inside,
     is_own,
-    learnt,
+    learn,
     listed,
     number,
     object_of,
@@ -93,10 +93,14 @@ def _changed(module: str, new: NewEvent, values: dict[str, Any], source: Source,
     api = isinstance(source, Crm) and bool(source.api)
     type_ = stage_type(source, values.get(_STAGES[module]))
     if module in _PEOPLE and values:
-        traits = changed_traits(source, values, _names(module))
+        made.events += _status(module, new, values, source)
+        try:
+            traits = changed_traits(source, values, _names(module))
+        except Unmapped as error:  # the other records are as good as before
+            made.refused.append(f"profile.updated {new.id}: {error}")
+            return
         if traits:
             made.events.append(NewEvent("profile.updated", new.subject, new.id, new.at_ms, {"traits": traits}))
-        made.events += _status(module, new, values, source)
         if not traits and type_ is None:
             made.passed_over[f"{module} of no trait"] += 1
     elif values and type_ is None:
@@ -112,12 +116,13 @@ def _lookup(module: str, new: NewEvent, more: dict[str, str]) -> Lookup:
     return Lookup(f"/crm/v8/{module}/{path_part(new.subject)}", about)
 
 
-def _person(module: str, new: NewEvent, values: dict[str, Any], source: Source) -> list[NewEvent]:
+def _person(module: str, new: NewEvent, values: dict[str, Any], source: Source) -> Mapped:
     own = fields_of(values, _names(module))
     if company := text(inside(values, "Account_Name", "name")):
         own["company.name"] = company
-    made = learnt(source, new.subject, new.id, new.at_ms, values, own)
-    return made + _status(module, new, values, source)
+    made = Mapped(_status(module, new, values, source))
+    learn(made, source, new.subject, new.id, new.at_ms, values, own)
+    return made
 
 
 def _names(module: str) -> dict[str, str]:
@@ -138,7 +143,7 @@ def _answer(held: dict[str, Any], about: dict[str, str], source: Source) -> Mapp
         raise Unmapped(f"no answer about {module}: {text(held.get('message')) or '`data` is missing'}")
     values = records[0]
     if module in _PEOPLE:
-        return Mapped(_person(module, NewEvent("", record, id_, at_ms), values, source))
+        return _person(module, NewEvent("", record, id_, at_ms), values, source)
     return _deal(about.get("type"), record, values, NewEvent("", "", id_, at_ms), source)
 
 

@@ -26,7 +26,7 @@ from worker.intake.vendors.common import (
     present,
     text,
 )
-from worker.intake.vendors.records import fields_of, inside, learnt, listed, number, object_of, path_part
+from worker.intake.vendors.records import fields_of, inside, learn, listed, number, object_of, path_part
 
 REPORT_AFTER_MS: Final = 30 * 60_000
 """The report is asked for this long after the end: it is not complete at once."""
@@ -87,7 +87,7 @@ def _registered(kind: str, webinar: Any, at_ms: int | None, source: Source) -> M
     # One registration, be it reported as created, as approved or as both.
     id_ = digest("registered", webinar_id, inside(who, "id") or subject)
     made = Mapped([NewEvent("webinar.registered", subject, id_, at_ms, {"webinar_id": webinar_id})])
-    made.events += learnt(source, subject, id_, at_ms, who, fields_of(who, _TRAITS))
+    learn(made, source, subject, id_, at_ms, who, fields_of(who, _TRAITS))
     return made
 
 
@@ -119,8 +119,8 @@ def _lookup(ask: str, about: dict[str, str], page: str | None = None, due_ms: in
 
 
 def _answer(held: dict[str, Any], about: dict[str, str]) -> Mapped:
-    if "uuid" not in about or "webinar" not in about:
-        raise Unmapped("the look-up does not say which webinar")
+    if "uuid" not in about or "webinar" not in about or millis_ms(about.get("end_ms")) is None:
+        raise Unmapped("the look-up does not say which webinar, or when it ended")
     match about.get("ask"):
         case "report" if isinstance(held.get("participants"), list):
             return _report(held, about)
