@@ -403,7 +403,7 @@ class Wanted(NamedTuple):
 
 
 class InboundMemory(Protocol):
-    """What mappers of webhooks remember between them: ids that were seen, and look-ups that are due later.
+    """What mappers of webhooks remember between them: ids that were seen, traces of messages, and look-ups that are due later.
 
     Each method raises `StoreUnavailable` and `StoreRefused`.
     """
@@ -414,6 +414,14 @@ class InboundMemory(Protocol):
 
     async def mark(self, marks: Collection[bytes], now_ms: int) -> None:
         """Remember ids. The oldest are forgotten after 72 hours, and past the most that are kept."""
+        ...
+
+    async def recall(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return what was kept under each key."""
+        ...
+
+    async def keep(self, held: Mapping[str, bytes], kept_ms: int) -> None:
+        """Keep values under their keys for *kept_ms*, in place of earlier ones."""
         ...
 
     async def schedule(self, wanted: Sequence[Wanted]) -> None:

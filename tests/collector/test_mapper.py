@@ -28,7 +28,11 @@ from worker.intake.inbound import Inbound, decode_inbound, encode_inbound
 from worker.ports import LogPartition
 from worker.settings import Settings
 
-FILE = b'sources: {mailer: {vendor: sendgrid, secrets: ["${KEY}"]}}\n'
+FILE = b"""
+sources:
+  mailer: {vendor: sendgrid, secrets: ["${KEY}"]}
+  guessing: {vendor: sendgrid, secrets: ["${KEY}"], machines: {click_after_delivery: 10s}}
+"""
 SOURCES = parse_connections(FILE, "connections.yaml").sources
 EMAIL = INPUT_TOPICS["email"]
 
@@ -224,3 +228,23 @@ async def test_a_new_owner_goes_on_where_the_last_one_stopped() -> None:
     async with bench.mapping():
         await until(bench.read)
     assert bench.ids() == {f"e{n}:email.opened": 1 for n in range(MOST_RECORDS + 60)}
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_a_click_is_compared_with_a_delivery_that_came_before(away: bool) -> None:
+    """In an earlier transaction, by the memory; in the same one without it. Whether the click came first does not matter."""
+    bench = Bench()
+    bench.memory.away = away
+    delivered, clicked = opened(1, event="delivered"), opened(2, event="click", email="p1@x.example")
+    if away:
+        bench.webhook([clicked], source="guessing")
+        bench.webhook([delivered], source="guessing")
+    async with bench.mapping():
+        if not away:
+            bench.webhook([delivered], source="guessing")
+            await until(bench.read)
+            bench.webhook([clicked], source="guessing", partition=1)
+        await until(lambda: bench.read() and len(bench.events()) == 2)
+    assert {one.type: one.machine for one in bench.events()} == {"email.delivered": False, "email.clicked": True}
+    assert bench.counted("machine_clicks_total", source="guessing", reason="soon after delivery") == 1
+    assert len(bench.memory.kept) == (not away)

@@ -54,6 +54,7 @@ class Memory:
     def __init__(self) -> None:
         self.marks: set[bytes] = set()
         self.wanted: dict[bytes, int] = {}
+        self.kept: dict[str, bytes] = {}
         self.away = False
 
     def _answer(self) -> None:
@@ -67,6 +68,14 @@ class Memory:
     async def mark(self, marks: Collection[bytes], now_ms: int) -> None:
         self._answer()
         self.marks |= set(marks)
+
+    async def recall(self, keys: Sequence[str]) -> list[bytes | None]:
+        self._answer()
+        return [self.kept.get(key) for key in keys]
+
+    async def keep(self, held: Mapping[str, bytes], kept_ms: int) -> None:
+        self._answer()
+        self.kept |= held
 
     async def schedule(self, wanted: Sequence[Wanted]) -> None:
         self._answer()

@@ -1,8 +1,8 @@
-"""`worker.ports.InboundMemory` in Redis: two sorted sets by time, of seen ids and of look-ups."""
+"""`worker.ports.InboundMemory` in Redis: two sorted sets by time, of seen ids and of look-ups, and traces of messages."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from worker.adapters.redis_client import FAILURES, asking, connect, translated
@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 SEEN: Final = "{leadpulse.inbound}:seen"
 LOOKUPS: Final = "{leadpulse.inbound}:lookups"
+TRACE: Final = "{leadpulse.inbound}:message:"
 KEPT_MS: Final = 72 * 3_600_000
 
 _TAKE: Final = """
@@ -49,6 +50,24 @@ class RedisInbound:
             await pipeline.execute()
 
         await self._run("ids that were seen", call)
+
+    async def recall(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return what was kept under each key."""
+        if not keys:
+            return []
+        return list(await self._run("traces of messages", lambda: self._client.mget([f"{TRACE}{key}" for key in keys])))
+
+    async def keep(self, held: Mapping[str, bytes], kept_ms: int) -> None:
+        """Keep values under their keys for a while."""
+
+        async def call() -> None:
+            pipeline = self._client.pipeline(transaction=False)
+            for key, value in held.items():
+                pipeline.set(f"{TRACE}{key}", value, px=kept_ms)
+            await pipeline.execute()
+
+        if held:
+            await self._run("traces of messages", call)
 
     async def schedule(self, wanted: Sequence[Wanted]) -> None:
         """Keep look-ups until they are done."""

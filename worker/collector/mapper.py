@@ -17,6 +17,7 @@ from worker.collector.metrics import CollectorMetrics
 from worker.connections.sources import Source
 from worker.core.contract.model import Output, Record
 from worker.errors import LeadPulseError, OffsetsGone, Reassigned, StoreRefused, StoreUnavailable
+from worker.intake.vendors.machine_clicks import KEPT_MS, Trace, Traces, decode_trace, encode_trace, joined
 from worker.logs import fields
 from worker.ports import InboundMemory, Log, LogGroup, LogPartition, LogProducer, Wanted
 
@@ -142,6 +143,26 @@ class Mapper:
         except (StoreUnavailable, StoreRefused) as error:
             self._forgets(error)
 
+    async def recall(self, keys: Sequence[str]) -> dict[str, Trace]:
+        """Return what is remembered of messages. Without the memory, only webhooks of one batch are compared."""
+        if self.memory is None:
+            return {}
+        try:
+            found = await self.memory.recall(keys)
+        except (StoreUnavailable, StoreRefused) as error:
+            self._forgets(error)
+            return {}
+        return {key: decode_trace(held) for key, held in zip(keys, found, strict=True) if held is not None}
+
+    async def keep(self, traces: Mapping[str, Trace]) -> None:
+        """Remember what happened to messages."""
+        if self.memory is None or not traces:
+            return
+        try:
+            await self.memory.keep({key: encode_trace(trace) for key, trace in traces.items()}, KEPT_MS)
+        except (StoreUnavailable, StoreRefused) as error:
+            self._forgets(error)
+
     def _forgets(self, error: Exception) -> None:
         self.metrics.memory_up.set(0)
         if not self._forgetful:
@@ -197,8 +218,17 @@ class Share:
             extra=fields("mapper.ready", partition=at.partition, offset=until),
         )  # fmt: skip
 
-    def _made(self, records: Sequence[Record]) -> list[Made]:
-        return [made_of(record, self._mapper.sources, self._mapper.dead_topic) for record in records]
+    def _made(self, records: Sequence[Record], traces: Traces | None = None) -> list[Made]:
+        return [made_of(record, self._mapper.sources, self._mapper.dead_topic, traces) for record in records]
+
+    async def _judged(self, records: Sequence[Record]) -> tuple[list[Made], Traces]:
+        """Map *records*. Where a source asks for guesses at machines, map again with what is known of their messages."""
+        traces: Traces = {}
+        made = self._made(records, traces)
+        if traces:
+            joined(traces, await self._mapper.recall(list(traces)))
+            made = self._made(records, traces)
+        return made, traces
 
     async def _fetch(self, position: int) -> list[Record]:
         """Return records from *position* on, and move past them. Seeks after a rebalance."""
@@ -231,7 +261,7 @@ class Share:
     async def _map(self, producer: LogProducer, records: Sequence[Record]) -> None:
         """Map *records*, and commit their events with the offset behind them."""
         mapper, metrics = self._mapper, self._mapper.metrics
-        made = self._made(records)
+        made, traces = await self._judged(records)
         outputs, marks, counted, repeated = await mapper.unseen(made)
         dead = [one.dead for one in made if one.dead is not None]
         wanted = [question for one in made if one.lookups for question in mapper.questions(one.source, one)]
@@ -240,6 +270,7 @@ class Share:
         await producer.send([*outputs, *dead], {self._at.topic: self._next}, 0, lambda _: None)
         self.committed = True
         await mapper.mark(marks)
+        await mapper.keep(traces)
         for source, kind in counted:
             metrics.mapped.labels(source, kind).inc()
         for source in repeated:
@@ -248,6 +279,8 @@ class Share:
             if one.source in mapper.sources:
                 metrics.passed_over.labels(one.source).inc(one.passed_over)
                 metrics.dead.labels(one.source).inc(one.dead is not None)
+                for reason, number in one.machines.items():
+                    metrics.machines.labels(one.source, reason).inc(number)
         received_ms = min((one.received_ms for one in made if one.received_ms), default=0)
         if received_ms:
             metrics.map_age_seconds.observe(max(0, mapper.now_ms() - received_ms) / 1000)

@@ -15,6 +15,7 @@ from worker.core.contract.model import Output, Record, Rejected
 from worker.intake.inbound import Inbound, decode_inbound
 from worker.intake.routes import CONTENT_TYPE, topic_of
 from worker.intake.vendors.common import Lookup, Mapped, Unmapped, cloud_event
+from worker.intake.vendors.machine_clicks import Traces
 from worker.intake.vendors.registry import mapped
 
 MOST_INBOUND_BYTES: Final = 1_600_000
@@ -48,6 +49,8 @@ class Made(msgspec.Struct, frozen=True):
     dead: Output | None = None
     lookups: tuple[Lookup, ...] = ()
     passed_over: int = 0
+    machines: Mapping[str, int] = {}
+    """Guesses that a click was a machine's, by their reason."""
 
 
 def mark_of(source: str, id_: str) -> bytes:
@@ -55,8 +58,8 @@ def mark_of(source: str, id_: str) -> bytes:
     return hashlib.blake2b(msgspec.json.encode((source, id_)), digest_size=16).digest()
 
 
-def made_of(record: Record, sources: Mapping[str, Source], dead_topic: str) -> Made:
-    """Return what *record* becomes. Raises nothing, whatever the bytes."""
+def made_of(record: Record, sources: Mapping[str, Source], dead_topic: str, traces: Traces | None = None) -> Made:
+    """Return what *record* becomes, with what is remembered of messages in *traces*. Raises nothing, whatever the bytes."""
     try:
         inbound = decode_inbound(record.value or b"")
     except ValueError as error:
@@ -66,7 +69,7 @@ def made_of(record: Record, sources: Mapping[str, Source], dead_topic: str) -> M
         why = f"no source {inbound.source!r} of the vendor {inbound.vendor!r}"
         return Made(inbound.source, dead=_letter(dead_topic, record, "no_source", why))
     try:
-        found = _mapped(inbound, source)
+        found = _mapped(inbound, source, traces)
     except Unmapped as error:
         return Made(inbound.source, inbound.received_ms, dead=_letter(dead_topic, record, "unmapped", str(error)))
     dead = _letter(dead_topic, record, "refused", "; ".join(found.refused)) if found.refused else None
@@ -77,16 +80,17 @@ def made_of(record: Record, sources: Mapping[str, Source], dead_topic: str) -> M
         dead,
         tuple(found.lookups),
         Counter.total(found.passed_over),
+        found.machines,
     )
 
 
-def _mapped(inbound: Inbound, source: Source) -> Mapped:
+def _mapped(inbound: Inbound, source: Source, traces: Traces | None) -> Mapped:
     """Map a webhook. A list that cannot be mapped whole is mapped one by one, so that one bad element takes no other with it.
 
     Raises `Unmapped`.
     """
     try:
-        return mapped(inbound, source)
+        return mapped(inbound, source, traces)
     except Unmapped:
         parts = _parts(inbound.body)
         if len(parts) < 2:
@@ -94,7 +98,7 @@ def _mapped(inbound: Inbound, source: Source) -> Mapped:
     whole = Mapped()
     for number, part in enumerate(parts):
         try:
-            found = mapped(msgspec.structs.replace(inbound, body=b"[%b]" % part), source)
+            found = mapped(msgspec.structs.replace(inbound, body=b"[%b]" % part), source, traces)
         except Unmapped as error:
             whole.refused.append(f"element {number}: {error}")
             continue
@@ -102,6 +106,7 @@ def _mapped(inbound: Inbound, source: Source) -> Mapped:
         whole.lookups += found.lookups
         whole.passed_over += found.passed_over
         whole.refused += found.refused
+        whole.machines += found.machines
     return whole
 
 

@@ -9,10 +9,12 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from worker.collector.signatures.common import REASONS
 from worker.declared import Declared, Group
+from worker.intake.vendors.machine_clicks import SEVERAL, SOON
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.9, 1, 2.5, 5)
 _AGES = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600)
 
+GUESSES: Final = (SOON, SEVERAL)
 UNANSWERED: Final = ("full", "timeout", "refused")
 """Why a sender must send again: too many bytes wait, Kafka did not answer in time, or Kafka refused a record."""
 
@@ -66,6 +68,12 @@ class CollectorMetrics:
         "collect_repeated_events", "Events left out because their id was seen in the last 72 hours", "source"
     )
     passed_over = _map.counter("collect_passed_over", "Kinds of webhooks that say nothing for scoring, passed over", "source")
+    machines = _map.counter(
+        "collect_machine_clicks",
+        f"Clicks that a source's guesses take for a machine's, by reason ({', '.join(GUESSES)})",
+        "source",
+        "reason",
+    )
     dead = _map.counter(
         "collect_dead_webhooks", "Webhooks that went to lead.inbound.dead, because they cannot be mapped", "source"
     )

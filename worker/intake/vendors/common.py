@@ -57,6 +57,8 @@ class Mapped(msgspec.Struct):
     lookups: list[Lookup] = []
     passed_over: Counter[str] = msgspec.field(default_factory=Counter)
     """Kinds of the vendor that say nothing for scoring, each with its number."""
+    machines: Counter[str] = msgspec.field(default_factory=Counter)
+    """Guesses that a click was a machine's, by their reason."""
     refused: list[str] = []
     """What should have become an event and could not, each with the reason. The record also goes to `lead.inbound.dead`."""
 

@@ -34,6 +34,7 @@ from worker.intake.vendors import (
     zoom,
 )
 from worker.intake.vendors.common import Map, Mapped, NewEvent, Unmapped, cloud_event
+from worker.intake.vendors.machine_clicks import Traces, judged
 
 MAPS: Final[Mapping[str, Map]] = {
     "sendgrid": sendgrid.events,
@@ -62,8 +63,11 @@ MAPS: Final[Mapping[str, Map]] = {
 """Vendor → its map. A vendor of `worker.connections.sources.VENDORS` without one is `Unmapped`."""
 
 
-def mapped(inbound: Inbound, source: Source) -> Mapped:
+def mapped(inbound: Inbound, source: Source, traces: Traces | None = None) -> Mapped:
     """Return what the vendor's map makes of *inbound*. Every event there is accepted by the worker.
+
+    *traces* holds what is remembered of messages, for the guesses at machines that *source* asks for, and is added to. Without
+    it, only the events of one request are compared.
 
     Events that the worker would reject stand in `Mapped.refused` instead, each with the reason. Raises `Unmapped`, and nothing
     else. A fault of a map is one too: a request that always fails must not block the requests behind it.
@@ -84,7 +88,7 @@ def mapped(inbound: Inbound, source: Source) -> Mapped:
             events.append(new)
         else:
             made.refused.append(f"{new.type} {new.id}: {fault}")
-    made.events = events
+    made.events, made.machines = judged(inbound.source, source, events, {} if traces is None else traces)
     return made
 
 
