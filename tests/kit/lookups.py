@@ -11,7 +11,7 @@ from worker.connections.file import parse_connections
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Lookup, Mapped, cloud_event
-from worker.intake.vendors.lookups import address_of
+from worker.intake.vendors.lookups import path_at
 from worker.intake.vendors.registry import mapped
 
 _OAUTH: Final = {"client_id": "${ID}", "client_secret": "${SECRET}"}
@@ -43,7 +43,8 @@ def asked(vendor: str, body: Any, **settings: Any) -> Mapped:
 
 def addresses(vendor: str, made: Mapped, **target: Any) -> list[str]:
     """Return the addresses that are asked."""
-    return [address_of(one, connected(vendor, target)[1]) for one in made.lookups]
+    asked_at = connected(vendor, target)[1]
+    return [asked_at.base_url + path_at(one.path, asked_at) for one in made.lookups]
 
 
 def answered(vendor: str, lookup: Lookup, body: Any, **settings: Any) -> Mapped:

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from worker.connections.targets import (
     ActiveCampaignTarget,
@@ -20,6 +21,7 @@ from worker.connections.targets import (
     ZohoTarget,
     ZoomTarget,
 )
+from worker.intake.vendors.lookups import path_at
 
 MOST_BYTES: Final = 1_000_000
 _ANSWER_S: Final = 10.0
@@ -65,14 +67,17 @@ class VendorApi:
             await self._session.close()
 
     async def ask(self, name: str, path: str) -> bytes:
-        """Return what target *name* answers to *path* below its `base_url`. Raises `NoAnswer`, and `ConnectionsError`."""
+        """Return what target *name* answers to a look-up's *path*, which is sent as it is encoded.
+
+        Raises `NoAnswer`, and `ConnectionsError`.
+        """
         target = self._targets[name]
-        base = getattr(target, "base_url", None)
+        base, path = getattr(target, "base_url", None), path_at(path, target)
         if base is None or not path.startswith("/") or path.startswith("//"):
             raise NoAnswer(f"{path[:100]!r} is no path of an API")
         headers = await self._log_in(name, target)
         try:
-            return await self._call("GET", base + path, headers=headers)
+            return await self._call("GET", URL(base + path, encoded=True), headers=headers)
         except NoAnswer as error:
             if error.status == 401:
                 self._tokens.pop(name, None)
@@ -122,7 +127,7 @@ class VendorApi:
         self._tokens[name] = found.access_token, time.monotonic() + max(0.0, found.expires_in - _RENEW_S)
         return found.access_token
 
-    async def _call(self, method: str, url: str, **options: Any) -> bytes:
+    async def _call(self, method: str, url: str | URL, **options: Any) -> bytes:
         assert self._session is not None, "not opened"
         try:
             async with self._session.request(method, url, allow_redirects=False, **options) as answer:

@@ -43,7 +43,7 @@ class Lookup(msgspec.Struct, frozen=True):
     """
 
     path: str
-    """Below the target's `base_url`, with its query, encoded. `lookups.address_of` gives the whole address."""
+    """Below the target's `base_url`, with its query, encoded. `lookups.path_at` fills in the target's version."""
     about: dict[str, str]
     """What was asked, in the map's own words, with all that the answer needs to be understood."""
     due_ms: int = 0
