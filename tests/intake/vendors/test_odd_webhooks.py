@@ -15,6 +15,8 @@ from tests.kit.lookups import TARGETS, connected
 from tests.kit.odd_webhooks import ODD, changed, judge, places
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
+from worker.intake.vendors.common import Unmapped
+from worker.intake.vendors.registry import mapped
 
 AT: Final = "2026-01-01T10:00:00.123456Z"
 STAGES: Final = {"won": "crm.won", "lost": "crm.lost", "5": "crm.opportunity"}
@@ -358,3 +360,12 @@ def test_deep_and_long_bodies_give_events_or_a_reason(vendor: str) -> None:
     """Brackets without end, and a body of a megabyte."""
     for body in (b"[" * 100_000, b'{"a":' * 100_000, b"<a>" * 100_000, b"&" * 1_000_000, b"a=" * 500_000):
         _judge(vendor, body)
+
+
+@pytest.mark.parametrize("vendor", ANSWERS)
+def test_a_question_that_was_given_up_is_a_dead_letter_with_the_reason(vendor: str) -> None:
+    """Whatever was asked. Nothing more is asked then."""
+    body = msgspec.json.encode({"message": "given up: the API answers 503"})
+    for about, _ in ANSWERS[vendor]:
+        with pytest.raises(Unmapped, match="the API answers 503"):
+            mapped(Inbound("in", vendor, RECEIVED_MS, body, kind="lookup", about=about), _source(vendor))

@@ -113,14 +113,15 @@ def _answer(held: Any, about: dict[str, str], received_ms: int) -> Mapped:
     if not all(name in about for name in _KEYS):
         raise Unmapped("the look-up does not say which session")
     match about.get("ask"), held:
-        case "sessions", dict():
+        case "sessions", {"_embedded": _}:
             return _session(held, about)
         case "attendees", list():
             return _attendees(held, about, received_ms)
         case "registrants", list():
             return _absent(held, about, received_ms)
         case ask, _:
-            raise Unmapped(f"no answer to {ask}: {text(inside(held, 'description')) or 'the list is missing'}")
+            said = text(inside(held, "description")) or text(inside(held, "message"))
+            raise Unmapped(f"no answer to {ask}: {said or 'the list is missing'}")
 
 
 def _session(held: dict[str, Any], about: dict[str, str]) -> Mapped:

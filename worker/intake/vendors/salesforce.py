@@ -187,7 +187,7 @@ def _answer(held: dict[str, Any], about: dict[str, str]) -> Mapped:
     type_, id_, at_ms = about.get("type"), about.get("id"), millis_ms(about.get("at_ms"))
     records = held.get("records")
     if about.get("ask") != "roles" or type_ is None or id_ is None or at_ms is None or not isinstance(records, list):
-        raise Unmapped(f"no answer about {about.get('ask')}: `records` is missing")
+        raise Unmapped(f"no answer about {about.get('ask')}: {text(held.get('message')) or '`records` is missing'}")
     data, made = present(amount=number(about.get("amount")), owner=text(about.get("owner"))), Mapped()
     for contact in dict.fromkeys(text(one.get("ContactId")) for one in listed(records)):
         if contact is not None:
