@@ -89,12 +89,14 @@ class Pixel:
                 raise Answer(400, f"{error}\n", headers) from error
             response = web.Response(headers=headers)
             if beacon.forget:
-                response.del_cookie(COOKIE, domain=site.cookie_domain, path="/")
+                response.del_cookie(
+                    COOKIE, domain=site.cookie_domain, path="/", secure=True, httponly=True, samesite="Lax"
+                )  # fmt: skip
                 return response
             if reason := refusal(request, site, consent=beacon.consent):
                 self._dropped(name, reason, len(beacon.events))
                 return response
-            visitor, known = visitor_of(request)
+            visitor, known = visitor_of(request, beacon.visitor)
             events, link = self._events(request, name, site, beacon, visitor, known)
             await self._keep(name, events, headers)
         response.set_cookie(
@@ -193,10 +195,15 @@ def refusal(request: web.Request, site: Site, *, consent: bool) -> str:
     return "" if consent or site.consent == "given" else "no_consent"
 
 
-def visitor_of(request: web.Request) -> tuple[str, str | None]:
-    """Return the visitor's id and the mark of the linked lead: empty for none, `None` for a new visitor."""
+def visitor_of(request: web.Request, proposed: str = "") -> tuple[str, str | None]:
+    """Return the visitor's id and the mark of the linked lead: empty for none, `None` for a new visitor.
+
+    A new visitor gets the id that the page proposes, so two beacons that cross before the first cookie are one visitor.
+    """
     visitor, _, link = request.cookies.get(COOKIE, "").partition(".")
-    return (visitor, link[:16]) if is_visitor(visitor) else (str(uuid.uuid4()), None)
+    if is_visitor(visitor):
+        return visitor, link[:16]
+    return (proposed if is_visitor(proposed) else str(uuid.uuid4())), None
 
 
 def mark(lead: str) -> str:

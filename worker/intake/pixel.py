@@ -5,6 +5,7 @@ The browser's clock is not trusted. An event happened as long before its arrival
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -45,7 +46,10 @@ class Beacon(msgspec.Struct):
     sent: float = 0
     """When it was sent, by the same clock."""
     consent: bool = False
-    events: list[Sent] = []
+    visitor: str = ""
+    """Random id that a browser without a cookie proposes for itself."""
+    events: list[Any] = []
+    """Each a `Sent`, or counted as bad data."""
     identify: str = ""
     """A token that names the visitor."""
     traits: dict[str, Any] = {}
@@ -79,7 +83,10 @@ def events_of(
     """Return the events of *beacon* for *visitor*, and how many were dropped, by reason."""
     events: list[NewEvent] = []
     dropped: Counter[str] = Counter()
-    for one in beacon.events:
+    good = sent_of(beacon)
+    if bad := len(beacon.events) - len(good):
+        dropped["data"] = bad
+    for one in good:
         if not one.type.startswith(FROM_A_BROWSER) and one.type not in custom:
             dropped["type"] += 1
             continue
@@ -101,9 +108,18 @@ def events_of(
     return events, dropped
 
 
+def sent_of(beacon: Beacon) -> list[Sent]:
+    """Return the events of *beacon* that can be read: a bad one costs the others nothing."""
+    found = []
+    for one in beacon.events:
+        with contextlib.suppress(msgspec.ValidationError):
+            found.append(msgspec.convert(one, Sent))
+    return found
+
+
 def address_of(beacon: Beacon) -> str | None:
     """Return `email:ADDRESS` of an address that was typed into a form; `None` for none."""
-    for one in beacon.events:
+    for one in sent_of(beacon):
         if one.type.startswith(_FORMS):
             fields = one.data.get("fields")
             held = fields.get("email") if isinstance(fields, dict) else None
