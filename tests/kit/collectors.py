@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ EVENTS = tuple(INPUT_TOPICS.values())
 class CollectorProcess:
     """One `leadpulse collect`."""
 
-    def __init__(self, park: Park, only: str, port: int) -> None:
+    def __init__(self, park: Park, only: str, port: int, environ: Mapping[str, str]) -> None:
         self.port = port
         self.metrics_port = free_port()
         self._environ = {
@@ -43,6 +43,7 @@ class CollectorProcess:
             "LEADPULSE_COLLECT_ONLY": only,
             "LEADPULSE_COLLECT_PORT": str(port),
             "LEADPULSE_METRICS_PORT": str(self.metrics_port),
+            **environ,
         }
         self.log = park.folder / f"collector-{only}-{port}.log"
         self.process = self._started()
@@ -89,6 +90,16 @@ class CollectorProcess:
             assert self.process.poll() is None, self.said()
             await asyncio.sleep(0.1)
 
+    async def within(self, seconds: str) -> tuple[float, float]:
+        """Return how many webhooks it answered within *seconds*, a bucket of its histogram, and how many in all."""
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        start = 'leadpulse_collect_request_seconds_bucket{endpoint="inbound",le="'
+        held = {
+            line[len(start) :].partition('"')[0]: float(line.rpartition(" ")[2]) for line in lines if line.startswith(start)
+        }
+        return held[seconds], held["+Inf"]
+
     def said(self) -> str:
         """Return the end of its log."""
         return self.log.read_text(errors="replace")[-4_000:]
@@ -117,9 +128,9 @@ class Park:
         """Create the topics."""
         await create_topics(self.kafka, [*INBOUND, *EVENTS], PARTITIONS, {"max.message.bytes": "2097152"})
 
-    def collector(self, only: str = "all") -> CollectorProcess:
+    def collector(self, only: str = "all", **environ: str) -> CollectorProcess:
         """Start a collector."""
-        made = CollectorProcess(self, only, free_port())
+        made = CollectorProcess(self, only, free_port(), environ)
         self.collectors.append(made)
         return made
 

@@ -20,7 +20,7 @@ from worker.collector.mapping_program import map_webhooks
 from worker.collector.metrics import CollectorMetrics
 from worker.collector.promise import Promise
 from worker.connections.file import read_connections
-from worker.errors import Undelivered, WorkerMustStop
+from worker.errors import SettingsError, Undelivered
 from worker.logs import fields
 from worker.settings import CollectSettings
 
@@ -33,7 +33,7 @@ _LOOK_AGAIN_S: Final = 2.0
 
 
 async def run(settings: CollectSettings, environment: Mapping[str, str], endpoints: Sequence[Routes] = ENDPOINTS) -> None:
-    """Collect until SIGTERM or SIGINT. Raises `ConnectionsError`, and `WorkerMustStop` when it cannot go on."""
+    """Collect until SIGTERM or SIGINT. Raises `ConnectionsError`, `SettingsError`, and `Undelivered` without its topics."""
     connections = read_connections(settings.connections, environment)
     metrics = CollectorMetrics()
     stop = asyncio.Event()
@@ -74,7 +74,7 @@ async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _serve(opened: contextlib.AsyncExitStack, app: web.Application, host: str, port: int, setting: str) -> Sequence[Any]:
-    """Serve *app*, and return its address. Raises `WorkerMustStop` if the address cannot be used."""
+    """Serve *app*, and return its address. Raises `SettingsError` if the address cannot be used."""
     runner = web.AppRunner(
         app, access_log_class=AccessLog, handle_signals=False, shutdown_timeout=DRAIN_S, keepalive_timeout=75
     )
@@ -83,13 +83,13 @@ async def _serve(opened: contextlib.AsyncExitStack, app: web.Application, host: 
     try:
         await web.TCPSite(runner, host, port, backlog=1024).start()
     except OSError as error:
-        raise WorkerMustStop(f"{host}:{port} cannot be served: {error.strerror}; set {setting}") from error
+        raise SettingsError(f"{host}:{port} cannot be served: {error.strerror}; set {setting}") from error
     address: Sequence[Any] = runner.addresses[0]
     return address
 
 
 async def _check_topics(settings: CollectSettings, collector: Collector) -> None:
-    """Wait until Kafka answers, and see whether the topics are there. Raises `WorkerMustStop` for a missing one."""
+    """Wait until Kafka answers, and see whether the topics are there. Raises `Undelivered` for a missing one."""
     log_ = KafkaIntake(settings)
     while True:
         try:
@@ -99,7 +99,7 @@ async def _check_topics(settings: CollectSettings, collector: Collector) -> None
             await asyncio.sleep(_LOOK_AGAIN_S)
             continue
         if missing := sorted(topic for topic, count in found.items() if not count):
-            raise WorkerMustStop(f"{log_.name} has no topic {', '.join(missing)}: create it with `leadpulse topics create`")
+            raise Undelivered(f"{log_.name} has no topic {', '.join(missing)}: create it with `leadpulse topics create`")
         await collector.promise.connected()
         collector.checked.set()
         log.info("ready", extra=fields("collector.ready"))
