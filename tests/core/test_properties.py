@@ -304,6 +304,8 @@ def test_other_points_are_in_force_at_once_and_exactly(case: Case, times: int) -
     """The state keeps unit sums: a grid with other points, caps and steps scores the past as if it had always been so."""
     grid = loaded(case.grid)
     for rule in grid["engagement"]["rules"] + grid.get("fit", {}).get("rules", []):
+        if isinstance(rule["points"], dict):  # a table is in force at once, too
+            rule |= {"points": 5, "where": rule.get("where", {"country": {"exists": True}})}
         rule["points"] *= -times
         rule.pop("cap", rule.pop("expires_after", None))
     for rule in grid.get("velocity", []):
