@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import msgspec
 import pytest
 
 from tests.kit.inbound import events_of, made_of, source_of
 from worker.intake.vendors.common import NewEvent
-from worker.intake.vendors.machine_clicks import SEVERAL, SOON, Trace, judged
+from worker.intake.vendors.machine_clicks import SEVERAL, SOON, Trace, decode_trace, encode_trace, judged
 
 SENT_S = 1_700_000_000
 ASKED = {"machines": {"click_after_delivery": "10s", "links_within": "2s"}}
@@ -72,10 +71,16 @@ def test_traces_tell_of_earlier_requests() -> None:
 
     traces: dict[str, Trace] = {}
     judged("in", source, [event("email.delivered", 1_000)], traces)
-    traces = {key: msgspec.msgpack.decode(msgspec.msgpack.encode(trace), type=Trace) for key, trace in traces.items()}
+    traces = {key: decode_trace(encode_trace(trace)) for key, trace in traces.items()}
     soon = judged("in", source, [event("email.clicked", 5_000, "a")], traces)
     again = judged("in", source, [event("email.clicked", 5_000, "a")], traces)
     late = judged("in", source, [event("email.clicked", 60_000, "a"), event("email.opened", 60_000)], traces)
     assert [found[0].data.get("machine") for found, _ in (soon, again, late)] == [True, True, None]
     assert len(traces) == 1
     assert judged("other", source, [event("email.clicked", 5_000, "a")], traces)[1] == {}
+
+
+@pytest.mark.parametrize("held", [b"", b"\xff", b"\x91\xa1a", b"\x92\xc0\x91\x92\xa1\xff\x01"])
+def test_other_bytes_are_an_empty_trace(held: bytes) -> None:
+    """A guess that cannot be made must not stop the mapper."""
+    assert decode_trace(held) == Trace()

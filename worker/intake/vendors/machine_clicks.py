@@ -35,10 +35,18 @@ class Trace(msgspec.Struct, array_like=True):
 
 
 encode_trace: Final = msgspec.msgpack.Encoder().encode
-decode_trace: Final = msgspec.msgpack.Decoder(Trace).decode
+_decode_trace: Final = msgspec.msgpack.Decoder(Trace).decode
 
 Traces = MutableMapping[str, Trace]
 """By `key_of`."""
+
+
+def decode_trace(held: bytes) -> Trace:
+    """Return a trace that was written down; an empty one for other bytes, since a guess must not stop the mapper."""
+    try:
+        return _decode_trace(held)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Trace()
 
 
 def key_of(source: str, event: NewEvent) -> str | None:
