@@ -15,7 +15,9 @@ def presets() -> list[str]:
 
 
 def _not_found(name: str, why: str) -> GridNotFound:
-    return GridNotFound(name, f"{why}; give a YAML file or one of: {', '.join(presets())}")
+    example = f"examples/{name}"
+    hint = f"; did you mean {example}?" if files("grids").joinpath(f"{example}.yaml").is_file() else ""
+    return GridNotFound(name, f"{why}{hint}; give a YAML file or one of: {', '.join(presets())}")
 
 
 def grid_path(name: str) -> Path:

@@ -78,6 +78,19 @@ def test_traits_that_no_event_sets_are_named(write: Path) -> None:
 
 
 @pytest.mark.usefixtures("write")
+def test_a_file_that_sets_no_trait_is_named(write: Path) -> None:
+    """A table given in the place of events would else blame every trait of the grid."""
+    (write / "crm.csv").write_text("E-mail;Fonction\na@x.example;CTO\n")
+    found = run("check", "good.yaml", "--events", "crm.csv")
+    assert found.stderr.startswith("warning: no event of crm.csv sets a trait; `leadpulse convert`")
+
+
+def test_a_model_of_a_vendor_is_found_by_its_short_name() -> None:
+    """The examples are many, so that the list of grids leaves them out."""
+    assert "did you mean examples/hubspot?" in run("check", "hubspot").stderr
+
+
+@pytest.mark.usefixtures("write")
 def test_check_as_json_is_one_object_a_file() -> None:
     """For CI and for editors."""
     result = run("check", "--json", "good.yaml", "warned.yaml", "bad.yaml", "missing.yaml")

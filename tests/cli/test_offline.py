@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -32,6 +33,20 @@ def test_the_list_of_commands_says_what_each_command_says_of_itself() -> None:
         command = cli.get_command(context, name)
         assert command is not None
         assert (command.help or "").partition("\n")[0] == entry.help, name
+
+
+def test_no_help_shows_the_marks_of_its_layout() -> None:
+    """A raw docstring hides click's mark for lines that stay as they are: it is printed, and the lines run together."""
+
+    def helps(command: click.Command, context: click.Context) -> Iterator[str]:
+        yield command.get_help(context)
+        if isinstance(command, click.Group):
+            for name in command.list_commands(context):
+                inner = command.get_command(context, name)
+                assert inner is not None
+                yield from helps(inner, click.Context(inner, parent=context))
+
+    assert [text for text in helps(cli, click.Context(cli)) if "\\b" in text] == []
 
 
 def test_help_imports_no_heavy_library() -> None:
@@ -206,6 +221,13 @@ def test_strict_replay_stops_at_the_bad_line(tmp_path: Path, grid: Path) -> None
     assert done.stdout == ""
     assert done.stderr.startswith(f"Error: {tmp_path}/events.jsonl:8: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_replay_of_no_events_says_how_to_make_some(tmp_path: Path, grid: Path) -> None:
+    """A table or a log that was meant to be converted first."""
+    (tmp_path / "crm.csv").write_text("E-mail;Fonction\na@x.example;CTO\n")
+    done = leadpulse("replay", tmp_path / "crm.csv", "-g", grid)
+    assert "warning: no line is an event; `leadpulse convert`" in done.stderr
 
 
 def test_replay_ends_at_the_instant_asked_for(tmp_path: Path, grid: Path) -> None:

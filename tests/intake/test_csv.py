@@ -97,6 +97,16 @@ def test_encodings_and_delimiters_of_excel_and_windows_are_told(tmp_path: Path, 
     assert packed.stdout == expected.stdout
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "windows-1252"])
+def test_the_line_that_tells_excel_the_delimiter_is_no_header(tmp_path: Path, encoding: str, delimiter: str) -> None:
+    """With a map and without: `sep=;` splits into two cells at the delimiter that it names."""
+    table = f"sep={delimiter}\r\nE-mail{delimiter}Rôle\r\na@x.example{delimiter}CTO\r\n".encode(encoding)
+    assert 'email: "E-mail"' in run(tmp_path, table, None).stdout
+    (event,) = events(run(tmp_path, table, "subject: {email: E-mail}\ntraits: {role: Rôle}", "--at", "2026-01-01T00:00:00Z"))
+    assert event["data"] == {"traits": {"role": "CTO"}}
+
+
 def test_a_proposed_map_is_a_map(tmp_path: Path) -> None:
     """What the first command prints, the second one takes; whatever it leaves out stands in a comment and is said."""
     table = TABLE.replace("vip;", "vip").replace("Modifié le", "Date de modification").replace("Tags", "Couleur")
@@ -115,7 +125,14 @@ def test_a_proposed_map_is_a_map(tmp_path: Path) -> None:
     [
         ("Name,Colour", "Ann,red", "subject: COLUMN   # no column looks like an id"),
         ("Email,Created", "a@x.example,05/06/2025", "not certain"),
-        ("Email,Created", "a@x.example,soon", "no known way reads all dates"),
+        ("Email,Created", "a@x.example,soon", '1 of 1 dates are not read, such as "soon": write a format'),
+        (
+            "Email,Created",
+            "a@x.example,31/12/2025\nb@x.example,31/02/2025",
+            'dates: day first   # 1 of 2 dates are not read, such as "31/02',
+        ),
+        ("Email,Tags", "a@x.example,a|b", 'separator: "|"'),
+        ("Email,Employees", "a@x.example,51-200", '"Employees"   # a text, since not all are numbers, such as "51-200"'),
         ("Email,Created", "a@x.example,2025-06-05T10:00:00+02:00", "dates: iso\n"),
         ("Email,Created", "a@x.example,06/25/2025", "dates: month first\n"),
         ("Email,Colour", "a@x.example,red", 'subject: {email: "Email"}'),

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _PIPED_WIDTH: Final = 10_000
 
+NOT_EVENTS: Final = "`leadpulse convert` turns tables and logs into events"
+"""What to do with a file that holds no events."""
+
 S = TypeVar("S", bound=FromEnvironment)
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

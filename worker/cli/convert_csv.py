@@ -31,7 +31,7 @@ _LOOKED_AT = 200
 )  # fmt: skip
 @click.option("--strict", is_flag=True, help="Stop at the first bad row, and exit with 1.")
 def csv(file: str, map_file: str | None, at_ms: int | None, strict: bool) -> None:
-    r"""Turn a table of contacts or deals into `profile.updated` and `crm.*` events.
+    """Turn a table of contacts or deals into `profile.updated` and `crm.*` events.
 
     FILE is a CSV file, plain or gzipped, with one header. `-` is stdin. First run the command without --map, save the proposed
     map, and edit it. Then give it with --map:
@@ -42,7 +42,7 @@ def csv(file: str, map_file: str | None, at_ms: int | None, strict: bool) -> Non
 
     The file's beginning decides about delimiter and encoding, unless the map names them. The same file gives the same event
     ids. Bad rows are named on stderr and skipped. Columns that the map leaves out are listed.
-    """
+    """  # noqa: D301 (click wants the character itself)
     from worker.intake.csv_rows import CsvError
 
     try:

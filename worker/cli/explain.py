@@ -69,8 +69,9 @@ def explain(lead: str | None, mark: str | None, as_json: bool, picture: Path | N
     A waterfall shows what was earned, what time and caps took, and the rest. Then follow the ways to the next stage. The last
     part is what time alone will change within 90 days: when the lead cools, if nothing happens.
 
-    Reads the live state and the grid in force from Redis. With --events, it replays files by --grid (or LEADPULSE_GRID). The
-    lead is evaluated at its clock: the latest of its events and of its partition's ticks.
+    Reads the live state and the grid in force from Redis. With --events, it replays files by --grid. Without that option, the
+    files are replayed by LEADPULSE_GRID, and else by saas-b2b. The lead is evaluated at its clock: the latest of its events
+    and of its partition's ticks.
     """
     asked = _Asked(**{name: given.pop(name) for name in _Asked._fields})
     language = given.pop("language")

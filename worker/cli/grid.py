@@ -10,7 +10,16 @@ from typing import Any
 import click
 import msgspec
 
-from worker.cli.common import language_option, load_grid, load_settings, opened, run_async, settings_flags, shown_name
+from worker.cli.common import (
+    NOT_EVENTS,
+    language_option,
+    load_grid,
+    load_settings,
+    opened,
+    run_async,
+    settings_flags,
+    shown_name,
+)
 from worker.core.grid.diff import Difference, compare
 from worker.core.grid.lint import Lint, lint
 from worker.core.grid.messages import GridError, Mistake
@@ -48,6 +57,8 @@ def check(names: tuple[str, ...], files: tuple[str, ...], strict: bool, as_json:
     Exits with 1 if a grid has a mistake or cannot be read, and with --strict also if it has a warning.
     """
     seen = traits_seen(line for file in files for line in _lines(file)) if files else None
+    if seen is not None and not seen:
+        click.echo(f"warning: no event of {', '.join(map(shown_name, files))} sets a trait; {NOT_EVENTS}", err=True)
     passed = [_check(name, seen, strict, as_json) for name in names]
     if not all(passed):
         raise click.exceptions.Exit(1)

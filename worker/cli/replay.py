@@ -15,7 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from worker.cli.common import instant_option, load_grid, opened, shown_name
+from worker.cli.common import NOT_EVENTS, instant_option, load_grid, opened, shown_name
 from worker.core.contract.instants import MAX_AHEAD_MS
 from worker.core.contract.printable import plain
 from worker.core.insight.replay import Counts, Replay
@@ -66,6 +66,8 @@ def replay(files: tuple[str, ...], grid: str, at_ms: int | None, leads: str | No
         if at_ms is None:
             _warn_of_the_future(run)
         written = _write(to_leads, (msgspec.json.encode(lead) for lead in run.leads()))
+    if run.counts.bad and not run.counts.events:
+        click.echo(f"warning: no line is an event; {NOT_EVENTS}", err=True)
     click.echo(_summary(run.counts, written, published, time.monotonic() - began), err=True)
 
 

@@ -56,6 +56,7 @@ _AMOUNTS: Final = ("amount", "deal amount", "value", "deal value", "montant", "b
 _OWNERS: Final = ("owner", "deal owner", "contact owner", "account owner", "proprietaire", "commercial")
 _WON: Final = re.compile(r"\b(won|gagne|gagnee|gewonnen|ganado|vinto|client|customer)\b")
 _LOST: Final = re.compile(r"\b(lost|perdu|perdue|verloren|perdido|perso)\b")
+_DIGITS: Final = r"[\d\s.,'’]+"
 _LOOKED_AT: Final = 200
 
 
@@ -135,9 +136,13 @@ def _subject(identity: str | None, email: str | None) -> list[str]:
 def _dates(texts: list[str]) -> list[str]:
     if not texts:
         return ["dates: iso   # or day first, month first, or a format such as '%d.%m.%Y'"]
-    fits = [way for way in ("iso", "day first", "month first") if all(instant_of(text, way) is not None for text in texts)]
+    unread = {way: [text for text in texts if instant_of(text, way) is None] for way in ("iso", "day first", "month first")}
+    fits = [way for way in unread if not unread[way]]
     if not fits:
-        return [f"dates: iso   # no known way reads all dates, such as {_quoted(texts[0])}: write a format such as '%d.%m.%Y'"]
+        best = min(unread, key=lambda way: len(unread[way]))
+        other = "" if len(unread[best]) < len(texts) else ": write a format such as '%d.%m.%Y'"
+        count = f"{len(unread[best])} of {len(texts)} dates are not read, such as {_quoted(unread[best][0])}"
+        return [f"dates: {best}   # {count}{other}"]
     if fits == ["day first", "month first"]:
         return [f"dates: day first   # not certain, as in {_quoted(texts[0])}: or month first"]
     return [f"dates: {fits[0]}"]
@@ -148,10 +153,13 @@ def _decimal(texts: list[str]) -> str:
 
 
 def _cell(path: str, column: str, texts: list[str]) -> str:
-    if path == "company.size" and texts and all(re.fullmatch(r"[\d\s.,'’]+", text) for text in texts):
+    if path == "company.size" and texts and all(re.fullmatch(_DIGITS, text) for text in texts):
         return f"{{column: {_quoted(column)}, as: number}}"
+    if path == "company.size" and texts:
+        other = next(text for text in texts if not re.fullmatch(_DIGITS, text))
+        return f"{_quoted(column)}   # a text, since not all are numbers, such as {_quoted(other)}: rules with gte need numbers"
     if path == "tags":
-        separator = "," if any("," in text for text in texts) and not any(";" in text for text in texts) else ";"
+        separator = next((mark for mark in ";|," if any(mark in text for text in texts)), ";")
         return f"{{column: {_quoted(column)}, as: list, separator: {_quoted(separator)}}}"
     if path == "marketing_consent":
         return f"{{column: {_quoted(column)}, as: boolean}}"

@@ -85,7 +85,7 @@ def _is_utf8(sample: bytes) -> bool:
 def _delimiter(text: str) -> str:
     """Return the delimiter that gives the header and most rows the same number of cells, more than one."""
     lines = text.splitlines(keepends=True)
-    if lines and lines[0].lower().startswith("sep=") and len(lines[0].rstrip("\r\n")) == 5:  # a line that Excel reads
+    if lines and _is_hint(lines[0].rstrip("\r\n")):
         return lines[0][4]
     best, most = "", 0
     for delimiter in DELIMITERS:
@@ -99,6 +99,11 @@ def _delimiter(text: str) -> str:
     if not best:
         raise CsvError('no delimiter gives header and rows the same number of cells: name it, as in `delimiter: ";"`')
     return best
+
+
+def _is_hint(line: str) -> bool:
+    """Return whether *line* is the `sep=;` that Excel writes above the header, to name the delimiter."""
+    return len(line) == 5 and line.lower().startswith("sep=")
 
 
 def _some_rows(text: str, delimiter: str) -> list[list[str]]:
@@ -122,7 +127,7 @@ def header_and_rows(stream: BinaryIO, dialect: Dialect) -> tuple[Sequence[str], 
     csv.field_size_limit(FIELD_LIMIT)
     reader = csv.reader(text, delimiter=dialect.delimiter, strict=True)
     header = [name.strip() for name in _next(reader, dialect) or ()]
-    if len(header) == 1 and header[0].lower().startswith("sep"):
+    if _is_hint(dialect.delimiter.join(header)) or (len(header) == 1 and _is_hint(header[0])):
         header = [name.strip() for name in _next(reader, dialect) or ()]
     while header and not header[-1]:
         header.pop()

@@ -192,6 +192,6 @@ def test_the_page_of_a_grid_says_all_of_it() -> None:
     page = show_markdown(grid).replace("\\", "")
     assert "once a day per x, weighed by minutes × 0.5, from 0 to 9" in page
     assert "in a straight line, to nothing after 60 days" in page
-    assert "| some | a | at most 9 together, without the sign |" in page
+    assert "| some | a | from −9 to 9 together |" in page
     assert "| other | f | only the greatest counts |" in page
     assert "crm.lost, until page.viewed or crm.won" in page

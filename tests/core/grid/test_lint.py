@@ -306,6 +306,8 @@ def test_curly_quotes_are_warned_of(where: str, says: str) -> None:
         ("{role: {not: Not manager}}", "{not: [..]}"),
         ("{company.size: '> 50'}", "{gt: 50}"),
         ("{company.size: ['>=50']}", "{gt: 50}"),
+        ("{role: growth*}", "words: [..]"),
+        ("{role: {words: [head, growth*]}}", "matches: '(?i)growth'"),
     ],
 )
 def test_operators_inside_texts_are_warned_of(where: str, says: str) -> None:
@@ -323,6 +325,8 @@ def test_operators_inside_texts_are_warned_of(where: str, says: str) -> None:
         "{role: {matches: '^not .*'}}",
         "{role: head of sales or marketing in Paris}",
         "{company.name: -> Acme}",
+        "{company.name: '*'}",
+        "{role: {words: [C++, '100 % remote', R&D]}}",
     ],
 )
 def test_texts_that_only_look_like_them_are_not(where: str) -> None:

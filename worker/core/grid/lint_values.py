@@ -125,15 +125,26 @@ _MEANT: Final = (
     ),
     (re.compile(r"(?i)(?:contains|includes|like) \S.*"), "write words: [..] for whole words, or matches: '..' for a part"),
     (re.compile(r"(?i)(?:not|is not|except) \S.*"), "write {not: [..]}"),
+    (re.compile(r"\*\w.*|\w.*\*"), "`*` has a meaning in `pages` alone; write words: [..] for whole words, or matches: '..'"),
     (re.compile(r"(?:>=|<=|>|<|!=|==|=)\s*\S.*"), "write {gt: 50}, {gte: 50}, {lt: 50}, {lte: 50} or {not: 50}"),
 )
 """Texts that look like operators, and what says what they are meant to say."""
+
+
+_STAR: Final = re.compile(r"[*%]\w+[*%]?|\w+[*%]")
 
 
 def _operators_in_texts(grid: Grid) -> Iterator[Found]:
     for path, op, value in _conditions(grid):
         for text in value if isinstance(value, tuple) else (value,):
             meant = [words for pattern, words in _MEANT if isinstance(text, str) and pattern.fullmatch(text.strip())]
+            if op == "words" and isinstance(text, str) and _STAR.fullmatch(text):
+                begin = text.strip("*%")
+                yield (
+                    path,
+                    "operator-in-text",
+                    f"{text!r} finds the whole word {begin!r} alone: write matches: '(?i){begin}' for a part of a word",
+                )
             if op in ("eq", "in", "not") and meant:
                 yield path, "operator-in-text", f"{text!r} is compared letter by letter, operator included: {meant[0]}"
 

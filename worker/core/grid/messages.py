@@ -58,8 +58,7 @@ def _message(error: ErrorDetails, root: type[BaseModel]) -> str:
         case "missing":
             return f"`{error['loc'][-1]}` is missing: add it"
         case "extra_forbidden":
-            model = _model_at(root, error["loc"][:-1])
-            known = [field.alias or name for name, field in model.model_fields.items()]
+            known = _keys(_model_at(root, error["loc"][:-1]))
             key = str(error["loc"][-1])
             return f"unknown key {key!r}{did_you_mean(key, known)}; the keys here are {', '.join(known)}"
         case "string_type":
@@ -70,13 +69,21 @@ def _message(error: ErrorDetails, root: type[BaseModel]) -> str:
             return f"write true or false; got {got}"
         case "tuple_type":
             return f"write a list; got {got}"
-        case "model_type" | "dict_type" | "model_attributes_type":
+        case "model_type" | "model_attributes_type":
+            keys = ", ".join(_keys(_model_at(root, error["loc"])))
+            return f"write a mapping (key: value), with keys of {keys}; got {got}"
+        case "dict_type":
             return f"write a mapping (key: value); got {got}"
         case "literal_error":
             expected = error["ctx"]["expected"]
             return f"write {expected}; got {got}"
         case _:
             return f"{error['msg']}; got {got}"
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """Return the keys of *model*, as the grid writes them."""
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _model_at(root: type[BaseModel], path: Path) -> type[BaseModel]:

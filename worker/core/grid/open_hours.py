@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import PlainValidator, WithJsonSchema
 
-from worker.core.grid.values import did_you_mean, shown, wrong
+from worker.core.grid.values import shown, wrong
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ALL_DAY: Final = 24 * 60
@@ -51,8 +51,9 @@ def _neighbour(days: tuple[int, ...], day: int, step: int) -> int:
 def _weekday(name: str) -> int:
     if name in DAYS:
         return DAYS.index(name)
-    hint = did_you_mean(name, DAYS) or f"; the days are {', '.join(DAYS)}"
-    raise wrong(f"{shown(name)} is no day of the week{hint}")
+    meant = next((day for day in DAYS if day[:2] == name[:2].casefold()), None)  # nearness alone takes `lun` for `sun`
+    hint = f", did you mean {meant!r}?" if meant else ""
+    raise wrong(f"{shown(name)} is no day of the week{hint}; the days are {', '.join(DAYS)}")
 
 
 def _weekdays(raw: object) -> tuple[int, ...]:

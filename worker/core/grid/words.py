@@ -151,7 +151,7 @@ def decay_words(decay: Decay) -> str:
 
 def group_words(group: Group) -> str:
     """Return what the rules of a group are worth together."""
-    return "only the greatest counts" if group.cap is None else f"at most {number(group.cap)} together, without the sign"
+    return "only the greatest counts" if group.cap is None else f"from −{number(group.cap)} to {number(group.cap)} together"
 
 
 def fading_words(rule: Rule) -> str:
