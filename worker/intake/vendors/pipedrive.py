@@ -50,14 +50,21 @@ def events(inbound: Inbound, source: Source) -> Mapped:
         raise Unmapped(f"{action}.{entity} without id or timestamp")
     # `meta.id` may differ between attempts. What happened, to whom and when does not.
     id_ = digest(entity, number_, action, inside(meta, "correlation_id"), inside(meta, "timestamp"))
-    if entity == "deal" and action != "delete":
-        _deal(data, previous if action == "change" else None, id_, at_ms, source, made)
-    elif entity == "person" and action != "delete":
-        _person(number_, data, previous if action == "change" else None, id_, at_ms, source, made)
-    elif entity == "person" and source.erase and not text(inside(meta, "merged_to_id")):
-        made.events.append(NewEvent("lead.erased", number_, id_, at_ms))
+    before = previous if action == "change" else None
+    if action == "delete":
+        if entity == "person" and source.erase and not text(inside(meta, "merged_to_id")):
+            made.events.append(NewEvent("lead.erased", number_, id_, at_ms))
+    elif entity == "deal":
+        _deal(data, before, id_, at_ms, source, made)
+    else:
+        _person(number_, data, before, id_, at_ms, source, made)
+    return _counted(made, f"{action}.{entity}")
+
+
+def _counted(made: Mapped, kind: str) -> Mapped:
+    """Count a webhook of which nothing came."""
     if not made.events and not made.passed_over:
-        made.passed_over[f"{action}.{entity}"] += 1
+        made.passed_over[kind] += 1
     return made
 
 
