@@ -146,6 +146,15 @@ def test_diff_says_what_changes_and_what_to_replay() -> None:
     assert {"kind": "rule", "id": "demo", "why": "it is new, and its past is not counted"} in answer["replay"]
 
 
+def test_diff_asks_for_no_new_version_where_only_labels_change(write: Path) -> None:
+    """They are outside of the content hash, so outputs name the grid as before."""
+    text = (write / "good.yaml").read_text()
+    (write / "labelled.yaml").write_text(text.replace("id: a,", "id: a, label: Seen,"))
+    words = run("diff", "good.yaml", "labelled.yaml").stdout
+    assert "engagement.a.label: nothing → Seen" in words
+    assert "raise `version`" not in words
+
+
 def test_the_schema_beside_the_presets_is_the_one_of_the_models() -> None:
     """Editors read the file; make it anew with `leadpulse grid schema > grids/grid.schema.json`."""
     assert json.loads(run("schema").stdout) == grid_schema()

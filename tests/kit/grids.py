@@ -47,6 +47,71 @@ grades: {fit: {A: 5, B: 0}, engagement: {1: 20, 2: 0}}
 """
 """The grid of the system tests."""
 
+WORDED = """\
+grid: system-test
+version: 1
+timezone: Europe/Paris
+hash_routes: true
+pages: {pricing: ["/pricing*", "/preise-für*"]}
+labels: {pricing: {en: Pricing, fr: Tarifs}}
+score: {min: -40, max: 120}
+groups:
+  doing: {cap: 25}
+  meeting: {best: true}
+  being: {best: true}
+fit:
+  rules:
+    - {id: business-email, points: 5, where: {email_kind: business}, label: Writes from work}
+    - {id: role, points: {table: role, values: {cto: 6, cmo: 4}, else: 1}, group: being}
+    - {id: size, points: {table: company.size, bands: [[1, -3], [10, 0], [50, 7.5]], else: -1}, group: being}
+    - {id: senior, points: {table: tags, values: {vip: 4}}, where: {title: {words: [head of, chief]}}}
+    - {id: no-student, points: 2, where: {tags: {not: [student]}}}
+engagement:
+  min: -50
+  max: 80
+  decay: {linear: 8s}
+  rules:
+    - {id: pricing-page, points: 8, on: page.viewed, where: {page_type: pricing}, once_per: [session_id, x], group: doing}
+    - {id: pricing-again, points: 1, on: page.viewed, where: {page_type: pricing}, intent: true}
+    - {id: form, points: 15, on: form.submitted, cap: 30, decay: {window: 4s}, group: doing}
+    - {id: email-open, points: 1, on: email.opened, once_per: message_id, cap: 5, half_life: 5s}
+    - {id: no-show, points: -10, on: [webinar.no_show, crm.no_show]}
+    - {id: by-hand, points: 1, on: score.adjusted, weigh: {path: points, min: -30, max: 30}, half_life: none}
+    - id: worth
+      points: 2
+      on: custom.*
+      weigh: {path: worth, min: -4, max: 6, times: 0.5}
+      once_per: [day, x]
+      expires_after: 6s
+    - id: worth-late
+      points: 1.5
+      on: [custom.call.*, email.subscribed]
+      weigh: {path: worth, min: -4, max: 6}
+      decay: {window: 3s}
+    - {id: call, points: 7, on: custom.call, group: meeting, half_life: 3s}
+    - {id: call-made, points: 7, on: custom.call.made, group: meeting, decay: {linear: 5s}, once_per: [lead, session_id]}
+velocity:
+  - {id: comes-back, on: page.viewed, count: days, within: 7d, steps: {2: 5}}
+  - {id: depth, on: [page.viewed, custom.call.*], count: depth, within: 1d, steps: {2: 3, 4: 6}, label: Reads}
+inactivity:
+  - {after: 3s, points: -2}
+  - {after: 4s, every: 2s, points: -1, min: -4}
+exclusions:
+  - {id: unsubscribed, on: [email.unsubscribed], until: [email.subscribed, custom.call.*]}
+  - {id: competitor, where: {tags: competitor}}
+stages:
+  mql: {enter: 15, leave: 10, min_engagement: 5, intent_within: 20s}
+  sql:
+    enter: 30
+    leave: 20
+    min_engagement: 12
+    intent_within: 30d
+    sla: {within: 3s, hours: {days: mon-sun, from: "00:00", to: "24:00", off: [2020-12-25]}}
+phases: {discovery: 0, consideration: {enter: 12, leave: 8}, decision: {enter: 28, leave: 20}}
+grades: {fit: {A: 5, B: 0}, engagement: {1: 20, 2: 0}}
+"""
+"""The same with all the words by which a grid says what marketers mean, in combination."""
+
 
 def a_grid(**sections: object) -> str:
     """Return a grid as YAML, made of *sections*. It is named `g` and has version 1 unless they say otherwise."""

@@ -87,6 +87,38 @@ def people(seed: int, leads: int, count: int, **told: Any) -> list[Message]:
     return said
 
 
+def worded(seed: int, messages: list[Message]) -> list[Message]:
+    """Return *messages* with what the words of `tests.kit.grids.WORDED` look at, the same for each copy of an event.
+
+    That is amounts, sessions, lists, numbers as text, blanks, events of one's own, adjustments, and no time.
+    """
+    return [_worded(random.Random(f"{seed}/{message['id']}/{message['type']}"), message) for message in messages]
+
+
+def _worded(rnd: random.Random, message: Message) -> Message:
+    kind, data = message["type"], {**message["data"], "worth": rnd.choice([0, 1, 3.5, "4", " -2 ", "many", None, 80, "٣"])}
+    if rnd.random() < 0.8:
+        data |= {"session_id": rnd.choice(["s1", "s2", 3, " "]), "x": rnd.choice([1, "1", "", [1, 2], {"a": 1}, 2.5, True])}
+    if kind == "page.viewed":
+        paths = ["/pricing%2Fall", "/app#/pricing", "/preise-f%C3%BCr-teams", "/blog"]
+        data = {key: value for key, value in data.items() if key != "page_type"} | {"url": rnd.choice(paths)}
+        if rnd.random() < 0.25:
+            kind = rnd.choice(["custom.call", "custom.call.made", "custom.fair", "email.subscribed"])
+    if kind == "email.opened" and rnd.random() < 0.3:
+        kind, data = "score.adjusted", data | {"points": rnd.choice([9, -7.5, "12", "-3.5", "", "x"]), "by": "ana"}
+    if kind == "profile.updated":
+        data["traits"] = data["traits"] | {
+            "role": rnd.choice(["cto", "CMO", "cmo", " ", None]),
+            "company": {"size": rnd.choice(["80", 5, 12, [5, 60], "many"])},
+            "tags": rnd.choice([["vip"], ["student", "vip"], [], ["competitor"], [""], "vip", [{"a": 1}], ["x"] * 70]),
+            "title": rnd.choice(["Head of Growth", "Chief", "Intern", ""]),
+        }
+    found = message | {"type": kind, "data": data}
+    if rnd.random() < 0.05:
+        del found["time"]
+    return found
+
+
 BASE = 1_760_000_000_000
 
 

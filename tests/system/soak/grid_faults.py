@@ -6,14 +6,14 @@ import asyncio
 import signal
 from typing import Any
 
-from tests.kit.grids import GRID, changed
+from tests.kit.grids import changed
 from tests.system.soak.run import Run, all_published, fault
 
 
 @fault("grid changed while workers run", clock="wall", listed=20)
 async def _grid(run: Run) -> None:
     limit = run.random.choice((5, 12, 20))
-    run.site.put_grid(changed(GRID, {"version": limit, "engagement.min": limit}))
+    run.site.put_grid(changed(run.grid, {"version": limit, "engagement.min": limit}))
     for worker in run.workers:
         worker.signal(signal.SIGHUP)
 
@@ -28,7 +28,7 @@ async def _grids_in_a_row(run: Run) -> None:
     await all_published(site)
     old, copy_at = await site.copy(), run.random.randint(3, 5)
     for version in range(2, 7):
-        site.put_grid(changed(GRID, {"version": version, "engagement.min": 3 * version}))
+        site.put_grid(changed(run.grid, {"version": version, "engagement.min": 3 * version}))
         for worker in run.workers:
             worker.signal(signal.SIGHUP)
         await run.some_time(1)
@@ -47,7 +47,7 @@ async def _grids_in_a_row(run: Run) -> None:
 async def _two_grids(run: Run) -> None:
     site = run.site
     other = site.folder / f"{site.settings.namespace}-other.yaml"
-    text = changed(GRID, {"engagement.min": run.random.choice((5, 12))})
+    text = changed(run.grid, {"engagement.min": run.random.choice((5, 12))})
     other.write_text(changed(text, {"version": 2}) if run.random.random() < 0.5 else text)
     site.know_grid(other.read_text())
     await _take_turns(run, {"grid": site.grid_file}, {"grid": other})
@@ -59,7 +59,7 @@ async def _two_grids(run: Run) -> None:
 @fault("two workers with other tzdata, the partitions moved to and fro", clock="wall")
 async def _two_tables(run: Run) -> None:
     site = run.site
-    site.put_grid(changed(GRID, {"version": 2, "timezone": "Europe/Paris"}))
+    site.put_grid(changed(run.grid, {"version": 2, "timezone": "Europe/Paris"}))
     zones = site.other_zones(f"{site.settings.namespace}-zones")
     await _take_turns(run, {}, {"zones": zones})
     for p in range(site.settings.partitions):

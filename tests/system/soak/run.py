@@ -16,9 +16,10 @@ from aiokafka.structs import TopicPartition
 from ops.dev.kafka_broker import Kafka
 from ops.dev.redis_server import Redis
 from ops.dev.services import HOST
+from tests.kit.grids import WORDED
 from tests.kit.proxy import LosesReplies, Network
 from tests.kit.site import Site
-from tests.kit.traffic import Sent, now_ms, people
+from tests.kit.traffic import Sent, now_ms, people, worded
 from tests.kit.waits import HANG_S, until
 from tests.kit.workers import Worker
 
@@ -38,6 +39,8 @@ class Run:
     site: Site
     random: random.Random
     services: Services
+    grid: str
+    """The grid that it begins with. `WORDED`: events have what its words look at."""
     told: dict[str, Any]
     """Settings of the workers that are not the site's: where they find Kafka and Redis."""
     servers: Any = None
@@ -107,6 +110,8 @@ class Run:
         found = people(seed, LEADS, BURST, around_ms=now_ms() - int(spread_s * 500), spread_s=spread_s)
         if hot:
             found = [m if n % 10 else {**m, "subject": "lead-hot"} for n, m in enumerate(found, start=1)]
+        if self.grid == WORDED:
+            found = worded(seed, found)
         messages = [self.site.sent(m, crc=self.random.random() < 0.2) for m in found]
         if bad:
             messages += [Sent(self.site.web, 0, self.random.randbytes(30)) for _ in range(BURST // 4)]

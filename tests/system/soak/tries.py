@@ -14,6 +14,7 @@ import click
 
 from ops.dev.redis_server import Redis
 from ops.dev.services import HOST
+from tests.kit.grids import GRID, WORDED
 from tests.kit.proxy import LosesReplies, Network, proxied
 from tests.kit.site import Site
 from tests.kit.verdict import Wrong
@@ -58,7 +59,9 @@ async def once(name: str, seed: int, services: Services, folder: Path, row: Row)
         if hasattr(servers, "settings"):
             where |= servers.settings
         site = Site(where["kafka"], where["redis"], namespace, folder, **given)
-        await _try(inject, Run(site, rnd, services, told, servers), f"--seed {seed} --fault {name!r}", row)
+        grid = rnd.choice((GRID, WORDED))
+        site.put_grid(grid)
+        await _try(inject, Run(site, rnd, services, grid, told, servers), f"--seed {seed} --fault {name!r}", row)
 
 
 async def _try(inject: Inject, run: Run, told: str, row: Row) -> None:
