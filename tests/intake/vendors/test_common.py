@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core.contract.instants import LAST_MS
-from worker.intake.vendors.common import digest, email_id, iso_ms, millis_ms, person, seconds_ms
+from worker.intake.inbound import Inbound
+from worker.intake.vendors.common import (
+    MOST_OBJECTS,
+    Unmapped,
+    digest,
+    email_id,
+    iso_ms,
+    millis_ms,
+    objects_of,
+    person,
+    seconds_ms,
+)
 
 
 @given(st.integers(0, LAST_MS - 1), st.integers(0, 999_999))
@@ -92,3 +103,14 @@ def test_a_digest_keeps_parts_apart() -> None:
     """And is the same in every process."""
     assert digest("a", "bc") != digest("ab", "c")
     assert digest("a", 1, None, Decimal(1)) == "8af60fc5437e961ab5e759652523da5e"
+
+
+def test_a_body_of_countless_objects_is_refused_at_once() -> None:
+    """1 MB of empty ones would hold the mapper up for half a minute. They go to the dead webhooks, with the reason."""
+
+    def body(count: int) -> Inbound:
+        return Inbound("mailer", "sendgrid", 0, b"[" + b",".join([b"{}"] * count) + b"]")
+
+    assert len(objects_of(body(MOST_OBJECTS))) == MOST_OBJECTS
+    with pytest.raises(Unmapped, match="10,001 objects in one body"):
+        objects_of(body(MOST_OBJECTS + 1))

@@ -16,6 +16,8 @@ from worker.connections.sources import Source
 from worker.core.contract.instants import LAST_MS
 from worker.intake.inbound import Inbound
 
+MOST_OBJECTS: Final = 10_000
+"""Most objects of one body: 1 MB of empty ones would hold the mapper up for half a minute."""
 _DIGEST_BYTES: Final = 16
 _LONGEST_NUMBER: Final = 40
 _MOST_FIELDS: Final = 10_000
@@ -81,6 +83,8 @@ def objects_of(inbound: Inbound) -> list[dict[str, Any]]:
     found = held if isinstance(held, list) else [held]
     if not all(isinstance(one, dict) for one in found):
         raise Unmapped("the body is no JSON object, and no list of objects")
+    if len(found) > MOST_OBJECTS:
+        raise Unmapped(f"{len(found):,} objects in one body: no vendor sends more than {MOST_OBJECTS:,}")
     return found
 
 
