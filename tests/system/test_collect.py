@@ -127,6 +127,10 @@ async def test_remap_sends_what_a_mended_map_makes(park: Park) -> None:
 
     await until(a_letter)
     mapper.kill()
+    listed = leadpulse("dead", "list", "--inbound", "--json", env=park.environ)
+    assert [json.loads(line)["reason"] for line in listed.stdout.splitlines()] == ["no_source"]
+    place = json.loads(listed.stdout)["place"]
+    assert "no source 'mailer'" in leadpulse("dead", "show", place, "--inbound", env=park.environ).stdout
     producer = AIOKafkaProducer(bootstrap_servers=park.kafka)
     await producer.start()
     invented = {"specversion": "1.0", "id": "e9:email.clicked", "source": "/in/mailer", "type": "email.clicked", "subject": "x"}
@@ -143,4 +147,12 @@ async def test_remap_sends_what_a_mended_map_makes(park: Park) -> None:
     assert [one["id"] for one in told["wrong"]] == ["e9:email.clicked"]
     assert remap()["sent"] == 2
     assert remap()["sent"] == 0
+    replayed = leadpulse("dead", "replay", "--inbound", "--all", env=park.environ)
+    assert json.loads(replayed.stdout)["replayed"] == 1, replayed.stderr
+    await park.collector("map").ready_by_log()
+
+    async def read_again() -> bool:
+        return len(await park.read(["lead.inbound"])) == 3
+
+    await until(read_again)
     assert await park.ids() == {id_of(1): 1, id_of(2): 1, id_of(3): 1, "e9:email.clicked": 1}

@@ -32,6 +32,8 @@ from worker.core.contract.dead_letter import UNSENT, DeadLetter
 from worker.core.contract.printable import plain
 from worker.core.contract.unread import UNREAD
 from worker.core.scoring.calendar import rfc3339
+from worker.intake.inbound import HINTS as INBOUND_HINTS
+from worker.intake.inbound import REASONS as INBOUND_REASONS
 from worker.queries.dead_letters import HINTS, DeadLetterFilter, dead_letters, without_values
 from worker.queries.resend import Counts, Resend, is_journal, misplaced, resend
 from worker.settings import Settings
@@ -58,17 +60,32 @@ class _Place(click.ParamType):
 PLACE: Final = _Place()
 
 
+def _inbound(command: F) -> F:
+    text = "Webhooks that could not be mapped, in lead.inbound.dead, in place of records that are no events."
+    return click.option("--inbound", is_flag=True, help=text)(command)
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    """Return the settings; with `--inbound` those by which the collector's letters are read and sent again."""
+    inbound = given.pop("inbound")
+    settings = load_settings(given)
+    if not inbound:
+        return settings
+    topics = {"output_topics": {"lead.dead": "lead.inbound.dead"}, "input_topics": ("lead.inbound",)}
+    return settings.model_copy(update=topics)
+
+
 def filters(command: F) -> F:
     """Offer the conditions that select letters. The command gets them as `DeadLetterFilter`'s fields."""
-    command = settings_flags(*CONNECTION, "namespace", "input_topics", "output_topics")(command)
+    command = _inbound(settings_flags(*CONNECTION, "namespace", "input_topics", "output_topics")(command))
     for option in (
         click.option("--topic", metavar="TOPIC", help="Only records that came from this topic."),
         click.option("--type", "types", multiple=True, metavar="TYPE", help="Only this event type, if it is known.  [many]"),
         click.option("--until", metavar="T", callback=instant_option, help="Only letters written before T (RFC 3339)."),
         click.option("--since", metavar="T", callback=instant_option, help="Only letters written at T (RFC 3339) or later."),
         click.option(
-            "--reason", "reasons", multiple=True, type=click.Choice(list(HINTS)), metavar="REASON",
-            help=f"Only this reason.  [many; {', '.join(HINTS)}]",
+            "--reason", "reasons", multiple=True, type=click.Choice([*HINTS, *INBOUND_HINTS]), metavar="REASON",
+            help=f"Only this reason.  [many; {', '.join((*HINTS, *INBOUND_HINTS))}]",
         ),
     ):  # fmt: skip
         command = option(command)
@@ -110,7 +127,7 @@ def list_letters(limit: int | None, as_json: bool, **given: Any) -> None:
     shows all. The counts by reason go to stderr at the end.
     """
     wanted = _filter(given)
-    run_async(_list(load_settings(given), wanted, limit, as_json))
+    run_async(_list(_settings(given), wanted, limit, as_json))
 
 
 async def _list(settings: Settings, wanted: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
@@ -179,7 +196,7 @@ def _line(row: _Listed) -> str:
 def page_of(letter: DeadLetter) -> str:
     """Return everything of *letter*, for people."""
     record = letter.record
-    meaning = {**REASONS, **REFUSED, **UNSENT, **UNREAD}.get(letter.reason, "")
+    meaning = {**REASONS, **REFUSED, **UNSENT, **UNREAD, **INBOUND_REASONS}.get(letter.reason, "")
     rows = [
         ("letter", letter.place),
         ("written", _written_at(letter) or "-"),
@@ -197,7 +214,9 @@ def page_of(letter: DeadLetter) -> str:
 
 
 def _hint(letter: DeadLetter) -> str:
-    hint = HINTS.get(letter.reason, "This version does not know the reason: use the one that wrote the letter.")
+    hint = {**HINTS, **INBOUND_HINTS}.get(
+        letter.reason, "This version does not know the reason: use the one that wrote the letter."
+    )
     if any(name == "ce_specversion" for name, _ in letter.record.headers):
         hint += (
             " Mind: this value is `data` alone (binary mode); FILE must hold the whole event, with what the ce_ headers say."
@@ -248,6 +267,7 @@ def _short(text: str, length: int) -> str:
 @dead.command()
 @click.argument("place", type=PLACE)
 @click.option("--raw", is_flag=True, help="Write the record's value to stdout, byte for byte, and nothing else.")
+@_inbound
 @settings_flags(*CONNECTION, "output_topics")
 def show(place: tuple[int, int], raw: bool, **flags: Any) -> None:
     """Show everything of the dead letter at PLACE.
@@ -255,7 +275,7 @@ def show(place: tuple[int, int], raw: bool, **flags: Any) -> None:
     PLACE is PARTITION:OFFSET in the dead-letter topic, as `list` prints it. The output includes what to do about such a
     letter. The value is shown as JSON if possible, else as text with escapes, else in hexadecimal. It may be personal data.
     """
-    letter = run_async(_letter_at(load_settings(flags), place))
+    letter = run_async(_letter_at(_settings(flags), place))
     if not raw:
         click.echo(page_of(letter))
     elif not letter.whole or letter.record.value is None:
@@ -300,12 +320,18 @@ def replay_letters(places: tuple[tuple[int, int], ...], every: bool, replacement
     Letters stay in their topic, so you can send the same ones twice. If an event's source and id
     are among the last 64 of its lead, the worker drops it as a duplicate. An older event would count again.
 
+    With --inbound, webhooks go to lead.inbound and are mapped again. Their events that were sent before are left out.
+
     Prints one JSON object: {"replayed", "still_bad" by reason, "without_value", "misplaced"}. Exits with 1 if a letter was
     not sent.
     """
     how = Resend(to=given.pop("to"), force=given.pop("force"), dry_run=given.pop("dry_run"))
     wanted = _filter(given)
-    settings = load_settings(given)
+    if given["inbound"]:
+        if replacement is not None:
+            raise click.UsageError("--from gives an event; a webhook cannot be replaced by one")
+        how = how._replace(force=True)  # the mapper judges it, and not the worker
+    settings = _settings(given)
     if (bool(places) + every + (wanted != DeadLetterFilter())) != 1:
         raise click.UsageError("select letters: PLACE…, or conditions (--reason, --since, --until, --type, --topic), or --all")
     if replacement is not None and len(set(places)) != 1:

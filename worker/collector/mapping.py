@@ -21,14 +21,6 @@ from worker.intake.vendors.registry import mapped
 MOST_INBOUND_BYTES: Final = 1_600_000
 """Longest value of an inbound record: a body of 1 MB in base64, with what stands beside it."""
 
-REASONS: Final[Mapping[str, str]] = {
-    "not_inbound": "The value is no inbound record. Something else writes to the topic.",
-    "no_source": "The connections have no source of that name, or one of another vendor.",
-    "unmapped": "The map of the vendor cannot read the webhook.",
-    "refused": "Parts of the webhook are no valid events. Its other events were sent.",
-}
-"""Why a webhook is a dead letter."""
-
 
 class MappedEvent(msgspec.Struct, frozen=True):
     """One event with its place in Kafka."""

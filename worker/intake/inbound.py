@@ -12,6 +12,22 @@ MAX_BODY_BYTES: Final = 1_000_000
 _BESIDE_BYTES: Final = 65_536
 """More than all that stands beside a body."""
 
+REASONS: Final = {
+    "not_inbound": "The value is no inbound record. Something else writes to the topic.",
+    "no_source": "The connections have no source of that name, or one of another vendor.",
+    "unmapped": "The map of the vendor cannot read the webhook.",
+    "refused": "Parts of the webhook are no valid events. Its other events were sent.",
+}
+"""Why a webhook is a dead letter, each with its meaning."""
+
+HINTS: Final = {
+    "not_inbound": "Find out who writes to lead.inbound. Only collectors may.",
+    "no_source": "Correct the connections and restart the mappers. Then replay PLACE, or run `leadpulse collect remap`.",
+    "unmapped": "Report the payload, without the person in it. After the upgrade, replay PLACE.",
+    "refused": "Correct the source at the vendor or in the connections. Then replay PLACE: events that were sent count once.",
+}
+"""What to do about such a letter."""
+
 Kind = Literal["webhook", "lookup"]
 
 
