@@ -388,3 +388,15 @@ class TestPromise:
         async with served(connections("typeform"), SECRETS) as collector:
             assert await post(collector, self.request(), "other") == 404
             assert (await collector.client.get("/nothing")).status == 404
+
+
+async def test_strangers_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Each refusal is counted, and one a minute is logged."""
+    async with served(connections("typeform"), SECRETS) as collector:
+        for _ in range(20):
+            assert await post(collector, Request(b"{}", {})) == 401
+        assert [record.name for record in caplog.records].count("worker.collector.inbox") == 1
+        assert collector.counted("collect_bad_signatures_total", source="tool", reason="missing") == 20
+        collector.collector.now_ms = lambda: NOW_MS + 60_000
+        assert await post(collector, Request(b"{}", {})) == 401
+        assert [record.name for record in caplog.records].count("worker.collector.inbox") == 2

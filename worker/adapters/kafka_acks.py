@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
 
 from worker.adapters.kafka_clients import client_options, in_words
 from worker.core.contract.model import Output
-from worker.errors import Undelivered
+from worker.errors import LeadPulseError, Undelivered
 from worker.logs import fields
 from worker.settings import KafkaConnection
 
@@ -113,10 +113,14 @@ class KafkaAcks:
                 log.info("connected to Kafka", extra=fields("collector.connected"))
                 await self._broken.wait()
                 log.warning("the producer broke, and another one is made", extra=fields("collector.producer_broke"))
-            except KafkaError as error:
+            except (KafkaError, LeadPulseError, OSError) as error:
                 if not told:
-                    log.warning("%s", in_words(error), extra=fields("collector.not_connected"))
+                    words = in_words(error) if isinstance(error, KafkaError) else str(error)
+                    log.warning("%s", words, extra=fields("collector.not_connected"))
                 told = True
+                await asyncio.sleep(_AGAIN_S)
+            except Exception:
+                log.exception("the producer failed, and another one is made", extra=fields("collector.producer_failed"))
                 await asyncio.sleep(_AGAIN_S)
             finally:
                 self._producer = None

@@ -45,6 +45,8 @@ KEPT_HEADERS: Final = (
 )  # fmt: skip
 """Headers that go to Kafka with a webhook: those that a map or an inquiry needs, and none with a secret."""
 
+_TELL_MS: Final = 60_000
+
 _MOST_HEADER: Final = 500
 _MOST_QUERY: Final = 4_000
 
@@ -60,6 +62,8 @@ class Inbox:
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
+        self._told_ms: dict[tuple[str, str], int] = {}
+        """(source, reason) → when a refusal was last logged."""
 
     async def take(self, request: web.Request) -> web.StreamResponse:
         """Answer one request: 200 once Kafka has it."""
@@ -101,13 +105,20 @@ class Inbox:
                 number = verifier(vendor)(signed, key, collector.now_ms())
         except BadSignature as error:
             collector.metrics.bad_signatures.labels(name, error.reason).inc()
-            log.warning(
-                "%s: a webhook is refused: its signature is %s", name, error.reason,
-                extra=fields("collector.bad_signature", source=name, reason=error.reason),
-            )  # fmt: skip
+            self._tell(name, error.reason)
             raise Answer(401, "not verified\n") from None
         collector.metrics.old_secrets.labels(name, str(number)).inc()
         return number
+
+    def _tell(self, name: str, reason: str) -> None:
+        """Log a refusal, once a minute for each source and reason: anyone who can reach the port could flood the log."""
+        now_ms = self._collector.now_ms()
+        if now_ms - self._told_ms.get((name, reason), 0) >= _TELL_MS:
+            self._told_ms[name, reason] = now_ms
+            log.warning(
+                "%s: a webhook is refused: its signature is %s", name, reason,
+                extra=fields("collector.bad_signature", source=name, reason=reason),
+            )  # fmt: skip
 
     async def _special(self, name: str, vendor: str, signed: Signed, number: int) -> web.Response | None:
         """Answer the calls by which Zoom and Amazon look whether the address is ours; `None` for any other."""
