@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from ops.dev.services import REPOSITORY
+from ops.dev.prose import REPOSITORY, tracked
 from worker import errors
 from worker.core.batch.checkpoint import CheckpointError
 from worker.core.contract.journal import JournalError
@@ -45,7 +44,7 @@ def test_every_other_error_is_named_as_one_that_stays_in_its_module() -> None:
     """A new exception class is put into the tree, or into the list below it."""
     named = set((errors.__doc__ or "").replace("`", " ").replace(",", " ").replace(".", " ").split())
     known = {kind.__name__ for kind in _tree(errors.LeadPulseError)} | named
-    files = subprocess.check_output(["git", "ls-files", "worker/*.py"], cwd=REPOSITORY, text=True).split()
+    files = tracked("worker/*.py")
     for file in files:
         if file.startswith(("worker/demo/", "worker/cli/demo")):
             continue

@@ -130,7 +130,7 @@ def test_the_map_names_every_module_once_and_nothing_else() -> None:
     for folder, lines in re.findall(r"^### `([\w/]+/)`$(.*?)(?=^### |\Z)", section, re.MULTILINE | re.DOTALL):
         named += [folder + file for file in re.findall(r"^- `([\w.]+)`: \S", lines, re.MULTILINE)]
     there = [path for kind in ("*.py", "*.lua") for path in (ROOT / "worker").rglob(kind) if path.name != "__init__.py"]
-    assert sorted(named) == sorted(str(path.relative_to(ROOT)) for path in there)
+    assert sorted(named) == sorted(str(path.relative_to(ROOT)) for path in there), "write it anew: make docs"
     assert section == code_map.written(), "write it anew: make docs"
 
 

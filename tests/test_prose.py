@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
+from ops.dev import prose
 from ops.dev.prose import (
     CHECKED,
     MOST_WORDS,
@@ -78,6 +82,15 @@ def test_docstrings_of_public_names_are_checked() -> None:
     long = " ".join(["word"] * 40)
     assert len(list(check("m.py", blocks_of_python(f'def f():\n    """{long}."""\n')))) == 1
     assert list(check("m.py", blocks_of_python(f'def _f():\n    """{long}."""\n'))) == []
+
+
+def test_a_file_that_is_not_added_yet_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its author learns before the commit; what git ignores is nobody's prose."""
+    monkeypatch.setattr(prose, "REPOSITORY", tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    for name, text in (("new.md", "New."), ("made.md", "Made."), (".gitignore", "made.md")):
+        (tmp_path / name).write_text(text)
+    assert tracked("*.md") == ["new.md"]
 
 
 def test_every_module_and_page_is_checked() -> None:

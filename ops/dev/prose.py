@@ -144,10 +144,11 @@ def blocks_of(file: str) -> Iterator[Block]:
 
 
 def tracked(*patterns: str) -> list[str]:
-    """Return the files of the repository that match; without git, those on disk."""
-    listed = subprocess.run(["git", "ls-files", *patterns], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    """Return the files of the repository that match, new ones too; without git, those on disk."""
+    ask = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns)
+    listed = subprocess.run(ask, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if listed.returncode == 0:
-        return [file for file in listed.stdout.split() if (REPOSITORY / file).exists()]
+        return sorted({file for file in listed.stdout.split() if (REPOSITORY / file).exists()})
     return sorted({str(path.relative_to(REPOSITORY)) for pattern in patterns for path in REPOSITORY.rglob(pattern)})
 
 

@@ -74,7 +74,7 @@ def test_the_table_of_half_lives_is_computed() -> None:
 def test_every_warning_is_explained() -> None:
     """The code in brackets is what one looks up."""
     explained = [code for row in rows("What the check warns of")[1:] for code in re.findall(r"`([\w-]+)`", row[0])]
-    assert sorted(explained) == sorted(get_args(Code))
+    assert sorted(explained) == sorted(get_args(Code)), "give each code one row in docs/scoring.md, What the check warns of"
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,4 +1,4 @@
-"""How points fade with age. Each way is an object with the same methods.
+"""How points fade with age: the half-life, the straight line and the window. Each is an object with the same methods.
 
 Under a half-life a state keeps one sum, as of its latest occurrence: the whole sum grows older at once. Under `linear` and
 `window` each occurrence ends by itself. So a state remembers the occurrences (`worker.core.scoring.occurrences`).
