@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.core.grid.conditions import WhereError, parse_where
@@ -164,6 +164,11 @@ def there(value: Any) -> list[Any]:
 
 
 @given(st.lists(asked, min_size=1, max_size=4), held)
+@example([1], " 1 ")
+@example([1], ["a", "\u00a01"])
+@example([1], "1" * 33)
+@example(["a"], " ")
+@example([1], [1] * 65)
 def test_one_of_and_none_of_are_opposites_on_what_is_there(wanted: list[Any], value: Any) -> None:
     """Whatever the mixture of kinds, in the grid's list and in the event's."""
     expected = any(same(one, element) for one in wanted for element in there(value))

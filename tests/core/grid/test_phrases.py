@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.kit.waits import effort
@@ -61,6 +61,9 @@ def by_definition(phrases: list[str], text: str) -> bool:
 
 
 @given(st.lists(st.text(ALPHABET, max_size=4).filter(says_something), min_size=1, max_size=3), st.text(ALPHABET, max_size=12))
+@example(["e"], "é")
+@example(["e\u0301"], "E")
+@example(["ss"], "ß")
 def test_words_are_what_the_definition_says(phrases: list[str], text: str) -> None:
     """The joined text, its memory and the way for ASCII change no answer."""
     assert compile_words(phrases)(text) is by_definition(phrases, text)
