@@ -210,7 +210,7 @@ def test_a_mistake_in_a_map_is_named_by_line(tmp_path: Path, map_: str, words: s
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (b"", "no delimiter"),
+        (b"", "the file is empty"),
         (b"one\ntwo\n", "no delimiter"),
         (b"a,a\n1,2\n", "the header names 'a' twice"),
         (b'a,b\n1,"2\n', "line 2"),

@@ -36,8 +36,8 @@ _IDS: Final = (
 )  # fmt: skip
 _TIMES: Final = (
     "last modified", "last modified date", "modified", "updated", "updated at", "date modified", "modified time", "update time",
-    "last activity date", "derniere modification", "date de modification", "geandert am", "create date", "created",
-    "created at", "created date", "date de creation", "erstellt am", "fecha de creacion",
+    "last activity date", "derniere modification", "date de modification", "modifie le", "geandert am", "create date",
+    "created", "created at", "created date", "date de creation", "cree le", "erstellt am", "fecha de creacion",
 )  # fmt: skip
 _STAGES: Final = (
     "deal stage",

@@ -96,8 +96,12 @@ def _delimiter(text: str) -> str:
         alike = widths[len(rows[0])]
         if alike * 2 > widths.total() and len(rows[0]) > most:
             best, most = delimiter, len(rows[0])
+    if not best and not text.strip():
+        raise CsvError("the file is empty: its first row must name the columns")
     if not best:
-        raise CsvError('no delimiter gives header and rows the same number of cells: name it, as in `delimiter: ";"`')
+        raise CsvError(
+            'no delimiter gives header and rows the same number of cells: name it in the map, as in `delimiter: ";"`'
+        )
     return best
 
 

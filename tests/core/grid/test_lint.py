@@ -371,3 +371,18 @@ def test_a_label_of_a_page_type_that_nearly_is_one_is_warned_of() -> None:
     """Events may bring types of their own, so any other name is fine."""
     assert codes(SOUND, {"labels": {"pricin": "Prices", "careers": "Jobs"}}) == [("unknown-page-type", "labels.pricin")]
     assert codes(SOUND, {"labels": {"pricing": "Prices", "careers": "Jobs"}}) == []
+
+
+@pytest.mark.parametrize(
+    ("bands", "lowest"),
+    [
+        ([["1-49", -10], ["200+", 5]], ["1", "200"]),
+        ([["1 – 49", -10], ["50", 5]], ["1"]),
+        ([["2026-01", -1], ["2026-01-31", 5], ["A-B", 5]], []),
+    ],
+)
+def test_a_range_as_the_floor_of_a_band_is_warned_of(bands: list[list[object]], lowest: list[str]) -> None:
+    """As CRMs write sizes: a text, which no number reaches. Dates are texts that are meant."""
+    rule = {"id": "size", "points": {"table": "company.size", "bands": bands}}
+    said = [one.message for one in lint(parsed(changed(SOUND, {"fit.rules.+": rule}))) if one.code == "number-in-quotes"]
+    assert [text.rpartition("lowest number alone, ")[2] for text in said if "lowest" in text] == lowest

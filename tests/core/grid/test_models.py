@@ -365,6 +365,7 @@ def test_duplicate_keys_are_mistakes_all_of_them() -> None:
         ("# nothing\n", 1, "empty"),
         ("grid: [", 1, "not YAML"),
         ("grid: g\n\tversion: 1\n", 2, "not YAML"),
+        ("grid: g\nfit:\n\trules: []\n", 3, "indent with spaces"),
         ("a: 1\n---\nb: 2\n", 2, "single document"),
         ("- a\n", 1, "write a mapping"),
         ("just words", 1, "write a mapping"),

@@ -106,10 +106,26 @@ def _plain(name: str) -> str:
 # --- texts -----------------------------------------------------------------------------------------------------------
 
 
+def _lowest(text: str) -> str | None:
+    """Return the lowest number of a range such as `50-199` or `200+`. A month such as `2026-01` is no range."""
+    found = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:\+|[-–]\s*([0-9]{1,9}))\s*", text)
+    if found is None or (found[2] is not None and int(found[2]) <= int(found[1])):
+        return None
+    return found[1]
+
+
 def _quoted_numbers(grid: Grid) -> Iterator[Found]:
-    """Limits such as `gte: "50"`: texts are compared letter by letter, and never with a number."""
+    """Limits such as `gte: "50"` and `gte: 50-199`: texts are compared letter by letter, and never with a number."""
     for path, op, value in _conditions(grid):
-        if op in ("gt", "gte", "lt", "lte") and isinstance(value, str) and _NUMBER.fullmatch(value):
+        if op not in ("gt", "gte", "lt", "lte") or not isinstance(value, str):
+            continue
+        if (lowest := _lowest(value)) is not None:
+            yield (
+                path,
+                "number-in-quotes",
+                f"{value!r} is a text, which no number is compared with: write the lowest number alone, {lowest}",
+            )
+        if _NUMBER.fullmatch(value):
             yield (
                 path,
                 "number-in-quotes",

@@ -79,7 +79,8 @@ def read_yaml(source: bytes) -> Document:
     except MarkedYAMLError as err:
         mark = err.problem_mark or err.context_mark
         what = " ".join(filter(None, (err.context, err.problem)))
-        return refuse(mark.line + 1 if mark else 1, f"not YAML: {what}")
+        remedy = "; indent with spaces, not with tabs" if "'\\t'" in what else ""
+        return refuse(mark.line + 1 if mark else 1, f"not YAML: {what}{remedy}")
     except (YAMLError, ValueError) as err:
         return refuse(1, f"not YAML: {' '.join(str(err).split())}")
     except RecursionError:
