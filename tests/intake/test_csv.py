@@ -131,6 +131,7 @@ def test_a_proposed_map_is_a_map(tmp_path: Path) -> None:
             "a@x.example,31/12/2025\nb@x.example,31/02/2025",
             'dates: day first   # 1 of 2 dates are not read, such as "31/02',
         ),
+        ("Email,Modifié le", "a@x.example,31/12/2025", 'time: "Modifié le"'),
         ("Email,Tags", "a@x.example,a|b", 'separator: "|"'),
         ("Email,Employees", "a@x.example,51-200", '"Employees"   # a text, since not all are numbers, such as "51-200"'),
         ("Email,Created", "a@x.example,2025-06-05T10:00:00+02:00", "dates: iso\n"),
