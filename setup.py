@@ -9,13 +9,13 @@ from typing import Any
 from setuptools import setup
 
 COMPILED = (
-    "batch/decode", "batch/lead", "batch/plan", "contract/codec", "contract/instants", "grid/predicates", "grid/scalars",
-    "identity/accounts", "identity/addresses", "identity/aliases", "identity/erasure", "identity/merge",
-    "identity/messages", "identity/recorder", "identity/subject", "scoring/calendar", "scoring/compiled_grid",
-    "scoring/compiled_rules", "scoring/counted_apart", "scoring/crossing", "scoring/decay", "scoring/fold",
-    "scoring/halving", "scoring/ladder", "scoring/moving", "scoring/occurrences", "scoring/once_per", "scoring/outputs",
-    "scoring/packing", "scoring/parts", "scoring/phases", "scoring/reading", "scoring/response_time", "scoring/schedule",
-    "scoring/score", "scoring/stages", "scoring/velocity", "scoring/weight",
+    "batch/decode", "batch/lead", "batch/plan", "contract/codec", "contract/codec_data", "contract/instants",
+    "grid/predicates", "grid/scalars", "identity/accounts", "identity/addresses", "identity/aliases", "identity/erasure",
+    "identity/merge", "identity/messages", "identity/recorder", "identity/subject", "scoring/calendar",
+    "scoring/compiled_grid", "scoring/compiled_rules", "scoring/counted_apart", "scoring/crossing", "scoring/decay",
+    "scoring/fold", "scoring/halving", "scoring/ladder", "scoring/moving", "scoring/occurrences", "scoring/once_per",
+    "scoring/outputs", "scoring/packing", "scoring/parts", "scoring/phases", "scoring/reading", "scoring/response_time",
+    "scoring/schedule", "scoring/score", "scoring/stages", "scoring/velocity", "scoring/weight",
 )  # fmt: skip
 """What the hot path runs of `worker.core`. A module with structures of msgspec's is left out: mypyc drops their keywords."""
 

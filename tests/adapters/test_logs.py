@@ -25,7 +25,8 @@ from worker.adapters.memory_log import MemoryLog, MemoryReader
 from worker.core.contract.model import Output, Record
 from worker.core.contract.partitioner import owner
 from worker.errors import OffsetsGone, ProducerFailed
-from worker.ports import Committed, Fetched, Log, LogGroup, LogIntake, LogPartition, LogReader
+from worker.intake_ports import LogIntake
+from worker.ports import Committed, Fetched, Log, LogGroup, LogPartition, LogReader
 from worker.settings import Settings
 
 

@@ -1,4 +1,4 @@
-"""`worker.ports.Acks` in Kafka: records that are waited for, one by one, by a producer that is replaced when it breaks."""
+"""`worker.intake_ports.Acks` in Kafka: records that are waited for one by one. A producer that breaks is replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`worker.ports.LogIntake` in Kafka: records without a transaction, through aiokafka or librdkafka."""
+"""`worker.intake_ports.LogIntake` in Kafka: records without a transaction, through aiokafka or librdkafka."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.adapters.kafka_clients import client_options
 from worker.adapters.kafka_login import Tokens, tokens
 from worker.core.contract.model import Headers
 from worker.errors import KafkaRefused, LogUnavailable, Undelivered
-from worker.ports import Sink
+from worker.intake_ports import Sink
 from worker.settings import KafkaConnection
 
 Client = Literal["aiokafka", "librdkafka"]
@@ -31,7 +31,7 @@ _FLUSH_S: Final = 60.0
 
 
 class KafkaIntake:
-    """`worker.ports.LogIntake` of one Kafka cluster.
+    """`worker.intake_ports.LogIntake` of one Kafka cluster.
 
     The client `aiokafka` chooses a key's partition as Kafka's own producers do (murmur2). `librdkafka` uses its default, CRC32,
     so most records come as strays.

@@ -18,7 +18,8 @@ from typing import NamedTuple
 from worker.core.contract.model import Headers, Output, Record
 from worker.core.contract.partitioner import murmur2
 from worker.errors import LogUnavailable, OffsetsGone, ProducerFailed, Reassigned, Undelivered
-from worker.ports import Committed, Fetched, LogPartition, Sink
+from worker.intake_ports import Sink
+from worker.ports import Committed, Fetched, LogPartition
 from worker.settings import Settings
 
 
@@ -77,7 +78,7 @@ class _PartitionLog:
 
 
 class MemoryLog:
-    """`worker.ports.Log` and `LogIntake` in memory, for one namespace's topics and group.
+    """`worker.ports.Log` and `worker.intake_ports.LogIntake` in memory, for one namespace's topics and group.
 
     Each topic has *settings.partitions*.
     """
@@ -364,7 +365,7 @@ class MemoryProducer:
 
 
 class MemorySink:
-    """`worker.ports.Sink` of a `MemoryLog`."""
+    """`worker.intake_ports.Sink` of a `MemoryLog`."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log

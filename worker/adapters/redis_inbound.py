@@ -1,4 +1,4 @@
-"""`worker.ports.InboundMemory` in Redis: two sorted sets by time, of seen ids and of look-ups, and traces of messages."""
+"""`worker.intake_ports.InboundMemory` in Redis: sorted sets by time, of seen ids and of look-ups, and traces of messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from worker.adapters.redis_client import FAILURES, asking, connect, translated
-from worker.ports import Wanted
+from worker.intake_ports import Wanted
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from worker.cli.common import Complaints, load, opened, settings_flags, shown_na
 from worker.errors import SentFileError, Undelivered
 from worker.intake.producer import Counts, LineOptions, LineSender, open_sink
 from worker.intake.routes import TOPICS
-from worker.ports import LogIntake
+from worker.intake_ports import LogIntake
 from worker.settings import KafkaConnection
 
 _CHUNK_BYTES: Final = 1 << 20

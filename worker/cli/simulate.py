@@ -25,7 +25,7 @@ from worker.demo.simulate import Scenario, SimRecord, events, paced
 from worker.errors import Undelivered
 from worker.intake.producer import open_sink
 from worker.intake.routes import TOPICS
-from worker.ports import LogIntake
+from worker.intake_ports import LogIntake
 from worker.settings import KafkaConnection
 
 _SHARE: Final = click.FloatRange(0, 1)

@@ -18,8 +18,9 @@ from worker.connections.sources import Source
 from worker.core.contract.model import Output, Record
 from worker.errors import LeadPulseError, OffsetsGone, Reassigned, StoreRefused, StoreUnavailable
 from worker.intake.vendors.machine_clicks import KEPT_MS, Trace, Traces, decode_trace, encode_trace, joined
+from worker.intake_ports import InboundMemory, Wanted
 from worker.logs import fields
-from worker.ports import InboundMemory, Log, LogGroup, LogPartition, LogProducer, Wanted
+from worker.ports import Log, LogGroup, LogPartition, LogProducer
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Final
 from worker.collector.metrics import CollectorMetrics
 from worker.core.contract.model import Output
 from worker.errors import Undelivered
-from worker.ports import Acks
+from worker.intake_ports import Acks
 
 ANSWER_S: Final = 1.8
 """Time for Kafka to take a request. The sender has an answer within 2.5 s."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from worker.connections.models import Connections
 from worker.connections.sources import VENDORS
@@ -58,23 +58,24 @@ def _told(error: ValidationError) -> Iterator[tuple[Path, str]]:
     """Yield the mistakes in the words of the file: a source is known by its vendor, a target by its kind."""
     by_place = {one["loc"]: one for one in error.errors(include_url=False)}
     for path, message in told(error, Connections):
-        found = by_place.get(path)
         known = {"sources": VENDORS, "targets": KINDS}.get(str(path[0])) if path else None
-        if known is None:
-            yield path, message
-        elif found is not None and found["type"] in ("union_tag_not_found", "union_tag_invalid"):
-            key = "vendor" if path[0] == "sources" else "kind"
-            name = str(found["ctx"].get("tag", "")) if "ctx" in found else ""
-            hint = f"unknown {key} {name!r}{did_you_mean(name, known)}" if name else f"`{key}` is missing"
-            yield path[:2], f"{hint}; write one of {', '.join(known)}"
-        else:
-            tag = path[2] if len(path) > 2 else ""
-            place = (*path[:2], *path[3:]) if tag in known else path
-            if found is not None and found["type"] == "extra_forbidden" and len(path) == 4:
-                keys = [field.alias or name for name, field in known[str(tag)].model_fields.items()]
-                yield place, f"unknown key {path[3]!r}{did_you_mean(str(path[3]), keys)}; the keys here are {', '.join(keys)}"
-            else:
-                yield place, message
+        yield (path, message) if known is None else _told_of_one(path, message, by_place.get(path), known)
+
+
+def _told_of_one(path: Path, message: str, found: Any, known: Mapping[str, type[BaseModel]]) -> tuple[Path, str]:
+    """Return place and words of a mistake in one source or target, of which pydantic's error is *found*."""
+    kind = None if found is None else found["type"]
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        key = "vendor" if path[0] == "sources" else "kind"
+        name = str(found["ctx"].get("tag", "")) if "ctx" in found else ""
+        hint = f"unknown {key} {name!r}{did_you_mean(name, known)}" if name else f"`{key}` is missing"
+        return path[:2], f"{hint}; write one of {', '.join(known)}"
+    tag = path[2] if len(path) > 2 else ""
+    place = (*path[:2], *path[3:]) if tag in known else path
+    if kind == "extra_forbidden" and len(path) == 4:
+        keys = [field.alias or name for name, field in known[str(tag)].model_fields.items()]
+        return place, f"unknown key {path[3]!r}{did_you_mean(str(path[3]), keys)}; the keys here are {', '.join(keys)}"
+    return place, message
 
 
 def _check_secrets(connections: Connections, document: Document, file: str, environment: Mapping[str, str]) -> None:

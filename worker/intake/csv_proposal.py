@@ -63,43 +63,57 @@ _LOOKED_AT: Final = 200
 def proposal(header: Sequence[str], rows: Iterable[Row], dialect: Dialect, file: str, source: str) -> str:
     """Return the YAML of a map for a file with this *header*. Its first *rows* show how dates and numbers are written."""
     cells = [row.cells for row in rows if not row.fault][:_LOOKED_AT]
-    free = dict.fromkeys(header)
-    named = {_plain(name): name for name in reversed(header)}
-
-    def take(names: Sequence[str], suits: Callable[[list[str]], bool] = bool) -> str | None:
-        for wanted in names:
-            column = named.get(wanted)
-            if column is not None and column in free and suits(_filled(cells, column)):
-                del free[column]
-                return column
-        return None
-
-    identity = take(_IDS, _distinct)
-    traits = {path: column for path, names in _TRAITS.items() if (column := take(names)) is not None}
-    stage, closed, amount, owner = take(_STAGES), take(_CLOSED), take(_AMOUNTS), take(_OWNERS)
-    time = take(_TIMES)
-    dated = [text for column in (time, closed) if column is not None for text in _filled(cells, column)]
+    columns = _Columns(header, cells)
+    identity = columns.take(_IDS, _distinct)
+    traits = {path: column for path, names in _TRAITS.items() if (column := columns.take(names)) is not None}
+    stage, closed, amount, owner = (columns.take(names) for names in (_STAGES, _CLOSED, _AMOUNTS, _OWNERS))
+    time = columns.take(_TIMES)
     lines = [f"# Proposed from the header and the first rows of {file}. Look at every line before you use it."]
     lines += [f"# {dialect.guessed}." if dialect.guessed else ""]
     lines += [f"source: /csv/{source}   # the events' source: keep it for the next export of the same table"]
     lines += [f"encoding: {dialect.encoding}", f"delimiter: {_quoted(dialect.delimiter)}"]
     lines += _subject(identity, traits.get("email"))
-    lines += (
-        [f"time: {_quoted(time)}   # when a row was so"]
-        if time
-        else ["# time: COLUMN   # when a row was so; without it, give --at T"]
-    )
-    lines += _dates(dated)
+    lines += _time(time)
+    lines += _dates([text for column in (time, closed) if column is not None for text in _filled(cells, column)])
     lines += ["timezone: UTC   # of dates without an offset, as in Europe/Paris"]
     lines += [f"decimal: {_quoted(_decimal(_filled(cells, amount or traits.get('company.size', ''))))}"]
     lines += ["blank: keep   # an empty cell keeps what is known of the lead; or remove"]
     lines += ["traits:" if traits else "traits: {}"]
     lines += [f"  {path}: {_cell(path, column, _filled(cells, column))}" for path, column in traits.items()]
     lines += _events(stage, closed or time, amount, owner, cells)
-    if free:
-        lines += ["# Not mapped. Take what a rule of your grid asks for:"]
-        lines += [f"#  {_path(column)}: {_quoted(column)}" for column in free]
+    lines += _not_mapped(columns)
     return "\n".join(line for line in lines if line) + "\n"
+
+
+class _Columns:
+    """The columns of a file, each of which is taken once."""
+
+    def __init__(self, header: Sequence[str], cells: Sequence[Mapping[str, str]]) -> None:
+        self._cells = cells
+        self._named = {_plain(name): name for name in reversed(header)}
+        self.free = dict.fromkeys(header)
+
+    def take(self, names: Sequence[str], suits: Callable[[list[str]], bool] = bool) -> str | None:
+        """Return the first free column with one of *names* whose filled cells suit."""
+        for wanted in names:
+            column = self._named.get(wanted)
+            if column is not None and column in self.free and suits(_filled(self._cells, column)):
+                del self.free[column]
+                return column
+        return None
+
+
+def _time(column: str | None) -> list[str]:
+    if column:
+        return [f"time: {_quoted(column)}   # when a row was so"]
+    return ["# time: COLUMN   # when a row was so; without it, give --at T"]
+
+
+def _not_mapped(columns: _Columns) -> list[str]:
+    if not columns.free:
+        return []
+    lines = ["# Not mapped. Take what a rule of your grid asks for:"]
+    return lines + [f"#  {_path(column)}: {_quoted(column)}" for column in columns.free]
 
 
 def _plain(name: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from worker.core.scoring.calendar import rfc3339
 from worker.intake.producer import open_sink
 from worker.intake.routes import CONTENT_TYPE, topic_of
-from worker.ports import LogIntake
+from worker.intake_ports import LogIntake
 
 
 async def send_erasure(log: LogIntake, input_topics: Sequence[str], lead: str, at_ms: int) -> None:

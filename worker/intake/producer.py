@@ -14,7 +14,7 @@ from worker.core.contract.instants import MAX_AHEAD_MS, instant
 from worker.core.contract.printable import plain
 from worker.errors import Undelivered
 from worker.intake.routes import CONTENT_TYPE, Addressed, BadLine, address, address_raw, origin
-from worker.ports import LogIntake, Sink
+from worker.intake_ports import LogIntake, Sink
 
 _NOTED_AT_ONCE: Final = 10_000
 

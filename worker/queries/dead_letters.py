@@ -16,7 +16,8 @@ from worker.core.contract.dead_letter import DeadLetter, read_letter
 from worker.core.contract.model import Record
 from worker.errors import DeadLetterError
 from worker.intake.producer import check_topics
-from worker.ports import LogIntake, LogPartition
+from worker.intake_ports import LogIntake
+from worker.ports import LogPartition
 from worker.settings import Settings
 
 

@@ -16,7 +16,7 @@ from worker.core.contract.dead_letter import REPLAYED, DeadLetter
 from worker.core.contract.model import Record, Rejected, Tombstone, Unknown
 from worker.intake.producer import check_topics, open_sink
 from worker.intake.routes import CONTENT_TYPE
-from worker.ports import LogIntake
+from worker.intake_ports import LogIntake
 from worker.queries.dead_letters import without_values
 from worker.settings import Settings
 

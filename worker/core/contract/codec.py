@@ -9,15 +9,14 @@ step by step. It decides whether the record is valid, and words the message if i
 
 from __future__ import annotations
 
-import binascii
 import math
-from base64 import b64decode
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from worker.core.contract.codec_data import data_of
 from worker.core.contract.codec_words import (
     MAX_DEPTH,
     MISNAMED,
@@ -260,7 +259,7 @@ def _examine_event(record: Record, envelope: dict[str, Any], fetched_ms: int | N
         return Rejected(record, *fault)
     if spec is None:
         return Unknown(envelope["type"], envelope["subject"])
-    data = _object(envelope) if envelope.get("data_base64") is None else _from_base64(envelope)
+    data = data_of(envelope)
     if isinstance(data, tuple):
         return Rejected(record, *data)
     fault = _data_fault(spec, data)
@@ -289,40 +288,6 @@ def _values_fault(envelope: dict[str, Any], spec: _Spec | None) -> Fault | None:
             if fault is not None:
                 return fault[0], f"{short(name)}: {fault[1]}"
     return None
-
-
-def _object(envelope: dict[str, Any]) -> dict[str, Any] | Fault:
-    """Return the event's data; without any, an empty object."""
-    data = envelope.get("data")
-    if data is None:
-        return {}
-    return data if isinstance(data, dict) else ("bad_data", f"data: {shown(data)}; expected an object")
-
-
-def _from_base64(envelope: dict[str, Any]) -> dict[str, Any] | Fault:
-    """Return the event's data from `data_base64`, which holds JSON (CloudEvents' JSON format, section 3.1)."""
-    encoded, content_type = envelope["data_base64"], envelope.get("datacontenttype")
-    if envelope.get("data") is not None:
-        return "bad_data", "data_base64: there is `data` beside it; expected one of the two"
-    if content_type is not None and not (isinstance(content_type, str) and _is_json(content_type)):
-        return "bad_data", f"datacontenttype: {shown(content_type)}; expected application/json where `data_base64` is read"
-    try:
-        held = b64decode(encoded, validate=True) if isinstance(encoded, str) else None
-    except (binascii.Error, ValueError):
-        held = None
-    if held is None:
-        return "bad_data", f"data_base64: {shown(encoded)}; expected JSON in base64"
-    try:
-        data = _any(held) if held else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        return parse_fault(err, held, "data_base64")
-    return _object({"data": data})
-
-
-def _is_json(content_type: str) -> bool:
-    """Whether a media type is JSON: `application/json`, `text/json` or `…+json`, with any parameters."""
-    name = content_type.partition(";")[0].strip().lower()
-    return name.endswith(("/json", "+json"))
 
 
 def _envelope_fault(envelope: Mapping[str, Any]) -> Fault | None:

@@ -46,25 +46,30 @@ def replayed(old: Grid, new: Grid) -> list[Replayed]:
 
 
 def _replayed(old: Grid, new: Grid) -> Iterator[Replayed]:
-    pages = old.pages != new.pages or list(old.pages) != list(new.pages)
-    routes = old.hash_routes != new.hash_routes and bool(new.pages)
-    zone = old.timezone != new.timezone
     before = {rule.id: _counted(rule) for rule in _counting(old)}
     held = {tuple(counted.items()) for counted in before.values()}
     for rule in _counting(new):
         counted = _counted(rule)
-        kind = counted["kind"]
         if tuple(counted.items()) not in held:
             was = before.get(rule.id)
             # A new exclusion by traits has no past: traits are judged as they are.
-            if was is not None or rule.on is not None:
-                yield Replayed(kind, rule.id, _why_counted_anew(was, counted))
-        elif pages and "page.viewed" in (rule.on or ()) and _asks_page_type(rule):
-            yield Replayed(kind, rule.id, "it asks for a page type, and `pages` changes")
-        elif routes and "page.viewed" in (rule.on or ()) and _asks_page_type(rule):
-            yield Replayed(kind, rule.id, "it asks for a page type, and `hash_routes` changes what the path is")
-        elif zone and _counts_days(rule):
-            yield Replayed(kind, rule.id, "it counts days, and `timezone` changes where they begin")
+            why = None if was is None and rule.on is None else _why_counted_anew(was, counted)
+        else:
+            why = _why_read_anew(rule, old, new)
+        if why is not None:
+            yield Replayed(counted["kind"], rule.id, why)
+
+
+def _why_read_anew(rule: Rule | Velocity | Exclusion, old: Grid, new: Grid) -> str | None:
+    """Say why the past of a rule that is itself the same is held otherwise."""
+    if "page.viewed" in (rule.on or ()) and _asks_page_type(rule):
+        if old.pages != new.pages or list(old.pages) != list(new.pages):
+            return "it asks for a page type, and `pages` changes"
+        if old.hash_routes != new.hash_routes and new.pages:
+            return "it asks for a page type, and `hash_routes` changes what the path is"
+    if old.timezone != new.timezone and _counts_days(rule):
+        return "it counts days, and `timezone` changes where they begin"
+    return None
 
 
 def _counts_days(rule: Rule | Velocity | Exclusion) -> bool:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from worker.core.scoring.compiled_grid import CompiledGrid, clamp
 from worker.core.scoring.compiled_rules import INFINITY
 from worker.core.scoring.moving import MovingPart
-from worker.core.scoring.reading import SLACK
+from worker.core.scoring.reading import SLACK, Reading
 from worker.core.scoring.score import read
 from worker.core.scoring.state import LeadState
 
@@ -53,14 +53,15 @@ class Crossing:
         state: LeadState,
         thresholds: Thresholds,
         parts: list[MovingPart],
-        from_ms: int,
+        reading: Reading,
     ) -> None:
+        """Begin from *reading*, which the lead has where the stretch begins."""
         self._scorer = scorer
         self._state = state
         self._thresholds = thresholds
         self._parts = parts
         # What stands still: the whole sum less what decays now.
-        self._still = read(scorer, state, from_ms).total - math.fsum([part.at(from_ms) for part in parts])
+        self._still = reading.total - math.fsum([part.at(reading.at_ms) for part in parts])
 
     def first(self, from_ms: int, to_ms: int) -> int | None:
         """Return that instant in (*from_ms*, *to_ms*]."""

@@ -274,7 +274,8 @@ def moving_parts(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Mov
         if rule.decay is not None and not (rule.expires_after and at_ms >= count.last_ms + rule.expires_after)
     ]
     if scorer.has_parts:
-        found += [part for part in _parts(scorer.single_parts, state, at_ms) if not isinstance(part, StillPart)]
+        moving = [(key, rule) for key, rule in scorer.single_parts if rule.decay is not None or rule.straight]
+        found += _parts(moving, state, at_ms)
         for group in scorer.groups:
             parts = list(_parts(group.rules, state, at_ms))
             if any(not isinstance(part, StillPart) for part in parts):
@@ -285,15 +286,15 @@ def moving_parts(scorer: CompiledGrid, state: LeadState, at_ms: int) -> list[Mov
 def _parts(rules: list[tuple[int, CompiledRule]], state: LeadState, at_ms: int) -> Iterator[MovingPart]:
     for key, rule in rules:
         count = state.counts.get(key)
-        part = None if count is None else part_of(rule, count, at_ms)
-        if count is None or part is None:  # nothing yet, or expired
+        if count is None or (rule.expires_after and at_ms >= count.last_ms + rule.expires_after):
             continue
         if rule.decay is not None:
             yield DecayingPart(rule.points * count.sum, count.last_ms, rule.decay, rule.cap)
         elif rule.straight:
             yield LinearPart(_occurrences(rule, count, at_ms), rule.span_ms, rule.cap)
         else:
-            yield StillPart(part.points)
+            part = part_of(rule, count, at_ms)
+            yield StillPart(0.0 if part is None else part.points)
 
 
 def _occurrences(rule: CompiledRule, count: Count, at_ms: int) -> list[tuple[int, float]]:

@@ -30,18 +30,19 @@ def next_change(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int
     is judged.
     """
     at_ms = from_ms
+    reading = read(scorer, state, at_ms)
     while at_ms < to_ms:
-        reading = read(scorer, state, at_ms)
         step_ms = min(reading.step_ms, _gate_ms(scorer, state, at_ms))
         end_ms = int(min(step_ms, to_ms + 1))
-        found = _crossing(scorer, state, at_ms, end_ms - 1)
+        found = _crossing(scorer, state, reading, end_ms - 1)
         if found is not None:
             return found
         if end_ms > to_ms:
             return None
-        if _would_move(scorer, state, end_ms):
-            return end_ms
         at_ms = end_ms
+        reading = read(scorer, state, at_ms)
+        if _would_move(scorer, state, reading):
+            return at_ms
     return None
 
 
@@ -56,12 +57,12 @@ def _gate_ms(scorer: CompiledGrid, state: LeadState, at_ms: int) -> float:
     return min((gate for gate in gates if gate > at_ms), default=INFINITY)
 
 
-def _would_move(scorer: CompiledGrid, state: LeadState, at_ms: int) -> bool:
+def _would_move(scorer: CompiledGrid, state: LeadState, reading: Reading) -> bool:
+    at_ms = reading.at_ms
     if state.respond_by_ms and at_ms >= state.respond_by_ms:
         return True
     if state.stage > SQL:
         return False
-    reading = read(scorer, state, at_ms)
     step = scorer.next_step(state.stage)
     if step is not None and enters(scorer, state, step, reading, at_ms):
         return True
@@ -73,15 +74,16 @@ def _would_move(scorer: CompiledGrid, state: LeadState, at_ms: int) -> bool:
     return next_phase(scorer, held, reading.score) != held
 
 
-def _crossing(scorer: CompiledGrid, state: LeadState, from_ms: int, to_ms: int) -> int | None:
-    """Return the first instant in (*from_ms*, *to_ms*], without steps, at which decay carries the score over a threshold."""
+def _crossing(scorer: CompiledGrid, state: LeadState, reading: Reading, to_ms: int) -> int | None:
+    """Return the first instant past *reading*, up to *to_ms* and without steps, at which decay crosses a threshold."""
+    from_ms = reading.at_ms
     if state.stage > SQL or to_ms <= from_ms:
         return None
     thresholds = _thresholds(scorer, state, from_ms)
-    parts = moving_parts(scorer, state, from_ms)
-    if thresholds == NO_THRESHOLDS or not parts:
+    if thresholds == NO_THRESHOLDS:
         return None
-    return Crossing(scorer, state, thresholds, parts, from_ms).first(from_ms, to_ms)
+    parts = moving_parts(scorer, state, from_ms)
+    return Crossing(scorer, state, thresholds, parts, reading).first(from_ms, to_ms) if parts else None
 
 
 def _thresholds(scorer: CompiledGrid, state: LeadState, at_ms: int) -> Thresholds:

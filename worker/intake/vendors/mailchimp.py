@@ -30,21 +30,7 @@ def events(inbound: Inbound, source: Source) -> Mapped:
     if kind == "unsubscribe" and data.get("action") == "delete" and source.erase and subject and at_ms is not None:
         made.events.append(NewEvent("lead.erased", subject, id_, at_ms))
         return made
-    type_ = _type(kind, data)
-    if type_ or kind != "profile":
-        campaign = text(data.get("campaign_id"))
-        on_list = type_ == "email.subscribed"
-        add(
-            made,
-            kind,
-            type_,
-            subject,
-            at_ms,
-            id_,
-            message_id=f"campaign:{campaign}" if campaign and not on_list else None,
-            campaign_id=None if on_list else campaign,
-            list=text(data.get("list_id")) if on_list else None,
-        )
+    _answer(made, kind, data, subject, at_ms, id_)
     if kind in ("subscribe", "profile") and subject and at_ms is not None:
         merges = data.get("merges")
         own = {"first_name": text(inner(merges, "FNAME")), "last_name": text(inner(merges, "LNAME"))}
@@ -52,6 +38,26 @@ def events(inbound: Inbound, source: Source) -> Mapped:
     elif kind == "profile":
         made.refused.append("profile: no address of a person, or no time that can be read")
     return made
+
+
+def _answer(made: Mapped, kind: str, data: dict[str, Any], subject: str | None, at_ms: int | None, id_: str) -> None:
+    """Add what the person did about mails. A `profile` is no such thing."""
+    if kind == "profile":
+        return
+    type_ = _type(kind, data)
+    campaign = text(data.get("campaign_id"))
+    on_list = type_ == "email.subscribed"
+    add(
+        made,
+        kind,
+        type_,
+        subject,
+        at_ms,
+        id_,
+        message_id=f"campaign:{campaign}" if campaign and not on_list else None,
+        campaign_id=None if on_list else campaign,
+        list=text(data.get("list_id")) if on_list else None,
+    )
 
 
 def _type(kind: str, data: dict[str, Any]) -> str | None:
