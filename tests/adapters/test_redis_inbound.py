@@ -8,7 +8,7 @@ import pytest
 
 from tests.adapters.conftest import url_of
 from worker.adapters.redis_inbound import LOOKUPS, SEEN, RedisInbound
-from worker.ports import Wanted
+from worker.intake_ports import Wanted
 
 
 @pytest.fixture(params=["redis", "cluster"])

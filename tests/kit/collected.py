@@ -18,7 +18,7 @@ from worker.connections.file import parse_connections
 from worker.core.contract.model import Output
 from worker.errors import StoreUnavailable, Undelivered
 from worker.intake.inbound import Inbound, decode_inbound
-from worker.ports import Wanted
+from worker.intake_ports import Wanted
 
 NOW_MS = 1_770_000_000_000
 

@@ -25,6 +25,11 @@ _WAYS_SHOWN: Final = 6
 def page(lead: Explained) -> RenderableType:
     """Return the lead as people read it: the waterfall, the way up, what time brings, and the dossier."""
     parts: list[RenderableType] = [_head(lead), _waterfall(lead), _took(lead.totals), Text(), *_up(lead), Text(), *_time(lead)]
+    return Group(*parts, *_dossier(lead))
+
+
+def _dossier(lead: Explained) -> list[RenderableType]:
+    parts: list[RenderableType] = []
     if lead.traits:
         parts.append(_pairs("traits", [(name, str(value)) for name, value in sorted(lead.traits.items())]))
     if lead.recent:
@@ -32,7 +37,7 @@ def page(lead: Explained) -> RenderableType:
         parts.append(_pairs("last events", seen))
     if lead.history:
         parts.append(_pairs("history", [(when(move["at"]), move["stage"]) for move in lead.history]))
-    return Group(*parts)
+    return parts
 
 
 def _head(lead: Explained) -> Text:

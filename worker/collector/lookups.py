@@ -17,7 +17,7 @@ from worker.core.contract.model import Output
 from worker.errors import ConnectionsError, StoreRefused, StoreUnavailable
 from worker.intake.inbound import Inbound, encode_inbound
 from worker.logs import fields
-from worker.ports import InboundMemory, Wanted
+from worker.intake_ports import InboundMemory, Wanted
 
 log = logging.getLogger(__name__)
 

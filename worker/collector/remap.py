@@ -20,7 +20,8 @@ from worker.core.contract.event_types import INPUT_TOPICS
 from worker.core.contract.model import Record
 from worker.errors import ConnectionsError, Undelivered
 from worker.intake.producer import check_topics
-from worker.ports import InboundMemory, LogPartition
+from worker.intake_ports import InboundMemory
+from worker.ports import LogPartition
 from worker.settings import CollectSettings
 
 _FETCH_S: Final = 1.0

@@ -117,12 +117,8 @@ class AccessLog:
         visitor = self._visitor(hit)
         session = self._session(visitor, hit.at_ms, machine)
         data: dict[str, Any] = {"url": self._url(hit), "session_id": session.id}
-        if hit.referrer:
-            data["referrer"] = hit.referrer
-        if utm := utm_of(hit.target):
-            data["utm"] = utm
-        if machine:
-            data["machine"] = True
+        more = {"referrer": hit.referrer, "utm": utm_of(hit.target), "machine": machine}
+        data.update({name: value for name, value in more.items() if value})
         self._count(hit, machine)
         return msgspec.json.encode(
             {

@@ -103,10 +103,7 @@ class RowEvents:
             case "number":
                 return self._number(cell.column, text)
             case "boolean":
-                word = text.casefold()
-                if word not in _YES | _NO:
-                    raise BadRow(f"column {cell.column!r}: {text[:80]!r} is neither yes nor no")
-                return word in _YES
+                return _boolean(cell.column, text)
             case "date":
                 return self._date(cell.column, text)
             case "list":
@@ -147,6 +144,13 @@ class RowEvents:
         if isinstance(decoded, Rejected):
             raise BadRow(f"{type_}: {decoded.detail}")
         return event
+
+
+def _boolean(column: str, text: str) -> bool:
+    word = text.casefold()
+    if word not in _YES | _NO:
+        raise BadRow(f"column {column!r}: {text[:80]!r} is neither yes nor no")
+    return word in _YES
 
 
 def instant_of(text: str, dates: str) -> datetime | None:

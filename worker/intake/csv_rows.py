@@ -55,16 +55,19 @@ def dialect_of(stream: BinaryIO, encoding: str | None = None, delimiter: str | N
     sample = _peek(stream)
     guessed = ""
     if encoding is None:
-        encoding = next((name for mark, name in _BOMS if sample.startswith(mark)), "")
-        if not encoding:
-            encoding = "utf-8" if _is_utf8(sample) else "windows-1252"
-            if encoding != "utf-8":
-                guessed = "the text is not UTF-8, so it is read as windows-1252"
+        encoding = _encoding(sample)
+        if encoding == "windows-1252":
+            guessed = "the text is not UTF-8, so it is read as windows-1252"
     try:
         text = codecs.getincrementaldecoder(encoding)("replace").decode(sample)
     except LookupError as error:
         raise CsvError(f"there is no encoding {encoding!r}: write one such as utf-8, windows-1252 or iso-8859-15") from error
     return Dialect(encoding, delimiter or _delimiter(text), guessed)
+
+
+def _encoding(sample: bytes) -> str:
+    marked = next((name for mark, name in _BOMS if sample.startswith(mark)), "")
+    return marked or ("utf-8" if _is_utf8(sample) else "windows-1252")
 
 
 def _peek(stream: BinaryIO) -> bytes:

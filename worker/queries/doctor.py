@@ -176,14 +176,20 @@ async def _kafka(
             topics = await look_at_topics(settings, admin, unpublished)
             looks = [_topics(settings, admin, topics), _brokers(settings, admin), _inbound(settings, admin)]
             if topics.readable:
-                looks.append(_partitions(settings, client, admin, positions))
-            if topics.readable and any(position.batch for position in positions):
-                looks.append(_rebuilds(settings, admin))
+                looks += _of_readable(settings, client, admin, positions)
             for look_at in looks:
                 async for finding in look_at:
                     yield finding
     except (KafkaRefused, LogUnavailable, OSError) as err:
         yield _no_answer(settings, err)
+
+
+def _of_readable(settings: Settings, client: Client, admin: Admin, positions: list[Position]) -> list[AsyncIterator[Finding]]:
+    """Return the looks at topics that are all there and may be read."""
+    looks = [_partitions(settings, client, admin, positions)]
+    if any(position.batch for position in positions):
+        looks.append(_rebuilds(settings, admin))
+    return looks
 
 
 def _no_answer(settings: Settings, err: KafkaRefused | LogUnavailable | OSError) -> Finding:

@@ -17,7 +17,7 @@ from worker.core.grid.lint_codes import Code, Found
 from worker.core.grid.lint_stages import stages
 from worker.core.grid.lint_values import values
 from worker.core.grid.messages import shown_path
-from worker.core.grid.models import Grid
+from worker.core.grid.models import Grid, Rule
 from worker.core.grid.point_tables import greatest, least
 from worker.core.grid.velocity_kinds import KINDS
 from worker.core.grid.words import counted_once
@@ -207,10 +207,13 @@ def _not_as_much(grid: Grid, less: str, more: str, code: Code, why: str) -> Iter
             )
 
 
+def _fades(rule: Rule) -> bool:
+    return bool(rule.half_life) or rule.decay is not None or rule.expires_after is not None
+
+
 def _no_decay(grid: Grid) -> Iterator[Found]:
     scored = [rule for rule in grid.engagement.rules if max(weighed(rule)) > 0]
-    fades = any(rule.half_life or rule.decay is not None or rule.expires_after is not None for rule in scored)
-    if scored and not fades and not grid.inactivity:
+    if scored and not any(map(_fades, scored)) and not grid.inactivity:
         yield (
             ("engagement",),
             "no-decay",

@@ -248,6 +248,14 @@ def _occur(scorer: CompiledGrid, lead: LeadState, act: _Act, at_ms: int, occurre
     # Without other data every occurrence counts as one of something new, as `Way` says; a session must have a name.
     for counter in _met(scorer, act):
         count_one(scorer, lead, counter, at_ms, _data(scorer, counter))
+    _occur_apart(scorer, lead, act, at_ms, occurrence)
+    if is_activity(act.event):
+        lead.active_ms = max(lead.active_ms, at_ms)
+    judge(scorer, lead, at_ms, _ignore)
+
+
+def _occur_apart(scorer: CompiledGrid, lead: LeadState, act: _Act, at_ms: int, occurrence: int) -> None:
+    """Count *act* in velocities and exclusions."""
     for velocity in scorer.velocity_counters.get(act.event, ()):
         if act.meets(velocity.where):
             name = "new session" if velocity.kind.name == "depth" else f"new session {occurrence}"
@@ -255,9 +263,6 @@ def _occur(scorer: CompiledGrid, lead: LeadState, act: _Act, at_ms: int, occurre
     for exclusion in scorer.exclusions.get(act.event, ()):
         if act.meets(exclusion.where):
             note_exclusion(lead, exclusion, at_ms)
-    if is_activity(act.event):
-        lead.active_ms = max(lead.active_ms, at_ms)
-    judge(scorer, lead, at_ms, _ignore)
 
 
 def _rules_fed(scorer: CompiledGrid, act: _Act) -> list[str]:

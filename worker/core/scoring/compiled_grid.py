@@ -318,9 +318,8 @@ def clamp(value: float, low: float | None, high: float | None) -> float:
 def _customs(grid: Grid) -> frozenset[str]:
     """Return the names of types of one's own that rules are on, and that end exclusions."""
     everything: list[Rule | Velocity | Exclusion] = [*grid.engagement.rules, *grid.velocity, *grid.exclusions]
-    names = {name for rule in everything for name in rule.on or ()}
-    names.update(name for exclusion in grid.exclusions for name in exclusion.until or ())
-    return frozenset(name for name in names if name.startswith(f"{CUSTOM}."))
+    named = [*(rule.on for rule in everything), *(exclusion.until for exclusion in grid.exclusions)]
+    return frozenset(name for names in named for name in names or () if name.startswith(f"{CUSTOM}."))
 
 
 def _ladder(grid: Grid) -> tuple[CompiledRung, ...]:

@@ -89,15 +89,20 @@ def _at(one: dict[str, Any], received_ms: int) -> int | None:
     return None if local_ms is None else min(local_ms, max(received_ms, 0))
 
 
+def _as_list(value: Any) -> Any:
+    """Return the list that a text writes in JSON; any other value as it is."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            return msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            return value
+    return value
+
+
 def _tag(one: dict[str, Any]) -> str | None:
     """Return the first tag: of the list `tags`, or of `tag`, which is a text, a list, or a JSON list as a text."""
     for value in (one.get("tags"), one.get("tag")):
-        found = value
-        if isinstance(value, str) and value.startswith("["):
-            try:
-                found = msgspec.json.decode(value)
-            except (msgspec.DecodeError, RecursionError):
-                found = value
+        found = _as_list(value)
         if isinstance(found, list):
             found = found[0] if found else None
         if tag := text(found):

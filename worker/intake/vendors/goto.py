@@ -80,7 +80,7 @@ def _registered(held: dict[str, Any], source: Source) -> Mapped:
     if str(held.get("status")).lower() != "approved":
         return _passed("registrant.added not approved")
     subject, webinar = email_id(held.get("email")), text(held.get("webinarKey"))
-    at_ms = iso_ms(held.get("registrationDate")) or iso_ms(held.get("timestamp"))
+    at_ms = _registered_ms(held)
     if subject is None or webinar is None or at_ms is None:
         raise Unmapped("registrant.added without email, webinarKey or registrationDate")
     id_ = text(held.get("eventKey")) or digest(webinar, held.get("registrantKey"), subject)
@@ -89,6 +89,10 @@ def _registered(held: dict[str, Any], source: Source) -> Mapped:
     record = {**held, "industry": held.get("industry") or held.get("Industry")}  # GoTo's guide writes it so
     learn(made, source, subject, id_, at_ms, record, fields_of(record, _TRAITS))
     return made
+
+
+def _registered_ms(held: dict[str, Any]) -> int | None:
+    return iso_ms(held.get("registrationDate")) or iso_ms(held.get("timestamp"))
 
 
 def _joined(held: dict[str, Any], source: Source) -> Mapped:

@@ -70,7 +70,11 @@ def _contact(made: Mapped, kind: str, data: Any, at_ms: int | None, id_: str, so
     elif kind in ("contact.created", "contact.updated"):
         if inner(data, "unsubscribed") is True:
             add(made, kind, "email.unsubscribed", subject, at_ms, id_)
-        own = {"first_name": text(inner(data, "first_name")), "last_name": text(inner(data, "last_name"))}
-        made.events.extend(profile(subject, id_, at_ms, traits_of(source.traits, data, own)))
+        made.events.extend(profile(subject, id_, at_ms, _traits(data, source)))
     else:
         made.passed_over[kind] += 1
+
+
+def _traits(data: Any, source: Source) -> dict[str, Any]:
+    own = {"first_name": text(inner(data, "first_name")), "last_name": text(inner(data, "last_name"))}
+    return traits_of(source.traits, data, own)

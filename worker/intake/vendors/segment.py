@@ -112,11 +112,14 @@ def _unwanted(one: dict[str, Any], caller: Caller) -> str | None:
 
     Whom a server names is no robot, whatever program the server calls itself.
     """
-    consent = inner(one, "context", "consent", "categoryPreferences")
-    if isinstance(consent, dict) and not all(agreed is True for agreed in consent.values()):
+    if not _agreed(inner(one, "context", "consent", "categoryPreferences")):
         return "without consent"
     agent = None if _known(one, caller) is not None else inner(one, "context", "userAgent")
     return "robot" if isinstance(agent, str) and agent.strip() and is_machine(agent) else None
+
+
+def _agreed(consent: Any) -> bool:
+    return not isinstance(consent, dict) or all(agreed is True for agreed in consent.values())
 
 
 def _visitor(one: dict[str, Any]) -> str | None:
@@ -161,19 +164,23 @@ def _page(made: Mapped, one: dict[str, Any], caller: Caller) -> None:
     subject = _subject(made, one, caller)
     if subject is None:
         return
-    page, campaign = inner(one, "context", "page"), inner(one, "context", "campaign")
-    utm = {name: text(inner(campaign, name)) for name in ("source", "medium", "term", "content")}
-    utm["campaign"] = text(inner(campaign, "name"))
+    page = inner(one, "context", "page")
     data = present(
         url=text(inner(one, "properties", "url")) or text(inner(page, "url")) or text(inner(page, "path")),
         referrer=text(inner(one, "properties", "referrer")) or text(inner(page, "referrer")),
         session_id=text(inner(one, "context", "sessionId")),
-        utm=present(**utm) or None,
+        utm=_utm(inner(one, "context", "campaign")) or None,
     )
     if "url" in data:
         made.events.append(NewEvent("page.viewed", subject, _id(one), _at(one, caller), data))
     else:
         made.refused.append("page: no url")
+
+
+def _utm(campaign: Any) -> dict[str, Any]:
+    utm = {name: text(inner(campaign, name)) for name in ("source", "medium", "term", "content")}
+    utm["campaign"] = text(inner(campaign, "name"))
+    return present(**utm)
 
 
 def _track(made: Mapped, one: dict[str, Any], caller: Caller) -> None:

@@ -77,9 +77,13 @@ def _type(kind: str, about: Any) -> str | None:
         return None
     if kind == "Subscription":
         now, before = (inner(about, name, "unsubscribeAll") for name in ("newTopicPreferences", "oldTopicPreferences"))
-        if now is not True:
-            return "email.subscribed" if before is True and now is False else None
+        return _TYPES.get(kind) if now is True else _subscribed(now, before)
     return _TYPES.get(kind)
+
+
+def _subscribed(now: Any, before: Any) -> str | None:
+    """Return our type where a person had left all lists, and is back."""
+    return "email.subscribed" if before is True and now is False else None
 
 
 def _addresses(kind: str, about: Any, one: dict[str, Any]) -> Iterator[str | None]:

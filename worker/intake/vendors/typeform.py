@@ -49,10 +49,14 @@ def _value(answer: dict[str, Any]) -> Any:
     if kind == "choice":
         return text(inside(answer, "choice", "label")) or text(inside(answer, "choice", "other"))
     if kind == "choices":
-        labels = inside(answer, "choices", "labels")
-        other = text(inside(answer, "choices", "other"))
-        return [*(labels if isinstance(labels, list) else []), *([other] if other else [])]
+        return _choices(answer)
     return answer.get(kind) if kind in _PLAIN and isinstance(kind, str) else None
+
+
+def _choices(answer: dict[str, Any]) -> list[Any]:
+    labels = inside(answer, "choices", "labels")
+    other = text(inside(answer, "choices", "other"))
+    return [*(labels if isinstance(labels, list) else []), *([other] if other else [])]
 
 
 def _by_name(answers: list[dict[str, Any]]) -> dict[str, Any]:

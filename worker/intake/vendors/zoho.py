@@ -9,7 +9,6 @@ a record's fields by their API names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from worker.connections.sources import Crm, Source
@@ -81,12 +80,16 @@ def _deleted(module: str, erased: NewEvent, source: Source, made: Mapped) -> Non
 
 def _all_own(changed: Any, affected: Any, record: str) -> bool:
     """Return whether nothing but our own fields has changed."""
-    names: Iterable[Any] = changed if isinstance(changed, dict) and changed else ()
-    for one in listed(affected):
-        listed_names = one.get(record)
-        names = [*names, *(listed_names if isinstance(listed_names, list) else [])]
-    found = [name for name in names if name != "Modified_Time"]
+    found = [name for name in _names_of(changed, affected, record) if name != "Modified_Time"]
     return bool(found) and all(is_own(name) for name in found)
+
+
+def _names_of(changed: Any, affected: Any, record: str) -> list[Any]:
+    names: list[Any] = list(changed) if isinstance(changed, dict) else []
+    for one in listed(affected):
+        more = one.get(record)
+        names += more if isinstance(more, list) else []
+    return names
 
 
 def _changed(module: str, new: NewEvent, values: dict[str, Any], source: Source, made: Mapped) -> None:
