@@ -16,8 +16,8 @@ from worker.connections.sources import Source
 from worker.core.contract.model import Output
 from worker.errors import ConnectionsError, StoreRefused, StoreUnavailable
 from worker.intake.inbound import Inbound, encode_inbound
-from worker.logs import fields
 from worker.intake_ports import InboundMemory, Wanted
+from worker.logs import fields
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from worker.collector.lookups import Lookups, questions
 from worker.collector.mapper import Mapper
 from worker.collector.vendor_api import VendorApi
 from worker.errors import KafkaRefused, LeadPulseError
-from worker.intake_ports import Wanted
 from worker.logs import fields
 from worker.settings import CollectSettings
 
