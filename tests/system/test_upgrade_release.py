@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.kit.grids import WORDED, changed
 from tests.kit.site import MakeSite, Site
-from tests.kit.traffic import now_ms, traffic
+from tests.kit.traffic import now_ms, traffic, worded
 from tests.kit.waits import until
 from tests.kit.workers import Worker
 from worker.core.scoring.state import FOLD_VERSION, STATE_VERSION
@@ -61,7 +63,10 @@ async def touch_everybody(site: Site, seed: int) -> None:
 
 
 async def test_the_release_before_is_followed_under_load(make_site: MakeSite, older_home: Path) -> None:
-    """States and outputs are those of the log folded anew by this version: none is lost, doubled or different."""
+    """States and outputs are those of the log folded anew by this version: none is lost, doubled or different.
+
+    The older states also meet a grid with all the words that are new.
+    """
     site = await make_site(clock="wall", max_batch=50)
     before = older(site, older_home)
     await before.ready(1)
@@ -88,8 +93,12 @@ async def test_the_release_before_is_followed_under_load(make_site: MakeSite, ol
     heir = site.worker()
     await heir.ready(2)
     await until(partial(more_are_sent, bursts + 10), "events on the way to the newer worker")
+    site.put_grid(changed(WORDED, {"version": 2}))
+    heir.signal(signal.SIGHUP)
+    await until(partial(more_are_sent, bursts + 10), "events on the way to the newer grid")
     over.set()
     await load
+    await site.send(site.sent(m) for m in worded(703, traffic(703, 60, 300, around_ms=now_ms() - 1_000, spread_s=2)))
     await site.settled()
     await site.cooled_more()
     await touch_everybody(site, 702)
@@ -97,6 +106,8 @@ async def test_the_release_before_is_followed_under_load(make_site: MakeSite, ol
     assert await versions(site) == {STATE_VERSION}
     verdict = await site.verdict()
     assert verdict.transitions.total() > 100
+    told = {cut.grid for p in range(2) for cut in await site.cuts(p)}
+    assert told >= set(site.scorers)
 
 
 async def test_the_release_before_stops_at_the_states_of_this_one(make_site: MakeSite, older_home: Path) -> None:
