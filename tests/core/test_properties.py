@@ -338,6 +338,25 @@ def test_a_state_survives_packing(case: Case) -> None:
 
 @examples(250)
 @given(st.one_of(cases(), worded_cases(), fading(), selling(), pacing()), st.sampled_from([DAY, 10 * DAY, 60 * DAY]))
+@example(
+    Case(
+        yaml_of(
+            {
+                "grid": "interest that fades",
+                "version": 1,
+                "fit": {"rules": [{"id": "cto", "points": 50, "where": {"role": "CTO"}}]},
+                "engagement": {"half_life": "7d", "rules": [{"id": "demo", "points": 16, "on": "demo.requested"}]},
+                "stages": {"mql": {"enter": 20, "leave": 1, "min_engagement": 10}},
+            }
+        ),
+        [
+            an_event("ada", 1, START, "profile.updated", {"traits": {"role": "CTO"}}),
+            an_event("ada", 2, START, "demo.requested", {}),
+        ],
+        START,
+    ),
+    30 * DAY,
+)
 def test_the_scheduled_instant_is_never_late(case: Case, ahead: int) -> None:
     """`due` is the only way in which a tick finds a lead: what it schedules too late is published by nobody in time."""
     partition, oracle = Partition(case.grid).feed(case.lines), told(case.lines, case.grid)
