@@ -230,6 +230,8 @@ def in_rule(more: str) -> str:
         ("fit: {rules: [{id: a, points: 1, where: {x: []}}]}", "fit.rules[0].where.x", "empty"),
         ("fit: {rules: {id: a}}", "fit.rules", "write a list"),
         ("fit: [1]", "fit", "write a mapping"),
+        ("groups: {cap: 30}", "groups.cap", "with keys of cap, best; got 30"),
+        ("groups: {cap: {cap: 3, x: 1}}", "groups.cap.x", "the keys here are cap, best"),
         ("groups: {a: 30}", "groups.a", "with keys of cap, best; got 30"),
         ("engagement: {decay: 60d}", "engagement.decay", "with keys of half_life, linear, window; got '60d'"),
         ("fit: {min: 5, max: 1}", "fit.min", "swap them"),

@@ -92,7 +92,7 @@ def _model_at(root: type[BaseModel], path: Path) -> type[BaseModel]:
     for part in path:
         for name, info in model.model_fields.items():
             if part in (name, info.alias):
-                model = next(_models_in(info.annotation))
+                model = next(_models_in(info.annotation), model)  # a name of the author may be a key too
     return model
 
 
