@@ -84,12 +84,13 @@ def events_of(body: bytes, content_type: str, headers: Mapping[str, str]) -> tup
 
 
 def _binary(body: bytes, content_type: str, headers: Mapping[str, str]) -> tuple[list[bytes], str]:
-    held: dict[str, Any] = {}
-    for name, value in headers.items():
-        if name.lower().startswith("ce-"):
-            held[name[3:].lower()] = value.encode(errors="replace").decode()
+    held: dict[str, Any] = {
+        name[3:].lower(): value.encode(errors="replace").decode()
+        for name, value in headers.items()
+        if name.lower().startswith("ce-")
+    }
     if body:
-        if not (content_type == "application/json" or content_type.endswith("+json")):
+        if not content_type.endswith(("application/json", "+json")):
             return [], f"content type {content_type[:100]!r} of the data: send application/json"
         try:
             held["data"] = _any(body)

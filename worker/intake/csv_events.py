@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -155,15 +156,15 @@ def _boolean(column: str, text: str) -> bool:
 
 def instant_of(text: str, dates: str) -> datetime | None:
     """Return the instant that *text* writes by the map's `dates`, with a zone where the text has an offset; `None`: none."""
-    if dates == "iso":
-        try:
-            return datetime.fromisoformat(text)
-        except ValueError:
-            return None
-    formats = [day + hours for day in _FORMATS[dates] for hours in _HOURS] if dates in _FORMATS else [dates]
-    for format_ in formats:
-        try:
-            return datetime.strptime(text, format_)  # noqa: DTZ007 (the map's zone is added by the caller)
-        except ValueError:
-            continue
+    for format_ in _formats(dates):
+        with contextlib.suppress(ValueError):
+            # The map's zone is added by the caller.
+            return datetime.strptime(text, format_) if format_ else datetime.fromisoformat(text)  # noqa: DTZ007
     return None
+
+
+def _formats(dates: str) -> list[str]:
+    """Return the formats that the map's `dates` stands for; an empty one is ISO 8601."""
+    if dates == "iso":
+        return [""]
+    return [day + hours for day in _FORMATS[dates] for hours in _HOURS] if dates in _FORMATS else [dates]

@@ -153,13 +153,17 @@ def _dates(texts: list[str]) -> list[str]:
     unread = {way: [text for text in texts if instant_of(text, way) is None] for way in ("iso", "day first", "month first")}
     fits = [way for way in unread if not unread[way]]
     if not fits:
-        best = min(unread, key=lambda way: len(unread[way]))
-        other = "" if len(unread[best]) < len(texts) else ": write a format such as '%d.%m.%Y'"
-        count = f"{len(unread[best])} of {len(texts)} dates are not read, such as {_quoted(unread[best][0])}"
-        return [f"dates: {best}   # {count}{other}"]
+        return [_doubtful(unread, len(texts))]
     if fits == ["day first", "month first"]:
         return [f"dates: day first   # not certain, as in {_quoted(texts[0])}: or month first"]
     return [f"dates: {fits[0]}"]
+
+
+def _doubtful(unread: Mapping[str, list[str]], count: int) -> str:
+    """Return the line for dates that no way reads whole: the best one, with what it does not read."""
+    best = min(unread, key=lambda way: len(unread[way]))
+    other = "" if len(unread[best]) < count else ": write a format such as '%d.%m.%Y'"
+    return f"dates: {best}   # {len(unread[best])} of {count} dates are not read, such as {_quoted(unread[best][0])}{other}"
 
 
 def _decimal(texts: list[str]) -> str:

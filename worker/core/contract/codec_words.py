@@ -71,9 +71,13 @@ def expected(field: Field) -> str:
     if field.decimal:
         return 'a number, or plain decimal text such as "-2.5"'
     if field.kind is float:
-        if field.maximum is not None:
-            return f"a number from {field.minimum:g} to {field.maximum:g}"
-        return "a number" if field.minimum is None else f"a number of at least {field.minimum:g}"
+        return _expected_number(field)
     if field.kind is str:
         return "a string or an integer" if field.or_integer else "a string"
     return "true or false" if field.kind is bool else "an object"
+
+
+def _expected_number(field: Field) -> str:
+    if field.maximum is not None:
+        return f"a number from {field.minimum:g} to {field.maximum:g}"
+    return "a number" if field.minimum is None else f"a number of at least {field.minimum:g}"

@@ -109,14 +109,15 @@ def _latest(clicks: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
 
 def _reason(event: NewEvent, trace: Trace, asked: Machines) -> str | None:
     """Return why a click is a machine's. A click before the delivery is one, too: no person has the mail yet."""
-    soon, within = asked.click_after_delivery, asked.links_within
+    soon = asked.click_after_delivery
     if soon is not None and trace.delivered_ms is not None and event.at_ms - trace.delivered_ms < soon:
         return SOON
-    if within is not None:
-        link = _link(event.data)
-        if any(other != link and abs(at_ms - event.at_ms) <= within for other, at_ms in trace.clicks):
-            return SEVERAL
-    return None
+    return SEVERAL if asked.links_within is not None and _clicks_another(event, trace, asked.links_within) else None
+
+
+def _clicks_another(event: NewEvent, trace: Trace, within_ms: int) -> bool:
+    link = _link(event.data)
+    return any(other != link and abs(at_ms - event.at_ms) <= within_ms for other, at_ms in trace.clicks)
 
 
 def _link(data: dict[str, Any]) -> str:

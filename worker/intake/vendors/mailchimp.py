@@ -65,13 +65,13 @@ def _type(kind: str, data: dict[str, Any]) -> str | None:
     reason = data.get("reason")
     if kind == "subscribe":
         return "email.subscribed"
-    if kind == "unsubscribe" and reason == "abuse":
+    if kind not in ("unsubscribe", "cleaned"):
+        return None
+    if reason == "abuse":
         return "email.complained"
-    if kind == "unsubscribe":
-        return None if data.get("action") == "delete" else "email.unsubscribed"
     if kind == "cleaned":
-        return "email.complained" if reason == "abuse" else "email.bounced"
-    return None
+        return "email.bounced"
+    return None if data.get("action") == "delete" else "email.unsubscribed"
 
 
 def _nested(form: dict[str, str]) -> dict[str, Any]:

@@ -81,11 +81,15 @@ def messages_of(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         if batch is None:
             made.append(one)
             continue
-        if not isinstance(batch, list) or not all(isinstance(message, dict) for message in batch):
-            raise Unmapped("`batch` is no list of objects")
-        shared = {name: one[name] for name in ("sentAt", "context") if one.get(name) is not None}
-        made += ({**shared, **message} for message in batch)
+        made += _batched(one, batch)
     return made
+
+
+def _batched(one: dict[str, Any], batch: Any) -> list[dict[str, Any]]:
+    if not isinstance(batch, list) or not all(isinstance(message, dict) for message in batch):
+        raise Unmapped("`batch` is no list of objects")
+    shared = {name: one[name] for name in ("sentAt", "context") if one.get(name) is not None}
+    return [{**shared, **message} for message in batch]
 
 
 def of_messages(messages: Iterable[dict[str, Any]], caller: Caller) -> Mapped:

@@ -44,13 +44,16 @@ def events(inbound: Inbound, source: Source) -> Mapped:
             seconds_ms(one.get("timestamp")),
             _id(one),
             message_id=_message(one),
-            campaign_id=text(one.get("singlesend_id"))
-            or text(one.get("marketing_campaign_id"))
-            or _category(one.get("category")),
+            campaign_id=_campaign(one),
             url=text(one.get("url")) if type_ == "email.clicked" else None,
             machine=machine(kind == "open" and _true(one.get("sg_machine_open")), robot_clicked(source, type_, agent)),
         )
     return made
+
+
+def _campaign(one: dict[str, Any]) -> str | None:
+    named = text(one.get("singlesend_id")) or text(one.get("marketing_campaign_id"))
+    return named or _category(one.get("category"))
 
 
 def _type(kind: str, one: dict[str, Any], groups: bool) -> str | None:
