@@ -14,6 +14,7 @@ from pathlib import Path
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from ops.dev.services import HOST, REPOSITORY, Service, ServiceFailed, ServiceMissing, free_port
+from worker.adapters.kafka_admin import find_controller
 
 KAFKA_VERSION = "4.1.0"
 
@@ -170,6 +171,7 @@ async def create_topics(
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
+        await find_controller(admin, within_s=60)
         new = [NewTopic(topic, partitions, 1, topic_configs=dict(configs or {})) for topic in topics]
         answer = await admin.create_topics(new)
     finally:

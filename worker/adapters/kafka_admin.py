@@ -12,6 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     IncompatibleBrokerVersion,
+    KafkaConnectionError,
     KafkaError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
@@ -31,6 +32,21 @@ _COORDINATOR_S = 10.0
 """How long we wait for a group's coordinator that is starting or moving."""
 
 _COORDINATOR_RETRY_S = 0.25
+
+
+async def find_controller(client: AIOKafkaAdminClient, within_s: float = _COORDINATOR_S) -> None:
+    """Wait until *client* knows the cluster's controller, which a cluster that starts has not got yet.
+
+    aiokafka fails with an `AttributeError` for an answer without brokers. Raises `KafkaConnectionError` after *within_s*.
+    """
+    connection: Any = client._client
+    end = time.monotonic() + within_s
+    while connection.cluster.controller is None:
+        if time.monotonic() > end:
+            raise KafkaConnectionError("the cluster has no controller: its brokers are starting")
+        await connection.force_metadata_update()
+        if connection.cluster.controller is None:
+            await asyncio.sleep(_COORDINATOR_RETRY_S)
 
 
 class Admin:
@@ -138,6 +154,7 @@ class Admin:
         """
         assignments: dict[int, list[int]] | None = {} if replication == -1 else None  # NewTopic insists
         new = NewTopic(topic, partitions, replication, assignments, dict(configs))
+        await find_controller(self._client)
         response = await self._client.create_topics([new])
         for name, code, *message in response.topic_errors:
             if code and for_code(code) is TopicAlreadyExistsError:
