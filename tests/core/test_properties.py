@@ -66,6 +66,13 @@ engagement: {rules: [{id: demo, points: 4, on: demo.requested, intent: true}, {i
 stages: {sql: {enter: 9, intent_within: 4h}}
 """
 
+ANSWERED = """
+grid: made-up
+version: 1
+engagement: {rules: [{id: demo, points: 9, on: demo.requested}]}
+stages: {sql: {enter: 9, sla: 4h}}
+"""
+
 VELOCITY = {"id": "v", "on": "page.viewed", "count": "days", "within": "7d"}
 
 
@@ -112,6 +119,20 @@ def test_lines_weights_and_groups_move_a_lead_at_the_oracles_instants(case: Case
             an_event("ada", 1, START, "demo.requested", {}),
             an_event("ada", 2, START + 4 * HOUR, "page.viewed", {"url": "/"}),
         ],
+        START + DAY,
+    )
+)
+@example(
+    Case(
+        ANSWERED,
+        [an_event("ada", 1, START, "demo.requested", {}), an_event("ada", 2, START + 4 * HOUR, "crm.accepted", {})],
+        START + DAY,
+    )
+)
+@example(
+    Case(
+        ANSWERED,
+        [an_event("ada", 1, START, "demo.requested", {}), an_event("ada", 2, START + 4 * HOUR + 1, "crm.accepted", {})],
         START + DAY,
     )
 )
