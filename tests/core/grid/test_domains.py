@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.core.grid.domains import NORMAL_FORMS, normal_domain, normal_email, normal_email_domain
@@ -69,6 +69,7 @@ odd = st.lists(
 
 
 @given(st.sampled_from(sorted(NORMAL_FORMS)), odd | st.text(max_size=12))
+@example("company.domain", "www.www.acme.example")
 def test_a_form_of_a_form_is_itself(path: str, text: str) -> None:
     """A trait is normalised when it is taken, and again when a state of an older version is read."""
     form = NORMAL_FORMS[path]
