@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from tests.kit.browser import Shop, chromium, shop
+from tests.kit.browser import Shop, chromium, closed, shop
 from tests.kit.collected import NOW_MS
 from tests.kit.waits import until
 from worker.collector.pixel import COOKIE, script_of
@@ -47,7 +47,7 @@ async def test_views_of_two_pages_are_one_visitor_s(browser: Browser) -> None:
         await ready(page)
         await page.click("a")
         await ready(page)
-        await page.close(run_before_unload=True)
+        await closed(page)
         one, two = await site.views(2)
         assert addresses([one, two]) == ["/one?utm_source=news", "/two"]
         assert one.data["duration_s"] >= 0.3
@@ -73,7 +73,7 @@ async def test_navigation_within_a_page(browser: Browser) -> None:
         ):  # fmt: skip
             await page.evaluate(script)
         await page.wait_for_url("**/b?c=1")
-        await page.close(run_before_unload=True)
+        await closed(page)
         events = await site.views(5)
         assert addresses(events) == ["/one", "/a", "/b?c=1", "/d", "/b?c=1"]
         assert events[1].data["referrer"].endswith("/one")
@@ -101,7 +101,7 @@ async def test_a_view_ends_when_the_page_is_hidden(browser: Browser) -> None:
         await ready(page)
         await hide(page)
         await site.views(1)
-        await page.close(run_before_unload=True)
+        await closed(page)
         other = await site.visit("/two")
         await ready(other)
         await hide(other)
@@ -153,7 +153,7 @@ async def test_a_queue_survives_without_network_and_a_reload(browser: Browser) -
         await page.evaluate("history.pushState({}, '', '/two')")
         kept = json.loads((await site.stored(page))["lp_queue"])
         assert [one["type"] for one in kept] == ["form.submitted", "page.viewed"]
-        await page.close(run_before_unload=True)
+        await closed(page)
         assert site.collector.log.records == []
         await site.context.set_offline(False)
         again = await site.visit("/three")

@@ -117,3 +117,10 @@ async def shop(
         opened = await browser.new_context(user_agent=USER_AGENT, **context)
         yield Shop(browser, opened, collector, port)
         await opened.close()
+
+
+async def closed(page: Page) -> None:
+    """Close *page* as its visitor would, and wait until it is gone: `run_before_unload` does not wait."""
+    await page.close(run_before_unload=True)
+    if not page.is_closed():
+        await page.wait_for_event("close")

@@ -82,5 +82,6 @@ async def test_phases_come_with_a_grid_and_are_told_exactly_once(make_site: Make
     topic = site.settings.output_topic("lead.phase")
     told = [json.loads(record.value or b"")["data"] for record in await site.outputs() if record.topic == topic]
     assert len(told) > 20
-    assert {move["to"] for move in told} == {None, "interest", "decision"}
+    entered = {move["to"] for move in told}
+    assert {"interest", "decision"} <= entered <= {None, "interest", "decision"}
     assert all(move["phase"] == move["to"] != move["from"] for move in told)
