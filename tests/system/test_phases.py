@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.core.golden.older import as_version_1
 from tests.kit.grids import GRID, changed
+from tests.kit.older_states import put_back
 from tests.kit.site import MakeSite, Site
 from tests.kit.traffic import now_ms, traffic
 from tests.kit.waits import until
@@ -22,17 +22,6 @@ PHASED = changed(
         "stages.sql.sla": '{within: 3s, hours: {days: mon-sun, from: "00:00", to: "24:00"}}',
     },
 )
-
-
-async def older_states(site: Site) -> int:
-    """Write every lead's state as version 1 packed it; return how many there are."""
-    states = await site.states()
-    async with site.redis() as redis:
-        for p in range(site.settings.partitions):
-            for lead, packed in states.items():
-                if await redis.exists(site.key(p, f"lead:{lead}")):
-                    await site.put_state(redis, p, lead, as_version_1(packed))
-    return len(states)
 
 
 async def phases_of(site: Site) -> dict[str, tuple[str | None, str | None]]:
@@ -55,7 +44,7 @@ async def test_phases_come_with_a_grid_and_are_told_exactly_once(make_site: Make
     older = site.worker()
     await site.settled()
     await older.stop()
-    assert await older_states(site) > 40
+    assert await put_back(site) > 40
     site.put_grid(PHASED)
     first = site.worker("before_commit:3")
     await site.send(site.sent(m) for m in traffic(402, 60, 300, around_ms=now_ms() - 2_000, spread_s=2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tests.core.golden.older import as_version_1
+from tests.kit.older_states import put_back
 from tests.kit.site import MakeSite, Site
 from tests.kit.traffic import now_ms, traffic
 from worker.core.contract.marks import shown_mark
@@ -15,17 +15,6 @@ def version(packed: bytes) -> int:
     """Return the version that packed a state."""
     found: int = msgspec.msgpack.decode(packed)[0]
     return found
-
-
-async def put_back(site: Site) -> int:
-    """Write every lead's state as version 1 packed it, and leave all else alone; return how many there are."""
-    states = await site.states()
-    async with site.redis() as redis:
-        for p in range(site.settings.partitions):
-            for lead, packed in states.items():
-                if await redis.exists(site.key(p, f"lead:{lead}")):
-                    await site.put_state(redis, p, lead, as_version_1(packed))
-    return len(states)
 
 
 async def touch_everybody(site: Site, seed: int) -> None:

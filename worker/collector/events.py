@@ -90,7 +90,7 @@ def _binary(body: bytes, content_type: str, headers: Mapping[str, str]) -> tuple
         if name.lower().startswith("ce-")
     }
     if body:
-        if not content_type.endswith(("application/json", "+json")):
+        if content_type != "application/json" and not content_type.endswith("+json"):
             return [], f"content type {content_type[:100]!r} of the data: send application/json"
         try:
             held["data"] = _any(body)

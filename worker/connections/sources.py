@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final, Literal
 
 import jmespath  # type: ignore[import-untyped]
 from jmespath.exceptions import JMESPathError  # type: ignore[import-untyped]
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from worker.connections.secret import SecretText
 from worker.core.contract.event_types import KNOWN_TYPES
+from worker.core.grid import model_base
 from worker.core.grid.values import did_you_mean, duration_ms, shown, wrong
 
 DEFAULT_WINDOW_MS: Final = 300_000
@@ -18,18 +19,10 @@ MOST_SECRETS: Final = 2
 """The old one and the new one, while a secret is rotated."""
 
 
-class Model(BaseModel):
+class Model(model_base.Model):
     """Base of all parts of the file."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        validate_by_alias=True,
-        validate_by_name=False,
-        use_attribute_docstrings=True,
-        arbitrary_types_allowed=True,
-    )
+    model_config = ConfigDict(arbitrary_types_allowed=True)  # a `Secret` is no type of pydantic's
 
 
 def _list(raw: Any) -> Any:

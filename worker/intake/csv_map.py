@@ -6,23 +6,18 @@ import codecs
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from worker.core.contract.event_types import DATA_FIELDS
 from worker.core.grid.messages import Mistake, shown_path, told
+from worker.core.grid.model_base import Model
 from worker.core.grid.values import did_you_mean, time_zone, wrong
 from worker.core.grid.yaml_lines import Document, Path, read_yaml
 
 Kind = Literal["text", "number", "boolean", "date", "list"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, validate_by_alias=True, validate_by_name=False, use_attribute_docstrings=True
-    )
-
-
-class Cell(_Model):
+class Cell(Model):
     """A column, and how its cells are read."""
 
     column: str
@@ -36,7 +31,7 @@ class Cell(_Model):
         return {"column": raw} if isinstance(raw, str) else raw
 
 
-class ByEmail(_Model):
+class ByEmail(Model):
     """The lead is `email:ADDRESS`, in lower case."""
 
     email: str
@@ -68,7 +63,7 @@ def _texts(raw: Any) -> Any:
     return (raw,) if isinstance(raw, str) else raw
 
 
-class EventOf(_Model):
+class EventOf(Model):
     """An event that a row is, beside what it says of the person."""
 
     type: Annotated[str, AfterValidator(_event_type)]
@@ -87,7 +82,7 @@ class EventOf(_Model):
         return raw
 
 
-class CsvMap(_Model):
+class CsvMap(Model):
     """Which column is what."""
 
     source: str | None = None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
@@ -13,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit.inbound import form, inbound_of, source_of
+from tests.kit.odd_webhooks import changed, places
 from worker.connections.sources import Source
 from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Record
@@ -169,26 +168,6 @@ def body_of(vendor: str, sample: Any) -> bytes:
     if vendor == "mailchimp":
         return form(**{name: str(value) for name, value in sample.items()}) if isinstance(sample, dict) else b""
     return json.dumps(sample).encode()
-
-
-def places(sample: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path of every value, the whole one's too."""
-    yield path
-    inner = sample.items() if isinstance(sample, dict) else enumerate(sample) if isinstance(sample, list) else ()
-    for name, value in inner:
-        yield from places(value, (*path, name))
-
-
-def changed(sample: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """Return a copy with *value* at *path*."""
-    if not path:
-        return value
-    made = copy.deepcopy(sample)
-    at = made
-    for step in path[:-1]:
-        at = at[step]
-    at[path[-1]] = value
-    return made
 
 
 @cache
