@@ -55,6 +55,7 @@ def test_the_example_is_read_with_its_defaults() -> None:
     assert found.sites["www"].consent == "required"
     assert found.targets["mail"].kind == "smtp"
     assert parse_connections(b"", "connections.yaml").sources == {}
+    assert parse_connections(b"# none yet\n", "connections.yaml").sources == {}
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ValidationError
 from worker.connections.models import Connections
 from worker.connections.sources import VENDORS
 from worker.connections.targets import KINDS
-from worker.core.contract.printable import plain
-from worker.core.grid.messages import Mistake, shown_path, told
+from worker.core.grid.messages import Mistake, told
 from worker.core.grid.values import did_you_mean
-from worker.core.grid.yaml_lines import Document, Path, read_yaml
+from worker.core.grid.yaml_lines import Document, Path
+from worker.core.grid.yaml_model import mistakes, read_model
 from worker.errors import ConnectionsError
 
 
@@ -39,22 +39,11 @@ def parse_connections(text: bytes, file: str) -> Connections:
 
 
 def _parsed(text: bytes, file: str) -> tuple[Connections, Document]:
-    document = read_yaml(text) if text.strip() else Document(data={}, lines={(): 1})
-    found = list(document.mistakes)
-    made: Connections | None = None
-    if document.lines and isinstance(document.data, dict):
-        try:
-            made = Connections.model_validate(document.data)
-        except ValidationError as error:
-            found += ((document.line(path), path, message) for path, message in _told(error))
-    elif not found:
-        found.append((1, (), "write a mapping with `sites`, `sources` and `targets`"))
-    if made is None or found:
-        raise _error(found, file)
-    return made, document
+    shape = "a mapping with `sites`, `sources` and `targets`"
+    return read_model(text, file, Connections, shape=shape, error=_error, words=_words)
 
 
-def _told(error: ValidationError) -> Iterator[tuple[Path, str]]:
+def _words(error: ValidationError, _data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """Yield the mistakes in the words of the file: a source is known by its vendor, a target by its kind."""
     by_place = {one["loc"]: one for one in error.errors(include_url=False)}
     for path, message in told(error, Connections):
@@ -86,12 +75,11 @@ def _check_secrets(connections: Connections, document: Document, file: str, envi
         except ConnectionsError as error:
             missing.append((document.line(path), path, str(error)))
     if missing:
-        raise _error(missing, file)
+        raise _error(mistakes(missing, file))
 
 
-def _error(found: list[tuple[int, Path, str]], file: str) -> ConnectionsError:
-    unique = dict.fromkeys(sorted(found, key=lambda one: one[0]))
-    return ConnectionsError("\n".join(str(Mistake(file, line, shown_path(path), plain(words))) for line, path, words in unique))
+def _error(found: list[Mistake]) -> ConnectionsError:
+    return ConnectionsError("\n".join(map(str, found)))
 
 
 def connections_schema() -> dict[str, Any]:

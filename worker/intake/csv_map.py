@@ -6,13 +6,14 @@ import codecs
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from worker.core.contract.event_types import DATA_FIELDS
-from worker.core.grid.messages import Mistake, shown_path, told
+from worker.core.grid.messages import Mistake
 from worker.core.grid.model_base import Model
 from worker.core.grid.values import did_you_mean, time_zone, wrong
-from worker.core.grid.yaml_lines import Document, Path, read_yaml
+from worker.core.grid.yaml_lines import Document, Path
+from worker.core.grid.yaml_model import mistakes, read_model
 
 Kind = Literal["text", "number", "boolean", "date", "list"]
 
@@ -126,26 +127,16 @@ class CsvMap(Model):
 class MapError(ValueError):
     """A map that cannot be used; its text is one line a mistake."""
 
-    def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        super().__init__("\n".join(map(str, mistakes)))
+    def __init__(self, found: list[Mistake]) -> None:
+        super().__init__("\n".join(map(str, found)))
 
 
 def parse_map(text: bytes, file: str) -> tuple[CsvMap, Document]:
     """Read and check a map; *file* names it in mistakes. Raises `MapError` with every mistake."""
-    document = read_yaml(text) if text.strip() else Document()
-    found = list(document.mistakes)
-    made: CsvMap | None = None
-    if document.lines and isinstance(document.data, dict):
-        try:
-            made = CsvMap.model_validate(document.data)
-        except ValidationError as error:
-            found += ((document.line(path), path, message) for path, message in told(error, CsvMap))
-    elif not found:
-        found.append((1, (), "write a mapping that begins with `subject: COLUMN`"))
-    if made is None or found:
-        raise MapError(_mistakes(found, file))
+    shape = "a mapping that begins with `subject: COLUMN`"
+    made, document = read_model(text, file, CsvMap, shape=shape, error=MapError)
     if not made.traits and not made.events:
-        raise MapError(_mistakes([(1, (), "no `traits` and no `events`: a row would say nothing")], file))
+        raise MapError(mistakes([(1, (), "no `traits` and no `events`: a row would say nothing")], file))
     return made, document
 
 
@@ -158,9 +149,4 @@ def check_columns(map_: CsvMap, document: Document, file: str, header: Iterable[
         if name not in known
     ]
     if missing:
-        raise MapError(_mistakes(missing, file))
-
-
-def _mistakes(found: Iterable[tuple[int, Path, str]], file: str) -> list[Mistake]:
-    unique = dict.fromkeys(sorted(found, key=lambda one: one[0]))
-    return [Mistake(file, line, shown_path(path), message) for line, path, message in unique]
+        raise MapError(mistakes(missing, file))

@@ -352,7 +352,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("grid: g\nversion: " + "9" * 5_000, "version: write a whole number"),
         ("grid: g\nversion: 1\nscore: {min: 1e400}", "score.min: write a number"),
         ("? [a]\n: 1\n", "a key must be a word"),
-        ("a: !!python/object/apply:os.system [id]\n", "means nothing in a grid"),
+        ("a: !!python/object/apply:os.system [id]\n", "means nothing here"),
     ],
     ids=["bomb", "self", "lists", "maps", "long", "nul", "version", "number", "key", "tag"],
 )

@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic.config import JsonDict
 
-from worker.core.contract.printable import plain
 from worker.core.grid.content import content_sha256
 from worker.core.grid.counting import Decay, Group, OncePer, Weigh, default_decay, with_half_life
 from worker.core.grid.cross_checks import across
 from worker.core.grid.email_kind import MailLists
 from worker.core.grid.labels import LabelText
-from worker.core.grid.messages import GridError, Mistake, shown_path, told
+from worker.core.grid.messages import GridError, told
 from worker.core.grid.model_base import Model as _Model
 from worker.core.grid.point_tables import PointsOrTable
 from worker.core.grid.stage_models import Leave, Phases, Stages, leave_is_enter
@@ -36,10 +35,10 @@ from worker.core.grid.values import (
     above_zero,
     above_zero_step,
     one_or_more,
-    shown,
     time_zone,
 )
-from worker.core.grid.yaml_lines import Path, read_yaml
+from worker.core.grid.yaml_lines import Path
+from worker.core.grid.yaml_model import read_model
 
 
 class Clamp(_Model):
@@ -259,27 +258,15 @@ class Grid(GridFile):
 def parse_grid(text: str | bytes, file: str) -> Grid:
     """Read and check a grid; *file* names it in mistakes. Raises `GridError` with every mistake, by line."""
     source = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    document = read_yaml(source)
-    found = list(document.mistakes)
-    if not document.lines:  # no YAML at all: nothing more can be said
-        raise GridError([Mistake(file, line, shown_path(path), plain(message)) for line, path, message in found])
-    grid: GridFile | None = None
-    if not isinstance(document.data, dict):
-        found.append((1, (), f"write a mapping that begins with `grid: NAME` and `version: 1`; got {shown(document.data)}"))
-    else:
-        try:
-            grid = GridFile.model_validate(document.data)
-        except ValidationError as err:
-            for path, message in told(err, GridFile):
-                at = _as_written(path, document.data)
-                found.append((document.line(at), at, message))
-        found.extend((document.line(path), path, message) for path, message in across(document.data))
-    if found or grid is None:
-        # Mistakes of one line in the order they were found; the same one is reported once.
-        unique = dict.fromkeys(sorted(found, key=lambda one: one[0]))
-        raise GridError([Mistake(file, line, shown_path(path), plain(message)) for line, path, message in unique])
+    shape = "a mapping that begins with `grid: NAME` and `version: 1`"
+    grid, _ = read_model(source, file, GridFile, shape=shape, error=GridError, words=_words, across=across)
     values = {name: getattr(grid, name) for name in GridFile.model_fields}
     return Grid.model_construct(**values, sha256=content_sha256(source), source=source)
+
+
+def _words(error: ValidationError, data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    for path, message in told(error, GridFile):
+        yield _as_written(path, data), message
 
 
 def _as_written(path: Path, data: Mapping[str, Any]) -> Path:

@@ -31,7 +31,7 @@ _CORE: Final = "tag:yaml.org,2002:"
 class Document:
     """Plain data (dicts with text keys, tuples, scalars), the lines of its parts, and what is wrong with the text.
 
-    Without `lines` nothing could be read, and `mistakes` says why.
+    Without `lines` nothing could be read, and `mistakes` says why. A file without content is `None`, without a mistake.
     """
 
     data: Any = None
@@ -69,7 +69,7 @@ def read_yaml(source: bytes) -> Document:
         return document
 
     if len(source) > MAX_BYTES:
-        return refuse(1, f"{len(source):,} bytes are too many: a grid has at most {MAX_BYTES:,}, leave out what repeats")
+        return refuse(1, f"{len(source):,} bytes are too many: at most {MAX_BYTES:,} are read, leave out what repeats")
     try:
         text = source.decode("utf-8-sig")
     except UnicodeDecodeError as err:
@@ -84,9 +84,10 @@ def read_yaml(source: bytes) -> Document:
     except (YAMLError, ValueError) as err:
         return refuse(1, f"not YAML: {' '.join(str(err).split())}")
     except RecursionError:
-        return refuse(1, f"nested deeper than {MAX_DEPTH} levels: a grid needs 6")
+        return refuse(1, f"nested deeper than {MAX_DEPTH} levels: write it flatter")
     if root is None:
-        return refuse(1, "the file is empty: begin with `grid: NAME` and `version: 1`")
+        document.lines[()] = 1
+        return document
     try:
         document.data = _Builder(document).build(root, ())
     except _TooMuch as err:
@@ -103,9 +104,9 @@ class _Builder:
     def build(self, node: Node, path: Path) -> Any:
         self._nodes += 1
         if self._nodes > MAX_NODES:  # aliases are expanded, so this also ends a "billion laughs"
-            raise _TooMuch(f"more than {MAX_NODES:,} values once aliases are expanded: write the grid without them")
+            raise _TooMuch(f"more than {MAX_NODES:,} values once aliases are expanded: write the file without them")
         if len(path) > MAX_DEPTH:
-            raise _TooMuch(f"nested deeper than {MAX_DEPTH} levels (or an alias inside itself): a grid needs 6")
+            raise _TooMuch(f"nested deeper than {MAX_DEPTH} levels (or an alias inside itself): write it flatter")
         self._document.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, MappingNode):
             return self._mapping(node, path)
@@ -160,9 +161,7 @@ class _Builder:
         tag = str(node.tag)
         if tag not in (_CORE + kind, "!"):
             line = node.start_mark.line + 1
-            self._document.mistakes.append(
-                (line, path, f"the tag {tag[:80]} means nothing in a grid: write the value without it")
-            )
+            self._document.mistakes.append((line, path, f"the tag {tag[:80]} means nothing here: write the value without it"))
 
 
 def _plain(text: str) -> Any:
