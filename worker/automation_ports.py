@@ -1,0 +1,291 @@
+"""The interfaces of the ledger and of the limits, for the program that acts. `adapters` implement them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+
+class AddAct(msgspec.Struct, frozen=True, tag="act"):
+    """Write an act down as `intent`, unless its id is known."""
+
+    id: str
+    lead_id: str
+    target: str
+    unless: tuple[str, ...]
+    packed: bytes
+    """The act, for the program alone."""
+    due_ms: int
+    unsure: bool = False
+    """The ledger went back, so this act may have been done: look it up, never send it blindly."""
+    dead: str = ""
+    """Why it cannot be written. It ends as `dead` at once."""
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """Cancel a lead's waiting acts whose `unless` has *type*, if they are older than the event."""
+
+    lead_id: str
+    type: str
+    at_ms: int
+
+
+class PutState(msgspec.Struct, frozen=True, tag="state"):
+    """Keep a lead's newest state for a target, unless a newer one is kept or written."""
+
+    target: str
+    rule: str
+    lead_id: str
+    sequence: int
+    packed: bytes
+    due_ms: int
+
+
+class Suppress(msgspec.Struct, frozen=True, tag="suppress"):
+    """No mail to a lead or an address any more. Each of *keys* is a lead's id or `email:ADDRESS`."""
+
+    key: str
+    reason: str
+    """`unsubscribed`, `complained` or `bounced`."""
+    at_ms: int
+
+
+class Lift(msgspec.Struct, frozen=True, tag="lift"):
+    """`email.subscribed` lifts an unsubscription, and nothing else."""
+
+    key: str
+    at_ms: int
+
+
+class Enrol(msgspec.Struct, frozen=True, tag="enrol"):
+    """Begin a nurturing rule for a lead, or give it the newest output."""
+
+    rule: str
+    lead_id: str
+    packed: bytes
+    """The output that contents are written from."""
+    due_ms: int
+    only_if_enrolled: bool = False
+    """Replace the output of a lead who is enrolled, and enrol nobody."""
+
+
+class Leave(msgspec.Struct, frozen=True, tag="leave"):
+    """End a nurturing rule for a lead, and cancel its waiting contents."""
+
+    rule: str
+    lead_id: str
+
+
+class EraseLead(msgspec.Struct, frozen=True, tag="erase"):
+    """Forget everything about a lead, but that it was erased. Suppressions of its address stay as a hash."""
+
+    lead_id: str
+    at_ms: int
+
+
+Op: TypeAlias = AddAct | Cancel | PutState | Suppress | Lift | Enrol | Leave | EraseLead
+
+
+class Row(msgspec.Struct, frozen=True):
+    """An act in the ledger."""
+
+    id: str
+    lead_id: str
+    target: str
+    packed: bytes
+    state: str
+    attempts: int
+    created_ms: int
+    updated_ms: int
+    due_ms: int
+    known: dict[str, str]
+    """What earlier attempts remembered."""
+    unsure: str
+    """The unsafe step whose answer was lost; `*` where the ledger went back."""
+    remote_id: str
+    detail: str
+    call: str = ""
+    """Names the present attempt."""
+
+
+class StateRow(msgspec.Struct, frozen=True):
+    """A lead's state that waits for a target."""
+
+    lead_id: str
+    sequence: int
+    packed: bytes
+    attempts: int
+    first_ms: int
+    """Since when some state of this lead has waited."""
+
+
+class Enrolled(msgspec.Struct, frozen=True):
+    """A lead whose next content is due."""
+
+    rule: str
+    lead_id: str
+    packed: bytes
+    sent: tuple[str, ...]
+    """Contents of the rule that the lead had, ever."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How an attempt ended."""
+
+    state: str
+    detail: str = ""
+    remote_id: str = ""
+    due_ms: int = 0
+    """Of `retry`."""
+    unsure: str = ""
+    """The unsafe step whose answer was lost, for the next attempt."""
+
+
+class Acted(msgspec.Struct, frozen=True):
+    """An act that has ended, for `lead.acted`."""
+
+    key: str
+    """Names the entry when it is done with."""
+    row: Row
+
+
+class Ledger(Protocol):
+    """One partition of one namespace: acts, states, enrolments and suppressions of the leads that it owns.
+
+    Every method raises `StoreUnavailable`, after which the caller cannot know whether the call took effect, and `StoreRefused`.
+    Repeating a call is always right.
+    """
+
+    async def position(self) -> dict[str, int]:
+        """Return the next offset of each topic up to which everything is written down. Empty in a new or emptied ledger."""
+        ...
+
+    async def take(self, ops: Sequence[Op], now_ms: int, position: Mapping[str, int] | None = None) -> None:
+        """Do *ops* in order and note *position*, in one step.
+
+        A record may concern leads of another partition. Their ops go to their own ledger first, without a position. All ops
+        are idempotent, so a repeat after a crash changes nothing.
+        """
+        ...
+
+    async def claim(self, target: str, now_ms: int, lease_ms: int, most: int, call: str) -> list[Row]:
+        """Lease up to *most* acts of *target* that are due, and return them.
+
+        Of a lead's acts at one target only the oldest that waits is offered, so that they keep their order. No other process
+        gets them before the lease ends. Where an earlier lease ended in an unsafe step, `unsure` of the row names it.
+        """
+        ...
+
+    async def begin(self, id_: str, call: str, step: str, until_ms: int) -> bool:
+        """Note an unsafe step before it is sent, and lease the act until *until_ms*. False: the act is not ours any more."""
+        ...
+
+    async def remember(self, id_: str, call: str, name: str, value: str) -> bool:
+        """Keep a value for later attempts, and note that the unsafe step has its answer. False: not ours any more."""
+        ...
+
+    async def finish(self, id_: str, call: str, outcome: Outcome, now_ms: int) -> bool:
+        """End an attempt. The lead's next act at the target becomes due. False: not ours any more.
+
+        A `done` of an attempt that lost its lease still replaces `unknown`.
+        """
+        ...
+
+    async def claim_states(self, target: str, now_ms: int, lease_ms: int, most: int) -> list[StateRow]:
+        """Lease up to *most* states of *target* that are due."""
+        ...
+
+    async def finish_states(
+        self, target: str, written: Sequence[tuple[str, int]], failed: Sequence[tuple[str, int, int, str]], now_ms: int
+    ) -> None:
+        """End an attempt at states: (lead, sequence) that were written, and (lead, sequence, due ms or 0 for never, why)."""
+        ...
+
+    async def claim_enrolled(self, now_ms: int, lease_ms: int, most: int) -> list[Enrolled]:
+        """Lease leads whose next content is due."""
+        ...
+
+    async def nurtured(self, rule: str, lead_id: str, content: str, due_ms: int) -> None:
+        """Note that a content was chosen, and when the next one is due; 0: there is none."""
+        ...
+
+    async def suppressed(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return the reason for each of *keys* to which no mail may go. The keys must be of this partition."""
+        ...
+
+    async def mail_allowed(self, address: str, id_: str, now_ms: int, most: int) -> int:
+        """Count a mail to *address*, once for each act, and return 0; or return when the next one is allowed (ms)."""
+        ...
+
+    async def acted(self, most: int) -> list[Acted]:
+        """Return the oldest acts that have ended and were not published as `lead.acted`."""
+        ...
+
+    async def published(self, keys: Collection[str]) -> None:
+        """Forget entries of `acted`."""
+        ...
+
+    async def next_due(self, targets: Sequence[str]) -> int | None:
+        """Return when the next act, state or content is due (ms); `None` without any."""
+        ...
+
+    async def figures(self) -> dict[str, dict[str, int]]:
+        """Return for each target the acts by state, the states that wait, and since when the oldest waits (ms)."""
+        ...
+
+    async def get(self, id_: str) -> Row | None:
+        """Return one act."""
+        ...
+
+    async def rows(self, states: Collection[str] = (), target: str = "", lead_id: str = "") -> list[Row]:
+        """Return acts, oldest first. Reads in small steps; none blocks Redis for long."""
+        ...
+
+    async def decide(self, id_: str, state: str, detail: str, now_ms: int) -> bool:
+        """A person's decision: `intent` tries it again, `done`, `dead` and `cancelled` end it. False: unknown, or in a call."""
+        ...
+
+
+class Permit(NamedTuple):
+    """Whether requests may go out now."""
+
+    wait_ms: int = 0
+    """0: they may. Otherwise ask again after so long."""
+    why: str = ""
+    """`paused`, `broken` or `budget`."""
+
+
+class Limits(Protocol):
+    """What all processes share: budget, breaker and pauses of targets and rules. Raises as `Ledger` does."""
+
+    async def permit(self, target: str, requests: int, rate: float, burst: float, now_ms: int) -> Permit:
+        """Take *requests* out of the target's budget (*rate* a second, at most *burst* at once), if its breaker lets them.
+
+        A breaker that was open for its time lets one probe through.
+        """
+        ...
+
+    async def report(self, target: str, failure: str, after_ms: int, now_ms: int) -> None:
+        """Report how a request ended: `` for success, else `again` or `configuration`.
+
+        Five `again` in a row, or one `configuration`, open the breaker. *after_ms* stops the target for so long.
+        """
+        ...
+
+    async def rule_allows(self, rule: str, id_: str, most: int, within_ms: int, now_ms: int) -> bool:
+        """Count an act of a rule, once for each act; False: *most* were counted within *within_ms*."""
+        ...
+
+    async def pause(self, name: str, paused: bool) -> None:
+        """Pause a rule or a target (`rule:ID`, `target:NAME`), or let it go on."""
+        ...
+
+    async def paused(self) -> set[str]:
+        """Return what is paused."""
+        ...
+
+    async def status(self, targets: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return for each target: breaker, budget left, last success and last error, with their instants."""
+        ...

@@ -1,0 +1,59 @@
+"""What every target offers to the program that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel
+
+from worker.automations.acts import Act, LeadState
+from worker.automations.requests import Answer, Run, Steps, Writes
+
+
+class Rate(NamedTuple):
+    """A limit of the vendor, of which we use at most 70 %, for other programs use the same account."""
+
+    requests: int
+    per_s: float
+
+
+class Action(Protocol):
+    """Makes the steps of one act. Pure: it knows no clock, network or secret."""
+
+    def __call__(self, target: Any, act: Act, run: Run) -> Steps:
+        """Return the steps of *act* at *target*, a model of the connections."""
+        ...
+
+
+class Kind(NamedTuple):
+    """A kind of target: its actions, its errors and its limits."""
+
+    name: str
+    actions: Mapping[str, Action]
+    """`do` → its steps."""
+    fields: Mapping[str, type[BaseModel]]
+    """`do` → the keys under `with`: which are required, and what they hold. `act check` and the schema read them."""
+    judge: JudgeOf
+    """Raises a `Refusal` for an answer that is no success. Called for each answer, before the steps see it."""
+    rate: Rate
+    batch: int = 1
+    """Most leads whose states go in one request."""
+    write: WriteStates | None = None
+    """Writes states of leads (`sync`), where the target can."""
+
+
+class JudgeOf(Protocol):
+    """Tells a target's errors apart, by its own document."""
+
+    def __call__(self, answer: Answer) -> None:
+        """Raise a `Refusal` for an answer that is no success."""
+        ...
+
+
+class WriteStates(Protocol):
+    """Makes the requests that write states."""
+
+    def __call__(self, target: Any, states: Sequence[LeadState]) -> Writes:
+        """Return the steps that write *states*."""
+        ...
