@@ -21,6 +21,8 @@ from tests.kit.waits import until
 from worker.core.contract.dead_letter import LETTER_HEADER
 
 KILLS = 20
+HEARD_S = 5.0
+"""The sender shares two cores with a broker that starts. The collector's own clock is held to 2.5 s."""
 
 
 @pytest.fixture
@@ -67,16 +69,18 @@ async def test_kafka_stopped_under_load(park: Park, own_broker: Kafka, how: str)
     sender, stop = Sender(park, collector.port), asyncio.Event()
     load = asyncio.create_task(sender.load(itertools.count(), 50, stop))
     await until(lambda: sender.statuses[200] > 500)
-    (own_broker.suspend if how == "suspended" else own_broker.kill)()
+    await asyncio.to_thread(own_broker.suspend if how == "suspended" else own_broker.kill)
     await until(lambda: sender.statuses[429] > 300)
     answered = sender.statuses[200]
-    (own_broker.resume if how == "suspended" else own_broker.restart)()
+    # In a thread: the senders must read their answers while Java starts, or they seem to wait for it.
+    await asyncio.to_thread(own_broker.resume if how == "suspended" else own_broker.restart)
     await until(lambda: sender.statuses[200] > answered + 500, "taken again")
     stop.set()
     await load
     assert set(sender.statuses) == {200, 429}
     in_time, answered_in_all = await collector.within("2.5")
     assert in_time == answered_in_all, f"slowest at the sender: {sender.slowest_s:.2f} s\n{collector.said()}"
+    assert sender.slowest_s < HEARD_S
     found = await park.mapped(id_of(n) for n in sender.answered)
     assert max(found.values()) == 1
     assert collector.end() == 0
