@@ -23,7 +23,9 @@ from ops.dev.kafka_broker import create_topics
 from tests.kit.services import free_port
 from tests.kit.shell import ROOT
 from tests.kit.signing import SendGridKey
-from tests.kit.waits import HANG_S
+from tests.kit.waits import HANG_S, until
+from worker.adapters.redis_client import connect
+from worker.adapters.redis_inbound import LOOKUPS
 from worker.core.contract.event_types import INPUT_TOPICS
 
 PARTITIONS = 4
@@ -168,6 +170,30 @@ class Park:
                 assert time.monotonic() < deadline, f"could not read {left}"
                 for part in (await consumer.getmany(*left, timeout_ms=500)).values():
                     records += part
+        finally:
+            await consumer.stop()
+
+    def configure(self, connections: str) -> None:
+        """Write the file of connections that collectors read from now on."""
+        Path(self.environ["LEADPULSE_CONNECTIONS"]).write_text(connections)
+
+    async def drained(self) -> None:
+        """Wait until the mappers have read every webhook, and no look-up waits."""
+        redis = connect(self.environ["LEADPULSE_REDIS"], timeout_s=HANG_S, connect_timeout_s=HANG_S)
+        try:
+            await until(lambda: self._is_drained(redis), "all webhooks mapped")
+        finally:
+            await redis.aclose()
+
+    async def _is_drained(self, redis: Any) -> bool:
+        tps = [TopicPartition("lead.inbound", p) for p in range(PARTITIONS)]
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, group_id="leadpulse.inbound", enable_auto_commit=False)
+        await consumer.start()
+        try:
+            consumer.assign(tps)
+            # In this order: a look-up waits before its webhook is committed, and its answer is there before it is done.
+            read = {tp: await consumer.committed(tp) or 0 for tp in tps}
+            return not await redis.zcard(LOOKUPS) and read == await consumer.end_offsets(tps)
         finally:
             await consumer.stop()
 
