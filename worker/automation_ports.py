@@ -78,6 +78,19 @@ class Leave(msgspec.Struct, frozen=True, tag="leave"):
     lead_id: str
 
 
+class Nurtured(msgspec.Struct, frozen=True, tag="nurtured"):
+    """Note the content chosen for a lead who is enrolled, and when the next one is due; 0: there is none.
+
+    It goes with the content's `AddAct` in one call, so that a crash neither loses nor doubles a content.
+    """
+
+    rule: str
+    lead_id: str
+    content: str
+    """Empty where no content fits now."""
+    due_ms: int
+
+
 class EraseLead(msgspec.Struct, frozen=True, tag="erase"):
     """Forget everything about a lead, but that it was erased. Suppressions of its address stay as a hash."""
 
@@ -85,7 +98,7 @@ class EraseLead(msgspec.Struct, frozen=True, tag="erase"):
     at_ms: int
 
 
-Op: TypeAlias = AddAct | Cancel | PutState | Suppress | Lift | Enrol | Leave | EraseLead
+Op: TypeAlias = AddAct | Cancel | PutState | Suppress | Lift | Enrol | Leave | Nurtured | EraseLead
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -159,11 +172,21 @@ class Ledger(Protocol):
     """
 
     async def position(self) -> dict[str, int]:
-        """Return the next offset of each topic up to which everything is written down. Empty in a new or emptied ledger."""
+        """Return the next offset of each topic up to which everything is written down. Empty in a new or emptied ledger.
+
+        It also holds the program's own count of unsafe calls, under a name that is no topic's. Names are kept as they are.
+        """
+        ...
+
+    async def distrust(self) -> None:
+        """Mark every act that waits with `unsure="*"`: the ledger went back in time, so each may have been done since.
+
+        Acts of an attempt that runs are marked too, and its `begin` returns False from then on. Works in small steps.
+        """
         ...
 
     async def take(self, ops: Sequence[Op], now_ms: int, position: Mapping[str, int] | None = None) -> None:
-        """Do *ops* in order and note *position*, in one step.
+        """Do *ops* in order and note *position* (names that it leaves out stay as they are), in one step.
 
         A record may concern leads of another partition. Their ops go to their own ledger first, without a position. All ops
         are idempotent, so a repeat after a crash changes nothing.
@@ -205,10 +228,6 @@ class Ledger(Protocol):
 
     async def claim_enrolled(self, now_ms: int, lease_ms: int, most: int) -> list[Enrolled]:
         """Lease leads whose next content is due."""
-        ...
-
-    async def nurtured(self, rule: str, lead_id: str, content: str, due_ms: int) -> None:
-        """Note that a content was chosen, and when the next one is due; 0: there is none."""
         ...
 
     async def suppressed(self, keys: Sequence[str]) -> dict[str, str]:
