@@ -18,6 +18,10 @@ PENDING: Final = ("intent", "retry")
 """States in which an act waits for its turn. All others are ends, until a person decides otherwise."""
 
 
+PERSON: Final = ("email", "first_name", "last_name", "name", "company.name", "phone")
+"""Traits that go with each act and state, so that a CRM can find or make the contact."""
+
+
 class Act(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing to do for one output: a task, a mail, a signature request. The ledger keeps it as it is."""
 
@@ -50,6 +54,8 @@ class Act(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     partition: int = 0
     offset: int = 0
     """Where the output stands in Kafka."""
+    person: dict[str, str] = {}
+    """Traits of the lead by which a CRM finds or makes a contact: those of `PERSON` that are texts, and not empty."""
 
     @property
     def id(self) -> str:
@@ -68,8 +74,9 @@ class LeadState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lead_id: str
     sequence: int
     """The output's `sequence`. What is older than what was written is skipped."""
-    email: str = ""
     fields: dict[str, Any]
     """The rule's `fields`, written out: the target's names and plain values."""
     output: str
     at_ms: int
+    person: dict[str, str] = {}
+    """As in `Act.person`."""

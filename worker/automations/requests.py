@@ -13,7 +13,7 @@ The same generator makes the preview: there, each request is answered with its `
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -36,16 +36,18 @@ class Http(NamedTuple):
     """A repeat has no second visible effect. The ledger notes an unsafe step before it is sent."""
     sample: Any = None
     """What the preview answers, as JSON: names of what only an answer gives, as in `{"id": "<contact_id>"}`."""
+    takes: Collection[int] = ()
+    """Statuses beside 2xx whose answers the steps read themselves. No `judge` sees them."""
 
     @classmethod
     def json(
         cls, step: str, method: str, path: str, body: Any = None, *, safe: bool = True, sample: Any = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None, takes: Collection[int] = (),
     ) -> Http:  # fmt: skip
         """Return a request with a JSON body."""
         kind = {} if body is None else {"Content-Type": "application/json"}
         encoded = None if body is None else _to_json(body)
-        return cls(step, method, path, encoded, {**kind, **(headers or {})}, safe, sample)
+        return cls(step, method, path, encoded, {**kind, **(headers or {})}, safe, sample, takes)
 
 
 class Mail(NamedTuple):
@@ -130,7 +132,10 @@ class Unknown(Refusal):
 
 
 class Lost(Refusal):
-    """The answer to a request that was sent did not come."""
+    """The answer to a request that was sent did not come, or a gateway answered in its place (500, 502, 504).
+
+    The request may have taken effect, so only a safe step is sent again. `judge` raises it too.
+    """
 
 
 class Written(NamedTuple):

@@ -62,19 +62,26 @@ class Target(Model):
         return self
 
 
-class HubSpotTarget(Target):
+class PeopleTarget(Target):
+    """A tool that keeps people."""
+
+    forget: bool = False
+    """A lead that is erased here is deleted there too."""
+
+
+class HubSpotTarget(PeopleTarget):
     """HubSpot's CRM, by a private app's token."""
 
     kind: Literal["hubspot"]
     token: SecretText
     base_url: Url = "https://api.hubapi.com"
     id_property: str = "leadpulse_id"
-    """A contact's property with unique values that holds the lead's id."""
+    """A contact's property with unique values that holds the lead's id. `hs_object_id`: leads have HubSpot's own ids."""
     version: str = "2026-03"
     """Of the paths: a date, or `v3`."""
 
 
-class SalesforceTarget(Target):
+class SalesforceTarget(PeopleTarget):
     """Salesforce, by OAuth client credentials on My Domain."""
 
     kind: Literal["salesforce"]
@@ -87,7 +94,7 @@ class SalesforceTarget(Target):
     """An external id that holds the lead's id."""
 
 
-class ZohoTarget(Target):
+class ZohoTarget(PeopleTarget):
     """Zoho CRM, by a refresh token, at the account's data centre."""
 
     kind: Literal["zoho"]
@@ -98,7 +105,7 @@ class ZohoTarget(Target):
     accounts_url: Url = "https://accounts.zoho.com"
 
 
-class PipedriveTarget(Target):
+class PipedriveTarget(PeopleTarget):
     """Pipedrive, by an API token."""
 
     kind: Literal["pipedrive"]
@@ -106,7 +113,7 @@ class PipedriveTarget(Target):
     base_url: Url = "https://api.pipedrive.com"
 
 
-class ActiveCampaignTarget(Target):
+class ActiveCampaignTarget(PeopleTarget):
     """ActiveCampaign, by the account's key."""
 
     kind: Literal["activecampaign"]
@@ -114,7 +121,7 @@ class ActiveCampaignTarget(Target):
     base_url: Url
 
 
-class BrevoTarget(Target):
+class BrevoTarget(PeopleTarget):
     """Brevo: contacts, and mail by its API."""
 
     kind: Literal["brevo"]

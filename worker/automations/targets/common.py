@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
 from worker.automations.acts import Act, LeadState
 from worker.automations.requests import Answer, Run, Steps, Writes
+
+
+def no_limit(_answer: Answer) -> float:
+    """Return 0: the vendor sends no limit headers."""
+    return 0.0
 
 
 class Rate(NamedTuple):
@@ -35,12 +40,16 @@ class Kind(NamedTuple):
     fields: Mapping[str, type[BaseModel]]
     """`do` → the keys under `with`: which are required, and what they hold. `act check` and the schema read them."""
     judge: JudgeOf
-    """Raises a `Refusal` for an answer that is no success. Called for each answer, before the steps see it."""
+    """Raises a `Refusal` for an answer that is no success. Called for each answer but those that the step `takes`."""
     rate: Rate
     batch: int = 1
     """Most leads whose states go in one request."""
     write: WriteStates | None = None
     """Writes states of leads (`sync`), where the target can."""
+    forget: Action | None = None
+    """Asks the target to delete a person, for an act with `do: forget` (`forget: true` of the target). It is always safe."""
+    spare: Callable[[Answer], float] = no_limit
+    """Reads the vendor's limit headers: for how many seconds to send nothing, since too little of the limit is left."""
 
 
 class JudgeOf(Protocol):
