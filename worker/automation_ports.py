@@ -17,6 +17,8 @@ class AddAct(msgspec.Struct, frozen=True, tag="act"):
     unless: tuple[str, ...]
     packed: bytes
     """The act, for the program alone."""
+    at_ms: int
+    """The output's `time`. Acts of a lead at one target are offered in its order, then in that of their coming."""
     due_ms: int
     unsure: bool = False
     """The ledger went back, so this act may have been done: look it up, never send it blindly."""
@@ -25,7 +27,10 @@ class AddAct(msgspec.Struct, frozen=True, tag="act"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Cancel a lead's waiting acts whose `unless` has *type*, if they are older than the event."""
+    """Cancel a lead's waiting acts whose `unless` has *type*, if they are not younger than the event.
+
+    It is remembered for a week, since the topic of an older output may be read later. Such an act is cancelled as it comes.
+    """
 
     lead_id: str
     type: str
@@ -40,6 +45,8 @@ class PutState(msgspec.Struct, frozen=True, tag="state"):
     lead_id: str
     sequence: int
     packed: bytes
+    at_ms: int
+    """The output's `time`."""
     due_ms: int
 
 
@@ -66,6 +73,8 @@ class Enrol(msgspec.Struct, frozen=True, tag="enrol"):
     lead_id: str
     packed: bytes
     """The output that contents are written from."""
+    at_ms: int
+    """The output's `time`."""
     due_ms: int
     only_if_enrolled: bool = False
     """Replace the output of a lead who is enrolled, and enrol nobody."""
@@ -81,7 +90,7 @@ class Leave(msgspec.Struct, frozen=True, tag="leave"):
 class Nurtured(msgspec.Struct, frozen=True, tag="nurtured"):
     """Note the content chosen for a lead who is enrolled, and when the next one is due; 0: there is none.
 
-    It goes with the content's `AddAct` in one call, so that a crash neither loses nor doubles a content.
+    *act* is added with it, unless the lead has left or had the content. So nothing loses or doubles a content.
     """
 
     rule: str
@@ -89,10 +98,14 @@ class Nurtured(msgspec.Struct, frozen=True, tag="nurtured"):
     content: str
     """Empty where no content fits now."""
     due_ms: int
+    act: AddAct | None = None
 
 
 class EraseLead(msgspec.Struct, frozen=True, tag="erase"):
-    """Forget everything about a lead, but that it was erased. Suppressions of its address stay as a hash."""
+    """Forget everything about a lead, but that it was erased. Older acts and states are not added any more.
+
+    Suppressions of its address stay. The ledger knows them by a hash alone.
+    """
 
     lead_id: str
     at_ms: int
@@ -121,17 +134,32 @@ class Row(msgspec.Struct, frozen=True):
     detail: str
     call: str = ""
     """Names the present attempt."""
+    decided: bool = False
+    """A person wants it to be tried, so neither `fresh` nor `max` holds it back."""
 
 
 class StateRow(msgspec.Struct, frozen=True):
-    """A lead's state that waits for a target."""
+    """A lead's state that waits for a target. A lead has one for each rule of the target."""
 
+    rule: str
     lead_id: str
     sequence: int
     packed: bytes
     attempts: int
     first_ms: int
     """Since when some state of this lead has waited."""
+
+
+class StateEnd(msgspec.Struct, frozen=True):
+    """How an attempt at a state ended."""
+
+    rule: str
+    lead_id: str
+    sequence: int
+    due_ms: int = 0
+    """When to try again; 0: never."""
+    failure: str = ""
+    """Why it was not written; empty: it was."""
 
 
 class Enrolled(msgspec.Struct, frozen=True):
@@ -148,10 +176,11 @@ class Outcome(msgspec.Struct, frozen=True):
     """How an attempt ended."""
 
     state: str
+    """`intent` puts the act back as if it had not been tried, due at `due_ms`."""
     detail: str = ""
     remote_id: str = ""
     due_ms: int = 0
-    """Of `retry`."""
+    """Of `retry` and `intent`."""
     unsure: str = ""
     """The unsafe step whose answer was lost, for the next attempt."""
 
@@ -220,10 +249,8 @@ class Ledger(Protocol):
         """Lease up to *most* states of *target* that are due."""
         ...
 
-    async def finish_states(
-        self, target: str, written: Sequence[tuple[str, int]], failed: Sequence[tuple[str, int, int, str]], now_ms: int
-    ) -> None:
-        """End an attempt at states: (lead, sequence) that were written, and (lead, sequence, due ms or 0 for never, why)."""
+    async def finish_states(self, target: str, ends: Sequence[StateEnd], now_ms: int) -> None:
+        """End an attempt at states. Where a newer state came meanwhile, it becomes due."""
         ...
 
     async def claim_enrolled(self, now_ms: int, lease_ms: int, most: int) -> list[Enrolled]:
@@ -251,7 +278,7 @@ class Ledger(Protocol):
         ...
 
     async def figures(self) -> dict[str, dict[str, int]]:
-        """Return for each target the acts by state, the states that wait, and since when the oldest waits (ms)."""
+        """Return of each target its acts by state, `states` waiting, `states_dead`, and since when one waits (`oldest_ms`)."""
         ...
 
     async def get(self, id_: str) -> Row | None:
@@ -263,7 +290,10 @@ class Ledger(Protocol):
         ...
 
     async def decide(self, id_: str, state: str, detail: str, now_ms: int) -> bool:
-        """A person's decision: `intent` tries it again, `done`, `dead` and `cancelled` end it. False: unknown, or in a call."""
+        """A person's decision: `intent` tries it again, `done`, `dead` and `cancelled` end it.
+
+        An act that is tried again is not unsure any more: the person has looked. False: unknown to us, in a call, or done.
+        """
         ...
 
 
@@ -286,10 +316,11 @@ class Limits(Protocol):
         """
         ...
 
-    async def report(self, target: str, failure: str, after_ms: int, now_ms: int) -> None:
-        """Report how a request ended: `` for success, else `again` or `configuration`.
+    async def report(self, target: str, failure: str, after_ms: int, now_ms: int, why: str = "") -> None:
+        """Report how a request ended: `` for success, else `again` or `configuration`, with words for `status`.
 
-        Five `again` in a row, or one `configuration`, open the breaker. *after_ms* stops the target for so long.
+        Five `again` in a row, or one `configuration`, open the breaker. *after_ms* stops the target, for an hour at most.
+        After a failure with *after_ms* the budget is halved, and grows back within minutes.
         """
         ...
 
