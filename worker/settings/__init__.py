@@ -4,6 +4,7 @@
 nothing else. So a mistake in a setting of the worker stops no other program. Senders of events read `KafkaConnection` alone.
 """
 
+from worker.settings.act import ActSettings as ActSettings
 from worker.settings.collect import CollectSettings as CollectSettings
 from worker.settings.connections import PREFIX as PREFIX
 from worker.settings.connections import SECRETS as SECRETS
@@ -12,9 +13,9 @@ from worker.settings.connections import GroupConnection as GroupConnection
 from worker.settings.connections import KafkaConnection as KafkaConnection
 from worker.settings.converter import ConverterSettings as ConverterSettings
 from worker.settings.reader import ReaderSettings as ReaderSettings
+from worker.settings.topics import OUTPUT_TYPES as OUTPUT_TYPES
 from worker.settings.worker import ASKED_FOR_TYPES as ASKED_FOR_TYPES
-from worker.settings.worker import OUTPUT_TYPES as OUTPUT_TYPES
 from worker.settings.worker import Settings as Settings
 
-PROGRAMS = (Settings, ConverterSettings, CollectSettings)
+PROGRAMS = (Settings, ConverterSettings, CollectSettings, ActSettings)
 """Classes that together have every setting."""

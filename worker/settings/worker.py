@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from worker.core.contract import output_types
-from worker.core.contract.event_types import INPUT_TOPICS
 from worker.core.contract.instants import instant
 from worker.logs import Format
 from worker.settings.connections import GroupConnection
 from worker.settings.reader import ReaderSettings
-
-OUTPUT_TYPES = (*output_types.OUTPUT_TYPES, output_types.DEAD_LETTERS)
+from worker.settings.topics import OUTPUT_TYPES, TopicNames, words
 
 ASKED_FOR_TYPES = tuple(row.name for row in output_types.OUTPUTS if row.asked_by)
 """Output types that are published only if the grid asks for them (`identity`, `accounts`, `phases`)."""
 
 
-def _words(value: Any) -> Any:
-    """Return "a, b" as ["a", "b"]; anything else as it is."""
-    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
-
-
-def _pairs(value: Any) -> Any:
-    """Return "a=b, c=d" as {"a": "b", "c": "d"}; anything else as it is."""
-    if not isinstance(value, str):
-        return value
-    pairs = [word.partition("=") for word in _words(value)]
-    if any(not equals for _, equals, _ in pairs):
-        raise ValueError("expected type=topic pairs separated by commas")
-    return {key.strip(): topic.strip() for key, _, topic in pairs}
-
-
-class Settings(ReaderSettings, GroupConnection):
+class Settings(ReaderSettings, TopicNames, GroupConnection):
     """Everything that a worker reads, and so do commands that operate its namespace. Secrets do not show in `repr`."""
 
-    input_topics: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
-        tuple(INPUT_TOPICS.values()), min_length=1, description="input topics, separated by commas"
-    )
-    output_topics: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(
-        default_factory=dict,
-        description="topics of output types: type=topic, separated by commas; other types keep their own name as topic",
-    )
     silent_before: str = Field(
         "",
         description="instant (RFC 3339); transitions of the time before it are kept, but published only to the topic of"
@@ -68,7 +44,7 @@ class Settings(ReaderSettings, GroupConnection):
         description="leads a second, over all partitions, that are evaluated again after a grid change, the hottest first",
     )
     max_batch: int = Field(1_000, ge=1, le=100_000, description="most records in one batch of a partition")
-    pass_over: Annotated[tuple[str, ...], BeforeValidator(_words)] = Field(
+    pass_over: Annotated[tuple[str, ...], BeforeValidator(words)] = Field(
         (),
         description="damaged batches of the input topics to pass over: TOPIC:PARTITION:OFFSET of a batch's first record,"
         " separated by commas; only the places of their records go to the dead letters",
@@ -104,13 +80,6 @@ class Settings(ReaderSettings, GroupConnection):
         3, ge=1, le=1_000, description="number of checkpoints that are kept of each partition, the newest ones"
     )
 
-    @field_validator("input_topics")
-    @classmethod
-    def _each_once(cls, topics: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(topics)) != len(topics):
-            raise ValueError("a topic is named twice")
-        return topics
-
     @field_validator("pass_over")
     @classmethod
     def _places(cls, places: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,15 +88,6 @@ class Settings(ReaderSettings, GroupConnection):
             if not topic or len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
                 raise ValueError("expected TOPIC:PARTITION:OFFSET, separated by commas")
         return places
-
-    @field_validator("output_topics")
-    @classmethod
-    def _known_types(cls, routes: dict[str, str]) -> dict[str, str]:
-        known = (*OUTPUT_TYPES, output_types.HISTORY)
-        unknown = sorted(set(routes) - set(known))
-        if unknown:
-            raise ValueError(f"no such output type: {', '.join(unknown)}; known: {', '.join(known)}")
-        return routes
 
     @field_validator("silent_before")
     @classmethod
@@ -176,7 +136,3 @@ class Settings(ReaderSettings, GroupConnection):
     def silent_before_ms(self) -> int:
         """The instant `silent_before`; 0: none."""
         return (instant(self.silent_before) or 0) if self.silent_before else 0
-
-    def output_topic(self, kind: str) -> str:
-        """Return the topic of output type *kind*: its route, or its own name."""
-        return self.output_topics.get(kind, kind)
