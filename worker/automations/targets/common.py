@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel
@@ -26,7 +26,7 @@ class Rate(NamedTuple):
 class Action(Protocol):
     """Makes the steps of one act. Pure: it knows no clock, network or secret."""
 
-    def __call__(self, target: Any, act: Act, run: Run) -> Steps:
+    def __call__(self, target: Any, act: Act, run: Run, /) -> Steps:
         """Return the steps of *act* at *target*, a model of the connections."""
         ...
 
@@ -48,6 +48,8 @@ class Kind(NamedTuple):
     """Writes states of leads (`sync`), where the target can."""
     forget: Action | None = None
     """Asks the target to delete a person, for an act with `do: forget` (`forget: true` of the target). It is always safe."""
+    whole: Collection[str] = ()
+    """Actions that send the output itself: the act has it as `fields["output"]`, an object, in place of a `with`."""
     spare: Callable[[Answer], float] = no_limit
     """Reads the vendor's limit headers: for how many seconds to send nothing, since too little of the limit is left."""
 
@@ -55,7 +57,7 @@ class Kind(NamedTuple):
 class JudgeOf(Protocol):
     """Tells a target's errors apart, by its own document."""
 
-    def __call__(self, answer: Answer) -> None:
+    def __call__(self, answer: Answer, /) -> None:
         """Raise a `Refusal` for an answer that is no success."""
         ...
 
@@ -63,6 +65,6 @@ class JudgeOf(Protocol):
 class WriteStates(Protocol):
     """Makes the requests that write states."""
 
-    def __call__(self, target: Any, states: Sequence[LeadState]) -> Writes:
+    def __call__(self, target: Any, states: Sequence[LeadState], /) -> Writes:
         """Return the steps that write *states*."""
         ...
