@@ -36,8 +36,8 @@ The core imports only the core. Its errors derive from the root in `worker/core/
 Every other error is a fault of the program. An incarnation ends with its traceback in the log, and so does a command.
 
 Errors that a module raises for its direct caller only are not in the tree. They are `WhereError`, `TraitsRefused`, `BadLine`,
-`BadRow`, `CsvError`, `MapError`, `Unmapped`, `Malformed`, `TooLarge`, `Unreadable`, and those of the demo. In the collector
-they are `BadSignature`, `Unverified`, `Full`, `Answer` and `NoAnswer`.
+`BadRow`, `CsvError`, `MapError`, `Unmapped`, `Malformed`, `TooLarge`, `Unreadable`, `NoAnswer`, `MailRefused`, and those of
+the demo. In the collector they are `BadSignature`, `Unverified`, `Full` and `Answer`.
 """
 
 from __future__ import annotations

@@ -9,9 +9,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.kit.collected import NOW_MS, Memory, Served, served
+from tests.kit.vendors import SECRETS as VENDOR_SECRETS
+from tests.kit.vendors import vendors
+from worker.adapters.vendor_api import NoAnswer, VendorApi
 from worker.collector.lookups import GIVEN_UP_MS, NOT_FOUND_MS, Lookups, questions
 from worker.collector.mapping import Made
-from worker.collector.vendor_api import NoAnswer, VendorApi
 from worker.connections.file import parse_connections
 from worker.intake.vendors.common import Lookup
 
@@ -155,3 +157,14 @@ targets:
                 raise AssertionError(path)
     assert [kind for kind, _ in seen].count("token") == 4
     assert {held for path, held in seen if path == "/a"} == {"Bearer secret", "secret", "Zoho-oauthtoken fresh", "Bearer fresh"}
+
+
+async def test_a_log_in_that_is_refused_gives_no_look_up_up() -> None:
+    """OAuth refuses a wrong secret with 400. An operator mends it, and the look-up is asked again meanwhile."""
+    async with vendors() as api, served(FILE, SECRETS) as collector:
+        memory = await waiting()
+        targets = api.connections(f"hub: {api.target('zoho', 'WRONG')}").targets
+        async with VendorApi(targets, VENDOR_SECRETS) as asked:
+            await Lookups(collector.collector, memory, asked.ask).turn()
+        assert list(memory.wanted.values()) == [NOW_MS + 5_000]
+        assert collector.log.records == []

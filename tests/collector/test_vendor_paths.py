@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from tests.kit.inbound import inbound_of
 from tests.kit.lookups import TARGETS
-from worker.collector.vendor_api import VendorApi
+from worker.adapters.vendor_api import VendorApi
 from worker.connections.file import parse_connections
 from worker.intake.vendors.registry import mapped
 

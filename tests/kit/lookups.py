@@ -7,11 +7,11 @@ from typing import Any, Final
 import msgspec
 
 from tests.kit.inbound import RECEIVED_MS, inbound_of
+from worker.connections.api_paths import path_at
 from worker.connections.file import parse_connections
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Lookup, Mapped, cloud_event
-from worker.intake.vendors.lookups import path_at
 from worker.intake.vendors.registry import mapped
 
 _OAUTH: Final = {"client_id": "${ID}", "client_secret": "${SECRET}"}

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from worker.core.contract.event_types import INPUT_TOPICS
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def topic_configs(settings: Settings, *, inbound: bool = False) -> dict[str, dic
     }
     if inbound:
         configs |= {topic: written | {"retention.ms": str(_INBOUND_RETENTION_MS)} for topic in INBOUND_TOPICS}
+        unread = [topic for topic in INPUT_TOPICS.values() if topic not in configs]  # the collector writes all of them
+        configs |= {topic: {"cleanup.policy": "delete", "retention.ms": str(_INPUT_RETENTION_MS)} for topic in unread}
     return configs
 
 
@@ -95,7 +98,7 @@ def differences(settings: Settings, topic: str, partitions: int, config: Mapping
         found.append(_partitions_differ(settings, topic, partitions))
     if config is None:
         return found
-    if topic in inputs:
+    if topic in (*inputs, *INPUT_TOPICS.values()):
         if "compact" in config["cleanup.policy"]:
             found.append(compacted_input(topic, config["cleanup.policy"]))
         return found
@@ -106,6 +109,10 @@ def differences(settings: Settings, topic: str, partitions: int, config: Mapping
             found.append(f"{name} is {config.get(name)}, needs {value} ({mend})")
 
     want("max.message.bytes", str(MAX_RECORD_BYTES), int(config["max.message.bytes"]) >= MAX_RECORD_BYTES)
+    if topic in INBOUND_TOPICS:
+        want("cleanup.policy", "delete", config["cleanup.policy"] == "delete")
+        ours, least = int(config["retention.ms"]), str(_INBOUND_RETENTION_MS)
+        want("retention.ms", least, longest([ours, _INBOUND_RETENTION_MS]) == ours)
     if topic == internal:
         want("message.timestamp.type", "LogAppendTime", config["message.timestamp.type"] == "LogAppendTime")
         want("cleanup.policy", "delete", config["cleanup.policy"] == "delete")

@@ -1,4 +1,4 @@
-"""`leadpulse connections`: checks, shows and explains the file of connections."""
+"""`leadpulse connections`: checks, shows and tries the tools around LeadPulse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any, Final
 
 import click
 
+from worker.cli.common import json_line, run_async
 from worker.connections.models import Connections
+from worker.core.contract.printable import plain
+from worker.core.grid.values import did_you_mean
 from worker.errors import ConnectionsError
 
 _DEFAULT: Final = "connections.yaml"
@@ -58,12 +61,12 @@ def show(file: str) -> None:
 
     found = _read(file, secrets=False)
 
-    def plain(value: Any) -> Any:
+    def referred(value: Any) -> Any:
         if isinstance(value, Secret):
             return value.text
         raise TypeError(type(value).__name__)
 
-    click.echo(json.dumps(found.model_dump(by_alias=True), default=plain, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(found.model_dump(by_alias=True), default=referred, indent=2, ensure_ascii=False))
 
 
 @connections.command()
@@ -74,13 +77,52 @@ def schema() -> None:
     click.echo(json.dumps(connections_schema(), indent=2, ensure_ascii=False))
 
 
+_FILE_OPTION = click.option(
+    "--file", envvar="LEADPULSE_CONNECTIONS", default=_DEFAULT, help="File of connections.  [env LEADPULSE_CONNECTIONS]"
+)
+
+
+@connections.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@_FILE_OPTION
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line per finding.")
+def test(names: tuple[str, ...], file: str, as_json: bool) -> None:
+    """Try the sources and targets called NAME, or all of them.
+
+    Looks whether the secrets are there, logs in to each target, and asks the live account. It only reads, and sends no message.
+    A source with `api` is tried by the target that answers its look-ups. A field that only acts need gives a warning.
+
+    Exits with 1 if a connection does not work.
+    """
+    found = _read(file, secrets=False)
+    known = {*found.sources, *found.targets}
+    for name in names:
+        if name not in known:
+            raise click.ClickException(f"{file} has no source or target {name!r}{did_you_mean(name, sorted(known))}")
+    if run_async(_try(found, names, as_json)):
+        raise click.exceptions.Exit(1)
+
+
+async def _try(found: Connections, names: tuple[str, ...], as_json: bool) -> int:
+    """Print what is found, and return the number of errors."""
+    from worker.queries.connection_tests import try_connections
+
+    errors = 0
+    async for one in try_connections(found, os.environ, names):
+        errors += one.level == "error"
+        if as_json:
+            click.echo(json_line(one))
+            continue
+        text = f"{one.what}: {one.what_to_do}" if one.what_to_do else one.what
+        click.echo(f"{one.level:7}  {one.direction} {one.name}: {plain(text)}", err=True)
+    return errors
+
+
 @connections.command()
 @click.argument("site")
 @click.argument("lead")
 @click.option("--days", default=7.0, show_default=True, help="Days for which the token holds, at most 30.")
-@click.option(
-    "--file", envvar="LEADPULSE_CONNECTIONS", default=_DEFAULT, help="File of connections.  [env LEADPULSE_CONNECTIONS]"
-)
+@_FILE_OPTION
 def token(site: str, lead: str, days: float, file: str) -> None:
     """Print an identify token: it tells the pixel of SITE that its visitor is LEAD.
 

@@ -18,7 +18,8 @@ from worker.settings import Settings
 def doctor(as_json: bool, **flags: Any) -> None:
     """Look for faults that would stop the worker.
 
-    Checks the grid, Kafka, its topics, Redis, each partition's state and the clocks. It reports each fault with its remedy.
+    Checks the grid, Kafka, its topics, Redis, each partition's state and the clocks. With a file of connections, it checks that
+    too, and asks each live account. It reports each fault with its remedy.
     It changes nothing, but loads the worker's functions into Redis, as every worker does.
 
     Exits with 1 if there is an error. Warnings and hints need your judgement.
@@ -27,7 +28,7 @@ def doctor(as_json: bool, **flags: Any) -> None:
     counts = run_async(_tell(settings, as_json))
     click.echo(
         ", ".join(f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in ("error", "warning", "hint"))
-        + ("; the worker will not start, or not for long" if counts["error"] else ""),
+        + ("; a program that needs it will not start, or not for long" if counts["error"] else ""),
         err=True,
     )
     if counts["error"]:

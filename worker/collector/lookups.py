@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
+from worker.adapters.vendor_api import NoAnswer
 from worker.collector.collector import Collector
 from worker.collector.mapping import Made
-from worker.collector.vendor_api import NoAnswer
 from worker.connections.sources import Source
 from worker.core.contract.model import Output
 from worker.errors import ConnectionsError, StoreRefused, StoreUnavailable

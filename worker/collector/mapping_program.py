@@ -10,10 +10,10 @@ from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_clients import KafkaGroup
 from worker.adapters.kafka_log import KafkaLog
 from worker.adapters.redis_inbound import RedisInbound
+from worker.adapters.vendor_api import VendorApi
 from worker.collector.collector import Collector
 from worker.collector.lookups import Lookups, questions
 from worker.collector.mapper import Mapper
-from worker.collector.vendor_api import VendorApi
 from worker.errors import KafkaRefused, LeadPulseError
 from worker.logs import fields
 from worker.settings import CollectSettings

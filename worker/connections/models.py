@@ -92,21 +92,22 @@ class Connections(Model):
 
     def secrets(self) -> Iterator[tuple[Path, Secret]]:
         """Yield every reference to a secret, with its place in the file."""
-        yield from _secrets_in(self, ())
+        yield from secrets_in(self, ())
 
 
-def _secrets_in(value: Any, path: Path) -> Iterator[tuple[Path, Secret]]:
+def secrets_in(value: Any, path: Path) -> Iterator[tuple[Path, Secret]]:
+    """Yield every reference to a secret in *value*, a part of the file that stands at *path*."""
     match value:
         case Secret():
             yield path, value
         case Model():
             for name, field in type(value).model_fields.items():
-                yield from _secrets_in(getattr(value, name), (*path, field.alias or name))
+                yield from secrets_in(getattr(value, name), (*path, field.alias or name))
         case dict():
             for name, inner in value.items():
-                yield from _secrets_in(inner, (*path, name))
+                yield from secrets_in(inner, (*path, name))
         case tuple():
             for number, inner in enumerate(value):
-                yield from _secrets_in(inner, (*path, number))
+                yield from secrets_in(inner, (*path, number))
         case _:
             return

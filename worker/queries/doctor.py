@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
@@ -18,7 +17,6 @@ from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_clients import CHECK_CONNECTION, free_reader
 from worker.adapters.kafka_log import KafkaLog
 from worker.adapters.kafka_login import why_not
-from worker.adapters.kafka_topics import INBOUND_TOPICS, differences
 from worker.adapters.redis_client import Client, connect, redacted
 from worker.adapters.redis_store import RedisStore
 from worker.build_flavour import form
@@ -41,7 +39,9 @@ from worker.errors import (
 )
 from worker.ports import Position
 from worker.presets import read_grid
+from worker.queries.connection_findings import connection_findings, connections_file
 from worker.queries.rebuilds import rebuilds
+from worker.queries.topic_findings import of_the_collector, on_few_disks
 from worker.settings import ASKED_FOR_TYPES, PREFIX, PROGRAMS, Settings
 
 Level = Literal["ok", "hint", "warning", "error"]
@@ -50,7 +50,6 @@ _PACKAGES: Final = ("leadpulse", "faust-streaming", "aiokafka", "redis", "pydant
 _SKEW_S: Final = 2.0
 """A clock that far from Redis' is worth a word: ticks carry the worker's time."""
 _REPLICAS: Final = 3
-_IN_SYNC: Final = 2
 _BROKERS_TOPICS: Final = ("__consumer_offsets", "__transaction_state")
 _OFFSETS_KEPT: Final = "offsets.retention.minutes"
 _OFFSETS_MINUTES: Final = 43_200
@@ -67,7 +66,7 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def findings(settings: Settings) -> AsyncIterator[Finding]:
-    """Yield what was looked at: settings, grid, Redis, clocks, Kafka, topics, and each partition's state.
+    """Yield what was looked at: settings, grid, Redis, clocks, Kafka, topics, each partition's state, and connections.
 
     Loads the worker's functions into Redis, as every worker does, and changes nothing else.
     """
@@ -89,6 +88,8 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
             yield finding
         for finding in _other_grid(grid, positions):
             yield finding
+        async for found in connection_findings(os.environ, grid):
+            yield Finding(*found)
     finally:
         await client.aclose()
 
@@ -174,7 +175,9 @@ async def _kafka(
         async with Admin(settings) as admin:
             yield Finding("kafka", "ok", f"{settings.kafka} answers")
             topics = await look_at_topics(settings, admin, unpublished)
-            looks = [_topics(settings, admin, topics), _brokers(settings, admin), _inbound(settings, admin)]
+            looks = [_topics(settings, admin, topics), _brokers(settings, admin)]
+            if connections_file(os.environ) is not None:
+                looks.append(_inbound(settings, admin))
             if topics.readable:
                 looks += _of_readable(settings, client, admin, positions)
             for look_at in looks:
@@ -208,25 +211,6 @@ async def _rebuilds(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
         yield Finding(area, level, what, what_to_do)
 
 
-def _has_connections() -> bool:
-    return Path(os.environ.get("LEADPULSE_CONNECTIONS") or "connections.yaml").is_file()
-
-
-async def _inbound(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
-    """Look at the collector's topics, where there is a file of connections."""
-    if not _has_connections():
-        return
-    there = await admin.partitions(INBOUND_TOPICS)
-    configs = await admin.configs([topic for topic, count in there.items() if count])
-    for topic, count in there.items():
-        if not count:
-            yield Finding("topics", "error", f"missing: {topic}; `leadpulse collect` needs it", "run `leadpulse topics create`")
-            continue
-        config = None if settings.development else configs[topic]
-        for mistake in differences(settings, topic, count, config, "0"):
-            yield Finding("topics", "error", mistake)
-
-
 async def _topics(settings: Settings, admin: Admin, topics: Topics) -> AsyncIterator[Finding]:
     if topics.missing:
         yield Finding("topics", "error", f"missing: {', '.join(topics.missing)}", MISSING)
@@ -242,24 +226,13 @@ async def _topics(settings: Settings, admin: Admin, topics: Topics) -> AsyncIter
     if topics.unclean:
         yield Finding("topics", "warning", f"{', '.join(topics.unclean)}: {UNCLEAN}", CLEAN)
     if not settings.development:
-        async for finding in _replicas(admin, topics):
-            yield finding
+        async for found in on_few_disks(admin, {topic: topics.configs[topic] for topic in topics.there}):
+            yield Finding(*found)
 
 
-async def _replicas(admin: Admin, topics: Topics) -> AsyncIterator[Finding]:
-    """Look for topics that one broker's disk could take acknowledged records from."""
-    there, configs = topics.there, topics.configs
-    replicas = await admin.replicas(there)
-    kept = {topic: (replicas[topic], int(configs[topic].get("min.insync.replicas", 1))) for topic in there}
-    weak = sorted(topic for topic, (copies, in_sync) in kept.items() if copies < _REPLICAS or in_sync < _IN_SYNC)
-    if weak:
-        shown = ", ".join(f"{topic} ({kept[topic][0]}/{kept[topic][1]})" for topic in weak)
-        yield Finding(
-            "topics",
-            "warning",
-            f"the loss of one broker's disk can lose acknowledged records, by replicas/min.insync.replicas: {shown}",
-            f"{_REPLICAS} replicas and min.insync.replicas {_IN_SYNC} (for experiments: LEADPULSE_DEVELOPMENT=true)",
-        )
+async def _inbound(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:
+    async for found in of_the_collector(settings, admin):
+        yield Finding(*found)
 
 
 async def _brokers(settings: Settings, admin: Admin) -> AsyncIterator[Finding]:

@@ -11,17 +11,19 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from worker.connections.api_paths import path_at
 from worker.connections.targets import (
     ActiveCampaignTarget,
+    BrevoTarget,
     GoToTarget,
     HubSpotTarget,
     PipedriveTarget,
     SalesforceTarget,
     Target,
+    YousignTarget,
     ZohoTarget,
     ZoomTarget,
 )
-from worker.intake.vendors.lookups import path_at
 
 MOST_BYTES: Final = 1_000_000
 _ANSWER_S: Final = 10.0
@@ -83,6 +85,10 @@ class VendorApi:
                 self._tokens.pop(name, None)
             raise
 
+    async def log_in(self, name: str) -> None:
+        """Log in to target *name*. An API with a fixed token has no log-in of its own. Raises as `ask` does."""
+        await self._log_in(name, self._targets[name])
+
     async def _log_in(self, name: str, target: Target) -> dict[str, str]:
         """Return the headers by which *target* knows us. Raises `NoAnswer`."""
         match target:
@@ -92,6 +98,10 @@ class VendorApi:
                 return {"x-api-token": target.token.resolve(self._environment)}
             case ActiveCampaignTarget():
                 return {"Api-Token": target.token.resolve(self._environment)}
+            case BrevoTarget():
+                return {"api-key": target.token.resolve(self._environment)}
+            case YousignTarget():
+                return {"Authorization": f"Bearer {target.token.resolve(self._environment)}"}
             case ZohoTarget():
                 return {"Authorization": f"Zoho-oauthtoken {await self._token_of(name, target)}"}
             case ZoomTarget() | GoToTarget() | SalesforceTarget():
@@ -119,9 +129,13 @@ class VendorApi:
             case SalesforceTarget():
                 url = f"{target.base_url}/services/oauth2/token"
                 form = {"grant_type": "client_credentials"}
-        answer = await self._call("POST", url, data=form, headers={"Authorization": aiohttp.encode_basic_auth(client, secret)})
+        headers = {"Authorization": aiohttp.encode_basic_auth(client, secret)}
         try:
-            found = _token(answer)
+            found = _token(await self._call("POST", url, data=form, headers=headers))
+        except NoAnswer as error:
+            # OAuth refuses a log-in with 400 or 401. Neither says anything about the question, which is asked again later.
+            status = 401 if error.status in (400, 401, 403) else error.status
+            raise NoAnswer(f"the log-in failed: {error}", status=status, after_s=error.after_s) from error
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise NoAnswer("the log-in gave no token") from None
         self._tokens[name] = found.access_token, time.monotonic() + max(0.0, found.expires_in - _RENEW_S)
