@@ -1,6 +1,7 @@
 """Requests a second and their times: the collector with Kafka's acknowledgement, beside a plain aiohttp handler as the floor.
 
 `python -m tests.benchmarks.collect [SECONDS]`. Sender, broker, Redis and collector share this machine.
+It needs `wrk` (Debian: apt install wrk).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
 import sys
 import tempfile
 import time
@@ -16,12 +18,27 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.benchmarks.measure import cpu_s, tree
 from tests.kit.collectors import park_of
 from tests.kit.services import Kafka, Redis, free_port
 
 CONNECTIONS = 64
 RATE = 1_000
 """Requests a second of the second run, for the times."""
+WARM_S = 5.0
+ROUNDS = 3
+
+_SCRIPT = """
+local number = 0
+function request()
+  number = number + 1
+  local body = string.format('{"specversion": "1.0", "id": "b%d", "source": "/bench", "type": "page.viewed", '
+    .. '"subject": "lead-%d", "time": "2026-11-01T00:00:00Z", "data": {"url": "/pricing", "session_id": "s"}}',
+    number, number % 12800)
+  local headers = {["Authorization"] = "Bearer t0ken", ["Content-Type"] = "application/cloudevents+json"}
+  return wrk.format("POST", "/v1/events", headers, body)
+end
+"""
 
 
 class Connection(asyncio.Protocol):
@@ -106,7 +123,8 @@ async def measured(port: int, seconds: float, rate: int = 0) -> dict[str, Any]:
         "requests_per_s": round(len(times) / took),
         "p50_ms": round(times[len(times) // 2] * 1000, 1),
         "p99_ms": round(times[len(times) * 99 // 100] * 1000, 1),
-        "statuses": statuses,
+        "requests": len(times),
+        "refused": set(statuses) != {"200"},
     }
 
 
@@ -122,21 +140,54 @@ def floor(port: int) -> None:
     web.run_app(app, host="127.0.0.1", port=port, print=None, access_log=None)
 
 
+async def saturated(port: int, seconds: float, folder: Path) -> dict[str, Any]:
+    """Send as much as the server takes, by `wrk`: it is written in C and leaves the cores to server and broker."""
+    script = folder / "requests.lua"
+    script.write_text(_SCRIPT)
+    words = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", "-s", str(script), f"http://127.0.0.1:{port}/"]
+    running = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    told = (await running.communicate())[0].decode()
+    found: dict[str, Any] = {"requests_per_s": round(float(_word(told, "Requests/sec:")))}
+    for share in ("50%", "99%"):
+        text = _word(told, f"     {share}")
+        unit = next(factor for end, factor in (("us", 0.001), ("ms", 1.0), ("s", 1000.0)) if text.endswith(end))
+        found[f"p{share[:2]}_ms"] = round(float(text.rstrip("ums")) * unit, 1)
+    return found | {"requests": int(told.partition(" requests in ")[0].split()[-1]), "refused": "Non-2xx" in told}
+
+
+def _word(text: str, name: str) -> str:
+    return text.partition(name)[2].split()[0]
+
+
+async def run(what: str, pid: int, broker: int, port: int, seconds: float, rate: int, folder: Path) -> None:
+    """Measure once, and print it as a line of JSON. Processor time is that of server and broker, for each request."""
+    before = [cpu_s(tree(one)) for one in (pid, broker)]
+    found = await (measured(port, seconds, rate) if rate else saturated(port, seconds, folder))
+    after = [cpu_s(tree(one)) for one in (pid, broker)]
+    server, kafka = (round((then - now) / found["requests"] * 1e6) for now, then in zip(before, after, strict=True))
+    told = {"what": what, "offered": rate or "all it takes", **found, "cpu_us": server, "broker_cpu_us": kafka}
+    print(json.dumps(told | {"load": round(os.getloadavg()[0], 1)}), flush=True)  # noqa: T201
+
+
 async def main(seconds: float) -> None:
     """Print a line of JSON for each run."""
-    with Kafka(heap="512m", lasting=True) as kafka, Redis(keep=False) as redis, tempfile.TemporaryDirectory() as folder:
-        async with park_of(kafka.address, redis.url, Path(folder)) as park:
-            collector = park.collector("http")
+    with Kafka(heap="512m", lasting=True) as kafka, Redis(keep=False) as redis, tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        async with park_of(kafka.address, redis.url, folder) as park:
+            collector = park.collector("all")
             await collector.ready()
             port = free_port()
             plain = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.benchmarks.collect", "floor", str(port))
+            servers = (("collector", collector.process.pid, collector.port), ("plain aiohttp", plain.pid, port))
+            broker = kafka.pid or 0
             try:
                 await asyncio.sleep(2)
-                for name, at in (("collector", collector.port), ("plain aiohttp", port)):
-                    await measured(at, 3)
-                    for rate in (0, RATE):
-                        found = await measured(at, seconds, rate)
-                        print(json.dumps({"what": name, "offered": rate or "all it takes", **found}), flush=True)  # noqa: T201
+                for _, _, at in servers:
+                    await saturated(at, WARM_S, folder)
+                for _ in range(ROUNDS):
+                    for name, pid, at in servers:
+                        for rate in (0, RATE):
+                            await run(name, pid, broker, at, seconds, rate, folder)
             finally:
                 plain.kill()
 

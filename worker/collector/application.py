@@ -48,11 +48,21 @@ def application(collector: Collector, endpoints: Sequence[Routes] = ENDPOINTS) -
 
 def _counted(collector: Collector) -> Any:
     """Return the middleware that counts answers. An unexpected error is logged and answered with 500."""
+    counters: dict[tuple[str, int], tuple[Any, Any]] = {}
+
+    def count(label: str, status: int, seconds: float) -> None:
+        found = counters.get((label, status))
+        if found is None:
+            metrics = collector.metrics
+            found = metrics.requests.labels(label, str(status)), metrics.request_seconds.labels(label)
+            counters[label, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     @web.middleware
     async def middleware(request: web.Request, handler: Any) -> web.StreamResponse:
         began = time.perf_counter()
-        label = _label(request)
+        label = _label(request.path)
         try:
             response: web.StreamResponse = await handler(request)
         except Answer as answer:
@@ -65,8 +75,7 @@ def _counted(collector: Collector) -> Any:
             log.exception("a request failed", extra=fields("collector.failed", endpoint=label))
             response = web.Response(status=500, text="a fault of the collector: send it again\n")
         response.headers.update(_SECURITY)
-        collector.metrics.requests.labels(label, str(response.status)).inc()
-        collector.metrics.request_seconds.labels(label).observe(time.perf_counter() - began)
+        count(label, response.status, time.perf_counter() - began)
         return response
 
     return middleware
@@ -76,8 +85,11 @@ def _allow(error: web.HTTPException) -> dict[str, str]:
     return {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
 
 
-def _label(request: web.Request) -> str:
-    return next((label for prefix, label in _LABELS if request.path.startswith(prefix)), "other")
+def _label(path: str) -> str:
+    for prefix, label in _LABELS:
+        if path.startswith(prefix):
+            return label
+    return "other"
 
 
 def metrics_pages(collector: Collector) -> web.Application:

@@ -11,7 +11,7 @@ from aiohttp import web
 from worker.collector.answers import Answer, come_again, problem, read_body
 from worker.collector.collector import Collector
 from worker.core.contract.codec import decode
-from worker.core.contract.model import Output, Record, Rejected, Unknown
+from worker.core.contract.model import Output, Record, Rejected, Tombstone, Unknown
 from worker.intake.routes import CONTENT_TYPE, topic_of
 
 BATCH: Final = "application/cloudevents-batch+json"
@@ -20,16 +20,10 @@ MOST_EVENTS: Final = 1_000
 _NAMED: Final = 100
 """Most mistakes that one answer names."""
 
+_JSON: Final = {"Content-Type": "application/json; charset=utf-8"}
+
 _raw_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _any: Final = msgspec.json.Decoder().decode
-
-
-class _Names(msgspec.Struct):
-    type: str
-    subject: str
-
-
-_names: Final = msgspec.json.Decoder(_Names).decode
 
 
 def routes(collector: Collector) -> list[web.RouteDef]:
@@ -42,6 +36,8 @@ class Events:
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
+        self._events = collector.metrics.events.labels("events")
+        self._unknown = collector.metrics.unknown_types.labels("events")
 
     async def take(self, request: web.Request) -> web.StreamResponse:
         """Answer one request: 200 once Kafka has all of its events."""
@@ -62,9 +58,9 @@ class Events:
             if not await collector.promise.keep(records):
                 later = come_again()
                 return problem(later.status, "Kafka does not take events now: send them again", headers=later.headers)
-        collector.metrics.events.labels("events").inc(len(records))
-        collector.metrics.unknown_types.labels("events").inc(unknown)
-        return web.json_response({"taken": len(records)})
+        self._events.inc(len(records))
+        self._unknown.inc(unknown)
+        return web.Response(body=b'{"taken": %d}' % len(records), headers=_JSON)
 
 
 def events_of(body: bytes, content_type: str, headers: Mapping[str, str]) -> tuple[list[bytes], str]:
@@ -115,7 +111,7 @@ def checked(values: list[bytes], now_ms: int) -> tuple[list[Output], list[dict[s
         if isinstance(found, Rejected):
             errors.append({"index": place, "reason": found.reason, "detail": found.detail[:500]})
             continue
+        assert not isinstance(found, Tombstone), "a value is there"
         unknown += isinstance(found, Unknown)
-        names = _names(value)
-        records.append(Output(topic_of(names.type), names.subject.encode(), value, CONTENT_TYPE))
+        records.append(Output(topic_of(found.type), found.lead.encode(), value, CONTENT_TYPE))
     return records, errors, unknown
