@@ -8,9 +8,9 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.kit.accounts import SECRETS as VENDOR_SECRETS
+from tests.kit.accounts import vendors
 from tests.kit.collected import NOW_MS, Memory, Served, served
-from tests.kit.vendors import SECRETS as VENDOR_SECRETS
-from tests.kit.vendors import vendors
 from worker.adapters.vendor_api import NoAnswer, VendorApi
 from worker.collector.lookups import GIVEN_UP_MS, NOT_FOUND_MS, Lookups, questions
 from worker.collector.mapping import Made

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.accounts import SECRETS, vendors
 from tests.kit.grids import changed, parsed
-from tests.kit.vendors import SECRETS, vendors
 from worker.core.grid.models import Grid
 from worker.queries.connection_findings import connection_findings, connections_file
 

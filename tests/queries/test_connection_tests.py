@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.kit.accounts import SECRETS, TARGETS, Vendors, vendors
 from tests.kit.services import free_port
-from tests.kit.vendors import SECRETS, TARGETS, Vendors, vendors
 from worker.cli.connections import connections as command
 from worker.connections.file import parse_connections
 from worker.connections.models import Connections
