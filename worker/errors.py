@@ -29,6 +29,7 @@
     ├── DeadLetterError            call         operator
     ├── SentFileError              call         operator
     ├── ConnectionsError           call         operator
+    ├── AutomationsError           call         operator
     └── Undelivered                call         operator
 
 The core imports only the core. Its errors derive from the root in `worker/core/contract/errors.py`.
@@ -37,7 +38,8 @@ Every other error is a fault of the program. An incarnation ends with its traceb
 
 Errors that a module raises for its direct caller only are not in the tree. They are `WhereError`, `TraitsRefused`, `BadLine`,
 `BadRow`, `CsvError`, `MapError`, `Unmapped`, `Malformed`, `TooLarge`, `Unreadable`, `NoAnswer`, `MailRefused`, and those of
-the demo. In the collector they are `BadSignature`, `Unverified`, `Full` and `Answer`.
+the demo. In the collector they are `BadSignature`, `Unverified`, `Full` and `Answer`. In automations they are `CannotWrite`,
+`TemplateMistake`, `NotAnOutput`, and `Refusal` with its kinds.
 """
 
 from __future__ import annotations
@@ -194,6 +196,10 @@ class DeadLetterError(LeadPulseError):
 
 class ConnectionsError(LeadPulseError):
     """The file of connections, or a secret that it refers to, cannot be used. The message names every mistake by line."""
+
+
+class AutomationsError(LeadPulseError):
+    """The file of automations, or a template that it names, cannot be used. The message names every mistake by line."""
 
 
 class SentFileError(LeadPulseError):

@@ -6,6 +6,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from worker.automations.output import Output
+
 State = Literal["intent", "retry", "held", "done", "dead", "cancelled", "stale", "unknown"]
 """Where an act stands in the ledger.
 
@@ -30,7 +32,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str
     """The output's `source`."""
     output: str
-    """The output's `id`, as in LEAD:SEQ."""
+    """The output's `id`, as in LEAD:SEQ. Of a nurturing content, the lead's id: each content goes out once a lead."""
     lead_id: str
     target: str
     """Name of the target in the connections."""
@@ -56,6 +58,8 @@ class Act(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the output stands in Kafka."""
     person: dict[str, str] = {}
     """Traits of the lead by which a CRM finds or makes a contact: those of `PERSON` that are texts, and not empty."""
+    unwritten: Output | None = None
+    """The output of an act that could not be written, so that a retry writes it anew. `fields` is empty then."""
 
     @property
     def id(self) -> str:

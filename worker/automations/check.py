@@ -1,0 +1,186 @@
+"""Checks of a file of automations beside its form: targets, actions, their fields, templates and names."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
+
+from jinja2 import meta, nodes
+from pydantic import BaseModel, ValidationError
+
+from worker.automations.models import ON_TYPES
+from worker.automations.names import known_names
+from worker.automations.rules import SYNC_TYPES
+from worker.automations.shapes import shape_of
+from worker.automations.targets.common import Kind
+from worker.automations.targets.fields import Form
+from worker.automations.templates import TemplateMistake, Templates
+from worker.automations.writing import is_template, texts_in
+from worker.connections.targets import Target
+from worker.core.grid.messages import told
+from worker.core.grid.values import did_you_mean
+from worker.core.grid.yaml_lines import Path
+
+Told = Iterator[tuple[Path, str]]
+
+
+class Check:
+    """Reads the plain data, so that it also finds mistakes beside those of the form."""
+
+    def __init__(self, targets: Mapping[str, Target], kinds: Mapping[str, Kind], templates: Templates) -> None:
+        """*kinds* has kinds by the word in `kind`."""
+        self._targets = targets
+        self._kinds = kinds
+        self._templates = templates
+
+    def __call__(self, data: Mapping[str, Any]) -> Told:
+        """Yield each mistake with its place."""
+        self._has_owners = isinstance(data.get("owners"), Mapping)
+        for place, rule in _mappings(data.get("sync")):
+            yield from self._sync(rule, ("sync", place))
+        for place, rule in _mappings(data.get("acts")):
+            types = _types(rule.get("on"))
+            yield from self._rule(rule, ("acts", place), str(rule.get("do")), types)
+        for place, rule in _mappings(data.get("nurture")):
+            yield from self._nurture(rule, ("nurture", place))
+
+    def _sync(self, rule: Mapping[str, Any], path: Path) -> Told:
+        kind = yield from self._kind(rule, path)
+        if kind is not None and kind.write is None:
+            yield (*path, "to"), f"a target of kind {kind.name} keeps no state of leads: write it under `acts`"
+        fields = rule.get("fields")
+        for name, value in fields.items() if isinstance(fields, Mapping) else ():
+            if isinstance(value, str):
+                yield from self._expression(value, (*path, "fields", name))
+
+    def _rule(self, rule: Mapping[str, Any], path: Path, do: str, types: tuple[str, ...]) -> Told:
+        kind = yield from self._kind(rule, path)
+        model = None if kind is None else kind.fields.get(do)
+        if kind is not None and model is None and (isinstance(rule.get("do"), str) or "do" not in rule):
+            hint = did_you_mean(do, kind.fields) or f"; write one of {', '.join(kind.fields)}"
+            yield (*path, "do"), f"a target of kind {kind.name} cannot {do!r}{hint}"
+        raw = rule.get("with", {})
+        if model is not None and isinstance(raw, Mapping):
+            yield from self._fields(raw, model, (*path, "with"), types)
+
+    def _nurture(self, rule: Mapping[str, Any], path: Path) -> Told:
+        do = rule.get("do", "send")
+        kind = yield from self._kind(rule, path)
+        model = None if kind is None else kind.fields.get(do) if isinstance(do, str) else None
+        if kind is not None and model is None:
+            hint = did_you_mean(str(do), kind.fields) or f"; write one of {', '.join(kind.fields)}"
+            yield (*path, "do"), f"a target of kind {kind.name} cannot {do!r}{hint}"
+        if model is None:
+            return
+        common = rule.get("with")
+        for place, content in _mappings(rule.get("contents")):
+            at: Path = (*path, "contents", place)
+            own = content.get("with")
+            fields = {**(common if isinstance(common, Mapping) else {}), **(own if isinstance(own, Mapping) else {})}
+            if isinstance(content.get("template"), str):
+                fields["template"] = content["template"]
+            if "to" in model.model_fields:
+                fields.setdefault("to", "{{ traits.email }}")
+            yield from self._fields(
+                fields, model, at, SYNC_TYPES, nested=frozenset(own) if isinstance(own, Mapping) else frozenset()
+            )
+
+    def _kind(self, rule: Mapping[str, Any], path: Path) -> Generator[tuple[Path, str], None, Kind | None]:
+        """Yield what is wrong with a rule's `to`; return the kind of its target."""
+        name = rule.get("to")
+        if not isinstance(name, str):
+            return None
+        target = self._targets.get(name)
+        if target is None:
+            hint = did_you_mean(name, self._targets) or f"; it has {', '.join(self._targets) or 'none'}"
+            yield (*path, "to"), f"the file of connections has no target {name!r}{hint}"
+            return None
+        kind = self._kinds.get(getattr(target, "kind", ""))
+        if kind is None:
+            yield (*path, "to"), f"{name!r} is a target of kind {getattr(target, 'kind', '')}, which takes no acts"
+        return kind
+
+    def _fields(
+        self,
+        raw: Mapping[str, Any],
+        model: type[BaseModel],
+        path: Path,
+        types: tuple[str, ...],
+        nested: frozenset[str] = frozenset(),
+    ) -> Told:
+        def at(inner: Path) -> Path:
+            return (*path, "with", *inner) if inner and inner[0] in nested else (*path, *inner)
+
+        try:
+            model.model_validate(raw, strict=False)
+        except ValidationError as error:
+            for (inner, message), found in zip(told(error, model), error.errors(include_url=False), strict=False):
+                if found["type"] in ("missing", "extra_forbidden") or not is_template(_at(raw, inner)):
+                    yield at(inner), message
+        for inner, text, form in texts_in(raw, shape_of(model)):
+            yield from self._template(text, form, at(inner), known_names(types))
+
+    def _template(self, text: str, form: Form, path: Path, known: set[str]) -> Told:
+        try:
+            if form is Form.TEMPLATE:
+                self._templates.file(text)
+                trees = list(self._files(text, set()))
+            else:
+                self._templates.text(text, form)
+                trees = [self._templates.tree(text)]
+        except TemplateMistake as error:
+            yield path, str(error)
+            return
+        place = f"{text}: " if form is Form.TEMPLATE else ""
+        for tree in trees:
+            yield from ((path, place + message) for message in self._names(tree, known))
+
+    def _files(self, name: str, seen: set[str]) -> Iterator[nodes.Template]:
+        """Yield the trees of a file and of those that it includes."""
+        if name in seen:
+            return
+        seen.add(name)
+        tree = self._templates.tree_of_file(name)
+        yield tree
+        for other in meta.find_referenced_templates(tree):
+            if other is not None:
+                yield from self._files(other, seen)
+
+    def _expression(self, text: str, path: Path) -> Told:
+        try:
+            self._templates.expression(text)
+            tree = self._templates.tree("{{ " + text + " }}")
+        except TemplateMistake as error:
+            yield path, f"{text!r} is no expression: {error}"
+            return
+        yield from ((path, message) for message in self._names(tree, known_names(SYNC_TYPES), conditions=False))
+
+    def _names(self, tree: nodes.Template, known: set[str], *, conditions: bool = True) -> Iterator[str]:
+        for name in sorted(meta.find_undeclared_variables(tree) - known - {"range", "dict"}):
+            hint = did_you_mean(name, known) or f"; the names here are {', '.join(sorted(known))}; traits are below `traits`"
+            yield f"unknown name {name!r}{hint}"
+        if "owner" in meta.find_undeclared_variables(tree) and not self._has_owners:
+            yield "`owner` is printed, and no owners are named: add `owners` at the top"
+        if conditions and any(one.expr2 is None for one in tree.find_all(nodes.CondExpr)):
+            yield "`… if …` without `else` prints nothing for some leads: write `… if … else …`"
+
+
+def _mappings(raw: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    items = enumerate(raw) if isinstance(raw, (tuple, list)) else ()
+    return ((place, one) for place, one in items if isinstance(one, Mapping))
+
+
+def _types(raw: Any) -> tuple[str, ...]:
+    names = (raw,) if isinstance(raw, str) else raw if isinstance(raw, (tuple, list)) else ()
+    return tuple(name for name in names if name in ON_TYPES) or ON_TYPES
+
+
+def _at(raw: Any, path: Path) -> Any:
+    """Return the value at *path*, or the closest one around it."""
+    for part in path:
+        match raw, part:
+            case Mapping(), _ if part in raw:
+                raw = raw[part]
+            case (tuple() | list(), int()) if part < len(raw):
+                raw = raw[part]
+    return raw

@@ -1,0 +1,65 @@
+"""The file of automations, read and checked whole: every mistake by line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from worker.automations.check import Check
+from worker.automations.models import Automations
+from worker.automations.rules import Rules
+from worker.automations.targets.common import Kind
+from worker.automations.targets.registry import KINDS
+from worker.automations.templates import Templates
+from worker.connections.models import Connections
+from worker.core.grid.messages import Mistake
+from worker.core.grid.yaml_model import read_model
+from worker.errors import AutomationsError
+
+_ROUND_ROBIN: Final = re.compile(rb"(:[ \t]+)(round-robin\(\[[^\]\"\n]*\]\))")
+"""In `{else: round-robin([…])}`, YAML takes the bracket for a list. So it is put in quotes where it stands without."""
+
+
+def read_rules(
+    path: str, connections: Connections, *, documents: Path | None = None, kinds: Mapping[str, Kind] = KINDS
+) -> Rules:
+    """Return the rules in the file at *path*, whose targets are those of *connections*.
+
+    Files of templates are in the folder of the file, or in `templates` there. *documents* is the folder of documents.
+    Raises `AutomationsError` with every mistake.
+    """
+    try:
+        source = Path(path).read_bytes()
+    except OSError as error:
+        raise AutomationsError(f"{path}: {error.strerror}: LEADPULSE_AUTOMATIONS names the file of automations") from error
+    return parse_rules(source, path, connections, folder=Path(path).parent, documents=documents, kinds=kinds)
+
+
+def parse_rules(
+    source: bytes,
+    file: str,
+    connections: Connections,
+    *,
+    folder: Path | None = None,
+    documents: Path | None = None,
+    kinds: Mapping[str, Kind] = KINDS,
+) -> Rules:
+    """Return the rules in *source*. *file* names it in mistakes, and *folder* has its templates. Raises `AutomationsError`."""
+    check = Check(connections.targets, kinds, Templates(folder))
+    quoted = _ROUND_ROBIN.sub(rb'\1"\2"', source)
+    shape = "a mapping with `sync`, `owners`, `acts` and `nurture`"
+    automations, _ = read_model(quoted, file, Automations, shape=shape, error=_error, across=check)
+    by_target = {name: kinds[target.kind] for name, target in connections.targets.items() if target.kind in kinds}
+    return Rules(automations, by_target, Templates(folder, automations.timezone), documents)
+
+
+def _error(found: list[Mistake]) -> AutomationsError:
+    return AutomationsError("\n".join(map(str, found)))
+
+
+def automations_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file, for editors of the YAML."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return dialect | Automations.model_json_schema(by_alias=True) | {"title": "LeadPulse automations"}

@@ -1,0 +1,273 @@
+"""Rules: an output becomes acts, states of leads and enrolments. Pure, but for documents, which are looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from worker.automations.acts import PERSON, Act, LeadState
+from worker.automations.models import ActRule, Automations, Content, Nurture
+from worker.automations.names import names_of, traits_of, where_of
+from worker.automations.output import PAYLOAD, Output
+from worker.automations.targets.common import Kind
+from worker.automations.templates import CannotWrite, Templates
+from worker.automations.writing import Writer
+from worker.core.grid.conditions import Where
+from worker.core.grid.predicates import compile_where
+
+SYNC_TYPES = tuple(name for name, payload in PAYLOAD.items() if payload in ("transition", "phase"))
+"""Types of outputs that carry a lead's whole state."""
+
+
+class Draft(NamedTuple):
+    """An act to write down."""
+
+    act: Act
+    dead: str = ""
+    """Why it cannot be written. Then the act has no fields, and the output in their place."""
+
+
+class Enrolment(NamedTuple):
+    """A nurturing rule that a lead enters, or whose output is replaced by a newer one."""
+
+    rule: str
+    output: Output
+    begins: bool
+    """The lead entered the phase. Otherwise the output is only for leads who are enrolled."""
+
+
+class Skipped(NamedTuple):
+    """A rule that fits, and does nothing."""
+
+    rule: str
+    why: str
+
+
+class Plan(NamedTuple):
+    """What an output, or an event that cancels, brings about. In this order: cancel, leave, enrol, acts, states."""
+
+    cancels: bool = False
+    """It is a type of some rule's `unless`."""
+    leaves: tuple[str, ...] = ()
+    """Nurturing rules that end for the lead."""
+    enrolments: tuple[Enrolment, ...] = ()
+    drafts: tuple[Draft, ...] = ()
+    states: tuple[LeadState, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+
+Names = Mapping[str, Any]
+
+
+class _Compiled(NamedTuple):
+    """Something that one rule does."""
+
+    rule: ActRule | Nurture
+    id: str
+    where: Callable[[Names], bool]
+    write: Callable[[Names], dict[str, Any]]
+
+
+class Rules:
+    """The rules of a file, compiled. The file must have been checked: see `worker.automations.file`."""
+
+    def __init__(
+        self, automations: Automations, kinds: Mapping[str, Kind], templates: Templates, documents: Path | None = None
+    ) -> None:
+        """*kinds* has the kind of each target by the target's name. *documents* is LEADPULSE_DOCUMENTS."""
+        self.automations = automations
+        self._kinds = kinds
+        self._templates = templates
+        self._documents = documents
+        self._acts = {rule.id: self._act(rule) for rule in automations.acts}
+        self._contents = {rule.id: [self._content(rule, one) for one in rule.contents] for rule in automations.nurture}
+        self._sync = [
+            (str(place), rule, {name: self._value(value) for name, value in rule.fields.items()})
+            for place, rule in enumerate(automations.sync)
+        ]
+        self._cancelling = frozenset(type_ for rule in automations.acts for type_ in rule.unless)
+        self._nurture = {rule.id: rule for rule in automations.nurture}
+
+    @property
+    def types(self) -> frozenset[str]:
+        """The types that rules name: acted on, cancelling, or stopping."""
+        named = {type_ for rule in self.automations.acts for type_ in (*rule.on, *rule.unless)}
+        stops = {type_ for rule in self.automations.nurture for type_ in ("lead.phase", *rule.stop)}
+        return frozenset(named | stops)
+
+    @property
+    def sync_types(self) -> frozenset[str]:
+        """The types that `sync` reads. A grid without phases publishes no `lead.phase`, so its topic may be missing."""
+        return frozenset(SYNC_TYPES) if self.automations.sync or self.automations.nurture else frozenset()
+
+    def plan(self, output: Output) -> Plan:
+        """Return what *output*, or an event that cancels, brings about."""
+        leaves = tuple(self._leaves(output))
+        if output.type not in PAYLOAD:  # an input event: it cancels, and no more
+            return Plan(output.type in self._cancelling, leaves)
+        names = names_of(output, self.automations)
+        found = where_of(output, names)
+        skipped: list[Skipped] = []
+        drafts = [
+            self._draft(act, output, names)
+            for act in self._acts.values()
+            if output.type in act.rule.on and act.where(found) and self._agrees(act, output, skipped)  # type: ignore[union-attr]
+        ]
+        states = tuple(self._states(output, names, skipped))
+        enrolments = tuple(one for one in self._enrolments(output) if one.rule not in leaves)
+        return Plan(output.type in self._cancelling, leaves, enrolments, tuple(drafts), states, tuple(skipped))
+
+    def next_content(self, rule_id: str, output: Output, sent: tuple[str, ...]) -> tuple[str, Draft | None, bool]:
+        """Return the next content of a nurturing rule for a lead: its id, the act, and whether others remain.
+
+        Without a content that fits now, the id is empty and there is no act. A lead without consent gets none.
+        """
+        left = [one for one in self._contents.get(rule_id, ()) if one.id.rpartition("/")[2] not in sent]
+        names = names_of(output, self.automations)
+        found = where_of(output, names)
+        for content in left:
+            if content.where(found) and self._agrees(content, output, []):
+                return content.id.rpartition("/")[2], self._draft(content, output, names, nurturing=True), len(left) > 1
+        return "", None, bool(left)
+
+    def every_ms(self, rule_id: str) -> int:
+        """Return the time from one content of a nurturing rule to the next."""
+        return self._nurture[rule_id].every
+
+    def rewrite(self, act: Act) -> Draft | None:
+        """Write an act anew that could not be written. `None`: its rule is gone, or the act is written already."""
+        rule, _, content = act.rule.partition("/")
+        contents = [one for one in self._contents.get(rule, ()) if one.id == act.rule]
+        compiled = contents[0] if content and contents else self._acts.get(act.rule)
+        if compiled is None or act.unwritten is None:
+            return None
+        return self._draft(compiled, act.unwritten, names_of(act.unwritten, self.automations), nurturing=bool(content))
+
+    def _act(self, rule: ActRule) -> _Compiled:
+        return _Compiled(rule, rule.id, _predicate(rule.where), self._writer(rule, rule.with_))
+
+    def _content(self, rule: Nurture, content: Content) -> _Compiled:
+        fields = nurture_fields(rule, content, self._kinds[rule.to])
+        return _Compiled(rule, f"{rule.id}/{content.id}", _predicate(content.where), self._writer(rule, fields))
+
+    def _writer(self, rule: ActRule | Nurture, raw: Mapping[str, Any]) -> Callable[[Names], dict[str, Any]]:
+        kind = self._kinds[rule.to]
+        if rule.do in kind.whole:
+            return _whole
+        return Writer(raw, kind.fields[rule.do], self._templates, self._documents).write
+
+    def _value(self, raw: Any) -> Callable[[Names], Any]:
+        return self._templates.expression(raw) if isinstance(raw, str) else lambda _: raw
+
+    @staticmethod
+    def _agrees(act: _Compiled, output: Output, skipped: list[Skipped]) -> bool:
+        """Return whether the lead consents, where the rule asks for it."""
+        consent = act.rule.consent
+        if not consent or traits_of(output).get(consent) is True:
+            return True
+        skipped.append(Skipped(act.id, f"the trait {consent} is not true"))
+        return False
+
+    @staticmethod
+    def _draft(compiled: _Compiled, output: Output, names: Names, *, nurturing: bool = False) -> Draft:
+        rule = compiled.rule
+        dead = ""
+        try:
+            fields = compiled.write({**names, "output": output.event()} if compiled.write is _whole else names)
+        except CannotWrite as error:
+            fields, dead = {}, str(error)
+        act = Act(
+            rule=compiled.id,
+            source=output.source,
+            output=output.lead_id if nurturing else output.id,
+            lead_id=output.lead_id,
+            target=rule.to,
+            do=rule.do,
+            fields=fields,
+            type=output.type,
+            at_ms=output.at_ms,
+            fresh_ms=rule.fresh,
+            unless=rule.unless if isinstance(rule, ActRule) else rule.stop,
+            consent=rule.consent,
+            most=rule.max_[0],
+            most_ms=rule.max_[1],
+            topic=output.topic,
+            partition=output.partition,
+            offset=output.offset,
+            person=person_of(output),
+            unwritten=output if dead else None,
+        )
+        return Draft(act, dead)
+
+    def _states(self, output: Output, names: Names, skipped: list[Skipped]) -> Iterator[LeadState]:
+        if output.type not in SYNC_TYPES or not self._sync:
+            return
+        if output.data.get("merged_into") is not None or (
+            output.lead_id.startswith("visitor:") and "email" not in traits_of(output)
+        ):
+            return  # a visitor has no name in another tool, and its last output is no state of a lead
+        for place, rule, fields in self._sync:
+            try:
+                written = {name: _placed(value, names, name) for name, value in fields.items()}
+            except CannotWrite as error:
+                skipped.append(Skipped(f"sync[{place}]", str(error)))
+                continue
+            yield LeadState(
+                rule=place,
+                target=rule.to,
+                object=rule.object,
+                lead_id=output.lead_id,
+                sequence=output.sequence,
+                person=person_of(output),
+                fields=written,
+                output=output.id,
+                at_ms=output.at_ms,
+            )
+
+    def _leaves(self, output: Output) -> Iterator[str]:
+        """Yield the nurturing rules that *output* ends: by its type, by another phase, or because the visitor is a lead now."""
+        for rule in self.automations.nurture:
+            left = output.type == "lead.phase" and output.data.get("to") != rule.phase
+            if output.type in rule.stop or left or output.data.get("merged_into") is not None:
+                yield rule.id
+
+    def _enrolments(self, output: Output) -> Iterator[Enrolment]:
+        if output.type not in SYNC_TYPES:
+            return
+        for rule in self.automations.nurture:
+            entered = output.type == "lead.phase" and output.data.get("to") == rule.phase
+            yield Enrolment(rule.id, output, entered)
+
+
+def nurture_fields(rule: Nurture, content: Content, kind: Kind) -> dict[str, Any]:
+    """Return what stands under `with` for one content: the rule's keys, the content's, and the lead's address."""
+    fields: dict[str, Any] = {**rule.with_, **content.with_}
+    if content.template is not None:
+        fields["template"] = content.template
+    model = kind.fields.get(rule.do)
+    if model is not None and "to" in model.model_fields:
+        fields.setdefault("to", "{{ traits.email }}")
+    return fields
+
+
+def person_of(output: Output) -> dict[str, str]:
+    """Return the traits by which a CRM finds or makes a contact."""
+    traits = traits_of(output)
+    return {name: value for name in PERSON if isinstance(value := traits.get(name), str)}
+
+
+def _whole(names: Names) -> dict[str, Any]:
+    """Return the fields of an action that sends the output itself."""
+    return {"output": names["output"]}
+
+
+def _predicate(where: Where | None) -> Callable[[Names], bool]:
+    return compile_where(where, flat=True) if where is not None else lambda _: True
+
+
+def _placed(value: Callable[[Names], Any], names: Names, name: str) -> Any:
+    try:
+        return value(names)
+    except CannotWrite as error:
+        raise CannotWrite(f"fields.{name}: {error}") from error
