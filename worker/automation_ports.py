@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 
-class AddAct(msgspec.Struct, frozen=True, tag="act"):
+class AddAct(msgspec.Struct, frozen=True):
     """Write an act down as `intent`, unless its id is known."""
 
     id: str
@@ -26,7 +26,7 @@ class AddAct(msgspec.Struct, frozen=True, tag="act"):
     """Why it cannot be written. It ends as `dead` at once."""
 
 
-class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+class Cancel(msgspec.Struct, frozen=True):
     """Cancel a lead's waiting acts whose `unless` has *type*, if they are not younger than the event.
 
     It is remembered for a week, since the topic of an older output may be read later. Such an act is cancelled as it comes.
@@ -37,7 +37,7 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     at_ms: int
 
 
-class PutState(msgspec.Struct, frozen=True, tag="state"):
+class PutState(msgspec.Struct, frozen=True):
     """Keep a lead's newest state for a target, unless a newer one is kept or written."""
 
     target: str
@@ -50,7 +50,7 @@ class PutState(msgspec.Struct, frozen=True, tag="state"):
     due_ms: int
 
 
-class Suppress(msgspec.Struct, frozen=True, tag="suppress"):
+class Suppress(msgspec.Struct, frozen=True):
     """No mail to a lead or an address any more. Each of *keys* is a lead's id or `email:ADDRESS`."""
 
     key: str
@@ -59,14 +59,14 @@ class Suppress(msgspec.Struct, frozen=True, tag="suppress"):
     at_ms: int
 
 
-class Lift(msgspec.Struct, frozen=True, tag="lift"):
+class Lift(msgspec.Struct, frozen=True):
     """`email.subscribed` lifts an unsubscription, and nothing else."""
 
     key: str
     at_ms: int
 
 
-class Enrol(msgspec.Struct, frozen=True, tag="enrol"):
+class Enrol(msgspec.Struct, frozen=True):
     """Begin a nurturing rule for a lead, or give it the newest output."""
 
     rule: str
@@ -80,14 +80,14 @@ class Enrol(msgspec.Struct, frozen=True, tag="enrol"):
     """Replace the output of a lead who is enrolled, and enrol nobody."""
 
 
-class Leave(msgspec.Struct, frozen=True, tag="leave"):
+class Leave(msgspec.Struct, frozen=True):
     """End a nurturing rule for a lead, and cancel its waiting contents."""
 
     rule: str
     lead_id: str
 
 
-class Nurtured(msgspec.Struct, frozen=True, tag="nurtured"):
+class Nurtured(msgspec.Struct, frozen=True):
     """Note the content chosen for a lead who is enrolled, and when the next one is due; 0: there is none.
 
     *act* is added with it, unless the lead has left or had the content. So nothing loses or doubles a content.
@@ -101,7 +101,7 @@ class Nurtured(msgspec.Struct, frozen=True, tag="nurtured"):
     act: AddAct | None = None
 
 
-class EraseLead(msgspec.Struct, frozen=True, tag="erase"):
+class EraseLead(msgspec.Struct, frozen=True):
     """Forget everything about a lead, but that it was erased. Older acts and states are not added any more.
 
     Suppressions of its address stay. The ledger knows them by a hash alone.

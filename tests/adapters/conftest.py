@@ -12,8 +12,11 @@ from tests.kit.batches import a_batch, a_write
 from tests.kit.services import Redis, free_port, needed
 from tests.kit.stores import OWNER, RebuildableStore, a_store, few_at_once
 from worker.adapters.memory import MemoryOrder, MemoryStore
+from worker.adapters.memory_ledger import MemoryLedger
+from worker.adapters.memory_limits import MemoryLimits
 from worker.adapters.redis_client import connect
 from worker.adapters.redis_store import RedisOrder, RedisStore
+from worker.automation_ports import Ledger, Limits
 from worker.ports import OrderStore
 
 
@@ -72,3 +75,15 @@ async def redis_store(redis_server: Redis, namespace: str) -> AsyncIterator[Redi
         await store.acquire(OWNER, 8)
         await store.apply(OWNER, a_batch(1, [a_write("a", b"1", due_ms=1, rank=1.0)]))
         yield store
+
+
+@pytest.fixture(params=["memory"])
+async def ledger(request: pytest.FixtureRequest, namespace: str) -> Ledger:
+    """One partition's empty ledger, in each kind of store."""
+    return MemoryLedger()
+
+
+@pytest.fixture(params=["memory"])
+async def limits(request: pytest.FixtureRequest, namespace: str) -> Limits:
+    """The limits of a namespace, in each kind of store."""
+    return MemoryLimits()
