@@ -9,7 +9,18 @@ from ops.dev.measures import functions_of, imports
 
 ROOT = Path(__file__).parents[1]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-ALSO = {"benchmarks", "core.golden", "grids", "kit", "protocol", "schemas", "system", "system.alerts", "system.soak"}
+ALSO = {
+    "benchmarks",
+    "core.golden",
+    "grids",
+    "kit",
+    "kit.vendors",
+    "protocol",
+    "schemas",
+    "system",
+    "system.alerts",
+    "system.soak",
+}
 """Folders that mirror no room of the worker: they test the whole, or what lies beside it."""
 
 

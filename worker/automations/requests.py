@@ -134,7 +134,8 @@ class Unknown(Refusal):
 class Lost(Refusal):
     """The answer to a request that was sent did not come, or a gateway answered in its place (500, 502, 504).
 
-    The request may have taken effect, so only a safe step is sent again. `judge` raises it too.
+    The request may have taken effect, so only a safe step is sent again. `judge` raises it too, and so do steps for a 2xx
+    that proves nothing. After it, `unsure` of the next attempt is the last unsafe step, even if its answer came.
     """
 
 

@@ -1,0 +1,130 @@
+"""Parts that all CRMs share: the task's keys, how a lead is recognised, and how a task is found again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+from pydantic import AwareDatetime, Field, ValidationError, field_validator
+
+from worker.automations.acts import Act, LeadState
+from worker.automations.requests import Final as Refused
+from worker.automations.targets.fields import Html, Line, Text, With
+
+
+class Task(With):
+    """A task for a salesperson, about the lead."""
+
+    subject: Line
+    body: Html = ""
+    due: AwareDatetime | None = None
+    """When it must be done; absent: the output's time."""
+    owner: str = ""
+    """Who does it: an address, or the id that the CRM has for a user; absent: as the CRM decides."""
+    priority: Literal["low", "normal", "high"] = "high"
+
+    @field_validator("due", mode="before")
+    @classmethod
+    def _nothing(cls, raw: Any) -> Any:
+        return raw or None
+
+    @field_validator("owner")
+    @classmethod
+    def _trimmed(cls, raw: str) -> str:
+        return raw.strip()
+
+
+class PlainTask(Task):
+    """A task whose body is plain text."""
+
+    body: Text = Field(default="")
+
+
+Read = TypeVar("Read", bound=With)
+
+
+def read_with(model: type[Read], act: Act) -> Read:
+    """Return the act's `with` as *model*. Raises `Final` with the first mistake."""
+    try:
+        return model.model_validate(act.fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise Refused(f"`with`: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def due_of(task: Task, act: Act) -> datetime:
+    """Return when *task* is due, in UTC."""
+    return (task.due or datetime.fromtimestamp(act.at_ms / 1_000, UTC)).astimezone(UTC)
+
+
+ALIASES: Final = ("email:", "visitor:")
+"""Beginnings of ids that a lead has only until a CRM's own id is known."""
+
+
+def is_anonymous(lead_id: str, person: Mapping[str, str]) -> bool:
+    """Return whether a lead is a browser without an address. No CRM gets a contact for it."""
+    return lead_id.startswith("visitor:") and not address_of(lead_id, person)
+
+
+def address_of(lead_id: str, person: Mapping[str, str]) -> str:
+    """Return the lead's address in lower case, or nothing."""
+    return (person.get("email") or (lead_id.removeprefix("email:") if lead_id.startswith("email:") else "")).strip().lower()
+
+
+def names_of(lead_id: str, person: Mapping[str, str]) -> tuple[str, str]:
+    """Return first and last name. Most CRMs insist on a last name, so the address stands there where none is known."""
+    first, last = person.get("first_name", "").strip(), person.get("last_name", "").strip()
+    if not last and (whole := person.get("name", "").split()):
+        first, last = first or " ".join(whole[:-1]), whole[-1]
+    if not last and first:
+        first, last = "", first
+    return first, last or address_of(lead_id, person) or lead_id
+
+
+def cut(text: str, most: int) -> str:
+    """Return *text*, at most *most* characters long."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def reference(act: Act) -> str:
+    """Return the words by which a task is found again where the CRM keeps no key of ours."""
+    return f"LeadPulse {act.rule} {act.output}"
+
+
+def plain(value: Any) -> str:
+    """Return a field's value as the text that CRMs take: `true`, `78.5`, names joined by semicolons."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+        case str() | int():
+            return str(value)
+        case list() | tuple():
+            return ";".join(plain(each) for each in value)
+    return msgspec.json.encode(value).decode()
+
+
+class Merged(msgspec.Struct):
+    """All states of one lead in a batch, as one."""
+
+    lead_id: str
+    sequence: int
+    output: str
+    person: dict[str, str]
+    fields: dict[str, Any]
+
+
+def by_lead(states: Sequence[LeadState]) -> dict[str, Merged]:
+    """Return the states by lead: a field of several rules has the newest one's value."""
+    leads: dict[str, Merged] = {}
+    for state in sorted(states, key=lambda one: one.sequence):
+        held = leads.get(state.lead_id)
+        fields = {**(held.fields if held else {}), **state.fields}
+        person = state.person or (held.person if held else {})
+        leads[state.lead_id] = Merged(state.lead_id, state.sequence, state.output, person, fields)
+    return leads
