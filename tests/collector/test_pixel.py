@@ -163,12 +163,12 @@ async def test_a_signed_token_names_the_visitor_once() -> None:
 
 
 async def test_an_address_in_a_form_links_the_visitor_to_that_address_alone() -> None:
-    """Self-declared: it reaches no CRM's lead, and not the traits of anybody."""
+    """Self-declared: it reaches no CRM's lead, and not the traits of anybody. The link comes before what the visitor did."""
     async with served(FILE, KEY) as collector:
         answer = await post(
             collector, sent(1, "form.submitted", form_id="f", fields={"email": " Zoe@Acme.example "}), traits={"a": 1}
         )
-        form, linked = kept(collector)
+        linked, form = kept(collector)
         visitor = answer.cookies[COOKIE].value.partition(".")[0]
         assert (form.type, linked.type, linked.lead) == ("form.submitted", "lead.identified", "email:zoe@acme.example")
         assert linked.data == {"anonymous_id": f"visitor:{visitor}"}

@@ -85,5 +85,5 @@ def test_every_preset_has_its_line_in_the_notes(name: str) -> None:
 
 def test_the_runbook_shows_the_hash_of_the_grid_as_it_is() -> None:
     """An operator compares the line of `doctor` with the grid that comes with this release."""
-    shown = re.findall(r"saas-b2b version 2, sha256 (\w+)", (ROOT / "ops" / "runbook.md").read_text())
+    shown = re.findall(r"saas-b2b version 3, sha256 (\w+)", (ROOT / "ops" / "runbook.md").read_text())
     assert shown == [preset("saas-b2b").sha256[:12]]

@@ -21,7 +21,10 @@ from worker.core.contract.model import Event, Record
 WITHOUT_SCRIPT = "<!doctype html><title>Shop</title><h1>Shop</h1><a href='/two'>two</a>"
 
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
-"""A headless browser calls itself one, and the collector marks what it sends."""
+"""A headless browser calls itself one, and the collector marks what it sends.
+
+A context's own `user_agent` is not enough: the beacons of pages that close have the browser's.
+"""
 
 
 @asynccontextmanager
@@ -33,7 +36,7 @@ async def chromium() -> AsyncIterator[Browser]:
     async with async_playwright() as driver:
         browser = await driver.chromium.launch(
             executable_path=program,
-            args=["--no-sandbox"] if os.geteuid() == 0 else [],
+            args=[f"--user-agent={USER_AGENT}", *(["--no-sandbox"] if os.geteuid() == 0 else [])],
             ignore_default_args=["--disable-back-forward-cache"],
         )
         try:
@@ -114,7 +117,7 @@ async def shop(
     file = f'sites:\n  www: {{origins: ["http://127.0.0.1:{port}"], identify: ["${{KEY}}"], {site}}}\n'
     async with served(file, {"KEY": "s3cret"}) as collector, TestServer(pages, port=port):
         to.append(str(collector.client.make_url("")).rstrip("/"))
-        opened = await browser.new_context(user_agent=USER_AGENT, **context)
+        opened = await browser.new_context(**context)
         yield Shop(browser, opened, collector, port)
         await opened.close()
 

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
-from tests.kit.browser import USER_AGENT, chromium
+from tests.kit.browser import chromium
 from tests.kit.collectors import EVENTS, PARTITIONS, Park, park_of
 from tests.kit.services import Kafka, Redis, needed
 from tests.kit.site import Site
@@ -42,7 +42,7 @@ def configure(park: Park, connections: str) -> None:
 
 
 async def test_a_page_becomes_a_lead_sql(own_broker: Kafka, own_redis: Redis, tmp_path: Path) -> None:
-    """The address of the form names the lead, and the demo that the visitor asked for counts for it."""
+    """The address of the form names the lead. The page seen before and the demo that the visitor asked for count for it."""
     port = unused_port()
     given = {"input_topics": ",".join(EVENTS), "partitions": PARTITIONS, "clock": "wall"}
     site = Site(own_broker.address, own_redis.url, "pixel", tmp_path, **given)
@@ -65,12 +65,17 @@ async def test_a_page_becomes_a_lead_sql(own_broker: Kafka, own_redis: Redis, tm
             collector = park.collector("http")
             await site.worker().ready(PARTITIONS)
             await collector.ready()
-            context = await browser.new_context(user_agent=USER_AGENT)
+            context = await browser.new_context()
             visit = await context.new_page()
             await visit.goto(f"{origin}/pricing?utm_source=news")
             await visit.wait_for_function("lp.on")
             await visit.evaluate("lp('consent', true)")
             await visit.goto(f"{origin}/demo")
+
+            async def the_first_view() -> bool:
+                return bool(await park.read(["lead.events.web"]))
+
+            await until(the_first_view, "the view of the page before, which its beacon brings")
             await visit.fill("input", "zoe@acme.example")
             clicked_s = time.time()
             await visit.click("button")
@@ -84,6 +89,6 @@ async def test_a_page_becomes_a_lead_sql(own_broker: Kafka, own_redis: Redis, tm
             assert record.timestamp_ms is not None
             log.info("lead.sql was in Kafka %.0f ms after the click", record.timestamp_ms - clicked_s * 1000)
             reasons = {one.get("id") for one in json.loads(record.value or b"")["data"]["reasons"]}
-            assert "demo" in reasons
+            assert {"demo", "pricing-page"} <= reasons
         finally:
             site.close()

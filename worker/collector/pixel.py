@@ -147,8 +147,12 @@ class Pixel:
     def _events(
         self, request: web.Request, name: str, site: Site, beacon: Beacon, visitor: str, known: str | None
     ) -> tuple[list[NewEvent], str]:
-        """Return the events of *beacon*, and the mark of the lead that the visitor is linked to; empty for none."""
+        """Return the events of *beacon*, and the mark of the lead that the visitor is linked to; empty for none.
+
+        The link comes first, so that Kafka has it before the events that count for the lead.
+        """
         now_ms = self._collector.now_ms()
+        links: list[NewEvent] = []
         events, dropped = events_of(beacon, visitor, site.custom, now_ms, machine=_machine(request))
         link = known or ""
         lead = lead_of(beacon.identify, name, self._collector.identify[name], now_ms / 1000) if beacon.identify else None
@@ -161,13 +165,13 @@ class Pixel:
                 dropped["linked"] += 1  # a forwarded mail, a colleague's address: it merges nobody
                 continue
             if not link:
-                events.append(linked(candidate, visitor, f"{visitor}:{mark(candidate)}", now_ms))
+                links.append(linked(candidate, visitor, f"{visitor}:{mark(candidate)}", now_ms))
             link = mark(candidate)
         if lead is not None and link == mark(lead) and beacon.traits:
             digest = hashlib.blake2b(msgspec.json.encode(beacon.traits), digest_size=8).hexdigest()
             events += profile(lead, f"{visitor}:{digest}", now_ms, beacon.traits)
         self._count(name, dropped)
-        return events, link
+        return [*links, *events], link
 
     async def _keep(self, name: str, events: list[NewEvent], headers: dict[str, str]) -> None:
         records = [
