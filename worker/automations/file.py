@@ -55,6 +55,11 @@ def parse_rules(
     return Rules(automations, by_target, Templates(folder, automations.timezone), documents)
 
 
+def automations_json(automations: Automations) -> dict[str, Any]:
+    """Return the file as plain JSON, with every default filled in: durations in ms, conditions by path and operator."""
+    return automations.model_dump(mode="json", by_alias=True)
+
+
 def _error(found: list[Mistake]) -> AutomationsError:
     return AutomationsError("\n".join(map(str, found)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,15 @@ class Skipped(NamedTuple):
     why: str
 
 
+class Unwritten(NamedTuple):
+    """A state that cannot be written: an expression fails for this lead."""
+
+    rule: str
+    """As in `sync[0]`."""
+    target: str
+    why: str
+
+
 class Plan(NamedTuple):
     """What an output, or an event that cancels, brings about. In this order: cancel, leave, enrol, acts, states."""
 
@@ -54,7 +63,18 @@ class Plan(NamedTuple):
     enrolments: tuple[Enrolment, ...] = ()
     drafts: tuple[Draft, ...] = ()
     states: tuple[LeadState, ...] = ()
+    unwritten: tuple[Unwritten, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+
+
+class Next(NamedTuple):
+    """The next content of a nurturing rule for a lead."""
+
+    content: str = ""
+    """Its id; empty: none fits now."""
+    draft: Draft | None = None
+    after_ms: int = 0
+    """Time until the lead is looked at again; 0: the lead had all contents."""
 
 
 Names = Mapping[str, Any]
@@ -81,6 +101,10 @@ class Rules:
         self._templates = templates
         self._documents = documents
         self._acts = {rule.id: self._act(rule) for rule in automations.acts}
+        self._by_type = {
+            type_: [act for act in self._acts.values() if type_ in act.rule.on]  # type: ignore[union-attr]
+            for type_ in PAYLOAD
+        }
         self._contents = {rule.id: [self._content(rule, one) for one in rule.contents] for rule in automations.nurture}
         self._sync = [
             (str(place), rule, {name: self._value(value) for name, value in rule.fields.items()})
@@ -108,32 +132,34 @@ class Rules:
             return Plan(output.type in self._cancelling, leaves)
         names = names_of(output, self.automations)
         found = where_of(output, names)
-        skipped: list[Skipped] = []
-        drafts = [
-            self._draft(act, output, names)
-            for act in self._acts.values()
-            if output.type in act.rule.on and act.where(found) and self._agrees(act, output, skipped)  # type: ignore[union-attr]
-        ]
-        states = tuple(self._states(output, names, skipped))
-        enrolments = tuple(one for one in self._enrolments(output) if one.rule not in leaves)
-        return Plan(output.type in self._cancelling, leaves, enrolments, tuple(drafts), states, tuple(skipped))
+        fits = [act for act in self._by_type.get(output.type, ()) if act.where(found)]
+        states, unwritten = self._states(output, names)
+        return Plan(
+            cancels=output.type in self._cancelling,
+            leaves=leaves,
+            enrolments=tuple(one for one in self._enrolments(output) if one.rule not in leaves),
+            drafts=tuple(self._draft(act, output, names) for act in fits if _agrees(act, output) is None),
+            states=states,
+            unwritten=unwritten,
+            skipped=tuple(Skipped(act.id, why) for act in fits if (why := _agrees(act, output))),
+        )
 
-    def next_content(self, rule_id: str, output: Output, sent: tuple[str, ...]) -> tuple[str, Draft | None, bool]:
-        """Return the next content of a nurturing rule for a lead: its id, the act, and whether others remain.
+    def next_content(self, rule_id: str, output: Output, sent: Collection[str], at_ms: int) -> Next:
+        """Return the next content of a nurturing rule for a lead that had *sent*. *at_ms*: when it became due.
 
-        Without a content that fits now, the id is empty and there is no act. A lead without consent gets none.
+        A lead whom no content fits now, or who does not consent, is looked at again after the rule's `every`.
         """
-        left = [one for one in self._contents.get(rule_id, ()) if one.id.rpartition("/")[2] not in sent]
+        rule = self._nurture.get(rule_id)
+        left = [one for one in self._contents.get(rule_id, ()) if _content_of(one.id) not in sent]
+        if rule is None or not left:
+            return Next()
         names = names_of(output, self.automations)
         found = where_of(output, names)
         for content in left:
-            if content.where(found) and self._agrees(content, output, []):
-                return content.id.rpartition("/")[2], self._draft(content, output, names, nurturing=True), len(left) > 1
-        return "", None, bool(left)
-
-    def every_ms(self, rule_id: str) -> int:
-        """Return the time from one content of a nurturing rule to the next."""
-        return self._nurture[rule_id].every
+            if content.where(found) and _agrees(content, output) is None:
+                draft = self._draft(content, output, names, nurturing_at_ms=at_ms)
+                return Next(_content_of(content.id), draft, rule.every if len(left) > 1 else 0)
+        return Next(after_ms=rule.every)
 
     def rewrite(self, act: Act) -> Draft | None:
         """Write an act anew that could not be written. `None`: its rule is gone, or the act is written already."""
@@ -142,7 +168,9 @@ class Rules:
         compiled = contents[0] if content and contents else self._acts.get(act.rule)
         if compiled is None or act.unwritten is None:
             return None
-        return self._draft(compiled, act.unwritten, names_of(act.unwritten, self.automations), nurturing=bool(content))
+        return self._draft(
+            compiled, act.unwritten, names_of(act.unwritten, self.automations), nurturing_at_ms=act.at_ms if content else None
+        )
 
     def _act(self, rule: ActRule) -> _Compiled:
         return _Compiled(rule, rule.id, _predicate(rule.where), self._writer(rule, rule.with_))
@@ -161,16 +189,7 @@ class Rules:
         return self._templates.expression(raw) if isinstance(raw, str) else lambda _: raw
 
     @staticmethod
-    def _agrees(act: _Compiled, output: Output, skipped: list[Skipped]) -> bool:
-        """Return whether the lead consents, where the rule asks for it."""
-        consent = act.rule.consent
-        if not consent or traits_of(output).get(consent) is True:
-            return True
-        skipped.append(Skipped(act.id, f"the trait {consent} is not true"))
-        return False
-
-    @staticmethod
-    def _draft(compiled: _Compiled, output: Output, names: Names, *, nurturing: bool = False) -> Draft:
+    def _draft(compiled: _Compiled, output: Output, names: Names, *, nurturing_at_ms: int | None = None) -> Draft:
         rule = compiled.rule
         dead = ""
         try:
@@ -180,13 +199,13 @@ class Rules:
         act = Act(
             rule=compiled.id,
             source=output.source,
-            output=output.lead_id if nurturing else output.id,
+            output=output.id if nurturing_at_ms is None else output.lead_id,
             lead_id=output.lead_id,
             target=rule.to,
             do=rule.do,
             fields=fields,
             type=output.type,
-            at_ms=output.at_ms,
+            at_ms=output.at_ms if nurturing_at_ms is None else nurturing_at_ms,
             fresh_ms=rule.fresh,
             unless=rule.unless if isinstance(rule, ActRule) else rule.stop,
             consent=rule.consent,
@@ -200,20 +219,18 @@ class Rules:
         )
         return Draft(act, dead)
 
-    def _states(self, output: Output, names: Names, skipped: list[Skipped]) -> Iterator[LeadState]:
-        if output.type not in SYNC_TYPES or not self._sync:
-            return
-        if output.data.get("merged_into") is not None or (
-            output.lead_id.startswith("visitor:") and "email" not in traits_of(output)
-        ):
-            return  # a visitor has no name in another tool, and its last output is no state of a lead
+    def _states(self, output: Output, names: Names) -> tuple[tuple[LeadState, ...], tuple[Unwritten, ...]]:
+        if output.type not in SYNC_TYPES or _is_nobody(output):
+            return (), ()
+        states: list[LeadState] = []
+        unwritten: list[Unwritten] = []
         for place, rule, fields in self._sync:
             try:
                 written = {name: _placed(value, names, name) for name, value in fields.items()}
             except CannotWrite as error:
-                skipped.append(Skipped(f"sync[{place}]", str(error)))
+                unwritten.append(Unwritten(f"sync[{place}]", rule.to, str(error)))
                 continue
-            yield LeadState(
+            state = LeadState(
                 rule=place,
                 target=rule.to,
                 object=rule.object,
@@ -224,6 +241,8 @@ class Rules:
                 output=output.id,
                 at_ms=output.at_ms,
             )
+            states.append(state)
+        return tuple(states), tuple(unwritten)
 
     def _leaves(self, output: Output) -> Iterator[str]:
         """Yield the nurturing rules that *output* ends: by its type, by another phase, or because the visitor is a lead now."""
@@ -249,6 +268,23 @@ def nurture_fields(rule: Nurture, content: Content, kind: Kind) -> dict[str, Any
     if model is not None and "to" in model.model_fields:
         fields.setdefault("to", "{{ traits.email }}")
     return fields
+
+
+def _content_of(id_: str) -> str:
+    return id_.partition("/")[2]
+
+
+def _agrees(act: _Compiled, output: Output) -> str | None:
+    """Return why a rule does nothing for a lead who does not consent; `None`: it may act."""
+    consent = act.rule.consent
+    return f"the trait {consent} is not true" if consent and traits_of(output).get(consent) is not True else None
+
+
+def _is_nobody(output: Output) -> bool:
+    """Return whether an output is of a visitor: without a name in another tool, or the last one before it became a lead."""
+    return output.data.get("merged_into") is not None or (
+        output.lead_id.startswith("visitor:") and "email" not in traits_of(output)
+    )
 
 
 def person_of(output: Output) -> dict[str, str]:

@@ -36,6 +36,11 @@ COMMANDS: Final[dict[str, _Command]] = {
     "connections": _Command(
         "worker.cli.connections", "connections", "Check and show the tools that events come from and that are acted on."
     ),
+    "act": _Command(
+        "worker.cli.act",
+        "act",
+        "Act on what the worker publishes: tasks, mails, contracts, and the state of leads in other tools.",
+    ),
     "dead": _Command("worker.cli.dead", "dead", "List, show and replay the records that could not be read."),
     "erase": _Command("worker.cli.erase", "erase", "Erase everything held of LEAD, and of every other id of the same person."),
     "export": _Command(

@@ -1,0 +1,130 @@
+"""`leadpulse act check|show|schema|preview`: the file of automations, and what it would send."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from worker.cli.common import Complaints, json_line, opened, shown_name
+from worker.errors import AutomationsError, ConnectionsError
+
+if TYPE_CHECKING:
+    from worker.automations.rules import Rules
+    from worker.connections.models import Connections
+
+_FILE: Final = click.option(
+    "--automations",
+    "file",
+    envvar="LEADPULSE_AUTOMATIONS",
+    default="automations.yaml",
+    show_default=True,
+    metavar="FILE",
+    help="File of automations.  [env LEADPULSE_AUTOMATIONS]",
+)
+_CONNECTIONS: Final = click.option(
+    "--connections",
+    envvar="LEADPULSE_CONNECTIONS",
+    default="connections.yaml",
+    show_default=True,
+    metavar="FILE",
+    help="File of connections, which has the targets.  [env LEADPULSE_CONNECTIONS]",
+)
+_DOCUMENTS: Final = click.option(
+    "--documents",
+    envvar="LEADPULSE_DOCUMENTS",
+    default="documents",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of documents to sign.  [env LEADPULSE_DOCUMENTS]",
+)
+
+
+def _argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.argument("file", envvar="LEADPULSE_AUTOMATIONS", default="automations.yaml", metavar="[FILE]")(command)
+
+
+def _read(file: str, connections: str, documents: Path | None = None) -> tuple[Rules, Connections]:
+    from worker.automations.file import read_rules
+    from worker.connections.file import read_connections
+
+    try:
+        found = read_connections(connections)
+        return read_rules(file, found, documents=documents), found
+    except (ConnectionsError, AutomationsError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@click.command()
+@_argument
+@_CONNECTIONS
+def check(file: str, connections: str) -> None:
+    """Check FILE whole, and name every mistake by line.
+
+    FILE is LEADPULSE_AUTOMATIONS or automations.yaml by default. Targets are those of the file of connections. Templates are
+    read too. Nothing is sent, and no secret is needed.
+    """
+    rules, _ = _read(file, connections)
+    found = rules.automations
+    counts = f"{len(found.sync)} states in sync, {len(found.acts)} acts, {len(found.nurture)} nurturing rules"
+    click.echo(f"{file}: {counts}: no mistake", err=True)
+
+
+@click.command()
+@click.argument("file", envvar="LEADPULSE_AUTOMATIONS", default="automations.yaml", metavar="[FILE]")
+@_CONNECTIONS
+def show(file: str, connections: str) -> None:
+    """Print FILE as JSON, with every default filled in."""
+    from worker.automations.file import automations_json
+
+    rules, _ = _read(file, connections)
+    click.echo(json.dumps(automations_json(rules.automations), indent=2, ensure_ascii=False))
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of the file, for editors of YAML."""
+    from worker.automations.file import automations_schema
+
+    click.echo(json.dumps(automations_schema(), indent=2, ensure_ascii=False))
+
+
+@click.command()
+@click.argument("outputs", metavar="OUTPUTS.jsonl...", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
+@_FILE
+@_CONNECTIONS
+@_DOCUMENTS
+def preview(outputs: tuple[str, ...], file: str, connections: str, documents: Path) -> None:
+    """Print the requests that would be sent for each output in OUTPUTS.jsonl, and send nothing.
+
+    The file has one published event a line, as `leadpulse replay --events` writes it; `-` is stdin. Each request is one JSON
+    object a line. Secrets are shown as <secret>, and what only an answer, the clock or chance gives as <contact_id>,
+    <timestamp>. An act that cannot be written has an `error` in place of the request. A line that is no output is named on
+    stderr, and makes the exit code 1.
+    """
+    from worker.automations.output import NotAnOutput, read_output
+    from worker.automations.preview import Preview
+    from worker.automations.targets.registry import KINDS
+
+    rules, found = _read(file, connections, documents)
+    shown = Preview(rules, found.targets, KINDS)
+    complain = Complaints("lines")
+    bad = 0
+    for name in outputs:
+        with opened(name) as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.strip():
+                    continue
+                try:
+                    output = read_output(line)
+                except NotAnOutput as error:
+                    bad += 1
+                    complain(f"{shown_name(name)}:{number}: no published event: {error}")
+                    continue
+                for request in shown.lines(output):
+                    click.echo(json_line(request))
+    if bad:
+        raise click.exceptions.Exit(1)
