@@ -74,8 +74,19 @@ class Wanted(NamedTuple):
     due_ms: int
 
 
+class SourceNews(NamedTuple):
+    """When a source last brought a webhook, and its last error. An instant of 0 is none."""
+
+    event_ms: int = 0
+    error_ms: int = 0
+    error: str = ""
+    """In words, without a secret and without a person."""
+
+
 class InboundMemory(Protocol):
     """What mappers of webhooks remember between them: ids that were seen, traces of messages, and look-ups that are due later.
+
+    Collectors also write down what is new of each source, for `leadpulse connections status`.
 
     Each method raises `StoreUnavailable` and `StoreRefused`.
     """
@@ -114,4 +125,8 @@ class InboundMemory(Protocol):
 
     async def waiting(self) -> int:
         """Return the number of look-ups that wait."""
+        ...
+
+    async def tell(self, news: Mapping[str, SourceNews]) -> None:
+        """Write down what is new of each source. Older news than those that are there change nothing."""
         ...

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.adapters.conftest import url_of
-from worker.adapters.redis_inbound import LOOKUPS, SEEN, RedisInbound
-from worker.intake_ports import Wanted
+from worker.adapters.redis_inbound import LOOKUPS, SEEN, SOURCES, RedisInbound
+from worker.intake_ports import SourceNews, Wanted
 
 
 @pytest.fixture(params=["redis", "cluster"])
@@ -54,3 +54,23 @@ async def test_a_look_up_is_leased_and_done(memory: RedisInbound) -> None:
     await memory.put_off(b"a", 20_000)
     await memory.done(b"b")
     assert (await memory.take_due(9_000, 10, 500), await memory.waiting()) == ([], 1)
+
+
+async def test_the_newest_of_each_source_is_kept(memory: RedisInbound) -> None:
+    """Several collectors write it, each every few seconds and in any order."""
+    await memory._client.delete(SOURCES)
+    assert await memory.told() == {}
+    await memory.tell({"a": SourceNews(5, 7, "it failed: x y"), "b": SourceNews(error_ms=1, error="é")})
+    await memory.tell({"a": SourceNews(event_ms=4), "b": SourceNews(event_ms=2)})
+    await memory.tell({"a": SourceNews(error_ms=6, error="older")})
+    assert await memory.told() == {"a": SourceNews(5, 7, "it failed: x y"), "b": SourceNews(2, 1, "é")}
+    await memory.tell({"a": SourceNews(8, 9, "newer")})
+    await memory.tell({})
+    assert (await memory.told())["a"] == SourceNews(8, 9, "newer")
+
+
+async def test_look_ups_that_wait_are_all_read(memory: RedisInbound) -> None:
+    """More than Redis holds in one small list."""
+    wanted = [Wanted(b'{"source":"s","path":"/%d"}' % n, n) for n in range(1_500)]
+    await memory.schedule(wanted)
+    assert sorted(await memory.questions()) == sorted(one.held for one in wanted)

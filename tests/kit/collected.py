@@ -18,7 +18,7 @@ from worker.connections.file import parse_connections
 from worker.core.contract.model import Output
 from worker.errors import StoreUnavailable, Undelivered
 from worker.intake.inbound import Inbound, decode_inbound
-from worker.intake_ports import Wanted
+from worker.intake_ports import SourceNews, Wanted
 
 NOW_MS = 1_770_000_000_000
 
@@ -55,6 +55,7 @@ class Memory:
         self.marks: set[bytes] = set()
         self.wanted: dict[bytes, int] = {}
         self.kept: dict[str, bytes] = {}
+        self.news: dict[str, SourceNews] = {}
         self.away = False
 
     def _answer(self) -> None:
@@ -93,6 +94,10 @@ class Memory:
 
     async def waiting(self) -> int:
         return len(self.wanted)
+
+    async def tell(self, news: Mapping[str, SourceNews]) -> None:
+        self._answer()
+        self.news |= news
 
 
 class Fetched:

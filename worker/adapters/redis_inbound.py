@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from worker.adapters.redis_client import FAILURES, asking, connect, translated
-from worker.intake_ports import Wanted
+from worker.intake_ports import SourceNews, Wanted
 
 T = TypeVar("T")
 
@@ -14,6 +14,18 @@ SEEN: Final = "{leadpulse.inbound}:seen"
 LOOKUPS: Final = "{leadpulse.inbound}:lookups"
 TRACE: Final = "{leadpulse.inbound}:message:"
 KEPT_MS: Final = 72 * 3_600_000
+
+SOURCES: Final = "{leadpulse.inbound}:sources"
+"""Hash: `event:NAME` and `error:NAME` → an instant in ms and, behind a blank, words."""
+
+_NEWEST: Final = """
+for i = 1, #ARGV, 3 do
+  local held = redis.call('HGET', KEYS[1], ARGV[i])
+  if not held or tonumber(string.match(held, '^%d+')) <= tonumber(ARGV[i + 1]) then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1] .. ' ' .. ARGV[i + 2])
+  end
+end
+"""
 
 _TAKE: Final = """
 local due = redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[2])
@@ -91,6 +103,35 @@ class RedisInbound:
     async def waiting(self) -> int:
         """Return the number of look-ups that wait."""
         return int(await self._run("look-ups", lambda: self._client.zcard(LOOKUPS)))
+
+    async def tell(self, news: Mapping[str, SourceNews]) -> None:
+        """Write down what is new of each source."""
+        given: list[str | int] = []
+        for name, one in news.items():
+            given += [f"event:{name}", one.event_ms, ""] if one.event_ms else []
+            given += [f"error:{name}", one.error_ms, one.error] if one.error_ms else []
+        if given:
+            await self._run("news of sources", lambda: self._client.eval(_NEWEST, 1, SOURCES, *given))
+
+    async def told(self) -> dict[str, SourceNews]:
+        """Return the newest of each source that was ever heard of."""
+        found: dict[str, SourceNews] = {}
+        for field, value in (await self._run("news of sources", lambda: self._client.hgetall(SOURCES))).items():
+            kind, _, name = field.decode().partition(":")
+            at, _, words = value.decode().partition(" ")
+            one = found.get(name, SourceNews())
+            found[name] = one._replace(event_ms=int(at)) if kind == "event" else one._replace(error_ms=int(at), error=words)
+        return found
+
+    async def questions(self) -> list[bytes]:
+        """Return the look-ups that wait, in no order. Reads them in small steps."""
+        found: dict[bytes, None] = {}
+        at = 0
+        while True:
+            at, some = await self._run("look-ups", lambda at=at: self._client.zscan(LOOKUPS, at, count=500))  # type: ignore[misc]
+            found |= dict.fromkeys(held for held, _ in some)
+            if not at:
+                return list(found)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from worker.cli.common import json_line, run_async
+from worker.cli.common import json_line, load, run_async, show
 from worker.connections.models import Connections
 from worker.core.contract.printable import plain
 from worker.core.grid.values import did_you_mean
 from worker.errors import ConnectionsError
+from worker.settings import CollectSettings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from worker.queries.connection_status import Standing
 
 _DEFAULT: Final = "connections.yaml"
 _MOST_DAYS: Final = 30
+_COUNTS: Final = ("budget", "pending", "held", "dead", "unknown")
 
 
 def _file(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,9 +60,9 @@ def check(file: str, no_secrets: bool) -> None:
     )
 
 
-@connections.command()
+@connections.command(name="show")
 @_file
-def show(file: str) -> None:
+def show_file(file: str) -> None:
     """Print FILE as JSON, with every default filled in and references in place of secrets."""
     from worker.connections.secret import Secret
 
@@ -116,6 +123,57 @@ async def _try(found: Connections, names: tuple[str, ...], as_json: bool) -> int
         text = f"{one.what}: {one.what_to_do}" if one.what_to_do else one.what
         click.echo(f"{one.level:7}  {one.direction} {one.name}: {plain(text)}", err=True)
     return errors
+
+
+@connections.command()
+@_FILE_OPTION
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line per source and target.")
+def status(file: str, as_json: bool) -> None:
+    """Show how each source and target is.
+
+    Of a source: when the last webhook came, the last error, look-ups that wait, and webhooks that could not be mapped.
+    Of a target: the last act, the last error, the breaker, the budget, and acts that are pending, held, dead or unknown.
+
+    Reads Redis and Kafka, by the settings of `leadpulse collect` in the environment. What cannot be read is left out, and named
+    on stderr. The command exits with 1 then.
+    """
+    found = _read(file, secrets=False)
+    standings, missing = run_async(_standings(load(CollectSettings, {}), found))
+    if as_json:
+        for one in standings:
+            click.echo(json_line(one))
+    else:
+        show(_table(standings))
+    for words in missing:
+        click.echo(f"not read: {plain(words)}", err=True)
+    if missing:
+        raise click.exceptions.Exit(1)
+
+
+async def _standings(settings: CollectSettings, found: Connections) -> tuple[list[Standing], list[str]]:
+    from worker.queries.connection_status import standings
+
+    return await standings(settings, found)
+
+
+def _table(standings: Sequence[Standing]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "name", "kind", "last event", "last error", "breaker"):
+        table.add_column(name)
+    for name in _COUNTS:
+        table.add_column(name, justify="right")
+    for one in standings:
+        error = f"{_short(one.last_error_at)} {one.last_error}" if one.last_error else ""
+        words = (one.direction, one.name, one.kind, _short(one.last_event), error, one.breaker or "")
+        counts = (getattr(one, name) for name in _COUNTS)
+        table.add_row(*map(plain, words), *("" if count is None else f"{count:g}" for count in counts))
+    return table
+
+
+def _short(instant: str | None) -> str:
+    return f"{instant[:19]}Z" if instant else ""
 
 
 @connections.command()

@@ -31,7 +31,14 @@ _SECURITY: Final = {"X-Content-Type-Options": "nosniff"}
 
 def application(collector: Collector, endpoints: Sequence[Routes] = ENDPOINTS) -> web.Application:
     """Return the application of *collector*."""
+    app = web.Application(middlewares=[_counted(collector)], client_max_size=0)
+    app.add_routes(_health(collector))
+    for endpoint in endpoints:
+        app.add_routes(endpoint(collector))
+    return app
 
+
+def _health(collector: Collector) -> list[web.RouteDef]:
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
@@ -39,11 +46,7 @@ def application(collector: Collector, endpoints: Sequence[Routes] = ENDPOINTS) -
         held = {"ready": collector.ready, "kafka": not collector.promise.stalled, "draining": collector.draining}
         return web.json_response(held, status=200 if collector.ready else 503)
 
-    app = web.Application(middlewares=[_counted(collector)], client_max_size=0)
-    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz)])
-    for endpoint in endpoints:
-        app.add_routes(endpoint(collector))
-    return app
+    return [web.get("/livez", livez), web.get("/readyz", readyz)]
 
 
 def _counted(collector: Collector) -> Any:
@@ -93,13 +96,13 @@ def _label(path: str) -> str:
 
 
 def metrics_pages(collector: Collector) -> web.Application:
-    """Return the application of the metrics port."""
+    """Return the application of the metrics port. It has health too, since a process that only maps has no other port."""
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(collector.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
-    app.add_routes([web.get("/metrics", metrics)])
+    app.add_routes([*_health(collector), web.get("/metrics", metrics)])
     return app
 
 

@@ -13,6 +13,7 @@ from worker.collector.metrics import CollectorMetrics
 from worker.collector.promise import Promise
 from worker.collector.signatures.common import Key
 from worker.collector.signatures.sns import Certificates, Fetch
+from worker.collector.source_news import News
 from worker.connections.models import Connections
 from worker.connections.sources import Ses, Source
 
@@ -38,6 +39,7 @@ class Collector:
     """Asks an address of Amazon's."""
     inbound_topic: str = "lead.inbound"
     now_ms: Callable[[], int] = now_ms
+    news: News = field(default_factory=News)
     checked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the topics were seen at the start."""
     draining: bool = False

@@ -13,13 +13,13 @@ from aiohttp import web
 
 from worker.collector.answers import Answer, come_again, read_body
 from worker.collector.collector import Collector
-from worker.collector.promise import ANSWER_S, HURRIED_ANSWER_S
+from worker.collector.promise import ANSWER_S, HURRIED_ANSWER_S, Room
 from worker.collector.signatures.common import BadSignature, Signed, Unverified
 from worker.collector.signatures.registry import verifier
 from worker.collector.signatures.sns import is_amazon, message_of, sns
 from worker.connections.sources import Source
 from worker.core.contract.model import Output
-from worker.intake.inbound import Inbound, encode_inbound
+from worker.intake.inbound import MAX_BODY_BYTES, Inbound, encode_inbound
 from worker.intake.vendors.registry import MAPS
 from worker.logs import fields
 
@@ -78,12 +78,13 @@ class Inbox:
             raise Answer(405, "send it by POST\n", {"Allow": "POST"})
         again = 503 if vendor == "segment" else 429
         with self._collector.promise.room() as room:
-            signed = _signed(request, await read_body(request, room, again=again, broken=again))
+            signed = _signed(request, await self._body(name, request, room, again))
             try:
                 number = await self._verified(name, vendor, signed)
                 special = await self._special(name, vendor, signed, number)
             except Unverified as error:
                 log.warning("%s: %s", name, error, extra=fields("collector.unverified", source=name))
+                self._collector.news.failed(name, self._collector.now_ms(), str(error))
                 raise come_again(again) from None
             if special is not None:
                 return special
@@ -93,7 +94,17 @@ class Inbox:
             if not await self._collector.promise.keep([record], within_s):
                 raise come_again(again)
         self._collector.metrics.received.labels(name).inc()
+        self._collector.news.came(name, inbound.received_ms)
         return _taken(vendor, signed.body)
+
+    async def _body(self, name: str, request: web.Request, room: Room, again: int) -> bytes:
+        try:
+            return await read_body(request, room, again=again, broken=again)
+        except Answer as answer:
+            if answer.status == 413:
+                words = f"a webhook was refused: it is over {MAX_BODY_BYTES:,} bytes"
+                self._collector.news.failed(name, self._collector.now_ms(), words)
+            raise
 
     async def _verified(self, name: str, vendor: str, signed: Signed) -> int:
         """Return the number of the secret that verifies the request. Raises `Answer` with 401, and `Unverified`."""
@@ -105,6 +116,7 @@ class Inbox:
                 number = verifier(vendor)(signed, key, collector.now_ms())
         except BadSignature as error:
             collector.metrics.bad_signatures.labels(name, error.reason).inc()
+            collector.news.failed(name, collector.now_ms(), f"a webhook was refused: its signature is {error.reason}")
             self._tell(name, error.reason)
             raise Answer(401, "not verified\n") from None
         collector.metrics.old_secrets.labels(name, str(number)).inc()

@@ -109,6 +109,7 @@ class Lookups:
         try:
             body = await self._answer(question, target)
         except (NoAnswer, ConnectionsError) as error:
+            collector.news.failed(question.source, collector.now_ms(), f"a look-up had no answer: {error}")
             after_ms = self._after_ms(question, error)
             if after_ms is not None:
                 await self._memory.put_off(held, collector.now_ms() + after_ms)

@@ -14,6 +14,7 @@ from typing import Final
 
 from worker.collector.mapping import Made, made_of
 from worker.collector.metrics import CollectorMetrics
+from worker.collector.source_news import News
 from worker.connections.sources import Source
 from worker.core.contract.model import Output, Record
 from worker.errors import LeadPulseError, OffsetsGone, Reassigned, StoreRefused, StoreUnavailable
@@ -49,6 +50,7 @@ class Mapper:
         now_ms: Callable[[], int],
         inbound_topic: str = "lead.inbound",
         dead_topic: str = "lead.inbound.dead",
+        news: News | None = None,
     ) -> None:
         self.group = group
         self.topics = topics
@@ -59,6 +61,7 @@ class Mapper:
         self.now_ms = now_ms
         self.inbound_topic = inbound_topic
         self.dead_topic = dead_topic
+        self.news = news or News()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ours: set[int] = set()
         self._forgetful = False
@@ -280,6 +283,8 @@ class Share:
             if one.source in mapper.sources:
                 metrics.passed_over.labels(one.source).inc(one.passed_over)
                 metrics.dead.labels(one.source).inc(one.dead is not None)
+                if one.dead is not None:
+                    mapper.news.failed(one.source, mapper.now_ms(), "a webhook, or a part of one, could not be mapped")
                 for reason, number in one.machines.items():
                     metrics.machines.labels(one.source, reason).inc(number)
         received_ms = min((one.received_ms for one in made if one.received_ms), default=0)

@@ -23,21 +23,16 @@ log = logging.getLogger(__name__)
 _AGAIN_S: Final = 2.0
 
 
-async def map_webhooks(settings: CollectSettings, collector: Collector) -> None:
+async def map_webhooks(settings: CollectSettings, collector: Collector, memory: RedisInbound) -> None:
     """Map until cancelled. Raises `KafkaRefused` when an operator must act."""
     await collector.checked.wait()
-    memory = RedisInbound(settings.memory, settings.seen_max)
-    found = collector.connections
-    try:
-        async with VendorApi(found.targets, collector.environment) as api:
-            asking = asyncio.create_task(Lookups(collector, memory, api.ask).run())
-            try:
-                await _map(settings, collector, memory)
-            finally:
-                asking.cancel()
-                await asyncio.wait([asking])
-    finally:
-        await memory.close()
+    async with VendorApi(collector.connections.targets, collector.environment) as api:
+        asking = asyncio.create_task(Lookups(collector, memory, api.ask).run())
+        try:
+            await _map(settings, collector, memory)
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
 
 
 async def _map(settings: CollectSettings, collector: Collector, memory: RedisInbound) -> None:
@@ -64,6 +59,7 @@ async def _joined(settings: CollectSettings, collector: Collector, admin: Admin,
         collector.now_ms,
         settings.inbound_topic,
         settings.dead_topic,
+        collector.news,
     )
     try:
         await mapper.run()

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from worker.adapters.kafka_acks import KafkaAcks
 from worker.adapters.kafka_sink import KafkaIntake
+from worker.adapters.redis_inbound import RedisInbound
 from worker.collector.application import ENDPOINTS, AccessLog, Routes, application, metrics_pages
 from worker.collector.collector import Collector
 from worker.collector.fetching import Fetcher
@@ -54,9 +55,12 @@ async def run(settings: CollectSettings, environment: Mapping[str, str], endpoin
             at = await _serve(opened, app, settings.collect_host, settings.collect_port, "LEADPULSE_COLLECT_PORT")
             log.info("taking events on http://%s:%d", *at[:2], extra=fields("collector.served", host=at[0], port=at[1]))
         _collect_less()
+        memory = RedisInbound(settings.memory, settings.seen_max)
+        opened.push_async_callback(memory.close)
         tasks = [asyncio.create_task(_check_topics(settings, collector))]
+        tasks.append(asyncio.create_task(collector.news.keep_writing(memory)))
         if settings.collect_only != "http":
-            tasks.append(asyncio.create_task(map_webhooks(settings, collector)))
+            tasks.append(asyncio.create_task(map_webhooks(settings, collector, memory)))
         await _until(stop, tasks)
         collector.draining = True
         log.info("draining, for %g s at most", DRAIN_S, extra=fields("collector.draining"))

@@ -18,7 +18,7 @@ from worker.errors import DeadLetterError
 from worker.intake.producer import check_topics
 from worker.intake_ports import LogIntake
 from worker.ports import LogPartition
-from worker.settings import Settings
+from worker.settings import GroupConnection, Settings
 
 
 def _mend(act: str) -> str:
@@ -116,7 +116,7 @@ def without_values(detail: str) -> str:
 class DeadLetters:
     """The dead-letter topic, for reading. `dead_letters` makes one."""
 
-    def __init__(self, settings: Settings, topic: str, partitions: int) -> None:
+    def __init__(self, settings: GroupConnection, topic: str, partitions: int) -> None:
         self._settings = settings
         self.topic = topic
         self._partitions = partitions
