@@ -123,6 +123,14 @@ class InboundMemory(Protocol):
         """Let a look-up wait until *due_ms*."""
         ...
 
+    async def questions(self) -> list[bytes]:
+        """Return all look-ups that wait."""
+        ...
+
+    async def replace(self, held: bytes, instead: bytes | None) -> None:
+        """Let the look-up *instead* wait in the place of *held*, if that still waits; `None`: none."""
+        ...
+
     async def waiting(self) -> int:
         """Return the number of look-ups that wait."""
         ...

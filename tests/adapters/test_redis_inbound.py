@@ -74,3 +74,13 @@ async def test_look_ups_that_wait_are_all_read(memory: RedisInbound) -> None:
     wanted = [Wanted(b'{"source":"s","path":"/%d"}' % n, n) for n in range(1_500)]
     await memory.schedule(wanted)
     assert sorted(await memory.questions()) == sorted(one.held for one in wanted)
+
+
+async def test_a_look_up_is_replaced_at_its_time(memory: RedisInbound) -> None:
+    """What does not wait any more is not replaced: it may be done."""
+    await memory.schedule([Wanted(b"a", 2_000), Wanted(b"b", 3_000)])
+    await memory.replace(b"a", b"c")
+    await memory.replace(b"b", None)
+    await memory.replace(b"gone", b"d")
+    assert await memory._client.zscore(LOOKUPS, b"c") == 2_000
+    assert {b"a", b"b", b"d"}.isdisjoint(await memory.questions())

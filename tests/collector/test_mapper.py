@@ -25,12 +25,15 @@ from worker.core.contract.event_types import INPUT_TOPICS
 from worker.core.contract.model import Event, Output
 from worker.errors import ProducerFailed
 from worker.intake.inbound import Inbound, decode_inbound, encode_inbound
+from worker.intake.questions import Question, decode_question, encode_question
 from worker.ports import LogPartition
 from worker.settings import Settings
 
 FILE = b"""
+public_url: https://in.example.com
 sources:
   mailer: {vendor: sendgrid, secrets: ["${KEY}"]}
+  crm: {vendor: hubspot, secrets: ["${KEY}"]}
   guessing: {vendor: sendgrid, secrets: ["${KEY}"], machines: {click_after_delivery: 10s}}
 """
 SOURCES = parse_connections(FILE, "connections.yaml").sources
@@ -131,13 +134,13 @@ async def test_what_cannot_be_mapped_is_a_dead_letter_with_the_reason() -> None:
     bench.webhook([opened(1)], source="gone")
     bench.webhook([opened(1)], vendor="brevo")
     bench.log.append("lead.inbound", 0, b"\xff")
-    bench.log.append("lead.inbound", 0, None)
+    bench.log.append("lead.inbound", 0, None, b"email:erased@x.example")  # not a webhook: see below
     bench.webhook([opened(1)])
     async with bench.mapping():
         await until(bench.read)
     letters = [read_letter(record) for record in bench.log.committed_records("lead.inbound.dead")]
     reasons = [letter.reason for letter in letters if letter is not None]
-    assert reasons == ["unmapped", "unmapped", "no_source", "no_source", "not_inbound", "not_inbound"]
+    assert reasons == ["unmapped", "unmapped", "no_source", "no_source", "not_inbound"]
     assert bench.ids() == {"e1:email.opened": 1}
     assert bench.counted("dead_webhooks_total", source="mailer") == 3
 
@@ -248,3 +251,20 @@ async def test_a_click_is_compared_with_a_delivery_that_came_before(away: bool) 
     assert {one.type: one.machine for one in bench.events()} == {"email.delivered": False, "email.clicked": True}
     assert bench.counted("machine_clicks_total", source="guessing", reason="soon after delivery") == 1
     assert len(bench.memory.kept) == (not away)
+
+
+async def test_an_erasure_by_a_vendor_reaches_webhooks_and_look_ups() -> None:
+    """A record without a value stands behind the person's webhooks, and no vendor is asked about the person any more."""
+    bench = Bench()
+    about = {"ask": "contact", "object": "123", "id": "i", "at_ms": "1"}
+    other = Question("crm", "/contacts/124", about | {"object": "124"}, 0)
+    for question in (Question("crm", "/contacts/123", about, 0), other):
+        bench.memory.wanted[encode_question(question)] = 0
+    deleted = {"eventId": 1, "subscriptionId": 2, "occurredAt": 1_770_000_000_000, "objectId": 123}
+    bench.webhook([deleted | {"subscriptionType": "contact.privacyDeletion"}], source="crm", vendor="hubspot")
+    async with bench.mapping():
+        await until(bench.read)
+    assert [event.type for event in bench.events()] == ["lead.erased"]
+    for topic in ("lead.inbound", "lead.inbound.dead"):
+        assert [one.key for one in bench.log.committed_records(topic) if one.value is None] == [b"123"]
+    assert [decode_question(held) for held in bench.memory.wanted] == [other]

@@ -92,6 +92,15 @@ class Memory:
     async def put_off(self, held: bytes, due_ms: int) -> None:
         self.wanted[held] = due_ms
 
+    async def questions(self) -> list[bytes]:
+        self._answer()
+        return list(self.wanted)
+
+    async def replace(self, held: bytes, instead: bytes | None) -> None:
+        due_ms = self.wanted.pop(held, None)
+        if due_ms is not None and instead is not None:
+            self.wanted.setdefault(instead, due_ms)
+
     async def waiting(self) -> int:
         return len(self.wanted)
 

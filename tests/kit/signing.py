@@ -97,9 +97,9 @@ def segment(secret: str, at_ms: int, path: str, body: bytes = b'{"type":"track"}
     return Request(body, {"X-Signature": _hmac(secret, body, "sha1").hex()})
 
 
-def zoho(secret: str, at_ms: int, path: str, body: bytes = b'{"module":"Deals","ids":["1"]}') -> Request:
+def zoho(secret: str, at_ms: int, path: str, body: bytes = b"") -> Request:
     """Zoho: the channel's token in the body."""
-    return Request(json.dumps({"token": secret, **json.loads(body)}).encode(), {})
+    return Request(json.dumps({"token": secret, "module": "Deals", "ids": ["1"]}).encode(), {})
 
 
 def bearer(secret: str, at_ms: int, path: str, body: bytes = b'{"event":"opened"}') -> Request:

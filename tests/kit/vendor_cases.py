@@ -349,6 +349,8 @@ class Signers:
             return self.sendgrid.sign(at_ms, body)
         if vendor == "ses":
             return Request(self.amazon.sign(TopicArn=ARN, Message=body.decode()), {"Content-Type": "text/plain"})
+        if vendor == "zoho":
+            return Request(_json({"token": secret, **json.loads(body)}), {"Content-Type": "application/json"})
         sign: Callable[..., Request] = SIGN[vendor]
         return sign(secret_of(vendor, secret), at_ms, f"/in/{vendor}", body)
 

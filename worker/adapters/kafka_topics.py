@@ -18,6 +18,8 @@ MAX_RECORD_BYTES = 2 * 1024 * 1024
 _INPUT_RETENTION_MS = 7 * 86_400_000
 _INTERNAL_RETENTION_MS = 14 * 86_400_000
 _INBOUND_RETENTION_MS = 14 * 86_400_000
+_INBOUND_SEGMENT_MS = 86_400_000
+"""Kafka deletes whole segments. With its default of a week, an erased person's webhooks might stay for three."""
 
 
 INBOUND_TOPICS = ("lead.inbound", "lead.inbound.dead")
@@ -41,7 +43,8 @@ def topic_configs(settings: Settings, *, inbound: bool = False) -> dict[str, dic
         "retention.ms": str(_INTERNAL_RETENTION_MS),
     }
     if inbound:
-        configs |= {topic: written | {"retention.ms": str(_INBOUND_RETENTION_MS)} for topic in INBOUND_TOPICS}
+        kept = {"retention.ms": str(_INBOUND_RETENTION_MS), "segment.ms": str(_INBOUND_SEGMENT_MS)}
+        configs |= dict.fromkeys(INBOUND_TOPICS, written | kept)
         unread = [topic for topic in INPUT_TOPICS.values() if topic not in configs]  # the collector writes all of them
         configs |= {topic: {"cleanup.policy": "delete", "retention.ms": str(_INPUT_RETENTION_MS)} for topic in unread}
     return configs

@@ -33,6 +33,15 @@ for _, held in ipairs(due) do redis.call('ZADD', KEYS[1], 'XX', ARGV[3], held) e
 return due
 """
 
+_REPLACE: Final = """
+local due = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if due then
+  redis.call('ZREM', KEYS[1], ARGV[1])
+  if ARGV[2] then redis.call('ZADD', KEYS[1], 'NX', due, ARGV[2]) end
+end
+return due
+"""
+
 
 class RedisInbound:
     """Remembers for all mappers. Each call is one round trip."""
@@ -99,6 +108,11 @@ class RedisInbound:
     async def put_off(self, held: bytes, due_ms: int) -> None:
         """Let a look-up wait until *due_ms*."""
         await self._run("look-ups", lambda: self._client.zadd(LOOKUPS, {held: due_ms}, xx=True))
+
+    async def replace(self, held: bytes, instead: bytes | None) -> None:
+        """Let another look-up wait in the place of *held*, or none."""
+        words = [held] if instead is None else [held, instead]
+        await self._run("look-ups", lambda: self._client.eval(_REPLACE, 1, LOOKUPS, *words))
 
     async def waiting(self) -> int:
         """Return the number of look-ups that wait."""

@@ -46,7 +46,7 @@ COMMANDS: Final[dict[str, _Command]] = {
     "export": _Command(
         "worker.cli.export",
         "export",
-        "Print everything that Redis holds of LEAD, and of every other id of the same person, as one JSON object.",
+        "Print everything that is held of LEAD, and of every other id of the same person, as one JSON object.",
     ),
     "doctor": _Command("worker.cli.doctor", "doctor", "Look for faults that would stop the worker."),
     "repartition": _Command(

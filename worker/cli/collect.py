@@ -57,7 +57,8 @@ def remap(source: str, since: int, dry_run: bool) -> None:
     """Map webhooks again after a map was mended, and send the events that are missing.
 
     Reads which events stand in the input topics since T, and sends only the others. Events that the earlier map made and the
-    present one does not are listed under `wrong`, since workers have counted them. Nothing removes those by itself.
+    present one does not are listed under `wrong`, since workers have counted them. Nothing removes those by itself. Nothing is
+    sent of a person who was erased since the webhook came.
 
     Prints one JSON object. Settings come from the environment.
     """

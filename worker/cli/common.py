@@ -77,6 +77,11 @@ def load(program: type[S], flags: dict[str, Any]) -> S:
         raise click.UsageError(str(err)) from None
 
 
+def load_part(program: type[S], flags: dict[str, Any]) -> S:
+    """Return the settings of one of the programs that a command concerns, of those *flags* that are its own."""
+    return load(program, {name: value for name, value in flags.items() if name in program.model_fields})
+
+
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run *work* to its end. An expected error ends the command with its one line and exit code 1."""
     from worker.adapters.refusals import refusal

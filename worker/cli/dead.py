@@ -19,6 +19,7 @@ from worker.cli.common import (
     Complaints,
     instant_option,
     json_line,
+    load,
     load_settings,
     opened,
     run_async,
@@ -35,8 +36,9 @@ from worker.core.scoring.calendar import rfc3339
 from worker.intake.inbound import HINTS as INBOUND_HINTS
 from worker.intake.inbound import REASONS as INBOUND_REASONS
 from worker.queries.dead_letters import HINTS, DeadLetterFilter, dead_letters, without_values
+from worker.queries.inbound import erased_people, sources_of, without_erased
 from worker.queries.resend import Counts, Resend, is_journal, misplaced, resend
-from worker.settings import Settings
+from worker.settings import InboundSettings, Settings
 
 _DETAIL_CHARS: Final = 120
 _KEY_CHARS: Final = 60
@@ -320,7 +322,8 @@ def replay_letters(places: tuple[tuple[int, int], ...], every: bool, replacement
     Letters stay in their topic, so you can send the same ones twice. If an event's source and id
     are among the last 64 of its lead, the worker drops it as a duplicate. An older event would count again.
 
-    With --inbound, webhooks go to lead.inbound and are mapped again. Their events that were sent before are left out.
+    With --inbound, webhooks go to lead.inbound and are mapped again. Their events that were sent before are left out. So are
+    people who were erased since; webhooks about them alone are counted under "erased".
 
     Prints one JSON object: {"replayed", "still_bad" by reason, "without_value", "misplaced"}. Exits with 1 if a letter was
     not sent.
@@ -330,7 +333,7 @@ def replay_letters(places: tuple[tuple[int, int], ...], every: bool, replacement
     if given["inbound"]:
         if replacement is not None:
             raise click.UsageError("--from gives an event; a webhook cannot be replaced by one")
-        how = how._replace(force=True)  # the mapper judges it, and not the worker
+        how = how._replace(force=True, sources=sources_of(load(InboundSettings, {})))  # the mapper judges it, not the worker
     settings = _settings(given)
     if (bool(places) + every + (wanted != DeadLetterFilter())) != 1:
         raise click.UsageError("select letters: PLACE…, or conditions (--reason, --since, --until, --type, --topic), or --all")
@@ -343,14 +346,17 @@ def replay_letters(places: tuple[tuple[int, int], ...], every: bool, replacement
         run_async(_replay(settings, wanted, places, how._replace(replacement=_event(replacement)), counts))
     except click.ClickException as err:
         raise click.ClickException(f"{err.message} ({counts.replayed:,} records were handed over before)") from None
-    _report(counts, how.dry_run)
+    _report(counts, how.dry_run, inbound=how.sources is not None)
 
 
-def _report(counts: Counts, dry_run: bool) -> None:
+def _report(counts: Counts, dry_run: bool, *, inbound: bool) -> None:
     """Print what became of the letters. Exit with 1 if a letter was left out."""
-    click.echo(msgspec.json.encode(msgspec.to_builtins(counts) | ({"dry_run": True} if dry_run else {})))
+    shown = msgspec.to_builtins(counts)
+    if not inbound:
+        del shown["erased"]
+    click.echo(msgspec.json.encode(shown | ({"dry_run": True} if dry_run else {})))
     left_out = counts.still_bad.total() + counts.without_value + counts.misplaced
-    if not counts.replayed and not left_out:
+    if not counts.replayed and not left_out and not counts.erased:
         click.echo("no letter matches these conditions", err=True)
     done = "would be sent" if dry_run else "sent"
     click.echo(f"{counts.replayed:,} records {done}, {left_out:,} letters left out", err=True)
@@ -375,6 +381,8 @@ async def _replay(
     log = KafkaIntake(settings)
     topic = await dead_letters(settings, log)
     picked = topic.at(dict.fromkeys(places)) if places else topic.every(wanted)
+    if how.sources is not None:
+        picked = without_erased(picked, await erased_people(settings, topic.topic), how.sources, counts)
     async with contextlib.aclosing(picked) as letters:
         await resend(_watched(letters), settings, log, how, counts, Complaints("letters left out"))
 

@@ -16,6 +16,7 @@ from worker.connections.sources import Source
 from worker.core.contract.model import Output
 from worker.errors import ConnectionsError, StoreRefused, StoreUnavailable
 from worker.intake.inbound import Inbound, encode_inbound
+from worker.intake.questions import Question, decode_question, encode_question
 from worker.intake_ports import InboundMemory, Wanted
 from worker.logs import fields
 
@@ -38,24 +39,12 @@ Ask = Callable[[str, str], Awaitable[bytes]]
 """(target, path) → the answer. Raises `NoAnswer`."""
 
 
-class Question(msgspec.Struct, frozen=True):
-    """A look-up as it waits in the memory."""
-
-    source: str
-    path: str
-    about: dict[str, str]
-    due_ms: int
-
-
-_question: Final = msgspec.json.Decoder(Question).decode
-
-
 def questions(source: str, made: Made) -> list[Wanted]:
     """Return the look-ups of *made* as the memory keeps them. The same webhook asks the same."""
     wanted = []
     for one in made.lookups:
         due_ms = one.due_ms or made.received_ms
-        wanted.append(Wanted(msgspec.json.encode(Question(source, one.path, one.about, due_ms)), due_ms))
+        wanted.append(Wanted(encode_question(Question(source, one.path, one.about, due_ms)), due_ms))
     return wanted
 
 
@@ -90,7 +79,7 @@ class Lookups:
         by_source: dict[str, list[tuple[bytes, Question]]] = {}
         for one in held:
             try:
-                question = _question(one)
+                question = decode_question(one)
             except msgspec.DecodeError:
                 await self._memory.done(one)
                 continue

@@ -18,6 +18,7 @@ from worker.collector.source_news import News
 from worker.connections.sources import Source
 from worker.core.contract.model import Output, Record
 from worker.errors import LeadPulseError, OffsetsGone, Reassigned, StoreRefused, StoreUnavailable
+from worker.intake.erasure import forget_lookups
 from worker.intake.vendors.machine_clicks import KEPT_MS, Trace, Traces, decode_trace, encode_trace, joined
 from worker.intake_ports import InboundMemory, Wanted
 from worker.logs import fields
@@ -147,6 +148,15 @@ class Mapper:
         except (StoreUnavailable, StoreRefused) as error:
             self._forgets(error)
 
+    async def forget(self, erased: Sequence[bytes]) -> None:
+        """Take back the look-ups about people who were erased."""
+        if self.memory is None or not erased:
+            return
+        try:
+            await forget_lookups(self.memory, [key.decode() for key in erased])
+        except (StoreUnavailable, StoreRefused) as error:
+            self._forgets(error)
+
     async def recall(self, keys: Sequence[str]) -> dict[str, Trace]:
         """Return what is remembered of messages. Without the memory, only webhooks of one batch are compared."""
         if self.memory is None:
@@ -271,8 +281,13 @@ class Share:
         wanted = [question for one in made if one.lookups for question in mapper.questions(one.source, one)]
         if wanted and mapper.memory is not None:
             await mapper.memory.schedule(wanted)  # before the commit: one that is asked twice is harmless, a lost one is not
-        await producer.send([*outputs, *dead], {self._at.topic: self._next}, 0, lambda _: None)
+        erased = [
+            output.key for output, (_, kind) in zip(outputs, counted, strict=True) if kind == "lead.erased" and output.key
+        ]
+        forgotten = [Output(topic, key, None) for key in erased for topic in (mapper.inbound_topic, mapper.dead_topic)]
+        await producer.send([*outputs, *dead, *forgotten], {self._at.topic: self._next}, 0, lambda _: None)
         self.committed = True
+        await mapper.forget(erased)
         await mapper.mark(marks)
         await mapper.keep(traces)
         for source, kind in counted:

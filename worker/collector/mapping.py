@@ -52,6 +52,8 @@ def mark_of(source: str, id_: str) -> bytes:
 
 def made_of(record: Record, sources: Mapping[str, Source], dead_topic: str, traces: Traces | None = None) -> Made:
     """Return what *record* becomes, with what is remembered of messages in *traces*. Raises nothing, whatever the bytes."""
+    if record.value is None:  # a person was erased: see `worker.intake.erasure`
+        return Made("")
     try:
         inbound = decode_inbound(record.value or b"")
     except ValueError as error:

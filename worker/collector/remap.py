@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from worker.adapters.kafka_admin import Admin
-from worker.adapters.kafka_clients import free_reader
+from worker.adapters.kafka_records import committed_records
 from worker.adapters.kafka_sink import KafkaIntake
 from worker.adapters.redis_inbound import RedisInbound
 from worker.collector.mapping import MappedEvent, made_of, mark_of
@@ -18,14 +18,12 @@ from worker.connections.file import read_connections
 from worker.connections.sources import Source
 from worker.core.contract.event_types import INPUT_TOPICS
 from worker.core.contract.model import Record
-from worker.errors import ConnectionsError, Undelivered
+from worker.errors import ConnectionsError
+from worker.intake.erasure import note_erasure
 from worker.intake.producer import check_topics
 from worker.intake_ports import InboundMemory
 from worker.ports import LogPartition
-from worker.settings import CollectSettings
-
-_FETCH_S: Final = 1.0
-_PATIENCE_S: Final = 30.0
+from worker.settings import InboundSettings
 
 
 class Wrong(msgspec.Struct, frozen=True):
@@ -49,6 +47,8 @@ class Remapped(msgspec.Struct):
     """Events that are in the input topics already."""
     sent: int = 0
     """Events that were missing. With `dry_run` they are counted and not sent."""
+    erased: int = 0
+    """Events of people who were erased since their webhook came. They are not sent."""
     dead: int = 0
     """Webhooks that still cannot be mapped, whole or in part."""
     wrong: list[Wrong] = []
@@ -75,11 +75,15 @@ class _Counted:
         self.report = Remapped(name)
         self.made: set[bytes] = set()
         """Marks of what all webhooks become. Those from before the instant may have been mapped after it."""
-        self.recent: dict[bytes, MappedEvent] = {}
-        """What the webhooks since then become."""
+        self.recent: dict[bytes, tuple[MappedEvent, int]] = {}
+        """What the webhooks since then become, with the time when they came."""
+        self.erased: dict[str, int] = {}
+        """Id → when that person was last erased, in ms."""
 
     def take(self, record: Record) -> None:
-        """Map one webhook."""
+        """Map one webhook, or note an erasure."""
+        if note_erasure(record, self.erased):
+            return
         found = made_of(record, self._sources, "")
         if found.source != self._name:
             return
@@ -87,10 +91,17 @@ class _Counted:
         if found.received_ms >= self._since_ms:
             self.report.webhooks += 1
             self.report.dead += found.dead is not None
-            self.recent |= {event.mark: event for event in found.events}
+            self.recent |= {event.mark: (event, found.received_ms) for event in found.events}
+
+    def missing(self, present: Mapping[bytes, object]) -> list[MappedEvent]:
+        """Return the recent events that are not *present*, but for those of people who were erased since."""
+        left = [(event, at_ms) for mark, (event, at_ms) in self.recent.items() if mark not in present]
+        allowed = [event for event, at_ms in left if at_ms > self.erased.get((event.output.key or b"").decode(), -1)]
+        self.report.present, self.report.erased = len(self.recent) - len(left), len(left) - len(allowed)
+        return allowed
 
 
-async def remap_source(settings: CollectSettings, name: str, since_ms: int, *, dry_run: bool) -> Remapped:
+async def remap_source(settings: InboundSettings, name: str, since_ms: int, *, dry_run: bool) -> Remapped:
     """Map the webhooks of source *name* again, with the connections that *settings* name. See `remap`."""
     connections = read_connections(settings.connections)
     if name not in connections.sources:
@@ -104,7 +115,7 @@ async def remap_source(settings: CollectSettings, name: str, since_ms: int, *, d
 
 
 async def remap(
-    settings: CollectSettings, sources: Mapping[str, Source], name: str, since_ms: int, memory: InboundMemory, *, dry_run: bool
+    settings: InboundSettings, sources: Mapping[str, Source], name: str, since_ms: int, memory: InboundMemory, *, dry_run: bool
 ) -> Remapped:
     """Map the webhooks of source *name* since *since_ms* again. Raises `Undelivered`, `LogUnavailable` and errors of Redis."""
     log = KafkaIntake(settings)
@@ -118,8 +129,7 @@ async def remap(
     present = await _present(settings, counts, name, since_ms)
     report = counted.report
     report.wrong = [wrong for mark, wrong in present.items() if mark not in counted.made]
-    missing = [event for mark, event in counted.recent.items() if mark not in present]
-    report.present = len(counted.recent) - len(missing)
+    missing = counted.missing(present)
     report.sent = len(missing)
     if missing and not dry_run:
         async with log.sink() as sink:
@@ -130,7 +140,7 @@ async def remap(
     return report
 
 
-async def _present(settings: CollectSettings, counts: Mapping[str, int], name: str, since_ms: int) -> dict[bytes, Wrong]:
+async def _present(settings: InboundSettings, counts: Mapping[str, int], name: str, since_ms: int) -> dict[bytes, Wrong]:
     """Return the events of the source in the input topics since *since_ms*, by their marks."""
     held: dict[bytes, Wrong] = {}
 
@@ -151,30 +161,10 @@ async def _present(settings: CollectSettings, counts: Mapping[str, int], name: s
     return held
 
 
-async def _each(settings: CollectSettings, tp: LogPartition, take: Callable[[Record], None], until: int | None = None) -> None:
-    async with contextlib.aclosing(_records(settings, tp, until)) as records:
+async def _each(settings: InboundSettings, tp: LogPartition, take: Callable[[Record], None], until: int | None = None) -> None:
+    async with contextlib.aclosing(committed_records(settings, tp, until)) as records:
         async for record in records:
             take(record)
-
-
-async def _records(settings: CollectSettings, tp: LogPartition, until: int | None) -> AsyncGenerator[Record]:
-    """Yield the committed records of *tp*, from its start to before *until* or to its end as of now."""
-    async with free_reader(settings, [tp]) as reader:
-        start, end = (await reader.starts([tp]))[tp], (await reader.ends([tp]))[tp]
-        end = end if until is None else min(end, until)
-        if start >= end:
-            return
-        reader.seek(tp, start)
-        deadline = time.monotonic() + _PATIENCE_S
-        while await reader.position(tp) < end:
-            got = (await reader.fetch([tp], _FETCH_S))[tp].records
-            for record in got:
-                if record.offset < end:
-                    yield record
-            if got:
-                deadline = time.monotonic() + _PATIENCE_S
-            elif time.monotonic() > deadline:
-                raise Undelivered(f"{tp.topic}[{tp.partition}] gave nothing for {_PATIENCE_S:g} s before offset {end}")
 
 
 def _slices(some: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:

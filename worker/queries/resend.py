@@ -6,11 +6,12 @@ import contextlib
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
 
+from worker.connections.sources import Source
 from worker.core.contract.codec import decode
 from worker.core.contract.dead_letter import REPLAYED, DeadLetter
 from worker.core.contract.model import Record, Rejected, Tombstone, Unknown
@@ -37,6 +38,8 @@ class Resend(NamedTuple):
     """Also send records that the worker would reject or skip again."""
     dry_run: bool = False
     """Send nothing, and count what would be sent."""
+    sources: Mapping[str, Source] | None = None
+    """Of webhooks: the connections' sources. Their maps tell whom a webhook is about."""
 
 
 class Counts(msgspec.Struct):
@@ -49,6 +52,8 @@ class Counts(msgspec.Struct):
     """Letters that hold no record to send: it was too large to be carried, or had neither key nor value."""
     misplaced: int = 0
     """Letters about a record of no input topic: forged, or of a former input topic. Force does not send them."""
+    erased: int = 0
+    """Webhooks about people who were erased since. Nothing is sent of them, and they are no fault."""
 
 
 class _LeftOut(NamedTuple):

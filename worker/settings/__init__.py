@@ -6,6 +6,7 @@ nothing else. So a mistake in a setting of the worker stops no other program. Se
 
 from worker.settings.act import ActSettings as ActSettings
 from worker.settings.collect import CollectSettings as CollectSettings
+from worker.settings.collect import InboundSettings as InboundSettings
 from worker.settings.connections import PREFIX as PREFIX
 from worker.settings.connections import SECRETS as SECRETS
 from worker.settings.connections import FromEnvironment as FromEnvironment

@@ -155,7 +155,7 @@ def _attendees(held: list[Any], about: dict[str, str], received_ms: int) -> Mapp
         data = present(webinar_id=about["webinar"], minutes=round(seconds / 60, 2), share=share)
         made.events.append(NewEvent("webinar.attended", subject, digest(about["session"], subject), left_ms or end_ms, data))
     if about.get("single") == "yes":  # of a series, a registrant may have meant another session
-        came = {**about, "came": msgspec.json.encode(sorted(sums)).decode()}
+        came = {**about, "came": msgspec.json.encode(sorted(map(digest, sums))).decode()}
         made.lookups.append(_lookup("registrants", came))
     return made
 
@@ -168,7 +168,9 @@ def _absent(held: list[Any], about: dict[str, str], received_ms: int) -> Mapped:
         raise Unmapped(f"the look-up's list of attendees cannot be read: {error}") from error
     for one in listed(held):
         subject = email_id(one.get("email"))
-        if subject is None or subject in came or str(one.get("status")).upper() != "APPROVED":
+        if subject is None or str(one.get("status")).upper() != "APPROVED":
+            continue
+        if not came.isdisjoint((digest(subject), subject)):  # earlier versions wrote the addresses themselves
             continue
         id_ = digest(about["session"], subject)
         made.events.append(NewEvent("webinar.no_show", subject, id_, end_ms, {"webinar_id": about["webinar"]}))
