@@ -15,6 +15,8 @@ from worker.adapters.memory import MemoryOrder, MemoryStore
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.memory_limits import MemoryLimits
 from worker.adapters.redis_client import connect
+from worker.adapters.redis_ledger import RedisLedger
+from worker.adapters.redis_limits import RedisLimits
 from worker.adapters.redis_store import RedisOrder, RedisStore
 from worker.automation_ports import Ledger, Limits
 from worker.ports import OrderStore
@@ -77,13 +79,23 @@ async def redis_store(redis_server: Redis, namespace: str) -> AsyncIterator[Redi
         yield store
 
 
-@pytest.fixture(params=["memory"])
-async def ledger(request: pytest.FixtureRequest, namespace: str) -> Ledger:
+@pytest.fixture(params=["memory", "redis", "cluster"])
+async def ledger(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[Ledger]:
     """One partition's empty ledger, in each kind of store."""
-    return MemoryLedger()
+    if request.param == "memory":
+        yield MemoryLedger()
+        return
+    client = connect(url_of(request))
+    yield RedisLedger(client, namespace, 3)
+    await client.aclose()
 
 
-@pytest.fixture(params=["memory"])
-async def limits(request: pytest.FixtureRequest, namespace: str) -> Limits:
+@pytest.fixture(params=["memory", "redis", "cluster"])
+async def limits(request: pytest.FixtureRequest, namespace: str) -> AsyncIterator[Limits]:
     """The limits of a namespace, in each kind of store."""
-    return MemoryLimits()
+    if request.param == "memory":
+        yield MemoryLimits()
+        return
+    client = connect(url_of(request))
+    yield RedisLimits(client, namespace)
+    await client.aclose()

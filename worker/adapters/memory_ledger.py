@@ -43,7 +43,7 @@ class _State:
 class _Enrolment:
     packed: bytes = b""
     at_ms: int = 0
-    due_ms: int = 0
+    due_ms: int | None = None
     enrolled: bool = False
     sent: tuple[str, ...] = ()
 
@@ -125,7 +125,7 @@ class MemoryLedger(MemoryActs):
     def _leave(self, op: Leave, now_ms: int) -> None:
         held = self._enrolments.get((op.rule, op.lead_id))
         if held is not None:
-            held.enrolled, held.packed, held.due_ms = False, b"", 0
+            held.enrolled, held.packed, held.due_ms = False, b"", None
         self._cancel_contents(op, now_ms)
 
     def _nurtured(self, op: Nurtured, now_ms: int) -> None:
@@ -136,7 +136,7 @@ class MemoryLedger(MemoryActs):
             held.sent = (*held.sent, op.content)
             if op.act is not None:
                 self._add(op.act, now_ms)
-        held.due_ms = op.due_ms
+        held.due_ms = op.due_ms or None
 
     def _erase(self, op: EraseLead) -> None:
         lead = op.lead_id
@@ -152,7 +152,7 @@ class MemoryLedger(MemoryActs):
     async def claim_states(self, target: str, now_ms: int, lease_ms: int, most: int) -> list[StateRow]:
         """Lease states of *target* that are due; see the port."""
         due = sorted(
-            (held.due_ms, f"{key[1]}|{key[2]}", key)
+            (held.due_ms, f"{key[1]}|{key[2]}".encode(), key)
             for key, held in self._states.items()
             if key[0] == target and not held.dead and held.due_ms <= now_ms
         )
@@ -167,28 +167,30 @@ class MemoryLedger(MemoryActs):
     async def finish_states(self, target: str, ends: Sequence[StateEnd], now_ms: int) -> None:
         """End an attempt at states; see the port."""
         for end in ends:
-            key = target, end.rule, end.lead_id
-            held = self._states.get(key)
-            if not end.failure and (end.lead_id not in self._erased or held is not None):
-                self._written[key] = max(end.sequence, self._written.get(key, -1))
-            if held is None or held.dead:
-                continue
-            if not end.failure:
-                if held.sequence <= end.sequence:
-                    del self._states[key]
-                else:
-                    held.due_ms, held.first_ms, held.attempts = now_ms, now_ms, 0
-            elif end.due_ms or held.sequence != end.sequence:
+            held = self._states.get((target, end.rule, end.lead_id))
+            if held is not None:  # it was written before, or erased
+                self._finish_state((target, end.rule, end.lead_id), held, end, now_ms)
+
+    def _finish_state(self, key: tuple[str, str, str], held: _State, end: StateEnd, now_ms: int) -> None:
+        is_newer = held.sequence > end.sequence
+        if not end.failure:
+            self._written[key] = max(end.sequence, self._written.get(key, -1))
+            if not is_newer:
+                del self._states[key]
+            elif not held.dead:
+                held.due_ms, held.first_ms, held.attempts = now_ms, now_ms, 0
+        elif not held.dead:
+            if end.due_ms or is_newer:
                 held.due_ms = end.due_ms or now_ms
             else:
-                held.dead = end.failure
+                held.dead, held.first_ms = end.failure, 0
 
     async def claim_enrolled(self, now_ms: int, lease_ms: int, most: int) -> list[Enrolled]:
         """Lease leads whose next content is due; see the port."""
         due = sorted(
-            (held.due_ms, "|".join(key), key)
+            (held.due_ms, "|".join(key).encode(), key)
             for key, held in self._enrolments.items()
-            if held.enrolled and 0 < held.due_ms <= now_ms
+            if held.due_ms is not None and held.due_ms <= now_ms
         )
         for _, _, key in due[:most]:
             self._enrolments[key].due_ms = now_ms + lease_ms
@@ -217,7 +219,7 @@ class MemoryLedger(MemoryActs):
         """Return when the next act, state or content is due (ms); `None` without any."""
         dues = [due_ms for target in targets for due_ms in self._dues(target).values()]
         dues += [held.due_ms for key, held in self._states.items() if key[0] in targets and not held.dead]
-        dues += [held.due_ms for held in self._enrolments.values() if held.enrolled and held.due_ms]
+        dues += [held.due_ms for held in self._enrolments.values() if held.due_ms is not None]
         return min(dues, default=None)
 
     async def figures(self) -> dict[str, dict[str, int]]:

@@ -27,7 +27,8 @@ Client = Redis | RedisCluster
 T = TypeVar("T")
 
 _BODY = "".join(
-    files("worker.adapters").joinpath(name).read_text(encoding="utf-8") for name in ("leadpulse.lua", "checkpoint.lua")
+    files("worker.adapters").joinpath(name).read_text(encoding="utf-8")
+    for name in ("leadpulse.lua", "checkpoint.lua", "ledger.lua", "limits.lua")
 )
 
 
