@@ -58,6 +58,7 @@ fmt: docs
 docs: .venv-dev/.installed
 	.venv-dev/bin/python -m schemas
 	.venv-dev/bin/leadpulse grid schema > grids/grid.schema.json
+	.venv-dev/bin/leadpulse act schema > ops/automations/automations.schema.json
 	.venv-dev/bin/python -m worker.metrics > docs/metrics.md
 	.venv-dev/bin/python -m ops.grafana
 	.venv-dev/bin/python -m ops.dev.map

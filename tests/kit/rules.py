@@ -12,7 +12,7 @@ from schemas.examples import output_example
 from worker.automations.acts import Act
 from worker.automations.file import parse_rules
 from worker.automations.output import Output, read_output
-from worker.automations.requests import Answer, Http, Run, Steps, Writes, Written
+from worker.automations.requests import Answer, Http, Mail, Run, Steps, Writes, Written
 from worker.automations.rules import Rules
 from worker.automations.targets.common import Kind, Rate
 from worker.automations.targets.fields import Address, DocumentFile, Html, Line, SlackText, TemplateFile, Text, With
@@ -75,6 +75,11 @@ def _post(_target: Any, act: Act, _run: Run) -> Steps:
     return str(answer.json()["id"])
 
 
+def _mail(_target: Any, act: Act, _run: Run) -> Steps:
+    yield Mail("mail", "hello@acme.example", act.fields["to"], f"{act.fields['subject']} to {act.fields['to']}".encode())
+    return ""
+
+
 def _write(_target: Any, states: Any) -> Writes:
     yield Http.json("states", "POST", "/states", [state.fields for state in states], sample={})
     return [Written(state.lead_id, state.sequence) for state in states]
@@ -93,7 +98,7 @@ KINDS: Final = {
     for kind in (
         _kind("hubspot", {"task": TaskFields}, write=_write),
         _kind("yousign", {"signature": SignatureFields}),
-        _kind("smtp", {"send": MailFields}),
+        _kind("smtp", {"send": MailFields})._replace(actions={"send": _mail}),
         _kind("webhook", {"send": With}, whole=frozenset({"send"})),
         _kind("slack", {"message": ChatFields}),
     )

@@ -36,6 +36,7 @@ class Check:
     def __call__(self, data: Mapping[str, Any]) -> Told:
         """Yield each mistake with its place."""
         self._has_owners = isinstance(data.get("owners"), Mapping)
+        yield from _twice(data)
         for place, rule in _mappings(data.get("sync")):
             yield from self._sync(rule, ("sync", place))
         for place, rule in _mappings(data.get("acts")):
@@ -56,7 +57,7 @@ class Check:
     def _rule(self, rule: Mapping[str, Any], path: Path, do: str, types: tuple[str, ...]) -> Told:
         kind = yield from self._kind(rule, path)
         model = None if kind is None else kind.fields.get(do)
-        if kind is not None and model is None and (isinstance(rule.get("do"), str) or "do" not in rule):
+        if kind is not None and model is None and isinstance(rule.get("do"), str):
             hint = did_you_mean(do, kind.fields) or f"; write one of {', '.join(kind.fields)}"
             yield (*path, "do"), f"a target of kind {kind.name} cannot {do!r}{hint}"
         raw = rule.get("with", {})
@@ -163,6 +164,24 @@ class Check:
             yield "`owner` is printed, and no owners are named: add `owners` at the top"
         if conditions and any(one.expr2 is None for one in tree.find_all(nodes.CondExpr)):
             yield "`… if …` without `else` prints nothing for some leads: write `… if … else …`"
+
+
+def _twice(data: Mapping[str, Any]) -> Told:
+    """Yield ids that two rules have, since a rule is paused by its id, and ids that two contents of a rule have."""
+    seen: dict[str, str] = {}
+    for name in ("acts", "nurture"):
+        for place, rule in _mappings(data.get(name)):
+            first = seen.setdefault(str(rule.get("id")), f"{name}[{place}]")
+            if first != f"{name}[{place}]" and "id" in rule:
+                yield (
+                    (name, place, "id"),
+                    f"the id {rule['id']!r} is given twice, first at {first}: keep one, and rename the other",
+                )
+            had: set[str] = set()
+            for number, content in _mappings(rule.get("contents")):
+                if content.get("id") in had:
+                    yield (name, place, "contents", number, "id"), f"the id {content['id']!r} is given twice: rename one"
+                had.add(str(content.get("id")))
 
 
 def _mappings(raw: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:

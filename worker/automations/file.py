@@ -56,7 +56,7 @@ def parse_rules(
 
 
 def automations_json(automations: Automations) -> dict[str, Any]:
-    """Return the file as plain JSON, with every default filled in: durations in ms, conditions by path and operator."""
+    """Return the file as plain JSON, with every default filled in."""
     return automations.model_dump(mode="json", by_alias=True)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
-from worker.core.contract.event_types import INPUTS
+from worker.core.contract.event_types import INPUTS, KNOWN_TYPES
 from worker.core.contract.output_types import OUTPUT_TYPES
+from worker.core.grid.conditions import Where
 from worker.core.grid.model_base import Model
 from worker.core.grid.values import Conditions, Duration, did_you_mean, duration_ms, several, shown, time_zone, wrong
 from worker.core.grid.yaml_lines import Path
+
+C = TypeVar("C", tuple[Any, ...], dict[str, Any])
 
 DEFAULT_FRESH_MS: Final = 86_400_000
 DEFAULT_MAX: Final = (200, 3_600_000)
@@ -26,6 +29,7 @@ MAIL_TYPES: Final = ("email.bounced", "email.unsubscribed", "email.complained", 
 CANCEL_TYPES: Final = (*ON_TYPES, *(row.name for row in INPUTS if row.name.startswith("crm.")), *MAIL_TYPES)
 """Types that can cancel an act, or end a nurturing: outputs, and the input events that the program reads."""
 
+_UNITS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000}
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _MOST: Final = re.compile(r"([0-9]{1,9})/([0-9]{0,6}[smhdw])")
 _ROUND_ROBIN: Final = re.compile(r"round-robin\(\[(.*)\]\)", re.DOTALL)
@@ -45,12 +49,11 @@ def _reader(known: tuple[str, ...]) -> Callable[[object], tuple[str, ...]]:
         names = (raw,) if isinstance(raw, str) else raw
         if not isinstance(names, (tuple, list)) or not names:
             raise wrong(f"write a type or a list of types, as in [lead.sql, lead.cooled]; got {shown(raw)}")
-        mistakes: list[tuple[Path, str]] = []
-        for place, name in enumerate(names):
-            if name not in known:
-                hint = did_you_mean(name, known) if isinstance(name, str) else ""
-                message = f"unknown type {shown(name)}{hint or '; the types here are ' + ', '.join(known)}"
-                mistakes.append((() if isinstance(raw, str) else (place,), message))
+        mistakes: list[tuple[Path, str]] = [
+            (() if isinstance(raw, str) else (place,), _unknown_type(name, known))
+            for place, name in enumerate(names)
+            if name not in known
+        ]
         if mistakes:
             raise several(mistakes)
         return tuple(dict.fromkeys(names))
@@ -58,13 +61,36 @@ def _reader(known: tuple[str, ...]) -> Callable[[object], tuple[str, ...]]:
     return read
 
 
+def _unknown_type(name: object, known: tuple[str, ...]) -> str:
+    if name == "lead.erased":
+        return "lead.erased leaves no lead to act on: take it out; `forget: true` of a target deletes the person there"
+    if name in KNOWN_TYPES:
+        return f"{name} is an event that comes in, and rules act on what the worker publishes: write one of {', '.join(known)}"
+    hint = did_you_mean(name, known) if isinstance(name, str) else ""
+    return f"unknown type {shown(name)}{hint or '; the types here are ' + ', '.join(known)}"
+
+
 def _word_or_list(known: tuple[str, ...]) -> WithJsonSchema:
     schema = {"enum": list(known)}
     return WithJsonSchema({"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1}]})
 
 
-OnTypes = Annotated[tuple[str, ...], PlainValidator(_reader(ON_TYPES)), _word_or_list(ON_TYPES)]
-CancelTypes = Annotated[tuple[str, ...], PlainValidator(_reader(CANCEL_TYPES)), _word_or_list(CANCEL_TYPES)]
+def _as_list(names: tuple[str, ...]) -> list[str]:
+    return list(names)
+
+
+_ListShown = PlainSerializer(_as_list)
+OnTypes = Annotated[tuple[str, ...], PlainValidator(_reader(ON_TYPES)), _ListShown, _word_or_list(ON_TYPES)]
+CancelTypes = Annotated[tuple[str, ...], PlainValidator(_reader(CANCEL_TYPES)), _ListShown, _word_or_list(CANCEL_TYPES)]
+
+
+def duration_text(ms: int) -> str:
+    """Return a duration as people write it: `4h`, `90m`."""
+    unit = next(name for name, size in _UNITS.items() if ms % size == 0)
+    return f"{ms // _UNITS[unit]}{unit}"
+
+
+Time = Annotated[Duration, PlainSerializer(duration_text)]
 
 
 def _most(raw: object) -> tuple[int, int]:
@@ -79,8 +105,16 @@ def _most(raw: object) -> tuple[int, int]:
     return int(found[1]), within_ms
 
 
+def _most_text(most: tuple[int, int]) -> str:
+    within = duration_text(most[1])
+    return f"{most[0]}/{within[1:] if within in ('1d', '1h', '1m', '1s') else within}"
+
+
 Most = Annotated[
-    tuple[int, int], PlainValidator(_most), WithJsonSchema({"type": "string", "pattern": "^[0-9]+/[0-9]*[smhdw]$"})
+    tuple[int, int],
+    PlainValidator(_most),
+    PlainSerializer(_most_text),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+/[0-9]*[smhdw]$"}),
 ]
 
 
@@ -97,7 +131,27 @@ def _owners(raw: object) -> tuple[str, ...]:
     return names
 
 
-OwnerText = Annotated[tuple[str, ...], PlainValidator(_owners), WithJsonSchema({"type": "string", "minLength": 1})]
+def _owners_text(owners: tuple[str, ...]) -> str:
+    return owners[0] if len(owners) == 1 else f"round-robin([{', '.join(owners)}])"
+
+
+OwnerText = Annotated[
+    tuple[str, ...],
+    PlainValidator(_owners),
+    PlainSerializer(_owners_text),
+    WithJsonSchema({"type": "string", "minLength": 1}),
+]
+
+
+def _where_as_written(where: Where) -> dict[str, dict[str, Any]]:
+    written: dict[str, dict[str, Any]] = {}
+    for condition in where.conditions:
+        value = list(condition.value) if isinstance(condition.value, tuple) else condition.value
+        written.setdefault(condition.path, {})[condition.op] = value
+    return written
+
+
+WhereText = Annotated[Conditions, PlainSerializer(_where_as_written)]
 
 
 def _template_name(name: str) -> str:
@@ -106,9 +160,14 @@ def _template_name(name: str) -> str:
     return name
 
 
+def _not_empty(held: C) -> C:
+    if not held:
+        raise wrong("it is empty: name at least one")
+    return held
+
+
 TemplateName = Annotated[str, AfterValidator(_template_name)]
 With = Annotated[dict[str, Any], Field(alias="with")]
-Max = Annotated[Most, Field(alias="max")]
 
 
 class Sync(Model):
@@ -118,7 +177,7 @@ class Sync(Model):
     """Name of a target in the connections."""
     object: Literal["contact"] = "contact"
     """Of the target."""
-    fields: Annotated[dict[str, str | int | float | bool], Field(min_length=1)]
+    fields: Annotated[dict[str, str | int | float | bool], AfterValidator(_not_empty)]
     """The target's field → an expression, such as `score`. A text is an expression, and other values stand for themselves."""
 
 
@@ -151,9 +210,9 @@ class _Rule(Model):
     """What is written: texts are templates. The keys are those of the target's action."""
     consent: str = ""
     """A trait. Only a lead whose trait is `true` gets the act."""
-    fresh: Duration = DEFAULT_FRESH_MS
+    fresh: Annotated[Time, Field(json_schema_extra={"default": "24h"})] = DEFAULT_FRESH_MS
     """An act that is older is reported as `stale`, and not done."""
-    max_: Max = DEFAULT_MAX
+    max_: Annotated[Most, Field(alias="max", json_schema_extra={"default": "200/h"})] = DEFAULT_MAX
     """Most acts of the rule within a time. The others are `held` until a person decides."""
 
 
@@ -162,7 +221,7 @@ class ActRule(_Rule):
 
     on: OnTypes
     """Types of outputs."""
-    where: Conditions | None = None
+    where: WhereText | None = None
     """Conditions on the output's data, and on traits."""
     do: str
     """What the target is to do, such as task or send."""
@@ -174,7 +233,7 @@ class Content(Model):
     """One content of a nurturing rule. A lead gets it at most once."""
 
     id: Id
-    where: Conditions | None = None
+    where: WhereText | None = None
     """Conditions on the lead's traits. Leads that do not meet them get the next content."""
     template: TemplateName | None = None
     """The same as `template` under `with`."""
@@ -187,11 +246,11 @@ class Nurture(_Rule):
 
     phase: str
     """A phase of the grid."""
-    every: Duration
+    every: Time
     """Time from one content to the next. The first one goes out when the phase is entered."""
     do: str = "send"
     """What the target is to do."""
-    contents: Annotated[tuple[Content, ...], Field(min_length=1)]
+    contents: Annotated[tuple[Content, ...], AfterValidator(_not_empty)]
     stop: CancelTypes = ("lead.excluded",)
     """Types of outputs and events that end it, as leaving the phase does."""
 
@@ -205,25 +264,3 @@ class Automations(Model):
     owners: Owners | None = None
     acts: tuple[ActRule, ...] = ()
     nurture: tuple[Nurture, ...] = ()
-
-    @model_validator(mode="after")
-    def _ids_are_distinct(self) -> Automations:
-        if mistakes := list(_twice({"acts": self.acts, "nurture": self.nurture})):
-            raise several(mistakes)
-        return self
-
-
-def _twice(lists: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[Path, str]]:
-    seen: dict[str, str] = {}
-    for name, rules in lists.items():
-        for place, rule in enumerate(rules):
-            first = seen.setdefault(rule.id, f"{name}[{place}]")
-            if first != f"{name}[{place}]":
-                yield (
-                    (name, place, "id"),
-                    f"the id {rule.id!r} is given twice, first at {first}: keep one, and rename the other",
-                )
-            contents = [content.id for content in getattr(rule, "contents", ())]
-            for number, content in enumerate(contents):
-                if content in contents[:number]:
-                    yield (name, place, "contents", number, "id"), f"the id {content!r} is given twice: keep one"

@@ -59,17 +59,17 @@ class Writer:
         self._write = _compile(raw, self._shape, templates, ())
 
     def write(self, names: Names) -> dict[str, Any]:
-        """Return the fields for the lead of *names*, as the action's model holds them. Raises `CannotWrite`."""
+        """Return the fields for the lead of *names*, which the action's model can read. Raises `CannotWrite`."""
         fields = _with_files(self._write(names), self._model.model_fields)
         try:
-            made = self._model.model_validate(fields, strict=False)
+            self._model.model_validate(fields, strict=False)
         except ValidationError as error:
             mistakes = (f"with.{shown_path(path)}: {message}" for path, message in told(error, self._model))
             raise CannotWrite("; ".join(mistakes)) from error
         for path, name, form in texts_in(fields, self._shape):
             if form is Form.DOCUMENT:
                 document_path(self._documents, name, f"with.{shown_path(path)}")
-        return made.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return fields
 
 
 class _Mail:
