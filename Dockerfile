@@ -21,9 +21,12 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     LEADPULSE_METRICS_HOST=0.0.0.0 \
-    LEADPULSE_METRICS_PORT=8080
+    LEADPULSE_METRICS_PORT=8080 \
+    LEADPULSE_COLLECT_HOST=0.0.0.0 \
+    LEADPULSE_COLLECT_PORT=8090
 USER 10001
 EXPOSE 8080
+EXPOSE 8090
 # Alive, not ready: a worker that waits for Redis must not be restarted for it.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", \
     "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['LEADPULSE_METRICS_PORT'] + '/livez', timeout=4)"]

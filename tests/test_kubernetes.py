@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,55 +16,36 @@ import pytest
 from ruamel.yaml import YAML
 
 from ops.dev.services import REPOSITORY
+from tests.kit.manifests import (
+    EXTENSIONS,
+    FOLDER,
+    MANIFESTS,
+    OBJECTS,
+    VERSIONS,
+    documents,
+    egress,
+    env_file,
+    kustomization,
+    the,
+)
 from tests.kit.shell import leadpulse
 from worker.app import DRAIN_S
 from worker.core.contract.event_types import INPUT_TOPICS
 from worker.processes import GRACE_S
 from worker.settings import Settings
 
-FOLDER = REPOSITORY / "ops/kubernetes"
-VERSIONS = ("1.30", "1.37")
-"""The oldest and the newest Kubernetes whose schemas the manifests must satisfy."""
-EXTENSIONS = {"keda.sh/v1alpha1", "monitoring.coreos.com/v1"}
-"""What a cluster knows only where an operator brought it; Kubernetes' own schemas do not have it."""
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 LABEL = {"app.kubernetes.io/name": "leadpulse"}
 EVENT_CPU_US = 37
 """µs of CPU an event, docs/benchmarks.md."""
 
 
-def _documents(path: Path) -> list[dict[str, Any]]:
-    return list(YAML(typ="safe").load_all(path))
-
-
-MANIFESTS = {
-    path: _documents(path) for path in sorted(FOLDER.rglob("*.yaml")) if path.name not in ("grid.yaml", "kustomization.yaml")
-}
-OBJECTS = [(path, one) for path, documents in MANIFESTS.items() for one in documents]
-
-
-def _one(kind: str) -> dict[str, Any]:
-    """Return the only object of *kind*."""
-    (found,) = [one for _, one in OBJECTS if one["kind"] == kind]
-    return found
-
-
-def _kustomization(folder: str) -> dict[str, Any]:
-    held: dict[str, Any] = YAML(typ="safe").load(FOLDER / folder / "kustomization.yaml")
-    return held
-
-
-def _env_file(path: Path) -> dict[str, str]:
-    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    return dict(line.split("=", 1) for line in lines)
-
-
-SETTINGS = _env_file(FOLDER / "base/settings.env")
-SECRET: dict[str, str] = _one("Secret")["stringData"]
-POD: dict[str, Any] = _one("StatefulSet")["spec"]["template"]["spec"]
+SETTINGS = env_file(FOLDER / "base/settings.env")
+SECRET: dict[str, str] = the("Secret")["stringData"]
+POD: dict[str, Any] = the("StatefulSet")["spec"]["template"]["spec"]
 WORKER: dict[str, Any] = POD["containers"][0]
-TOPICS_POD: dict[str, Any] = _one("Job")["spec"]["template"]["spec"]
-TRIGGER: dict[str, Any] = _one("ScaledObject")["spec"]["triggers"][0]
+TOPICS_POD: dict[str, Any] = the("Job")["spec"]["template"]["spec"]
+TRIGGER: dict[str, Any] = the("ScaledObject")["spec"]["triggers"][0]
 
 
 def _settings() -> Settings:
@@ -73,34 +54,32 @@ def _settings() -> Settings:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize(("path", "one"), OBJECTS, ids=[f"{path.stem}-{one['kind']}" for path, one in OBJECTS])
-def test_kubernetes_own_schemas_accept_every_object(path: Path, one: Mapping[str, Any], version: str) -> None:
+@pytest.mark.parametrize("made", [made for _, made in OBJECTS], ids=[f"{path.stem}-{made['kind']}" for path, made in OBJECTS])
+def test_kubernetes_own_schemas_accept_every_object(made: Mapping[str, Any], version: str) -> None:
     """With no field that they do not know: the API server drops a misspelt one in silence."""
-    if one["apiVersion"] in EXTENSIONS:
+    if made["apiVersion"] in EXTENSIONS:
         return
-    kubernetes_validate.validate(dict(one), version, strict=True)
+    kubernetes_validate.validate(dict(made), version, strict=True)
 
 
 def test_the_schemas_would_tell_of_a_misspelt_field() -> None:
     """Else the test above could not fail."""
-    wrong = _documents(FOLDER / "base/poddisruptionbudget.yaml")[0]
+    wrong = documents(FOLDER / "base/poddisruptionbudget.yaml")[0]
     wrong["spec"]["maxUnavailble"] = wrong["spec"].pop("maxUnavailable")
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
 
 
 def test_every_manifest_is_part_of_a_kustomization_and_every_part_is_there() -> None:
-    """A file that nobody names is never applied. Two are for hands: the Secret's example and the Job that makes topics."""
+    """A file that nobody names is never applied. Some are for hands: examples, and the Job that makes topics."""
     named = {
         FOLDER / folder / name
-        for folder in ("base", "operators", "checkpoints")
-        for name in _kustomization(folder)["resources"]
+        for folder in ("base", "operators", "checkpoints", "collector")
+        for name in kustomization(folder)["resources"]
     }
-    assert {path for path in named if path.suffix} == set(MANIFESTS) - {
-        FOLDER / "secret.example.yaml",
-        FOLDER / "topics-job.yaml",
-    }
-    made = {generated["name"]: generated for generated in _kustomization("base")["configMapGenerator"]}
+    by_hand = {path for path in MANIFESTS if ".example." in path.name} | {FOLDER / "topics-job.yaml"}
+    assert {path for path in named if path.suffix} == set(MANIFESTS) - by_hand
+    made = {generated["name"]: generated for generated in kustomization("base")["configMapGenerator"]}
     assert made.keys() == {"leadpulse-settings", "leadpulse-grid"}
     assert made["leadpulse-grid"]["options"]["disableNameSuffixHash"], "a hash in its name would restart all for a grid"
     for one in made.values():
@@ -118,7 +97,8 @@ def test_kustomize_itself_builds_the_manifests(folder: str) -> None:
     if "unknown field" in done.stderr and "1.20" in subprocess.run([kubectl, "version"], capture_output=True, text=True).stdout:
         pytest.skip("this `kubectl` is of 2020, its kustomize too old: the files are checked by the other tests alone")
     assert done.returncode == 0, done.stderr
-    built = {one["kind"]: one for one in YAML(typ="safe").load_all(done.stdout) if one["kind"] != "ConfigMap"}
+    objects = [one for one in YAML(typ="safe").load_all(done.stdout) if one["kind"] not in ("ConfigMap", "PodMonitor")]
+    built = {one["kind"]: one for one in objects}
     assert {one["metadata"].get("namespace") for kind, one in built.items() if kind != "Namespace"} == {"leadpulse"}
     pods = built["StatefulSet"]["spec"]
     assert ("replicas" in pods) == (folder == "base")
@@ -170,7 +150,7 @@ def test_containers_run_commands_of_the_image_by_its_user(pod: Mapping[str, Any]
 def test_the_image_carries_the_version_of_the_program() -> None:
     """`latest` would be another program after the next restart of a pod."""
     version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
-    (image,) = _kustomization("base")["images"]
+    (image,) = kustomization("base")["images"]
     assert (image["name"], image["newTag"]) == (WORKER["image"], version)
     assert TOPICS_POD["containers"][0]["image"] == f"{WORKER['image']}:{version}"
 
@@ -178,7 +158,7 @@ def test_the_image_carries_the_version_of_the_program() -> None:
 @pytest.mark.parametrize("pod", [POD, TOPICS_POD], ids=["worker", "topics"])
 def test_pods_can_do_little_harm(pod: Mapping[str, Any]) -> None:
     """Kubernetes' `restricted` standard, which the namespace enforces, and nothing to write to."""
-    assert _one("Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert the("Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
@@ -201,11 +181,11 @@ def test_every_port_is_the_one_that_the_worker_serves() -> None:
     assert port == {"name": "pages", "containerPort": settings.metrics_port}
     assert f"EXPOSE {settings.metrics_port}\n" in DOCKERFILE
     assert settings.metrics_host == "0.0.0.0", "the loopback interface is not where the kubelet asks"
-    (service,) = _one("Service")["spec"]["ports"]
+    (service,) = the("Service")["spec"]["ports"]
     assert service == {"name": "pages", "port": settings.metrics_port, "targetPort": "pages"}
-    (ingress,) = _one("NetworkPolicy")["spec"]["ingress"]
+    (ingress,) = the("NetworkPolicy")["spec"]["ingress"]
     assert [one["port"] for one in ingress["ports"]] == ["pages"]
-    (endpoint,) = _one("PodMonitor")["spec"]["podMetricsEndpoints"]
+    (endpoint,) = the("PodMonitor")["spec"]["podMetricsEndpoints"]
     assert (endpoint["port"], endpoint["path"]) == ("pages", "/metrics")
 
 
@@ -240,16 +220,16 @@ def test_the_memory_limit_is_above_what_a_worker_can_come_to() -> None:
 
 def test_everybody_means_the_same_pods() -> None:
     """A selector that selects nothing is silent."""
-    stateful = _one("StatefulSet")["spec"]
+    stateful = the("StatefulSet")["spec"]
     assert stateful["template"]["metadata"]["labels"] == LABEL
-    assert stateful["serviceName"] == _one("Service")["metadata"]["name"]
-    assert POD["serviceAccountName"] == _one("ServiceAccount")["metadata"]["name"]
-    assert _one("Service")["spec"]["selector"] == LABEL
+    assert stateful["serviceName"] == the("Service")["metadata"]["name"]
+    assert POD["serviceAccountName"] == the("ServiceAccount")["metadata"]["name"]
+    assert the("Service")["spec"]["selector"] == LABEL
     selectors = [stateful["selector"], POD["topologySpreadConstraints"][0]["labelSelector"]]
-    selectors += [_one(kind)["spec"]["selector"] for kind in ("PodDisruptionBudget", "PodMonitor")]
-    selectors += [_one("NetworkPolicy")["spec"]["podSelector"]]
+    selectors += [the(kind)["spec"]["selector"] for kind in ("PodDisruptionBudget", "PodMonitor")]
+    selectors += [the("NetworkPolicy")["spec"]["podSelector"]]
     assert selectors == [{"matchLabels": LABEL}] * len(selectors)
-    assert _one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert the("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
 
 def test_the_grid_is_a_file_of_the_config_map_and_is_renewed_in_place() -> None:
@@ -263,13 +243,6 @@ def test_the_grid_is_a_file_of_the_config_map_and_is_renewed_in_place() -> None:
     assert volumes["grid"]["configMap"]["name"] == "leadpulse-grid"
 
 
-def _egress() -> Iterator[tuple[str, set[tuple[str, int]]]]:
-    for rule in _one("NetworkPolicy")["spec"]["egress"]:
-        (peer,) = rule["to"]
-        namespace = peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
-        yield namespace, {(one["protocol"], one["port"]) for one in rule["ports"]}
-
-
 def test_the_network_policy_lets_a_worker_reach_what_it_is_told_of_and_nothing_else() -> None:
     """Kafka and Redis by the addresses in the settings, and names."""
     kafka = urlsplit(f"//{_settings().kafka}")
@@ -279,7 +252,7 @@ def test_the_network_policy_lets_a_worker_reach_what_it_is_told_of_and_nothing_e
         assert address.hostname is not None
         assert address.port is not None
         expected[address.hostname.split(".")[1]] = {("TCP", address.port)}
-    assert dict(_egress()) == expected
+    assert egress(the("NetworkPolicy")) == expected
 
 
 def test_keda_asks_the_brokers_and_the_group_of_the_workers() -> None:
@@ -292,22 +265,22 @@ def test_keda_asks_the_brokers_and_the_group_of_the_workers() -> None:
     assert (told["tls"] == "enable") == ("SSL" in settings.kafka_security)
     assert tuple(map(int, told["version"].split("."))) >= (2, 1, 0), "Kafka 4 knows no requests from before"
     assert all(isinstance(value, str) for value in told.values()), "KEDA takes texts alone"
-    keys = {one["parameter"]: one for one in _one("TriggerAuthentication")["spec"]["secretTargetRef"]}
+    keys = {one["parameter"]: one for one in the("TriggerAuthentication")["spec"]["secretTargetRef"]}
     assert {name: one["key"] for name, one in keys.items()} == {
         "username": "LEADPULSE_KAFKA_USER",
         "password": "LEADPULSE_KAFKA_PASSWORD",
     }
-    assert all(one["name"] == _one("Secret")["metadata"]["name"] and one["key"] in SECRET for one in keys.values())
-    assert TRIGGER["authenticationRef"]["name"] == _one("TriggerAuthentication")["metadata"]["name"]
+    assert all(one["name"] == the("Secret")["metadata"]["name"] and one["key"] in SECRET for one in keys.values())
+    assert TRIGGER["authenticationRef"]["name"] == the("TriggerAuthentication")["metadata"]["name"]
 
 
 def test_keda_never_starts_a_worker_without_a_partition_nor_for_what_is_only_uncommitted() -> None:
     """A worker commits every 10 s where there is no output; what it took since then is no backlog."""
-    spec = _one("ScaledObject")["spec"]
+    spec = the("ScaledObject")["spec"]
     target = spec["scaleTargetRef"]
-    assert (target["kind"], target["name"]) == ("StatefulSet", _one("StatefulSet")["metadata"]["name"])
+    assert (target["kind"], target["name"]) == ("StatefulSet", the("StatefulSet")["metadata"]["name"])
     assert spec["maxReplicaCount"] == _settings().partitions
-    assert spec["minReplicaCount"] == _one("StatefulSet")["spec"]["replicas"] == 2
+    assert spec["minReplicaCount"] == the("StatefulSet")["spec"]["replicas"] == 2
     cores = int(WORKER["resources"]["requests"]["cpu"].removesuffix("m")) / 1_000
     uncommitted = _settings().tick_interval * cores * 1e6 / EVENT_CPU_US
     assert int(TRIGGER["metadata"]["lagThreshold"]) > 1.5 * uncommitted
@@ -317,7 +290,7 @@ def test_keda_never_starts_a_worker_without_a_partition_nor_for_what_is_only_unc
 
 def test_pods_are_found_and_named_as_rules_and_dashboards_ask() -> None:
     """The label `job` is "leadpulse" in compose's Prometheus and here."""
-    monitor = _one("PodMonitor")["spec"]
+    monitor = the("PodMonitor")["spec"]
     assert monitor.keys() == {"jobLabel", "selector", "podMetricsEndpoints"}
     assert monitor["jobLabel"] in LABEL
     compose = YAML(typ="safe").load(REPOSITORY / "ops/prometheus/prometheus.yml")
@@ -326,7 +299,7 @@ def test_pods_are_found_and_named_as_rules_and_dashboards_ask() -> None:
 
 def test_the_component_for_checkpoints_mounts_what_its_setting_names() -> None:
     """One path in the setting, the mount, the image and compose; a claim that every pod may write to."""
-    component = _kustomization("checkpoints")
+    component = kustomization("checkpoints")
     (patch,) = component["patches"]
     operations: list[dict[str, Any]] = YAML(typ="safe").load(patch["patch"])
     values = [operation["value"] for operation in operations]
@@ -334,7 +307,7 @@ def test_the_component_for_checkpoints_mounts_what_its_setting_names() -> None:
     name, _, path = setting.partition("=")
     assert name == "LEADPULSE_CHECKPOINTS"
     assert {"name": "checkpoints", "mountPath": path} in values
-    claim = _one("PersistentVolumeClaim")
+    claim = the("PersistentVolumeClaim", "leadpulse-checkpoints")
     assert {"name": "checkpoints", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}} in values
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
     user = re.search(r"^USER (\d+)$", DOCKERFILE, re.MULTILINE)

@@ -20,13 +20,15 @@ from ruamel.yaml import YAML
 from ops.dev.kafka_broker import KAFKA_VERSION
 from ops.dev.services import REPOSITORY
 from worker.collector.metrics import CollectorMetrics
+from worker.connections.file import read_connections
 from worker.metrics import Metrics, page
-from worker.settings import Settings
+from worker.settings import PROGRAMS
 
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(REPOSITORY / "docker-compose.yml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if service.get("image") == "leadpulse"]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
+CONNECTIONS = read_connections(str(REPOSITORY / "ops/compose/connections.yaml"))
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 LOCKS = ("build", "run", "demo", "dev")
 
@@ -86,6 +88,20 @@ def test_the_build_takes_the_setuptools_that_the_project_names() -> None:
     assert PROJECT["dependency-groups"]["build"] == PROJECT["build-system"]["requires"]
 
 
+def test_every_file_that_a_program_reads_is_in_the_wheel() -> None:
+    """The image and `pip install` have what setuptools takes along; a checkout has everything, and hides what is missing."""
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["*"]
+    missing = []
+    for path in (REPOSITORY / "worker").rglob("*"):
+        if path.is_dir() or path.suffix in (".py", ".pyc", ".so"):
+            continue
+        package = next(folder for folder in path.parents if (folder / "__init__.py").exists())
+        within = path.relative_to(package)
+        if not any(within.match(one) and len(within.parts) == one.count("/") + 1 for one in patterns):
+            missing.append(str(path.relative_to(REPOSITORY)))
+    assert missing == []
+
+
 def test_compose_publishes_on_the_loopback_interface_only() -> None:
     """Nothing here has a password."""
     ports = {name: port for name, service in SERVICES.items() for port in service.get("ports", [])}
@@ -98,8 +114,27 @@ def test_compose_and_image_set_only_settings_that_exist() -> None:
     names = set(re.findall(r"\bLEADPULSE_[A-Z_]+", DOCKERFILE))
     for name in OURS:
         names |= set(SERVICES[name].get("environment", {}))
-    known = {f"LEADPULSE_{field.upper()}" for field in Settings.model_fields}
-    assert names <= known, sorted(names - known)
+    known = {f"LEADPULSE_{field.upper()}" for program in PROGRAMS for field in program.model_fields}
+    secrets = {name for _, secret in CONNECTIONS.secrets() for name in secret.names()}
+    assert names <= known | secrets, sorted(names - known - secrets)
+    assert secrets <= names, "connections.yaml names a secret that no container has"
+
+
+def test_compose_s_collector_and_its_page_fit_each_other() -> None:
+    """The page loads the pixel of the site that its own origin may use, from the port that is published."""
+    environment = SERVICES["collector"]["environment"]
+    mounted = [one.split(":") for one in SERVICES["collector"]["volumes"]]
+    assert ["./ops/compose/connections.yaml", environment["LEADPULSE_CONNECTIONS"], "ro"] in mounted
+    assert SERVICES["topics"]["environment"] == environment, "the topics are made where there are connections"
+    (port,) = re.findall(r"LEADPULSE_COLLECT_PORT=(\d+)", DOCKERFILE)
+    assert SERVICES["collector"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert f"EXPOSE {port}\n" in DOCKERFILE
+    (site,) = CONNECTIONS.sites
+    (origin,) = CONNECTIONS.sites[site].origins
+    page = SERVICES["page"]
+    assert page["entrypoint"][3] == origin.rpartition(":")[2] == page["ports"][0].rpartition(":")[2]
+    for path in sorted((REPOSITORY / "ops/compose/page").glob("*.html")):
+        assert f'src="http://localhost:{port}/lp/{site}/lp.js"' in path.read_text()
 
 
 def test_the_image_serves_its_pages_where_compose_and_prometheus_look() -> None:
@@ -108,14 +143,14 @@ def test_the_image_serves_its_pages_where_compose_and_prometheus_look() -> None:
     assert f"EXPOSE {port}\n" in DOCKERFILE
     assert SERVICES["worker"]["ports"][0].endswith(f":{port}")
     prometheus = YAML(typ="safe").load(REPOSITORY / "ops/prometheus/prometheus.yml")
-    (found,) = prometheus["scrape_configs"][0]["dns_sd_configs"]
-    assert (found["names"], found["port"]) == (["worker"], int(port))
+    found = [one["dns_sd_configs"][0] for one in prometheus["scrape_configs"]]
+    assert [(one["names"], one["port"]) for one in found] == [(["worker"], int(port)), (["collector"], int(port))]
 
 
 def test_the_worker_container_can_do_little_harm() -> None:
     """No root, no capabilities, nothing to write to but /tmp."""
     assert re.search(r"^USER (?!0|root)", DOCKERFILE, re.MULTILINE)
-    assert OURS == ["topics", "worker", "simulator"]
+    assert OURS == ["topics", "worker", "collector", "page", "simulator"]
     for name in OURS:
         service = SERVICES[name]
         assert service["read_only"] is True
