@@ -168,7 +168,7 @@ class MemoryActs:
         if outcome.state in PENDING:
             self._put_back(act, outcome, now_ms)
         else:
-            act.unsure = outcome.unsure or act.unsure if outcome.state == "unknown" else ""
+            act.unsure = outcome.unsure or act.unsure
             self._end(act, outcome.state, outcome.detail, now_ms, outcome.remote_id)
         return True
 
@@ -205,6 +205,7 @@ class MemoryActs:
     def _end(self, act: _Act, state: str, detail: str, now_ms: int, remote_id: str = "") -> None:
         act.state, act.detail, act.remote_id, act.updated_ms = state, detail, remote_id or act.remote_id, now_ms
         act.call, act.lease_ms, act.step, act.cancel, act.due_ms = "", 0, "", "", 0
+        act.unsure = act.unsure if state == "unknown" else ""
         self._numbers += 1
         self._acted[f"{self._numbers}|{act.id}"] = act.id
 
