@@ -14,11 +14,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from ops.grafana.__main__ import written
 from ops.grafana.queries import FOLDER, Asked, Series, Window, asked, panels
+from tests.kit.collectors import Park, Sender, id_of, park_of
 from tests.kit.online import ready
 from tests.kit.services import Kafka, Prometheus, Redis, adjacent_ports, needed
 from tests.kit.shell import Running, leadpulse
@@ -54,6 +56,7 @@ MAY_BE_0 = {
     "Oldest that waits": "it keeps up",
     "Records waiting": "it keeps up",
     "Grid file refused": "there is no mistake in it",
+    "Webhooks that wait": "the mapper keeps up",
     "Outbox, by partition": "it is empty most of the time",
     "Oldest that waits, by partition": "it keeps up",
     "Removed": "retention is at least 90 days",
@@ -105,23 +108,45 @@ def test_every_metric_of_the_dashboards_is_asked_for_by_job() -> None:
 async def shown(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Path) -> AsyncIterator[Window]:
     """Return what a Prometheus holds after a worker had half a minute of everything that may come."""
     topics = {family: f"{namespace}.{family}" for family in TOPICS}
-    port = adjacent_ports()
+    port, collector = adjacent_ports(), adjacent_ports()
     settings = {"input_topics": ",".join(topics.values()), "clock": "wall", "metrics_port": port}
     site = Site(kafka.address, redis_server.url, namespace, tmp_path, tick_interval=1, session_timeout=6, **settings)
     site.put_grid(GRID)
     await site.prepare()
     with (
-        needed(lambda: Prometheus([f"127.0.0.1:{port}"])) as prometheus,
+        needed(lambda: Prometheus([f"127.0.0.1:{port}", f"127.0.0.1:{collector}"])) as prometheus,
         Running(["-m", "worker.cli", "run"], site.environ, tmp_path) as worker,
     ):
         await asyncio.to_thread(worker.until, lambda: ready(site.environ))
-        began = time.time()
-        await _traffic(site, topics)
+        async with park_of(kafka.address, redis_server.url, tmp_path) as park:
+            began = time.time()
+            collecting = asyncio.create_task(_webhooks(park, collector))
+            await _traffic(site, topics)
+            await collecting
         await _usurp(site)
         await site.settled()
         await asyncio.sleep(4)  # a few more looks of Prometheus, which looks every second
         assert worker.process.poll() is None, worker.words
         yield Window(prometheus.url, began, time.time(), step_s=1, rate_interval_s=15, job="leadpulse")
+
+
+async def _webhooks(park: Park, metrics_port: int) -> None:
+    """Let a collector take, refuse and map some of everything that may come."""
+    collector = park.collector("all", LEADPULSE_METRICS_PORT=str(metrics_port))
+    await collector.ready()
+    sender = Sender(park, collector.port)
+    address = f"http://127.0.0.1:{collector.port}"
+    async with aiohttp.ClientSession() as session:
+        for number in range(20):
+            await sender.send(session, [number % 15])
+            event = _event("page.viewed", f"c{number}", 0, {"url": "/"})
+            headers = {"Authorization": "Bearer t0ken", "Content-Type": "application/cloudevents+json"}
+            await (await session.post(f"{address}/v1/events", json=event, headers=headers)).read()
+            for refused in (b"[]", bytes(1_000_001)):
+                await (await session.post(f"{address}/in/mailer", data=refused)).read()
+            await sender.send_raw(session, b"[7]", [])
+            await asyncio.sleep(0.4)
+    await park.mapped(id_of(number) for number in range(15))
 
 
 async def _traffic(site: Site, topics: dict[str, str]) -> None:

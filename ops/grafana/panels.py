@@ -77,9 +77,9 @@ def board(uid: str, title: str, description: str, since: str) -> dashboard.Dashb
     job = (
         dashboard.QueryVariable("job")
         .label("job")
-        .description("One for each namespace")
+        .description("One for each namespace, and one for the collectors")
         .datasource(SOURCE)
-        .query("label_values(leadpulse_build_info, job)")
+        .query('label_values({__name__=~"leadpulse_build_info|leadpulse_collect_kafka_up"}, job)')
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(VariableSort.ALPHABETICAL_ASC)
         .multi(True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from grafana_foundation_sdk.builders.dashboard import Dashboard as DashboardBuilder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from ops.grafana.collector import with_collector
 from ops.grafana.panels import COUNT, Query, board, figure, lines, metric, names, quantile, rate, row
 
 NOT_INTERNAL = '!~"leadpulse[.].+[.]internal"'
@@ -12,6 +14,10 @@ NOT_INTERNAL = '!~"leadpulse[.].+[.]internal"'
 
 def pipeline() -> Dashboard:
     """Return the dashboard."""
+    return with_collector(_of_workers()).build()
+
+
+def _of_workers() -> DashboardBuilder:
     records, rejected = rate("batch_records_sum"), rate("rejected_records_total")
     return (
         board(
@@ -258,5 +264,4 @@ def pipeline() -> Dashboard:
                 span=6,
             )
         )
-        .build()
     )
