@@ -62,6 +62,7 @@ docs: .venv-dev/.installed
 	.venv-dev/bin/python -m worker.metrics > docs/metrics.md
 	.venv-dev/bin/python -m ops.grafana
 	.venv-dev/bin/python -m ops.dev.map
+	.venv-dev/bin/python -m ops.dev.actions
 	.venv-dev/bin/python -m ops.dev.shape
 
 # Most tests wait for servers: three at a time, file by file, keep two cores busy. The longest files begin: tests/conftest.py.

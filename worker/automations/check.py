@@ -133,8 +133,9 @@ class Check:
             yield path, str(error)
             return
         place = f"{text}: " if form is Form.TEMPLATE else ""
+        declared = {name for tree in trees for name in _declared(tree)}
         for tree in trees:
-            yield from ((path, place + message) for message in self._names(tree, known))
+            yield from ((path, place + message) for message in self._names(tree, known | declared))
 
     def _files(self, name: str, seen: set[str]) -> Iterator[nodes.Template]:
         """Yield the trees of a file and of those that it includes."""
@@ -164,6 +165,20 @@ class Check:
             yield "`owner` is printed, and no owners are named: add `owners` at the top"
         if conditions and any(one.expr2 is None for one in tree.find_all(nodes.CondExpr)):
             yield "`… if …` without `else` prints nothing for some leads: write `… if … else …`"
+
+
+def _declared(tree: nodes.Template) -> Iterator[str]:
+    """Yield the names that a template makes itself. Blocks see those of their file. Jinja's `meta` does not know that."""
+    for found in tree.find_all((nodes.FromImport, nodes.Import, nodes.Macro, nodes.Name)):
+        match found:
+            case nodes.FromImport():
+                yield from (name[1] if isinstance(name, tuple) else name for name in found.names)
+            case nodes.Import():
+                yield found.target
+            case nodes.Macro():
+                yield found.name
+            case nodes.Name(ctx="store"):
+                yield found.name
 
 
 def _twice(data: Mapping[str, Any]) -> Told:

@@ -18,12 +18,15 @@ class Task(With):
     """A task for a salesperson, about the lead."""
 
     subject: Line
+    """Its title."""
     body: Html = ""
+    """Its description, such as `{{ dossier }}`."""
     due: AwareDatetime | None = None
     """When it must be done; absent: the output's time."""
     owner: str = ""
     """Who does it: an address, or the id that the CRM has for a user; absent: as the CRM decides."""
     priority: Literal["low", "normal", "high"] = "high"
+    """`low`, `normal` or `high`."""
 
     @field_validator("due", mode="before")
     @classmethod
@@ -40,6 +43,7 @@ class PlainTask(Task):
     """A task whose body is plain text."""
 
     body: Text = Field(default="")
+    """Its description, such as `{{ dossier }}`."""
 
 
 Read = TypeVar("Read", bound=With)

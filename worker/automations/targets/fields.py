@@ -53,4 +53,4 @@ Address: TypeAlias = Annotated[str, Form.LINE, AfterValidator(_address)]
 class With(BaseModel):
     """The keys under `with` of one action."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
