@@ -144,6 +144,10 @@ class Vendor:
     def check_login(self, request: Request) -> None:
         """Raise `Refused` for a request that is not logged in."""
 
+    def token_at(self) -> str | None:
+        """Return the path at which OAuth gives tokens, where the vendor has it."""
+        return None
+
     def headers(self) -> Mapping[str, str]:
         """Return headers that every answer has, such as those of limits."""
         return {}
@@ -174,7 +178,8 @@ class Vendor:
 
     def _reply(self, raw: web.Request, request: Request) -> Reply:
         try:
-            self.check_login(request)
+            if request.path != self.token_at():
+                self.check_login(request)
             for method, path, handler in self._routes:
                 found = path.fullmatch(request.path.removeprefix(self.prefix)) if method == raw.method else None
                 if found:
@@ -184,6 +189,28 @@ class Vendor:
             return refused.reply
         self.refusals.append(f"no such path: {request}")
         return Reply(404, {"message": "resource not found"})
+
+
+@dataclass
+class OAuthVendor(Vendor):
+    """A vendor whose tokens end. `url` is also where it gives them."""
+
+    tokens: list[str] = field(default_factory=list)
+    """All that were given."""
+    ended: set[str] = field(default_factory=set)
+
+    def give_token(self) -> str:
+        """Return a new token."""
+        self.tokens.append(f"token-{len(self.tokens) + 1}")
+        return self.tokens[-1]
+
+    def end_tokens(self) -> None:
+        """End all tokens that were given."""
+        self.ended |= set(self.tokens)
+
+    def holds(self, token: str) -> bool:
+        """Return whether *token* is good."""
+        return token in self.tokens and token not in self.ended
 
 
 def _passes(behaviour: Behaviour) -> bool:

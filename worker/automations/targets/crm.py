@@ -132,3 +132,8 @@ def by_lead(states: Sequence[LeadState]) -> dict[str, Merged]:
         person = state.person or (held.person if held else {})
         leads[state.lead_id] = Merged(state.lead_id, state.sequence, state.output, person, fields)
     return leads
+
+
+def natural(value: Any) -> Any:
+    """Return a field's value as JSON where the CRM's fields have types: lists become texts, all else stays as it is."""
+    return value if value is None or isinstance(value, bool | int | float | str) else plain(value)

@@ -1,0 +1,77 @@
+"""Salesforce's paths, limits and errors, by its REST API Developer Guide."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from worker.automations.requests import Again, Answer, Expired, Http, Misconfigured
+from worker.automations.requests import Final as Refused
+from worker.automations.targets.answers import raise_for, scrubbed
+from worker.connections.targets import SalesforceTarget
+
+OWN_ID: Final = re.compile(r"[a-zA-Z0-9]{15}(?:[a-zA-Z0-9]{3})?")
+PASSING: Final = frozenset({"UNABLE_TO_LOCK_ROW", "REQUEST_LIMIT_EXCEEDED", "SERVER_UNAVAILABLE", "QUERY_TIMEOUT"})
+"""Codes of errors that may pass. Nothing was done."""
+
+_BUSY_S: Final = 900.0
+"""Salesforce sends no `Retry-After` with its limit of a day, which moves on by the hour."""
+
+_TOO_MANY: Final = "Too many SOQL queries"
+_USAGE: Final = re.compile(r"api-usage=(\d{1,9})/(\d{1,9})")
+_MOST_USED: Final = 0.95
+
+
+def path(target: SalesforceTarget, rest: str) -> str:
+    """Return the path of a resource in the target's version."""
+    return f"/services/data/{quote(target.version, safe='')}{rest}"
+
+
+def errors_of(answer: Answer) -> list[dict[str, Any]]:
+    """Return the errors of an answer: `[{"errorCode", "message"}]`."""
+    held = answer.json()
+    return [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
+
+
+def judge(answer: Answer) -> None:
+    """Raise what an answer means (guide, "Status Codes and Error Responses")."""
+    if 200 <= answer.status < 300:
+        return
+    found = errors_of(answer)
+    codes = {str(one.get("errorCode")) for one in found}
+    words = "; ".join(f"{one.get('errorCode')}: {one.get('message')}" for one in found[:3])
+    why = f"Salesforce answers {answer.status}: {scrubbed(words)}"
+    if answer.status in (400, 403) and (codes & PASSING or _TOO_MANY in words):
+        raise Again(why, _BUSY_S if "REQUEST_LIMIT_EXCEEDED" in codes else 0.0)
+    if "INVALID_SESSION_ID" in codes:
+        raise Expired(why)
+    if answer.status == 300:
+        raise Refused(f"{why} Several records have the same id: make the external id unique")
+    if answer.status == 404 and "NOT_FOUND" in codes and "resource" in words:
+        raise Misconfigured(f"{why}. Correct `object`, `id_field` or `version`")
+    raise_for(answer, "Salesforce", words)
+
+
+def spare(answer: Answer) -> float:
+    """Return a quarter of an hour once 95 % of the day's requests are used, by `Sforce-Limit-Info`."""
+    found = _USAGE.search(answer.headers.get("sforce-limit-info", ""))
+    return _BUSY_S if found and int(found[2]) and int(found[1]) >= _MOST_USED * int(found[2]) else 0.0
+
+
+def text(value: str) -> str:
+    """Return *value* as a text of SOQL (SOQL and SOSL Reference, "Quoted String Escape Sequences")."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
+    return f"'{escaped}'"
+
+
+def ask(
+    target: SalesforceTarget, step: str, soql: str, sample: Mapping[str, Any] | None = None
+) -> Generator[Http, Answer, list[dict[str, Any]]]:
+    """Return the records that *soql* finds, of the first page."""
+    shown = {"records": [dict(sample)] if sample else []}
+    answer = yield Http.json(step, "GET", path(target, f"/query?q={quote(soql, safe='')}"), sample=shown)
+    held = answer.json()
+    records = held.get("records") if isinstance(held, dict) else None
+    return [one for one in records if isinstance(one, dict)] if isinstance(records, list) else []
