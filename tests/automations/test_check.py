@@ -63,6 +63,8 @@ def act(**keys: str) -> str:
         (act(with_='{subject: "{{ owner }}"}'), "acts[0].with.subject: `owner` is printed, and no owners are named"),
         (act(with_="{subject: \"{{ 'a' if score > 9 }}\"}"), "acts[0].with.subject: `… if …` without `else`"),
         (act(on="account.hot", with_='{subject: "{{ grade }}"}'), "acts[0].with.subject: unknown name 'grade'"),
+        (act(to="mail", do="send", with_='{to: "{{ traits.email }}"}'), "acts[0].with: a mail has no words"),
+        (act(to="mail", do="send", with_="{to: a@b.example}"), "acts[0].with: a mail has no words"),
         (act(to="mail", do="send", with_="{to: nobody}"), "acts[0].with.to: 'nobody' is no e-mail address"),
         (act(to="mail", do="send", with_="{to: a@b.example, template: gone.j2}"), "with.template: there is no file 'gone.j2'"),
         (act(to="mail", do="send", with_="{to: a@b.example, template: ../gone.j2}"), "with.template: there is no file"),
@@ -139,6 +141,14 @@ def test_names_are_looked_for_in_files_that_a_template_includes(tmp_path: Path) 
     (tmp_path / "foot.html.j2").unlink()
     (mistake,) = mistakes(text, tmp_path)
     assert "there is no file 'foot.html.j2'" in mistake
+
+
+def test_values_of_templates_are_not_judged_before_they_are_written() -> None:
+    """An address, a number, a choice."""
+    rules_of(act(with_='{subject: a, minutes: "{{ score }}", priority: "{{ grade }}"}'))
+    rules_of(act(to="mail", do="send", with_='{to: "{{ traits.email }}", html: "{{ score }}"}'))
+    (mistake,) = mistakes(act(with_='{subject: a, minutes: "{{ score }}", priority: "{{ grade }}", owner: 5}'))
+    assert "acts[0].with.owner: write a word" in mistake
 
 
 def test_a_loop_variable_and_a_set_name_are_no_unknown_names() -> None:

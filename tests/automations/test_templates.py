@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit.rules import an_output
-from worker.automations.html_text import subject_of, text_of
+from worker.automations.html_text import plain_of
 from worker.automations.models import Automations
 from worker.automations.names import names_of
 from worker.automations.targets.fields import Form
@@ -220,20 +220,20 @@ def test_the_text_part_is_made_of_the_html() -> None:
     <a href="https://x.example/?a=1&amp;b=2">Book</a> <a href="https://y.example">https://y.example</a>
     <a href="mailto:a@b.example">a@b.example</a> <img alt="Logo" src="x.png"><script>alert(1)</script>
     <table><tr><td>x</td><td>y</td></tr></table></body></html>"""
-    assert text_of(html) == (
+    assert plain_of(html).text == (
         "Hello Ada\n\nOne\ntwo three.\n\n- a\n- b\n\n"
         "Book (https://x.example/?a=1&b=2) https://y.example a@b.example Logo\n\nx y"
     )
-    assert subject_of(html) == "A & B"
-    assert subject_of("<p>Hello <b>Ada</b></p><p>Bye</p>") == "Hello Ada"
-    assert subject_of("") == ""
+    assert plain_of(html).subject == "A & B"
+    assert plain_of("<p>Hello <b>Ada</b></p><p>Bye</p>").subject == "Hello Ada"
+    assert plain_of("").subject == ""
 
 
 @given(st.text())
 def test_any_html_has_a_text(html: str) -> None:
     """Broken markup too."""
-    assert "\n\n\n" not in text_of(html)
-    assert "\n" not in subject_of(html)
+    assert "\n\n\n" not in plain_of(html).text
+    assert "\n" not in plain_of(html).subject
 
 
 def test_expressions_give_plain_values() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from schemas.examples import output_example
 from worker.automations.acts import Act
@@ -17,6 +17,7 @@ from worker.automations.rules import Rules
 from worker.automations.targets.common import Kind, Rate
 from worker.automations.targets.fields import Address, DocumentFile, Html, Line, SlackText, TemplateFile, Text, With
 from worker.connections.file import parse_connections
+from worker.core.grid.values import wrong
 
 CONNECTIONS: Final = """
 targets:
@@ -37,6 +38,7 @@ class TaskFields(With):
     due: Line | None = None
     owner: Line | None = None
     minutes: int | None = Field(default=None, ge=1)
+    priority: Literal["low", "high"] = "low"
 
 
 class MailFields(With):
@@ -47,6 +49,12 @@ class MailFields(With):
     html: Html | None = None
     text: Text | None = None
     subject: Line | None = None
+
+    @model_validator(mode="after")
+    def _has_words(self) -> MailFields:
+        if self.template is None and self.html is None:
+            raise wrong("a mail has no words: write `template` or `html`")
+        return self
 
 
 class SignerFields(BaseModel):

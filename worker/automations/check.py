@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import meta, nodes
 from pydantic import BaseModel, ValidationError
@@ -22,6 +23,9 @@ from worker.core.grid.values import did_you_mean
 from worker.core.grid.yaml_lines import Path
 
 Told = Iterator[tuple[Path, str]]
+
+_STAND_INS: Final[tuple[Any, ...]] = ("a@example.com", "2026-01-01T00:00:00Z", 1, True, [])
+"""Values in place of what templates make: an address, an instant, a number, a flag, a list."""
 
 
 class Check:
@@ -112,12 +116,7 @@ class Check:
         def at(inner: Path) -> Path:
             return (*path, "with", *inner) if inner and inner[0] in nested else (*path, *inner)
 
-        try:
-            model.model_validate(raw, strict=False)
-        except ValidationError as error:
-            for (inner, message), found in zip(told(error, model), error.errors(include_url=False), strict=False):
-                if found["type"] in ("missing", "extra_forbidden") or not is_template(_at(raw, inner)):
-                    yield at(inner), message
+        yield from ((at(inner), message) for inner, message in _mistakes_of_fields(raw, model))
         for inner, text, form in texts_in(raw, shape_of(model)):
             yield from self._template(text, form, at(inner), known_names(types))
 
@@ -165,6 +164,61 @@ class Check:
             yield "`owner` is printed, and no owners are named: add `owners` at the top"
         if conditions and any(one.expr2 is None for one in tree.find_all(nodes.CondExpr)):
             yield "`… if …` without `else` prints nothing for some leads: write `… if … else …`"
+
+
+def _mistakes_of_fields(raw: Mapping[str, Any], model: type[BaseModel]) -> Iterator[tuple[Path, str]]:
+    """Yield what *model* finds wrong with the constants below `with`, and with the keys together.
+
+    What a template makes is not known yet. Values that the model takes stand in for those of templates, as it asks for them.
+    """
+    data = _copy(raw)
+    reported: set[tuple[Path, str]] = set()
+    for stand_in in (*_STAND_INS, None):
+        try:
+            model.model_validate(data, strict=False)
+            return
+        except ValidationError as error:
+            found = [
+                (path, message, err["type"]) for (path, message), err in zip(told(error, model), _errors(error), strict=False)
+            ]
+            expected = {err["loc"]: err["ctx"]["expected"] for err in _errors(error) if err["type"] == "literal_error"}
+        for path, message, kind in found:
+            if path and kind not in ("missing", "extra_forbidden") and is_template(_at(raw, path)):
+                literal = re.match(r"'([^']*)'", expected.get(path, ""))
+                _put(data, path, literal[1] if literal else stand_in)
+            elif (path, message) not in reported:
+                reported.add((path, message))
+                yield path, message
+
+
+def _errors(error: ValidationError) -> list[Any]:
+    """Return pydantic's errors, one for each of those that `told` yields."""
+    found: list[Any] = []
+    for one in error.errors(include_url=False):
+        found += [one] * (len(one["ctx"]["mistakes"]) if one["type"] == "grid" else 1)
+    return found
+
+
+def _copy(raw: Any) -> Any:
+    match raw:
+        case Mapping():
+            return {key: _copy(value) for key, value in raw.items()}
+        case tuple() | list():
+            return [_copy(value) for value in raw]
+        case _:
+            return raw
+
+
+def _put(data: Any, path: Path, value: Any) -> None:
+    """Replace the value at *path*, or the closest one around it that is there."""
+    part, *rest = path
+    below = _at(data, (part,))
+    if below is data:
+        return
+    if rest and isinstance(below, (dict, list)):
+        _put(below, tuple(rest), value)
+    else:
+        data[part] = value
 
 
 def _declared(tree: nodes.Template) -> Iterator[str]:

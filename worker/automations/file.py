@@ -64,7 +64,15 @@ def _error(found: list[Mistake]) -> AutomationsError:
     return AutomationsError("\n".join(map(str, found)))
 
 
-def automations_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the file, for editors of the YAML."""
+def automations_schema(kinds: Mapping[str, Kind] = KINDS) -> dict[str, Any]:
+    """Return the JSON Schema of the file, for editors of the YAML. Actions and their keys are those of all *kinds*."""
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return dialect | Automations.model_json_schema(by_alias=True) | {"title": "LeadPulse automations"}
+    schema = Automations.model_json_schema(by_alias=True)
+    models = [model for kind in kinds.values() for model in kind.fields.values()]
+    keys = {(info.alias or name): info.description or "" for model in models for name, info in model.model_fields.items()}
+    for name in ("ActRule", "Nurture", "Content"):
+        properties = schema["$defs"][name]["properties"]
+        properties["with"]["properties"] = {key: {"description": keys[key]} for key in sorted(keys)}
+        if "do" in properties:
+            properties["do"]["enum"] = sorted({do for kind in kinds.values() for do in kind.fields})
+    return dialect | schema | {"title": "LeadPulse automations"}

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup, escape
+from markupsafe import escape
 
 from worker.core.contract.instants import instant
 
@@ -65,11 +65,7 @@ class Dossier:
         return "\n\n".join("\n".join([title, *(f"- {line}" for line in lines)]) for title, lines in self._parts())
 
     def __html__(self) -> str:
-        parts = (
-            Markup("<p><strong>{}</strong></p><ul>{}</ul>").format(title, Markup("").join(_items(lines)))
-            for title, lines in self._parts()
-        )
-        return str(Markup("").join(parts))
+        return "".join(f"<p><strong>{escape(title)}</strong></p><ul>{_items(lines)}</ul>" for title, lines in self._parts())
 
     def _parts(self) -> Iterator[tuple[str, list[str]]]:
         data = self._data
@@ -93,5 +89,5 @@ class Dossier:
         return [f"{local_time(one['time'], self._zone)} {one['type']} {one.get('label') or ''}".strip() for one in recent[::-1]]
 
 
-def _items(lines: list[str]) -> Iterator[Markup]:
-    return (Markup("<li>{}</li>").format(escape(line)) for line in lines)
+def _items(lines: list[str]) -> str:
+    return "".join(f"<li>{escape(line)}</li>" for line in lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from typing import Final
+from typing import Final, NamedTuple
 
 _HIDDEN: Final = frozenset({"head", "style", "script", "title", "template"})
 _HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
@@ -14,16 +14,23 @@ _LINES: Final = frozenset({"br", "li", "tr", "dt", "dd", "hr"})
 _MOST_SUBJECT: Final = 200
 
 
-def text_of(html: str) -> str:
-    """Return *html* as plain text: a block a paragraph, `- ` before items, and the address of a link behind its words."""
-    return _Reader.of(html).text()
+class Plain(NamedTuple):
+    """The text and the subject that are made of HTML."""
+
+    text: str
+    """A block a paragraph, `- ` before items, and the address of a link behind its words."""
+    subject: str
+    """The `title`, else the first line."""
 
 
-def subject_of(html: str) -> str:
-    """Return the subject of a mail: its `title`, else its first line."""
-    reader = _Reader.of(html)
-    found = " ".join(reader.title.split()) or next((line for line in reader.text().splitlines() if line.strip()), "")
-    return found[:_MOST_SUBJECT]
+def plain_of(html: str) -> Plain:
+    """Return *html* as plain text, with a subject."""
+    reader = _Reader()
+    reader.feed(html)
+    reader.close()
+    text = reader.text()
+    first_line = next((line for line in text.splitlines() if line), "")
+    return Plain(text, (" ".join(reader.title.split()) or first_line)[:_MOST_SUBJECT])
 
 
 class _Reader(HTMLParser):
@@ -34,14 +41,6 @@ class _Reader(HTMLParser):
         self._in_title = False
         self._links: list[tuple[str, int]] = []
         self.title = ""
-
-    @classmethod
-    def of(cls, html: str) -> _Reader:
-        """Return a reader that has read *html*."""
-        reader = cls()
-        reader.feed(html)
-        reader.close()
-        return reader
 
     def text(self) -> str:
         """Return what was read: at most one blank line between blocks."""

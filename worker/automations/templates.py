@@ -17,7 +17,7 @@ from worker.core.contract.printable import plain
 
 T = TypeVar("T")
 
-MOST_CHARS: Final = 500_000
+MOST_CHARS: Final = 200_000
 """Longest text that a template may make."""
 _MOST_REPEATED: Final = 10_000
 _MOST_WORDS: Final = 300

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from worker.automations.html_text import subject_of, text_of
+from worker.automations.html_text import plain_of
 from worker.automations.shapes import Shape, shape_of
 from worker.automations.targets.fields import Form
 from worker.automations.templates import CannotWrite, Templates
@@ -114,8 +114,9 @@ def _with_files(fields: dict[str, Any], known: Mapping[str, Any]) -> dict[str, A
     html = next((value.html for value in fields.values() if isinstance(value, _Mail)), rest.get("html"))
     if isinstance(html, str):
         rest["html"] = html
-        made = {"text": text_of, "subject": subject_of}
-        rest.update({key: make(html) for key, make in made.items() if key in known and key not in rest})
+        missing = [key for key in ("text", "subject") if key in known and key not in rest]
+        made = plain_of(html)._asdict() if missing else {}
+        rest.update({key: made[key] for key in missing})
     return rest
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -92,8 +93,23 @@ def schema() -> None:
     click.echo(json.dumps(automations_schema(), indent=2, ensure_ascii=False))
 
 
+def _lines(name: str) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file that are not empty, with their numbers."""
+    try:
+        with opened(name) as stream:
+            yield from ((number, line) for number, line in enumerate(stream, 1) if line.strip())
+    except (OSError, EOFError, zlib.error) as error:
+        raise click.ClickException(f"{shown_name(name)}: {error}") from None
+
+
 @click.command()
-@click.argument("outputs", metavar="OUTPUTS.jsonl...", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
+@click.argument(
+    "outputs",
+    metavar="OUTPUTS.jsonl...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+)
 @_FILE
 @_CONNECTIONS
 @_DOCUMENTS
@@ -114,17 +130,14 @@ def preview(outputs: tuple[str, ...], file: str, connections: str, documents: Pa
     complain = Complaints("lines")
     bad = 0
     for name in outputs:
-        with opened(name) as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.strip():
-                    continue
-                try:
-                    output = read_output(line)
-                except NotAnOutput as error:
-                    bad += 1
-                    complain(f"{shown_name(name)}:{number}: no published event: {error}")
-                    continue
-                for request in shown.lines(output):
-                    click.echo(json_line(request))
+        for number, line in _lines(name):
+            try:
+                output = read_output(line)
+            except NotAnOutput as error:
+                bad += 1
+                complain(f"{shown_name(name)}:{number}: no published event: {error}")
+                continue
+            for request in shown.lines(output):
+                click.echo(json_line(request))
     if bad:
         raise click.exceptions.Exit(1)
