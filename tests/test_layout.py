@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 from ops.dev.measures import functions_of, imports
@@ -56,3 +57,14 @@ WHOLE = {
     "test_planted", "test_properties", "test_words",
 }  # fmt: skip
 """Tests of the core as a whole. All others are in the folder of a room."""
+
+
+def test_a_wheel_holds_every_file_that_the_code_reads() -> None:
+    """A file whose suffix `package-data` does not name is there in a clone, and missing where the package is installed."""
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"]
+    others = [
+        path
+        for path in (ROOT / "worker").rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc", ".so") and not any(path.match(one) for one in patterns)
+    ]
+    assert others == []

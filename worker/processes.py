@@ -46,10 +46,10 @@ for folder in folders:
 _ROOT: Final = str(Path(__file__).parents[2])
 
 
-def a_worker(env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """Return command and environment of `leadpulse run` with *env*: this very code, whatever the folder it starts in holds."""
+def a_program(command: str, env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Return command line and environment of `leadpulse COMMAND`: this very code, whatever the folder it starts in holds."""
     path = os.pathsep.join(part for part in (_ROOT, env.get("PYTHONPATH")) if part)
-    return [sys.executable, "-P", "-m", "worker.cli", "run"], dict(env) | {"PYTHONPATH": path}
+    return [sys.executable, "-P", "-m", "worker.cli", command], dict(env) | {"PYTHONPATH": path}
 
 
 class Children:

@@ -68,9 +68,13 @@ def test_the_demo_shows_calls_with_their_reasons_and_ends_with_a_sum(place: Path
     assert calls
     assert all(re.search(r"call by .*: [+-][0-9.]+ [a-z-]+", line) for line in calls)
     summed = {name.strip(): int(number.replace(",", "")) for name, number in re.findall(r"([a-z ]+): ([0-9,]+)", lines[-1])}
-    assert list(summed) == ["events in", "leads", "mql", "sql", "cooled", "dead letters", "duplicates"]
+    assert "demo page: http://127.0.0.1:" in done.stdout
+    assert any("  lead.sql     email:" in line for line in calls), "a visitor of the page who left an address"
+    assert any(re.search(r"  lead\.sql     1\d{5} ", line) for line in calls), "a contact of the CRM"
+    assert list(summed) == ["events in", "webhooks", "leads", "mql", "sql", "cooled", "dead letters", "duplicates"]
     assert summed["sql"] == len(calls)
     assert summed["events in"] > 1_000
+    assert summed["webhooks"] > 30
     assert summed["leads"] > 100
     assert summed["mql"] >= summed["sql"]
     assert summed["dead letters"] > 0
@@ -100,13 +104,14 @@ def test_the_demo_leaves_nothing_behind_when_it_is_killed(place: Path, tmp_path:
     assert processes_in(place) == {}
 
 
-def test_the_demo_says_so_when_its_worker_ends(place: Path, tmp_path: Path) -> None:
-    """The end of the worker's log is what one needs to see."""
+@pytest.mark.parametrize(("name", "command_"), [("worker", "run"), ("collector", "collect")])
+def test_the_demo_says_so_when_a_program_ends(name: str, command_: str, place: Path, tmp_path: Path) -> None:
+    """The end of its log is what one needs to see."""
     with started(place, tmp_path) as demo:
-        (worker,) = [pid for pid, command in processes_in(place).items() if "worker.cli run" in command]
-        os.kill(worker, signal.SIGKILL)
+        (killed,) = [pid for pid, command in processes_in(place).items() if f"worker.cli {command_}" in command]
+        os.kill(killed, signal.SIGKILL)
         assert demo.process.wait(HANG_S) == 1
-        assert "the worker has ended" in demo.words
+        assert f"the {name} has ended" in demo.words
         assert "Traceback" not in demo.words
     assert processes_in(place) == {}
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from worker.collector.application import ENDPOINTS, Routes, application
 from worker.collector.collector import Collector
+from worker.collector.collector import now_ms as real_ms
 from worker.collector.metrics import CollectorMetrics
 from worker.collector.promise import Promise
 from worker.connections.file import parse_connections
@@ -145,12 +146,14 @@ async def served(
     *,
     most_bytes: int = 64_000_000,
     endpoints: Sequence[Routes] = ENDPOINTS,
+    now_ms: int | None = NOW_MS,
 ) -> AsyncIterator[Served]:
-    """Serve the collector of the file *connections*, whose secrets are in *environment*."""
+    """Serve the collector of the file *connections*, whose secrets are in *environment*. *now_ms* `None`: real time."""
     log, amazon, metrics = Log(), Fetched(), CollectorMetrics(CollectorRegistry())
     promise = Promise(log, most_bytes, metrics)
     found = parse_connections(connections.encode(), "connections.yaml")
-    collector = Collector(found, environment or {}, promise, metrics, amazon.fetch, now_ms=lambda: NOW_MS)
+    clock = real_ms if now_ms is None else lambda: now_ms
+    collector = Collector(found, environment or {}, promise, metrics, amazon.fetch, now_ms=clock)
     collector.checked.set()
     async with TestClient(TestServer(application(collector, endpoints))) as client:
         yield Served(collector, client, log, amazon)

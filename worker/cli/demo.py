@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from worker.cli.common import load_grid
+from worker.demo.programs import ProgramFailed
 from worker.demo.servers import Missing, ServerFailed
-from worker.demo.show import Show, WorkerFailed
+from worker.demo.show import Show
 from worker.processes import GRACE_S, Children
 
 
@@ -48,8 +49,12 @@ class _Seconds(click.ParamType):
 def demo(seconds: float, seed: int, grid: str) -> None:
     """Show everything at work. Only this package needs to be installed.
 
-    Starts a broker and a Redis-compatible server of its own, and runs the worker of `leadpulse run` on them. It sends the
-    traffic of 300 simulated leads, one simulated day a second. The leads arrive, compare, ask, fall silent and cool.
+    Starts a broker and a Redis-compatible server of its own, and runs `leadpulse run` and `leadpulse collect` on them. It sends
+    the traffic of 300 simulated leads, one simulated day a second. The leads arrive, compare, ask, fall silent and cool.
+
+    Their events come over HTTP. A mail tool, a CRM, a webinar tool and a form tool send signed webhooks.
+
+    It also serves a page with the pixel, and prints its address. Open it, agree, and click: your own visit is scored, too.
 
     On a terminal you see the hottest leads live, with every lead.sql when it is published. Elsewhere each lead.sql is a line.
     The command removes everything at the end.
@@ -64,8 +69,8 @@ def demo(seconds: float, seed: int, grid: str) -> None:
             try:
                 asyncio.run(_until_stopped(show))
             finally:
-                show.end()  # the worker first: it cannot drain without its servers
-    except (Missing, ServerFailed, WorkerFailed) as err:
+                show.end()  # the programs first: they cannot drain without their servers
+    except (Missing, ServerFailed, ProgramFailed) as err:
         raise click.ClickException(str(err)) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("stopped before its end", err=True)
@@ -75,12 +80,20 @@ def demo(seconds: float, seed: int, grid: str) -> None:
 
 
 async def _until_stopped(show: Show) -> None:
-    """Run *show*; SIGTERM and SIGHUP cancel it, as asyncio does on SIGINT.
+    """Run *show*. A signal cancels it, and again each second, because a library may swallow one cancellation.
 
-    An exception raised by a handler could hit any task.
+    An exception raised by a handler could hit any task. Raises `asyncio.CancelledError` after a signal.
     """
-    running = asyncio.current_task()
-    assert running is not None, "a coroutine runs in a task"
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
-    await show.run()
+    stopped, running = asyncio.Event(), asyncio.create_task(show.run())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    waiting = asyncio.create_task(stopped.wait())
+    await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not stopped.is_set():
+        running.result()
+        return
+    while not running.done():
+        running.cancel()
+        await asyncio.wait([running], timeout=1)
+    raise asyncio.CancelledError

@@ -13,7 +13,7 @@ import click
 
 from worker.cli.common import load_settings, settings_flags
 from worker.errors import SettingsError
-from worker.processes import GRACE_S, Children, a_worker
+from worker.processes import GRACE_S, Children, a_program
 from worker.settings import PREFIX, Settings
 
 _LOOK_S: Final = 0.2
@@ -68,7 +68,7 @@ def run_all(environments: list[dict[str, str]]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     with Children(GRACE_S) as children:
-        workers = [children.start(*a_worker(env)) for env in environments]
+        workers = [children.start(*a_program("run", env)) for env in environments]
         signal.signal(signal.SIGHUP, lambda *_: _pass_on(signal.SIGHUP, workers))
         ended: set[int] = set()
         while not stopping.wait(_LOOK_S) and len(ended) < len(workers):

@@ -36,7 +36,11 @@ _STYLE: Final = {
 class Board:
     """Keeps what has been published and where the hottest leads stand."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: str) -> None:
+        """*page* is the address of the demo's web site."""
+        self._page = page
+        self._events = 0
+        self._webhooks: Mapping[str, int] = {}
         self.published: Counter[str] = Counter()
         self._calls: deque[Mapping[str, Any]] = deque(maxlen=_SHOWN_CALLS)
         self._cooled: deque[Mapping[str, Any]] = deque(maxlen=_SHOWN_CALLS)
@@ -59,16 +63,22 @@ class Board:
         while len(self._past) > 1 and self._past[1][0] <= now_ms - _TREND_MS:
             self._past.popleft()
 
-    def line(self, now_ms: int, sent: int) -> str:
+    def came(self, events: int, webhooks: Mapping[str, int]) -> None:
+        """Take how many events are in the input topics, and how many webhooks of each vendor brought some of them."""
+        self._events, self._webhooks = events, webhooks
+
+    def line(self, now_ms: int) -> str:
         """Return how things stand in one line."""
         hot = ", ".join(f"{lead.lead_id} {lead.score:.0f} ({lead.stage})" for lead in self._hot[:3])
-        return f"{day(now_ms)}  {sent:,} events in; hottest: {hot or 'nobody yet'}"
+        return f"{day(now_ms)}  {self._events:,} events in; hottest: {hot or 'nobody yet'}"
 
-    def view(self, now_ms: int, sent: int, left_s: float) -> RenderableType:
+    def view(self, now_ms: int, left_s: float) -> RenderableType:
         """Return the whole picture for a terminal."""
         counts = "  ".join(f"[b]{self.published[topic]}[/] {topic.removeprefix('lead.')}" for topic in _COUNTED)
+        webhooks = "  ".join(f"{vendor} [b]{count:,}[/]" for vendor, count in sorted(self._webhooks.items()))
         head = Text.from_markup(
-            f"[b]{day(now_ms)}[/]  a simulated day a second, {left_s:.0f} s left   {sent:,} events in   {counts}"
+            f"[b]{day(now_ms)}[/]  a simulated day a second, {left_s:.0f} s left   {self._events:,} events in   {counts}\n"
+            f"webhooks: {webhooks or 'none yet'}   visit the pages with the pixel: [b]{self._page}/[/]"
         )
         return Group(
             Panel(head, box=box.SIMPLE),

@@ -43,7 +43,6 @@ class Broker:
         )
         broker = next(iter(self._producer.list_topics(timeout=_UP_S).brokers.values()))
         self.address = f"{broker.host}:{broker.port}"
-        self._ends: dict[int, dict[str, int]] = defaultdict(dict)
 
     def create(self, topics: Iterable[str]) -> None:
         """Make *topics*: the mock cluster makes a topic when it is asked about it."""
@@ -51,10 +50,10 @@ class Broker:
             self._producer.list_topics(topic, timeout=_UP_S)
 
     def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, at_ms: int) -> None:
-        """Send one record with the timestamp *at_ms*; it is there after `delivered`."""
+        """Send one record with the timestamp *at_ms*."""
         while True:
             try:
-                self._producer.produce(topic, value, key, headers=list(headers), timestamp=at_ms, on_delivery=self._on_delivery)
+                self._producer.produce(topic, value, key, headers=list(headers), timestamp=at_ms)
             except BufferError:  # the client's queue is full
                 self._producer.poll(0.1)
             else:
@@ -67,17 +66,9 @@ class Broker:
             output.topic, output.value, output.key, output.partition, timestamp=at_ms, headers=list(output.headers)
         )
 
-    def delivered(self, partition: int) -> dict[str, int]:
-        """Return topic → next offset of what has been sent to *partition*."""
-        return dict(self._ends[partition])
-
     def flush(self) -> None:
         """Return once everything sent is in the topics."""
         self._producer.flush(_UP_S)
-
-    def _on_delivery(self, error: Any, record: Any) -> None:
-        if error is None:
-            self._ends[record.partition()][record.topic()] = record.offset() + 1
 
     def reader(self, topics: Iterable[str]) -> Reader:
         """Return a reader of *topics* from their beginning that sees committed records only."""
@@ -98,12 +89,15 @@ class Reader:
                 "log_level": 0,
             }
         )
+        self.positions: dict[int, dict[str, int]] = defaultdict(dict)
+        """Partition → topic → offset behind what was read."""
         self._consumer.assign([kafka.TopicPartition(topic, p, 0) for topic in topics for p in range(PARTITIONS)])
 
     def read(self) -> Iterator[tuple[str, bytes]]:
         """Yield topic and value of what has come since the last call, without waiting."""
         for record in self._consumer.consume(1_000, timeout=0):
             if record.error() is None:
+                self.positions[record.partition()][record.topic()] = record.offset() + 1
                 yield record.topic(), record.value() or b""
 
     def close(self) -> None:

@@ -1,18 +1,14 @@
-"""One demo: a broker, a Redis-compatible server and a worker are started, watched and ended."""
+"""One demo: it is started, watched and ended."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
-from urllib.request import urlopen
+from typing import Any, Final
 
-import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.live import Live
@@ -21,12 +17,14 @@ from worker.adapters.redis_client import connect
 from worker.adapters.redis_store import RedisStore
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.demo.board import Board
-from worker.demo.servers import PARTITIONS, Broker, Reader, last_lines, start_redis
-from worker.demo.traffic import Traffic
+from worker.demo.browsers import visit_on
+from worker.demo.delivery import Arrivals, Sender
+from worker.demo.servers import PARTITIONS, Reader
+from worker.demo.stage import Stage
+from worker.demo.traffic import Traffic, starts_ms
 from worker.presets import read_grid
-from worker.processes import Children, a_worker
+from worker.processes import Children
 from worker.queries.leads import hottest
-from worker.settings import PREFIX, Settings
 
 _WATCHED: Final = 60
 """Leads whose scores are followed, so that one that enters the list has a trend."""
@@ -36,87 +34,80 @@ _TAKEN: Final = ("events", "unknown_events", "rejected_records", "erased_events"
 
 _FRAME_S: Final = 0.25
 _LINE_S: Final = 5.0
-_UP_S: Final = 30.0
 _CATCH_UP_S: Final = 10.0
-
-
-class WorkerFailed(Exception):
-    """The worker ended by itself; the message carries the end of its log."""
 
 
 class Show:
     """One demo, from its servers' start to the last line."""
 
     def __init__(self, children: Children, folder: Path, seconds: float, seed: int, grid: str) -> None:
-        self._children = children
-        self._log = folder / "worker.log"
         self._console = Console()
         self._seconds = seconds
-        self._say("starting a broker, a Redis-compatible server and a worker…")
-        self._broker = Broker()
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | {
-            PREFIX + "CLOCK": "events",  # the traffic brings ticks in simulated time
-            PREFIX + "DEVELOPMENT": "true",
-            PREFIX + "GRID": grid,
-            PREFIX + "KAFKA": self._broker.address,
-            PREFIX + "LOG_FORMAT": "text",  # its end is shown where it fails
-            PREFIX + "METRICS_HOST": "127.0.0.1",
-            PREFIX + "METRICS_PORT": str(_free_port()),
-            PREFIX + "NAMESPACE": "demo",
-            PREFIX + "PARTITIONS": str(PARTITIONS),
-            PREFIX + "PUBLISH_INTERVAL": "0.05",
-            PREFIX + "REDIS": start_redis(children, folder),
-        }
-        self._settings = Settings.load(self._environment)
-        self._pages = f"http://127.0.0.1:{self._settings.metrics_port}"
-        self._broker.create([*self._settings.topics, *self._settings.outputs])
-        with self._log.open("wb") as log:
-            self._worker = children.start(*a_worker(self._environment), log)
-        self._board = Board()
-        self._traffic = Traffic(self._broker, self._settings, seed, seconds)
+        self._seed = seed
+        self._say("starting a broker, a Redis-compatible server, a worker and a collector…")
+        self._stage = stage = Stage(children, folder, grid)
+        self._board = Board(stage.shop.address)
+        self._arrivals = Arrivals(stage.broker.reader(stage.settings.input_topics))
+        self._sender = Sender(stage.collector, stage.secrets, stage.connections.sources, self._arrivals)
+        start_ms = starts_ms(time.time_ns() // 1_000_000, seconds)
+        self._traffic = Traffic(stage.broker, stage.settings, self._sender, self._arrivals, seed, seconds, start_ms)
         self._told = 0.0
 
     async def run(self) -> None:
-        """Show it, to the end."""
-        await self._until_ready()
-        settings = self._settings
-        client = connect(settings.redis.get_secret_value())
-        stores = [RedisStore(client, settings.namespace, p) for p in range(PARTITIONS)]
-        scorer = CompiledGrid(read_grid(settings.grid), settings.source)
-        reader = self._broker.reader(settings.outputs)
+        """Show it, to the end. Raises `ProgramFailed`."""
+        stage = self._stage
+        await stage.until_ready()
+        await stage.shop.open()
+        self._say(f"demo page: {stage.shop.address}/")
+        client = connect(stage.settings.redis.get_secret_value())
+        reader = stage.broker.reader(stage.settings.outputs)
+        acts = [asyncio.create_task(self._traffic.run()), asyncio.create_task(visit_on(stage.shop.address, self._seed))]
         try:
-            sending = asyncio.create_task(self._traffic.run())
-            began = time.monotonic()
-            with self._live() as live:
-                while not sending.done():
-                    self._look(reader)
-                    now_ms = self._traffic.now_ms
-                    self._board.standing(await hottest(stores, [scorer] * len(stores), _WATCHED, now_ms), now_ms)
-                    left_s = began + self._seconds - time.monotonic()
-                    if live is not None:
-                        live.update(self._board.view(now_ms, self._sent, max(0.0, left_s)))
-                    elif time.monotonic() - self._told >= _LINE_S:
-                        self._told = time.monotonic()
-                        self._say(self._board.line(now_ms, self._sent))
-                    await asyncio.sleep(_FRAME_S)
-                await sending
-            await self._caught_up(reader)
-            counts = await asyncio.to_thread(self._metrics)
-            leads = sum([await client.zcard(f"{{{settings.namespace}:{p}}}:rank") for p in range(PARTITIONS)])
+            await self._watch(client, reader, acts)
+            counts = await self._caught_up(reader)
+            leads = sum([await client.zcard(f"{{{stage.settings.namespace}:{p}}}:rank") for p in range(PARTITIONS)])
         finally:
+            for act in acts:
+                act.cancel()
+            await asyncio.wait(acts)
+            await self._sender.close()
+            await stage.shop.close()
             reader.close()
+            self._arrivals.close()
             await client.aclose()
-        if await asyncio.to_thread(self.end):
-            raise WorkerFailed(f"the worker did not end in good order:\n{last_lines(self._log)}")
+        await asyncio.to_thread(stage.end)
         self._sum_up(counts, leads)
 
-    def end(self) -> int:
-        """End the worker, if it still runs, and return its exit code."""
-        return self._children.end(self._worker)[0]
+    async def _watch(self, client: Any, reader: Reader, acts: list[asyncio.Task[None]]) -> None:
+        """Show how things stand until the traffic, the first of *acts*, is over."""
+        settings = self._stage.settings
+        stores = [RedisStore(client, settings.namespace, p) for p in range(PARTITIONS)]
+        scorers = [CompiledGrid(read_grid(settings.grid), settings.source)] * PARTITIONS
+        began = time.monotonic()
+        with self._live() as live:
+            while not acts[0].done():
+                self._look(reader)
+                for act in acts[1:]:
+                    if act.done():
+                        act.result()
+                now_ms = self._traffic.now_ms
+                self._board.standing(await hottest(stores, scorers, _WATCHED, now_ms), now_ms)
+                self._board.came(self._arrivals.count, self._sender.webhooks)
+                left_s = began + self._seconds - time.monotonic()
+                if live is not None:
+                    live.update(self._board.view(now_ms, max(0.0, left_s)))
+                elif time.monotonic() - self._told >= _LINE_S:
+                    self._told = time.monotonic()
+                    self._say(self._board.line(now_ms))
+                await asyncio.sleep(_FRAME_S)
+        for act in acts[1:]:
+            act.cancel()
+        acts[0].result()
 
-    @property
-    def _sent(self) -> int:
-        return self._traffic.sent.total()
+    def end(self) -> None:
+        """End the programs that still run."""
+        with contextlib.suppress(Exception):
+            self._stage.end()
 
     @contextlib.contextmanager
     def _live(self) -> Iterator[Live | None]:
@@ -131,59 +122,42 @@ class Show:
         self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _look(self, reader: Reader) -> None:
-        """Take what has been published; fail when the worker is gone."""
+        """Take what has been published; fail when a program is gone."""
         for topic, value in reader.read():
             line = self._board.published_one(topic, value)
             if line is not None and not self._console.is_terminal:
                 self._say(line)
-        if self._worker.poll() is not None:
-            raise WorkerFailed(f"the worker has ended:\n{last_lines(self._log)}")
+        self._stage.check()
 
-    async def _until_ready(self) -> None:
-        deadline = time.monotonic() + _UP_S
-        while not await asyncio.to_thread(self._ready):
-            if self._worker.poll() is not None or time.monotonic() > deadline:
-                raise WorkerFailed(f"the worker did not become ready:\n{last_lines(self._log)}")
-            await asyncio.sleep(0.1)
-
-    def _ready(self) -> bool:
-        try:
-            with urlopen(f"{self._pages}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200 and msgspec.json.decode(answer.read())["partitions"])
-        except OSError:
-            return False
-
-    async def _caught_up(self, reader: Reader) -> None:
-        """Wait until everything sent has been taken, and what came of it is read."""
+    async def _caught_up(self, reader: Reader) -> dict[str, int]:
+        """Wait until everything sent has been taken, and what came of it is read. Return the worker's counters."""
         deadline = time.monotonic() + _CATCH_UP_S
-        while time.monotonic() < deadline:
+        while True:
+            self._arrivals.look()
             counts = await asyncio.to_thread(self._metrics)
             self._look(reader)
-            taken = sum(
-                counts[name] for name in ("events", "unknown_events", "rejected_records", "erased_events", "tombstones")
-            )
-            if taken >= self._sent and self._board.published.total() >= counts["outputs"]:
-                return
+            taken = sum(counts[name] for name in _TAKEN) >= self._arrivals.count
+            if (taken and self._board.published.total() >= counts["outputs"]) or time.monotonic() > deadline:
+                return counts
             await asyncio.sleep(_FRAME_S)
 
     def _metrics(self) -> dict[str, int]:
         """Return the worker's counters, summed over their labels."""
-        with urlopen(f"{self._pages}/metrics", timeout=5) as answer:
-            text = answer.read().decode()
         counts: dict[str, int] = {}
-        for family in text_string_to_metric_families(text):
+        for family in text_string_to_metric_families(self._stage.metrics().decode()):
             counts[family.name.removeprefix("leadpulse_")] = sum(
                 int(sample.value)
                 for sample in family.samples
                 # What the worker forwards to itself is nobody else's to read.
-                if sample.name.endswith("_total") and sample.labels.get("topic") != self._settings.internal_topic
+                if sample.name.endswith("_total") and sample.labels.get("topic") != self._stage.settings.internal_topic
             )
         return counts
 
     def _sum_up(self, counts: dict[str, int], leads: int) -> None:
         published = self._board.published
         numbers = {
-            "events in": self._sent,
+            "events in": self._arrivals.count,
+            "webhooks": self._sender.webhooks.total(),
             "leads": leads,
             "mql": published["lead.mql"],
             "sql": published["lead.sql"],
@@ -191,12 +165,5 @@ class Show:
             "dead letters": published["lead.dead"],
             "duplicates": counts["duplicate_events"],
         }
-        self._say(f"{self._seconds:g} simulated days are over; the worker has drained and everything is cleaned up")
+        self._say(f"{self._seconds:g} simulated days are over; everything has drained and is cleaned up")
         self._say("  ".join(f"{name}: {number:,}" for name, number in numbers.items()))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

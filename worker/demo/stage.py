@@ -1,0 +1,92 @@
+"""What one demo runs on: servers, programs with their settings, a file of connections, and a web site."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from worker.demo.programs import Program, free_port, page
+from worker.demo.servers import PARTITIONS, Broker, start_redis
+from worker.demo.shop import Shop
+from worker.demo.signing import Secrets, connections_of
+from worker.demo.visitor_score import standing
+from worker.processes import Children
+from worker.settings import PREFIX, CollectSettings, ReaderSettings, Settings
+
+_MAPPED: Final = b"leadpulse_collect_map_lag_records{"
+"""Begins a line of the collector's metrics for each partition that its mapper has."""
+
+
+class Stage:
+    """Started with the servers, and ended with `end`."""
+
+    def __init__(self, children: Children, folder: Path, grid: str) -> None:
+        self._children = children
+        self.broker = Broker()
+        self.secrets = Secrets()
+        site = free_port()
+        text, self.connections = connections_of(f"http://127.0.0.1:{site}")
+        file = folder / "connections.yaml"
+        file.write_bytes(text)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | {
+            PREFIX + "CLOCK": "events",  # the traffic brings ticks in simulated time
+            PREFIX + "COLLECT_PORT": str(free_port()),
+            PREFIX + "CONNECTIONS": str(file),
+            PREFIX + "DEVELOPMENT": "true",
+            PREFIX + "GRID": grid,
+            PREFIX + "KAFKA": self.broker.address,
+            PREFIX + "LOG_FORMAT": "text",  # its end is shown where it fails
+            PREFIX + "METRICS_HOST": "127.0.0.1",
+            PREFIX + "NAMESPACE": "demo",
+            PREFIX + "PARTITIONS": str(PARTITIONS),
+            PREFIX + "PUBLISH_INTERVAL": "0.05",
+            PREFIX + "REDIS": start_redis(children, folder),
+        }
+        environment |= self.secrets.environment
+        run, collect = environment | _metrics_port(), environment | _metrics_port()
+        self.settings = Settings.load(run)
+        self.collect = CollectSettings.load(collect)
+        self.broker.create({*self.settings.topics, *self.settings.outputs, *self.collect.needed_topics})
+        self.programs = [
+            Program(children, folder, "worker", "run", run, self._worker_is_ready),
+            Program(children, folder, "collector", "collect", collect, self._mapper_is_ready),
+        ]
+        reading = ReaderSettings.load(run)
+        self.collector = f"http://127.0.0.1:{self.collect.collect_port}"
+        self.shop = Shop(self.collector, site, lambda visitor: standing(reading, visitor))
+
+    async def until_ready(self) -> None:
+        """Return once every program works. Raises `ProgramFailed`."""
+        for program in self.programs:
+            await program.until_ready()
+
+    def check(self) -> None:
+        """Raise `ProgramFailed` when a program is gone."""
+        for program in self.programs:
+            program.check()
+
+    def end(self) -> None:
+        """End the programs, before their servers: they could not drain without them. Raises `ProgramFailed`."""
+        codes = self._children.end(*(program.process for program in self.programs))
+        for program, code in zip(self.programs, codes, strict=True):
+            if code:
+                raise program.failed("did not end in good order")
+
+    def metrics(self) -> bytes:
+        """Return the worker's metrics."""
+        return page(f"http://127.0.0.1:{self.settings.metrics_port}/metrics")
+
+    def _worker_is_ready(self) -> bool:
+        held = page(f"http://127.0.0.1:{self.settings.metrics_port}/readyz")
+        return bool(msgspec.json.decode(held)["partitions"])
+
+    def _mapper_is_ready(self) -> bool:
+        held = page(f"http://127.0.0.1:{self.collect.metrics_port}/metrics")
+        return held.count(_MAPPED) >= PARTITIONS
+
+
+def _metrics_port() -> dict[str, str]:
+    return {PREFIX + "METRICS_PORT": str(free_port())}
