@@ -24,18 +24,20 @@ LABEL = {"app.kubernetes.io/name": NAME}
 POD: dict[str, Any] = the("Deployment", NAME)["spec"]["template"]["spec"]
 COLLECTOR: dict[str, Any] = POD["containers"][0]
 WORKER_POD: dict[str, Any] = the("StatefulSet")["spec"]["template"]["spec"]
-SECRET: dict[str, str] = the("Secret", "leadpulse-connections")["stringData"]
+SECRET: dict[str, str] = the("Secret", NAME)["stringData"]
 OWN = {one["name"]: one["value"] for one in COLLECTOR["env"]}
 
 
 def settings() -> CollectSettings:
     """Return what a collector in the cluster is told."""
-    return CollectSettings.load(env_file(FOLDER / "base/settings.env") | the("Secret")["stringData"] | OWN)
+    return CollectSettings.load(env_file(FOLDER / "base/settings.env") | SECRET | OWN)
 
 
 def test_a_collector_is_told_settings_that_it_has() -> None:
     """A variable that no setting reads is a setting that silently does not apply."""
-    assert OWN.keys() <= {f"LEADPULSE_{field.upper()}" for field in CollectSettings.model_fields}
+    assert {*OWN, *(name for name in SECRET if name.startswith("LEADPULSE_"))} <= {
+        f"LEADPULSE_{field.upper()}" for field in CollectSettings.model_fields
+    }
     assert settings().collect_host == "0.0.0.0", "the loopback interface is not where the Service asks"
     done = leadpulse(*COLLECTOR["args"], "--help")
     assert (COLLECTOR["args"], done.returncode) == (["collect"], 0)
@@ -45,7 +47,8 @@ def test_the_connections_are_right_and_their_secrets_are_in_the_secret() -> None
     """The file is mounted where the setting looks; a change of it restarts the collectors, which read it at their start."""
     file = FOLDER / "collector/connections.yaml"
     connections = read_connections(str(file), SECRET)
-    assert {name for _, secret in connections.secrets() for name in secret.names()} == SECRET.keys()
+    theirs = {name for name in SECRET if not name.startswith("LEADPULSE_")}
+    assert {name for _, secret in connections.secrets() for name in secret.names()} == theirs
     mounts = {mount["name"]: mount for mount in COLLECTOR["volumeMounts"]}
     assert Path(settings().connections) == Path(mounts["connections"]["mountPath"]) / file.name
     volumes = {volume["name"]: volume for volume in POD["volumes"]}
@@ -53,7 +56,8 @@ def test_the_connections_are_right_and_their_secrets_are_in_the_secret() -> None
     assert (made["name"], made["files"]) == (volumes["connections"]["configMap"]["name"], [file.name])
     assert "options" not in made, "without a hash in its name, a change would restart nothing"
     sources = [one.get("configMapRef", one.get("secretRef"))["name"] for one in COLLECTOR["envFrom"]]
-    assert sources == ["leadpulse-settings", "leadpulse", the("Secret", "leadpulse-connections")["metadata"]["name"]]
+    assert sources == ["leadpulse-settings", NAME], "not the worker's users: a collector needs fewer rights"
+    assert SECRET["LEADPULSE_KAFKA_USER"] != the("Secret")["stringData"]["LEADPULSE_KAFKA_USER"]
 
 
 def test_the_pod_can_do_as_little_harm_as_a_worker() -> None:

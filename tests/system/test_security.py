@@ -2,68 +2,32 @@
 
 from __future__ import annotations
 
-import importlib
-import re
 import subprocess
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import redis as plain_redis
 
 from tests.kit.certificates import Certificates, certificates, guarded_redis
-from tests.kit.services import Kafka, Redis, free_port, needed
-from tests.kit.shell import ROOT
+from tests.kit.guarded import Guarded, by_the_protocol, documented, guarded_kafka
+from tests.kit.services import Kafka, Redis
 from tests.kit.site import MakeSite, Site
 from tests.kit.traffic import traffic
 from tests.kit.waits import HANG_S
 
 __all__ = ["certificates", "guarded_redis"]
 
-kafka_admin: Any = importlib.import_module("confluent_kafka.admin")  # its names are not declared as exported
-
 SECRET = "s3cret/of@kafka"
 REDIS_SECRET = "s3cret-of-redis"
 WRONG = "wr0ng-s3cret"
 
 
-class Guarded(NamedTuple):
-    """A broker with a listener for those who log in; the other one is the test's own, and may do everything."""
-
-    kafka: Kafka
-    address: str
-
-
 @pytest.fixture(scope="module")
 def guarded(certificates: Certificates) -> Iterator[Guarded]:
     """One with SCRAM, TLS and access control: who is not allowed may nothing."""
-    port = free_port()
-    listener = "listener.name.secure."
-    settings = {
-        "group.min.session.timeout.ms": "1000",
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS",
-        f"{listener}ssl.keystore.type": "PEM",
-        f"{listener}ssl.keystore.location": str(certificates.both),
-        f"{listener}sasl.enabled.mechanisms": "SCRAM-SHA-512",
-        f"{listener}scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
-    }
-
-    def made() -> Kafka:
-        kafka = Kafka(settings, scram={"leadpulse": SECRET})
-        kafka.settings["listeners"] += f",SECURE://127.0.0.1:{port}"
-        kafka.settings["advertised.listeners"] += f",SECURE://127.0.0.1:{port}"
-        kafka.settings["listener.security.protocol.map"] += ",SECURE:SASL_SSL"
-        return kafka
-
-    with needed(made) as kafka:
-        yield Guarded(kafka, f"127.0.0.1:{port}")
-
-
-def documented(language: str) -> list[str]:
-    """Return the lines of docs/security.md in a block of *language*."""
-    page = (ROOT / "docs" / "security.md").read_text()
-    return [line for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for line in block.splitlines() if line]
+    with guarded_kafka(certificates, {"leadpulse": SECRET}) as made:
+        yield made
 
 
 Grant = Callable[[Kafka, list[str]], None]
@@ -75,37 +39,12 @@ def by_the_tool(kafka: Kafka, words: list[str]) -> None:
     subprocess.run(tool, check=True, capture_output=True, text=True, timeout=HANG_S)
 
 
-def by_the_protocol(kafka: Kafka, words: list[str]) -> None:
-    """Ask the broker for what the tool would ask with *words*."""
-    assert words[0] == "--add"
-    told: dict[str, list[str]] = {}
-    for name, value in zip(words[1::2], words[2::2], strict=True):
-        told.setdefault(name, []).append(value)
-    operations = [
-        kafka_admin.AclOperation[re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()] for name in told.pop("--operation")
-    ]
-    pattern = kafka_admin.ResourcePatternType[told.pop("--resource-pattern-type", ["literal"])[0].upper()]
-    (principal,) = told.pop("--allow-principal")
-    bindings = [
-        kafka_admin.AclBinding(
-            kafka_admin.ResourceType[kind], name, pattern, principal, "*", operation, kafka_admin.AclPermissionType.ALLOW
-        )
-        for option, names in told.items()
-        for kind in [option.removeprefix("--").replace("-", "_").upper()]
-        for name in names
-        for operation in operations
-    ]
-    admin = kafka_admin.AdminClient({"bootstrap.servers": kafka.address})
-    for answer in admin.create_acls(bindings).values():
-        answer.result(HANG_S)
-
-
 def allow(site: Site, kafka: Kafka, grant: Grant, *, but: str = "") -> None:
     """Give the worker's user the rights that the page names, but for those lines that hold *but*."""
     settings = site.settings
     lines = []
-    for line in documented("sh"):
-        if not line.startswith("kafka-acls.sh ") or (but and but in line):
+    for line in documented("sh", "leadpulse"):
+        if but and but in line:
             continue
         topics: tuple[str, ...] = ("",)
         if "lead.events.web" in line or "lead.mql" in line:
@@ -131,7 +70,7 @@ def merged(lines: list[list[str]]) -> list[list[str]]:
 
 def secured(guarded: Guarded, server: Redis, certificates: Certificates, site: Site) -> dict[str, Any]:
     """Return the settings by which the worker logs in, and make its Redis user."""
-    (line,) = [line for line in documented("redis") if line.startswith("ACL SETUSER")]
+    (line,) = documented("redis", "leadpulse")
     rules = line.replace("PASSWORD", REDIS_SECRET).replace("{default:", f"{{{site.settings.namespace}:").split()
     with plain_redis.Redis(port=server.port) as client:
         client.execute_command(*rules)
