@@ -103,6 +103,11 @@ class ZohoTarget(PeopleTarget):
     refresh_token: SecretText
     base_url: Url = "https://www.zohoapis.com"
     accounts_url: Url = "https://accounts.zoho.com"
+    object: Literal["Leads", "Contacts"] = "Leads"
+    id_field: str = ""
+    """A field without duplicates that holds the lead's id; empty: the address alone counts. `id`: leads have Zoho's own ids."""
+    workflows: bool = False
+    """Our writes start the account's workflows."""
 
 
 class PipedriveTarget(PeopleTarget):

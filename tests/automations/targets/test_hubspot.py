@@ -126,6 +126,9 @@ async def test_a_task_that_cannot_be_found_is_unknown(hub: HubSpot) -> None:
     second = await driver(hub).again(act, first)
     assert isinstance(second.error, Unknown)
     assert hub.tasks == {}
+    hub.contacts.clear()
+    third = await driver(hub).again(act, first)
+    assert isinstance(third.error, Unknown), "the contact may have been deleted with its tasks"
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, 521])

@@ -1,0 +1,173 @@
+"""Zoho's leads and contacts: written 100 at a time by a field without duplicates, or by the address.
+
+Zoho answers 200 with a result of each record. A record that is not there needs a last name. It gets one in a second
+request, so that the names of known records stay as sales have them. Zoho passes over fields that it does not know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+from worker.automations.acts import Act, LeadState
+from worker.automations.requests import Answer, Http, Refusal, Run, Split, Steps, Writes, Written
+from worker.automations.requests import Final as Refused
+from worker.automations.targets.crm import address_of, by_lead, is_anonymous, names_of, natural
+from worker.automations.targets.zoho_api import id_of, judge, refusal_of, results_of
+from worker.connections.targets import ZohoTarget
+
+BATCH: Final = 100
+"""Records of a request at most (page "Insert or Update Records")."""
+
+_OWN: Final = "id"
+_OWN_ID: Final = re.compile(r"[0-9]{10,25}")
+_NO_COMPANY: Final = "-"
+_MISSING: Final = frozenset({"MANDATORY_NOT_FOUND", "REQUIRED_PARAM_MISSING", "EXPECTED_FIELD_MISSING"})
+
+
+class _Record(NamedTuple):
+    """A lead's record."""
+
+    lead_id: str
+    person: Mapping[str, str]
+    fields: Mapping[str, Any]
+
+    @property
+    def email(self) -> str:
+        return address_of(self.lead_id, self.person)
+
+
+_Found = dict[str, str | Refusal]
+"""Lead → the record's id, or why there is none."""
+
+
+def path(target: ZohoTarget, rest: str = "") -> str:
+    """Return the path of the target's module."""
+    return f"/crm/v8/{target.object}{rest}"
+
+
+def write(target: ZohoTarget, states: Sequence[LeadState]) -> Writes:
+    """Write the states of leads into their records."""
+    records = [
+        _Record(lead.lead_id, lead.person, {name: natural(value) for name, value in lead.fields.items()})
+        for lead in by_lead(states).values()
+        if not is_anonymous(lead.lead_id, lead.person)  # a browser without an address is no record
+    ]
+    found = yield from _written(target, records)
+    errors = {lead_id: result for lead_id, result in found.items() if isinstance(result, Refusal)}
+    return [Written(state.lead_id, state.sequence, errors.get(state.lead_id)) for state in states]
+
+
+def person(target: ZohoTarget, act: Act) -> Generator[Http, Answer, str]:
+    """Return the id of the lead's record, which is made where it is missing."""
+    if is_anonymous(act.lead_id, act.person):
+        raise Refused("the lead is a browser without an address, so it has no record")
+    if target.id_field == _OWN and _OWN_ID.fullmatch(act.lead_id):
+        return act.lead_id
+    result = (yield from _written(target, [_Record(act.lead_id, act.person, {})]))[act.lead_id]
+    if isinstance(result, Refusal):
+        raise result
+    return result
+
+
+def forget(target: ZohoTarget, act: Act, run: Run) -> Steps:
+    """Delete the lead's records. Those that are not there are no error."""
+    ids = [act.lead_id] if target.id_field == _OWN and _OWN_ID.fullmatch(act.lead_id) else None
+    if ids is None:
+        email = address_of(act.lead_id, act.person)
+        own = target.id_field not in ("", _OWN)
+        if not own and not email:
+            raise Refused("the lead has no address by which Zoho's record can be found")
+        criteria = f"({target.id_field}:equals:{_escaped(act.lead_id)})"
+        by = f"criteria={quote(criteria, safe='')}" if own else f"email={quote(email, safe='')}"
+        asked = path(target, f"/search?{by}&fields=id")
+        answer = yield Http.json("existing", "GET", asked, sample={"data": [{"id": "<record_id>"}]}, takes=(404,))
+        ids = [str(one["id"]) for one in results_of(answer) if one.get("id")]
+    for id_ in ids:
+        yield Http.json("forget", "DELETE", path(target, f"/{quote(id_, safe='')}"), takes=(400, 404))
+    return ",".join(ids)
+
+
+def _escaped(text: str) -> str:
+    """Return *text* for a criterion, in which parentheses, commas and backslashes have a meaning."""
+    return re.sub(r"([(),\\])", r"\\\1", text)
+
+
+def _written(target: ZohoTarget, records: Sequence[_Record]) -> Generator[Http, Answer, _Found]:
+    found: _Found = {}
+    known = [one for one in records if target.id_field == _OWN and _OWN_ID.fullmatch(one.lead_id)]
+    others = []
+    for one in records:
+        if one in known:
+            continue
+        if one.email or target.id_field not in ("", _OWN):
+            others.append(one)
+        else:
+            found[one.lead_id] = Refused("the lead has no address by which Zoho's record can be found")
+    if known:
+        rows = [{"id": one.lead_id, **one.fields} for one in known]
+        found |= _settled(known, (yield from _sent(target, "contact", "PUT", path(target), known, {"data": rows})))
+    if others:
+        found |= yield from _upserted(target, others)
+    return found
+
+
+def _upserted(target: ZohoTarget, records: Sequence[_Record]) -> Generator[Http, Answer, _Found]:
+    """Update records by the field without duplicates, then by the address; make those that are not there."""
+    results = yield from _upsert(target, "contact", records, [_row(target, one) for one in records])
+    found = _settled(records, results)
+    missing = [one for one in records if str(results[one.lead_id].get("code")) in _MISSING]
+    if missing:
+        rows = [_new(target, one) | _row(target, one) for one in missing]
+        found |= _settled(missing, (yield from _upsert(target, "make", missing, rows)))
+    return found
+
+
+def _row(target: ZohoTarget, one: _Record) -> dict[str, Any]:
+    ours = {target.id_field: one.lead_id} if target.id_field not in ("", _OWN) else {}
+    return ours | ({"Email": one.email} if one.email else {}) | dict(one.fields)
+
+
+def _new(target: ZohoTarget, one: _Record) -> dict[str, str]:
+    """Return the fields that a new record must have, and its first name."""
+    first, last = names_of(one.lead_id, one.person)
+    held = {"Last_Name": last[:80]} | ({"First_Name": first[:40]} if first else {})
+    if target.object == "Leads":
+        held["Company"] = (one.person.get("company.name") or one.email.rpartition("@")[2] or _NO_COMPANY)[:200]
+    return held
+
+
+def _upsert(
+    target: ZohoTarget, step: str, records: Sequence[_Record], rows: list[dict[str, Any]]
+) -> Generator[Http, Answer, dict[str, dict[str, Any]]]:
+    ours = [target.id_field] if target.id_field not in ("", _OWN) else []
+    body = {"data": rows, "duplicate_check_fields": [*ours, "Email"], "trigger": _trigger(target)}
+    return (yield from _sent(target, step, "POST", path(target, "/upsert"), records, body))
+
+
+def _trigger(target: ZohoTarget) -> list[str]:
+    return ["workflow"] if target.workflows else []
+
+
+def _sent(
+    target: ZohoTarget, step: str, method: str, at: str, records: Sequence[_Record], body: dict[str, Any]
+) -> Generator[Http, Answer, dict[str, dict[str, Any]]]:
+    """Send the rows in *body*, and return a result of each lead: they come in the order of the rows."""
+    sample = {"data": [{"code": "SUCCESS", "details": {"id": "<record_id>"}} for _ in records]}
+    answer = yield Http.json(step, method, at, {"trigger": _trigger(target)} | body, sample=sample, takes=(400,))
+    results = results_of(answer)
+    if len(results) == len(records):
+        return {one.lead_id: result for one, result in zip(records, results, strict=True)}
+    try:
+        judge(answer)
+    except Refused as error:
+        if len(records) > 1:
+            raise Split(str(error)) from error
+        raise
+    raise Refused(f"Zoho answers {answer.status} with another number of results than records")
+
+
+def _settled(records: Sequence[_Record], results: Mapping[str, dict[str, Any]]) -> _Found:
+    return {one.lead_id: id_of(results[one.lead_id]) or refusal_of(results[one.lead_id]) for one in records}
