@@ -1,4 +1,6 @@
-"""The documents made from the models: one JSON Schema 2020-12 file for each event type, and one AsyncAPI 3.0 document."""
+"""The documents made from the models: one JSON Schema 2020-12 file for each event type, an AsyncAPI 3.0
+and an OpenAPI 3.1 document.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
-from pydantic_core import core_schema
+from pydantic.json_schema import models_json_schema
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from schemas.envelope import MAX_BYTES, CloudEvent
 from schemas.examples import input_example, output_example
 from schemas.inputs import INPUTS
+from schemas.openapi import openapi
 from schemas.outputs import OUTPUTS, DeadLetterHeaders
+from schemas.plain import PlainSchema
 from worker.core.contract import event_types
 from worker.core.contract.event_types import FAMILIES, INPUT_TOPICS, Family
 
@@ -56,30 +59,6 @@ _TRACE = {
 _KEY = {"type": "string", "description": "The lead id, in UTF-8."}
 
 
-class _PlainSchema(GenerateJsonSchema):
-    """JSON Schema as one would write it: no titles made of names, no `default: null`, `type: [string, null]` for optional."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False
-
-    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        made = super().default_schema(schema)
-        if made.get("default", ...) is None:
-            del made["default"]
-        return made
-
-    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
-        inner = self.generate_inner(schema["schema"])
-        if isinstance(inner.get("type"), str) and "enum" not in inner and "const" not in inner:
-            return {**inner, "type": [inner["type"], "null"]}
-        return super().nullable_schema(schema)
-
-    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
-        made = super().tagged_union_schema(schema)
-        del made["discriminator"]  # OpenAPI's object, which AsyncAPI refuses; each variant's `const` says as much
-        return made
-
-
 def json_schemas() -> dict[str, str]:
     """Return file name → text of each event type's JSON Schema; `lead.erased`, which is read and published, has two."""
     made = {name: _schema(model) | {"title": name, "examples": [input_example(name)]} for name, model in INPUTS.items()}
@@ -99,7 +78,7 @@ def json_schemas() -> dict[str, str]:
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    return model.model_json_schema(schema_generator=_PlainSchema)
+    return model.model_json_schema(schema_generator=PlainSchema)
 
 
 def asyncapi() -> str:
@@ -108,7 +87,7 @@ def asyncapi() -> str:
     _, definitions = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",
-        schema_generator=_PlainSchema,
+        schema_generator=PlainSchema,
     )
     messages = {
         **{_key(model): _message(name, model, input_example(name)) for name, model in INPUTS.items()},
@@ -251,4 +230,4 @@ def _rows() -> Iterator[str]:
 def documents() -> dict[Path, str]:
     """Return every generated file with its text."""
     made = {HERE / "json" / file: text for file, text in json_schemas().items()}
-    return made | {HERE / "asyncapi.yaml": asyncapi(), GRID_PAGE: grid_page()}
+    return made | {HERE / "asyncapi.yaml": asyncapi(), HERE / "openapi.json": openapi(), GRID_PAGE: grid_page()}

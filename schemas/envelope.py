@@ -26,6 +26,8 @@ MAX_DEPTH = 32
 """Deepest nesting of objects and lists inside `data`, which itself is level 1."""
 
 _TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+_YEARS = "(19[7-9][0-9]|[2-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])"
+_TIME_OF_SCHEMAS = _TIME.replace("[0-9]{4}", _YEARS, 1)
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _END = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -43,7 +45,7 @@ def _rfc3339(text: str) -> str:
 Instant = Annotated[
     str,
     AfterValidator(_rfc3339),
-    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _TIME}),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _TIME_OF_SCHEMAS}),
 ]
 """RFC 3339 with an offset (`Z` or `+01:00`), from 1970 to 9998. Rounded down to whole milliseconds. No leap second."""
 

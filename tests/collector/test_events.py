@@ -68,6 +68,36 @@ async def test_binary_mode_becomes_a_structured_record() -> None:
         assert (await send(collector, b"<x/>", headers | {"Content-Type": "text/xml"} | BEARER))[0] == 400
 
 
+async def test_the_media_type_decides_between_structured_and_binary() -> None:
+    """As the HTTP binding of CloudEvents says. Proxies and libraries add `ce-` headers to structured events."""
+    body = json.dumps(event()).encode()
+    async with served(FILE, TOKENS) as collector:
+        for content_type in ("application/cloudevents+json", "application/cloudevents+json; charset=utf-8"):
+            headers = {"Content-Type": content_type, "ce-specversion": "", "ce-id": "other"} | BEARER
+            assert await send(collector, body, headers) == (200, {"taken": 1})
+            assert collector.log.records[-1].value == body
+        batch = {"Content-Type": "application/cloudevents-batch+json", "ce-specversion": "1.0"} | BEARER
+        assert await send(collector, b"[%b]" % body, batch) == (200, {"taken": 1})
+        assert (await send(collector, body, {"Content-Type": "application/json"} | BEARER)) == (200, {"taken": 1})
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/cloudevents+json", 200), ("Application/CloudEvents+JSON ; charset=UTF-8", 200), ("application/json", 200),
+        ("application/cloudevents+xml", 400), ("application/cloudevents", 400), ("text/plain", 400), ("application/jsonx", 400),
+        ("application/cloudevents+jsonx", 400), ("", 400), (";", 400), ("application/x-www-form-urlencoded", 400),
+    ],
+)  # fmt: skip
+async def test_other_media_types_are_refused_by_name(content_type: str, status: int) -> None:
+    """The answer names those that are taken."""
+    async with served(FILE, TOKENS) as collector:
+        found, told = await send(collector, json.dumps(event()).encode(), {"Content-Type": content_type} | BEARER)
+        assert found == status
+        assert status == 200 or "application/cloudevents-batch+json" in told["title"]
+        assert len(collector.log.records) == (status == 200)
+
+
 async def test_an_unknown_type_is_taken_and_counted() -> None:
     """As the worker does."""
     async with served(FILE, TOKENS) as collector:

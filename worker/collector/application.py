@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
+from importlib import resources
 from typing import Any, Final
 
 from aiohttp import web
@@ -39,6 +41,8 @@ def application(collector: Collector, endpoints: Sequence[Routes] = ENDPOINTS) -
 
 
 def _health(collector: Collector) -> list[web.RouteDef]:
+    described = document()
+
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
@@ -46,7 +50,16 @@ def _health(collector: Collector) -> list[web.RouteDef]:
         held = {"ready": collector.ready, "kafka": not collector.promise.stalled, "draining": collector.draining}
         return web.json_response(held, status=200 if collector.ready else 503)
 
-    return [web.get("/livez", livez), web.get("/readyz", readyz)]
+    async def openapi(_: web.Request) -> web.Response:
+        return web.Response(body=described, content_type="application/json")
+
+    return [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/v1/openapi.json", openapi)]
+
+
+@functools.cache
+def document() -> bytes:
+    """Return the OpenAPI document of these endpoints, as `python -m schemas` wrote it."""
+    return (resources.files("schemas") / "openapi.json").read_bytes()
 
 
 def _counted(collector: Collector) -> Any:

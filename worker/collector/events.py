@@ -72,9 +72,11 @@ def events_of(body: bytes, content_type: str, headers: Mapping[str, str]) -> tup
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return [], f"the body is no JSON list: {error}"
         return held, "" if len(held) <= MOST_EVENTS else f"{len(held)} events: send at most {MOST_EVENTS} at once"
+    if content_type == STRUCTURED[0]:  # whatever headers stand beside it: the media type decides, as CloudEvents says
+        return [body], ""
     if "ce-specversion" in headers:
         return _binary(body, content_type, headers)
-    if content_type in STRUCTURED:
+    if content_type == STRUCTURED[1]:
         return [body], ""
     return [], f"content type {content_type[:100]!r}: write one of {', '.join((STRUCTURED[0], BATCH))}, or send ce-… headers"
 
