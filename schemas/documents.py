@@ -1,6 +1,4 @@
-"""The documents made from the models: one JSON Schema 2020-12 file for each event type, an AsyncAPI 3.0
-and an OpenAPI 3.1 document.
-"""
+"""The documents made from the models: a JSON Schema 2020-12 file for each event type, AsyncAPI 3.0 and OpenAPI 3.1."""
 
 from __future__ import annotations
 
