@@ -17,9 +17,10 @@ RUNS ?= 5
 BENCH ?=
 FACTOR ?= 10
 LEADS ?= 1000000
+KILLS ?= 20
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test core check fmt docs properties planted soak pressure alerts calls bench compiled lock audit services images
+.PHONY: help demo test core check fmt docs properties planted soak pressure webhooks alerts calls bench compiled lock audit services images
 .DEFAULT_GOAL := help
 
 help:
@@ -33,6 +34,7 @@ help:
 	@echo 'make planted   a fault in the core for every property, one after the other: which test sees it (minutes)'
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
 	@echo 'make pressure  a backlog of $(EVENTS) events, stalls, slow networks, large dossiers: what a worker needs of memory (EVENTS=100000)'
+	@echo 'make webhooks  collectors and mappers killed $(KILLS) times, Kafka away for a minute: answers, events and memory (KILLS=5)'
 	@echo 'make alerts    faults under a real Prometheus, each alert firing and clearing, windows $(FACTOR) times as short as deployed (FACTOR=1)'
 	@echo 'make calls     how long each call holds Redis, with $(LEADS) leads in one partition: 20 ms at most (LEADS=100000)'
 	@echo 'make bench     LeadPulse, its rivals and the floor over one log in turn, $(RUNS) times (RUNS=1 BENCH="--events 40000 --only quix")'
@@ -84,6 +86,9 @@ soak: .venv-dev/.installed
 
 pressure: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.pressure --events $(EVENTS)
+
+webhooks: .venv-dev/.installed
+	.venv-dev/bin/python -m tests.system.webhooks --kills $(KILLS)
 
 alerts: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.alerts --factor $(FACTOR) --results .cache/alerts.jsonl --write ops/runbook.md

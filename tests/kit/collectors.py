@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,12 +19,13 @@ from typing import Any
 
 import aiohttp
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from ops.dev.kafka_broker import create_topics
 from tests.kit.services import free_port
 from tests.kit.shell import ROOT
-from tests.kit.signing import SendGridKey
+from tests.kit.signing import SendGridKey, hubspot
 from tests.kit.waits import HANG_S, until
 from worker.adapters.redis_client import connect
 from worker.adapters.redis_inbound import LOOKUPS
@@ -102,6 +105,11 @@ class CollectorProcess:
         }
         return held[seconds], held["+Inf"]
 
+    def memory_mb(self, what: str = "VmHWM") -> float:
+        """Return the most memory that it has held until now, or another line of its `/proc/PID/status`."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(rf"^{what}:\s+(\d+) kB", status, re.MULTILINE)[0]) / 1024
+
     def said(self) -> str:
         """Return the end of its log."""
         return self.log.read_text(errors="replace")[-4_000:]
@@ -127,7 +135,23 @@ class Park:
         }
 
     async def prepare(self) -> None:
-        """Create the topics."""
+        """Create the topics, in place of those of a test before."""
+        topics = {*INBOUND, *EVENTS}
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+        await admin.start()
+        try:
+
+            async def old() -> set[str]:
+                return topics & set(await admin.list_topics())
+
+            async def gone() -> bool:
+                return not await old()
+
+            if found := await old():
+                await admin.delete_topics(list(found))
+                await until(gone, "topics deleted")
+        finally:
+            await admin.close()
         await create_topics(self.kafka, [*INBOUND, *EVENTS], PARTITIONS, {"max.message.bytes": "2097152"})
 
     def collector(self, only: str = "all", **environ: str) -> CollectorProcess:
@@ -201,6 +225,11 @@ class Park:
         """Return how often the id of each event is in the input topics."""
         return Counter(json.loads(record.value)["id"] for record in await self.read(EVENTS))
 
+    async def happened(self) -> Counter[tuple[str, str]]:
+        """Return how often each type of event of each lead is in the input topics."""
+        found = (json.loads(record.value) for record in await self.read(EVENTS))
+        return Counter((event["type"], event["subject"]) for event in found)
+
     async def mapped(self, expected: Iterable[str]) -> Counter[str]:
         """Wait until all *expected* ids are there; return how often each is."""
         wanted, deadline = set(expected), time.monotonic() + 60
@@ -228,24 +257,38 @@ def id_of(number: int) -> str:
 class Sender:
     """A vendor: it sends each webhook again until it hears 200, with the same ids."""
 
+    source = "mailer"
+
     def __init__(self, park: Park, port: int) -> None:
-        self._park = park
-        self._address = f"http://127.0.0.1:{port}/in/mailer"
+        self.park = park
+        self._address = f"http://127.0.0.1:{port}/in/{self.source}"
         self.answered: set[int] = set()
         self.statuses: Counter[int] = Counter()
+        """How often each status came; 0: no answer."""
         self.slowest_s = 0.0
+
+    def raw(self, numbers: Iterable[int]) -> bytes:
+        """Return a webhook with an event for each of *numbers*."""
+        return json.dumps([opened(number, 1_790_000_000) for number in numbers]).encode() + b"\r\n"
+
+    def request(self, raw: bytes) -> tuple[bytes, dict[str, str]]:
+        """Return *raw* as the vendor sends it, signed now."""
+        return self.park.signed(raw)
+
+    def expected(self) -> set[tuple[str, str]]:
+        """Return type and lead of each event whose webhook was answered with 200."""
+        return {("email.opened", f"email:p{number}@x.example") for number in self.answered}
 
     async def send(self, session: aiohttp.ClientSession, numbers: list[int], *, stop: asyncio.Event | None = None) -> None:
         """Send one webhook with an event for each of *numbers*, until it is answered with 200, or until *stop*."""
-        raw = json.dumps([opened(number, 1_790_000_000) for number in numbers]).encode() + b"\r\n"
-        await self.send_raw(session, raw, numbers, stop)
+        await self.send_raw(session, self.raw(numbers), numbers, stop)
 
     async def send_raw(
         self, session: aiohttp.ClientSession, raw: bytes, numbers: Iterable[int], stop: asyncio.Event | None = None
     ) -> None:
         """Send *raw* until it is answered with 200, or until *stop*."""
         while stop is None or not stop.is_set():
-            body, headers = self._park.signed(raw)
+            body, headers = self.request(raw)
             began = time.monotonic()
             try:
                 async with session.post(self._address, data=body, headers=headers) as answer:
@@ -258,16 +301,46 @@ class Sender:
                 self.statuses[0] += 1
             await asyncio.sleep(0.05)
 
-    async def load(self, numbers: Iterable[int], senders: int, stop: asyncio.Event) -> None:
-        """Send webhooks of one event each, *senders* at a time, until *stop*."""
+    async def load(self, numbers: Iterable[int], senders: int, stop: asyncio.Event, pause_s: float = 0.0) -> None:
+        """Send webhooks of one event each, *senders* at a time, until *stop*. Each sender rests *pause_s* between two."""
         source = iter(numbers)
 
         async def one(session: aiohttp.ClientSession) -> None:
             while not stop.is_set():
                 await self.send(session, [next(source)], stop=stop)
+                await asyncio.sleep(pause_s)
 
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             await asyncio.gather(*(one(session) for _ in range(senders)))
+
+
+class DealSender(Sender):
+    """HubSpot: it tells that a deal was won, and its API tells whose it is."""
+
+    source = "crm"
+    secret = "s3cret-of-the-crm"
+
+    def raw(self, numbers: Iterable[int]) -> bytes:
+        """Return a webhook about the deals with these numbers."""
+        held = {"subscriptionId": 25, "occurredAt": 1_790_000_000_000, "subscriptionType": "deal.propertyChange"}
+        held |= {"propertyName": "dealstage", "propertyValue": "closedwon", "changeSource": "CRM_UI"}
+        return json.dumps([held | {"eventId": number, "objectId": number} for number in numbers]).encode()
+
+    def request(self, raw: bytes) -> tuple[bytes, dict[str, str]]:
+        """Return *raw* as HubSpot sends it, signed now."""
+        signed = hubspot(self.secret, time.time_ns() // 1_000_000, "/in/crm", raw)
+        return signed.body, signed.headers
+
+    def expected(self) -> set[tuple[str, str]]:
+        """Return type and lead of each event whose webhook was answered with 200."""
+        return {("crm.won", f"c{number}") for number in self.answered}
+
+
+def whose_deal(path: str) -> dict[str, Any] | None:
+    """Return what HubSpot's API answers about a deal: its contact; `None`, which is no answer, for some of the calls."""
+    number = path.rpartition("/")[2]
+    links = {"contacts": {"results": [{"id": f"c{number}"}]}}
+    return None if random.random() < 0.1 else {"properties": {}, "associations": links}
 
 
 @contextlib.asynccontextmanager

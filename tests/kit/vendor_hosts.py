@@ -44,6 +44,7 @@ class Apis:
         self.asked: list[str] = []
         self.url = ""
         self.answers: dict[str, Any] = dict(_ANSWERS)
+        """Part of a path → what is answered, or a function of the path; `None`: a fault of the API."""
 
     @property
     def targets(self) -> str:
@@ -65,7 +66,8 @@ class Apis:
         self.asked.append(request.raw_path)
         for part, answer in self.answers.items():
             if part in request.path:
-                return web.json_response(answer)
+                held = answer(request.path) if callable(answer) else answer
+                return web.json_response(held, status=503 if held is None else 200)
         return web.json_response({"message": "not found"}, status=404)
 
     @contextlib.asynccontextmanager

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kit.services import Kafka, Redis
+from tests.kit.collectors import Park, park_of
+from tests.kit.services import Kafka, Redis, needed
 from tests.kit.site import MakeSite, Site
 
 
@@ -27,3 +28,17 @@ async def make_site(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path:
     yield make
     for site in sites:
         site.close()
+
+
+@pytest.fixture(scope="module")
+def collect_kafka() -> Iterator[Kafka]:
+    """Start a broker for the tests of one module, since the collector's topics have fixed names."""
+    with needed(lambda: Kafka({"group.min.session.timeout.ms": "1000"})) as service:
+        yield service
+
+
+@pytest.fixture
+async def park(collect_kafka: Kafka, own_redis: Redis, tmp_path: Path) -> AsyncIterator[Park]:
+    """Return a broker with new topics of the collector."""
+    async with park_of(collect_kafka.address, own_redis.url, tmp_path) as made:
+        yield made

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
-from tests.kit.collectors import EVENTS, INBOUND, PARTITIONS, Park, Sender, opened, park_of
-from tests.kit.services import Kafka, Redis, needed
+from tests.kit.collectors import EVENTS, INBOUND, PARTITIONS, Park, Sender, opened
 from tests.kit.signing import PUBLIC_URL, hubspot
 from tests.kit.site import Site
 from tests.kit.vendor_hosts import Apis
@@ -23,20 +20,6 @@ from worker.core.contract.dead_letter import REPLAYED
 
 ADA, BOB = "email:ada@acme.example", "email:bob@acme.example"
 DAY_MS = 86_400_000
-
-
-@pytest.fixture
-def own_broker() -> Iterator[Kafka]:
-    """Start a broker for one test, since the collector's topics have fixed names."""
-    with needed(lambda: Kafka({"group.min.session.timeout.ms": "1000"})) as service:
-        yield service
-
-
-@pytest.fixture
-async def park(own_broker: Kafka, own_redis: Redis, tmp_path: Path) -> AsyncIterator[Park]:
-    """Return a broker with the collector's topics."""
-    async with park_of(own_broker.address, own_redis.url, tmp_path) as made:
-        yield made
 
 
 def told(site: Site, *words: str, code: int = 0, **settings: Any) -> Any:
@@ -139,7 +122,7 @@ async def test_export_and_erase_reach_webhooks_and_look_ups(park: Park, tmp_path
 async def test_remap_sends_nothing_of_a_person_who_was_erased(park: Park, tmp_path: Path) -> None:
     """An operator mends a map that had made nothing, after the erasure."""
     given = {"input_topics": ",".join(EVENTS), "partitions": PARTITIONS, "clock": "wall"}
-    site = Site(park.kafka, park.environ["LEADPULSE_REDIS"], "erasure", tmp_path, **given)
+    site = Site(park.kafka, park.environ["LEADPULSE_REDIS"], "mended", tmp_path, **given)
     site.environ |= {name: held for name, held in park.environ.items() if name.startswith(("LEADPULSE_CONN", "KEY"))}
     await site.prepare()
     collector = park.collector()

@@ -28,7 +28,8 @@ GIVEN_UP_MS: Final = 24 * 3_600_000
 NOT_FOUND_MS: Final = 3_600_000
 """The same where the API says that there is nothing: a report may take some minutes after the end of a webinar."""
 
-_LEASE_MS: Final = 180_000
+_LEASE_MS: Final = 30_000
+"""Time to ask one question and to keep its answer, with some to spare. What a mapper that died had taken is asked again then."""
 _AT_ONCE: Final = 10
 _LOOK_S: Final = 1.0
 _FIRST_MS: Final = 5_000
@@ -89,6 +90,7 @@ class Lookups:
 
     async def _source(self, some: list[tuple[bytes, Question]]) -> None:
         for held, question in some:
+            await self._memory.put_off(held, self._collector.now_ms() + _LEASE_MS)  # those before may have taken long
             await self._one(held, question)
 
     async def _one(self, held: bytes, question: Question) -> None:
