@@ -34,7 +34,10 @@ public_url: https://in.example.com
 sources:
   mailer: {vendor: sendgrid, secrets: ["${KEY}"]}
   crm: {vendor: hubspot, secrets: ["${KEY}"]}
+  asking: {vendor: hubspot, secrets: ["${KEY}"], api: hubspot}
   guessing: {vendor: sendgrid, secrets: ["${KEY}"], machines: {click_after_delivery: 10s}}
+targets:
+  hubspot: {kind: hubspot, token: "${KEY}"}
 """
 SOURCES = parse_connections(FILE, "connections.yaml").sources
 EMAIL = INPUT_TOPICS["email"]
@@ -268,3 +271,14 @@ async def test_an_erasure_by_a_vendor_reaches_webhooks_and_look_ups() -> None:
     for topic in ("lead.inbound", "lead.inbound.dead"):
         assert [one.key for one in bench.log.committed_records(topic) if one.value is None] == [b"123"]
     assert [decode_question(held) for held in bench.memory.wanted] == [other]
+
+
+async def test_an_erasure_takes_back_what_a_late_mapper_would_ask() -> None:
+    """The webhook waited while the person was erased. In its partition, the erasure stands behind it."""
+    bench = Bench()
+    created = {"eventId": 1, "subscriptionId": 2, "occurredAt": 1_770_000_000_000, "subscriptionType": "contact.creation"}
+    bench.webhook([created | {"objectId": 123}, created | {"objectId": 124}], source="asking", vendor="hubspot")
+    bench.log.append("lead.inbound", 0, None, b"123")
+    async with bench.mapping():
+        await until(bench.read)
+    assert [decode_question(held).about["object"] for held in bench.memory.wanted] == ["124"]

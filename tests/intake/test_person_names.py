@@ -217,3 +217,8 @@ def test_a_map_that_cannot_read_it_is_no_obstacle() -> None:
     with pytest.raises(Unmapped):
         mapped(inbound_of("typeform", body), source_of("typeform"))
     assert found("typeform", body) == Found(body.decode(), {}, shared=False)
+
+
+def test_the_query_may_name_the_person() -> None:
+    """Where a tool calls an address that was made for each person."""
+    assert found("brevo", {"x": 1}, query="m=Ada%40acme.example") is not None

@@ -1,8 +1,8 @@
 """Collectors and mappers under faults, run as users run them. `make webhooks` prints a report.
 
-`python -m tests.system.webhooks [--kills 20] [--seconds 60] [--case NAME] [--report FILE]`. Every case compares what Kafka holds
-with what senders were answered. Exit code 1 when an event is missing or doubled, when an answer came after 2.5 s, or when the
-memory grew with what waited.
+`python -m tests.system.webhooks [--kills 20] [--seconds 60] [--case NAME] [--report FILE]`. Every case compares what Kafka
+holds with what senders were answered. Exit code 1 when an event is missing or doubled, when an answer came after 2.5 s, or when
+the memory grew with what waited.
 """
 
 from __future__ import annotations

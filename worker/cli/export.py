@@ -35,7 +35,10 @@ def export(lead: str, without_webhooks: bool, **flags: Any) -> None:
     everything = run_async(dossier(settings, lead))
     held = Held()
     if not without_webhooks:
-        held = run_async(held_inbound(inbound, {lead, *(one["id"] for one in everything["ids"])}))
+        try:
+            held = run_async(held_inbound(inbound, {lead, *(one["id"] for one in everything["ids"])}))
+        except click.ClickException as err:
+            raise click.ClickException(f"{err.message}; --without-webhooks prints what Redis holds") from None
         everything["inbound"] = msgspec.to_builtins(held)
     if not everything["ids"] and not held.webhooks and not held.lookups:
         raise click.ClickException(f"nothing is held of {lead} in namespace {settings.namespace}")

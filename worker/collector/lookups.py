@@ -29,7 +29,7 @@ NOT_FOUND_MS: Final = 3_600_000
 """The same where the API says that there is nothing: a report may take some minutes after the end of a webinar."""
 
 _LEASE_MS: Final = 30_000
-"""Time to ask one question and to keep its answer, with some to spare. What a mapper that died had taken is asked again then."""
+"""Time to ask one question and to keep its answer, with some to spare. Then another mapper asks what a dead one had taken."""
 _AT_ONCE: Final = 10
 _LOOK_S: Final = 1.0
 _FIRST_MS: Final = 5_000

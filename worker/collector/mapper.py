@@ -149,11 +149,11 @@ class Mapper:
             self._forgets(error)
 
     async def forget(self, erased: Sequence[bytes]) -> None:
-        """Take back the look-ups about people who were erased."""
+        """Take back the look-ups about people who were erased after their webhooks came."""
         if self.memory is None or not erased:
             return
         try:
-            await forget_lookups(self.memory, [key.decode() for key in erased])
+            await forget_lookups(self.memory, [key.decode(errors="replace") for key in erased])
         except (StoreUnavailable, StoreRefused) as error:
             self._forgets(error)
 
@@ -281,13 +281,11 @@ class Share:
         wanted = [question for one in made if one.lookups for question in mapper.questions(one.source, one)]
         if wanted and mapper.memory is not None:
             await mapper.memory.schedule(wanted)  # before the commit: one that is asked twice is harmless, a lost one is not
-        erased = [
-            output.key for output, (_, kind) in zip(outputs, counted, strict=True) if kind == "lead.erased" and output.key
-        ]
+        await mapper.forget([record.key for record in records if record.value is None and record.key is not None])
+        erased = [output.key for output, (_, kind) in zip(outputs, counted, strict=True) if kind == "lead.erased"]
         forgotten = [Output(topic, key, None) for key in erased for topic in (mapper.inbound_topic, mapper.dead_topic)]
         await producer.send([*outputs, *dead, *forgotten], {self._at.topic: self._next}, 0, lambda _: None)
         self.committed = True
-        await mapper.forget(erased)
         await mapper.mark(marks)
         await mapper.keep(traces)
         for source, kind in counted:

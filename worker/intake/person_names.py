@@ -144,7 +144,7 @@ def found_in(inbound: Inbound, key: str, names: PersonNames, source: Source | No
     *source*: the vendor's map reads it with these settings; `None` where the connections do not name it.
     """
     whole, about = readable(inbound.body), _unfolded(dict(inbound.about))
-    if key not in names.ids and not names.surely_in([whole, about]) and not _maps_to(inbound, names, source):
+    if key not in names.ids and not names.surely_in([whole, about, inbound.query]) and not _maps_to(inbound, names, source):
         return None
     parts = _parts(inbound.body)
 

@@ -54,6 +54,8 @@ class HeldWebhook(msgspec.Struct, frozen=True):
     about: Any
     """Of an answer: what was asked."""
     payload: Any
+    query: str | None
+    """Of the request; `None` also where it may be about other people."""
     shared: bool
     """It tells of other people too. They were left out."""
 
@@ -153,6 +155,7 @@ def _webhook(record: Record, dead: bool, names: PersonNames, sources: Sources, k
         None if letter is None else letter.reason,
         found.about or None,
         found.payload,
+        None if found.shared else inbound.query or None,
         found.shared,
     )
 
