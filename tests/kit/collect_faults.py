@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from tests.kit.vendor_hosts import Apis
 from tests.kit.waits import until
 
 QUEUE_BYTES = 8 * 1024 * 1024
+_SEEN_S = 60.0
+"""Time for Kafka to show what was committed: markers of a transaction reach its partitions one after the other."""
 AGAIN = 60
 """Answers that ask to come again, until Kafka is started again."""
 
@@ -66,7 +70,17 @@ class Row:
     async def compare(self, park: Park, senders: Sequence[Sender]) -> None:
         """Wait until everything is mapped, and compare the topics with what was answered."""
         await park.drained()
-        found, expected = await park.happened(), set().union(*(sender.expected() for sender in senders))
+        expected = set().union(*(sender.expected() for sender in senders))
+        found: Counter[tuple[str, str]] = Counter()
+
+        async def all_there() -> bool:
+            nonlocal found
+            found = await park.happened()
+            return expected <= set(found)
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SEEN_S):
+                await until(all_there)
         self.missing = len(expected - set(found))
         self.doubled = sum(count > 1 for count in found.values())
 
