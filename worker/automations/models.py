@@ -62,12 +62,13 @@ def _reader(known: tuple[str, ...]) -> Callable[[object], tuple[str, ...]]:
 
 
 def _unknown_type(name: object, known: tuple[str, ...]) -> str:
+    if not isinstance(name, str):
+        return f"write a type, as in lead.sql; got {shown(name)}"
     if name == "lead.erased":
         return "lead.erased leaves no lead to act on: take it out; `forget: true` of a target deletes the person there"
     if name in KNOWN_TYPES:
         return f"{name} is an event that comes in, and rules act on what the worker publishes: write one of {', '.join(known)}"
-    hint = did_you_mean(name, known) if isinstance(name, str) else ""
-    return f"unknown type {shown(name)}{hint or '; the types here are ' + ', '.join(known)}"
+    return f"unknown type {shown(name)}{did_you_mean(name, known) or '; the types here are ' + ', '.join(known)}"
 
 
 def _word_or_list(known: tuple[str, ...]) -> WithJsonSchema:

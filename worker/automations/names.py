@@ -11,6 +11,9 @@ from worker.automations.output import PAYLOAD, Output
 from worker.automations.owners import owner_of
 
 _ENVELOPE: Final = ("id", "source", "type", "subject", "time", "sequence", "data")
+_MOST_DEPTH: Final = 8
+"""Parts of a path in an output's data that `where` looks at."""
+
 _TRANSITION: Final = (
     "lead_id", "from", "to", "stage", "score", "fit", "engagement", "grade", "phase", "grid", "reasons", "traits", "recent",
     "history", "cause", "respond_by", "merged_into", "dossier", "owner",
@@ -89,10 +92,10 @@ def where_of(output: Output, names: Mapping[str, Any]) -> dict[str, Any]:
     return {**traits, **{f"traits.{path}": value for path, value in traits.items()}, **dict(_flat(plain))}
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+        if isinstance(value, dict) and depth < _MOST_DEPTH:
+            yield from _flat(value, f"{prefix}{name}.", depth + 1)
         else:
             yield f"{prefix}{name}", value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -54,13 +55,30 @@ class NotAnOutput(Exception):
 
 
 _decode: Final = msgspec.json.decode
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
+_LEAST, _GREATEST = -(2**63), 2**64 - 1
+_MOST_FLOAT: Final = 10**308
 _KNOWN: Final = frozenset(_Envelope.__struct_fields__)
+
+
+def _rounded(value: Any) -> Any:
+    """Return *value* with floats in place of whole numbers that the ledger cannot hold."""
+    match value:
+        case dict():
+            return {name: _rounded(held) for name, held in value.items()}
+        case list():
+            return [_rounded(held) for held in value]
+        case int() if not _LEAST <= value <= _GREATEST:
+            return float(max(min(value, _MOST_FLOAT), -_MOST_FLOAT))
+    return value
 
 
 def read_output(value: bytes | str, topic: str = "", partition: int = 0, offset: int = 0) -> Output:
     """Return the published output in *value*, a structured CloudEvent. Raises `NotAnOutput`."""
     try:
         event = _decode(value)
+        if _LONG_NUMBER.search(value if isinstance(value, bytes) else value.encode()):
+            event = _rounded(event)
         found = msgspec.convert(event, _Envelope)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise NotAnOutput(str(error)) from error
