@@ -116,6 +116,8 @@ class PipedriveTarget(PeopleTarget):
     kind: Literal["pipedrive"]
     token: SecretText
     base_url: Url = "https://api.pipedrive.com"
+    id_field: Literal["", "id"] = ""
+    """`id`: leads have the ids of Pipedrive's persons. Empty: persons are found by their addresses."""
 
 
 class ActiveCampaignTarget(PeopleTarget):

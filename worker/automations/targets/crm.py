@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from html import unescape
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -95,6 +97,11 @@ def cut(text: str, most: int) -> str:
 def reference(act: Act) -> str:
     """Return the words by which a task is found again where the CRM keeps no key of ours."""
     return f"LeadPulse {act.rule} {act.output}"
+
+
+def has_reference(text: Any, words: str) -> bool:
+    """Return whether a task's text has the reference *words*. Sales may have added to it, and HTML may be escaped."""
+    return isinstance(text, str) and re.search(re.escape(words) + r"(?!\d)", unescape(text)) is not None
 
 
 def plain(value: Any) -> str:

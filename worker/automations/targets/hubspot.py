@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from html import escape
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from worker.automations.acts import Act
@@ -16,7 +16,7 @@ from worker.automations.requests import Answer, Http, Lost, Remember, Run, Steps
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import scrubbed
 from worker.automations.targets.common import Kind, Rate
-from worker.automations.targets.crm import Task, cut, due_of, read_with, reference
+from worker.automations.targets.crm import Task, cut, due_of, has_reference, read_with, reference
 from worker.automations.targets.hubspot_api import id_of, inside, judge, listed, objects, parts, properties_of, spare
 from worker.automations.targets.hubspot_contacts import BATCH, contact, forget, write
 from worker.connections.targets import HubSpotTarget
@@ -82,17 +82,12 @@ def _found(target: HubSpotTarget, contact_id: str, words: str) -> Steps:
             body = {"inputs": ids, "properties": ["hs_task_body"], "propertiesWithHistory": []}
             answer = yield Http.json("look-up", "POST", objects(target, "/tasks/batch/read"), body, sample={"results": []})
             for one in listed(answer.json(), "results"):
-                if _has(properties_of(one).get("hs_task_body"), words):
+                if has_reference(properties_of(one).get("hs_task_body"), words):
                     return id_of(one)
         cursor = inside(page, "paging", "next", "after")
         if not cursor:
             raise Unknown("an answer was lost, and HubSpot shows no such task on the contact")
         after = f"&after={quote(str(cursor), safe='')}"
-
-
-def _has(body: Any, words: str) -> bool:
-    """Return whether a task's body ends in *words*, whichever way HubSpot keeps its HTML."""
-    return isinstance(body, str) and any(f">{form}<" in body or body.endswith(form) for form in (words, escape(words)))
 
 
 KIND: Final = Kind(

@@ -14,7 +14,7 @@ from worker.automations.requests import Answer, Http, Lost, Remember, Run, Steps
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import scrubbed
 from worker.automations.targets.common import Kind, Rate
-from worker.automations.targets.crm import PlainTask, cut, due_of, read_with, reference
+from worker.automations.targets.crm import PlainTask, cut, due_of, has_reference, read_with, reference
 from worker.automations.targets.salesforce_api import ask, judge, path, spare, text
 from worker.automations.targets.salesforce_records import BATCH, forget, person, write
 from worker.connections.targets import SalesforceTarget
@@ -64,11 +64,11 @@ def _owner(target: SalesforceTarget, owner: str) -> Generator[Http, Answer, str]
 
 
 def _found(target: SalesforceTarget, on: str, words: str) -> Steps:
-    """Return the id of the record's task whose comments end in *words*. Raises `Unknown` where there is none."""
+    """Return the id of the record's task with *words* in its comments. Raises `Unknown` where there is none."""
     soql = f"SELECT Id, Description FROM Task WHERE WhoId = {text(on)} ORDER BY CreatedDate DESC LIMIT 2000"
     rows = yield from ask(target, "look-up", soql)
     for row in rows:
-        if str(row.get("Description")).rstrip().endswith(words):
+        if has_reference(row.get("Description"), words):
             return str(row.get("Id"))
     raise Unknown("an answer was lost, and Salesforce shows no such task on the record")
 

@@ -16,7 +16,7 @@ from worker.automations.requests import Answer, Http, Lost, Remember, Run, Steps
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import scrubbed
 from worker.automations.targets.common import Kind, Rate
-from worker.automations.targets.crm import PlainTask, cut, due_of, read_with, reference
+from worker.automations.targets.crm import PlainTask, cut, due_of, has_reference, read_with, reference
 from worker.automations.targets.zoho_api import id_of, judge, refusal_of, results_of, spare
 from worker.automations.targets.zoho_records import BATCH, forget, path, person, write
 from worker.connections.targets import ZohoTarget
@@ -89,12 +89,12 @@ def _more(held: Any) -> bool:
 
 
 def _found(target: ZohoTarget, on: str, words: str) -> Steps:
-    """Return the id of the record's task whose description ends in *words*. Raises `Unknown` where there is none."""
+    """Return the id of the record's task with *words* in its description. Raises `Unknown` where there is none."""
     for page in range(1, 11):
         asked = path(target, f"/{quote(on, safe='')}/Tasks?fields=Description&page={page}&per_page={_PAGE}")
         answer = yield Http.json("look-up", "GET", asked, sample={"data": []}, takes=(400, 404))
         for row in results_of(answer):
-            if str(row.get("Description")).rstrip().endswith(words):
+            if has_reference(row.get("Description"), words):
                 return str(row.get("id"))
         if not _more(answer.json()):
             break
