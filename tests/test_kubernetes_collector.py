@@ -15,7 +15,7 @@ from ops.dev.services import REPOSITORY
 from tests.kit.manifests import EXTENSIONS, FOLDER, egress, env_file, kustomization, the
 from tests.kit.shell import leadpulse
 from worker.collector.application import ENDPOINTS
-from worker.collector.program import DRAIN_S
+from worker.collector.program import DRAIN_S, UNREADY_S
 from worker.connections.file import read_connections
 from worker.settings import CollectSettings
 
@@ -110,7 +110,7 @@ def test_a_collector_is_given_the_time_to_answer() -> None:
     """First until no request comes any more, then for those on their way, then for its clients to close."""
     waits = COLLECTOR["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert waits >= 5
-    assert POD["terminationGracePeriodSeconds"] >= waits + DRAIN_S + 5
+    assert POD["terminationGracePeriodSeconds"] >= waits + UNREADY_S + DRAIN_S + 5
 
 
 def test_the_memory_limit_is_above_what_waits_for_kafka() -> None:

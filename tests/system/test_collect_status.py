@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.kit.collectors import INBOUND, Sender, id_of, park_of
+from tests.kit.collectors import INBOUND, CollectorProcess, Sender, id_of, park_of
 from tests.kit.services import Kafka, Redis, needed
 from tests.kit.shell import leadpulse
 from tests.kit.waits import until
@@ -100,4 +101,19 @@ async def test_status_and_health_tell_what_happens(own_broker: Kafka, own_redis:
         for port in (collector.port, collector.metrics_port):
             assert await health(port, "readyz") == (200, {"ready": True, "kafka": False, "draining": False})
         own_broker.resume()
-        assert collector.end() == 0
+        await _ends_in_good_order(collector, sender)
+
+
+async def _ends_in_good_order(collector: CollectorProcess, sender: Sender) -> None:
+    """After SIGTERM a balancer sees that it is not ready, and what the balancer still sends is taken."""
+    collector.process.send_signal(signal.SIGTERM)
+    async with aiohttp.ClientSession() as session:
+
+        async def unready() -> bool:
+            async with session.get(f"http://127.0.0.1:{collector.port}/readyz") as answer:
+                return answer.status == 503 and (await answer.json())["draining"] is True
+
+        await until(unready, "not ready while it ends")
+        await sender.send(session, [2])
+    assert sender.statuses[0] == 0, "no request was refused or broken off"
+    assert await asyncio.to_thread(collector.process.wait, 30) == 0

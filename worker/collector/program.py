@@ -34,6 +34,9 @@ DRAIN_S: Final = 4.0
 _ALLOCATIONS: Final = 10_000
 """Objects that a collection of the youngest waits for. A request leaves some hundred, and nearly all are freed with it."""
 
+UNREADY_S: Final = 2.0
+"""Time for which a collector that ends still takes requests, and is not ready: a balancer sends some until it has seen that."""
+
 _LOOK_AGAIN_S: Final = 2.0
 
 
@@ -63,7 +66,9 @@ async def run(settings: CollectSettings, environment: Mapping[str, str], endpoin
             tasks.append(asyncio.create_task(map_webhooks(settings, collector, memory)))
         await _until(stop, tasks)
         collector.draining = True
-        log.info("draining, for %g s at most", DRAIN_S, extra=fields("collector.draining"))
+        log.info("draining, for %g s at most", UNREADY_S + DRAIN_S, extra=fields("collector.draining"))
+        if settings.collect_only != "map":
+            await asyncio.sleep(UNREADY_S)
 
 
 def _collect_less() -> None:
