@@ -214,8 +214,13 @@ class Ledger(Protocol):
         """
         ...
 
-    async def take(self, ops: Sequence[Op], now_ms: int, position: Mapping[str, int] | None = None) -> None:
+    async def take(
+        self, ops: Sequence[Op], now_ms: int, position: Mapping[str, int] | None = None, *, again: bool = False
+    ) -> None:
         """Do *ops* in order and note *position* (names that it leaves out stay as they are), in one step.
+
+        A position never moves back, since a call that was lost may arrive after its repeat. With *again* it does: a topic was
+        made anew.
 
         A record may concern leads of another partition. Their ops go to their own ledger first, without a position. All ops
         are idempotent, so a repeat after a crash changes nothing.
@@ -337,7 +342,11 @@ class Limits(Protocol):
         ...
 
     async def status(self, targets: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return for each target: breaker, budget left, last success and last error, with their instants."""
+        """Return for each target its breaker, its budget as of `budget_ms`, and its last success and error (ms, 0: none).
+
+        `breaker` is `closed`, `open` or `half-open`, and holds until `until_ms`. `budget` is at most `burst`, and grows by
+        `rate` a second.
+        """
         ...
 
 

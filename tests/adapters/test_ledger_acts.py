@@ -32,6 +32,8 @@ async def test_the_position_never_moves_back(ledger: Ledger) -> None:
     await ledger.take([], 1, {"lead.sql": 7, "begun": 3})
     await ledger.take([], 1, {"lead.sql": 5, "lead.mql": 123_456_789_012_345_678})
     assert await ledger.position() == {"lead.sql": 7, "begun": 3, "lead.mql": 123_456_789_012_345_678}
+    await ledger.take([], 2, {"lead.sql": 1}, again=True)
+    assert await ledger.position() == {"lead.sql": 1, "begun": 3, "lead.mql": 123_456_789_012_345_678}
 
 
 async def test_acts_of_a_lead_at_a_target_keep_the_order_of_their_outputs(ledger: Ledger) -> None:

@@ -115,8 +115,8 @@ async def test_a_rule_has_its_most_acts_within_a_time(limits: Limits) -> None:
 async def test_the_status_of_targets(limits: Limits) -> None:
     """As `connections status` shows it."""
     fresh = {
-        "breaker": "closed", "until_ms": 0, "budget": 0.0, "burst": 0.0, "success_ms": 0, "failure_ms": 0, "failure": "",
-        "why": "", "paused": False,
+        "breaker": "closed", "until_ms": 0, "budget": 0.0, "budget_ms": 0, "rate": 0.0, "burst": 0.0, "success_ms": 0,
+        "failure_ms": 0, "failure": "", "why": "", "paused": False,
     }  # fmt: skip
     assert await limits.status(["crm"]) == {"crm": fresh}
     await _permitted(limits, 0, 15)
@@ -124,7 +124,7 @@ async def test_the_status_of_targets(limits: Limits) -> None:
     await _fail(limits, 4, 5)
     assert await limits.status(["crm", "mail"]) == {
         "crm": fresh | {
-            "breaker": "open", "until_ms": 30_004, "budget": 5.0, "burst": 20.0, "success_ms": 3, "failure_ms": 4,
+            "breaker": "open", "until_ms": 30_004, "budget": 5.0, "rate": 10.0, "burst": 20.0, "success_ms": 3, "failure_ms": 4,
             "failure": "again", "why": "503",
         },
         "mail": fresh,
@@ -132,4 +132,4 @@ async def test_the_status_of_targets(limits: Limits) -> None:
     await _permitted(limits, 30_004)
     await limits.pause("target:crm", True)
     status = (await limits.status(["crm"]))["crm"]
-    assert (status["breaker"], status["until_ms"], status["paused"]) == ("probing", 90_004, True)
+    assert (status["breaker"], status["until_ms"], status["paused"]) == ("half-open", 90_004, True)

@@ -281,22 +281,23 @@ local function forget_old(prefix, target, now)
   end
 end
 
--- ARGV: now, how many arguments the position has, those (names and offsets), then each operation's name with its arguments.
+-- ARGV: now, 'again' where positions may move back, how many arguments the position has, those (names and offsets), then each
+-- operation's name with its arguments.
 local function ledger_take(keys, args)
   local refused = missing(LEDGER, keys[1], {})
   if #refused > 0 then
     error({err = 'NOPERM this Redis user may not run ' .. table.concat(refused, ', ')})
   end
-  local prefix, now, at = prefix_of(keys), args[1], 3 + tonumber(args[2])
+  local prefix, now, at = prefix_of(keys), args[1], 4 + tonumber(args[3])
   redis.call('HMGET', keys[1], 'numbers')  -- refuses a key of another type before the first write
   while at <= #args do
     local op = OPS[args[at]]
     op[2](prefix, now, unpack(args, at + 1, at + op[1]))
     at = at + op[1] + 1
   end
-  for i = 3, 2 + tonumber(args[2]), 2 do
+  for i = 4, 3 + tonumber(args[3]), 2 do
     local name, held = 'next:' .. args[i], redis.call('HGET', keys[1], 'next:' .. args[i])
-    if not held or larger(args[i + 1], held) then redis.call('HSET', keys[1], name, args[i + 1]) end
+    if not held or args[2] == 'again' or larger(args[i + 1], held) then redis.call('HSET', keys[1], name, args[i + 1]) end
   end
   local targets = redis.call('SMEMBERS', prefix .. 'targets')
   if #targets > 0 then forget_old(prefix, targets[1 + tonumber(now) % #targets], now) end

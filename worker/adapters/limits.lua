@@ -36,7 +36,8 @@ local function limits_permit(keys, args)
     held.tokens = math.max(0, held.tokens - needed)
     if held.open > 0 then redis.call('HSET', key, 'probing', 1, 'until', whole_number(now + PROBE_MS)) end
   end
-  redis.call('HSET', key, 'tokens', string.format('%.9f', held.tokens), 'at', whole_number(math.max(held.at, now)), 'burst', args[3])
+  redis.call('HSET', key, 'tokens', string.format('%.9f', held.tokens), 'at', whole_number(math.max(held.at, now)),
+    'rate', args[2], 'burst', args[3])
   return {wait, wait > 0 and 'budget' or ''}
 end
 

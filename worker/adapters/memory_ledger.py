@@ -68,8 +68,10 @@ class MemoryLedger(MemoryActs):
         """Return the next offset of each topic; see the port."""
         return dict(self._position)
 
-    async def take(self, ops: Sequence[Op], now_ms: int, position: Mapping[str, int] | None = None) -> None:
-        """Do *ops* in order and note *position*. Offsets never move back."""
+    async def take(
+        self, ops: Sequence[Op], now_ms: int, position: Mapping[str, int] | None = None, *, again: bool = False
+    ) -> None:
+        """Do *ops* in order and note *position*; see the port."""
         for op in ops:
             match op:
                 case AddAct():
@@ -93,7 +95,7 @@ class MemoryLedger(MemoryActs):
                 case EraseLead():
                     self._erase(op)
         for name, offset in (position or {}).items():
-            self._position[name] = max(offset, self._position.get(name, 0))
+            self._position[name] = offset if again else max(offset, self._position.get(name, 0))
         self._forget(now_ms)
 
     def _put_state(self, op: PutState, now_ms: int) -> None:

@@ -28,6 +28,7 @@ class _Target:
     tokens: float = -1.0
     at_ms: int = 0
     burst: float = 0.0
+    rate: float = 0.0
     slow: float = 1.0
     slow_ms: int = 0
     failures: int = 0
@@ -77,7 +78,7 @@ class MemoryLimits:
             held.tokens, held.at_ms = (burst if held.tokens < 0 else held.tokens), now_ms
         per_ms = rate * held.factor(now_ms) / 1_000
         held.tokens = min(burst, held.tokens + max(0, now_ms - held.at_ms) * per_ms)
-        held.at_ms, held.burst = max(held.at_ms, now_ms), burst
+        held.at_ms, held.burst, held.rate = max(held.at_ms, now_ms), burst, rate
         needed = min(float(requests), burst)
         if held.tokens + 1e-6 < needed:
             return max(1, int((needed - held.tokens) / per_ms) + 1)
@@ -132,11 +133,13 @@ class MemoryLimits:
         return {name: self._status(name, self._targets.get(name, _Target())) for name in targets}
 
     def _status(self, name: str, held: _Target) -> dict[str, Any]:
-        breaker = "closed" if not held.open_ms else "probing" if held.probing else "open"
+        breaker = "closed" if not held.open_ms else "half-open" if held.probing else "open"
         return {
             "breaker": breaker,
             "until_ms": held.until_ms if held.open_ms else held.stopped_ms,
             "budget": max(0.0, held.tokens),
+            "budget_ms": held.at_ms,
+            "rate": held.rate,
             "burst": held.burst,
             "success_ms": held.success_ms,
             "failure_ms": held.failure_ms,

@@ -137,16 +137,24 @@ class RedisLedger(Caller):
         async for ids in self._ids(("intent", "retry"), await self._targets()):
             await self._ask("distrust", *ids)
 
-    async def take(self, ops: Sequence[Op], now_ms: int, position: Mapping[str, int] | None = None) -> None:
-        """Do *ops* in order, many of them in several calls, and note *position* with the last ones."""
+    async def take(
+        self, ops: Sequence[Op], now_ms: int, position: Mapping[str, int] | None = None, *, again: bool = False
+    ) -> None:
+        """Do *ops* in order, many of them in several calls, and note *position* with the last ones; see the port."""
         for first in range(0, len(ops) - OPS_AT_ONCE, OPS_AT_ONCE):
             await self._take(ops[first : first + OPS_AT_ONCE], now_ms, {})
         rest = len(ops) - (len(ops) - 1) % OPS_AT_ONCE - 1 if ops else 0
-        await self._take(ops[rest:], now_ms, position or {})
+        await self._take(ops[rest:], now_ms, position or {}, again)
 
-    async def _take(self, ops: Sequence[Op], now_ms: int, position: Mapping[str, int]) -> None:
+    async def _take(self, ops: Sequence[Op], now_ms: int, position: Mapping[str, int], again: bool = False) -> None:
         noted = [part for name, offset in position.items() for part in (name, str(offset))]
-        args = [str(now_ms), str(len(noted)), *noted, *(part for op in ops for part in _arguments(op))]
+        args = [
+            str(now_ms),
+            "again" if again else "",
+            str(len(noted)),
+            *noted,
+            *(part for op in ops for part in _arguments(op)),
+        ]
         try:
             await self._ask("take", *args)
         except StoreFull:

@@ -58,9 +58,11 @@ class RedisLimits(Caller):
         text = {field.decode(): value.decode() for field, value in held.items()}
         is_open, probing = text.get("open", "0") != "0", text.get("probing", "0") == "1"
         return {
-            "breaker": "closed" if not is_open else "probing" if probing else "open",
+            "breaker": "closed" if not is_open else "half-open" if probing else "open",
             "until_ms": int(text.get("until" if is_open else "stopped", 0)),
             "budget": max(0.0, float(text.get("tokens", 0))),
+            "budget_ms": int(text.get("at", 0)),
+            "rate": float(text.get("rate", 0)),
             "burst": float(text.get("burst", 0)),
             "success_ms": int(text.get("success", 0)),
             "failure_ms": int(text.get("failed", 0)),

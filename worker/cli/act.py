@@ -12,6 +12,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "show": ("worker.cli.act_file", "show"),
     "schema": ("worker.cli.act_file", "schema"),
     "preview": ("worker.cli.act_file", "preview"),
+    "list": ("worker.cli.act_ledger", "list_acts"),
+    "resolve": ("worker.cli.act_ledger", "resolve"),
+    "retry": ("worker.cli.act_ledger", "retry"),
+    "pause": ("worker.cli.act_ledger", "pause"),
+    "resume": ("worker.cli.act_ledger", "resume"),
 }
 """Name → module and attribute. A command is imported when it is used."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from worker.cli.common import Complaints, json_line, opened, shown_name
+from worker.cli.common import Complaints, json_line, load, opened, settings_flags, shown_name
 from worker.errors import AutomationsError, ConnectionsError
+from worker.settings import ReaderSettings
 
 if TYPE_CHECKING:
     from worker.automations.rules import Rules
@@ -75,13 +77,25 @@ def check(file: str, connections: str) -> None:
 
 
 @click.command()
-@click.argument("file", envvar="LEADPULSE_AUTOMATIONS", default="automations.yaml", metavar="[FILE]")
+@click.argument("what", nargs=-1, metavar="[FILE | RULE OUTPUT]")
 @_CONNECTIONS
-def show(file: str, connections: str) -> None:
-    """Print FILE as JSON, with every default filled in."""
+@settings_flags("redis", "namespace", "partitions", of=ReaderSettings)
+def show(what: tuple[str, ...], connections: str, **flags: Any) -> None:
+    """Print FILE as JSON, with every default filled in, or one act of the ledger with all that is known of it.
+
+    FILE is LEADPULSE_AUTOMATIONS or automations.yaml by default. An act is named by its RULE and its OUTPUT, as `leadpulse act
+    list` shows them.
+    """
+    if len(what) > 2:
+        raise click.UsageError("name a file, or the rule and the output of one act")
+    if len(what) == 2:
+        from worker.cli.act_ledger import show_act
+
+        show_act(load(ReaderSettings, flags), *what)
+        return
     from worker.automations.file import automations_json
 
-    rules, _ = _read(file, connections)
+    rules, _ = _read(what[0] if what else os.environ.get("LEADPULSE_AUTOMATIONS") or "automations.yaml", connections)
     click.echo(json.dumps(automations_json(rules.automations), indent=2, ensure_ascii=False))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,7 +15,7 @@ from worker.connections.models import Connections
 from worker.core.contract.printable import plain
 from worker.core.grid.values import did_you_mean
 from worker.errors import ConnectionsError
-from worker.settings import CollectSettings
+from worker.settings import CollectSettings, ReaderSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -134,8 +134,8 @@ def status(file: str, as_json: bool) -> None:
     Of a source: when the last webhook came, the last error, look-ups that wait, and webhooks that could not be mapped.
     Of a target: the last act, the last error, the breaker, the budget, and acts that are pending, held, dead or unknown.
 
-    Reads Redis and Kafka, by the settings of `leadpulse collect` in the environment. What cannot be read is left out, and named
-    on stderr. The command exits with 1 then.
+    Reads Redis and Kafka, by the settings of `leadpulse collect` and `leadpulse act` in the environment. What cannot be read is
+    left out, and named on stderr. The command exits with 1 then.
     """
     found = _read(file, secrets=False)
     standings, missing = run_async(_standings(load(CollectSettings, {}), found))
@@ -153,7 +153,34 @@ def status(file: str, as_json: bool) -> None:
 async def _standings(settings: CollectSettings, found: Connections) -> tuple[list[Standing], list[str]]:
     from worker.queries.connection_status import standings
 
-    return await standings(settings, found)
+    return await standings(settings, found, _targets)
+
+
+async def _targets(kinds: Mapping[str, str]) -> dict[str, Standing]:
+    """Return the standing of each target, as the program that acts left it."""
+    from worker.automations.operations import now_ms, open_acts
+    from worker.core.scoring.calendar import rfc3339
+    from worker.queries.connection_status import Standing
+
+    async with open_acts(load(ReaderSettings, {})) as acts:
+        told = await acts.standing(list(kinds), now_ms())
+    return {
+        name: Standing(
+            "target",
+            name,
+            kinds[name],
+            last_event=rfc3339(one.success_ms) if one.success_ms else None,
+            last_error=one.failure or None,
+            last_error_at=rfc3339(one.failure_ms) if one.failure_ms else None,
+            breaker=one.breaker,
+            budget=one.budget,
+            pending=sum(one.figures.get(state, 0) for state in ("intent", "retry", "states")),
+            held=one.figures.get("held", 0),
+            dead=one.figures.get("dead", 0) + one.figures.get("states_dead", 0),
+            unknown=one.figures.get("unknown", 0),
+        )
+        for name, one in told.items()
+    }
 
 
 def _table(standings: Sequence[Standing]) -> Table:

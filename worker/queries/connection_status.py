@@ -28,15 +28,15 @@ class Standing(msgspec.Struct, frozen=True):
     kind: str
     """The vendor of a source, the kind of a target."""
     last_event: str | None = None
-    """When the last webhook came, or the last act was done (RFC 3339)."""
+    """When the last webhook came, or when a target last took a request (RFC 3339)."""
     last_error: str | None = None
     last_error_at: str | None = None
     breaker: str | None = None
-    """Of a target: `closed`, `open`, or `half-open` while it is tried."""
+    """Of a target: `closed`, `open`, `half-open` while it is tried, or `paused`."""
     budget: float | None = None
     """Of a target: requests that it may still be sent now."""
     pending: int | None = None
-    """Look-ups of a source that wait, or acts of a target that are not done yet."""
+    """Look-ups of a source that wait, or acts and states of a target that are not done yet."""
     held: int | None = None
     dead: int | None = None
     """Webhooks of a source in the dead-letter topic, or acts of a target that ended without success."""
