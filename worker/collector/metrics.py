@@ -9,12 +9,12 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from worker.collector.signatures.common import REASONS
 from worker.declared import Declared, Group
-from worker.intake.vendors.machine_clicks import SEVERAL, SOON
+from worker.intake.vendors.machine_clicks import AGENT, SEVERAL, SOON, TRAPPED
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.9, 1, 2.5, 5)
 _AGES = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600)
 
-GUESSES: Final = (SOON, SEVERAL)
+GUESSES: Final = (SOON, SEVERAL, TRAPPED, AGENT)
 UNANSWERED: Final = ("full", "timeout", "refused")
 """Why a sender must send again: too many bytes wait, Kafka did not answer in time, or Kafka refused a record."""
 

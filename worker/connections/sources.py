@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -86,6 +87,17 @@ Expression = Annotated[str, AfterValidator(_expression)]
 _TEXTS_SCHEMA: Final = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 
 
+def _hidden(links: tuple[str, ...]) -> tuple[str, ...]:
+    wrong_ones = [link for link in links if not _WEB_PAGE.fullmatch(link)]
+    if wrong_ones:
+        raise wrong(f"{wrong_ones[0]!r} is no link: write a whole address without query, as in https://www.example.com/unseen")
+    return links
+
+
+_WEB_PAGE: Final = re.compile(r"https?://[^/\s?#]+/[^\s?#]*")
+HiddenLinks = Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_hidden), WithJsonSchema(_TEXTS_SCHEMA)]
+
+
 class Machines(Model):
     """Guesses at clicks that no person made, for vendors that do not flag them. Each is off unless it is here."""
 
@@ -93,6 +105,8 @@ class Machines(Model):
     """A click within this time after the delivery is a scanner's, as in 10s."""
     links_within: Window = None
     """Clicks on several links of one message within this time are a scanner's, as in 2s."""
+    hidden_links: HiddenLinks = ()
+    """Links in your mails that no person sees. A click within a minute of one on such a link is a scanner's."""
     user_agents: bool = False
     """A click whose user agent names a scanner or robot is a machine's."""
 

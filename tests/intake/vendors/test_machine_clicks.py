@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.kit.inbound import events_of, made_of, source_of
+from worker.errors import ConnectionsError
 from worker.intake.vendors.common import NewEvent
-from worker.intake.vendors.machine_clicks import SEVERAL, SOON, Trace, decode_trace, encode_trace, judged
+from worker.intake.vendors.machine_clicks import AGENT, SEVERAL, SOON, TRAPPED, Trace, decode_trace, encode_trace, judged
 
 SENT_S = 1_700_000_000
 ASKED = {"machines": {"click_after_delivery": "10s", "links_within": "2s"}}
@@ -42,6 +43,33 @@ def test_clicks_on_several_links_at_once_are_a_scanner_s() -> None:
     body = [one("click", 100, "a"), one("click", 102, "b"), one("click", 105, "c"), one("click", 106, "c")]
     assert machines(body, **ASKED) == [True, True, False, False]
     assert made_of("sendgrid", body, **ASKED).machines == {SEVERAL: 2}
+
+
+@pytest.mark.parametrize("link", ["https://a.example/unseen", "https://a.example/unseen?utm_source=mail#top"])
+def test_a_hidden_link_gives_a_scanner_away(link: str) -> None:
+    """Its other clicks of that minute too, and none of another hour or to another person."""
+    asked: dict[str, Any] = {"machines": {"hidden_links": ["https://a.example/unseen"]}}
+    body = [one("click", 60, "a"), one("click", 100, link), one("click", 160, "b"), one("click", 161, "c")]
+    body.append(one("click", 100, "a", email="c@d.example"))
+    assert machines(body, **asked) == [True, True, True, False, False]
+    assert made_of("sendgrid", body, **asked).machines == {TRAPPED: 3}
+    assert machines(body) == [False] * 5
+
+
+@pytest.mark.parametrize("link", ["/unseen", "https://a.example", "https://a.example/x?y=1", "mailto:a@b.example", ""])
+def test_a_hidden_link_that_fits_no_click_is_a_mistake(link: str) -> None:
+    """It would guess nothing, without a word."""
+    with pytest.raises(ConnectionsError, match="is no link"):
+        source_of("sendgrid", machines={"hidden_links": [link]})
+
+
+def test_robots_by_their_user_agent_are_counted() -> None:
+    """As every guess is. What the vendor flags is no guess."""
+    asked: dict[str, Any] = {"machines": {"user_agents": True}}
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    body = [one("click", 60, "a") | {"useragent": "LinkScanner (bot)"}, one("click", 61, "b") | {"useragent": firefox}]
+    assert machines(body, **asked) == [True, False]
+    assert made_of("sendgrid", body, **asked).machines == {AGENT: 1}
 
 
 def test_another_person_s_clicks_say_nothing() -> None:

@@ -1,8 +1,8 @@
 """Guesses at clicks that no person made, for vendors that do not flag them.
 
-A scanner of links clicks as soon as a mail is delivered, and it clicks several links at once. What tells so stands in other
-events of the same message, so a `Trace` of each message is kept. The vendor's own flags come first, and a source must ask for
-each guess.
+A scanner of links clicks as soon as a mail is delivered, several links at once, and links that no person sees. What tells so
+stands in other events of the same message, so a `Trace` of each message is kept. The vendor's own flags come first, and a
+source must ask for each guess.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ _MOST_CLICKS: Final = 32
 
 SOON: Final = "soon after delivery"
 SEVERAL: Final = "several links at once"
+TRAPPED: Final = "beside a hidden link"
+AGENT: Final = "user agent"
+
+_BESIDE_MS: Final = 60_000
+"""A click this near to one on a hidden link, in the same message to the same person, is the same scanner's."""
 
 
 class Trace(msgspec.Struct, array_like=True):
@@ -32,6 +37,8 @@ class Trace(msgspec.Struct, array_like=True):
     delivered_ms: int | None = None
     clicks: list[tuple[str, int]] = []
     """(hash of the link, when), in order of time."""
+    trapped: list[int] = []
+    """When a hidden link was clicked, in order of time."""
 
 
 encode_trace: Final = msgspec.msgpack.Encoder().encode
@@ -59,7 +66,7 @@ def key_of(source: str, event: NewEvent) -> str | None:
 def asks(source: Source) -> bool:
     """Return whether *source* asks for guesses that compare events of one message."""
     asked = source.machines if isinstance(source, Mailer) else Machines()
-    return asked.click_after_delivery is not None or asked.links_within is not None
+    return asked.click_after_delivery is not None or asked.links_within is not None or bool(asked.hidden_links)
 
 
 def joined(traces: Traces, known: Mapping[str, Trace]) -> None:
@@ -69,6 +76,7 @@ def joined(traces: Traces, known: Mapping[str, Trace]) -> None:
         deliveries = [at_ms for at_ms in (trace.delivered_ms, earlier.delivered_ms) if at_ms is not None]
         trace.delivered_ms = min(deliveries, default=None)
         trace.clicks = _latest({*earlier.clicks, *trace.clicks})
+        trace.trapped = sorted({*earlier.trapped, *trace.trapped})[-_MOST_CLICKS:]
 
 
 def judged(source_name: str, source: Source, events: Iterable[NewEvent], traces: Traces) -> tuple[list[NewEvent], Counter[str]]:
@@ -82,7 +90,7 @@ def judged(source_name: str, source: Source, events: Iterable[NewEvent], traces:
     keys = [key_of(source_name, event) for event in found]
     for key, event in zip(keys, found, strict=True):
         if key is not None:
-            _add(traces.setdefault(key, Trace()), event)
+            _add(traces.setdefault(key, Trace()), event, source.machines)
     made = []
     for key, event in zip(keys, found, strict=True):
         new = event
@@ -95,7 +103,9 @@ def judged(source_name: str, source: Source, events: Iterable[NewEvent], traces:
     return made, reasons
 
 
-def _add(trace: Trace, event: NewEvent) -> None:
+def _add(trace: Trace, event: NewEvent, asked: Machines) -> None:
+    if event.type == "email.clicked" and _page(event.data.get("url")) in asked.hidden_links:
+        trace.trapped = sorted({*trace.trapped, event.at_ms})[-_MOST_CLICKS:]
     if event.type == "email.delivered":
         known = trace.delivered_ms
         trace.delivered_ms = event.at_ms if known is None else min(known, event.at_ms)
@@ -112,12 +122,19 @@ def _reason(event: NewEvent, trace: Trace, asked: Machines) -> str | None:
     soon = asked.click_after_delivery
     if soon is not None and trace.delivered_ms is not None and event.at_ms - trace.delivered_ms < soon:
         return SOON
+    if any(abs(at_ms - event.at_ms) <= _BESIDE_MS for at_ms in trace.trapped):
+        return TRAPPED
     return SEVERAL if asked.links_within is not None and _clicks_another(event, trace, asked.links_within) else None
 
 
 def _clicks_another(event: NewEvent, trace: Trace, within_ms: int) -> bool:
     link = _link(event.data)
     return any(other != link and abs(at_ms - event.at_ms) <= within_ms for other, at_ms in trace.clicks)
+
+
+def _page(url: Any) -> str:
+    """Return *url* without its query and fragment: mail tools add parameters to links."""
+    return url.partition("#")[0].partition("?")[0] if isinstance(url, str) else ""
 
 
 def _link(data: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from worker.connections.sources import Mailer, Source
 from worker.intake.access_log import is_machine
 from worker.intake.vendors.common import Mapped, NewEvent, email_id, present, profile, text
+from worker.intake.vendors.machine_clicks import AGENT
 
 NO_ADDRESS = "no address of a person"
 NO_TIME = "no time that can be read"
@@ -17,11 +18,21 @@ def word(value: Any) -> str:
     return (text(value) or "?")[:64]
 
 
-def add(made: Mapped, kind: Any, type_: str | None, subject: str | None, at_ms: int | None, id_: str, **data: Any) -> None:
+def add(
+    made: Mapped,
+    kind: Any,
+    type_: str | None,
+    subject: str | None,
+    at_ms: int | None,
+    id_: str,
+    *,
+    robot: bool = False,
+    **data: Any,
+) -> None:
     """Add an event of a message to *made*. It is passed over without *type_*, and refused without *subject* or *at_ms*.
 
     *kind* is the vendor's own word for it. Fields of *data* that are null or blank are left out. Without `message_id`, the
-    event is a message of its own: rules that count once a message then count it once.
+    event is a message of its own: rules that count once a message then count it once. *robot*: by a guess, a machine made it.
     """
     if type_ is None:
         made.passed_over[word(kind)] += 1
@@ -31,6 +42,9 @@ def add(made: Mapped, kind: Any, type_: str | None, subject: str | None, at_ms: 
         found = present(**data)
         if type_ != "email.subscribed":
             found = {"message_id": id_} | found
+        if robot and "machine" not in found:
+            found["machine"] = True
+            made.machines[AGENT] += 1
         made.events.append(NewEvent(type_, subject, id_, at_ms, found))
 
 

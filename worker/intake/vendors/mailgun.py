@@ -45,7 +45,8 @@ def events(inbound: Inbound, source: Source) -> Mapped:
             message_id=text(inner(one, "message", "headers", "message-id")),
             campaign_id=first_of(one.get("tags")),
             url=text(one.get("url")) if type_ == "email.clicked" else None,
-            machine=machine(_bot(client), robot_clicked(source, type_, inner(client, "user-agent"))),
+            machine=machine(_bot(client)),
+            robot=robot_clicked(source, type_, inner(client, "user-agent")),
         )
     return made
 

@@ -13,7 +13,7 @@ import msgspec
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, Unmapped, digest, email_id, form_of, seconds_ms, text
-from worker.intake.vendors.mail_events import add, first_of, inner, machine, robot_clicked
+from worker.intake.vendors.mail_events import add, first_of, inner, robot_clicked
 
 _TYPES: Final = {
     "open": "email.opened",
@@ -50,6 +50,6 @@ def events(inbound: Inbound, source: Source) -> Mapped:
             message_id=text(one.get("_id")) or text(inner(one, "msg", "_id")),
             campaign_id=first_of(inner(one, "msg", "tags")),
             url=text(one.get("url")) if type_ == "email.clicked" else None,
-            machine=machine(robot_clicked(source, type_, one.get("user_agent"))),
+            robot=robot_clicked(source, type_, one.get("user_agent")),
         )
     return made

@@ -11,7 +11,7 @@ from typing import Any, Final
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, digest, email_id, iso_ms, objects_of, text
-from worker.intake.vendors.mail_events import add, machine, robot_clicked
+from worker.intake.vendors.mail_events import add, robot_clicked
 
 _TYPES: Final = {"Delivery": "email.delivered", "Open": "email.opened", "Click": "email.clicked"}
 _BOUNCES: Final = {
@@ -44,7 +44,7 @@ def events(inbound: Inbound, source: Source) -> Mapped:
             message_id=text(one.get("MessageID")),
             campaign_id=text(one.get("Tag")) if type_ != "email.subscribed" else None,
             url=text(one.get("OriginalLink")) if type_ == "email.clicked" else None,
-            machine=machine(robot_clicked(source, type_, one.get("UserAgent"))),
+            robot=robot_clicked(source, type_, one.get("UserAgent")),
         )
     return made
 

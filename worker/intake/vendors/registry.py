@@ -88,7 +88,8 @@ def mapped(inbound: Inbound, source: Source, traces: Traces | None = None) -> Ma
             events.append(new)
         else:
             made.refused.append(f"{new.type} {new.id}: {fault}")
-    made.events, made.machines = judged(inbound.source, source, events, {} if traces is None else traces)
+    made.events, guessed = judged(inbound.source, source, events, {} if traces is None else traces)
+    made.machines += guessed
     return made
 
 

@@ -12,7 +12,7 @@ from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, NewEvent, digest, email_id, iso_ms, objects_of, profile, text
 from worker.intake.vendors.expressions import traits_of
-from worker.intake.vendors.mail_events import NO_ADDRESS, NO_TIME, add, inner, machine, plain_address, robot_clicked
+from worker.intake.vendors.mail_events import NO_ADDRESS, NO_TIME, add, inner, plain_address, robot_clicked
 
 _TYPES: Final = {
     "email.delivered": "email.delivered",
@@ -51,7 +51,7 @@ def events(inbound: Inbound, source: Source) -> Mapped:
             message_id=text(inner(data, "email_id")),
             campaign_id=text(inner(data, "broadcast_id")),
             url=text(inner(data, "click", "link")) if type_ == "email.clicked" else None,
-            machine=machine(robot_clicked(source, type_, inner(data, "click", "userAgent"))),
+            robot=robot_clicked(source, type_, inner(data, "click", "userAgent")),
         )
     return made
 

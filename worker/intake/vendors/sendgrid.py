@@ -46,7 +46,8 @@ def events(inbound: Inbound, source: Source) -> Mapped:
             message_id=_message(one),
             campaign_id=_campaign(one),
             url=text(one.get("url")) if type_ == "email.clicked" else None,
-            machine=machine(kind == "open" and _true(one.get("sg_machine_open")), robot_clicked(source, type_, agent)),
+            machine=machine(kind == "open" and _true(one.get("sg_machine_open"))),
+            robot=robot_clicked(source, type_, agent),
         )
     return made
 

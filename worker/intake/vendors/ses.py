@@ -14,7 +14,7 @@ import msgspec
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, Unmapped, digest, email_id, iso_ms, objects_of, text
-from worker.intake.vendors.mail_events import add, first_of, inner, machine, plain_address, robot_clicked
+from worker.intake.vendors.mail_events import add, first_of, inner, plain_address, robot_clicked
 
 _TYPES: Final = {
     "Delivery": "email.delivered",
@@ -68,7 +68,7 @@ def _event(made: Mapped, envelope: dict[str, Any], one: dict[str, Any], source: 
             campaign_id=first_of(inner(one, "mail", "tags", "campaign")) if type_ != "email.subscribed" else None,
             list=text(inner(about, "contactList")) if type_ == "email.subscribed" else None,
             url=text(inner(about, "link")) if type_ == "email.clicked" else None,
-            machine=machine(robot_clicked(source, type_, inner(about, "userAgent"))),
+            robot=robot_clicked(source, type_, inner(about, "userAgent")),
         )
 
 
