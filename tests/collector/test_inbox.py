@@ -89,6 +89,17 @@ async def test_one_changed_byte_is_refused(vendor: str) -> None:
         assert await post(collector, request) == 200
 
 
+async def test_a_form_of_mailgun_is_verified_by_its_own_fields() -> None:
+    """A route hands mails on as a form, and signs time and token there."""
+    signed = json.loads(SIGN["mailgun"](OLD, NOW_MS, "/in/tool").body)["signature"]
+    async with served(connections("mailgun"), SECRETS) as collector:
+        for fields, status in ((signed, 200), (signed | {"token": "x"}, 401), ({"token": "x"}, 401), ({}, 401)):
+            answer = await collector.client.post("/in/tool", data=fields | {"body-plain": "Yes"})
+            assert answer.status == status
+    (inbound,) = collector.log.inbound()
+    assert inbound.content_type == "application/x-www-form-urlencoded"
+
+
 async def test_mailgun_signs_time_and_token() -> None:
     """And nothing else of the body: that is the vendor's scheme."""
     async with served(connections("mailgun"), SECRETS) as collector:

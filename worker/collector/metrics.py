@@ -70,7 +70,7 @@ class CollectorMetrics:
     passed_over = _map.counter("collect_passed_over", "Kinds of webhooks that say nothing for scoring, passed over", "source")
     machines = _map.counter(
         "collect_machine_clicks",
-        f"Clicks that a source's guesses take for a machine's, by reason ({', '.join(GUESSES)})",
+        f"Clicks that are a machine's by a guess ({', '.join(GUESSES)})",
         "source",
         "reason",
     )

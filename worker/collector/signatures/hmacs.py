@@ -17,6 +17,7 @@ import msgspec
 
 from worker.collector.signatures.common import BadSignature, Key, Signed, first_that_fits, hold_time, plain_bytes, whole
 from worker.collector.signatures.shared import shared_secret
+from worker.intake.forms import form_fields, is_form
 
 _MILLISECONDS_FROM: Final = 100_000_000_000
 """Seconds reach this number in the year 5138, and milliseconds reached it in 1973."""
@@ -128,10 +129,17 @@ _mailgun: Final = msgspec.json.Decoder(_Mailgun, strict=False).decode
 
 
 def mailgun(request: Signed, key: Key, now_ms: int) -> int:
-    """Mailgun: hex over time and token, both in the body. It signs nothing else of the body (`anymail/webhooks/mailgun.py`)."""
+    """Mailgun: hex over time and token, both in the body. It signs nothing else of the body (`anymail/webhooks/mailgun.py`).
+
+    A route hands mails on as a form, with the three beside its other fields.
+    """
+    content_type = request.headers.get("content-type", "")
     try:
-        held = _mailgun(request.body).signature
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if is_form(content_type):
+            held = msgspec.convert(form_fields(request.body, content_type), _MailgunPart)
+        else:
+            held = _mailgun(request.body).signature
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         raise BadSignature("missing") from None
     signed = plain_bytes(held.timestamp + held.token)
     return first_that_fits(key.secrets, plain_bytes(held.signature), _hex(signed))

@@ -25,7 +25,9 @@ from worker.intake.vendors.common import (
     text,
 )
 from worker.intake.vendors.expressions import traits_of
-from worker.intake.vendors.mail_events import NO_ADDRESS, add, machine
+from worker.intake.vendors.mail_events import NO_ADDRESS, add, first_of, inner, machine
+from worker.intake.vendors.records import listed
+from worker.intake.vendors.replies import add_mail
 
 _TYPES: Final = {
     "delivered": "email.delivered",
@@ -51,6 +53,9 @@ def events(inbound: Inbound, source: Source) -> Mapped:
     """Map Brevo's events. Raises `Unmapped`."""
     made = Mapped()
     for one in objects_of(inbound):
+        if "items" in one:
+            _mails(made, one["items"], inbound.received_ms)
+            continue
         kind = text(one.get("event")) or ""
         at_ms = _at(one, inbound.received_ms)
         if kind in ("contact_updated", "contact_deleted"):
@@ -71,6 +76,20 @@ def events(inbound: Inbound, source: Source) -> Mapped:
             machine=machine(kind.endswith("proxy_open")),
         )
     return made
+
+
+def _mails(made: Mapped, items: Any, received_ms: int) -> None:
+    """Mails of "inbound parse": Brevo sends those in `items`."""
+    for mail in listed(items):
+        held = mail.get("Headers")
+        headers = [
+            (name, value)
+            for name, values in (held.items() if isinstance(held, dict) else ())
+            for value in (values if isinstance(values, list) else [values])
+        ]
+        id_ = first_of(mail.get("Uuid")) or mail.get("MessageId")
+        sender, date = inner(mail, "From", "Address"), mail.get("SentAtDate")
+        add_mail(made, headers, id_, sender, received_ms, date=date, answers=mail.get("InReplyTo"))
 
 
 def _id(one: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Postmark's webhooks: one JSON object, named by `RecordType`.
 
 A `Bounce` has one of some twenty types. Only those that say that the address takes no mail are bounces here. Postmark sends
-the first open alone, unless the webhook asks for all (`PostFirstOpenOnly`). *Untested* against a live account.
+the first open alone, unless the webhook asks for all (`PostFirstOpenOnly`). An inbound mail has no `RecordType`, or `Inbound`.
+*Untested* against a live account.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any, Final
 from worker.connections.sources import Source
 from worker.intake.inbound import Inbound
 from worker.intake.vendors.common import Mapped, digest, email_id, iso_ms, objects_of, text
-from worker.intake.vendors.mail_events import add, robot_clicked
+from worker.intake.vendors.mail_events import add, inner, robot_clicked
+from worker.intake.vendors.records import listed
+from worker.intake.vendors.replies import add_mail
 
 _TYPES: Final = {"Delivery": "email.delivered", "Open": "email.opened", "Click": "email.clicked"}
 _BOUNCES: Final = {
@@ -30,6 +33,11 @@ def events(inbound: Inbound, source: Source) -> Mapped:
     """Map Postmark's event. Raises `Unmapped`."""
     made = Mapped()
     for one in objects_of(inbound):
+        if one.get("RecordType") == "Inbound" or ("RecordType" not in one and "FromFull" in one):
+            headers = [(header.get("Name"), header.get("Value")) for header in listed(one.get("Headers"))]
+            sender = inner(one, "FromFull", "Email")
+            add_mail(made, headers, one.get("MessageID"), sender, inbound.received_ms, date=one.get("Date"))
+            continue
         record, detail = text(one.get("RecordType")) or "", text(one.get("Type"))
         type_ = _type(record, one)
         address = one.get("Recipient") if one.get("Email") is None else one.get("Email")
