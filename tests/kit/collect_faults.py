@@ -140,12 +140,12 @@ async def stopped(park: Park, kafka: Kafka, how: How, seconds: float = 0.0) -> R
     sender, stop = Sender(park, collector.port), asyncio.Event()
     load = asyncio.create_task(sender.load(itertools.count(), 50, stop))
     await until(lambda: sender.statuses[200] > 500)
-    (kafka.suspend if how == "suspended" else kafka.kill)()
+    await asyncio.to_thread(kafka.suspend if how == "suspended" else kafka.kill)
     try:
         await asyncio.sleep(seconds)
         await until(lambda: sender.statuses[429] >= AGAIN)
     finally:
-        (kafka.resume if how == "suspended" else kafka.restart)()
+        await asyncio.to_thread(kafka.resume if how == "suspended" else kafka.restart)  # else senders wait for its start
     answered = sender.statuses[200]
     await until(lambda: sender.statuses[200] > answered + 500, "taken again")
     stop.set()

@@ -38,6 +38,15 @@ async def asked(park: Park) -> list[Any]:
         await redis.aclose()
 
 
+async def lost(park: Park) -> None:
+    """Let Redis lose the look-ups."""
+    redis = connect(park.environ["LEADPULSE_REDIS"])
+    try:
+        await redis.delete(LOOKUPS)
+    finally:
+        await redis.aclose()
+
+
 async def replays(park: Park) -> list[bytes]:
     """Return the webhooks that `dead replay` has sent again."""
     return [record.value for record in await park.read(["lead.inbound"]) if REPLAYED in dict(record.headers)]
@@ -116,6 +125,11 @@ async def test_export_and_erase_reach_webhooks_and_look_ups(park: Park, tmp_path
         assert b"bob" in value
         remapped = told(site, "collect", "remap", "--source", "mailer", "--since", "2026-01-01T00:00:00Z")
         assert (remapped["sent"], remapped["wrong"]) == (0, [])
+
+        await lost(park)
+        remapped = told(site, "collect", "remap", "--source", "crm", "--since", "2026-01-01T00:00:00Z")
+        assert remapped["asked"] == 1
+        assert {one["object"] for one in await asked(park)} == {"90000124"}
     site.close()
 
 

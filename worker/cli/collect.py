@@ -60,6 +60,8 @@ def remap(source: str, since: int, dry_run: bool) -> None:
     present one does not are listed under `wrong`, since workers have counted them. Nothing removes those by itself. Nothing is
     sent of a person who was erased since the webhook came.
 
+    Questions to the vendor's API that have no answer wait again, also those that were given up.
+
     Prints one JSON object. Settings come from the environment.
     """
     settings = load(CollectSettings, {})
@@ -68,7 +70,8 @@ def remap(source: str, since: int, dry_run: bool) -> None:
     verb = "would be sent" if dry_run else "sent"
     click.echo(
         f"{report.webhooks:,} webhooks: {report.present:,} events were there, {report.sent:,} {verb}, {report.dead:,} webhooks"
-        f" cannot be mapped, {len(report.wrong):,} events of an earlier map were counted",
+        f" cannot be mapped, {len(report.wrong):,} events of an earlier map were counted, {report.asked:,} look-ups had no"
+        " answer",
         err=True,
     )
 

@@ -43,6 +43,8 @@ class Made(msgspec.Struct, frozen=True):
     passed_over: int = 0
     machines: Mapping[str, int] = {}
     """Guesses that a click was a machine's, by their reason."""
+    answers: Mapping[str, str] | None = None
+    """Of an answer to a look-up: what was asked."""
 
 
 def mark_of(source: str, id_: str) -> bytes:
@@ -75,6 +77,7 @@ def made_of(record: Record, sources: Mapping[str, Source], dead_topic: str, trac
         tuple(found.lookups),
         Counter.total(found.passed_over),
         found.machines,
+        inbound.about if inbound.kind == "lookup" else None,
     )
 
 

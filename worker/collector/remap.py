@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_records import committed_records
 from worker.adapters.kafka_sink import KafkaIntake
 from worker.adapters.redis_inbound import RedisInbound
+from worker.collector.lookups import questions
 from worker.collector.mapping import MappedEvent, made_of, mark_of
 from worker.connections.file import read_connections
 from worker.connections.sources import Source
@@ -20,8 +22,10 @@ from worker.core.contract.event_types import INPUT_TOPICS
 from worker.core.contract.model import Record
 from worker.errors import ConnectionsError
 from worker.intake.erasure import note_erasure
+from worker.intake.person_names import PersonNames
 from worker.intake.producer import check_topics
-from worker.intake_ports import InboundMemory
+from worker.intake.questions import Question, asks_about, decode_question, encode_question
+from worker.intake_ports import InboundMemory, Wanted
 from worker.ports import LogPartition
 from worker.settings import InboundSettings
 
@@ -47,6 +51,8 @@ class Remapped(msgspec.Struct):
     """Events that are in the input topics already."""
     sent: int = 0
     """Events that were missing. With `dry_run` they are counted and not sent."""
+    asked: int = 0
+    """Questions to the vendor that have no answer, and wait again. With `dry_run` they are counted and do not wait."""
     erased: int = 0
     """Events of people who were erased since their webhook came. They are not sent."""
     dead: int = 0
@@ -65,7 +71,7 @@ class _Told(msgspec.Struct):
 _told: Final = msgspec.json.Decoder(_Told).decode
 
 
-class _Counted:
+class Counted:
     """The webhooks of one source, mapped by the present map."""
 
     def __init__(self, name: str, sources: Mapping[str, Source], since_ms: int) -> None:
@@ -79,6 +85,10 @@ class _Counted:
         """What the webhooks since then become, with the time when they came."""
         self.erased: dict[str, int] = {}
         """Id → when that person was last erased, in ms."""
+        self.asked: dict[bytes, dict[str, Question]] = {}
+        """The look-ups of the webhooks since then, by what was asked and by their paths."""
+        self.answered: Counter[bytes] = Counter()
+        """How many answers can be mapped, by what was asked."""
 
     def take(self, record: Record) -> None:
         """Map one webhook, or note an erasure."""
@@ -88,10 +98,24 @@ class _Counted:
         if found.source != self._name:
             return
         self.made |= {event.mark for event in found.events}
+        if found.answers is not None and found.dead is None:
+            self.answered[_about(found.answers)] += 1
         if found.received_ms >= self._since_ms:
             self.report.webhooks += 1
             self.report.dead += found.dead is not None
             self.recent |= {event.mark: (event, found.received_ms) for event in found.events}
+            for wanted in questions(self._name, found):
+                question = decode_question(wanted.held)
+                self.asked.setdefault(_about(question.about), {})[question.path] = question
+
+    def unanswered(self) -> list[Question]:
+        """Return the look-ups without an answer that can be mapped, but for those about people who were erased.
+
+        The pages of one list are asked with the same words. Where one of them is missing, all are asked again.
+        """
+        names = PersonNames(self.erased)
+        left = [some for about, some in self.asked.items() if self.answered[about] < len(some)]
+        return [question for some in left for question in some.values() if not asks_about(question, names)]
 
     def missing(self, present: Mapping[bytes, object]) -> list[MappedEvent]:
         """Return the recent events that are not *present*, but for those of people who were erased since."""
@@ -120,7 +144,7 @@ async def remap(
     """Map the webhooks of source *name* since *since_ms* again. Raises `Undelivered`, `LogUnavailable` and errors of Redis."""
     log = KafkaIntake(settings)
     counts = await check_topics(log, settings.needed_topics)
-    counted = _Counted(name, sources, since_ms)
+    counted = Counted(name, sources, since_ms)
     async with Admin(settings) as admin:
         for p in range(counts[settings.inbound_topic]):
             read = (await admin.committed(settings.group, settings.topics, p)).get(settings.inbound_topic)
@@ -131,6 +155,7 @@ async def remap(
     report.wrong = [wrong for mark, wrong in present.items() if mark not in counted.made]
     missing = counted.missing(present)
     report.sent = len(missing)
+    report.asked = await _ask_again(memory, counted.unanswered(), time.time_ns() // 1_000_000, dry_run=dry_run)
     if missing and not dry_run:
         async with log.sink() as sink:
             for event in missing:
@@ -138,6 +163,23 @@ async def remap(
         for some in _slices([event.mark for event in missing], 1_000):
             await memory.mark(some, time.time_ns() // 1_000_000)
     return report
+
+
+async def _ask_again(memory: InboundMemory, unanswered: Iterable[Question], now_ms: int, *, dry_run: bool) -> int:
+    """Let look-ups wait that do not wait yet, and return their number. Each has its time from *now_ms* on to be answered."""
+    waiting = set()
+    for held in await memory.questions():
+        with contextlib.suppress(msgspec.DecodeError):
+            question = decode_question(held)
+            waiting.add((question.source, question.path, _about(question.about)))
+    wanted = []
+    for question in unanswered:
+        if (question.source, question.path, _about(question.about)) not in waiting:
+            due_ms = max(question.due_ms, now_ms)
+            wanted.append(Wanted(encode_question(msgspec.structs.replace(question, due_ms=due_ms)), due_ms))
+    if not dry_run:
+        await memory.schedule(wanted)
+    return len(wanted)
 
 
 async def _present(settings: InboundSettings, counts: Mapping[str, int], name: str, since_ms: int) -> dict[bytes, Wrong]:
@@ -165,6 +207,10 @@ async def _each(settings: InboundSettings, tp: LogPartition, take: Callable[[Rec
     async with contextlib.aclosing(committed_records(settings, tp, until)) as records:
         async for record in records:
             take(record)
+
+
+def _about(words: Mapping[str, str]) -> bytes:
+    return msgspec.json.encode(sorted(words.items()))
 
 
 def _slices(some: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:
