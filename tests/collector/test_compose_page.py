@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
@@ -11,8 +13,10 @@ from tests.kit.collected import served
 from tests.kit.waits import until
 from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Record
+from worker.intake.vendors.registry import mapped
 
 FOLDER = REPOSITORY / "ops/compose"
+SECRETS = dict.fromkeys(("LP_TOKEN", "LP_IDENTIFY", "LP_HOOK"), "development")
 
 
 async def test_a_visitor_of_the_page_becomes_known() -> None:
@@ -35,8 +39,7 @@ async def test_a_visitor_of_the_page_becomes_known() -> None:
     pages = web.Application()
     pages.router.add_get("/{any:.*}", page)
     connections = (FOLDER / "connections.yaml").read_text().replace("8070", str(page_port))
-    secrets = dict.fromkeys(("LP_TOKEN", "LP_IDENTIFY", "LP_HOOK"), "development")
-    async with chromium() as browser, served(connections, secrets) as collector, TestServer(pages, port=page_port):
+    async with chromium() as browser, served(connections, SECRETS) as collector, TestServer(pages, port=page_port):
         to[0] = f"http://localhost:{collector.client.port}"
         visitor = await browser.new_page()
         wrong: list[str] = []
@@ -63,3 +66,17 @@ async def test_a_visitor_of_the_page_becomes_known() -> None:
         assert found["custom.pricing_calculator"].lead == found["page.viewed"].lead
         assert found["page.viewed"].lead.startswith("visitor:")
         assert wrong == []
+
+
+async def test_the_source_tool_takes_what_the_guide_sends() -> None:
+    """The command in docs/install.md, word by word, becomes an event."""
+    (line,) = [one for one in (REPOSITORY / "docs/install.md").read_text().splitlines() if one.startswith("curl ")]
+    _, _, header, address, _, body = shlex.split(line)
+    name, _, value = header.partition(": ")
+    async with served((FOLDER / "connections.yaml").read_text(), SECRETS) as collector:
+        path = "/" + address.partition("/")[2]
+        headers = {name: value, "Content-Type": "application/x-www-form-urlencoded"}  # as curl does
+        assert (await collector.client.post(path, data=body, headers=headers)).status == 200
+        (inbound,) = collector.log.inbound()
+        made = mapped(inbound, collector.collector.connections.sources["tool"])
+    assert [(event.type, event.subject) for event in made.events] == [("demo.requested", "email:ann@acme.example")]

@@ -46,7 +46,8 @@ def test_topics_of_the_collector_are_made_and_looked_at(own_broker: Kafka, own_r
     }
     before = [one["what"] for one in findings(environ) if one["level"] == "error"]
     assert [topic for topic in INBOUND if not any(f"missing: {topic};" in what for what in before)] == []
-    made = leadpulse("topics", "create", env=environ)
+    elsewhere = {**environ, "LEADPULSE_CONNECTIONS": "/nowhere/connections.yaml"}  # as in a Job that has not the file
+    made = leadpulse("topics", "create", env=elsewhere)
     assert made.returncode == 0, made.stderr
     assert {*INBOUND, *INPUT_TOPICS.values()} <= json.loads(made.stdout).keys()
     after = findings(environ)

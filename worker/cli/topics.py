@@ -40,11 +40,11 @@ def topics() -> None:
     help="Replicas of each new topic.  [default: that of the brokers]",
 )
 @click.option(
-    "--connections", envvar="LEADPULSE_CONNECTIONS", default="connections.yaml", metavar="FILE",
-    help="File of connections. If it is there, the collector's topics are created too."
-    "  [env LEADPULSE_CONNECTIONS, default connections.yaml]",
+    "--connections", envvar="LEADPULSE_CONNECTIONS", metavar="FILE",
+    help="File of connections. Where one is named, or connections.yaml is there, the collector's topics are created too."
+    "  [env LEADPULSE_CONNECTIONS]",
 )  # fmt: skip
-def create(replication: int | None, connections: str, **flags: Any) -> None:
+def create(replication: int | None, connections: str | None, **flags: Any) -> None:
     """Create the missing topics, and report faults of the existing ones.
 
     Creates the input topics, the internal topic and the output topics, with the sizes, retention and timestamps that the
@@ -52,7 +52,8 @@ def create(replication: int | None, connections: str, **flags: Any) -> None:
     not changed. Prints one JSON object, topic by topic. Exits with 1 if a topic differs from the needs of its programs.
     """
     settings = load_settings(flags)
-    report = run_async(make_topics(settings, -1 if replication is None else replication, inbound=Path(connections).is_file()))
+    inbound = bool(connections) or Path("connections.yaml").is_file()  # where topics are made, the file itself may be missing
+    report = run_async(make_topics(settings, -1 if replication is None else replication, inbound=inbound))
     click.echo(msgspec.json.encode(report).decode())
     states = list(report.values())
     created, differing = states.count("created"), sum(state.startswith("differs") for state in states)
