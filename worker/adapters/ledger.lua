@@ -4,8 +4,8 @@
 -- All keys stand behind one prefix, `{ns:p}:act:`. KEYS[1] is its `position`. The others are derived from it, in the same slot.
 
 local LEDGER = {
-  'HSET', 'HGET', 'HMGET', 'HGETALL', 'HDEL', 'HINCRBY', 'EXISTS', 'DEL', 'PEXPIRE', 'SADD', 'SREM', 'SMEMBERS',
-  'ZADD', 'ZREM', 'ZRANGE', 'ZCARD', 'ZSCORE', 'ZREMRANGEBYSCORE',
+  'HSET', 'HGET', 'HMGET', 'HGETALL', 'HDEL', 'HINCRBY', 'EXISTS', 'DEL', 'PEXPIRE', 'SADD', 'SREM', 'SMEMBERS', 'SCARD',
+  'HLEN', 'ZADD', 'ZREM', 'ZRANGE', 'ZCARD', 'ZSCORE', 'ZREMRANGEBYSCORE',
 }
 local KEPT_MS, CANCELS_KEPT_MS, DAY_MS = 90 * 86400000, 7 * 86400000, 86400000
 local ENDS = {'done', 'dead', 'cancelled', 'stale', 'unknown', 'held'}
@@ -33,6 +33,15 @@ end
 -- The fields of an act that the functions here need.
 local ROW = {'lead', 'target', 'state', 'number', 'at', 'due', 'created', 'attempts', 'unsure', 'call', 'lease', 'step', 'cancel', 'ended'}
 
+-- Raises before the first write where a key of an act is of another type.
+local function try_act(prefix, target, lead)
+  redis.call('ZCARD', prefix .. 'queue:' .. target .. ':' .. lead)
+  redis.call('ZCARD', prefix .. 'due:' .. target)
+  redis.call('HLEN', prefix .. 'busy:' .. target)
+  redis.call('ZCARD', prefix .. 'acted')
+  redis.call('SCARD', prefix .. 'lead:' .. lead)
+end
+
 local function read_row(prefix, id)
   local held = redis.call('HMGET', prefix .. 'row:' .. id, unpack(ROW))
   if not held[1] then return nil end
@@ -41,6 +50,7 @@ local function read_row(prefix, id)
   for _, name in ipairs({'number', 'at', 'due', 'created', 'attempts', 'lease'}) do row[name] = tonumber(row[name]) or 0 end
   row.member = string.format('%016.0f', row.number) .. id
   row.queue = prefix .. 'queue:' .. row.target .. ':' .. row.lead
+  try_act(prefix, row.target, row.lead)
   return row
 end
 
@@ -64,16 +74,17 @@ local function not_busy(prefix, row)
   if redis.call('HGET', key, row.lead) == row.id then redis.call('HDEL', key, row.lead) end
 end
 
+-- It comes before other writes, because it is refused where the key is of another type.
 local function index(prefix, row, state, score)
-  redis.call('ZREM', prefix .. 'is:' .. row.state .. ':' .. row.target, row.id)
   redis.call('ZADD', prefix .. 'is:' .. state .. ':' .. row.target, score, row.id)
+  if state ~= row.state then redis.call('ZREM', prefix .. 'is:' .. row.state .. ':' .. row.target, row.id) end
 end
 
 local function end_act(prefix, row, state, detail, now, remote)
+  index(prefix, row, state, now)
   redis.call('HSET', row.key, 'state', state, 'detail', detail, 'updated', now, 'due', 0,
     'call', '', 'lease', 0, 'step', '', 'cancel', '', 'unsure', state == 'unknown' and row.unsure or '')
   if remote and remote ~= '' then redis.call('HSET', row.key, 'remote', remote) end
-  index(prefix, row, state, now)
   row.state = state
   redis.call('ZREM', row.queue, row.member)
   not_busy(prefix, row)
@@ -124,13 +135,14 @@ local OPS = {}
 OPS.act = {10, function(prefix, now, id, lead, target, unless, packed, at, due, unsure, dead, mark)
   local key = prefix .. 'row:' .. id
   if redis.call('EXISTS', key) == 1 or was_erased(prefix, mark, at) then return end
-  local number = next_number(prefix)
+  try_act(prefix, target, lead)
+  redis.call('ZADD', prefix .. 'is:intent:' .. target, now, id)
   redis.call('SADD', prefix .. 'targets', target)
   redis.call('SADD', prefix .. 'lead:' .. lead, id)
+  local number = next_number(prefix)
   redis.call('HSET', key, 'lead', lead, 'target', target, 'unless', unless, 'packed', packed, 'at', at, 'due', due,
     'number', number, 'created', now, 'updated', now, 'state', 'intent', 'attempts', 0, 'unsure', unsure)
   local row = read_row(prefix, id)
-  redis.call('ZADD', prefix .. 'is:intent:' .. target, now, id)
   redis.call('ZADD', row.queue, at, row.member)
   if dead ~= '' then return end_act(prefix, row, 'dead', dead, now) end
   for type in string.gmatch(unless, '[^\n]+') do
@@ -172,12 +184,12 @@ OPS.state = {8, function(prefix, now, target, rule, lead, sequence, packed, at, 
     redis.call('HSET', key, 'sequence', sequence, 'packed', packed, 'at', at)
     return
   end
-  redis.call('SADD', prefix .. 'targets', target)
-  redis.call('SADD', prefix .. 'syncs', target .. ':' .. rule)
-  redis.call('HSET', key, 'sequence', sequence, 'packed', packed, 'at', at, 'first', now, 'attempts', 0, 'dead', '')
   redis.call('ZREM', prefix .. 'states_dead:' .. target, member)
   redis.call('ZADD', prefix .. 'states:' .. target, due, member)
   redis.call('ZADD', prefix .. 'waiting:' .. target, now, member)
+  redis.call('SADD', prefix .. 'targets', target)
+  redis.call('SADD', prefix .. 'syncs', target .. ':' .. rule)
+  redis.call('HSET', key, 'sequence', sequence, 'packed', packed, 'at', at, 'first', now, 'attempts', 0, 'dead', '')
 end}
 
 -- mark of the key, reason, time, the key's murmur2, by which its owner is known again
@@ -363,17 +375,17 @@ local function ledger_finish(keys, args)
   if not row then return 0 end
   -- Whoever did it has done it, whatever others concluded since.
   if not ours(row, args[2]) and (state ~= 'done' or row.state == 'done') then return row.ended == args[2] and 1 or 0 end
-  redis.call('HSET', row.key, 'ended', args[2])
   if not pending(state) then
     if args[7] ~= '' then row.unsure = args[7] end
     end_act(prefix, row, state, args[4], now, args[5])
+    redis.call('HSET', row.key, 'ended', args[2])
     return 1
   end
   local attempts = state == 'intent' and row.attempts - 1 or row.attempts
   local after = attempts > 0 and 'retry' or 'intent'
-  redis.call('HSET', row.key, 'state', after, 'attempts', attempts, 'detail', args[4], 'due', args[6], 'unsure', args[7],
-    'updated', now, 'call', '', 'lease', 0, 'step', '')
   index(prefix, row, after, row.created)
+  redis.call('HSET', row.key, 'state', after, 'attempts', attempts, 'detail', args[4], 'due', args[6], 'unsure', args[7],
+    'updated', now, 'call', '', 'lease', 0, 'step', '', 'ended', args[2])
   row.state, row.unsure, row.step, row.lease = after, args[7], '', 0
   not_busy(prefix, row)
   if row.cancel ~= '' then cancel_act(prefix, row, row.cancel, now) end
@@ -391,9 +403,9 @@ local function ledger_decide(keys, args)
     end_act(prefix, row, args[2], args[3], now)
     return 1
   end
+  index(prefix, row, 'intent', row.created)
   redis.call('HSET', row.key, 'state', 'intent', 'detail', args[3], 'due', now, 'updated', now, 'decided', '1', 'unsure', '',
     'call', '', 'lease', 0, 'step', '', 'cancel', '')
-  index(prefix, row, 'intent', row.created)
   redis.call('ZADD', row.queue, row.at, row.member)
   not_busy(prefix, row)
   reschedule(prefix, row.target, row.lead)

@@ -47,7 +47,8 @@ T = TypeVar("T")
 Arg = str | bytes
 
 STATES: Final = ("intent", "retry", "held", "done", "dead", "cancelled", "stale", "unknown")
-OPS_AT_ONCE: Final = 500
+OPS_AT_ONCE: Final = 200
+"""So many take a few milliseconds of Redis' time, while every worker waits."""
 ROWS_AT_ONCE: Final = 100
 _PAGE: Final = 500
 _NO_ACT: Final[tuple[Arg, ...]] = ("",) * 10
