@@ -95,8 +95,8 @@ class Connections(Model):
         yield from secrets_in(self, ())
 
 
-def secrets_in(value: Any, path: Path) -> Iterator[tuple[Path, Secret]]:
-    """Yield every reference to a secret in *value*, a part of the file that stands at *path*."""
+def secrets_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, Secret]]:
+    """Yield every reference to a secret in *value*, a model or a part of one, with its place below *path*."""
     match value:
         case Secret():
             yield path, value

@@ -1,0 +1,227 @@
+"""One request to a target: budget, log-in, lease, and what its answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from worker.automation_ports import Answered, AnswerLost, HttpSender, Limits, MailSender, NotSent
+from worker.automations.requests import (
+    Again,
+    Answer,
+    Expired,
+    Http,
+    Lost,
+    Mail,
+    Misconfigured,
+    Refusal,
+)
+from worker.automations.signing import Keys, signed
+from worker.automations.targets.common import Kind, Rate
+from worker.connections.models import secrets_in
+from worker.connections.secret import Secret
+from worker.connections.targets import SmtpTarget, Target
+from worker.errors import ConnectionsError
+
+ANSWER_S: Final = 20.0
+"""A request and its answer take so long at most."""
+
+LEASE_S: Final = 60.0
+"""An act is ours for so long. Every step ends within it."""
+
+_PATIENCE_S: Final = 2.0
+"""So long a request waits here for its budget. Longer waits are the ledger's."""
+
+_OUR_SHARE: Final = 0.7
+_BURST: Final = 0.1
+_LEAST_SHARE: Final = 0.5
+
+_MOST_WORDS: Final = 300
+_SECRET_WORDS: Final = re.compile(
+    r"(?i)((?:sig|sigp|token|api_?key|secret|password|code)=)[^&\s\"']+|(bearer |basic )[\w.~+/=-]+"
+)
+_SHORTEST_SECRET: Final = 4
+
+
+class NotNow(Exception):
+    """The target's budget, its breaker or a person says: later. Nothing was sent, and the target had no part in it."""
+
+    def __init__(self, why: str, wait_ms: int) -> None:
+        super().__init__(why)
+        self.wait_ms = wait_ms
+
+
+class Logins(Protocol):
+    """Tokens of the targets that log in by OAuth."""
+
+    async def token(self, name: str) -> str:
+        """Return the token of target *name*; empty where it has none. Raises `Again` and `Misconfigured`."""
+        ...
+
+    def expired(self, name: str, token: str) -> bool:
+        """Forget *token*, and return whether another one can be had."""
+        ...
+
+
+class NoLogins:
+    """No target logs in by OAuth."""
+
+    async def token(self, _name: str) -> str:
+        """Return nothing."""
+        return ""
+
+    def expired(self, _name: str, _token: str) -> bool:
+        """Return False."""
+        return False
+
+
+class Lease:
+    """How long an act is ours, by this process's own clock."""
+
+    def __init__(self, seconds: float = LEASE_S) -> None:
+        self._until = time.monotonic() + seconds
+
+    def left_s(self) -> float:
+        """Return for how many seconds it lasts."""
+        return self._until - time.monotonic()
+
+
+class Named(NamedTuple):
+    """A target with its name in the connections, and what its kind can do."""
+
+    name: str
+    target: Target
+    kind: Kind
+
+
+Before = Callable[[], Awaitable[None]]
+"""What is done last before a request is sent."""
+
+
+@dataclass
+class Calls:
+    """Sends the requests of all targets."""
+
+    http: HttpSender
+    mail: MailSender
+    limits: Limits
+    logins: Logins
+    environment: Mapping[str, str]
+    now_ms: Callable[[], int]
+
+    async def call(self, at: Named, step: Http | Mail, lease: Lease, before: Before | None = None) -> Answer:
+        """Send *step* to its target, and return the answer.
+
+        Raises `NotNow`, and a `Refusal` for everything but a success. An unsafe step whose answer does not come is `Lost`.
+        A log-in that has ended is renewed, and the step sent once more.
+        """
+        try:
+            return await self._tried(at, step, lease, before)
+        except Expired:
+            return await self._tried(at, step, lease, before, again=False)
+
+    async def _tried(self, at: Named, step: Http | Mail, lease: Lease, before: Before | None, *, again: bool = True) -> Answer:
+        await self._permitted(at, lease)
+        try:
+            token = await self.logins.token(at.name)
+            try:
+                answer = Answer(*await self._sent(at, step, lease, token, before))
+                _judge(at.kind, step, answer)
+            except Expired as error:
+                if again and self.logins.expired(at.name, token):
+                    raise
+                raise Misconfigured(f"the log-in is refused: {error}") from None
+        except Refusal as error:
+            refusal = self._scrubbed(at, error)
+            await self._report(at.name, refusal)
+            raise refusal from None
+        spare_s = at.kind.spare(answer)
+        await self.limits.report(at.name, "", int(spare_s * 1000), self.now_ms())
+        return answer
+
+    async def _permitted(self, at: Named, lease: Lease) -> None:
+        """Wait for the target's budget. Raises `NotNow` where that takes longer than we wait here."""
+        rate, burst = _budget(at.kind.rate)
+        waited_until = time.monotonic() + _PATIENCE_S
+        while True:
+            permit = await self.limits.permit(at.name, 1, rate, burst, self.now_ms())
+            if not permit.wait_ms:
+                break
+            late = time.monotonic() + permit.wait_ms / 1000 > waited_until
+            if permit.why != "budget" or late:
+                raise NotNow(permit.why, permit.wait_ms)
+            await asyncio.sleep(permit.wait_ms / 1000)
+        if lease.left_s() < ANSWER_S:
+            raise NotNow("the attempt took too long", 0)
+
+    async def _sent(self, at: Named, step: Http | Mail, lease: Lease, token: str, before: Before | None) -> Answered:
+        """Send *step*. Raises `Again` where nothing was sent, and `Lost` where the answer did not come."""
+        unsafe = isinstance(step, Mail) or not step.safe
+        if before is not None:
+            await before()
+        within_s = min(ANSWER_S, lease.left_s() - 1)
+        try:
+            if isinstance(step, Mail):
+                server = self._resolved(at.target.url) if isinstance(at.target, SmtpTarget) else ""
+                insecure = at.target.insecure
+                return await self.mail.send(server, step.sender, step.to, step.message, within_s=within_s, insecure=insecure)
+            keys = Keys(self._resolved, self._resolved, token, str(self.now_ms() // 1000))
+            url, headers = signed(at.target, step, keys)
+            return await self.http.send(step.method, url, headers, step.body, within_s=within_s, alone=unsafe)
+        except NotSent as error:
+            raise Again(str(error)) from None
+        except AnswerLost as error:
+            raise (Lost if unsafe else Again)(str(error)) from None
+
+    def _resolved(self, secret: Secret) -> str:
+        try:
+            return secret.resolve(self.environment)
+        except ConnectionsError as error:
+            raise Misconfigured(str(error)) from None
+
+    async def _report(self, name: str, refusal: Refusal) -> None:
+        after_ms = int(refusal.after_s * 1000) if isinstance(refusal, Again) else 0
+        failure = "again" if isinstance(refusal, Again | Lost) else ""
+        failure = "configuration" if isinstance(refusal, Misconfigured) else failure
+        if not isinstance(refusal, Expired):
+            await self.limits.report(name, failure, after_ms, self.now_ms(), str(refusal))
+
+    def _scrubbed(self, at: Named, error: Refusal) -> Refusal:
+        """Return *error* with words that are short and hold no secret of the target."""
+        words = str(error)
+        for held in self._secrets_of(at.target):
+            words = words.replace(held, "***")
+        error.args = (_SECRET_WORDS.sub(r"\1\2***", words)[:_MOST_WORDS],)
+        return error
+
+    def _secrets_of(self, target: Target) -> Iterator[str]:
+        """Yield what must not be shown: each secret, and each variable within a longer one."""
+        for _, secret in secrets_in(target):
+            held = [self.environment.get(name, "") for name in secret.names()]
+            with contextlib.suppress(ConnectionsError):
+                held.insert(0, secret.resolve(self.environment))
+            yield from (one for one in held if len(one) >= _SHORTEST_SECRET)
+
+
+def _judge(kind: Kind, step: Http | Mail, answer: Answer) -> None:
+    """Raise the `Refusal` that *answer* means. A safe step whose answer a gateway lost is simply sent again."""
+    if isinstance(step, Http) and answer.status in step.takes:
+        return
+    try:
+        kind.judge(answer)
+    except Lost as error:
+        if isinstance(step, Http) and step.safe:
+            raise Again(str(error)) from None
+        raise
+
+
+def _budget(limit: Rate) -> tuple[float, float]:
+    """Return our requests a second, and how many may go at once. In the vendor's window both together are our share."""
+    burst = max(1.0, limit.requests * _BURST)
+    rate = (limit.requests * _OUR_SHARE - burst) / limit.per_s
+    return max(rate, limit.requests * _OUR_SHARE * _LEAST_SHARE / limit.per_s), burst

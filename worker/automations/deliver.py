@@ -1,0 +1,260 @@
+"""One attempt at an act: its steps are driven, and the ledger notes what must not be done twice.
+
+An unsafe step is noted before it is sent. A crash, or a lost answer, then leaves its name behind. The next attempt's steps look
+it up at the target, or end as `unknown`. So an act has at most one visible effect, or a person decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from worker.automation_ports import Ledger, Limits, Outcome, Row
+from worker.automations.acts import Act
+from worker.automations.calls import ANSWER_S, LEASE_S, Calls, Lease, Named, NotNow
+from worker.automations.requests import (
+    Again,
+    Answer,
+    Http,
+    Lost,
+    Mail,
+    Misconfigured,
+    Refusal,
+    Remember,
+    Run,
+    Step,
+    Steps,
+    Unknown,
+)
+from worker.automations.requests import (
+    Final as Never,
+)
+from worker.connections.targets import BrevoTarget, SmtpTarget
+from worker.logs import fields
+
+log = logging.getLogger(__name__)
+
+EVERYTHING: Final = "*"
+"""`unsure` of an act of which nothing is known."""
+
+FORGET: Final = "forget"
+MOST_MAILS: Final = 2
+"""Most mails to an address a day."""
+
+_FIRST_WAIT_MS: Final = 2_000
+_LONGEST_WAIT_MS: Final = 900_000
+_SOONEST_MS: Final = 200
+_PAUSED_MS: Final = 2_000
+_LATE_MS: Final = 1
+_READ: Final = Answer(0)
+
+decode_act: Final = msgspec.msgpack.Decoder(Act).decode
+
+
+class NotOurs(Exception):
+    """The act belongs to another attempt, or was cancelled meanwhile."""
+
+
+class TooOld(Exception):
+    """The act is older than its `fresh`."""
+
+
+class Fence(Protocol):
+    """Shows that no other process has taken a partition over, and that its ledger has not gone back in time."""
+
+    async def cross(self) -> None:
+        """Return if both hold, and leave a trace of the crossing in Kafka. Raises what ends the partition's incarnation."""
+        ...
+
+
+@dataclass
+class Desk:
+    """What attempts at acts use, whatever their partition."""
+
+    calls: Calls
+    limits: Limits
+    targets: Mapping[str, Named]
+    ledger_of: Callable[[str], Ledger]
+    """The ledger that owns a lead or an address."""
+    now_ms: Callable[[], int]
+    age_now_ms: Callable[[], int]
+    """What the age of an act is counted against."""
+    paused: Callable[[], Awaitable[set[str]]]
+
+
+class Attempt:
+    """One attempt at one act."""
+
+    def __init__(self, desk: Desk, ledger: Ledger, fence: Fence, row: Row, lease: Lease) -> None:
+        self._desk = desk
+        self._ledger = ledger
+        self._fence = fence
+        self._row = row
+        self._lease = lease
+        self.act = decode_act(row.packed)
+        self.unsure = row.unsure
+
+    async def run(self) -> Outcome | None:
+        """Make the attempt, and return how it ended; `None` where the act is not ours any more. Never raises a `Refusal`."""
+        try:
+            ended = await self._held_back()
+            if ended is not None:
+                return ended
+            remote_id = await self._driven()
+            return Outcome("done", remote_id=remote_id)
+        except NotOurs:
+            return None
+        except NotNow as later:
+            due_ms = self._desk.now_ms() + max(later.wait_ms, _SOONEST_MS)
+            return Outcome("intent", str(later), due_ms=self._in_time(due_ms), unsure=self.unsure)
+        except TooOld:
+            return self._too_old()
+        except Refusal as refusal:
+            return self._refused(refusal)
+
+    async def _held_back(self) -> Outcome | None:
+        """Return the end of an act that must not be tried now; `None`: it may be."""
+        desk, act, row = self._desk, self.act, self._row
+        if not self.unsure:
+            self._still_fresh()
+        if f"rule:{act.rule}" in (paused := await desk.paused()) or f"rule:{act.rule.partition('/')[0]}" in paused:
+            return Outcome("intent", "the rule is paused", due_ms=self._in_time(desk.now_ms() + _PAUSED_MS), unsure=self.unsure)
+        if act.target not in desk.targets:
+            return Outcome("dead", f"there is no target {act.target} in the connections any more")
+        if _is_mail(desk.targets[act.target], act) and (ended := await self._mail_held_back()):
+            return ended
+        if row.attempts > 1 or self.unsure or row.decided:
+            return None
+        allowed = await desk.limits.rule_allows(act.rule, row.id, act.most, act.most_ms, desk.now_ms())
+        return None if allowed else Outcome("held", f"over {act.most} acts of the rule in {act.most_ms // 60_000} minutes")
+
+    async def _mail_held_back(self) -> Outcome | None:
+        """Return the end of a mail that must not go to its address."""
+        desk, act = self._desk, self.act
+        address = f"email:{str(act.fields.get('to', '')).strip().lower()}"
+        theirs = desk.ledger_of(address)
+        reasons = {**await self._ledger.suppressed([act.lead_id]), **await theirs.suppressed([address])}
+        if reasons:
+            return Outcome("cancelled", f"no mail may go there: {', '.join(sorted(set(reasons.values())))}")
+        if self.unsure:
+            return None
+        next_ms = await theirs.mail_allowed(address, self._row.id, desk.now_ms(), MOST_MAILS)
+        if not next_ms:
+            return None
+        return Outcome("intent", f"the address had {MOST_MAILS} mails today", due_ms=self._in_time(next_ms))
+
+    async def _driven(self) -> str:
+        """Drive the act's steps, and return the remote id. Refusals are raised within the steps, which may mend them."""
+        at, act = self._desk.targets[self.act.target], self.act
+        action = at.kind.forget if act.do == FORGET else at.kind.actions.get(act.do)
+        if action is None:
+            raise Never(f"a target of kind {at.kind.name} cannot {act.do}")
+        steps = action(at.target, act, Run(self._row.known, self.unsure, self._desk.now_ms()))
+        try:
+            return await self._through(at, steps)
+        except (Refusal, NotNow, NotOurs, TooOld):
+            raise
+        except (TypeError, KeyError, IndexError, ValueError, AttributeError) as error:
+            log.exception("the answer of %s could not be read", at.name, extra=fields("act.unreadable", target=at.name))
+            raise Again(f"its answer could not be read ({type(error).__name__})") from error
+        finally:
+            steps.close()
+
+    async def _through(self, at: Named, steps: Steps) -> str:
+        answer, refusal = _READ, None
+        first = True
+        while True:
+            try:
+                step = next(steps) if first else steps.throw(refusal) if refusal is not None else steps.send(answer)
+            except StopIteration as end:
+                return str(end.value or "")
+            first, refusal = False, None
+            try:
+                answer = await self._one(at, step)
+            except Refusal as error:
+                refusal = error
+
+    async def _one(self, at: Named, step: Step) -> Answer:
+        if isinstance(step, Remember):
+            if not await self._ledger.remember(self._row.id, self._row.call, step.name, step.value):
+                raise NotOurs
+            self._settled()
+            return _READ
+        if isinstance(step, Http) and step.safe:
+            return await self._desk.calls.call(at, step, self._lease)
+        return await self._unsafe(at, step)
+
+    async def _unsafe(self, at: Named, step: Http | Mail) -> Answer:
+        self._still_fresh()
+        before = self.unsure
+
+        async def note() -> None:
+            await self._begin(step.step)
+            await self._fence.cross()
+            await self._begin(step.step)  # a ledger that went back in between would have forgotten it
+            self.unsure = step.step if before != EVERYTHING else EVERYTHING
+
+        try:
+            return await self._desk.calls.call(at, step, self._lease, note)
+        except Lost:
+            raise
+        except (Refusal, NotNow):
+            self.unsure = before  # it answered, or nothing was sent
+            raise
+
+    async def _begin(self, step: str) -> None:
+        until_ms = self._desk.now_ms() + int(self._lease.left_s() * 1000)
+        if not await self._ledger.begin(self._row.id, self._row.call, step, until_ms):
+            raise NotOurs
+
+    def _settled(self) -> None:
+        if self.unsure != EVERYTHING:
+            self.unsure = ""
+
+    def _still_fresh(self) -> None:
+        if not self._row.decided and self._desk.age_now_ms() - self.act.at_ms > self.act.fresh_ms:
+            raise TooOld
+
+    def _too_old(self) -> Outcome:
+        late_s = (self._desk.age_now_ms() - self.act.at_ms) // 1000
+        return Outcome("stale", f"the output is {late_s:,} s old; {self._row.detail}".rstrip("; "))
+
+    def _refused(self, refusal: Refusal) -> Outcome:
+        """Return how an attempt ends that a refusal ended."""
+        words = str(refusal)
+        if isinstance(refusal, Unknown):
+            return Outcome("unknown", words)
+        if isinstance(refusal, Never):
+            return Outcome("dead", words)
+        over = not self._row.decided and self._desk.age_now_ms() - self.act.at_ms > self.act.fresh_ms
+        if over and self.unsure:
+            return Outcome("unknown", f"an answer was lost, and the target could not be asked in time: {words}")
+        due_ms = self._desk.now_ms() + self._wait_ms(refusal)
+        return Outcome("retry", words, due_ms=self._in_time(due_ms), unsure=self.unsure)
+
+    def _wait_ms(self, refusal: Refusal) -> int:
+        """Return for how long to wait: as the target asks, else with full jitter."""
+        if isinstance(refusal, Again) and refusal.after_s:
+            return int(refusal.after_s * 1000 * random.uniform(1, 1.1))
+        attempts = min(self._row.attempts, 20)
+        longest = _LONGEST_WAIT_MS if isinstance(refusal, Misconfigured) else min(_LONGEST_WAIT_MS, _FIRST_WAIT_MS << attempts)
+        return max(_SOONEST_MS, int(random.uniform(0, longest)))
+
+    def _in_time(self, due_ms: int) -> int:
+        """Return *due_ms*, or the instant at which the act gets too old, so that this is reported then."""
+        if self._row.decided:
+            return due_ms
+        left_ms = self.act.at_ms + self.act.fresh_ms - self._desk.age_now_ms()
+        return min(due_ms, self._desk.now_ms() + max(left_ms + _LATE_MS, _SOONEST_MS))
+
+
+def _is_mail(at: Named, act: Act) -> bool:
+    return isinstance(at.target, SmtpTarget | BrevoTarget) and "to" in act.fields
+
+
+assert 2 * ANSWER_S < LEASE_S, "an unsafe step ends within its lease, even after a log-in anew"
