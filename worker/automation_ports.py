@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from worker.ports import Committed, LogGroup, LogPartition
+
 
 class AddAct(msgspec.Struct, frozen=True):
     """Write an act down as `intent`, unless its id is known."""
@@ -394,4 +396,20 @@ class MailSender(Protocol):
 
         *insecure* lets the log-in and the mail pass unencrypted. Raises `NotSent` and `AnswerLost`.
         """
+        ...
+
+
+class ActGroup(LogGroup, Protocol):
+    """A member of the group that reads outputs. It commits offsets by hand. Its methods raise `LogUnavailable`."""
+
+    async def commit(self, offsets: Mapping[LogPartition, int], note: str) -> None:
+        """Commit *offsets*, each with *note*. Raises where another member owns one of the partitions by now."""
+        ...
+
+    async def committed(self, topics: Collection[str], partition: int) -> dict[str, Committed]:
+        """Return the group's committed offset and note for *partition* of each of *topics* that has one."""
+        ...
+
+    async def at(self, partitions: Sequence[LogPartition], time_ms: int) -> dict[LogPartition, int]:
+        """Return the first offset at or after *time_ms* of each of *partitions*, or its end."""
         ...
