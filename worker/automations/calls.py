@@ -54,6 +54,8 @@ class NotNow(Exception):
     def __init__(self, why: str, wait_ms: int) -> None:
         super().__init__(why)
         self.wait_ms = wait_ms
+        self.all_of_it = why in ("broken", "paused")
+        """The target takes nothing at all meanwhile."""
 
 
 class Logins(Protocol):

@@ -34,6 +34,7 @@ from worker.automations.requests import (
 from worker.automations.requests import (
     Final as Never,
 )
+from worker.automations.rules import Draft
 from worker.connections.targets import BrevoTarget, SmtpTarget
 from worker.logs import fields
 
@@ -71,6 +72,11 @@ class Fence(Protocol):
         """Return if both hold, and leave a trace of the crossing in Kafka. Raises what ends the partition's incarnation."""
         ...
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether outputs are read again that an earlier ledger had, so that what follows from them may have been done."""
+        ...
+
 
 @dataclass
 class Desk:
@@ -85,6 +91,7 @@ class Desk:
     age_now_ms: Callable[[], int]
     """What the age of an act is counted against."""
     paused: Callable[[], Awaitable[set[str]]]
+    rewrite: Callable[[Act], Draft | None]
 
 
 class Attempt:
@@ -98,6 +105,8 @@ class Attempt:
         self._lease = lease
         self.act = decode_act(row.packed)
         self.unsure = row.unsure
+        self.rest_ms = 0
+        """For how long the target takes nothing: its breaker is open, or a person has paused it."""
 
     async def run(self) -> Outcome | None:
         """Make the attempt, and return how it ended; `None` where the act is not ours any more. Never raises a `Refusal`."""
@@ -110,6 +119,7 @@ class Attempt:
         except NotOurs:
             return None
         except NotNow as later:
+            self.rest_ms = later.wait_ms if later.all_of_it else 0
             due_ms = self._desk.now_ms() + max(later.wait_ms, _SOONEST_MS)
             return Outcome("intent", str(later), due_ms=self._in_time(due_ms), unsure=self.unsure)
         except TooOld:
@@ -151,6 +161,8 @@ class Attempt:
     async def _driven(self) -> str:
         """Drive the act's steps, and return the remote id. Refusals are raised within the steps, which may mend them."""
         at, act = self._desk.targets[self.act.target], self.act
+        if act.unwritten is not None:
+            act = self._rewritten(act)
         action = at.kind.forget if act.do == FORGET else at.kind.actions.get(act.do)
         if action is None:
             raise Never(f"a target of kind {at.kind.name} cannot {act.do}")
@@ -164,6 +176,15 @@ class Attempt:
             raise Again(f"its answer could not be read ({type(error).__name__})") from error
         finally:
             steps.close()
+
+    def _rewritten(self, act: Act) -> Act:
+        """Return an act that could not be written, written anew: a person has mended the rule or a template."""
+        draft = self._desk.rewrite(act)
+        if draft is None:
+            raise Never(f"there is no rule {act.rule} any more")
+        if draft.dead:
+            raise Never(draft.dead)
+        return msgspec.structs.replace(draft.act, at_ms=act.at_ms)
 
     async def _through(self, at: Named, steps: Steps) -> str:
         answer, refusal = _READ, None

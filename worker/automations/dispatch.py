@@ -1,0 +1,203 @@
+"""What is due in one partition's ledger goes to the hands of its target: acts, states, and the next contents of nurturing."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from worker.automation_ports import Enrolled, Leave, Ledger, Nurtured, Op, Outcome, Row, StateRow
+from worker.automations.calls import LEASE_S, Lease
+from worker.automations.deliver import Attempt, Desk, Fence, decode_act
+from worker.automations.hands import Hands
+from worker.automations.metrics import ActMetrics
+from worker.automations.states import write_states
+from worker.automations.taking import Taking, unpack_output
+from worker.errors import LeadPulseError, StoreUnavailable
+from worker.logs import fields
+
+log = logging.getLogger(__name__)
+
+LEASE_MS: Final = int(LEASE_S * 1000)
+
+_SOONEST_S: Final = 0.02
+_LONGEST_S: Final = 1.0
+"""So often the ledger is looked at, even if nothing is known to be due."""
+
+_NOTHING_CAME_S: Final = 0.25
+_CONTENTS: Final = 50
+_FINISH_TRIES: Final = 120
+_FINISH_AGAIN_S: Final = 0.5
+
+
+@dataclass
+class Desks:
+    """What the dispatchers of all partitions use."""
+
+    desk: Desk
+    hands: Hands
+    taking: Taking
+    metrics: ActMetrics
+    synced: Collection[str]
+    """Targets that keep states of leads."""
+
+
+class Dispatcher:
+    """Hands out what is due in one partition."""
+
+    def __init__(self, desks: Desks, ledger: Ledger, fence: Fence, broke: Callable[[BaseException], None]) -> None:
+        """*broke* is called with an error that ends the incarnation of the partition."""
+        self._desks = desks
+        self._desk = desks.desk
+        self._ledger = ledger
+        self._fence = fence
+        self._broke = broke
+        self._changed = asyncio.Event()
+        self._syncing: set[str] = set()
+        self._doubt = False
+        self.ended = asyncio.Event()
+        """Set when an act has ended, so that it is published."""
+        self.ended.set()  # there may be some that the last owner left
+
+    def wake(self) -> None:
+        """Look at the ledger now."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Hand out until an error."""
+        while True:
+            self._changed.clear()
+            came = await self._round()
+            wait_s = _SOONEST_S if came else await self._wait_s()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+                await asyncio.sleep(_SOONEST_S)  # what comes together is looked at together
+            except TimeoutError:
+                pass
+
+    async def doubt(self) -> None:
+        """Write the contents that are due, which may have been sent already: the ledger went back in time."""
+        self._doubt = True
+        while await self._contents():
+            pass
+
+    async def _contents(self) -> int:
+        """Write the next content of each lead for whom one is due, and return for how many."""
+        desk, found = self._desk, await self._ledger.claim_enrolled(self._desk.now_ms(), LEASE_MS, _CONTENTS)
+        if found:
+            await self._ledger.take([self._content(one, unsure=self._doubt) for one in found], desk.now_ms())
+        return len(found)
+
+    async def _round(self) -> bool:
+        """Claim and hand out what is due, and return whether there was something."""
+        read_again = self._fence.doubtful
+        came = bool(await self._contents())
+        self._doubt = self._doubt and (read_again or came)
+        for target in self._desk.targets:
+            came |= await self._acts(target)
+        for target in self._desks.synced:
+            came |= await self._states(target)
+        return came
+
+    async def _wait_s(self) -> float:
+        free = [target for target in self._desk.targets if self._desks.hands.free(target)]
+        due_ms = await self._ledger.next_due(free)
+        if due_ms is None:
+            return _LONGEST_S
+        wait_s = (due_ms - self._desk.now_ms()) / 1000
+        return min(_LONGEST_S, wait_s if wait_s > 0 else _NOTHING_CAME_S)
+
+    async def _acts(self, target: str) -> bool:
+        hands = self._desks.hands
+        if not (free := hands.free(target)):
+            return False
+        lease = Lease()
+        rows = await self._ledger.claim(target, self._desk.now_ms(), LEASE_MS, free, uuid.uuid4().hex)
+        for row in rows:
+            await hands.give(target, functools.partial(self._attempt, row, lease), self.wake)
+        return bool(rows)
+
+    async def _states(self, target: str) -> bool:
+        hands, at = self._desks.hands, self._desk.targets[target]
+        if target in self._syncing or not hands.free(target):
+            return False
+        lease = Lease()
+        rows = await self._ledger.claim_states(target, self._desk.now_ms(), LEASE_MS, at.kind.batch)
+        if rows:
+            self._syncing.add(target)
+            await hands.give(target, functools.partial(self._sync, target, rows, lease), self.wake)
+        return bool(rows)
+
+    async def _attempt(self, row: Row, lease: Lease) -> None:
+        """Make one attempt at an act, and write down how it ended."""
+        try:
+            attempt = Attempt(self._desk, self._ledger, self._fence, row, lease)
+            outcome = await attempt.run()
+            if attempt.rest_ms:
+                self._desks.hands.rest(row.target, min(_LONGEST_S, attempt.rest_ms / 1000))
+            ours = outcome is not None and await self._finish(row, outcome)
+        except LeadPulseError as error:
+            self._broke(error)
+            return
+        except Exception as error:  # a fault of ours, which must not end the hand
+            log.exception("an attempt failed", extra=fields("act.failed", target=row.target))
+            self._broke(error)
+            return
+        self._count(row, outcome if ours else None)
+
+    async def _finish(self, row: Row, outcome: Outcome) -> bool:
+        """Write *outcome* down, however long Redis is away: the target has done it."""
+        for _ in range(_FINISH_TRIES):
+            try:
+                return await self._ledger.finish(row.id, row.call, outcome, self._desk.now_ms())
+            except StoreUnavailable:
+                await asyncio.sleep(_FINISH_AGAIN_S)
+        return await self._ledger.finish(row.id, row.call, outcome, self._desk.now_ms())
+
+    def _count(self, row: Row, outcome: Outcome | None) -> None:
+        metrics, act = self._desks.metrics, decode_act(row.packed)
+        state = {"intent": "put_back"}.get(outcome.state, outcome.state) if outcome is not None else "lost"
+        metrics.attempts.labels(row.target, state).inc()
+        if outcome is None:
+            return
+        if outcome.state == "done":
+            metrics.seconds.labels(act.type, act.do).observe(max(0, self._desk.now_ms() - act.at_ms) / 1000)
+        if outcome.state not in ("intent", "retry"):
+            self.ended.set()
+        if outcome.state in ("dead", "unknown"):  # the reason may hold an address, so it stands in the ledger alone
+            log.warning(
+                "an act of %s at %s is %s: `leadpulse act list` shows it", act.rule, row.target, outcome.state,
+                extra=fields("act.not_done", rule=act.rule, target=row.target, state=outcome.state),
+            )  # fmt: skip
+
+    async def _sync(self, target: str, rows: list[StateRow], lease: Lease) -> None:
+        try:
+            ends = await write_states(self._desk.calls, self._desk.targets[target], rows, lease)
+            await self._ledger.finish_states(target, ends, self._desk.now_ms())
+        except LeadPulseError as error:
+            self._broke(error)
+            return
+        except Exception as error:
+            log.exception("states could not be written", extra=fields("act.failed", target=target))
+            self._broke(error)
+            return
+        finally:
+            self._syncing.discard(target)
+        states = self._desks.metrics.states
+        for end in ends:
+            states.labels(target, "written" if not end.failure else "again" if end.due_ms else "dead").inc()
+
+    def _content(self, enrolled: Enrolled, *, unsure: bool) -> Op:
+        """Return the next content of a lead as an op."""
+        rules, taking = self._desks.taking.rules, self._desks.taking
+        if enrolled.rule not in {rule.id for rule in rules.automations.nurture}:
+            return Leave(enrolled.rule, enrolled.lead_id)
+        content, draft, more = rules.next_content(enrolled.rule, unpack_output(enrolled.packed), enrolled.sent)
+        due_ms = self._desk.now_ms() + rules.every_ms(enrolled.rule) if more else 0
+        act = taking.content(draft, unsure=unsure, newest_ms=self._desk.age_now_ms()) if draft is not None else None
+        return Nurtured(enrolled.rule, enrolled.lead_id, content, due_ms, act)
