@@ -378,9 +378,11 @@ Each worker serves `/metrics` on `LEADPULSE_METRICS_PORT`, in Prometheus' text f
 def page() -> str:
     """Return `docs/metrics.md`."""
     lines = [_INTRODUCTION.rstrip("\n")]
-    from worker.collector.metrics import CollectorMetrics  # for the page alone
+    from worker.automations.metrics import ActMetrics  # for the page alone
+    from worker.collector.metrics import CollectorMetrics
 
-    described = (*Metrics(CollectorRegistry()).described, *CollectorMetrics(CollectorRegistry()).described)
+    programs = (Metrics, CollectorMetrics, ActMetrics)
+    described = [one for program in programs for one in program(CollectorRegistry()).described]
     for group, metrics in groupby(described, key=lambda one: one.group):
         lines += ["", f"## {group}", "", "| metric | type | labels | meaning |", "|---|---|---|---|"]
         for one in metrics:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from worker.automation_ports import Enrolled, Leave, Ledger, Nurtured, Op, Outcome, Row, StateRow
+from worker.automation_ports import Enrolled, Ledger, Nurtured, Op, Outcome, Row, StateRow
 from worker.automations.calls import LEASE_S, Lease
 from worker.automations.deliver import Attempt, Desk, Fence, decode_act
 from worker.automations.hands import Hands
@@ -90,7 +90,7 @@ class Dispatcher:
         """Write the next content of each lead for whom one is due, and return for how many."""
         desk, found = self._desk, await self._ledger.claim_enrolled(self._desk.now_ms(), LEASE_MS, _CONTENTS)
         if found:
-            await self._ledger.take([self._content(one, unsure=self._doubt) for one in found], desk.now_ms())
+            await self._ledger.take([self._content(one) for one in found], desk.now_ms())
         return len(found)
 
     async def _round(self) -> bool:
@@ -192,12 +192,11 @@ class Dispatcher:
         for end in ends:
             states.labels(target, "written" if not end.failure else "again" if end.due_ms else "dead").inc()
 
-    def _content(self, enrolled: Enrolled, *, unsure: bool) -> Op:
-        """Return the next content of a lead as an op."""
-        rules, taking = self._desks.taking.rules, self._desks.taking
-        if enrolled.rule not in {rule.id for rule in rules.automations.nurture}:
-            return Leave(enrolled.rule, enrolled.lead_id)
-        content, draft, more = rules.next_content(enrolled.rule, unpack_output(enrolled.packed), enrolled.sent)
-        due_ms = self._desk.now_ms() + rules.every_ms(enrolled.rule) if more else 0
-        act = taking.content(draft, unsure=unsure, newest_ms=self._desk.age_now_ms()) if draft is not None else None
-        return Nurtured(enrolled.rule, enrolled.lead_id, content, due_ms, act)
+    def _content(self, enrolled: Enrolled) -> Op:
+        """Return the next content of a lead as an op. Its age counts from now, since the output may be weeks old."""
+        taking, now_ms = self._desks.taking, self._desk.now_ms()
+        output = unpack_output(enrolled.packed)
+        following = taking.rules.next_content(enrolled.rule, output, enrolled.sent, self._desk.age_now_ms())
+        act = taking.act(following.draft, unsure=self._doubt) if following.draft is not None else None
+        due_ms = now_ms + following.after_ms if following.after_ms else 0
+        return Nurtured(enrolled.rule, enrolled.lead_id, following.content, due_ms, act)

@@ -94,22 +94,18 @@ class Taking:
         lead, found = output.lead_id, list[Op]()
         if output.type == ERASED:
             found.append(EraseLead(lead, output.at_ms))
-            found += [self._add(Draft(act), unsure=unsure) for act in self._forget(output)]
+            found += [self.act(Draft(act), unsure=unsure) for act in self._forget(output)]
             return [Routed(lead, op) for op in found]
         plan = self.rules.plan(output)
-        for one in plan.skipped:
-            self.skipped[one.rule] = self.skipped.get(one.rule, 0) + 1
+        for rule in (*(one.rule for one in plan.skipped), *(one.rule for one in plan.unwritten)):
+            self.skipped[rule] = self.skipped.get(rule, 0) + 1
         if plan.cancels:
             found.append(Cancel(lead, output.type, output.at_ms))
         found += [Leave(rule, lead) for rule in plan.leaves]
         found += [self._enrol(one.rule, one.output, begins=one.begins) for one in plan.enrolments]
-        found += [self._add(draft, unsure=unsure) for draft in plan.drafts if not _too_old(draft.act, since_ms)]
+        found += [self.act(draft, unsure=unsure) for draft in plan.drafts if not _too_old(draft.act, since_ms)]
         found += [self._put(state) for state in plan.states]
         return [*[Routed(lead, op) for op in found], *[one async for one in self._consent(output)]]
-
-    def content(self, draft: Draft, *, unsure: bool, newest_ms: int) -> AddAct:
-        """Return a nurturing content as an act. Its age counts from now, since the output may be weeks old."""
-        return self._add(draft._replace(act=msgspec.structs.replace(draft.act, at_ms=newest_ms)), unsure=unsure)
 
     async def _consent(self, output: Output) -> AsyncIterator[Routed]:
         lead, at_ms = output.lead_id, output.at_ms
@@ -128,7 +124,8 @@ class Taking:
                 topic=output.topic, partition=output.partition, offset=output.offset,
             )  # fmt: skip
 
-    def _add(self, draft: Draft, *, unsure: bool) -> AddAct:
+    def act(self, draft: Draft, *, unsure: bool) -> AddAct:
+        """Return the op that writes an act down."""
         act = draft.act
         return AddAct(
             id=act.id, lead_id=act.lead_id, target=act.target, unless=act.unless, packed=pack(act), at_ms=act.at_ms,
