@@ -194,7 +194,7 @@ def test_probes_ask_for_pages_that_there_are() -> None:
     paths = {name: WORKER[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert paths == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
     assert all(WORKER[name]["httpGet"]["port"] == "pages" for name in paths)
-    source = (REPOSITORY / "worker/app.py").read_text()
+    source = (REPOSITORY / "worker/faust_host.py").read_text()
     for path in {*paths.values(), "/metrics"}:
         assert f'web.get("{path}"' in source
 

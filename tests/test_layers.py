@@ -17,7 +17,7 @@ PROGRAMS = ("automations", "collector", "console", "demo", "history", "learning"
 """Programs know nothing of each other, but for the console and the demo, which show the others."""
 
 OUTSIDE = ("aiokafka", "redis", "faust")
-HOSTS = ("worker/adapters/", "worker/app.py")
+HOSTS = ("worker/adapters/", "worker/faust_host.py", "worker/app.py", "worker/automations/app.py")
 
 
 def modules() -> Iterator[tuple[str, list[str]]]:

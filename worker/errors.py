@@ -39,7 +39,8 @@ Every other error is a fault of the program. An incarnation ends with its traceb
 Errors that a module raises for its direct caller only are not in the tree. They are `WhereError`, `TraitsRefused`, `BadLine`,
 `BadRow`, `CsvError`, `MapError`, `Unmapped`, `Malformed`, `TooLarge`, `Unreadable`, `NoAnswer`, `MailRefused`, and those of
 the demo. In the collector they are `BadSignature`, `Unverified`, `Full` and `Answer`. In automations they are `CannotWrite`,
-`TemplateMistake`, `NotAnOutput`, and `Refusal` with its kinds.
+`TemplateMistake`, `NotAnOutput`, `NotNow`, `NotOurs`, `TooOld`, and `Refusal` with its kinds. Their senders raise `NotSent`,
+`LeaseEnded` and `AnswerLost`.
 """
 
 from __future__ import annotations

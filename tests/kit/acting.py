@@ -240,7 +240,7 @@ class Acting:
 
     def put_back(self, target: str = "hook") -> float:
         """Return how often an act at *target* was put back untried."""
-        return self.metrics.attempts.labels(target, "put_back")._value.get()
+        return float(self.metrics.attempts.labels(target, "put_back")._value.get())
 
     def acted(self) -> list[dict[str, Any]]:
         """Return the events lead.acted."""

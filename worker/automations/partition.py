@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from worker.automation_ports import ActGroup, Ledger, Op
-from worker.automations.metrics import ActMetrics
 from worker.automations.ledger_standing import CALLS, Standing, standing
+from worker.automations.metrics import ActMetrics
 from worker.automations.taking import Routed, Taking, by_owner
 from worker.core.contract.model import Record
 from worker.core.contract.partitioner import owner
