@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
+from schemas.acted import ACTED_EXAMPLE, LeadActed
 from schemas.envelope import MAX_BYTES, CloudEvent
 from schemas.examples import input_example, output_example
 from schemas.inputs import INPUTS
@@ -63,6 +64,7 @@ def json_schemas() -> dict[str, str]:
     for name, model in OUTPUTS.items():
         key = f"{name}.published" if name in INPUTS else name
         made[key] = _schema(model) | {"title": name, "examples": [output_example(name)]}
+    made["lead.acted"] = _schema(LeadActed) | {"title": "lead.acted", "examples": [ACTED_EXAMPLE]}
     made["lead.dead.headers"] = _schema(DeadLetterHeaders)
     return {
         f"{key}.schema.json": json.dumps(
@@ -81,7 +83,7 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
 
 def asyncapi() -> str:
     """Return the AsyncAPI document, in YAML."""
-    models: list[type[BaseModel]] = [*INPUTS.values(), *OUTPUTS.values(), DeadLetterHeaders]
+    models: list[type[BaseModel]] = [*INPUTS.values(), *OUTPUTS.values(), LeadActed, DeadLetterHeaders]
     _, definitions = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",
@@ -90,10 +92,14 @@ def asyncapi() -> str:
     messages = {
         **{_key(model): _message(name, model, input_example(name)) for name, model in INPUTS.items()},
         **{_key(model): _message(name, model, output_example(name)) for name, model in OUTPUTS.items()},
+        _key(LeadActed): _message("lead.acted", LeadActed, ACTED_EXAMPLE),
         "DeadLetter": _dead_letter(),
     }
     channels = {topic: _input_channel(topic, family) for family, topic in INPUT_TOPICS.items()}
     channels |= {f"published.{name}": _output_channel(name, _key(model)) for name, model in OUTPUTS.items()}
+    channels["published.lead.acted"] = _output_channel("lead.acted", _key(LeadActed)) | {
+        "description": "`leadpulse act` publishes here how each act ended. Kept for 400 days."
+    }
     channels["published.lead.dead"] = _output_channel("lead.dead", "DeadLetter")
     document = {
         "asyncapi": "3.0.0",

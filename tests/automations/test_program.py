@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
+from schemas.acted import read_acted
 from tests.kit.acting import ENVIRONMENT, TELL, Acting, lost
 from tests.kit.waits import until
 
@@ -29,6 +30,7 @@ async def test_an_output_becomes_a_signed_request_and_lead_acted() -> None:
     assert (method, url, body["id"], headers["webhook-id"]) == ("POST", "https://hooks.example/in", id_, id_)
     (row,) = await stage.rows()
     assert (row.state, row.remote_id, row.attempts) == ("done", id_, 1)
+    assert read_acted(stage.acks.records[0].value or b"").data.outcome == "done"
     (acted,) = stage.acted()
     assert 0 <= acted["data"].pop("seconds") < 300
     assert acted["type"] == "lead.acted"

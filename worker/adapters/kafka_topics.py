@@ -25,9 +25,16 @@ _INBOUND_SEGMENT_MS = 86_400_000
 INBOUND_TOPICS = ("lead.inbound", "lead.inbound.dead")
 """Topics of the collector: webhooks as they came, and those that could not be mapped."""
 
+ACTED_TOPIC = "lead.acted"
+"""The topic of the program that acts."""
 
-def topic_configs(settings: Settings, *, inbound: bool = False) -> dict[str, dict[str, str]]:
-    """Return the configuration of each topic when it is created, by topic. *inbound*: with those of the collector.
+_ACTED_RETENTION_MS = 400 * 86_400_000
+
+
+def topic_configs(settings: Settings, *, inbound: bool = False, acted: bool = False) -> dict[str, dict[str, str]]:
+    """Return the configuration of each topic when it is created, by topic.
+
+    *inbound*: with those of the collector. *acted*: with that of the program that acts.
 
     The internal topic is the journal. The broker stamps its times, because a worker's wrong clock must not ruin a partition. It
     is deleted by age, never by size, and never compacted. It is kept at least as long as the longest input: records that can
@@ -47,6 +54,8 @@ def topic_configs(settings: Settings, *, inbound: bool = False) -> dict[str, dic
         configs |= dict.fromkeys(INBOUND_TOPICS, written | kept)
         unread = [topic for topic in INPUT_TOPICS.values() if topic not in configs]  # the collector writes all of them
         configs |= {topic: {"cleanup.policy": "delete", "retention.ms": str(_INPUT_RETENTION_MS)} for topic in unread}
+    if acted:
+        configs[ACTED_TOPIC] = written | {"retention.ms": str(_ACTED_RETENTION_MS)}
     return configs
 
 
@@ -56,14 +65,16 @@ _LOOK_EVERY_S = 0.1
 """Most checks whether the brokers show new topics. After that, the caller reports them as missing."""
 
 
-async def create_topics(admin: Admin, settings: Settings, replication: int = -1, *, inbound: bool = False) -> dict[str, str]:
-    """Create the missing topics, with *inbound* those of the collector too. Existing topics do not change.
+async def create_topics(
+    admin: Admin, settings: Settings, replication: int = -1, *, inbound: bool = False, acted: bool = False
+) -> dict[str, str]:
+    """Create the missing topics: with *inbound* and *acted* those of the other programs. Existing topics do not change.
 
     Returns `created`, `exists` or `differs: …` by topic. The last one has each difference that matters, with the command that
     mends it. *replication* -1 is the brokers' default. An existing input's retention is its owner's business; the
     internal topic is made with at least the longest of them.
     """
-    wanted = topic_configs(settings, inbound=inbound)
+    wanted = topic_configs(settings, inbound=inbound, acted=acted)
     there = await admin.partitions(wanted)
     configs = await admin.configs([topic for topic, count in there.items() if count])
     retentions = [int(configs[topic]["retention.ms"]) for topic in settings.input_topics if topic in configs]

@@ -44,16 +44,24 @@ def topics() -> None:
     help="File of connections. Where one is named, or connections.yaml is there, the collector's topics are created too."
     "  [env LEADPULSE_CONNECTIONS]",
 )  # fmt: skip
-def create(replication: int | None, connections: str | None, **flags: Any) -> None:
+@click.option(
+    "--automations", envvar="LEADPULSE_AUTOMATIONS", metavar="FILE",
+    help="File of automations. Where one is named, or automations.yaml is there, lead.acted is created too."
+    "  [env LEADPULSE_AUTOMATIONS]",
+)  # fmt: skip
+def create(replication: int | None, connections: str | None, automations: str | None, **flags: Any) -> None:
     """Create the missing topics, and report faults of the existing ones.
 
     Creates the input topics, the internal topic and the output topics, with the sizes, retention and timestamps that the
-    worker needs. Where there is a file of connections, it creates lead.inbound and lead.inbound.dead too. Existing topics are
-    not changed. Prints one JSON object, topic by topic. Exits with 1 if a topic differs from the needs of its programs.
+    worker needs. Where there is a file of connections, it creates lead.inbound and lead.inbound.dead too, and where there is
+    a file of automations, lead.acted. Existing topics are not changed. Prints one JSON object, topic by topic. Exits with 1 if
+    a topic differs from the needs of its programs.
     """
     settings = load_settings(flags)
-    inbound = bool(connections) or Path("connections.yaml").is_file()  # where topics are made, the file itself may be missing
-    report = run_async(make_topics(settings, -1 if replication is None else replication, inbound=inbound))
+    # where topics are made, the files themselves may be missing
+    inbound = bool(connections) or Path("connections.yaml").is_file()
+    acted = bool(automations) or Path("automations.yaml").is_file()
+    report = run_async(make_topics(settings, -1 if replication is None else replication, inbound=inbound, acted=acted))
     click.echo(msgspec.json.encode(report).decode())
     states = list(report.values())
     created, differing = states.count("created"), sum(state.startswith("differs") for state in states)

@@ -41,13 +41,15 @@ async def _redis(settings: Settings) -> AsyncIterator[Client]:
 # --- topics ----------------------------------------------------------------------------------------------------------
 
 
-async def make_topics(settings: Settings, replication: int = -1, *, inbound: bool = False) -> dict[str, str]:
+async def make_topics(
+    settings: Settings, replication: int = -1, *, inbound: bool = False, acted: bool = False
+) -> dict[str, str]:
     """Create the missing topics; return `created`, `exists` or `differs: …` by topic.
 
-    *replication* -1: the brokers' default. *inbound*: with the topics of the collector.
+    *replication* -1: the brokers' default. *inbound*: with the topics of the collector. *acted*: with that of `leadpulse act`.
     """
     async with Admin(settings) as admin:
-        return await create_topics(admin, settings, replication, inbound=inbound)
+        return await create_topics(admin, settings, replication, inbound=inbound, acted=acted)
 
 
 async def change_inputs(settings: Settings) -> dict[str, str]:
