@@ -25,9 +25,6 @@ _INBOUND_SEGMENT_MS = 86_400_000
 INBOUND_TOPICS = ("lead.inbound", "lead.inbound.dead")
 """Topics of the collector: webhooks as they came, and those that could not be mapped."""
 
-ACTED_TOPIC = "lead.acted"
-"""The topic of the program that acts."""
-
 _ACTED_RETENTION_MS = 400 * 86_400_000
 
 
@@ -55,7 +52,7 @@ def topic_configs(settings: Settings, *, inbound: bool = False, acted: bool = Fa
         unread = [topic for topic in INPUT_TOPICS.values() if topic not in configs]  # the collector writes all of them
         configs |= {topic: {"cleanup.policy": "delete", "retention.ms": str(_INPUT_RETENTION_MS)} for topic in unread}
     if acted:
-        configs[ACTED_TOPIC] = written | {"retention.ms": str(_ACTED_RETENTION_MS)}
+        configs[settings.acted_topic] = written | {"retention.ms": str(_ACTED_RETENTION_MS)}
     return configs
 
 

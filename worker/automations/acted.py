@@ -13,13 +13,13 @@ from worker.automation_ports import Ledger, Row
 from worker.automations.deliver import decode_act
 from worker.automations.metrics import ActMetrics
 from worker.core.contract.model import Output
+from worker.core.contract.output_types import ACTED
 from worker.errors import Undelivered
 from worker.intake_ports import Acks
 from worker.logs import fields
 
 log = logging.getLogger(__name__)
 
-ACTED: Final = "lead.acted"
 _MOST: Final = 200
 _LOOK_S: Final = 5.0
 _AGAIN_S: Final = 1.0

@@ -14,6 +14,7 @@ from worker.automations.output import NotAnOutput, Output, read_output
 from worker.automations.rules import Draft, Rules
 from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Record, Unread
+from worker.core.contract.output_types import ACTED
 
 GATHER_MS: Final = 500
 """A state waits so long, so that those of several leads go in one request."""
@@ -83,7 +84,7 @@ class Taking:
         except NotAnOutput:
             self.unreadable += 1
             return None
-        return found if found.source == self._source else None
+        return found if found.source == self._source and found.type != ACTED else None
 
     async def ops(self, output: Output, *, unsure: bool, since_ms: int = 0) -> list[Routed]:
         """Return what *output* brings about.

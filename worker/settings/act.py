@@ -40,11 +40,6 @@ class ActSettings(ReaderSettings, TopicNames, GroupConnection):
         """The consumer group. A dry run has its own, so that it takes nothing away from the program."""
         return f"leadpulse.{self.namespace}.act" + (".dry" if self.act_dry else "")
 
-    @property
-    def acted_topic(self) -> str:
-        """Where the end of each act is published."""
-        return "lead.acted"
-
     def topics_of(self, types: Collection[str]) -> tuple[str, ...]:
         """Return the topics to read where the rules name output *types*, sorted: theirs, and the inputs."""
         return tuple(sorted({*self.input_topics, *(self.output_topic(kind) for kind in types)}))

@@ -49,7 +49,7 @@ class TopicNames(FromEnvironment):
     @field_validator("output_topics")
     @classmethod
     def _known_types(cls, routes: dict[str, str]) -> dict[str, str]:
-        known = (*OUTPUT_TYPES, output_types.HISTORY)
+        known = (*OUTPUT_TYPES, output_types.HISTORY, output_types.ACTED)
         unknown = sorted(set(routes) - set(known))
         if unknown:
             raise ValueError(f"no such output type: {', '.join(unknown)}; known: {', '.join(known)}")
@@ -58,3 +58,8 @@ class TopicNames(FromEnvironment):
     def output_topic(self, kind: str) -> str:
         """Return the topic of output type *kind*: its route, or its own name."""
         return self.output_topics.get(kind, kind)
+
+    @property
+    def acted_topic(self) -> str:
+        """Where the program that acts publishes how each act ended."""
+        return self.output_topic(output_types.ACTED)

@@ -26,6 +26,9 @@ class OutputType(NamedTuple):
 HISTORY: Final = "lead.history"
 """Takes outputs before `LEADPULSE_SILENT_BEFORE`, whatever their type, if a topic is set for it. It has no default topic."""
 
+ACTED: Final = "lead.acted"
+"""How an act ended. `leadpulse act` publishes it, not the worker."""
+
 DEAD_LETTERS: Final = "lead.dead"
 """The default topic of records that are no event. They are published as they came."""
 

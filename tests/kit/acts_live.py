@@ -1,0 +1,179 @@
+"""`leadpulse act` as processes on a real broker and Redis, and a target on loopback that remembers all that it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from aiohttp import web
+from aiokafka import AIOKafkaProducer
+
+from tests.kit.services import free_port
+from tests.kit.shell import Running, leadpulse
+from worker.adapters.redis_client import connect
+from worker.adapters.redis_ledger import RedisLedger
+from worker.automation_ports import Row
+
+SECRETS = {"HOOK": "whsec_c2VjcmV0LW9mLXRoZS1ob29r", "CRM": "token-of-the-crm-4711"}
+
+
+class LiveTarget:
+    """Takes webhooks, and creates of a CRM that are visible twice if they are sent twice."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.ids: Counter[str] = Counter()
+        """`webhook-id` → requests."""
+        self.came: dict[str, float] = {}
+        """`webhook-id` → when it came first, as `time.time()`."""
+        self.status = 200
+        self.delay_s = 0.0
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen."""
+        app = web.Application(client_max_size=4 << 20)
+        app.add_routes([web.post("/hook", self._hook)])
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _hook(self, request: web.Request) -> web.Response:
+        id_ = request.headers["webhook-id"]
+        self.came.setdefault(id_, time.time())
+        self.ids[id_] += 1
+        await request.read()
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        return web.Response(status=self.status)
+
+
+class ActSite:
+    """One namespace with its topics, its files, and processes that act."""
+
+    def __init__(self, settings: Mapping[str, str], folder: Path, rules: str, connections: str) -> None:
+        self.folder = folder
+        (folder / "automations.yaml").write_text(rules)
+        (folder / "connections.yaml").write_text(connections)
+        self.environ = {
+            **settings, **SECRETS,
+            "LEADPULSE_AUTOMATIONS": str(folder / "automations.yaml"),
+            "LEADPULSE_CONNECTIONS": str(folder / "connections.yaml"),
+            "LEADPULSE_SESSION_TIMEOUT": "6",
+        }  # fmt: skip
+        self.environ["LEADPULSE_OUTPUT_TOPICS"] += f",lead.acted={settings['LEADPULSE_NAMESPACE']}.acted"
+        self.environ.pop("LEADPULSE_CLOCK")
+        self.running: list[tuple[Running, int]] = []
+        made = leadpulse("topics", "create", env={k: v for k, v in self.environ.items() if k.startswith("LEADPULSE_")})
+        assert made.returncode == 0, made.stderr
+
+    @property
+    def namespace(self) -> str:
+        """The namespace."""
+        return self.environ["LEADPULSE_NAMESPACE"]
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of each topic."""
+        return int(self.environ["LEADPULSE_PARTITIONS"])
+
+    def start(self, *flags: str, **environ: str) -> Running:
+        """Start a process."""
+        port = free_port()
+        env = {**self.environ, "LEADPULSE_METRICS_PORT": str(port), **environ}
+        running = Running(["-m", "worker.cli", "act", *flags], env, self.folder)
+        self.running.append((running, port))
+        return running
+
+    def ready(self, running: Running) -> bool:
+        """Return whether each of its partitions is read."""
+        port = next(port for one, port in self.running if one is running)
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+                return bool(json.load(answer)["ready"])
+        except OSError:
+            return False
+
+    def all_read(self) -> bool:
+        """Return whether the processes together read every partition."""
+        held: list[int] = []
+        for running, port in self.running:
+            if running.process.poll() is None:
+                try:
+                    with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+                        held += json.load(answer)["reading"]
+                except OSError:
+                    return False
+        return sorted(held) == list(range(self.partitions))
+
+    def page(self, running: Running, name: str = "metrics") -> str:
+        """Return a page of a process."""
+        port = next(port for one, port in self.running if one is running)
+        with urlopen(f"http://127.0.0.1:{port}/{name}", timeout=30) as answer:
+            return str(answer.read().decode())
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        for running, _ in self.running:
+            running.__exit__()
+
+    @asynccontextmanager
+    async def publisher(self) -> AsyncIterator[Publisher]:
+        """Open a producer of outputs."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.environ["LEADPULSE_KAFKA"], acks="all")
+        await producer.start()
+        try:
+            yield Publisher(producer, self.namespace)
+        finally:
+            await producer.stop()
+
+    @asynccontextmanager
+    async def ledgers(self) -> AsyncIterator[list[RedisLedger]]:
+        """Open the ledgers."""
+        client = connect(self.environ["LEADPULSE_REDIS"])
+        try:
+            yield [RedisLedger(client, self.namespace, p) for p in range(self.partitions)]
+        finally:
+            await client.aclose()
+
+    async def rows(self) -> list[Row]:
+        """Return all acts of the ledgers."""
+        async with self.ledgers() as ledgers:
+            return [row for ledger in ledgers for row in await ledger.rows()]
+
+    async def states(self) -> Counter[str]:
+        """Return how many acts stand where."""
+        return Counter(row.state for row in await self.rows())
+
+
+class Publisher:
+    """Publishes outputs as the worker does."""
+
+    def __init__(self, producer: AIOKafkaProducer, namespace: str) -> None:
+        self._producer = producer
+        self._namespace = namespace
+
+    async def output(self, lead: str, seq: int = 1, type_: str = "lead.sql", **data: Any) -> str:
+        """Publish an output, and return its id."""
+        now = time.time()
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
+        event = {
+            "specversion": "1.0", "type": type_, "source": f"/leadpulse/{self._namespace}", "id": f"{lead}:{seq}",
+            "subject": lead, "time": at, "sequence": str(seq),
+            "data": {"lead_id": lead, "from": "mql", "to": "sql", "score": 80.0, "traits": {}, "reasons": [], **data},
+        }  # fmt: skip
+        await self._producer.send_and_wait(f"{self._namespace}.out", json.dumps(event).encode(), key=lead.encode())
+        return f"{lead}:{seq}"
