@@ -73,6 +73,7 @@ def _logging(settings: HostSettings, module: str) -> dict[str, Any]:
     configuration["loggers"] |= {
         "aiohttp.server": {"filters": ["no bad requests"]},
         module: {"level": "WARNING"},  # Faust logs each start and end of a service there
+        __name__: {"level": "WARNING"},
     }
     return configuration
 

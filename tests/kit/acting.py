@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,12 +18,15 @@ from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.memory_limits import MemoryLimits
 from worker.adapters.memory_log import MemoryLog, MemoryReader
 from worker.automation_ports import Answered, AnswerLost, NotSent, Row
+from worker.automations.acts import Act
 from worker.automations.assembly import Outside, program_of, read_types
 from worker.automations.calls import NoLogins
 from worker.automations.file import parse_rules
 from worker.automations.hands import Hands, Job
 from worker.automations.metrics import ActMetrics
 from worker.automations.program import Program
+from worker.automations.requests import Http, Remember, Run, Steps, Unknown
+from worker.automations.targets.common import Kind
 from worker.automations.targets.registry import KINDS
 from worker.connections.file import parse_connections
 from worker.core.contract.model import Output
@@ -92,6 +97,16 @@ class Target:
         self.waits: dict[str, asyncio.Event] = {}
         """Host → what its answers wait for."""
 
+        self.made: Counter[str] = Counter()
+        """Id → how often something was made under it: what people see."""
+
+    def reply(self, method: str, url: str, headers: Mapping[str, str]) -> Answered:
+        """Return what it answers by itself: it makes things, and finds them again."""
+        id_ = headers.get("webhook-id", "")
+        if url.endswith("/make"):
+            self.made[id_] += 1
+        return Answered(200, json.dumps({"id": f"made-{id_}", "found": bool(self.made[id_])}).encode())
+
     async def _answer(self, host: str) -> Answered:
         if host in self.waits:
             await self.waits[host].wait()
@@ -115,7 +130,9 @@ class Senders:
         if target.answers and isinstance(target.answers[0], NotSent):
             raise target.answers.pop(0)  # type: ignore[misc]
         target.requests.append((method, url, dict(headers), json.loads(body) if body else None))
-        return await target._answer(url.split("/")[2])
+        reply = target.reply(method, url, headers)  # it is done, whatever becomes of the answer
+        answer = await target._answer(url.split("/")[2])
+        return reply if answer.status == 200 else answer
 
 
 class MailSenders:
@@ -152,11 +169,14 @@ class Acknowledged:
 class Acting:
     """One namespace with its topics, ledgers and targets, and a program on it."""
 
-    def __init__(self, rules: str = TELL, connections: bytes = HOOKS, **settings: str) -> None:
+    def __init__(
+        self, rules: str = TELL, connections: bytes = HOOKS, kinds: Mapping[str, Kind] = KINDS, **settings: str
+    ) -> None:
         environ = {"LEADPULSE_PARTITIONS": "2", **{f"LEADPULSE_{k.upper()}": v for k, v in settings.items()}}
         self.settings = ActSettings.load(environ)
         self._began = time.monotonic()
         self._ahead_ms = 0
+        self._tasks: list[Tasks] = []
         self.log = MemoryLog(Settings.load({"LEADPULSE_PARTITIONS": "2"}), self.now_ms)
         self.group = MemoryActGroup(self.log)
         self.ledgers: list[Any] = [MemoryLedger() for _ in range(2)]
@@ -165,7 +185,8 @@ class Acting:
         self.acks = Acknowledged()
         self.addresses: dict[str, str] = {}
         self.connections = parse_connections(connections, "connections.yaml")
-        self.rules = parse_rules(rules.encode(), "automations.yaml", self.connections)
+        self.kinds = kinds
+        self.rules = parse_rules(rules.encode(), "automations.yaml", self.connections, kinds=kinds)
         self.metrics = ActMetrics(CollectorRegistry())
         self.since_ms = -1
 
@@ -177,11 +198,15 @@ class Acting:
         """Let *ms* pass."""
         self._ahead_ms += ms
 
+    def busy(self) -> bool:
+        """Return whether an attempt is being made. Its lease is by a clock that `later` does not move."""
+        return any(tasks.running for tasks in self._tasks)
+
     async def address_of(self, lead: str) -> str:
         """Return what a test says."""
         return self.addresses.get(lead, "")
 
-    def program(self) -> Program:
+    def program(self, tasks: Tasks) -> Program:
         """Return a program, which is another process's each time."""
         self.group = MemoryActGroup(self.log)
         self.metrics = ActMetrics(CollectorRegistry())
@@ -192,20 +217,23 @@ class Acting:
         topics = {self.settings.output_topic(kind) for kind in read_types(self.rules)}
         topics = {topic for topic in topics if topic in self.log._topics}
         return program_of(
-            self.settings, self.rules, self.connections, KINDS, topics, outside, task_hands, self.metrics,
+            self.settings, self.rules, self.connections, self.kinds, topics, outside, tasks.hands, self.metrics,
             ENVIRONMENT, self.since_ms,
         )  # fmt: skip
 
     @contextlib.asynccontextmanager
     async def acting(self) -> AsyncIterator[Program]:
         """Run a program until the block ends. Then it is killed: what it was doing is lost."""
-        program = self.program()
+        tasks = Tasks()
+        self._tasks.append(tasks)
+        program = self.program(tasks)
         task = asyncio.create_task(program.run())
         try:
             await until(lambda: program.ready or task.done(), "the program is ready")
             assert not task.done(), task.exception()
             yield program
         finally:
+            await tasks.kill()
             task.cancel()
             await asyncio.wait([task])
 
@@ -242,9 +270,47 @@ class Acting:
         """Return how often an act at *target* was put back untried."""
         return float(self.metrics.attempts.labels(target, "put_back")._value.get())
 
+    def copy(self) -> list[dict[str, Any]]:
+        """Return a copy of the ledgers."""
+        return [copy.deepcopy(vars(ledger)) for ledger in self.ledgers]
+
+    def restore(self, held: list[dict[str, Any]]) -> None:
+        """Put the ledgers back to a copy, under the program that runs."""
+        for ledger, one in zip(self.ledgers, held, strict=True):
+            vars(ledger).clear()
+            vars(ledger).update(copy.deepcopy(one))
+
     def acted(self) -> list[dict[str, Any]]:
         """Return the events lead.acted."""
         return [json.loads(one.value or b"") for one in self.acks.records]
+
+
+def _make(_target: Any, act: Act, run: Run) -> Steps:
+    headers = {"webhook-id": act.output}
+    made = run.known.get("id", "")
+    if run.unsure and not made:
+        answer = yield Http.json("find", "GET", "/find", headers=headers)
+        made = answer.json()["id"] if answer.json()["found"] else ""
+    if not made:
+        answer = yield Http.json("make", "POST", "/make", {}, safe=False, headers=headers)
+        made = answer.json()["id"]
+    yield Remember("id", made)
+    yield Http.json("tie", "PUT", "/tie", {}, headers=headers)
+    return made
+
+
+def _make_blindly(_target: Any, act: Act, run: Run) -> Steps:
+    if run.unsure:
+        raise Unknown("the target cannot be asked")
+    answer = yield Http.json("make", "POST", "/make", {}, safe=False, headers={"webhook-id": act.output})
+    return str(answer.json()["id"])
+
+
+CRM = {**KINDS, "webhook": KINDS["webhook"]._replace(actions={"send": _make})}
+"""A target that makes something which is seen twice if it is made twice, and which can be asked for it."""
+
+BLIND = {**KINDS, "webhook": KINDS["webhook"]._replace(actions={"send": _make_blindly})}
+"""One that cannot be asked."""
 
 
 def rfc3339(ms: int) -> str:
@@ -254,19 +320,31 @@ def rfc3339(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def task_hands(targets: Iterable[str]) -> Hands:
-    """Return hands that are plain tasks."""
-    running: set[asyncio.Task[None]] = set()
+class Tasks:
+    """Hands that are plain tasks, which a test kills."""
 
-    async def put(_: str, job: Job) -> None:
-        async def run() -> None:
-            await job()
+    def __init__(self) -> None:
+        self.running: set[asyncio.Task[None]] = set()
 
-        task = asyncio.create_task(run())
-        running.add(task)
-        task.add_done_callback(running.discard)
+    def hands(self, targets: Iterable[str]) -> Hands:
+        """Return the hands."""
 
-    return Hands(targets, put)
+        async def put(_: str, job: Job) -> None:
+            async def run() -> None:
+                await job()
+
+            task = asyncio.create_task(run())
+            self.running.add(task)
+            task.add_done_callback(self.running.discard)
+
+        return Hands(targets, put)
+
+    async def kill(self) -> None:
+        """End all of them at once."""
+        running = list(self.running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def lost() -> AnswerLost:

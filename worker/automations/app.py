@@ -120,7 +120,8 @@ def create_app(settings: ActSettings, environment: Mapping[str, str], since_ms: 
                 await program.drain()
             running.cancel()
             await app.close("the program", lambda: asyncio.wait([running]))
-            log.info("drained", extra=fields("act.drained"))
+            if not app.failed:  # the last line of a failure is its reason
+                log.info("drained", extra=fields("act.drained"))
 
     return app
 

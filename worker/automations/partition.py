@@ -25,6 +25,8 @@ _MOST_OPS: Final = 200
 
 _FETCH_S: Final = 1.0
 _COMMIT_S: Final = 0.5
+_LOOK_S: Final = 2.0
+"""So often a ledger that nothing is written to is looked at, since Redis may have gone back in time."""
 
 
 class Shared(NamedTuple):
@@ -176,11 +178,15 @@ class PartitionReader:
 
     async def commit(self) -> None:
         """Commit offsets, a while after the ledger has them, until an error."""
+        looked_s = 0.0
         while True:
             await asyncio.sleep(_COMMIT_S)
+            looked_s += _COMMIT_S
             async with self._lock:
-                if self._noted != self._next:
+                if self._noted != self._next or looked_s >= _LOOK_S:
                     await self._still_the_same()
+                    looked_s = 0.0
+                if self._noted != self._next:
                     await self.ledger.take([], self._shared.now_ms(), self._next)
                     self._noted = dict(self._next)
                 if self._committed != self._next:
