@@ -1,7 +1,7 @@
 """The process that acts: a Faust app with one agent a target, and a service that reads outputs.
 
 `leadpulse act` and `faust -A worker.automations.app worker` start the same app. An agent takes acts from a channel in memory,
-not from a topic: the ledger keeps what is to be done, so a crash loses nothing, and a slow target holds no other back.
+not from a topic. The ledger keeps all acts, so a crash loses nothing. A slow target holds no other back.
 """
 
 from __future__ import annotations

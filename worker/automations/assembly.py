@@ -61,7 +61,7 @@ class Clock:
 
 
 class Paused:
-    """What is paused, asked once a second."""
+    """Rules and targets that are paused, asked once a second."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

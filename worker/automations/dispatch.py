@@ -1,4 +1,4 @@
-"""What is due in one partition's ledger goes to the hands of its target: acts, states, and the next contents of nurturing."""
+"""Hands out acts, states and contents of nurturing that are due in one partition's ledger, each to its target."""
 
 from __future__ import annotations
 

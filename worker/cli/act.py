@@ -51,9 +51,9 @@ class _Commands(click.Group):
 def act(ctx: click.Context, /, since: int | None, **flags: Any) -> None:
     """Act on what the worker publishes: tasks, mails, contracts, and the state of leads in other tools.
 
-    Without a command, it acts until SIGTERM or Ctrl-C. It reads outputs, writes down what is to be done in Redis, and does it
-    at the targets. On a signal it lets the acts end that are being done, within 8 s, and exits with 0. If it cannot continue,
-    it exits with 1, and its last line names the reason. Any number of processes share the partitions.
+    Without a command, it acts until SIGTERM or Ctrl-C. It reads outputs, writes acts down in Redis, and does them at the
+    targets. On a signal it lets the acts end that are being done, within 8 s, and exits with 0. If it cannot continue, it
+    exits with 1, and its last line names the reason. Any number of processes share the partitions.
 
     Every setting is a flag and an environment variable. The flag takes precedence.
     """
