@@ -71,6 +71,21 @@ async def test_a_record_that_is_there_keeps_its_names(crm: Zoho) -> None:
     assert crm.triggered[2:] == [["workflow"], ["workflow"]]
 
 
+async def test_an_address_never_replaces_a_name(crm: Zoho) -> None:
+    """Where Zoho wants a last name for an update too, a lead without a name is searched first."""
+    crm.strict = True
+    known = crm.add("Leads", Email="ada@acme.example", Last_Name="King")
+    written = await driver(crm).write(
+        state_of("crm", "lead-1", STATE, person={"email": "ada@acme.example"}),
+        state_of("crm", "lead-2", STATE, person={"email": "eve@acme.example"}),
+        state_of("crm", "lead-3", STATE, person={"email": "zoe@acme.example", "name": "Zoe Fox"}),
+    )
+    assert [one.error for one in written] == [None] * 3
+    assert crm.rows["Leads"][known] == {"Email": "ada@acme.example", "Last_Name": "King", **STATE}
+    assert [row["Last_Name"] for row in crm.rows["Leads"].values()] == ["King", "eve@acme.example", "Fox"]
+    assert crm.refusals == []
+
+
 async def test_each_record_has_its_own_error(crm: Zoho) -> None:
     """200 with errors inside: a locked one is tried again, and new ones are made in a second request."""
     crm.add("Leads", Email="lead-1@acme.example", Last_Name="L")
@@ -85,7 +100,7 @@ async def test_each_record_has_its_own_error(crm: Zoho) -> None:
     assert [type(one.error) for one in written] == [Again, type(None), Final, Final, type(None)]
     assert "(LeadPulse_Score)" in str(written[2].error)
     assert [row.get("LeadPulse_Score") for row in crm.rows["Leads"].values()] == [None, 78.5]
-    assert len(crm.requests) == 2
+    assert [one.method for one in crm.requests] == ["POST", "GET", "GET", "POST"]
     assert crm.refusals == []
 
 

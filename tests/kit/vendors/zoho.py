@@ -49,6 +49,8 @@ class Zoho(OAuthVendor):
     triggered: list[list[str]] = field(default_factory=list)
     """`trigger` of each write."""
     page: int = 200
+    strict: bool = False
+    """An update by upsert needs a last name too."""
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(4150868000003000001)
@@ -106,7 +108,7 @@ class Zoho(OAuthVendor):
         held = self.rows[module]
         for key in keys:
             found = [id_ for id_, row in held.items() if one.get(key) and row.get(key) == one[key]]
-            if found:
+            if found and not (self.strict and not one.get("Last_Name")):
                 return self._set(module, found[0], one)
         if not one.get("Last_Name"):
             return _error("MANDATORY_NOT_FOUND", "required field not found", api_name="Last_Name")

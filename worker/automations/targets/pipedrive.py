@@ -145,9 +145,15 @@ def _by_address(email: str) -> Generator[Http, Answer, str | None]:
     held = answer.json()
     data = held.get("data") if isinstance(held, dict) else None
     items = data.get("items") if isinstance(data, dict) else None
-    persons = [one["item"] for one in items or [] if isinstance(one, dict) and isinstance(one.get("item"), dict)]
-    ids = [one.get("id") for one in persons if email in [str(each).lower() for each in one.get("emails") or []]]
-    return str(min(ids, key=lambda id_: (len(str(id_)), str(id_)))) if ids else None
+    found = items if isinstance(items, list) else []
+    persons = [one["item"] for one in found if isinstance(one, dict) and isinstance(one.get("item"), dict)]
+    ids = [str(one["id"]) for one in persons if one.get("id") and _has_address(one, email)]
+    return min(ids, key=lambda id_: (len(id_), id_)) if ids else None
+
+
+def _has_address(person: Mapping[str, Any], email: str) -> bool:
+    emails = person.get("emails")
+    return isinstance(emails, list) and email in [str(each).lower() for each in emails]
 
 
 def _owner(owner: str) -> Generator[Http, Answer, str]:

@@ -162,7 +162,7 @@ def _collection(
             found[one.lead_id] = str(result["id"])
         else:
             listed = result.get("errors") if isinstance(result, dict) else None
-            errors[one.lead_id] = [each for each in listed or [{}] if isinstance(each, dict)]
+            errors[one.lead_id] = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
     return found, errors
 
 

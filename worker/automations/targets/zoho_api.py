@@ -59,4 +59,4 @@ def refusal_of(result: dict[str, Any]) -> Refusal:
     details = result.get("details")
     field = details.get("api_name") if isinstance(details, dict) else None
     words = f"{result.get('code')} {result.get('message') or ''}{f' ({field})' if field else ''}"
-    return (Again if result.get("code") in _PASSING else Refused)(f"Zoho refuses the record: {scrubbed(words)}")
+    return (Again if str(result.get("code")) in _PASSING else Refused)(f"Zoho refuses the record: {scrubbed(words)}")

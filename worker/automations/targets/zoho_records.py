@@ -1,7 +1,9 @@
 """Zoho's leads and contacts: written 100 at a time by a field without duplicates, or by the address.
 
 Zoho answers 200 with a result of each record. A record that is not there needs a last name. It gets one in a second
-request, so that the names of known records stay as sales have them. Zoho passes over fields that it does not know.
+request, so that the names of known records stay as sales have them. Zoho may ask for a last name of known records too: no
+document tells. So a lead without a name is searched before its address becomes one. Fields that Zoho does not know are
+passed over there.
 """
 
 from __future__ import annotations
@@ -80,11 +82,8 @@ def forget(target: ZohoTarget, act: Act, run: Run) -> Steps:
         own = target.id_field not in ("", _OWN)
         if not own and not email:
             raise Refused("the lead has no address by which Zoho's record can be found")
-        criteria = f"({target.id_field}:equals:{_escaped(act.lead_id)})"
-        by = f"criteria={quote(criteria, safe='')}" if own else f"email={quote(email, safe='')}"
-        asked = path(target, f"/search?{by}&fields=id")
-        answer = yield Http.json("existing", "GET", asked, sample={"data": [{"id": "<record_id>"}]}, takes=(404,))
-        ids = [str(one["id"]) for one in results_of(answer) if one.get("id")]
+        criteria = quote(f"({target.id_field}:equals:{_escaped(act.lead_id)})", safe="")
+        ids = yield from (_search(target, f"criteria={criteria}") if own else _with_address(target, email))
     for id_ in ids:
         yield Http.json("forget", "DELETE", path(target, f"/{quote(id_, safe='')}"), takes=(400, 404))
     return ",".join(ids)
@@ -119,10 +118,35 @@ def _upserted(target: ZohoTarget, records: Sequence[_Record]) -> Generator[Http,
     results = yield from _upsert(target, "contact", records, [_row(target, one) for one in records])
     found = _settled(records, results)
     missing = [one for one in records if str(results[one.lead_id].get("code")) in _MISSING]
-    if missing:
-        rows = [_new(target, one) | _row(target, one) for one in missing]
-        found |= _settled(missing, (yield from _upsert(target, "make", missing, rows)))
+    there: dict[str, str] = {}
+    for one in missing:
+        if one.email and not _has_name(one.person):
+            ids = yield from _with_address(target, one.email)
+            there |= {one.lead_id: ids[0]} if ids else {}
+    known = [one for one in missing if one.lead_id in there]
+    if known:
+        rows = [{"id": there[one.lead_id], **_row(target, one)} for one in known]
+        found |= _settled(known, (yield from _sent(target, "known", "PUT", path(target), known, {"data": rows})))
+    new = [one for one in missing if one.lead_id not in there]
+    if new:
+        rows = [_new(target, one) | _row(target, one) for one in new]
+        found |= _settled(new, (yield from _upsert(target, "make", new, rows)))
     return found
+
+
+def _has_name(held: Mapping[str, str]) -> bool:
+    return any(held.get(name, "").strip() for name in ("last_name", "name", "first_name"))
+
+
+def _with_address(target: ZohoTarget, email: str) -> Generator[Http, Answer, list[str]]:
+    """Return the ids of records with the address *email*."""
+    return (yield from _search(target, f"email={quote(email, safe='')}"))
+
+
+def _search(target: ZohoTarget, by: str) -> Generator[Http, Answer, list[str]]:
+    asked = path(target, f"/search?{by}&fields=id")
+    answer = yield Http.json("existing", "GET", asked, sample={"data": [{"id": "<record_id>"}]}, takes=(404,))
+    return [str(one["id"]) for one in results_of(answer) if one.get("id")]
 
 
 def _row(target: ZohoTarget, one: _Record) -> dict[str, Any]:
