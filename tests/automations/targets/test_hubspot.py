@@ -181,6 +181,19 @@ async def test_a_batch_that_is_refused_whole_is_halved(hub: HubSpot) -> None:
     assert len(hub.contacts) == 9
 
 
+async def test_a_property_that_hubspot_lacks_costs_one_request_more(hub: HubSpot) -> None:
+    """Not one for each lead: those of the rule that names it are refused, and all others are written."""
+    hub.whole_batch_fails = True
+    states = [state_of("crm", f"lead-{number}", STATE | ({"leadpulse_scor": 1} if number < 40 else {})) for number in range(80)]
+    written = await driver(hub).write(*states)
+    assert [type(one.error) for one in written] == [Final] * 40 + [type(None)] * 40
+    assert "has no property leadpulse_scor of contacts" in str(written[0].error)
+    assert len(hub.requests) == 2
+    written = await driver(hub).write(*states[:40])
+    assert {type(one.error) for one in written} == {Final}
+    assert len(hub.requests) == 3
+
+
 async def test_a_success_with_nothing_in_it_is_no_success(hub: HubSpot) -> None:
     """2xx with neither results nor errors: nothing was done."""
     hub.script("POST", "/batch/upsert$", Reply(200, {"status": "COMPLETE", "results": []}))

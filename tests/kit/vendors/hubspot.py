@@ -154,8 +154,8 @@ class HubSpot(Vendor):
                     return conflict(str(found))
                 errors.append(_input_error("CONFLICT", f"Contact already exists. Existing ID: {found}", trace))
             except ValueError as why:
-                if trace is None:
-                    return error(400, "VALIDATION_ERROR", str(why))
+                if trace is None or self.whole_batch_fails:
+                    return error(400, "VALIDATION_ERROR", f'Property values were not valid: [{{"message":"{why}"}}]')
                 errors.append(_input_error("VALIDATION_ERROR", str(why), trace))
             except KeyError as missing:
                 errors.append(_input_error("OBJECT_NOT_FOUND", f"no contact {missing}", trace))

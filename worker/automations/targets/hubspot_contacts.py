@@ -24,6 +24,7 @@ BATCH: Final = 100
 
 _RECORD_ID: Final = "hs_object_id"
 _EXISTING: Final = re.compile(r"Existing ID: (\d+)")
+_UNKNOWN: Final = re.compile(r'Property \\?"([^"\\]+)\\?" does not exist')
 _PASSING: Final = ("RATE_LIMITS", "INTERNAL_ERROR", "SERVICE_UNAVAILABLE")
 """Categories of an input's error that may pass."""
 
@@ -111,7 +112,7 @@ def _batch(target: HubSpotTarget, inputs: Sequence[_Input]) -> Generator[Http, A
     answer = yield Http.json("contact", "POST", path, body, sample=sample, takes=(400, 404, 409))
     if answer.status >= 400:
         if len(inputs) > 1:
-            raise Split(f"HubSpot refuses the batch: {scrubbed(words_of(answer))}")
+            return (yield from _without_property(target, inputs, words_of(answer)))
         conflict = answer.status == 409 or inside(answer.json(), "category") == "CONFLICT"
         return {inputs[0].lead_id: (yield from _one(target, inputs[0], words_of(answer), conflict=conflict))}
     found: _Found = _made(answer.json(), inputs)
@@ -128,6 +129,17 @@ def _batch(target: HubSpotTarget, inputs: Sequence[_Input]) -> Generator[Http, A
         else:
             found[one.lead_id] = yield from _one(target, one, words, conflict=category == "CONFLICT")
     return found
+
+
+def _without_property(target: HubSpotTarget, inputs: Sequence[_Input], words: str) -> Generator[Http, Answer, _Found]:
+    """Write the inputs that have no property which HubSpot does not know. Raises `Split` for a batch refused otherwise."""
+    unknown = set(_UNKNOWN.findall(words))
+    rest = [one for one in inputs if not unknown & set(one.properties)]
+    if len(rest) == len(inputs):
+        raise Split(f"HubSpot refuses the batch: {scrubbed(words)}")
+    why = f"HubSpot has no property {', '.join(sorted(unknown))} of contacts: make it, or correct `fields`"
+    found: _Found = {one.lead_id: Refused(why) for one in inputs if one not in rest}
+    return found | ((yield from _batch(target, rest)) if rest else {})
 
 
 def _made(held: Any, inputs: Sequence[_Input]) -> dict[str, str | Refusal]:
