@@ -47,6 +47,8 @@ def refused(source: str, **data: Any) -> str:
         ("{% if traits.first_name == 'x' %}a{% else %}b{% endif %}", "b"),
         ("{% if traits.first_name is defined %}a{% else %}b{% endif %}", "b"),
         ("{% if phase %}a{% else %}b{% endif %}", "b"),
+        ("{{ phase|default('b') }}", "b"),
+        ("{% if phase > 5 %}a{% else %}b{% endif %}", "b"),
     ],
 )
 def test_a_missing_name_is_false(source: str, text: str) -> None:
@@ -211,6 +213,13 @@ def test_a_dossier_takes_what_is_there() -> None:
     assert written("{{ dossier }}", Form.TEXT, grade=None, reasons=[], traits={}, recent=[], fit=0.0) == (
         "Score 78.5\n- fit 0\n- engagement 48.5"
     )
+
+
+def test_a_dossier_shows_the_last_five_events_the_newest_first() -> None:
+    """Of twenty."""
+    recent = [{"time": f"2026-03-05T12:{n:02}:00Z", "type": "page.viewed", "label": f"/{n}"} for n in range(20)]
+    text = written("{{ dossier }}", Form.TEXT, recent=recent)
+    assert [line[-3:] for line in text.partition("Latest\n")[2].splitlines()] == ["/19", "/18", "/17", "/16", "/15"]
 
 
 def test_the_text_part_is_made_of_the_html() -> None:
