@@ -34,7 +34,7 @@ return due
 """
 
 _REPLACE: Final = """
-local due = redis.call('ZSCORE', KEYS[1], ARGV[1])
+local due = redis.call('ZMSCORE', KEYS[1], ARGV[1])[1]
 if due then
   redis.call('ZREM', KEYS[1], ARGV[1])
   if ARGV[2] then redis.call('ZADD', KEYS[1], 'NX', due, ARGV[2]) end
