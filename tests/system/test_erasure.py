@@ -70,6 +70,11 @@ async def test_an_operator_exports_and_erases_a_person(make_site: MakeSite) -> N
     assert len(ada["event_marks"]) == 5
     assert (ada["aliases"], visitor["alias_of"]) == (["visitor-of-ada"], "ada-lovelace")
     assert {key.rpartition(":")[2] for key in ada["keys"]} >= {"ada-lovelace", "rank"}
+    assert export["inbound"] == {"webhooks": [], "lookups": []}
+    nowhere = site.command("export", "visitor-of-ada", kafka="127.0.0.1:1")
+    assert (nowhere.returncode, "--without-webhooks" in nowhere.stderr) == (1, True)
+    alone = site.command("export", "visitor-of-ada", "--without-webhooks", kafka="127.0.0.1:1")
+    assert json.loads(alone.stdout) == {name: held for name, held in export.items() if name != "inbound"}
     assert site.command("export", "nobody").returncode == 1
 
     before = await site.states()
