@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kit.collected import NOW_MS, Served, served
-from worker.collector.pixel import COOKIE
+from worker.collector.pixel import COOKIE, LINK_FIRST_S
 from worker.connections.identify import token_of
 from worker.core.contract.codec import decode
 from worker.core.contract.model import Event, Record
@@ -176,6 +177,43 @@ async def test_an_address_in_a_form_links_the_visitor_to_that_address_alone() ->
             collector, sent(2, "demo.requested", email="bob@x.example"), headers=with_cookie(answer.cookies[COOKIE].value)
         )
         assert [one.type for one in kept(collector)][2:] == ["demo.requested"]
+
+
+async def test_what_a_visitor_did_follows_a_new_link_after_a_moment() -> None:
+    """So that a worker knows the link by then. Without a new link, nothing waits."""
+    async with served(FILE, KEY) as collector:
+        puts: list[tuple[float, list[str]]] = []
+        put = collector.log.put
+
+        async def noted(records: Any) -> None:
+            puts.append((time.monotonic(), [json.loads(one.value)["type"] for one in records]))
+            await put(records)
+
+        collector.log.put = noted  # type: ignore[method-assign]
+        answer = await post(collector, sent(1, "demo.requested", email="zoe@x.example"))
+        await post(
+            collector, sent(2, "demo.requested", email="zoe@x.example"), headers=with_cookie(answer.cookies[COOKIE].value)
+        )
+        assert [types for _, types in puts] == [["lead.identified"], ["demo.requested"], ["demo.requested"]]
+        assert puts[1][0] - puts[0][0] >= LINK_FIRST_S
+
+
+async def test_a_log_that_stalls_behind_a_link_is_told_in_time() -> None:
+    """The wait is part of the time for an answer. The browser sends both again, with the same ids."""
+    async with served(FILE, KEY) as collector:
+        put = collector.log.put
+
+        async def once(records: Any) -> None:
+            await put(records)
+            collector.log.flows.clear()
+
+        collector.log.put = once  # type: ignore[method-assign]
+        began = time.monotonic()
+        answer = await post(collector, sent(1, "demo.requested", email="zoe@x.example"))
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "5")
+        assert time.monotonic() - began < 2.5
+        assert COOKIE not in answer.cookies
+        assert [one.type for one in kept(collector)] == ["lead.identified"]
 
 
 async def test_robots_are_marked_and_a_browser_s_word_on_itself_is_not_taken() -> None:

@@ -88,6 +88,8 @@ async def test_a_page_becomes_a_lead_sql(own_broker: Kafka, own_redis: Redis, tm
             (record,) = await of_the_address()
             assert record.timestamp_ms is not None
             log.info("lead.sql was in Kafka %.0f ms after the click", record.timestamp_ms - clicked_s * 1000)
+            sent = {json.loads(one.value or b"")["subject"] for one in await site.outputs() if one.topic.endswith("lead.sql")}
+            log.info("%d ids had a lead.sql: one unless the worker lagged behind the link", len(sent))
             reasons = {one.get("id") for one in json.loads(record.value or b"")["data"]["reasons"]}
             assert {"demo", "pricing-page"} <= reasons
         finally:

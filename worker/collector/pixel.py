@@ -6,8 +6,10 @@ Without consent there is no cookie and no id. The address of the visitor is not 
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
+import time
 import uuid
 from functools import cache
 from importlib import resources
@@ -19,6 +21,7 @@ from aiohttp import web
 
 from worker.collector.answers import Answer, come_again, read_body
 from worker.collector.collector import Collector
+from worker.collector.promise import ANSWER_S
 from worker.connections.identify import lead_of
 from worker.connections.models import Site
 from worker.core.contract.model import Output
@@ -32,6 +35,8 @@ COOKIE_S: Final = 395 * 86_400
 """Thirteen months, the longest that data protection authorities accept."""
 MOST_BYTES: Final = 65_536
 """Longest beacon: what browsers let a closing page send."""
+LINK_FIRST_S: Final = 0.5
+"""What a visitor with a new link did follows the link after this time. A worker publishes ten times a second."""
 _GIF: Final = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 _UNKNOWN_SITE: Final = "no such site\n"
 
@@ -97,8 +102,8 @@ class Pixel:
                 self._dropped(name, reason, len(beacon.events))
                 return response
             visitor, known = visitor_of(request, beacon.visitor)
-            events, link = self._events(request, name, site, beacon, visitor, known)
-            await self._keep(name, events, headers)
+            links, events, link = self._events(request, name, site, beacon, visitor, known)
+            await self._keep(name, links, events, headers)
         response.set_cookie(
             COOKIE, f"{visitor}.{link}" if link else visitor, max_age=COOKIE_S, domain=site.cookie_domain, path="/",
             secure=True, httponly=True, samesite="Lax",
@@ -121,7 +126,7 @@ class Pixel:
         beacon = Beacon(events=[Sent(str(uuid.uuid4()), "page.viewed", 0, {"url": url, "referrer": request.query.get("r")})])
         events, dropped = events_of(beacon, visitor, (), self._collector.now_ms(), machine=_machine(request))
         self._count(name, dropped)
-        await self._keep(name, events, {})
+        await self._keep(name, [], events, {})
         return response
 
     def _site(self, request: web.Request) -> tuple[str, Site]:
@@ -146,11 +151,8 @@ class Pixel:
 
     def _events(
         self, request: web.Request, name: str, site: Site, beacon: Beacon, visitor: str, known: str | None
-    ) -> tuple[list[NewEvent], str]:
-        """Return the events of *beacon*, and the mark of the lead that the visitor is linked to; empty for none.
-
-        The link comes first, so that Kafka has it before the events that count for the lead.
-        """
+    ) -> tuple[list[NewEvent], list[NewEvent], str]:
+        """Return new links, the events of *beacon*, and the mark of the lead that the visitor is linked to; empty for none."""
         now_ms = self._collector.now_ms()
         links: list[NewEvent] = []
         events, dropped = events_of(beacon, visitor, site.custom, now_ms, machine=_machine(request))
@@ -171,13 +173,26 @@ class Pixel:
             digest = hashlib.blake2b(msgspec.json.encode(beacon.traits), digest_size=8).hexdigest()
             events += profile(lead, f"{visitor}:{digest}", now_ms, beacon.traits)
         self._count(name, dropped)
-        return [*links, *events], link
+        return links, events, link
 
-    async def _keep(self, name: str, events: list[NewEvent], headers: dict[str, str]) -> None:
+    async def _keep(self, name: str, links: list[NewEvent], events: list[NewEvent], headers: dict[str, str]) -> None:
+        """Put events into Kafka, those of a visitor with new *links* a moment after these. Raises `Answer` without Kafka.
+
+        A link is for another partition than what the visitor did. A worker that does not lag knows it by then, so the visitor
+        who asks for a demo has one `lead.sql`, under the address. One that lags publishes a second one.
+        """
+        began = time.monotonic()
+        if links and events:
+            await self._put(name, links, headers, ANSWER_S - LINK_FIRST_S)
+            await asyncio.sleep(LINK_FIRST_S)
+            links = []
+        await self._put(name, [*links, *events], headers, max(0.0, began + ANSWER_S - time.monotonic()))
+
+    async def _put(self, name: str, events: list[NewEvent], headers: dict[str, str], within_s: float) -> None:
         records = [
             Output(topic_of(one.type), one.subject.encode(), cloud_event(one, name, "/lp/"), CONTENT_TYPE) for one in events
         ]
-        if not await self._collector.promise.keep(records):
+        if not await self._collector.promise.keep(records, within_s):
             again = come_again()
             raise Answer(again.status, again.words, headers | again.headers)
         self._collector.metrics.events.labels("pixel").inc(len(records))
