@@ -17,6 +17,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "show": ("worker.cli.act_file", "show"),
     "schema": ("worker.cli.act_file", "schema"),
     "preview": ("worker.cli.act_file", "preview"),
+    "prepare": ("worker.cli.act_prepare", "prepare"),
     "list": ("worker.cli.act_ledger", "list_acts"),
     "resolve": ("worker.cli.act_ledger", "resolve"),
     "retry": ("worker.cli.act_ledger", "retry"),

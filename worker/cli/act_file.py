@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker.automations.rules import Rules
     from worker.connections.models import Connections
 
-_FILE: Final = click.option(
+AUTOMATIONS: Final = click.option(
     "--automations",
     "file",
     envvar="LEADPULSE_AUTOMATIONS",
@@ -28,7 +28,7 @@ _FILE: Final = click.option(
     metavar="FILE",
     help="File of automations.  [env LEADPULSE_AUTOMATIONS]",
 )
-_CONNECTIONS: Final = click.option(
+CONNECTIONS: Final = click.option(
     "--connections",
     envvar="LEADPULSE_CONNECTIONS",
     default="connections.yaml",
@@ -50,7 +50,8 @@ def _argument(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("file", envvar="LEADPULSE_AUTOMATIONS", default="automations.yaml", metavar="[FILE]")(command)
 
 
-def _read(file: str, connections: str, documents: Path | None = None) -> tuple[Rules, Connections]:
+def read_files(file: str, connections: str, documents: Path | None = None) -> tuple[Rules, Connections]:
+    """Return the rules and the connections. Raises click's error with every mistake."""
     from worker.automations.file import read_rules
     from worker.connections.file import read_connections
 
@@ -63,14 +64,14 @@ def _read(file: str, connections: str, documents: Path | None = None) -> tuple[R
 
 @click.command()
 @_argument
-@_CONNECTIONS
+@CONNECTIONS
 def check(file: str, connections: str) -> None:
     """Check FILE whole, and name every mistake by line.
 
     FILE is LEADPULSE_AUTOMATIONS or automations.yaml by default. Targets are those of the file of connections. Templates are
     read too. Nothing is sent, and no secret is needed.
     """
-    rules, _ = _read(file, connections)
+    rules, _ = read_files(file, connections)
     found = rules.automations
     counts = f"{len(found.sync)} states in sync, {len(found.acts)} acts, {len(found.nurture)} nurturing rules"
     click.echo(f"{file}: {counts}: no mistake", err=True)
@@ -78,7 +79,7 @@ def check(file: str, connections: str) -> None:
 
 @click.command()
 @click.argument("what", nargs=-1, metavar="[FILE | RULE OUTPUT]")
-@_CONNECTIONS
+@CONNECTIONS
 @settings_flags("redis", "namespace", "partitions", of=ReaderSettings)
 def show(what: tuple[str, ...], connections: str, **flags: Any) -> None:
     """Print FILE as JSON, with every default filled in, or one act of the ledger with all that is known of it.
@@ -95,7 +96,7 @@ def show(what: tuple[str, ...], connections: str, **flags: Any) -> None:
         return
     from worker.automations.file import automations_json
 
-    rules, _ = _read(what[0] if what else os.environ.get("LEADPULSE_AUTOMATIONS") or "automations.yaml", connections)
+    rules, _ = read_files(what[0] if what else os.environ.get("LEADPULSE_AUTOMATIONS") or "automations.yaml", connections)
     click.echo(json.dumps(automations_json(rules.automations), indent=2, ensure_ascii=False))
 
 
@@ -124,8 +125,8 @@ def _lines(name: str) -> Iterator[tuple[int, bytes]]:
     required=True,
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
 )
-@_FILE
-@_CONNECTIONS
+@AUTOMATIONS
+@CONNECTIONS
 @_DOCUMENTS
 def preview(outputs: tuple[str, ...], file: str, connections: str, documents: Path) -> None:
     """Print the requests that would be sent for each output in OUTPUTS.jsonl, and send nothing.
@@ -139,7 +140,7 @@ def preview(outputs: tuple[str, ...], file: str, connections: str, documents: Pa
     from worker.automations.preview import Preview
     from worker.automations.targets.registry import KINDS
 
-    rules, found = _read(file, connections, documents)
+    rules, found = read_files(file, connections, documents)
     shown = Preview(rules, found.targets, KINDS)
     complain = Complaints("lines")
     bad = 0

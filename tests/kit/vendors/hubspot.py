@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 from tests.kit.vendors.base import Refused, Reply, Request, Vendor, route
 
 _OBJECTS: Final = r"/crm/(?:objects/2026-03|v3/objects)"
+_PROPERTIES: Final = r"/crm/(?:properties/2026-03|v3/properties)/contacts"
 _NOW: Final = "2026-03-05T12:00:00.000Z"
 _ID: Final = "correlationId"
 
@@ -289,6 +290,45 @@ class HubSpot(Vendor):
         ids = [one["id"] for one in body["inputs"] if one["id"] in self.tasks]
         results = [{"id": id_, "properties": {name: self.tasks[id_].get(name) for name in body["properties"]}} for id_ in ids]
         return Reply(200, {"status": "COMPLETE", "startedAt": _NOW, "completedAt": _NOW, "results": results})
+
+    @route("GET", _PROPERTIES + "/groups/([^/]+)")
+    def read_group(self, _request: Request, name: str) -> Reply:
+        """properties.json: GET groups/{groupName}."""
+        if name not in self.groups:
+            return error(404, "OBJECT_NOT_FOUND", f"group {name} does not exist")
+        return Reply(200, {"name": name, "label": name, "archived": False})
+
+    @route("POST", _PROPERTIES + "/groups")
+    def create_group(self, request: Request) -> Reply:
+        """properties.json: components/schemas/PropertyGroupCreate."""
+        body = request.json()
+        if not {"name", "label"} <= set(body) <= {"name", "label", "displayOrder"}:
+            raise refused("PropertyGroupCreate: required label, name", f"fields are {sorted(body)}")
+        self.groups.append(body["name"])
+        return Reply(201, {**body, "archived": False})
+
+    @route("GET", _PROPERTIES + "/([^/]+)")
+    def read_property(self, _request: Request, name: str) -> Reply:
+        """properties.json: GET {propertyName}."""
+        if name not in self.properties:
+            return error(404, "OBJECT_NOT_FOUND", f"property {name} does not exist")
+        return Reply(200, {"name": name, "label": name, "groupName": "x", "options": [], **self.properties[name]})
+
+    @route("POST", _PROPERTIES)
+    def create_property(self, request: Request) -> Reply:
+        """properties.json: components/schemas/PropertyCreate."""
+        body = request.json()
+        required = {"fieldType", "groupName", "label", "name", "type"}
+        if not required <= set(body) <= required | {"hasUniqueValue", "description"}:
+            raise refused("PropertyCreate: required", f"fields are {sorted(body)}")
+        if (body["type"], body["fieldType"]) not in {("string", "text"), ("string", "textarea"), ("number", "number")}:
+            raise refused("PropertyCreate: type, fieldType", "fieldType does not fit")
+        if body["groupName"] not in self.groups:
+            raise refused("PropertyCreate: groupName", "group does not exist", 404, "OBJECT_NOT_FOUND")
+        if body["name"] in self.properties:
+            return error(409, "PROPERTY_EXISTS", f"A property named {body['name']} already exists")
+        self.properties[body["name"]] = body
+        return Reply(201, body)
 
     @route("GET", r"/crm/(?:owners/2026-03|v3/owners)")
     def list_owners(self, request: Request) -> Reply:

@@ -6,6 +6,7 @@ Places are those of `api-evangelist/pipedrive`, openapi/_original/pipedrive-v2-o
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from dataclasses import dataclass, field
@@ -174,6 +175,25 @@ class Pipedrive(Vendor):
         start, most = int(query.get("cursor", "0")), int(query.get("limit", "100"))
         following = str(start + most) if len(rows) > start + most else None
         return Reply(200, {"success": True, "data": rows[start : start + most], "additional_data": {"next_cursor": following}})
+
+    @route("GET", "/api/v2/personFields")
+    def list_fields(self, request: Request) -> Reply:
+        """v2: GET /personFields, in pages."""
+        rows = [{"field_code": "name", "field_name": "Name", "field_type": "varchar"}]
+        rows += [{"field_code": code, **one} for code, one in self.fields.items()]
+        start, most = int(request.query.get("cursor", "0")), min(int(request.query.get("limit", "100")), 2)
+        following = str(start + most) if len(rows) > start + most else None
+        return Reply(200, {"success": True, "data": rows[start : start + most], "additional_data": {"next_cursor": following}})
+
+    @route("POST", "/api/v2/personFields")
+    def create_field(self, request: Request) -> Reply:
+        """v2: POST /personFields."""
+        body = request.json()
+        if set(body) != {"field_name", "field_type"} or body["field_type"] not in ("varchar", "text", "double"):
+            raise refused("v2: POST /personFields", "field_type")
+        code = hashlib.sha1(body["field_name"].encode(), usedforsecurity=False).hexdigest()
+        self.fields[code] = body
+        return Reply(200, {"success": True, "data": {"field_code": code, **body}})
 
     @route("GET", "/v1/users/find")
     def find_users(self, request: Request) -> Reply:

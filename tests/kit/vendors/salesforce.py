@@ -241,6 +241,22 @@ class Salesforce(OAuthVendor):
         del self.rows[found[0]]
         return Reply(204)
 
+    @route("GET", _V + r"/sobjects/(\w+)/describe")
+    def describe(self, _request: Request, kind: str) -> Reply:
+        """REST: "sObject Describe"."""
+        self._object(kind)
+        fields = [
+            {
+                "name": name,
+                "type": "double" if most == -1 else "string",
+                "externalId": name == "LeadPulse_Id__c",
+                "createable": name not in _READ_ONLY,
+                "updateable": name not in _READ_ONLY,
+            }
+            for name, most in FIELDS[kind].items()
+        ]
+        return Reply(200, {"name": kind, "fields": fields})
+
     @route("GET", _V + "/query")
     def query(self, request: Request) -> Reply:
         """SOQL: the few forms that we use."""

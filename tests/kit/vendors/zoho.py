@@ -48,6 +48,8 @@ class Zoho(OAuthVendor):
     """Addresses whose records are locked."""
     triggered: list[list[str]] = field(default_factory=list)
     """`trigger` of each write."""
+    fields: list[dict[str, Any]] = field(default_factory=lambda: [{"api_name": "Email", "data_type": "email"}])
+    most_fields: int = 100
     page: int = 200
     strict: bool = False
     """An update by upsert needs a last name too."""
@@ -170,6 +172,31 @@ class Zoho(OAuthVendor):
     def tasks_of(self, request: Request, _module: str, on: str) -> Reply:
         """related_records.json: "Get Related Records"; 204 where there is none."""
         return self._page(request, [{"id": id_, **row} for id_, row in self.rows["Tasks"].items() if row["on"] == on], "data")
+
+    @route("GET", f"{_V8}/settings/fields")
+    def list_fields(self, request: Request) -> Reply:
+        """fields.json: "Get Fields"."""
+        if request.query.get("module") not in ("Leads", "Contacts"):
+            raise Refused("fields.json: module is required", problem(400, "REQUIRED_PARAM_MISSING", "module"))
+        return Reply(200, {"fields": self.fields})
+
+    @route("POST", f"{_V8}/settings/fields")
+    def create_field(self, request: Request) -> Reply:
+        """fields.json: "Create Field", by the label; the API name comes of it."""
+        body = request.json()
+        if set(body) != {"fields"} or request.query.get("module") not in ("Leads", "Contacts"):
+            raise Refused("fields.json: wrapper", problem(400, "MANDATORY_NOT_FOUND", "fields"))
+        [one] = body["fields"]
+        if set(one) - {"field_label", "data_type", "length", "decimal_place", "unique", "textarea"}:
+            raise Refused("fields.json: fields", problem(400, "INVALID_DATA", "fields"))
+        if not isinstance(one.get("unique", {}), dict) or not isinstance(one.get("length", 1), int):
+            raise Refused("fields.json: unique, length", problem(400, "INVALID_DATA", "unique"))
+        if self.most_fields <= len(self.fields):
+            return Reply(400, {"fields": [_error("LIMIT_EXCEEDED", "field limit")]})
+        self.fields.append({**one, "api_name": one["field_label"].replace(" ", "_")})
+        return Reply(
+            201, {"fields": [{"code": "SUCCESS", "status": "success", "message": "field created", "details": {"id": "1"}}]}
+        )
 
     @route("GET", f"{_V8}/users")
     def list_users(self, request: Request) -> Reply:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from worker.automations.acts import Act, LeadState
 from worker.automations.requests import Answer, Run, Steps, Writes
+from worker.automations.targets.prepared import Preparation, Wanted
 
 
 def no_limit(_answer: Answer) -> float:
@@ -50,6 +51,8 @@ class Kind(NamedTuple):
     """Asks the target to delete a person, for an act with `do: forget` (`forget: true` of the target). It is always safe."""
     whole: Collection[str] = ()
     """Actions that send the output itself: the act has it as `fields["output"]`, an object, in place of a `with`."""
+    prepare: Prepare | None = None
+    """Looks up the fields that states need at the target, and makes them where the vendor's API can."""
     spare: Callable[[Answer], float] = no_limit
     """Reads the vendor's limit headers: for how many seconds to send nothing, since too little of the limit is left."""
 
@@ -67,4 +70,12 @@ class WriteStates(Protocol):
 
     def __call__(self, target: Any, states: Sequence[LeadState], /) -> Writes:
         """Return the steps that write *states*."""
+        ...
+
+
+class Prepare(Protocol):
+    """Makes the requests that look up fields, and make them."""
+
+    def __call__(self, target: Any, wanted: Sequence[Wanted], make: bool, /) -> Preparation:
+        """Return the steps that look up *wanted*, and with *make* the steps that make what is missing."""
         ...

@@ -19,6 +19,7 @@ from worker.automations.targets.common import Kind, Rate
 from worker.automations.targets.crm import Task, cut, due_of, has_reference, read_with, reference
 from worker.automations.targets.hubspot_api import id_of, inside, judge, listed, objects, parts, properties_of, spare
 from worker.automations.targets.hubspot_contacts import BATCH, contact, forget, write
+from worker.automations.targets.hubspot_fields import prepare
 from worker.connections.targets import HubSpotTarget
 
 _TO_CONTACT: Final = 204
@@ -99,5 +100,6 @@ KIND: Final = Kind(
     batch=BATCH,
     write=write,
     forget=forget,
+    prepare=prepare,
     spare=spare,
 )

@@ -59,7 +59,7 @@ def _input(target: HubSpotTarget, lead_id: str, trace: str, person: Mapping[str,
     if lead_id.isascii() and lead_id.isdecimal():
         return _Input(lead_id, trace, email, "", lead_id, properties)
     if not email:
-        raise Refused(f"{lead_id!r} is no id of HubSpot's, and the lead has no address")
+        raise Refused("the lead's id is none of HubSpot's, and the lead has no address")
     return _Input(lead_id, trace, email, "email", email, properties)
 
 

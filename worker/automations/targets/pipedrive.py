@@ -30,6 +30,7 @@ from worker.automations.targets.crm import (
     read_with,
     reference,
 )
+from worker.automations.targets.pipedrive_fields import prepare
 from worker.connections.targets import PipedriveTarget
 
 _MOST_SUBJECT: Final = 255
@@ -212,4 +213,5 @@ KIND: Final = Kind(
     rate=Rate(20, 2.0),  # requests of one user in a burst, of the smallest plan
     write=write,
     forget=forget,
+    prepare=prepare,
 )

@@ -16,6 +16,7 @@ from worker.automations.targets.answers import scrubbed
 from worker.automations.targets.common import Kind, Rate
 from worker.automations.targets.crm import PlainTask, cut, due_of, has_reference, read_with, reference
 from worker.automations.targets.salesforce_api import ask, judge, path, spare, text
+from worker.automations.targets.salesforce_fields import prepare
 from worker.automations.targets.salesforce_records import BATCH, forget, person, write
 from worker.connections.targets import SalesforceTarget
 
@@ -82,5 +83,6 @@ KIND: Final = Kind(
     batch=BATCH,
     write=write,
     forget=forget,
+    prepare=prepare,
     spare=spare,
 )

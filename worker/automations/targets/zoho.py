@@ -17,7 +17,8 @@ from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import scrubbed
 from worker.automations.targets.common import Kind, Rate
 from worker.automations.targets.crm import PlainTask, cut, due_of, has_reference, read_with, reference
-from worker.automations.targets.zoho_api import id_of, judge, refusal_of, results_of, spare
+from worker.automations.targets.zoho_api import id_of, judge, results_of, spare
+from worker.automations.targets.zoho_fields import prepare
 from worker.automations.targets.zoho_records import BATCH, forget, path, person, write
 from worker.connections.targets import ZohoTarget
 
@@ -58,8 +59,6 @@ def task(target: ZohoTarget, act: Act, run: Run) -> Steps:
 
 def _made(answer: Answer) -> str:
     results = results_of(answer)
-    if len(results) == 1 and results[0].get("code") not in (None, "SUCCESS"):
-        raise refusal_of(results[0])
     made = id_of(results[0]) if len(results) == 1 else ""
     if not made:
         raise Lost(f"Zoho answers {answer.status} without the task's id")
@@ -110,5 +109,6 @@ KIND: Final = Kind(
     batch=BATCH,
     write=write,
     forget=forget,
+    prepare=prepare,
     spare=spare,
 )

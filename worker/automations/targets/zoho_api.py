@@ -20,10 +20,13 @@ _HOUR_S: Final = 3_600.0
 
 def judge(answer: Answer) -> None:
     """Raise what an answer means (record.json, components/schemas/API_Exception)."""
+    results = results_of(answer)
     if 200 <= answer.status < 300:
+        if len(results) == 1 and results[0].get("status") == "error":
+            raise refusal_of(results[0])  # what was sent is one record, and it was refused
         return
     held = answer.json()
-    first = results_of(answer)[:1] or [held if isinstance(held, dict) else {}]
+    first = results[:1] or [held if isinstance(held, dict) else {}]
     code, message = str(first[0].get("code") or ""), str(first[0].get("message") or "")
     why = f"Zoho answers {answer.status}: {scrubbed(f'{code} {message}')}"
     if code in _EXPIRED:

@@ -180,7 +180,8 @@ def _sent(
 ) -> Generator[Http, Answer, dict[str, dict[str, Any]]]:
     """Send the rows in *body*, and return a result of each lead: they come in the order of the rows."""
     sample = {"data": [{"code": "SUCCESS", "details": {"id": "<record_id>"}} for _ in records]}
-    answer = yield Http.json(step, method, at, {"trigger": _trigger(target)} | body, sample=sample, takes=(400,))
+    sent = {"trigger": _trigger(target)} | body
+    answer = yield Http.json(step, method, at, sent, sample=sample, takes=(200, 201, 202, 207, 400))
     results = results_of(answer)
     if len(results) == len(records):
         return {one.lead_id: result for one, result in zip(records, results, strict=True)}
