@@ -33,8 +33,15 @@ ACTS = st.fixed_dictionaries(
      "do": st.sampled_from(["task", "send", "signature"])},
     optional={"with": TREES, "where": TREES, "unless": TREES, "max": TREES, "fresh": TREES, "consent": TREES},
 )  # fmt: skip
+CONTENTS = st.fixed_dictionaries({"id": LEAVES | TREES}, optional={"with": TREES, "where": TREES, "template": LEAVES})
+NURTURES = st.fixed_dictionaries(
+    {"id": LEAVES, "phase": LEAVES, "every": st.just("4d"), "to": st.sampled_from(["mail", "hook"]),
+     "contents": st.lists(CONTENTS, max_size=3)},
+    optional={"with": TREES, "stop": TREES, "do": LEAVES},
+)  # fmt: skip
 FILES = TREES | st.fixed_dictionaries(
-    {"acts": st.lists(ACTS, max_size=2)}, optional={"sync": TREES, "owners": TREES, "nurture": TREES}
+    {"acts": st.lists(ACTS, max_size=2)},
+    optional={"sync": TREES, "owners": TREES, "nurture": TREES | st.lists(NURTURES, max_size=2)},
 )
 
 

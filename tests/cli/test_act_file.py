@@ -49,6 +49,29 @@ def test_a_missing_file_of_connections_is_named(tmp_path: Path) -> None:
     assert "LEADPULSE_CONNECTIONS" in answer.stderr
 
 
+def test_phases_are_checked_with_the_grid(tmp_path: Path) -> None:
+    """A phase that the grid does not have is never entered."""
+    text = "nurture:\n  - {id: n, phase: considration, every: 4d, to: hook, do: send, contents: [{id: a}]}\n"
+    files(tmp_path, text)
+    assert leadpulse("act", "check", cwd=tmp_path).returncode == 0
+    answer = leadpulse("act", "check", "--grid", "article-75", cwd=tmp_path)
+    assert answer.returncode == 1
+    assert "automations.yaml:2: nurture[0].phase: the grid has no phase 'considration', did you mean 'consideration'?" in (
+        answer.stderr
+    )
+    assert (
+        "the grid has no phase 'considration'; it has none"
+        in leadpulse("act", "check", "--grid", "pivot-15", cwd=tmp_path).stderr
+    )
+
+
+def test_a_flag_of_the_program_before_a_command_is_refused(tmp_path: Path) -> None:
+    """It would have no effect."""
+    answer = leadpulse("act", "--connections", "other.yaml", "check", cwd=files(tmp_path))
+    assert answer.returncode == 2
+    assert "--connections has no effect before `check`: write it behind the command" in answer.stderr
+
+
 def test_the_file_is_shown_as_json(tmp_path: Path) -> None:
     """With defaults."""
     answer = leadpulse("act", "show", cwd=files(tmp_path))

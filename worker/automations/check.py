@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from typing import Any, Final
 
 from jinja2 import meta, nodes
@@ -31,11 +31,18 @@ _STAND_INS: Final[tuple[Any, ...]] = ("a@example.com", "2026-01-01T00:00:00Z", 1
 class Check:
     """Reads the plain data, so that it also finds mistakes beside those of the form."""
 
-    def __init__(self, targets: Mapping[str, Target], kinds: Mapping[str, Kind], templates: Templates) -> None:
-        """*kinds* has kinds by the word in `kind`."""
+    def __init__(
+        self,
+        targets: Mapping[str, Target],
+        kinds: Mapping[str, Kind],
+        templates: Templates,
+        phases: Collection[str] | None = None,
+    ) -> None:
+        """*kinds* has kinds by the word in `kind`. *phases* are those of the grid, if it is known."""
         self._targets = targets
         self._kinds = kinds
         self._templates = templates
+        self._phases = phases
 
     def __call__(self, data: Mapping[str, Any]) -> Told:
         """Yield each mistake with its place."""
@@ -69,6 +76,10 @@ class Check:
             yield from self._fields(raw, model, (*path, "with"), types)
 
     def _nurture(self, rule: Mapping[str, Any], path: Path) -> Told:
+        phase, known = rule.get("phase"), self._phases
+        if isinstance(phase, str) and known is not None and phase not in known:
+            hint = did_you_mean(phase, known) or f"; it has {', '.join(known) or 'none'}"
+            yield (*path, "phase"), f"the grid has no phase {phase!r}{hint}"
         do = rule.get("do", "send")
         kind = yield from self._kind(rule, path)
         model = None if kind is None else kind.fields.get(do) if isinstance(do, str) else None
@@ -248,7 +259,7 @@ def _twice(data: Mapping[str, Any]) -> Told:
                 )
             had: set[str] = set()
             for number, content in _mappings(rule.get("contents")):
-                if content.get("id") in had:
+                if str(content.get("id")) in had:
                     yield (name, place, "contents", number, "id"), f"the id {content['id']!r} is given twice: rename one"
                 had.add(str(content.get("id")))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,18 +23,24 @@ _ROUND_ROBIN: Final = re.compile(rb"(:[ \t]+)(round-robin\(\[[^\]\"\n]*\]\))")
 
 
 def read_rules(
-    path: str, connections: Connections, *, documents: Path | None = None, kinds: Mapping[str, Kind] = KINDS
+    path: str,
+    connections: Connections,
+    *,
+    documents: Path | None = None,
+    kinds: Mapping[str, Kind] = KINDS,
+    phases: Collection[str] | None = None,
 ) -> Rules:
     """Return the rules in the file at *path*, whose targets are those of *connections*.
 
     Files of templates are in the folder of the file, or in `templates` there. *documents* is the folder of documents.
-    Raises `AutomationsError` with every mistake.
+    *phases* are those of the grid, so that others are mistakes. Raises `AutomationsError` with every mistake.
     """
     try:
         source = Path(path).read_bytes()
     except OSError as error:
         raise AutomationsError(f"{path}: {error.strerror}: LEADPULSE_AUTOMATIONS names the file of automations") from error
-    return parse_rules(source, path, connections, folder=Path(path).parent, documents=documents, kinds=kinds)
+    folder = Path(path).parent
+    return parse_rules(source, path, connections, folder=folder, documents=documents, kinds=kinds, phases=phases)
 
 
 def parse_rules(
@@ -45,9 +51,10 @@ def parse_rules(
     folder: Path | None = None,
     documents: Path | None = None,
     kinds: Mapping[str, Kind] = KINDS,
+    phases: Collection[str] | None = None,
 ) -> Rules:
     """Return the rules in *source*. *file* names it in mistakes, and *folder* has its templates. Raises `AutomationsError`."""
-    check = Check(connections.targets, kinds, Templates(folder))
+    check = Check(connections.targets, kinds, Templates(folder), phases)
     quoted = _ROUND_ROBIN.sub(rb'\1"\2"', source)
     shape = "a mapping with `sync`, `owners`, `acts` and `nurture`"
     automations, _ = read_model(quoted, file, Automations, shape=shape, error=_error, across=check)

@@ -84,7 +84,9 @@ class Templates:
     """Compiles templates and expressions. *folder* holds files of templates, also in its folder `templates`."""
 
     def __init__(self, folder: Path | None, timezone: str = "UTC") -> None:
-        loader = None if folder is None else ChoiceLoader([FileSystemLoader(folder), FileSystemLoader(folder / "templates")])
+        folders = [] if folder is None else [folder, folder / "templates"]
+        loader = ChoiceLoader([FileSystemLoader(one) for one in folders])
+        self._loader = loader
         self._plain = _environment(loader, timezone, escaped=False, finalize=_printed)
         self._html = _environment(loader, timezone, escaped=True, finalize=_printed)
         self._slack = _environment(loader, timezone, escaped=False, finalize=_printed_in_slack)
@@ -121,14 +123,13 @@ class Templates:
         """Return the syntax tree of a file. Raises `TemplateMistake`."""
 
         def parsed() -> nodes.Template:
-            assert self._html.loader is not None
-            source, path, _ = self._html.loader.get_source(self._html, name)
+            source, path, _ = self._loader.get_source(self._html, name)
             return self._html.parse(source, name, path)
 
         return _compiled(parsed)
 
 
-def _environment(loader: BaseLoader | None, timezone: str, *, escaped: bool, finalize: Callable[[Any], Any]) -> Environment:
+def _environment(loader: BaseLoader, timezone: str, *, escaped: bool, finalize: Callable[[Any], Any]) -> Environment:
     made = _Sandbox(loader=loader, autoescape=escaped, undefined=_Missing, finalize=finalize, auto_reload=False)
     made.filters.update(FILTERS)
     made.globals = {"range": made.globals["range"], "dict": dict, "leadpulse_timezone": timezone}

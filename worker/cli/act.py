@@ -59,6 +59,10 @@ def act(ctx: click.Context, /, since: int | None, **flags: Any) -> None:
     Every setting is a flag and an environment variable. The flag takes precedence.
     """
     if ctx.invoked_subcommand is not None:
+        given = [name for name, value in flags.items() if value is not None]
+        if given:
+            flag = f"--{given[0].replace('_', '-')}"
+            raise click.UsageError(f"{flag} has no effect before `{ctx.invoked_subcommand}`: write it behind the command")
         return
     settings = load(ActSettings, flags)
     from worker.automations.app import create_app  # Faust, for this command alone

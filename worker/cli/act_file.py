@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from worker.cli.common import Complaints, json_line, load, opened, settings_flags, shown_name
+from worker.cli.common import Complaints, json_line, load, load_grid, opened, settings_flags, shown_name
 from worker.errors import AutomationsError, ConnectionsError
 from worker.settings import ReaderSettings
 
@@ -50,14 +50,16 @@ def _argument(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("file", envvar="LEADPULSE_AUTOMATIONS", default="automations.yaml", metavar="[FILE]")(command)
 
 
-def read_files(file: str, connections: str, documents: Path | None = None) -> tuple[Rules, Connections]:
+def read_files(
+    file: str, connections: str, documents: Path | None = None, phases: Collection[str] | None = None
+) -> tuple[Rules, Connections]:
     """Return the rules and the connections. Raises click's error with every mistake."""
     from worker.automations.file import read_rules
     from worker.connections.file import read_connections
 
     try:
         found = read_connections(connections)
-        return read_rules(file, found, documents=documents), found
+        return read_rules(file, found, documents=documents, phases=phases), found
     except (ConnectionsError, AutomationsError) as error:
         raise click.ClickException(str(error)) from error
 
@@ -65,13 +67,15 @@ def read_files(file: str, connections: str, documents: Path | None = None) -> tu
 @click.command()
 @_argument
 @CONNECTIONS
-def check(file: str, connections: str) -> None:
+@click.option("--grid", metavar="GRID", help="Name each phase under `nurture` that this grid does not have.")
+def check(file: str, connections: str, grid: str | None) -> None:
     """Check FILE whole, and name every mistake by line.
 
     FILE is LEADPULSE_AUTOMATIONS or automations.yaml by default. Targets are those of the file of connections. Templates are
     read too. Nothing is sent, and no secret is needed.
     """
-    rules, _ = read_files(file, connections)
+    phases = None if grid is None else tuple(load_grid(grid).phases or ())
+    rules, _ = read_files(file, connections, phases=phases)
     found = rules.automations
     counts = f"{len(found.sync)} states in sync, {len(found.acts)} acts, {len(found.nurture)} nurturing rules"
     click.echo(f"{file}: {counts}: no mistake", err=True)
