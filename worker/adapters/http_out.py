@@ -26,8 +26,9 @@ _HALF: Final = 0.5
 class _Lease:
     """When a request must be written, and whether it was."""
 
-    def __init__(self, until: float) -> None:
+    def __init__(self, until: float, *, once: bool) -> None:
         self.until = until
+        self.once = once
         self.written = False
 
 
@@ -39,6 +40,8 @@ class _Leased(ClientRequest):
 
     async def send(self, conn: Connection) -> ClientResponse:
         lease = _lease.get()
+        if lease.written and lease.once:  # aiohttp sends idempotent methods again by itself
+            raise AnswerLost("no answer: the connection was closed")
         if time.monotonic() >= lease.until:
             raise LeaseEnded("the connection took so long that another process may have the act")
         lease.written = True
@@ -69,7 +72,7 @@ class HttpOut:
         """Send one request; see the port."""
         session = self._alone if alone else self._shared
         assert session is not None, "not opened"
-        lease = _Lease(time.monotonic() + within_s * _HALF)
+        lease = _Lease(time.monotonic() + within_s * _HALF, once=alone)
         token = _lease.set(lease)
         limit = aiohttp.ClientTimeout(total=within_s, sock_connect=_CONNECT_S)
         try:

@@ -41,12 +41,11 @@ class SmtpOut:
             if error.code < _FIRST_CODE:  # aiosmtplib has no code where a reply cannot be read
                 raise (AnswerLost if writing else NotSent)("a reply of the mail server cannot be read") from None
             return Answered(error.code, error.message.encode())
-        except aiosmtplib.SMTPNotSupported as error:
-            raise NotSent(f"the mail server does not offer what we need: {error}") from None
         except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
             if writing:
                 raise AnswerLost(f"no reply to the mail: {type(error).__name__}") from None
-            raise NotSent(f"the mail server cannot be reached: {type(error).__name__}") from None
+            words = str(error) if isinstance(error, aiosmtplib.SMTPException) else type(error).__name__
+            raise NotSent(f"the mail server cannot be used: {words}") from None
         finally:
             # the reply was read, so what QUIT brings changes nothing
             with contextlib.suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
