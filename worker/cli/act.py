@@ -18,6 +18,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "schema": ("worker.cli.act_file", "schema"),
     "preview": ("worker.cli.act_file", "preview"),
     "prepare": ("worker.cli.act_prepare", "prepare"),
+    "test": ("worker.cli.act_trial", "trial"),
     "list": ("worker.cli.act_ledger", "list_acts"),
     "resolve": ("worker.cli.act_ledger", "resolve"),
     "retry": ("worker.cli.act_ledger", "retry"),

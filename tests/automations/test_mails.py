@@ -1,0 +1,215 @@
+"""Mails: consent, suppression by lead and address, at most two a day, nurturing by phase, erasure, and a test of a rule."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.kit.acting import ENVIRONMENT, HOOKS, Acting, MailSenders, Senders, Target, lost
+from tests.kit.waits import until
+from worker.automations.acts import Act
+from worker.automations.calls import NoLogins
+from worker.automations.file import parse_rules
+from worker.automations.live import Files
+from worker.automations.requests import Again, Answer, Final, Mail, Run, Steps, Unknown
+from worker.automations.targets.common import Kind, Rate
+from worker.automations.targets.fields import Html, Line, With
+from worker.automations.targets.registry import KINDS
+from worker.automations.trial import tried
+from worker.connections.file import parse_connections
+from worker.errors import AutomationsError
+
+MAILS = HOOKS + b"  mail: {kind: smtp, url: 'smtps://u:${PW}@mx.example', from: 'sales@example.com'}\n"
+INVITE = """
+acts:
+  - {id: invite, on: lead.sql, to: mail, do: send, consent: marketing_consent,
+     with: {to: "{{ traits.email }}", subject: "Hello", html: "<p>Hi</p>"}}
+"""
+NURTURE = """
+nurture:
+  - {id: considering, phase: consideration, every: 4d, to: mail, stop: [lead.sql, lead.excluded], with: {html: "<p>x</p>"},
+     contents: [{id: case-study, with: {subject: Case}}, {id: webinar, with: {subject: Webinar}}]}
+"""
+DAY_MS = 24 * 3_600_000
+
+
+class Send(With):
+    """A mail."""
+
+    to: Line
+    subject: Line
+    html: Html
+
+
+def _send(_target: Any, act: Act, run: Run) -> Steps:
+    if run.unsure:
+        raise Unknown("a mail server cannot be asked")
+    fields = act.fields
+    yield Mail("send", "sales@example.com", fields["to"], f"Subject: {fields['subject']}\r\n\r\n".encode())
+    return f"<{act.output}@example.com>"
+
+
+def _judge(answer: Answer) -> None:
+    if answer.status >= 500:
+        raise Final(f"{answer.status}")
+    if answer.status >= 400:
+        raise Again(f"{answer.status}")
+
+
+MAILING = {**KINDS, "smtp": Kind("smtp", {"send": _send}, {"send": Send}, _judge, Rate(1000, 1.0))}
+
+
+def stage(rules: str = INVITE) -> Acting:
+    """Return a stage with a mail server."""
+    return Acting(rules, MAILS, MAILING)
+
+
+def person(address: str = "ada@example.com", **traits: Any) -> dict[str, Any]:
+    """Return the traits of a lead who consents."""
+    return {"traits": {"email": address, "marketing_consent": True, **traits}}
+
+
+async def over(made: Acting, number: int) -> None:
+    """Wait until so many acts have ended."""
+    await until(lambda: len(made.acks.records) >= number, f"{number} ends")
+
+
+async def test_a_mail_goes_to_a_lead_who_consents() -> None:
+    """And to no other one."""
+    made = stage()
+    async with made.acting():
+        made.publish(lead="eve", traits={"email": "eve@example.com"})
+        made.publish(lead="ada", **person())
+        await over(made, 1)
+    assert [to for to, _ in made.target.mails] == ["ada@example.com"]
+    assert [row.state for row in await made.rows()] == ["done"]
+
+
+@pytest.mark.parametrize("type_", ["email.unsubscribed", "email.complained", "email.bounced"])
+async def test_no_mail_to_a_suppressed_address_whatever_lead_has_it(type_: str) -> None:
+    """The event names the lead; its address is suppressed too, and another lead has the same one."""
+    made = stage()
+    made.addresses["ada"] = "Ada@Example.com"
+    async with made.acting():
+        made.happen(type_, "ada")
+        await asyncio.sleep(0.3)
+        made.publish(lead="ada", **person("new@example.com"))
+        made.publish(lead="other", **person("ADA@example.com"))
+        await over(made, 2)
+    assert made.target.mails == []
+    assert set(await made.states()) == {"cancelled"}
+
+
+async def test_a_new_subscription_lifts_an_unsubscription_and_nothing_else() -> None:
+    """A complaint stays."""
+    made = stage()
+    async with made.acting():
+        made.happen("email.unsubscribed", "email:ada@example.com")
+        made.happen("email.complained", "email:eve@example.com")
+        made.later(1_000)
+        made.happen("email.subscribed", "email:ada@example.com")
+        made.happen("email.subscribed", "email:eve@example.com")
+        await asyncio.sleep(0.5)
+        made.publish(lead="ada", **person("ada@example.com"))
+        made.publish(lead="eve", **person("eve@example.com"))
+        await over(made, 2)
+    assert [to for to, _ in made.target.mails] == ["ada@example.com"]
+
+
+async def test_two_mails_a_day_to_an_address() -> None:
+    """The third waits for tomorrow, whichever lead it is for; then it is too old, and reported."""
+    made = stage()
+    async with made.acting():
+        for number in range(3):
+            made.publish(lead=f"lead-{number}", **person("ada@example.com"))
+        await over(made, 2)
+        made.later(DAY_MS + 60_000)
+        await over(made, 3)
+    assert len(made.target.mails) == 2
+    assert sorted(await made.states()) == ["done", "done", "stale"]
+
+
+async def test_a_lost_reply_is_unknown_and_never_sent_again() -> None:
+    """A person decides."""
+    made = stage()
+    made.target.answers = [lost()]
+    async with made.acting():
+        made.publish(lead="ada", **person())
+        await until(lambda: made.target.mails, "the mail")
+        made.later(60_000)
+        await over(made, 1)
+    assert await made.states() == ["unknown"]
+    assert len(made.target.mails) == 1
+
+
+async def test_contents_by_phase_each_once() -> None:
+    """The first when the phase is entered, the next after `every`, none twice, none after it is left."""
+    made = stage(NURTURE)
+    phase = {"from": "discovery", "to": "consideration", "stage": "mql"}
+    async with made.acting():
+        made.publish("lead.phase", seq=1, **{**person(), **phase})
+        await over(made, 1)
+        made.publish("lead.phase", seq=2, **{**person(), "from": "consideration", "to": "discovery", "stage": "mql"})
+        made.publish("lead.phase", seq=3, **{**person(), **phase})
+        await asyncio.sleep(0.5)
+        assert len(made.target.mails) <= 2
+        made.later(4 * DAY_MS + 60_000)
+        await over(made, 2)
+        made.later(4 * DAY_MS + 60_000)
+        await asyncio.sleep(1.5)
+    subjects = [message.split(b"\r\n")[0] for _, message in made.target.mails]
+    assert subjects == [b"Subject: Case", b"Subject: Webinar"]
+
+
+async def test_a_stop_ends_nurturing() -> None:
+    """Sales has the lead now."""
+    made = stage(NURTURE)
+    async with made.acting():
+        made.publish("lead.phase", seq=1, **{**person(), "from": None, "to": "consideration", "stage": "mql"})
+        await over(made, 1)
+        made.publish("lead.sql", seq=2, **person())
+        await asyncio.sleep(0.5)
+        made.later(5 * DAY_MS)
+        await asyncio.sleep(1.5)
+    assert len(made.target.mails) == 1
+
+
+async def test_an_erased_lead_leaves_nothing() -> None:
+    """Rows, states and enrolments are gone."""
+    made = stage(INVITE + NURTURE)
+    async with made.acting():
+        made.publish(lead="ada", **person())
+        await over(made, 1)
+        made.publish("lead.erased", seq=2)
+
+        async def gone() -> bool:
+            return await made.rows("ada") == []
+
+        await until(gone, "nothing of the lead")
+
+
+@pytest.mark.parametrize(("rule", "to"), [("invite", "me@example.com"), ("considering/case-study", "me@example.com")])
+async def test_a_rule_is_tried_with_an_invented_lead(rule: str, to: str) -> None:
+    """The mail is marked, goes to the address given, and needs no consent."""
+    connections = parse_connections(MAILS, "connections.yaml")
+    rules = parse_rules((INVITE + NURTURE).encode(), "automations.yaml", connections, kinds=MAILING)
+    target = Target()
+    files = Files(connections, rules, ENVIRONMENT)
+    ended = await tried(files, rule, to, Senders(target), MailSenders(target), NoLogins(), MAILING)
+    assert ended["state"] == "done"
+    ((address, message),) = target.mails
+    assert address == to
+    assert message.startswith(b"Subject: [TEST] ")
+
+
+async def test_a_rule_that_is_not_there() -> None:
+    """It is told with those that are."""
+    connections = parse_connections(MAILS, "connections.yaml")
+    rules = parse_rules(INVITE.encode(), "automations.yaml", connections, kinds=MAILING)
+    target = Target()
+    with pytest.raises(AutomationsError, match="the rules are invite"):
+        await tried(
+            Files(connections, rules, ENVIRONMENT), "call", "a@b.c", Senders(target), MailSenders(target), NoLogins()
+        )  # fmt: skip
