@@ -601,3 +601,25 @@ register('ledger_next_due', ledger_next_due, {'no-writes'})
 register('ledger_figures', ledger_figures, {'no-writes'})
 register('ledger_rows', ledger_rows, {'no-writes'})
 register('ledger_rights', ledger_rights, {'no-writes'})
+
+-- Puts an act of another partition or namespace here, with all its fields. ARGV: id, then its fields and values.
+local function ledger_restore(keys, args)
+  local prefix, held = prefix_of(keys), {}
+  for i = 2, #args, 2 do held[args[i]] = args[i + 1] end
+  try_act(prefix, held.target, held.lead)
+  redis.call('HSET', prefix .. 'row:' .. args[1], unpack(args, 2))
+  redis.call('SADD', prefix .. 'targets', held.target)
+  redis.call('SADD', prefix .. 'lead:' .. held.lead, args[1])
+  local row = read_row(prefix, args[1])
+  index(prefix, row, row.state, pending(row.state) and held.created or held.updated)
+  if pending(row.state) then
+    redis.call('ZADD', row.queue, row.at, row.member)
+    if row.lease > 0 then redis.call('HSET', prefix .. 'busy:' .. row.target, row.lead, row.id) end
+    reschedule(prefix, row.target, row.lead)
+  end
+  local numbers = tonumber(redis.call('HGET', keys[1], 'numbers') or '0')
+  if row.number > numbers then redis.call('HSET', keys[1], 'numbers', whole_number(row.number)) end
+  return 'DONE'
+end
+
+register('ledger_restore', ledger_restore, {})
