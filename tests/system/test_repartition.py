@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+from tests.kit.ledgers import an_act
 from tests.kit.repartitions import grown, repartition
 from tests.kit.site import MakeSite, Site
 from tests.kit.traffic import Message, Sent, now_ms, traffic
+from worker.adapters.kafka_clients import free_reader
+from worker.adapters.redis_client import connect
+from worker.adapters.redis_ledger import RedisLedger
 from worker.core.contract.journal import stray_output
 from worker.core.contract.model import Record
+from worker.core.contract.partitioner import owner
 from worker.core.insight.replay import replay_lines
 from worker.core.scoring.state import unpack
+from worker.ports import LogPartition
 
 
 async def test_leads_move_to_more_partitions_and_nothing_is_lost_or_doubled(make_site: MakeSite) -> None:
@@ -71,6 +77,35 @@ async def test_a_copy_is_refused_where_it_could_lose_or_double_something(make_si
     cut_short = new.worker()
     assert await cut_short.ended() == 1
     assert "was cut short" in cut_short.said()
+
+
+async def test_acts_move_with_their_leads_once_all_outputs_are_read(make_site: MakeSite) -> None:
+    """The program that acts on the new namespace reads only its own outputs, so an unread one would be lost."""
+    old = await make_site()
+    worker = old.worker()
+    await worker.ready(2)
+    await old.send(old.sent(m) for m in traffic(83, 60, 300))
+    await old.settled()
+    await worker.stop()
+    new = await grown(old, 3)
+    client = connect(old.settings.redis.get_secret_value())
+    topics = [old.settings.output_topic(kind) for kind in ("lead.mql", "lead.sql")]
+    leads = [f"lead-{n}" for n in range(20)]
+    for p in range(2):
+        acts = [an_act(f"call|/s|{lead}", lead) for lead in leads if owner(lead, 2) == p]
+        await RedisLedger(client, old.settings.namespace, p).take(acts, 1, {**dict.fromkeys(topics, 0), "#calls": 3})
+    assert "outputs: run it until it has" in refusal(new, old)
+    async with free_reader(old.settings, []) as reader:
+        places = [LogPartition(topic, p) for topic in topics for p in range(2)]
+        ends = await reader.ends(places)
+    for p in range(2):
+        position = {topic: ends[LogPartition(topic, p)] for topic in topics}
+        await RedisLedger(client, old.settings.namespace, p).take([], 2, position)
+    assert repartition(new, old)["acts"] == len(leads)
+    for p in range(3):
+        rows = await RedisLedger(client, new.settings.namespace, p).rows()
+        assert sorted(row.lead_id for row in rows) == sorted(lead for lead in leads if owner(lead, 3) == p)
+    await client.aclose()
 
 
 def on_its_way(site: Site, message: Message) -> Sent:

@@ -26,11 +26,13 @@ def repartition(source: str, **flags: Any) -> None:
     Stop the workers (SIGTERM). Choose a new LEADPULSE_NAMESPACE with the new LEADPULSE_PARTITIONS. Run `leadpulse topics
     create` and this command. Start the workers with the new settings.
 
-    No event is read twice or skipped. Offsets, sequence numbers, pending answers and unpublished outputs are copied too. The
-    old namespace is only read. To go back, start its workers again instead.
+    No event is read twice or skipped. Offsets, sequence numbers, pending answers and unpublished outputs are copied too. So are
+    the acts of `leadpulse act`, which must have read all outputs and be stopped, and suppressed addresses. The old namespace is
+    only read. To go back, start its workers again instead.
 
     The command also copies leads for a second grid with the same number of partitions. Then route the outputs of one
-    namespace to topics of their own, or sales call every lead twice. Prints one JSON object.
+    namespace to topics of their own, or sales call every lead twice. Acts stay with the old namespace then. Prints one JSON
+    object.
     """
     settings = load_settings(flags)
     try:

@@ -25,6 +25,7 @@ from worker.core.contract.model import Event, LeadWrite, Output, Record
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.state import FOLD_VERSION, UnreadableState, pack, unpack
 from worker.engine.checks import check_topics
+from worker.engine.repartition_acts import copy_acts
 from worker.engine.witnesses import ask
 from worker.errors import WorkerMustStop
 from worker.ports import Applied, Batch, LogPartition, OutboxEntry, Position
@@ -44,6 +45,8 @@ class Repartitioned(msgspec.Struct, frozen=True):
     strays: int
     """Records in the old journal for an owner that has not read them. They are forwarded to the new owner."""
     partitions: int
+    acts: int = 0
+    """The number of copied acts of `leadpulse act`. Suppressed addresses are copied too."""
 
 
 async def repartition(old: Settings, new: Settings, client: Client) -> Repartitioned:
@@ -68,12 +71,15 @@ async def repartition(old: Settings, new: Settings, client: Client) -> Repartiti
     stores = [RedisStore(client, new.namespace, p) for p in range(new.partitions)]
     await _check_empty(new, stores)
     strays = await _strays(old, new, positions)
-    copy = _Copy(stores, positions, await _starts(new))
+    starts = await _starts(new)
+    async with Admin(new) as admin:
+        acts = await copy_acts(old, new, admin, client)
+    copy = _Copy(stores, positions, starts)
     async for partition, write in leads_of(client, old.namespace):
         await copy.add(owner(write.lead, new.partitions), _with_clock(write, positions[partition].clock_ms))
     for p in range(new.partitions):
         await copy.close(p, new, strays[p] if p < len(strays) else [])
-    return Repartitioned(copy.leads, copy.erased, sum(map(len, strays)), new.partitions)
+    return Repartitioned(copy.leads, copy.erased, sum(map(len, strays)), new.partitions, acts.acts)
 
 
 async def _old_positions(old: Settings, client: Client) -> list[Position]:
