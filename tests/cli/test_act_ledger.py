@@ -10,15 +10,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.kit.ledgers import an_act, claimed, ended, the_row
+from tests.kit.ledgers import a_content, a_state, an_act, claimed, ended, enrolled, the_row
 from tests.kit.services import Redis, free_port
 from tests.kit.shell import leadpulse
 from worker.adapters.redis_client import connect
 from worker.adapters.redis_ledger import RedisLedger
 from worker.adapters.redis_limits import RedisLimits
-from worker.automation_ports import AddAct, Ledger
-from worker.automations.acts import Act
+from worker.automation_ports import AddAct, Cancel, Ledger, Op, Suppress
+from worker.automations.acts import Act, LeadState
+from worker.automations.output import Output
+from worker.automations.persons import erase_acts, held_acts
 from worker.core.contract.partitioner import owner
+from worker.settings import ReaderSettings
 
 PARTITIONS = 4
 CONNECTIONS = """
@@ -173,6 +176,36 @@ async def test_a_rule_or_a_target_is_paused_by_its_name(site: Site) -> None:
     assert answer.returncode == 0
     assert "cannot be read, so the name was not checked" in answer.stderr
     assert await limits.paused() == {"rule:call", "target:hook", "rule:crm", "target:crm"}
+
+
+async def test_what_is_held_of_a_person_is_exported_and_erased(site: Site) -> None:
+    """A suppressed address stays so. What comes later from before the erasure is not added."""
+    state = LeadState(
+        rule="0", target="crm", object="contact", lead_id="ann", sequence=7, fields={"score": 5}, output="ann:7", at_ms=1
+    )
+    output = Output(id="ann:7", source="/s", type="lead.phase", lead_id="ann", at_ms=1, time="1970-01-01T00:00:00.001Z")
+    packed = msgspec.msgpack.encode(output)
+    ops: list[Op] = [a_state(7, packed=msgspec.msgpack.encode(state)), enrolled(packed=packed), Cancel("ann", "lead.cooled", 0)]
+    await site.ledger("ann").take([*ops, a_content("study", 9), Suppress("ann", "bounced", 5)], 5)
+    await site.ledger("email:ann@example.com").take([Suppress("email:ann@example.com", "unsubscribed", 5)], 5)
+    settings = ReaderSettings.load(site.env)
+    answer = leadpulse("export", "ann", "--without-webhooks", env=site.env, cwd=site.folder)
+    assert answer.returncode == 0, answer.stderr
+    held = json.loads(answer.stdout)["acts"]["ids"]["ann"]
+    assert [(act["rule"], act["state"]) for act in held["acts"]] == [("warm/study", "intent"), ("call", "intent")]
+    assert held["acts"][1]["act"]["fields"] == {"subject": "Call \x1b ann"}
+    (shown,) = held["states"]
+    assert (shown["target"], shown["written"], shown["waiting"]["fields"]) == ("crm", None, {"score": 5})
+    assert [(one["rule"], one["sent"], one["output"]["id"]) for one in held["nurturing"]] == [("warm", ["study"], "ann:7")]
+    assert held["cancelled_by"] == ["lead.cooled"]
+    told = await held_acts(settings, ["ann"], ["Ann@Example.com"])
+    assert told["suppressed"] == {"ann": "bounced", "email:ann@example.com": "unsubscribed"}
+    assert await erase_acts(settings, ["ann", "dan"], 2_000, 6_000) == 2
+    assert await held_acts(settings, ["ann", "dan"], ["Ann@Example.com"]) == {
+        "ids": {"ann": {"erased_up_to": "1970-01-01T00:00:02.000Z"}}, "suppressed": {"email:ann@example.com": "unsubscribed"},
+    }  # fmt: skip
+    await site.ledger("ann").take([site.act("ann")], 7_000)
+    assert site.listed("--lead", "ann") == []
 
 
 async def test_the_number_of_partitions_must_be_right(site: Site) -> None:

@@ -22,7 +22,7 @@ _COUNTER: Final = b"next:#"
 
 
 class Copied(NamedTuple):
-    """What was copied."""
+    """Numbers of what was copied."""
 
     acts: int
     states: int

@@ -89,7 +89,7 @@ class Acts:
 
     async def whole(self, chosen: Chosen) -> list[dict[str, Any]]:
         """Return all that is known of the chosen acts, ready for JSON."""
-        return [_whole(row) for _, row in await self._rows(chosen)]
+        return [whole(row) for _, row in await self._rows(chosen)]
 
     async def decide(self, chosen: Chosen, state: str, detail: str, now_ms: int) -> list[Decided]:
         """Carry a person's decision out for each of the chosen acts; see `Ledger.decide`."""
@@ -202,7 +202,7 @@ def _fits(row: Row, chosen: Chosen) -> bool:
     )
 
 
-def _whole(row: Row) -> dict[str, Any]:
+def whole(row: Row) -> dict[str, Any]:
     """Return all of an act. What it sends is under `act`."""
     act = act_of(row)
     shown: dict[str, Any] = {"id": row.id, **msgspec.to_builtins(line_of(row))}

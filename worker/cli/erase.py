@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from worker.adapters.kafka_sink import KafkaIntake
+from worker.automations.persons import erase_acts
 from worker.cli.common import json_line, load_part, run_async, settings_flags
 from worker.cli.topics import CONNECTION
 from worker.core.contract.instants import MAX_AHEAD_MS
@@ -17,7 +18,7 @@ from worker.core.scoring.calendar import rfc3339
 from worker.intake.erasure import send_erasure
 from worker.queries.inbound import Forgotten, forget_inbound
 from worker.queries.persons import Person, ids_of_person, until_erased
-from worker.settings import InboundSettings, Settings
+from worker.settings import InboundSettings, ReaderSettings, Settings
 
 
 class Erased(msgspec.Struct, frozen=True):
@@ -32,6 +33,8 @@ class Erased(msgspec.Struct, frozen=True):
     """Whether all ids are erased by now."""
     inbound: Forgotten | None
     """What became of webhooks. `None`: nothing was sent."""
+    acts: int = 0
+    """The number of erased acts of `leadpulse act`."""
 
 
 @click.command()
@@ -54,6 +57,9 @@ def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> N
     Webhooks cannot be deleted one by one either. `collect remap` and `dead replay` send nothing of the person any more, and
     questions to vendors about them are taken back. `inbound` tells until when webhooks stay.
 
+    Acts, states and nurturing of `leadpulse act` are erased at once. When that program reads the published `lead.erased`, it
+    asks targets with `forget: true` to delete the person. An unsubscription of the address stays, as a hash.
+
     Records in Kafka's topics, the internal topic included, expire by retention.
 
     Prints one JSON object. Exits with 1 if the erasure is not done in time. The event is then sent, and workers will process
@@ -73,7 +79,8 @@ def erase(lead: str, yes: bool, dry_run: bool, wait_s: float, **flags: Any) -> N
     run_async(send_erasure(KafkaIntake(settings), settings.input_topics, lead, at_ms))
     forgotten = run_async(forget_inbound(inbound, ids, int(time.time() * 1_000)))
     done = run_async(until_erased(settings, lead, ids, at_ms, wait_s)) if wait_s else False
-    click.echo(json_line(Erased(lead, ids, rfc3339(at_ms), done, forgotten)))
+    acts = run_async(erase_acts(load_part(ReaderSettings, flags), ids, at_ms, int(time.time() * 1_000)))
+    click.echo(json_line(Erased(lead, ids, rfc3339(at_ms), done, forgotten, acts)))
     if wait_s and not done:
         click.echo(
             f"sent, but not done within {wait_s:g} s: do workers run (`leadpulse doctor`)? They will process it", err=True
