@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.kit.collected import Memory
+from tests.kit.grids import a_grid, parsed
 from tests.kit.waits import until
 from worker.adapters.memory_log import MemoryLog, MemoryReader
 from worker.collector.lookups import questions
@@ -23,6 +24,7 @@ from worker.core.contract.codec import decode
 from worker.core.contract.dead_letter import read_letter
 from worker.core.contract.event_types import INPUT_TOPICS
 from worker.core.contract.model import Event, Output
+from worker.core.insight.replay import replay_lines
 from worker.errors import ProducerFailed
 from worker.intake.inbound import Inbound, decode_inbound, encode_inbound
 from worker.intake.questions import Question, decode_question, encode_question
@@ -164,6 +166,28 @@ async def test_an_id_that_was_seen_is_sent_once() -> None:
         await until(bench.read)
     assert bench.ids()["e1:email.opened"] == 1
     assert bench.counted("repeated_events_total", source="mailer") >= 3
+
+
+async def test_an_id_on_two_partitions_at_one_moment_counts_once() -> None:
+    """Both mappers ask before either has marked it, so both send it. The worker's own net of 64 ids drops the second one."""
+    bench = Bench()
+    asked, known = asyncio.Barrier(2), bench.memory.known
+
+    async def at_once(marks: Sequence[bytes]) -> list[bool]:
+        found = await known(marks)
+        await asked.wait()
+        return found
+
+    bench.memory.known = at_once  # type: ignore[method-assign]
+    for partition in range(2):
+        bench.webhook([opened(1), opened(2 + partition, email="p1@x.example")], partition=partition)
+    async with bench.mapping():
+        await until(bench.read)
+    assert bench.ids()["e1:email.opened"] == 2
+    lines = [record.value or b"" for record in bench.log.committed_records(EMAIL)]
+    rules = "{rules: [{id: open, points: 1, on: email.opened}]}"
+    [lead] = replay_lines(lines, parsed(a_grid(engagement=rules)), 1_770_000_100_000).leads
+    assert [(one["id"], one["count"]) for one in lead["reasons"]] == [("open", 3)]
 
 
 async def test_a_death_between_commit_and_mark_counts_nothing_twice() -> None:

@@ -102,6 +102,20 @@ async def test_consent_is_obeyed() -> None:
         assert collector.log.records == []
 
 
+@pytest.mark.parametrize("by", ["page-key", "server-key"])
+async def test_consent_is_needed_for_the_categories_that_the_connections_name(by: str) -> None:
+    """Of a site and of a server. A visitor who refuses advertising alone may still be scored."""
+    named = FILE.replace("custom: [", "consent_categories: [Analytics], custom: [").replace(
+        "{vendor: segment,", "{vendor: segment, consent_categories: Analytics,"
+    )
+    async with served(named, SECRETS) as collector:
+        for preferences in ({"Advertising": False, "Analytics": True}, {"Advertising": True, "Analytics": False}, {}):
+            context = {"consent": {"categoryPreferences": preferences}}
+            assert await send(collector, "page", PAGE | {"context": context}, by) == 200
+        assert len(collector.log.records) == 1
+        assert collector.counted("collect_segment_passed_over_total") == 2
+
+
 async def test_the_key_comes_in_the_query_too() -> None:
     """Beacons cannot set headers."""
     async with served(FILE, SECRETS) as collector:

@@ -120,12 +120,20 @@ class Protocol:
         collector, now_ms = self._collector, self._collector.now_ms()
         for name, source in self._servers.items():
             if is_one_of(key, collector.keys[name].secrets):
-                caller = Caller(now_ms, server=True, names=source.events, traits=source.traits, repair=True)
+                caller = Caller(
+                    now_ms,
+                    server=True,
+                    names=source.events,
+                    traits=source.traits,
+                    categories=source.consent_categories,
+                    repair=True,
+                )
                 return Speaker(name, caller)
         for held, name in collector.write_keys.items():
             if is_one_of(key, (held,)):
                 site = collector.connections.sites[name]
-                return Speaker(name, Caller(now_ms, custom=frozenset(site.custom), repair=True), site.origins)
+                caller = Caller(now_ms, custom=frozenset(site.custom), categories=site.consent_categories, repair=True)
+                return Speaker(name, caller, site.origins)
         return None
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from worker.connections.secret import Secret, SecretText
-from worker.connections.sources import NEEDS_PUBLIC_URL, AnySource, Model, Secrets
+from worker.connections.sources import NEEDS_PUBLIC_URL, AnySource, Categories, Model, Secrets
 from worker.connections.targets import AnyTarget, Url
 from worker.core.grid.values import did_you_mean, several, wrong
 from worker.core.grid.yaml_lines import Path
@@ -53,6 +53,8 @@ class Site(Model):
     """Secrets that identify tokens are signed with. Without one, no browser names a lead."""
     write_key: SecretText | None = None
     """Key of Segment's protocol for browsers and servers of the site."""
+    consent_categories: Categories = ()
+    """Of Segment's protocol: categories of consent that a message needs where it has preferences; absent: all that it names."""
     custom: Annotated[tuple[str, ...], AfterValidator(_customs)] = ()
     """Custom types that a browser may send."""
     cookie_domain: str | None = None

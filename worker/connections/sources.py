@@ -98,6 +98,9 @@ _WEB_PAGE: Final = re.compile(r"https?://[^/\s?#]+/[^\s?#]*")
 HiddenLinks = Annotated[tuple[str, ...], BeforeValidator(_list), AfterValidator(_hidden), WithJsonSchema(_TEXTS_SCHEMA)]
 
 
+Categories = Annotated[tuple[str, ...], BeforeValidator(_list), WithJsonSchema(_TEXTS_SCHEMA)]
+
+
 class Machines(Model):
     """Guesses at clicks that no person made, for vendors that do not flag them. Each is off unless it is here."""
 
@@ -272,6 +275,8 @@ class Segment(Source):
     vendor: Literal["segment"]
     events: dict[str, EventTypeName] = Field(default_factory=dict)
     """Name of a `track` call → event type. Other names are counted and passed over."""
+    consent_categories: Categories = ()
+    """Categories of consent, by their ids, that a message needs where it has preferences; absent: all that it names."""
 
 
 class Yousign(Source):

@@ -127,12 +127,36 @@ def test_a_token_s_lead_is_linked_and_given_no_traits() -> None:
     ]
 
 
-@pytest.mark.parametrize(("agreed", "taken"), [({"Advertising": True, "Analytics": False}, 0), ({"Advertising": True}, 1)])
-def test_consent_is_obeyed_where_it_is_told(agreed: dict[str, bool], taken: int) -> None:
-    """A no to anything is a no to scoring."""
+@pytest.mark.parametrize(
+    ("agreed", "needs", "taken"),
+    [
+        ({"Advertising": True, "Analytics": False}, (), 0),
+        ({"Advertising": True}, (), 1),
+        ({}, (), 0),
+        (None, (), 1),
+        (None, ("Analytics",), 1),
+        ({}, ("Analytics",), 0),
+        ({"Advertising": False, "Analytics": True}, ("Analytics",), 1),
+        ({"Advertising": True, "Analytics": True}, ("Analytics", "Profiling"), 0),
+        ({"Advertising": True, "Analytics": "true"}, ("Analytics",), 0),
+    ],
+)
+def test_consent_is_obeyed_where_it_is_told(agreed: dict[str, Any] | None, needs: tuple[str, ...], taken: int) -> None:
+    """A no to anything is a no to scoring, unless the connections say which categories scoring needs.
+
+    As in Segment's own table: without preferences a message flows, and empty ones agree to nothing.
+    """
     context = {**SENT["context"], "consent": {"categoryPreferences": agreed}}  # type: ignore[dict-item]
-    made = of_messages([one("page", context=context)], SERVER)
+    made = of_messages([one("page", context=context)], Caller(RECEIVED_MS, server=True, categories=needs))
     assert (len(made.events), made.passed_over["without consent"]) == (taken, 1 - taken)
+
+
+def test_a_source_says_which_categories_it_needs() -> None:
+    """The webhook destination obeys them too."""
+    body = one("page", context={"consent": {"categoryPreferences": {"Ads": False, "Analytics": True}}})
+    body["properties"] = {"url": "https://x.example/"}
+    assert made_of("segment", body).events == []
+    assert len(made_of("segment", body, consent_categories=["Analytics"]).events) == 1
 
 
 def test_a_robot_is_passed_over() -> None:

@@ -6,7 +6,7 @@ is `visitor:ANONYMOUS_ID`. *Untested*: `previousId` is taken as a visitor's id, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -58,6 +58,8 @@ class Caller(msgspec.Struct, frozen=True):
     """Trait → JMESPath in the traits of `identify`, over those of the Segment Spec."""
     custom: frozenset[str] = frozenset()
     """Types `custom.NAME` that a browser may send, each also as the name of a `track`."""
+    categories: tuple[str, ...] = ()
+    """Categories of consent that scoring needs; none: all that the message names."""
     repair: bool = False
     """Times are of the caller's clock: `sentAt` tells by how much it is wrong."""
 
@@ -66,8 +68,14 @@ def events(inbound: Inbound, source: Source) -> Mapped:
     """Map what Segment's webhook destination sends: a message, a list of them, or `{"batch": […]}`. Raises `Unmapped`."""
     names = source.events if isinstance(source, Segment) else {}
     return of_messages(
-        messages_of(objects_of(inbound)), Caller(inbound.received_ms, server=True, names=names, traits=source.traits)
+        messages_of(objects_of(inbound)),
+        Caller(inbound.received_ms, server=True, names=names, traits=source.traits, categories=categories_of(source)),
     )
+
+
+def categories_of(source: Source) -> tuple[str, ...]:
+    """Return the categories of consent that *source* asks for."""
+    return source.consent_categories if isinstance(source, Segment) else ()
 
 
 def messages_of(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -116,14 +124,21 @@ def _unwanted(one: dict[str, Any], caller: Caller) -> str | None:
 
     Whom a server names is no robot, whatever program the server calls itself.
     """
-    if not _agreed(inner(one, "context", "consent", "categoryPreferences")):
+    if not _agreed(inner(one, "context", "consent", "categoryPreferences"), caller.categories):
         return "without consent"
     agent = None if _known(one, caller) is not None else inner(one, "context", "userAgent")
     return "robot" if isinstance(agent, str) and agent.strip() and is_machine(agent) else None
 
 
-def _agreed(consent: Any) -> bool:
-    return not isinstance(consent, dict) or all(agreed is True for agreed in consent.values())
+def _agreed(consent: Any, categories: Sequence[str]) -> bool:
+    """Return whether the person agreed to all *categories*, or without any to all that *consent* names.
+
+    As Segment has it, a message without preferences flows, and a category that is missing in them is refused. So are all
+    categories where the preferences are empty.
+    """
+    if not isinstance(consent, dict):
+        return True
+    return bool(consent) and all(consent.get(name) is True for name in categories or consent)
 
 
 def _visitor(one: dict[str, Any]) -> str | None:
