@@ -128,6 +128,30 @@ def test_every_mistake_is_named_by_its_line() -> None:
     assert [line.split(":")[1] for line in mistakes(text)] == ["1", "4", "5", "11", "13", "14"]
 
 
+def test_a_mistake_that_all_contents_share_is_named_once_at_its_place() -> None:
+    """And one of a content at the content's."""
+    text = "\n".join([
+        "nurture:",
+        "  - id: n",
+        "    phase: a",
+        "    every: 4d",
+        "    to: mail",
+        "    with:",
+        "      sbj: Hi",
+        "      html: '{{ scor }}'",
+        "    contents:",
+        "      - id: b",
+        "      - id: c",
+        "        with:",
+        "          text: '{{ grad }}'",
+    ])  # fmt: skip
+    assert [line.split(": ")[:2] for line in mistakes(text)] == [
+        ["automations.yaml:7", "nurture[0].with.sbj"],
+        ["automations.yaml:8", "nurture[0].with.html"],
+        ["automations.yaml:13", "nurture[0].contents[1].with.text"],
+    ]
+
+
 def test_names_are_looked_for_in_files_that_a_template_includes(tmp_path: Path) -> None:
     """A mistake in a common footer is found before the first mail."""
     (tmp_path / "mail.html.j2").write_text("{% extends 'base.html.j2' %}{% block words %}Hi{% endblock %}")

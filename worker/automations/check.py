@@ -51,8 +51,7 @@ class Check:
         for place, rule in _mappings(data.get("sync")):
             yield from self._sync(rule, ("sync", place))
         for place, rule in _mappings(data.get("acts")):
-            types = _types(rule.get("on"))
-            yield from self._rule(rule, ("acts", place), str(rule.get("do")), types)
+            yield from self._act(rule, ("acts", place))
         for place, rule in _mappings(data.get("nurture")):
             yield from self._nurture(rule, ("nurture", place))
 
@@ -65,41 +64,44 @@ class Check:
             if isinstance(value, str):
                 yield from self._expression(value, (*path, "fields", name))
 
-    def _rule(self, rule: Mapping[str, Any], path: Path, do: str, types: tuple[str, ...]) -> Told:
-        kind = yield from self._kind(rule, path)
-        model = None if kind is None else kind.fields.get(do)
-        if kind is not None and model is None and isinstance(rule.get("do"), str):
-            hint = did_you_mean(do, kind.fields) or f"; write one of {', '.join(kind.fields)}"
-            yield (*path, "do"), f"a target of kind {kind.name} cannot {do!r}{hint}"
+    def _act(self, rule: Mapping[str, Any], path: Path) -> Told:
+        model = yield from self._model(rule, rule.get("do"), path)
         raw = rule.get("with", {})
         if model is not None and isinstance(raw, Mapping):
-            yield from self._fields(raw, model, (*path, "with"), types)
+            at = dict.fromkeys(raw, (*path, "with"))
+            yield from self._fields(raw, model, _types(rule.get("on")), (*path, "with"), at)
 
     def _nurture(self, rule: Mapping[str, Any], path: Path) -> Told:
         phase, known = rule.get("phase"), self._phases
         if isinstance(phase, str) and known is not None and phase not in known:
             hint = did_you_mean(phase, known) or f"; it has {', '.join(known) or 'none'}"
             yield (*path, "phase"), f"the grid has no phase {phase!r}{hint}"
-        do = rule.get("do", "send")
-        kind = yield from self._kind(rule, path)
-        model = None if kind is None else kind.fields.get(do) if isinstance(do, str) else None
-        if kind is not None and model is None:
-            hint = did_you_mean(str(do), kind.fields) or f"; write one of {', '.join(kind.fields)}"
-            yield (*path, "do"), f"a target of kind {kind.name} cannot {do!r}{hint}"
+        model = yield from self._model(rule, rule.get("do", "send"), path)
         if model is None:
             return
-        common = rule.get("with")
         for place, content in _mappings(rule.get("contents")):
-            at: Path = (*path, "contents", place)
-            own = content.get("with")
-            fields = {**(common if isinstance(common, Mapping) else {}), **(own if isinstance(own, Mapping) else {})}
+            content_path: Path = (*path, "contents", place)
+            fields: dict[str, Any] = {"to": "{{ traits.email }}"} if "to" in model.model_fields else {}
+            at: dict[str, Path] = dict.fromkeys(fields, content_path)
+            for held, base in ((rule.get("with"), path), (content.get("with"), content_path)):
+                if isinstance(held, Mapping):
+                    fields |= held
+                    at |= dict.fromkeys(held, (*base, "with"))
             if isinstance(content.get("template"), str):
                 fields["template"] = content["template"]
-            if "to" in model.model_fields:
-                fields.setdefault("to", "{{ traits.email }}")
-            yield from self._fields(
-                fields, model, at, SYNC_TYPES, nested=frozenset(own) if isinstance(own, Mapping) else frozenset()
-            )
+                at["template"] = content_path
+            yield from self._fields(fields, model, SYNC_TYPES, content_path, at)
+
+    def _model(self, rule: Mapping[str, Any], do: Any, path: Path) -> Generator[tuple[Path, str], None, type[BaseModel] | None]:
+        """Yield what is wrong with a rule's target and action; return the model of the action's keys."""
+        kind = yield from self._kind(rule, path)
+        if kind is None or not isinstance(do, str):
+            return None
+        model = kind.fields.get(do)
+        if model is None:
+            hint = did_you_mean(do, kind.fields) or f"; write one of {', '.join(kind.fields)}"
+            yield (*path, "do"), f"a target of kind {kind.name} cannot {do!r}{hint}"
+        return model
 
     def _kind(self, rule: Mapping[str, Any], path: Path) -> Generator[tuple[Path, str], None, Kind | None]:
         """Yield what is wrong with a rule's `to`; return the kind of its target."""
@@ -117,19 +119,13 @@ class Check:
         return kind
 
     def _fields(
-        self,
-        raw: Mapping[str, Any],
-        model: type[BaseModel],
-        path: Path,
-        types: tuple[str, ...],
-        nested: frozenset[str] = frozenset(),
+        self, raw: Mapping[str, Any], model: type[BaseModel], types: tuple[str, ...], path: Path, at: Mapping[str, Path]
     ) -> Told:
-        def at(inner: Path) -> Path:
-            return (*path, "with", *inner) if inner and inner[0] in nested else (*path, *inner)
-
-        yield from ((at(inner), message) for inner, message in _mistakes_of_fields(raw, model))
+        """Yield what is wrong with the keys of an action. *at* has the place of each key, and *path* that of a missing one."""
+        for inner, message in _mistakes_of_fields(raw, model):
+            yield (*at.get(str(inner[0]), path), *inner) if inner else path, message
         for inner, text, form in texts_in(raw, shape_of(model)):
-            yield from self._template(text, form, at(inner), known_names(types))
+            yield from self._template(text, form, (*at[str(inner[0])], *inner), known_names(types))
 
     def _template(self, text: str, form: Form, path: Path, known: set[str]) -> Told:
         try:
