@@ -18,7 +18,6 @@ from typing import Any, ClassVar, Final, NoReturn, Protocol
 import faust
 import mode
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from faust.app.base import BootStrategy
 from faust.worker import Worker
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -59,19 +58,10 @@ class HostSettings(Protocol):
         """On which port."""
 
 
-class _NoBadRequests(logging.Filter):
-    """Drops log records about malformed HTTP requests. Anyone who can reach the port could otherwise flood the log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
 def _logging(settings: HostSettings, module: str) -> dict[str, Any]:
-    """Return the logging configuration: that of `worker.logs`, without malformed requests and without Faust's services."""
+    """Return the logging configuration: that of `worker.logs`, without Faust's services."""
     configuration = logs.configuration(settings.log_format, sys.stderr.isatty())
-    configuration["filters"] = {"no bad requests": {"()": _NoBadRequests}}
     configuration["loggers"] |= {
-        "aiohttp.server": {"filters": ["no bad requests"]},
         module: {"level": "WARNING"},  # Faust logs each start and end of a service there
         __name__: {"level": "WARNING"},
     }

@@ -97,13 +97,26 @@ class JsonLines(TextLines):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+_BAD_REQUESTS: Final = frozenset({"HttpProcessingError", "RequestPayloadError"})
+"""Classes of aiohttp, by name: commands without a server do not import it."""
+
+
+class NoBadRequests(logging.Filter):
+    """Drops log records about malformed HTTP requests. Anyone who can reach the port could otherwise flood the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether *record* is about something else."""
+        error = record.exc_info[1] if record.exc_info else None
+        return error is None or _BAD_REQUESTS.isdisjoint(one.__name__ for one in type(error).__mro__)
+
+
 def is_json(form: Format, terminal: bool) -> bool:
     """Return whether lines are JSON: as *form* says, and with `auto` wherever no person sits at a *terminal*."""
     return form == "json" or (form == "auto" and not terminal)
 
 
 def configuration(form: Format, terminal: bool) -> dict[str, Any]:
-    """Return what `logging.config.dictConfig` takes: all loggers' lines to stderr."""
+    """Return what `logging.config.dictConfig` takes: all loggers' lines to stderr, without malformed HTTP requests."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -113,5 +126,10 @@ def configuration(form: Format, terminal: bool) -> dict[str, Any]:
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json" if is_json(form, terminal) else "text"}},
         "root": {"level": "WARNING", "handlers": ["stderr"]},
-        "loggers": {"leadpulse": {"level": "INFO"}, "worker": {"level": "INFO"}},
+        "filters": {"no bad requests": {"()": NoBadRequests}},
+        "loggers": {
+            "leadpulse": {"level": "INFO"},
+            "worker": {"level": "INFO"},
+            "aiohttp.server": {"filters": ["no bad requests"]},
+        },
     }

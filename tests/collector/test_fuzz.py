@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import logging
 import random
 from collections import Counter
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.kit.collected import NOW_MS, served
+from tests.kit.odd_requests import NAMES, body, headers
 from tests.kit.signing import PUBLIC_URL, SIGN
 from worker.collector.mapping import made_of
 from worker.collector.signatures.common import BadSignature, Key, Signed
@@ -18,55 +20,7 @@ from worker.connections.file import parse_connections
 from worker.connections.sources import VENDORS
 from worker.core.contract.model import Record
 from worker.intake.inbound import Inbound, encode_inbound
-
-ODD: tuple[Any, ...] = (
-    None, True, 0, -1, 1.5, 10**30, "", " ", "\x00", "é", "a@b.example", "2026-02-30T00:00:00Z", "1770000000", [], {}, [[]],
-    "\ud83d", "x" * 5_000, {"a": {"b": [None]}}, 1e308, -0.0,
-)  # fmt: skip
-NAMES = (
-    "event", "email", "timestamp", "signature", "token", "event-data", "type", "payload", "object", "Message", "RecordType",
-    "data", "id", "batch", "messageId", "anonymousId", "userId", "properties", "context", "traits", "meta", "event_type",
-    "form_response", "subscriptionType", "objectId", "occurredAt", "TopicArn", "Type", "eventName", "event_name", "ids",
-)  # fmt: skip
-HEADERS = (
-    "x-hubspot-signature-v3", "x-hubspot-request-timestamp", "x-zm-signature", "x-zm-request-timestamp", "typeform-signature",
-    "calendly-webhook-signature", "x-yousign-signature-256", "x-cio-signature", "x-cio-timestamp", "svix-id", "svix-timestamp",
-    "svix-signature", "x-mandrill-signature", "x-signature", "authorization", "x-twilio-email-event-webhook-signature",
-    "x-twilio-email-event-webhook-timestamp", "content-type", "origin", "ce-specversion", "ce-id", "ce-type",
-)  # fmt: skip
-TEXTS = (
-    "sha256=", "v0=", "t=1,v1=", "t=,v1=", "v1,", "v1,= v1,", "Basic ", "Basic !", "Basic Og==", "Bearer ", "Bearer x", "=",
-    "A==", "1770000000", "99999999999999999999", "-1", "é", "application/json", "application/cloudevents-batch+json", "1.0",
-)  # fmt: skip
-
-
-def odd(chance: random.Random, depth: int = 0) -> Any:
-    """Return an odd value."""
-    pick = chance.random()
-    if depth < 4 and pick < 0.35:
-        return {chance.choice(NAMES): odd(chance, depth + 1) for _ in range(chance.randrange(6))}
-    if depth < 4 and pick < 0.5:
-        return [odd(chance, depth + 1) for _ in range(chance.randrange(4))]
-    return chance.choice(ODD)
-
-
-def body(chance: random.Random) -> bytes:
-    """Return a body: odd JSON, broken JSON, a form, or bytes."""
-    text = json.dumps(odd(chance)).encode()
-    match chance.randrange(6):
-        case 0:
-            return text[: chance.randrange(len(text) + 1)]
-        case 1:
-            return chance.randbytes(chance.randrange(60))
-        case 2:
-            return b"type=subscribe&data[merges][EMAIL]=%ff&mandrill_events=" + text
-        case _:
-            return text
-
-
-def headers(chance: random.Random) -> dict[str, str]:
-    """Return odd headers."""
-    return {chance.choice(HEADERS): chance.choice(TEXTS) for _ in range(chance.randrange(6))}
+from worker.logs import configuration
 
 
 @pytest.mark.parametrize("vendor", sorted(set(VENDORS) - {"ses"}))
@@ -126,3 +80,33 @@ async def test_no_request_is_a_fault_of_the_collector() -> None:
             statuses[answer.status] += 1
     assert 500 not in statuses, statuses
     assert {200, 401, 404, 405, 400} <= set(statuses)
+
+
+BROKEN = (
+    b"\x16\x03\x01\x02\x00\x01\x00 hello\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"POST /v1/events HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+    b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    b"POST /v1/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"POST /lp/www/e HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
+)
+
+
+async def test_what_is_no_request_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A stranger who sends rubbish gets 400 or nothing, and cannot fill the log with tracebacks."""
+    logger = logging.getLogger("aiohttp.server")
+    settings = configuration("json", terminal=False)
+    [name] = settings["loggers"]["aiohttp.server"]["filters"]
+    quiet = settings["filters"][name]["()"]()
+    async with served('sites:\n  www: {origins: ["https://x.example"]}\n', {}) as collector:
+        for filters in ([], [quiet]):
+            logger.filters = filters
+            caplog.clear()
+            for data in (first + data for data in BROKEN for first in (b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")):
+                reader, writer = await asyncio.open_connection(collector.client.host, collector.client.port)
+                writer.write(data)
+                writer.write_eof()
+                assert (await reader.read()).rpartition(b"HTTP/1.")[2][2:5] in (b"400", b"200", b"")
+                writer.close()
+            assert bool(caplog.records) == (not filters)
+        logger.filters = []
