@@ -13,6 +13,7 @@ EVENTS ?= 1000000
 JOBS ?= 3
 TIMES ?= 20
 UPGRADE ?=
+REQUESTS ?= 1000000
 RUNS ?= 5
 BENCH ?=
 FACTOR ?= 10
@@ -20,7 +21,7 @@ LEADS ?= 1000000
 KILLS ?= 20
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test core check fmt docs properties planted soak pressure webhooks alerts calls bench compiled lock audit services images
+.PHONY: help demo test core check fmt docs properties planted soak pressure webhooks fuzz alerts calls bench compiled lock audit services images
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +36,7 @@ help:
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
 	@echo 'make pressure  a backlog of $(EVENTS) events, stalls, slow networks, large dossiers: what a worker needs of memory (EVENTS=100000)'
 	@echo 'make webhooks  collectors and mappers killed $(KILLS) times, Kafka away for a minute: answers, events and memory (KILLS=5)'
+	@echo 'make fuzz      $(REQUESTS) odd requests to a collector on real Kafka: none is a fault, none is without an answer (REQUESTS=20000)'
 	@echo 'make alerts    faults under a real Prometheus, each alert firing and clearing, windows $(FACTOR) times as short as deployed (FACTOR=1)'
 	@echo 'make calls     how long each call holds Redis, with $(LEADS) leads in one partition: 20 ms at most (LEADS=100000)'
 	@echo 'make bench     LeadPulse, its rivals and the floor over one log in turn, $(RUNS) times (RUNS=1 BENCH="--events 40000 --only quix")'
@@ -89,6 +91,9 @@ pressure: .venv-dev/.installed
 
 webhooks: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.webhooks --kills $(KILLS)
+
+fuzz: .venv-dev/.installed
+	.venv-dev/bin/python -m tests.system.fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
 
 alerts: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.alerts --factor $(FACTOR) --results .cache/alerts.jsonl --write ops/runbook.md

@@ -201,7 +201,7 @@ class OddRequests:
     def _signed(self, vendor: str, held: bytes) -> Request:
         try:
             return self._signers.sign(vendor, time.time_ns() // 1_000_000, held)
-        except (ValueError, TypeError):  # a signature within a body that is no longer JSON
+        except (ValueError, TypeError, RecursionError):  # a signature within a body that is no longer JSON
             return Request(held, {"Authorization": f"Bearer {self._key}"})
 
     def _to(self, vendor: str, request: Request, more: Mapping[str, str]) -> Sent:
