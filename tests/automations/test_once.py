@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import random
+from typing import Any
 
 import pytest
 
@@ -172,6 +175,82 @@ async def test_an_emptied_ledger_does_nothing_twice() -> None:
         await ended(stage, 1)
     assert stage.target.made == {"old:1": 1, "new:1": 1}
     assert [(row.lead_id, row.state) for row in await stage.rows()] == [("new", "done")]
+
+
+class Mortal:
+    """A ledger, sender or group whose calls are counted. At the chosen one the process dies: before its effect, or after."""
+
+    def __init__(self, inner: Any, death: Death) -> None:
+        self._inner = inner
+        self._death = death
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not inspect.iscoroutinefunction(found) or name in ("fetch", "poll", "join", "next_due", "figures", "rows"):
+            return found
+
+        async def call(*given: Any, **more: Any) -> Any:
+            now = self._death.reached(name)
+            if now and not self._death.after:
+                await asyncio.Event().wait()
+            answer = await found(*given, **more)
+            if now:
+                await asyncio.Event().wait()
+            return answer
+
+        return call
+
+
+class Death:
+    """At which call the process dies, counted from the first that takes the output."""
+
+    def __init__(self, at: int, *, after: bool) -> None:
+        self.at = at
+        self.after = after
+        self.count = 0
+        self.armed = False
+        self.where = ""
+
+    def reached(self, name: str) -> bool:
+        """Count a call, and return whether it is the one."""
+        if not self.armed:
+            return False
+        self.count += 1
+        if self.count == self.at:
+            self.where = name
+        return self.count == self.at
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("kinds", [CRM, BLIND], ids=["can be asked", "cannot be asked"])
+async def test_killed_at_each_step(after: bool, kinds: object) -> None:
+    """Every call to the ledger, the group and the target is the last one once. The act has one effect, or is `unknown`."""
+    steps: list[str] = []
+    for at in range(1, 60):
+        stage = Acting(MAKE, kinds=kinds)  # type: ignore[arg-type]
+        death = Death(at, after=after)
+        stage.mortal = functools.partial(Mortal, death=death)
+        async with stage.acting():
+            death.armed = True
+            stage.publish()
+
+            async def over(stage: Acting = stage, death: Death = death) -> bool:
+                return bool(death.where) or bool(stage.acks.records)
+
+            await until(over, "the death, or the end")
+            await asyncio.sleep(0.02)
+        stage.mortal = None
+        if not death.where:
+            break
+        steps.append(death.where)
+        stage.later(LEASE_MS)
+        async with stage.acting():
+            await ended(stage)
+        (row,) = await stage.rows()
+        assert row.state == "done" or (kinds is BLIND and row.state == "unknown"), (at, death.where, row)
+        assert stage.target.made == ({"ada:1": 1} if row.state == "done" else stage.target.made), (at, death.where)
+        assert stage.target.made["ada:1"] <= 1, (at, death.where)
+    assert {"take", "claim", "begin", "commit", "send", "finish"} <= set(steps), steps
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -8,7 +8,7 @@ import copy
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -189,6 +189,8 @@ class Acting:
         self.rules = parse_rules(rules.encode(), "automations.yaml", self.connections, kinds=kinds)
         self.metrics = ActMetrics(CollectorRegistry())
         self.since_ms = -1
+        self.mortal: Callable[[Any], Any] | None = None
+        """Wraps what the next program reaches."""
 
     def now_ms(self) -> int:
         """Return the stage's time, which runs, and which `later` sets ahead."""
@@ -210,10 +212,18 @@ class Acting:
         """Return a program, which is another process's each time."""
         self.group = MemoryActGroup(self.log)
         self.metrics = ActMetrics(CollectorRegistry())
+        mortal: Callable[[Any], Any] = self.mortal or (lambda inner: inner)
         outside = Outside(
-            self.group, self.ledgers, self.limits, Senders(self.target), MailSenders(self.target), NoLogins(), self.acks,
-            self.address_of, self.now_ms,
-        )  # fmt: skip
+            mortal(self.group),
+            [mortal(one) for one in self.ledgers],
+            self.limits,
+            mortal(Senders(self.target)),
+            MailSenders(self.target),
+            NoLogins(),
+            self.acks,
+            self.address_of,
+            self.now_ms,
+        )
         topics = {self.settings.output_topic(kind) for kind in read_types(self.rules)}
         topics = {topic for topic in topics if topic in self.log._topics}
         return program_of(
