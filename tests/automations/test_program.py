@@ -86,6 +86,23 @@ async def test_what_was_published_while_nothing_ran_is_done_once() -> None:
     assert [body["id"] for body in hook_requests(stage)] == ["ada:1", "ada:2"]
 
 
+async def test_a_topic_that_was_made_anew_is_read_from_its_start() -> None:
+    """Its offsets begin again, so the ledger's position moves back."""
+    stage = Acting()
+    async with stage.acting():
+        for seq in (1, 2, 3):
+            stage.publish(seq=seq)
+        await until(lambda: len(stage.acks.records) == 3, "lead.acted")
+    stage.log.delete("lead.sql")
+    stage.log.create("lead.sql")
+    stage.publish(seq=4)
+    async with stage.acting():
+        await until(lambda: len(stage.acks.records) == 4, "lead.acted of the new topic")
+        stage.publish(seq=5)
+        await until(lambda: len(stage.acks.records) == 5, "lead.acted")
+    assert await stage.states() == ["done"] * 5
+
+
 async def test_other_namespaces_are_left_alone() -> None:
     """An output of another source is none of ours."""
     stage = Acting()

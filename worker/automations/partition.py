@@ -98,7 +98,7 @@ class PartitionReader:
 
     async def trust(self) -> None:
         """Note where we read on, and that everything that waits is marked."""
-        await self.ledger.take([], self._shared.now_ms(), {**self._next, CALLS: self._calls})
+        await self.ledger.take([], self._shared.now_ms(), {**self._next, CALLS: self._calls}, again=True)
         self._noted = dict(self._next)
 
     def _by_topic(self, offsets: Mapping[LogPartition, int]) -> dict[str, int]:
