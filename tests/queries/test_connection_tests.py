@@ -79,7 +79,12 @@ async def test_a_source_with_an_api_is_tried_by_its_target(api: Vendors, vendor:
 @pytest.mark.parametrize(
     ("path", "status", "level", "words"),
     [
-        ("/crm/properties/2026-03/contacts/leadpulse_id", 404, "warning", "no field leadpulse_id"),
+        (
+            "/crm/properties/2026-03/contacts/leadpulse_id",
+            404,
+            "warning",
+            "no field leadpulse_id: for acts, make it by `leadpulse act prepare x`",
+        ),
         ("/crm/properties/2026-03/contacts/leadpulse_id", 403, "hint", "was not looked at"),
         ("/account-info/2026-03/details", 403, "error", "rights"),
         ("/account-info/2026-03/details", 404, "error", "`base_url`"),
@@ -192,3 +197,32 @@ def test_the_command_prints_lines_and_fails_with_the_first_error(tmp_path: Path)
     code, out, err = run("mailr")
     assert code == 1
     assert "did you mean 'mailer'?" in err
+
+
+ODD = ["a\nb", "a\rb", "\x00", "a:b", "日本", "\ud800", " "]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("secret", ODD)
+async def test_no_secret_breaks_the_command(api: Vendors, secret: str) -> None:
+    """Whatever a variable holds: an error with a remedy, without the secret, and not a traceback."""
+    found = api.connections(*(f"{kind}: {api.target(kind, 'ODD')}" for kind in TARGETS))
+    levels = {one.name: one.level async for one in try_connections(found, {"ODD": secret})}
+    assert levels == dict.fromkeys(TARGETS, "error")
+
+
+ADDRESSES = ["https://h.example:99999/x", "https://[::1/x", "ftp://x", "https://", " ", f"https://{'a' * 70}.example/"]
+
+
+@pytest.mark.parametrize("url", ADDRESSES)
+async def test_no_address_breaks_the_command(url: str) -> None:
+    """Addresses that are secrets are read only when they are used."""
+    text = """\
+targets:
+  hook: {kind: webhook, url: "${URL}", secret: "${GOOD}"}
+  chat: {kind: slack, url: "${URL}"}
+  mail: {kind: smtp, url: "${MAIL}", from: a@x.example}
+"""
+    environment = {**SECRETS, "URL": url, "MAIL": url.replace("https", "smtps")}
+    found = [one async for one in try_connections(parse_connections(text.encode(), "c.yaml"), environment)]
+    assert [(one.name, one.level) for one in found] == [("hook", "error"), ("chat", "error"), ("mail", "error")]

@@ -124,6 +124,7 @@ def differences(settings: Settings, topic: str, partitions: int, config: Mapping
         want("cleanup.policy", "delete", config["cleanup.policy"] == "delete")
         ours, least = int(config["retention.ms"]), str(_INBOUND_RETENTION_MS)
         want("retention.ms", least, longest([ours, _INBOUND_RETENTION_MS]) == ours)
+        want("segment.ms", str(_INBOUND_SEGMENT_MS), int(config["segment.ms"]) <= _INBOUND_SEGMENT_MS)
     if topic == internal:
         want("message.timestamp.type", "LogAppendTime", config["message.timestamp.type"] == "LogAppendTime")
         want("cleanup.policy", "delete", config["cleanup.policy"] == "delete")

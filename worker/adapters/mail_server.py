@@ -41,5 +41,7 @@ def log_in_to_mail_server(url: str) -> None:
         raise MailRefused(f"the log-in is refused ({error.smtp_code})") from None
     except smtplib.SMTPException as error:
         raise MailRefused(f"the server refuses: {type(error).__name__}") from None
+    except ValueError:  # a host or a password that cannot be written
+        raise MailRefused("the address cannot be read") from None
     except OSError as error:
         raise MailRefused(f"no answer: {error.strerror or type(error).__name__}") from None

@@ -144,7 +144,10 @@ class VendorLogin:
     async def _log_in(self, target: OAuthTarget) -> _Token:
         url, form = self._asked(target)
         client, secret = target.client_id.resolve(self._environment), target.client_secret.resolve(self._environment)
-        headers = {"Authorization": aiohttp.encode_basic_auth(client, secret)}
+        try:
+            headers = {"Authorization": aiohttp.encode_basic_auth(client, secret)}
+        except ValueError:  # its words may hold the secret
+            raise NoAnswer("client_id or client_secret has characters that no log-in can have", status=401) from None
         if isinstance(target, ZohoTarget):
             form |= {"client_id": client, "client_secret": secret}
         assert self._session is not None, "not opened"
@@ -225,3 +228,5 @@ async def call(session: aiohttp.ClientSession, method: str, url: str | URL, **op
             return bytes(held)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise NoAnswer(f"no answer: {type(error).__name__}") from error
+    except ValueError:  # its words may hold the secret
+        raise NoAnswer("a secret or an address has characters that no request can have", status=401) from None

@@ -31,8 +31,10 @@ class Probe(NamedTuple):
     """JMESPath that must be true in the answer."""
     field: str = ""
     """The field of the account that the question is about. It matters for writing alone, so a fault is a warning."""
-    else_: str = ""
-    """What to do where the field is not there, or is not as it must be."""
+    absent: str = ""
+    """What to do where the field is not there. `{target}` is the target's name."""
+    unfit: str = ""
+    """What to do where the field is not as it must be."""
 
 
 def probes(target: Target) -> tuple[Probe, ...]:
@@ -43,15 +45,20 @@ def probes(target: Target) -> tuple[Probe, ...]:
     match target:
         case HubSpotTarget():
             name = target.id_property
-            held = f"create a contact property {name} of type string that has unique values, or name another in `id_property`"
-            unique = Probe(f"{{properties}}/contacts/{quote(name, safe='')}", must="hasUniqueValue", field=name, else_=held)
+            unique = Probe(
+                f"{{properties}}/contacts/{quote(name, safe='')}",
+                must="hasUniqueValue",
+                field=name,
+                absent="for acts, make it by `leadpulse act prepare {target}`, or name another in `id_property`",
+                unfit="name another property in `id_property`: uniqueness cannot be changed later",
+            )
             return Probe("/account-info/{version}/details", "portalId"), unique
         case SalesforceTarget():
             name = target.id_field
-            held = f"create a field {name} on {target.object} that is an external id, or name another in `id_field`"
+            held = "for acts, `leadpulse act prepare {target}` tells what to make, or name another field in `id_field`"
             return (
                 Probe(_soql("SELECT Name FROM Organization"), "records[0].Name"),
-                Probe(_soql(f"SELECT {name} FROM {target.object} LIMIT 1"), field=name, else_=held),
+                Probe(_soql(f"SELECT {name} FROM {target.object} LIMIT 1"), field=name, absent=held),
             )
         case ZohoTarget():
             return (Probe("/crm/v8/org", "org[0].company_name"),)

@@ -109,7 +109,8 @@ async def _asked(name: str, probe: Probe, api: VendorApi) -> Tried:
         account, fits = read_answer(probe, await api.ask(name, probe.path))
     except NoAnswer as error:
         if probe.field and error.status in (400, 404):
-            return Tried("target", name, "warning", f"the account has no field {probe.field}", probe.else_)
+            absent = probe.absent.format(target=name)
+            return Tried("target", name, "warning", f"the account has no field {probe.field}", absent)
         if probe.field and error.status == 403:
             return Tried("target", name, "hint", f"the field {probe.field} was not looked at: the log-in may not read fields")
         raise
@@ -118,7 +119,7 @@ async def _asked(name: str, probe: Probe, api: VendorApi) -> Tried:
     if not probe.field:
         return Tried("target", name, "ok", f"the account{f' {account}' if account else ''} answers")
     if not fits:
-        return Tried("target", name, "warning", f"the field {probe.field} is not unique", probe.else_)
+        return Tried("target", name, "warning", f"the field {probe.field} is not unique", probe.unfit)
     return Tried("target", name, "ok", f"the account has the field {probe.field}")
 
 
@@ -155,7 +156,7 @@ async def _reached(name: str, url: str | Secret, environment: Mapping[str, str])
             context = ssl.create_default_context() if scheme == "https" else None
             _, writer = await asyncio.open_connection(host, port or (443 if context else 80), ssl=context)
             writer.close()
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, ValueError) as error:
         return Tried("target", name, "error", f"{host} cannot be reached: {_why(error)}", _CHECK_NETWORK)
     return Tried("target", name, "ok", f"{host} can be reached; nothing was sent, since each request is a message")
 
