@@ -87,6 +87,19 @@ async def test_a_mail_goes_to_a_lead_who_consents() -> None:
     assert [row.state for row in await made.rows()] == ["done"]
 
 
+async def test_consent_that_was_withdrawn_meanwhile_cancels_a_mail() -> None:
+    """The output said yes; the lead's newest state says no. A lead without a state is taken at the output's word."""
+    made = stage()
+    made.consents = {"eve": False, "ada": True}
+    async with made.acting():
+        for lead in ("eve", "ada", "bob"):
+            made.publish(lead=lead, **person(f"{lead}@example.com"))
+        await over(made, 3)
+    assert sorted(to for to, _ in made.target.mails) == ["ada@example.com", "bob@example.com"]
+    (row,) = await made.rows("eve")
+    assert (row.state, row.detail) == ("cancelled", "the trait marketing_consent is not true any more")
+
+
 @pytest.mark.parametrize("type_", ["email.unsubscribed", "email.complained", "email.bounced"])
 async def test_no_mail_to_a_suppressed_address_whatever_lead_has_it(type_: str) -> None:
     """The event names the lead; its address is suppressed too, and another lead has the same one."""

@@ -184,6 +184,8 @@ class Acting:
         self.target = Target()
         self.acks = Acknowledged()
         self.addresses: dict[str, str] = {}
+        self.consents: dict[str, bool] = {}
+        """Lead → whether its newest state consents. Without one, it has no state."""
         self.connections = parse_connections(connections, "connections.yaml")
         self.kinds = kinds
         self.rules = parse_rules(rules.encode(), "automations.yaml", self.connections, kinds=kinds)
@@ -208,6 +210,10 @@ class Acting:
         """Return what a test says."""
         return self.addresses.get(lead, "")
 
+    async def consents_now(self, lead: str, _trait: str) -> bool | None:
+        """Return what a test says."""
+        return self.consents.get(lead)
+
     def program(self, tasks: Tasks) -> Program:
         """Return a program, which is another process's each time."""
         self.group = MemoryActGroup(self.log)
@@ -223,6 +229,7 @@ class Acting:
             self.acks,
             self.address_of,
             self.now_ms,
+            self.consents_now,
         )
         topics = {self.settings.output_topic(kind) for kind in read_types(self.rules)}
         topics = {topic for topic in topics if topic in self.log._topics}

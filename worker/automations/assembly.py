@@ -9,7 +9,7 @@ from typing import Final
 
 from worker.automation_ports import ActGroup, HttpSender, Ledger, Limits, MailSender
 from worker.automations.calls import Calls, Logins, Named
-from worker.automations.deliver import Desk
+from worker.automations.deliver import ConsentsNow, Desk
 from worker.automations.dispatch import Desks
 from worker.automations.hands import Hands
 from worker.automations.metrics import ActMetrics
@@ -41,6 +41,7 @@ class Outside:
     acks: Acks
     address_of: AddressOf
     now_ms: Callable[[], int]
+    consents: ConsentsNow
 
 
 class Clock:
@@ -112,6 +113,7 @@ def program_of(
         age_now_ms=clock.now_ms,
         paused=paused,
         rewrite=rules.rewrite,
+        consents=outside.consents,
     )
     metrics.targets_are(targets)
     shared = Shared(

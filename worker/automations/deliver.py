@@ -78,6 +78,10 @@ class Fence(Protocol):
         ...
 
 
+ConsentsNow = Callable[[str, str], Awaitable[bool | None]]
+"""Lead id and trait → whether the lead's newest state has the trait as true; `None`: the lead has no state."""
+
+
 @dataclass
 class Desk:
     """What attempts at acts use, whatever their partition."""
@@ -92,6 +96,7 @@ class Desk:
     """What the age of an act is counted against."""
     paused: Callable[[], Awaitable[set[str]]]
     rewrite: Callable[[Act], Draft | None]
+    consents: ConsentsNow
 
 
 class Attempt:
@@ -136,6 +141,8 @@ class Attempt:
             return Outcome("intent", "the rule is paused", due_ms=self._in_time(desk.now_ms() + _PAUSED_MS), unsure=self.unsure)
         if act.target not in desk.targets:
             return Outcome("dead", f"there is no target {act.target} in the connections any more")
+        if act.consent and await desk.consents(act.lead_id, act.consent) is False:
+            return Outcome("cancelled", f"the trait {act.consent} is not true any more")
         if _is_mail(desk.targets[act.target], act) and (ended := await self._mail_held_back()):
             return ended
         if row.attempts > 1 or self.unsure or row.decided:

@@ -13,8 +13,8 @@ from worker.adapters.http_out import HttpOut
 from worker.adapters.kafka_acks import KafkaAcks
 from worker.adapters.kafka_act_group import KafkaActGroup
 from worker.adapters.kafka_admin import Admin
-from worker.adapters.redis_addresses import RedisAddresses
 from worker.adapters.redis_client import connect, install
+from worker.adapters.redis_leads import RedisLeads
 from worker.adapters.redis_ledger import RedisLedger
 from worker.adapters.redis_limits import RedisLimits
 from worker.adapters.smtp_out import SmtpOut
@@ -90,14 +90,14 @@ async def live(
         opened.push_async_callback(client.aclose)
         topics = await checked_topics(settings, files.rules)
         await _installed(client)
-        addresses = RedisAddresses(client, settings.namespace, settings.partitions)
+        leads = RedisLeads(client, settings.namespace, settings.partitions)
         ledgers = [RedisLedger(client, settings.namespace, p) for p in range(settings.partitions)]
         limits = RedisLimits(client, settings.namespace)
         while True:
             async with Admin(settings) as admin:
                 group = KafkaActGroup(settings, admin)
                 outside = Outside(
-                    group, ledgers, limits, http, SmtpOut(), VendorTokens(login), acks, addresses.address, now_ms
+                    group, ledgers, limits, http, SmtpOut(), VendorTokens(login), acks, leads.address, now_ms, leads.consents
                 )  # fmt: skip
                 program = program_of(
                     settings, files.rules, files.connections, KINDS, topics, outside, lambda _: hands, metrics,

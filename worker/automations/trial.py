@@ -43,6 +43,10 @@ async def trial(files: Files, rule: str, to: str) -> dict[str, Any]:
         return await tried(files, rule, to, http, SmtpOut(), VendorTokens(login))
 
 
+async def _no_state(_lead: str, _trait: str) -> None:
+    """An invented lead has none."""
+
+
 async def tried(
     files: Files, rule: str, to: str, http: HttpSender, mail: MailSender, logins: Logins, kinds: Mapping[str, Kind] = KINDS
 ) -> dict[str, Any]:  # fmt: skip
@@ -64,6 +68,7 @@ async def tried(
         age_now_ms=now_ms,
         paused=limits.paused,
         rewrite=lambda _: None,
+        consents=_no_state,
     )
     added = AddAct(act.id, act.lead_id, act.target, (), pack(act), act.at_ms, now_ms())
     await ledger.take([added], now_ms())
