@@ -78,7 +78,7 @@ class Board:
         webhooks = "  ".join(f"{vendor} [b]{count:,}[/]" for vendor, count in sorted(self._webhooks.items()))
         head = Text.from_markup(
             f"[b]{day(now_ms)}[/]  a simulated day a second, {left_s:.0f} s left   {self._events:,} events in   {counts}\n"
-            f"webhooks: {webhooks or 'none yet'}   visit the pages with the pixel: [b]{self._page}/[/]"
+            f"webhooks: {webhooks or 'none yet'}\npages with the pixel, for you to visit: [b]{self._page}/[/]"
         )
         return Group(
             Panel(head, box=box.SIMPLE),

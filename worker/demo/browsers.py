@@ -16,6 +16,7 @@ from worker.demo.programs import ProgramFailed
 
 USER_AGENT: Final = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 _EVERY_S: Final = 2.0
+_AGAIN_S: Final = 0.2
 _PAGES: Final = ("/", "/product/scoring", "/customers", "/pricing")
 _NAMES: Final = ("ada", "grace", "alan", "edsger", "barbara", "donald", "frances", "tony")
 _HOSTS: Final = ("lumen-labs", "harbour-works", "nordvik-group", "ostara-digital")
@@ -40,9 +41,7 @@ class Browser:
     async def load(self, path: str) -> None:
         """Load a page and the pixel's script. Raises `ProgramFailed`."""
         for address in (path, "/lp/www/lp.js"):
-            async with self._session.get(self._origin + address, headers=self._headers()) as answer:
-                if answer.status != 200:
-                    raise ProgramFailed(f"the demo's page answers {answer.status} to {address}")
+            await self._ask("GET", address, self._headers())
 
     async def view(self, path: str, seconds: float) -> None:
         """Send that a page was read for so many *seconds*."""
@@ -57,14 +56,17 @@ class Browser:
         event = {"id": self._id(), "type": type_, "at": now_ms - ago_ms, "data": data | {"session_id": self._visit}}
         body = msgspec.json.encode({"sent": now_ms, "consent": True, "visitor": self._proposed, "events": [event]})
         headers = self._headers() | {"Content-Type": "text/plain;charset=UTF-8", "Origin": self._origin}
+        self._keep(await self._ask("POST", "/lp/www/e", headers, body))
+
+    async def _ask(self, method: str, path: str, headers: dict[str, str], body: bytes | None = None) -> str:
+        """Return the cookie of an answer of 200. Ask again while the collector cannot be reached. Raises `ProgramFailed`."""
         while True:
-            async with self._session.post(f"{self._origin}/lp/www/e", data=body, headers=headers) as answer:
+            async with self._session.request(method, self._origin + path, data=body, headers=headers) as answer:
                 if answer.status == 200:
-                    self._keep(answer.headers.get("Set-Cookie", ""))
-                    return
+                    return answer.headers.get("Set-Cookie", "")
                 if answer.status not in (429, 503):
-                    raise ProgramFailed(f"the collector answers {answer.status} to the pixel")
-            await asyncio.sleep(0.2)
+                    raise ProgramFailed(f"the demo's site answers {answer.status} to {path}")
+            await asyncio.sleep(_AGAIN_S)
 
     def _headers(self) -> dict[str, str]:
         return {"User-Agent": USER_AGENT} | ({"Cookie": self._cookie} if self._cookie else {})

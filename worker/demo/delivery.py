@@ -27,6 +27,7 @@ _LATE_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 0.02
 _AGAIN_S: Final = 0.2
 _MOST_AT_ONCE: Final = 500
+_REMEMBERED: Final = 50_000
 _OWN: Final = "systems"
 """The company's own systems, which send CloudEvents."""
 
@@ -45,16 +46,19 @@ class Arrivals:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._here: set[Mark] = set()
+        self._before: set[Mark] = set()
         self._expected: set[Mark] = set()
         self.count = 0
         """Records in the input topics."""
 
     def expect(self, marks: Iterable[Mark]) -> None:
         """Note events that are on their way. A webhook that is sent again brings nothing more."""
-        self._expected |= set(marks) - self._here
+        self._expected |= set(marks) - self._here - self._before
 
     def look(self) -> None:
-        """Read what has come."""
+        """Read what has come. Old events are forgotten, since none comes again after more than a moment."""
+        if len(self._here) > _REMEMBERED:
+            self._before, self._here = self._here, set()
         for _, value in self._reader.read():
             self.count += 1
             try:

@@ -66,7 +66,7 @@ def _hmac(secret: str, text: bytes) -> str:
 
 
 def connections_of(origin: str) -> tuple[bytes, Connections]:
-    """Return the demo's file of connections, and what it says. The pages with the pixel are at *origin*."""
+    """Return the demo's file of connections, and what it says. The pages with the pixel are at *origin*, on this machine."""
     stages = ", ".join(f"{status}: {kind}" for kind, status in STATUSES.items())
     own = ("seniority", "decision_role", "company.type", "company.country")
     traits = ", ".join(f"{trait}: {PROPERTIES[trait]}" for trait in own)
@@ -74,7 +74,7 @@ def connections_of(origin: str) -> tuple[bytes, Connections]:
     text = f"""public_url: {PUBLIC_URL}
 tokens: ["${{DEMO_TOKEN}}"]
 sites:
-  www: {{origins: ["{origin}"], consent: required}}
+  www: {{origins: ["{origin}", "{origin.replace("127.0.0.1", "localhost")}"], consent: required}}
 sources:
   mailer: {{vendor: sendgrid, secrets: ["${{DEMO_SENDGRID}}"], machines: {{user_agents: true}}}}
   webinars: {{vendor: livestorm, secrets: ["${{DEMO_LIVESTORM}}"]}}

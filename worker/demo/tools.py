@@ -13,6 +13,8 @@ from uuid import UUID
 
 import msgspec
 
+from worker.demo.agenda import DAY_MS
+
 Event = Mapping[str, Any]
 """A CloudEvent of the simulation, whose subject is an id of the CRM or a visitor's."""
 
@@ -61,11 +63,14 @@ class Tools:
     def __init__(self) -> None:
         self._addresses: dict[str, str] = {}
         """CRM id → e-mail address."""
+        self._linked_ms: dict[str, int] = {}
+        """CRM id → when the worker knows the address for certain."""
 
     def learn(self, event: Event) -> None:
-        """Remember the address in a `profile.updated`."""
+        """Remember the address in a `profile.updated`. The worker links it within a moment: a day passes in a second."""
         if event["type"] == "profile.updated" and (address := event["data"]["traits"].get("email")):
             self._addresses[event["subject"]] = address
+            self._linked_ms.setdefault(event["subject"], _at_ms(event) + DAY_MS)
 
     def element_of(self, event: Event) -> tuple[str, Any] | None:
         """Return (tool, what its webhook holds) for an event that one of the tools tells of; `None` for another one."""
@@ -81,7 +86,9 @@ class Tools:
             return "mailer", _mailed(event, address)
         if kind in _WEBINAR_EVENTS:
             return "webinars", _webinar(event, address)
-        return ("forms", _form(event, address)) if kind in FORMS.values() else None
+        # The address of somebody whom the CRM has just met is not linked yet, and would be a lead of its own.
+        linked = self._linked_ms[subject] <= _at_ms(event)
+        return ("forms", _form(event, address)) if linked and kind in FORMS.values() else None
 
 
 def calls_of(tool: str, elements: Sequence[Any]) -> list[Call]:
