@@ -11,6 +11,7 @@ from typing import Final
 
 from worker.collector.metrics import CollectorMetrics
 from worker.collector.promise import Promise
+from worker.collector.rates import Rates
 from worker.collector.signatures.common import Key
 from worker.collector.signatures.sns import Certificates, Fetch
 from worker.collector.source_news import News
@@ -43,9 +44,12 @@ class Collector:
     checked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the topics were seen at the start."""
     draining: bool = False
+    proxies: int | None = None
+    """How many proxies stand before the collector and name the sender's address; `None` if nobody has said so."""
 
     def __post_init__(self) -> None:
         found = self.connections
+        self.rates = Rates(self.proxies)
         self.certificates = Certificates(self.fetch)
         self.keys = {name: self._key(source) for name, source in found.sources.items()}
         self.tokens = tuple(token.resolve(self.environment) for token in found.tokens)

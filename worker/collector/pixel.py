@@ -102,6 +102,9 @@ class Pixel:
                 self._dropped(name, reason, len(beacon.events))
                 return response
             visitor, known = visitor_of(request, beacon.visitor)
+            if not self._collector.rates.allow(request, self._collector.now_ms(), visitor):
+                self._dropped(name, "rate", len(beacon.events))
+                return response
             links, events, link = self._events(request, name, site, beacon, visitor, known)
             await self._keep(name, links, events, headers)
         response.set_cookie(
@@ -119,6 +122,8 @@ class Pixel:
             raise Answer(403, "another site's page\n")
         visitor, known = visitor_of(request)
         reason = refusal(request, site, consent=True) or ("" if known is not None else "no_id")
+        if not reason and not self._collector.rates.allow(request, self._collector.now_ms(), visitor):
+            reason = "rate"
         if reason:
             self._dropped(name, reason, 1)
             return response

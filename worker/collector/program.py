@@ -51,7 +51,9 @@ async def run(settings: CollectSettings, environment: Mapping[str, str], endpoin
         fetcher = await opened.enter_async_context(Fetcher())
         acks = await opened.enter_async_context(KafkaAcks(settings))
         promise = Promise(acks, settings.collect_queue, metrics)
-        collector = Collector(connections, environment, promise, metrics, fetcher.fetch, settings.inbound_topic)
+        collector = Collector(
+            connections, environment, promise, metrics, fetcher.fetch, settings.inbound_topic, proxies=settings.collect_proxies
+        )
         await _serve(opened, metrics_pages(collector), settings.metrics_host, settings.metrics_port, "LEADPULSE_METRICS_PORT")
         if settings.collect_only != "map":
             app = application(collector, endpoints)

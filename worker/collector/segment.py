@@ -62,7 +62,11 @@ class Protocol:
             origin = request.headers.get("Origin", "").lower()
             if origin and origin not in speaker.origins:
                 return problem(403, "a page of that origin may not send")
-            response = await self._answer(request, kind, speaker)
+            if speaker.caller.server or self._collector.rates.allow(request, self._collector.now_ms()):
+                response = await self._answer(request, kind, speaker)
+            else:
+                self._collector.metrics.segment_passed_over.inc()
+                response = web.json_response({"success": True})
             response.headers.update(_cors(origin))
             return response
 

@@ -74,6 +74,12 @@ class CollectSettings(InboundSettings):
         le=8 * 1024 * 1024 * 1024,
         description="most bytes of requests that wait for Kafka in one collector; further ones are asked to come again",
     )
+    collect_proxies: int | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="proxies before the collector that append to X-Forwarded-For, 0 for none; unset: no limit per address",
+    )
     metrics_host: str = Field(
         "127.0.0.1", description="address of the health and metrics pages; 0.0.0.0 for every network interface"
     )
