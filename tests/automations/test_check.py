@@ -175,6 +175,12 @@ def test_values_of_templates_are_not_judged_before_they_are_written() -> None:
     assert "acts[0].with.owner: write a word" in mistake
 
 
+def test_a_mistake_in_a_long_text_has_its_line() -> None:
+    """Within the text, or within the file."""
+    (mistake,) = mistakes(act(with_='{subject: "a\\n\\n{% if %}"}'))
+    assert "acts[0].with.subject: line 3: " in mistake
+
+
 def test_a_loop_variable_and_a_set_name_are_no_unknown_names() -> None:
     """Jinja's own names stay as they are."""
     rules_of(act(with_='{subject: "{% set n = score %}{% for r in reasons %}{{ r.id }}{{ loop.index }}{{ n }}{% endfor %}"}'))

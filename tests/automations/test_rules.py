@@ -288,6 +288,8 @@ def test_a_phase_enrols_and_another_phase_or_a_stop_ends() -> None:
     assert (stopped.leaves, stopped.enrolments) == (("care",), ())
     newer = rules.plan(an_output("lead.mql"))
     assert (newer.leaves, [one.begins for one in newer.enrolments]) == ((), [False])
+    assert [one.rule for one in rules.plan(an_output("lead.mql", phase="consideration")).enrolments] == ["care"]
+    assert rules.plan(an_output("lead.mql", phase="decision")).enrolments == ()
     assert rules.plan(an_output("lead.stage", merged_into="lead-2")).leaves == ("care",)
     assert rules.types >= {"lead.phase", "lead.sql", "lead.excluded"}
 

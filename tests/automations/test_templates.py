@@ -172,6 +172,12 @@ def test_templates_reach_no_other_files(source: str, tmp_path: Path) -> None:
         Templates(tmp_path / "in").text(source, Form.HTML)({})
 
 
+def test_a_loop_may_count() -> None:
+    """Jinja's usual way."""
+    source = "{% set n = namespace(sum=0) %}{% for r in reasons %}{% set n.sum = n.sum + r.points %}{% endfor %}{{ n.sum }}"
+    assert written(source) == "78.5"
+
+
 def test_local_shows_the_clock_of_a_zone() -> None:
     """The file's, or another one; in winter and in summer."""
     assert written("{{ respond_by|local }}", timezone="Europe/Paris") == "2026-03-05 17:34 CET"

@@ -15,7 +15,7 @@ from worker.automations.rules import SYNC_TYPES
 from worker.automations.shapes import shape_of
 from worker.automations.targets.common import Kind
 from worker.automations.targets.fields import Form
-from worker.automations.templates import TemplateMistake, Templates
+from worker.automations.templates import GLOBALS, TemplateMistake, Templates
 from worker.automations.writing import is_template, texts_in
 from worker.connections.targets import Target
 from worker.core.grid.messages import told
@@ -164,7 +164,7 @@ class Check:
         yield from ((path, message) for message in self._names(tree, known_names(SYNC_TYPES), conditions=False))
 
     def _names(self, tree: nodes.Template, known: set[str], *, conditions: bool = True) -> Iterator[str]:
-        for name in sorted(meta.find_undeclared_variables(tree) - known - {"range", "dict"}):
+        for name in sorted(meta.find_undeclared_variables(tree) - known - set(GLOBALS)):
             hint = did_you_mean(name, known) or f"; the names here are {', '.join(sorted(known))}; traits are below `traits`"
             yield f"unknown name {name!r}{hint}"
         if "owner" in meta.find_undeclared_variables(tree) and not self._has_owners:

@@ -254,9 +254,11 @@ class Rules:
     def _enrolments(self, output: Output) -> Iterator[Enrolment]:
         if output.type not in SYNC_TYPES:
             return
+        phase = output.data.get("phase")
         for rule in self.automations.nurture:
             entered = output.type == "lead.phase" and output.data.get("to") == rule.phase
-            yield Enrolment(rule.id, output, entered)
+            if entered or phase is None or phase == rule.phase:  # a lead in another phase is not enrolled
+                yield Enrolment(rule.id, output, entered)
 
 
 def nurture_fields(rule: Nurture, content: Content, kind: Kind) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from worker.core.contract.printable import plain
 
 T = TypeVar("T")
 
+GLOBALS: Final = ("range", "dict", "namespace")
+"""Functions of Jinja's that every template may call."""
+
 MOST_CHARS: Final = 200_000
 """Longest text that a template may make."""
 _MOST_REPEATED: Final = 10_000
@@ -132,7 +135,7 @@ class Templates:
 def _environment(loader: BaseLoader, timezone: str, *, escaped: bool, finalize: Callable[[Any], Any]) -> Environment:
     made = _Sandbox(loader=loader, autoescape=escaped, undefined=_Missing, finalize=finalize, auto_reload=False)
     made.filters.update(FILTERS)
-    made.globals = {"range": made.globals["range"], "dict": dict, "leadpulse_timezone": timezone}
+    made.globals = {**{name: made.globals[name] for name in GLOBALS}, "leadpulse_timezone": timezone}
     return made
 
 
@@ -140,7 +143,7 @@ def _compiled(make: Callable[[], T]) -> T:
     try:
         return make()
     except TemplateSyntaxError as error:
-        place = f"{error.name}:{error.lineno}: " if error.name else ""
+        place = f"{error.name}:{error.lineno}: " if error.name else f"line {error.lineno}: " if error.lineno > 1 else ""
         raise TemplateMistake(f"{place}{error.message}") from error
     except TemplateNotFound as error:
         raise TemplateMistake(f"there is no file {error.name!r} next to the rules, or in `templates` there") from error
