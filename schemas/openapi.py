@@ -82,6 +82,7 @@ def openapi() -> str:
             {"name": "segment", "description": "Segment's protocol, for libraries of Segment, RudderStack and Jitsu."},
             {"name": "webhooks", "description": "Webhooks of vendors."},
             {"name": "pixel", "description": "The script on your pages."},
+            {"name": "mail", "description": "The link to unsubscribe in our mails."},
             {"name": "health", "description": "For balancers."},
         ],
         "paths": _paths(),
@@ -95,6 +96,7 @@ def _paths() -> Schema:
     made |= {f"/v1/{kind}": {"post": _segment(kind)} for kind in KINDS}
     made["/in/{name}"] = {"parameters": [_part("name", "The source's name in `connections.yaml`.")], "post": _webhook()}
     made |= _pixel()
+    made["/lp/unsubscribe/{token}"] = _unsubscribe()
     made["/v1/openapi.json"] = {"get": _get("health", "openapi", "This document.", "application/json", {"type": "object"})}
     made["/livez"] = {"get": _get("health", "livez", "The process answers.", "text/plain", {"type": "string"})}
     ready = _get("health", "readyz", "Whether requests may come here.", "application/json", _of("Ready"))
@@ -188,6 +190,22 @@ def _pixel() -> Schema:
         "/lp/{site}/e": {"parameters": [site], "post": take},
         "/lp/{site}/e.gif": {"parameters": [site], "get": image},
     }
+
+
+def _unsubscribe() -> Schema:
+    page: Schema = {"text/html": {"schema": {"type": "string"}}}
+    broken = {"400": _answer("The token is none of ours. The page says what to do.", page)}
+    ask = _get("mail", "askToUnsubscribe", "A page with a button. It changes nothing.", "text/html", {"type": "string"})
+    ask["responses"] |= broken
+    take = {
+        "tags": ["mail"],
+        "operationId": "unsubscribe",
+        "summary": "Unsubscribe, as the button and mail programs do (RFC 8058).",
+        "security": [],
+        "responses": {"200": _answer("Kafka has it.", page), **broken, **_answers(_TEXT, 429)},
+    }
+    token = _part("token", "From a mail. It names the lead, encrypted, and does not expire.")
+    return {"parameters": [token], "get": ask, "post": take}
 
 
 def _get(tag: str, name: str, summary: str, content_type: str, schema: Schema) -> Schema:

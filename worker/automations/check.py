@@ -15,6 +15,7 @@ from worker.automations.rules import SYNC_TYPES
 from worker.automations.shapes import shape_of
 from worker.automations.targets.common import Kind
 from worker.automations.targets.fields import Form
+from worker.automations.targets.mail import Send
 from worker.automations.templates import GLOBALS, TemplateMistake, Templates
 from worker.automations.writing import is_template, texts_in
 from worker.connections.targets import Target
@@ -37,8 +38,14 @@ class Check:
         kinds: Mapping[str, Kind],
         templates: Templates,
         phases: Collection[str] | None = None,
+        *,
+        links: bool = True,
     ) -> None:
-        """*kinds* has kinds by the word in `kind`. *phases* are those of the grid, if it is known."""
+        """*kinds* has kinds by the word in `kind`. *phases* are those of the grid, if it is known.
+
+        *links*: the connections have a `public_url`, so links to it can be made.
+        """
+        self._links = links
         self._targets = targets
         self._kinds = kinds
         self._templates = templates
@@ -79,6 +86,8 @@ class Check:
         model = yield from self._model(rule, rule.get("do", "send"), path)
         if model is None:
             return
+        if issubclass(model, Send) and not self._links:
+            yield (*path, "to"), "its mails have a link to unsubscribe: add `public_url` to the file of connections"
         for place, content in _mappings(rule.get("contents")):
             content_path: Path = (*path, "contents", place)
             fields: dict[str, Any] = {"to": "{{ traits.email }}"} if "to" in model.model_fields else {}

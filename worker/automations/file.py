@@ -54,7 +54,8 @@ def parse_rules(
     phases: Collection[str] | None = None,
 ) -> Rules:
     """Return the rules in *source*. *file* names it in mistakes, and *folder* has its templates. Raises `AutomationsError`."""
-    check = Check(connections.targets, kinds, Templates(folder), phases)
+    links = connections.public_url is not None
+    check = Check(connections.targets, kinds, Templates(folder), phases, links=links)
     quoted = _ROUND_ROBIN.sub(rb'\1"\2"', source)
     shape = "a mapping with `sync`, `owners`, `acts` and `nurture`"
     automations, _ = read_model(quoted, file, Automations, shape=shape, error=_error, across=check)

@@ -9,8 +9,9 @@ from worker.automations.helpers import Dossier
 from worker.automations.models import Automations
 from worker.automations.output import PAYLOAD, Output
 from worker.automations.owners import owner_of
+from worker.automations.targets.mail import UNSUBSCRIBE_URL
 
-_ENVELOPE: Final = ("id", "source", "type", "subject", "time", "sequence", "data")
+_ENVELOPE: Final = ("id", "source", "type", "subject", "time", "sequence", "data", "unsubscribe_url")
 _MOST_DEPTH: Final = 8
 """Parts of a path in an output's data that `where` looks at."""
 
@@ -74,6 +75,7 @@ def names_of(output: Output, automations: Automations) -> dict[str, Any]:
         "owner": owner_of(automations.owners, output.lead_id, traits),
         **{name: value for name, value in data.items() if name not in ("stage", "phase")},
         "traits": nested(traits),
+        "unsubscribe_url": UNSUBSCRIBE_URL,
     }
     if "score" in data:
         names["dossier"] = Dossier({**data, "traits": traits}, automations.timezone)

@@ -20,6 +20,7 @@ from worker.connections.targets import Target
 
 _PLACEHOLDER: Final = re.compile(r"%3C(\w+)%3E", re.IGNORECASE)
 _MOST_STEPS: Final = 1_000
+_UNSUBSCRIBE: Final = "<unsubscribe_url>"
 
 
 class Preview:
@@ -54,7 +55,11 @@ class Preview:
             yield {**head, "error": draft.dead}
             return
         target, kind = self._at(act.target)
-        yield from _shown(head, target, kind.actions[act.do](target, act, Run(now_ms=act.at_ms)))
+        yield from _shown(
+            head,
+            target,
+            kind.actions[act.do](target, act, Run(now_ms=act.at_ms, unsubscribe=_UNSUBSCRIBE, read=self._rules.read)),
+        )
 
     def of_state(self, state: LeadState) -> Iterator[dict[str, Any]]:
         """Yield the requests that write one state, as a batch of one."""

@@ -13,7 +13,7 @@ The same generator makes the preview: there, each request is answered with its `
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -83,6 +83,11 @@ class Answer(NamedTuple):
             return None
 
 
+def no_documents(name: str) -> bytes:
+    """Refuse: there is no folder of documents."""
+    raise Final(f"there is no folder of documents, so {name!r} cannot be read: set LEADPULSE_DOCUMENTS")
+
+
 class Run(NamedTuple):
     """Knowledge about an act when an attempt begins."""
 
@@ -91,6 +96,10 @@ class Run(NamedTuple):
     unsure: str = ""
     """The unsafe step whose answer was lost, or `*` where the ledger itself was lost. Look it up before it is sent again."""
     now_ms: int = 0
+    unsubscribe: str = ""
+    """Address by which the lead unsubscribes; empty where the connections have no `unsubscribe`."""
+    read: Callable[[str], bytes] = no_documents
+    """Reads a document below LEADPULSE_DOCUMENTS. Raises `Final`."""
 
 
 Step: TypeAlias = Http | Mail | Remember

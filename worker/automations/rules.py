@@ -10,9 +10,10 @@ from worker.automations.acts import PERSON, Act, LeadState
 from worker.automations.models import ActRule, Automations, Content, Nurture
 from worker.automations.names import names_of, traits_of, where_of
 from worker.automations.output import PAYLOAD, Output
+from worker.automations.requests import Final
 from worker.automations.targets.common import Kind
 from worker.automations.templates import CannotWrite, Templates
-from worker.automations.writing import Writer
+from worker.automations.writing import Writer, document_path
 from worker.core.grid.conditions import Where
 from worker.core.grid.predicates import compile_where
 
@@ -124,6 +125,13 @@ class Rules:
     def sync_types(self) -> frozenset[str]:
         """The types that `sync` reads. A grid without phases publishes no `lead.phase`, so its topic may be missing."""
         return frozenset(SYNC_TYPES) if self.automations.sync or self.automations.nurture else frozenset()
+
+    def read(self, name: str) -> bytes:
+        """Return a document below LEADPULSE_DOCUMENTS. Raises `Final` if it cannot be read."""
+        try:
+            return document_path(self._documents, name).read_bytes()
+        except (CannotWrite, OSError) as error:
+            raise Final(f"the document cannot be read: {error}") from None
 
     def plan(self, output: Output) -> Plan:
         """Return what *output*, or an event that cancels, brings about."""

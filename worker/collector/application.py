@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from worker.collector import events, inbox, pixel, segment
+from worker.collector import events, inbox, pixel, segment, unsubscribe
 from worker.collector.answers import Answer
 from worker.collector.collector import Collector
 from worker.logs import fields
@@ -23,10 +23,16 @@ access = logging.getLogger("leadpulse.access")
 
 Routes = Callable[[Collector], Sequence[web.AbstractRouteDef]]
 
-ENDPOINTS: Final[tuple[Routes, ...]] = (inbox.routes, events.routes, segment.routes, pixel.routes)
+ENDPOINTS: Final[tuple[Routes, ...]] = (inbox.routes, events.routes, segment.routes, pixel.routes, unsubscribe.routes)
 """What a collector answers, beside health."""
 
-_LABELS: Final = (("/in/", "inbound"), ("/v1/events", "events"), ("/v1/", "segment"), ("/lp/", "pixel"))
+_LABELS: Final = (
+    ("/in/", "inbound"),
+    ("/v1/events", "events"),
+    ("/v1/", "segment"),
+    ("/lp/unsubscribe/", "unsubscribe"),
+    ("/lp/", "pixel"),
+)
 
 _SECURITY: Final = {"X-Content-Type-Options": "nosniff"}
 

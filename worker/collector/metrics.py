@@ -25,7 +25,7 @@ class CollectorMetrics:
     _http = Group("Collector: requests")
     requests = _http.counter(
         "collect_requests",
-        "Requests answered, by endpoint (events, segment, inbound, pixel, other) and status",
+        "Requests answered, by endpoint (events, segment, inbound, pixel, unsubscribe, other) and status",
         "endpoint",
         "status",
     )

@@ -70,6 +70,8 @@ class Connections(Model):
     """Where vendors reach the collector, such as https://in.example.com. HubSpot and Mandrill sign it."""
     tokens: tuple[SecretText, ...] = ()
     """Bearer tokens of /v1/events, one for each system that sends."""
+    unsubscribe: Secrets = ()
+    """Secrets of the links by which people unsubscribe. Without one, links end with the password of the mail target."""
     sites: dict[Slug, Site] = Field(default_factory=dict)
     sources: dict[Slug, AnySource] = Field(default_factory=dict)
     targets: dict[Slug, AnyTarget] = Field(default_factory=dict)

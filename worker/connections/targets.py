@@ -34,6 +34,26 @@ Url = Annotated[str, AfterValidator(_url)]
 """An address without a secret in it."""
 
 
+_SENDER: Final = re.compile(r"\s*(?:\"?([^<>\"]*?)\"?\s*<)?([^<>@\s\",]+@[^<>@\s\",]+)>?\s*")
+
+
+def sender_of(text: str) -> tuple[str, str]:
+    """Return name and address of `Acme, Inc. <hello@example.com>`, or of an address alone. Raises `ValueError`."""
+    found = _SENDER.fullmatch(text)
+    if found is None or ("<" in text) != (">" in text) or any(ord(each) < 32 for each in text):
+        raise wrong(f"{text!r} is no sender: write one such as Acme <hello@example.com>")
+    return found[1] or "", found[2]
+
+
+def _sender(text: str) -> str:
+    sender_of(text)
+    return text
+
+
+Sender = Annotated[str, AfterValidator(_sender), Field(alias="from")]
+"""A name and an address that mails come from."""
+
+
 def _url_or_secret(raw: Any) -> str | Secret:
     if isinstance(raw, Secret):
         return raw
@@ -134,7 +154,7 @@ class BrevoTarget(PeopleTarget):
     kind: Literal["brevo"]
     token: SecretText
     base_url: Url = "https://api.brevo.com"
-    sender: Annotated[str | None, Field(alias="from")] = None
+    sender: Annotated[Annotated[str, AfterValidator(_sender)] | None, Field(alias="from")] = None
 
 
 class SmtpTarget(Target):
@@ -143,7 +163,7 @@ class SmtpTarget(Target):
     kind: Literal["smtp"]
     url: SecretText
     """`smtps://USER:${PASSWORD}@HOST`, or `smtp://…` with STARTTLS."""
-    sender: Annotated[str, Field(alias="from")]
+    sender: Sender
 
 
 class YousignTarget(Target):

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field, ValidationError, field_validator
 from worker.automations.acts import Act, LeadState
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.fields import Html, Line, Text, With
+from worker.core.grid.messages import shown_path, told
 
 
 class Task(With):
@@ -56,8 +57,8 @@ def read_with(model: type[Read], act: Act) -> Read:
     try:
         return model.model_validate(act.fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise Refused(f"`with`: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        path, message = next(iter(told(error, model)))
+        raise Refused(f"with.{shown_path(path)}: {message}") from None
 
 
 def due_of(task: Task, act: Act) -> datetime:

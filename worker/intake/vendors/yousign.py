@@ -38,12 +38,15 @@ def events(inbound: Inbound, source: Source) -> Mapped:
 
 
 def lead_of(data: Any) -> str | None:
-    """Return whose signature request it is: the lead of our output `LEAD:SEQ`, percent-encoded, or the only signer."""
+    """Return whose signature request it is: the lead of our output, or the only signer.
+
+    Ours are `LEAD:SEQ`, percent-encoded, perhaps with `+` and the rule behind.
+    """
     external = text(inner(data, "signature_request", "external_id"))
     if external:
-        named = unquote(external)
-        output = _OUTPUT_ID.fullmatch(named)
-        return output[1] if output else named
+        whole, without_rule = unquote(external), unquote(external.rpartition("+")[0])
+        output = _OUTPUT_ID.fullmatch(whole) or _OUTPUT_ID.fullmatch(without_rule)
+        return output[1] if output else whole
     signers = inner(data, "signature_request", "signers")
     found = [inner(data, "signer")] if inner(data, "signer") else signers if isinstance(signers, list) else []
     return email_id(inner(found[0], "info", "email")) if len(found) == 1 else None
