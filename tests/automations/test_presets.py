@@ -22,7 +22,13 @@ FOLDER = Path(__file__).parents[2] / "ops" / "automations"
 CONNECTIONS = read_connections(str(FOLDER / "connections.yaml"))
 ALL_KINDS = STAND_INS | dict(KINDS)
 TRAITS = {"email": "ada@acme.example", "marketing_consent": True}
-NAMED = TRAITS | {"first_name": "Ada", "company.name": "Smith & Sons", "company.industry": "SaaS", "country": "BE"}
+NAMED = TRAITS | {
+    "first_name": "Ada",
+    "last_name": "Smith",
+    "company.name": "Smith & Sons",
+    "company.industry": "SaaS",
+    "country": "BE",
+}
 VOID = {"meta", "br", "img", "hr"}
 
 

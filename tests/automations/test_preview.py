@@ -57,7 +57,7 @@ def test_answers_are_samples_and_stand_in_later_requests() -> None:
     """As placeholders, in a path too, where they are encoded."""
 
     def steps(_target: Any, _act: Act, run: Run) -> Generator[Step, Answer, None]:
-        assert run == Run(now_ms=1_772_714_096_789)
+        assert run[:4] == Run(now_ms=1_772_714_096_789, unsubscribe="<unsubscribe_url>")[:4]
         answer = yield Http.json("contact", "POST", "/contacts", {}, sample={"id": "<contact_id>"})
         found = answer.json()["id"]
         assert (yield Remember("contact", found)) is not None

@@ -25,10 +25,12 @@ from worker.collector.metrics import CollectorMetrics
 from worker.collector.promise import Promise
 from worker.collector.segment import KINDS
 from worker.connections.file import parse_connections
+from worker.connections.unsubscribe import keys, made
 
 FILE: Final = """\
 public_url: https://in.example.com
 tokens: ["${TOKEN}"]
+unsubscribe: ["${SECRET}"]
 sites:
   www: {origins: ["https://www.example.com"], write_key: "${WRITE}", identify: ["${SECRET}"]}
 sources:
@@ -67,7 +69,11 @@ def test_the_document_is_valid() -> None:
     Draft202012Validator(OPENAPI_31).validate(DOCUMENT)
 
 
-CONFIGURED: Final = {"site": ["www"], "name": ["tool", "server"]}
+CONFIGURED: Final = {
+    "site": ["www"],
+    "name": ["tool", "server"],
+    "token": [made(keys(parse_connections(FILE.encode(), ""), SECRETS)[0], "lead-42", "x")],
+}
 """Names that FILE has. Made-up ones would all be answered with 404."""
 
 SERVER: Final = f"Basic {b64encode(b'server-key:').decode()}"

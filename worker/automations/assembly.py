@@ -19,6 +19,7 @@ from worker.automations.rules import Rules
 from worker.automations.taking import ERASED, AddressOf, Taking
 from worker.automations.targets.common import Kind
 from worker.connections.models import Connections
+from worker.connections.unsubscribe import address
 from worker.core.contract.partitioner import owner
 from worker.intake_ports import Acks
 from worker.settings import ActSettings
@@ -114,6 +115,8 @@ def program_of(
         paused=paused,
         rewrite=rules.rewrite,
         consents=outside.consents,
+        unsubscribe=lambda target, act: address(connections, target, environment, act.lead_id, act.id),
+        read=rules.read,
     )
     metrics.targets_are(targets)
     shared = Shared(

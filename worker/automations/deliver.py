@@ -35,7 +35,7 @@ from worker.automations.requests import (
     Final as Never,
 )
 from worker.automations.rules import Draft
-from worker.connections.targets import BrevoTarget, SmtpTarget
+from worker.connections.targets import BrevoTarget, SmtpTarget, Target
 from worker.logs import fields
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,10 @@ class Desk:
     paused: Callable[[], Awaitable[set[str]]]
     rewrite: Callable[[Act], Draft | None]
     consents: ConsentsNow
+    unsubscribe: Callable[[Target, Act], str]
+    """The address by which a lead takes no more mail."""
+    read: Callable[[str], bytes]
+    """Reads a document that is signed."""
 
 
 class Attempt:
@@ -173,7 +177,9 @@ class Attempt:
         action = at.kind.forget if act.do == FORGET else at.kind.actions.get(act.do)
         if action is None:
             raise Never(f"a target of kind {at.kind.name} cannot {act.do}")
-        steps = action(at.target, act, Run(self._row.known, self.unsure, self._desk.now_ms()))
+        desk = self._desk
+        run = Run(self._row.known, self.unsure, desk.now_ms(), desk.unsubscribe(at.target, act), desk.read)
+        steps = action(at.target, act, run)
         try:
             return await self._through(at, steps)
         except (Refusal, NotNow, NotOurs, TooOld):

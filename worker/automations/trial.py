@@ -23,6 +23,7 @@ from worker.automations.rules import Draft
 from worker.automations.taking import pack
 from worker.automations.targets.common import Kind
 from worker.automations.targets.registry import KINDS
+from worker.connections.unsubscribe import address
 from worker.errors import AutomationsError
 
 MARK: Final = "[TEST] "
@@ -69,6 +70,8 @@ async def tried(
         paused=limits.paused,
         rewrite=lambda _: None,
         consents=_no_state,
+        unsubscribe=lambda target, act: address(files.connections, target, files.environment, act.lead_id, act.id),
+        read=files.rules.read,
     )
     added = AddAct(act.id, act.lead_id, act.target, (), pack(act), act.at_ms, now_ms())
     await ledger.take([added], now_ms())
