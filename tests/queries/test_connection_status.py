@@ -62,6 +62,8 @@ async def test_the_program_that_acts_tells_of_targets() -> None:
     async def nothing(kinds: object) -> dict[str, Standing]:
         raise StoreUnavailable("the acts")
 
+    sources = parse_connections(FILE.partition("targets:")[0].encode(), "c.yaml")
+    assert len((await standings(away, sources, nothing))[1]) == 2, "without targets nobody is asked"
     found, missing = await standings(away, connections, told)
     assert (found[-1].breaker, found[-1].held) == ("open", 3)
     assert len(missing) == 2
