@@ -13,6 +13,8 @@ import pytest
 from tests.kit.acting import BLIND, CRM, Acting, lost
 from tests.kit.waits import until
 from worker.automation_ports import Answered, AnswerLost
+from worker.automations.acts import Act
+from worker.automations.requests import Http, Remember, Run, Steps
 
 LEASE_MS = 61_000
 MAKE = "acts:\n  - {id: make, on: lead.sql, to: hook, do: send}\n"
@@ -39,6 +41,28 @@ async def test_a_lost_answer_is_looked_up() -> None:
     assert [(row.state, row.remote_id) for row in await stage.rows()] == [("done", "made-ada:1")]
     assert stage.target.made == {"ada:1": 1}
     assert [url.rpartition("/")[2] for _, url, _, _ in stage.target.requests] == ["make", "find", "tie"]
+
+
+async def test_what_is_remembered_before_the_question_answers_nothing() -> None:
+    """The step stays unsure until its answer is known, although the contact is remembered and the question fails."""
+
+    def steps(_target: Any, act: Act, run: Run) -> Steps:
+        headers = {"webhook-id": act.output}
+        yield Remember("contact", "c-1")
+        if run.unsure:
+            answer = yield Http.json("find", "GET", "/find", headers=headers)
+            if answer.json()["found"]:
+                return str(answer.json()["id"])
+        answer = yield Http.json("make", "POST", "/make", {}, safe=False, headers=headers)
+        return str(answer.json()["id"])
+
+    stage = Acting(MAKE, kinds={**CRM, "webhook": CRM["webhook"]._replace(actions={"send": steps})})
+    stage.target.answers = [lost(), 503, 503]
+    async with stage.acting():
+        stage.publish()
+        await ended(stage)
+    assert await stage.states() == ["done"]
+    assert stage.target.made == {"ada:1": 1}
 
 
 async def test_a_lost_answer_at_a_target_that_cannot_be_asked_is_unknown() -> None:

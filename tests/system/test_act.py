@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from aiokafka import AIOKafkaConsumer
 
 from schemas.acted import read_acted
-from tests.kit.acts_live import ActSite, LiveTarget
+from tests.kit.acts_live import SECRETS, ActSite, LiveTarget
 from tests.kit.online import site
+from tests.kit.vendors.hubspot import HubSpot
 from tests.kit.waits import until
 
 __all__ = ["site"]
@@ -146,3 +151,80 @@ async def test_the_time_from_output_to_request(acts: ActSite, target: LiveTarget
     took = sorted(target.came[id_] - at for id_, at in sent.items())
     print(f"p50 {took[len(took) // 2]:.3f} s, p99 {took[int(len(took) * 0.99)]:.3f} s, max {took[-1]:.3f} s")  # noqa: T201
     assert took[int(len(took) * 0.99)] < 10
+
+
+CALL = """
+sync:
+  - {to: crm, object: contact, fields: {leadpulse_score: score}}
+acts:
+  - {id: call, on: lead.sql, to: crm, do: task, max: 100000/h, with: {subject: "Call {{ lead_id }}"}}
+"""
+KILLS = int(os.environ.get("ACT_KILLS", "10"))
+
+
+async def test_tasks_of_a_crm_are_made_once_whatever_is_killed(site: dict[str, str], tmp_path: Path) -> None:
+    """Two processes, one killed or stopped at random again and again: each lead has one task, or its act is `unknown`.
+
+    Nothing shows the secret: neither logs, nor the ledger, nor metrics, nor lead.acted.
+    """
+    rng = random.Random(11)
+    async with HubSpot(token=SECRETS["CRM"]) as crm:
+        lag = _slowed(crm, rng)
+        connections = f"targets:\n  crm: {{kind: hubspot, token: '${{CRM}}', base_url: '{crm.url}'}}\n"
+        acts = await asyncio.to_thread(ActSite, site, tmp_path, CALL, connections)
+        try:
+            living = [acts.start(), acts.start()]
+            await asyncio.to_thread(living[0].until, acts.all_read)
+            wanted: list[str] = []
+            async with acts.publisher() as publisher:
+                for round_ in range(KILLS):
+                    for number in range(6):
+                        lead = f"lead-{round_}-{number}"
+                        await publisher.output(lead, traits={"email": f"{lead}@example.com", "last_name": lead})
+                        wanted.append(lead)
+                    asked = len(crm.requests)
+                    await until(lambda asked=asked: len(crm.requests) > asked, "a request")  # type: ignore[misc]
+                    await asyncio.sleep(rng.random() / 3)
+                    victim = living.pop(rng.randrange(2))
+                    if rng.random() < 0.2:  # frozen for a while, it wakes as a zombie
+                        victim.process.send_signal(signal.SIGSTOP)
+                        asyncio.get_running_loop().call_later(10, victim.process.send_signal, signal.SIGCONT)
+                    else:
+                        victim.process.kill()
+                    living.append(acts.start())
+                    if rng.random() < 0.5:
+                        await asyncio.to_thread(living[-1].until, lambda: acts.ready(living[-1]))
+            lag.clear()
+
+            async def over() -> bool:
+                states = await acts.states()
+                return states["done"] + states["unknown"] == len(wanted)
+
+            await until(over, "the end of every act")
+            tasks = Counter(held["hs_task_subject"].removeprefix("Call ") for held in crm.tasks.values())
+            states = {row.lead_id: row.state for row in await acts.rows()}
+            print(Counter(states.values()), "tasks:", Counter(tasks.values()))  # noqa: T201
+            assert max(tasks.values()) == 1
+            assert all(tasks[lead] == 1 for lead, state in states.items() if state == "done")
+            assert set(states) == set(wanted)
+            shown = "".join(running.words for running, _ in acts.running) + acts.page(living[-1])
+            shown += "".join(f"{row.packed!r}{row.detail}{row.known}" for row in await acts.rows())
+            assert SECRETS["CRM"] not in shown
+            assert "Traceback" not in shown
+        finally:
+            acts.end()
+
+
+def _slowed(crm: HubSpot, rng: random.Random) -> list[float]:
+    """Let answers take a while before and after their effect, until the list is emptied."""
+    lag = [0.1]
+    reply = crm._serve
+
+    async def slow(raw: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(rng.random() * sum(lag))
+        answer = await reply(raw)
+        await asyncio.sleep(rng.random() * sum(lag))
+        return answer
+
+    crm._serve = slow  # type: ignore[method-assign]
+    return lag

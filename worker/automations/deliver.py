@@ -114,6 +114,8 @@ class Attempt:
         self._lease = lease
         self.act = decode_act(row.packed)
         self.unsure = row.unsure
+        self._begun = False
+        """Whether this attempt has sent an unsafe step."""
         self.rest_ms = 0
         """For how long the target takes nothing: its breaker is open, or a person has paused it."""
 
@@ -217,7 +219,8 @@ class Attempt:
         if isinstance(step, Remember):
             if not await self._ledger.remember(self._row.id, self._row.call, step.name, step.value):
                 raise NotOurs
-            self._settled()
+            if self._begun and self.unsure != EVERYTHING:
+                self.unsure = ""  # the step's answer is known
             return _READ
         if isinstance(step, Http) and step.safe:
             return await self._desk.calls.call(at, step, self._lease)
@@ -231,6 +234,7 @@ class Attempt:
             await self._begin(step.step)
             await self._fence.cross()
             await self._begin(step.step)  # a ledger that went back in between would have forgotten it
+            self._begun = True
             self.unsure = step.step if before != EVERYTHING else EVERYTHING
 
         try:
@@ -245,10 +249,6 @@ class Attempt:
         until_ms = self._desk.now_ms() + int(self._lease.left_s() * 1000)
         if not await self._ledger.begin(self._row.id, self._row.call, step, until_ms):
             raise NotOurs
-
-    def _settled(self) -> None:
-        if self.unsure != EVERYTHING:
-            self.unsure = ""
 
     def _still_fresh(self) -> None:
         if not self._row.decided and self._desk.age_now_ms() - self.act.at_ms > self.act.fresh_ms:
