@@ -231,7 +231,7 @@ class Acting:
             self.now_ms,
             self.consents_now,
         )
-        topics = {self.settings.output_topic(kind) for kind in read_types(self.rules)}
+        topics = {self.settings.output_topic(kind) for kind in read_types(self.rules) | self.rules.sync_types}
         topics = {topic for topic in topics if topic in self.log._topics}
         return program_of(
             self.settings, self.rules, self.connections, self.kinds, topics, outside, tasks.hands, self.metrics,
