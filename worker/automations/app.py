@@ -78,6 +78,7 @@ class ActApp(HostedApp):
 
     async def run(self) -> None:
         """Act until cancelled. A failure that must be mended ends the process."""
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # our own words have everything that matters of it
         self.flow_control.resume()  # Faust does so for its own consumer, and there is none
         try:
             if self.settings.act_dry:
