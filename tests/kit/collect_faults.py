@@ -158,12 +158,15 @@ async def stopped(park: Park, kafka: Kafka, how: How, seconds: float = 0.0) -> R
     return row
 
 
-async def stalled(park: Park, kafka: Kafka, seconds: float, senders: int = 100, size: int = 200_000) -> Row:
+async def stalled(
+    park: Park, kafka: Kafka, seconds: float, senders: int = 100, size: int = 200_000, again_s: float = 0.05
+) -> Row:
     """Suspend Kafka while many large webhooks come, and see what the collector needs of memory."""
     row, began = Row(f"Kafka suspended for {seconds:g} s, {senders} senders of {size // 1000:,} kB each"), time.monotonic()
     collector = park.collector("http", LEADPULSE_COLLECT_QUEUE=str(QUEUE_BYTES))
     await collector.ready()
     large, stop = Large(park, collector.port, size), asyncio.Event()
+    large.again_s = again_s
     async with aiohttp.ClientSession() as session:
         await large.send(session, [0])
     row.rest_mb = collector.memory_mb("VmRSS")

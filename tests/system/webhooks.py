@@ -33,7 +33,7 @@ CASES: dict[str, Case] = {
     "suspended": lambda park, kafka, _, seconds: stopped(park, kafka, "suspended", seconds),
     "restarted": lambda park, kafka, _, seconds: stopped(park, kafka, "killed", seconds),
     "stalled": lambda park, kafka, _, seconds: stalled(park, kafka, seconds),
-    "crowd": lambda park, kafka, _, seconds: stalled(park, kafka, seconds, senders=500, size=2_000),
+    "crowd": lambda park, kafka, _, seconds: stalled(park, kafka, seconds, senders=500, size=2_000, again_s=5.0),
 }
 
 
