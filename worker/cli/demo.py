@@ -52,7 +52,7 @@ def demo(seconds: float, seed: int, grid: str) -> None:
     Starts a broker and a Redis-compatible server of its own, and runs `leadpulse run` and `leadpulse collect` on them. It sends
     the traffic of 300 simulated leads, one simulated day a second. The leads arrive, compare, ask, fall silent and cool.
 
-    Their events come over HTTP. A mail tool, a CRM, a webinar tool and a form tool send signed webhooks.
+    Their events come over HTTP. A mail tool, a CRM, a webinar tool and a form tool send webhooks, as their vendors sign them.
 
     It also serves a page with the pixel, and prints its address. Open it, agree, and click: your own visit is scored, too.
 
@@ -80,7 +80,7 @@ def demo(seconds: float, seed: int, grid: str) -> None:
 
 
 async def _until_stopped(show: Show) -> None:
-    """Run *show*. A signal cancels it, and again each second, because a library may swallow one cancellation.
+    """Run *show*. A signal cancels it, and again after five seconds, because a library may swallow one cancellation.
 
     An exception raised by a handler could hit any task. Raises `asyncio.CancelledError` after a signal.
     """
@@ -95,5 +95,5 @@ async def _until_stopped(show: Show) -> None:
         return
     while not running.done():
         running.cancel()
-        await asyncio.wait([running], timeout=1)
+        await asyncio.wait([running], timeout=5)
     raise asyncio.CancelledError

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from worker.demo.servers import last_lines
 from worker.processes import Children, a_program
@@ -65,16 +66,21 @@ class Program:
         return ProgramFailed(f"the {self.name} {what}:\n{last_lines(self._log)}")
 
 
+_open: Final = build_opener(ProxyHandler({})).open
+"""A proxy of the environment does not reach this machine's own addresses."""
+
+
 def page(url: str) -> bytes:
     """Return what *url* answers with 200. Raises `OSError`."""
-    with urlopen(url, timeout=5) as answer:
+    with _open(url, timeout=5) as answer:
         held: bytes = answer.read()
         return held
 
 
-def free_port() -> int:
-    """Return a port that no program of this machine uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int) -> list[int]:
+    """Return ports that no program of this machine uses now, each another one."""
+    with contextlib.ExitStack() as opened:
+        probes = [opened.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from worker.demo.programs import Program, free_port, page
+from worker.demo.programs import Program, free_ports, page
 from worker.demo.servers import PARTITIONS, Broker, start_redis
 from worker.demo.shop import Shop
 from worker.demo.signing import Secrets, connections_of
@@ -27,13 +27,13 @@ class Stage:
         self._children = children
         self.broker = Broker()
         self.secrets = Secrets()
-        site = free_port()
+        site, takes, run_pages, collect_pages = free_ports(4)
         text, self.connections = connections_of(f"http://127.0.0.1:{site}")
         file = folder / "connections.yaml"
         file.write_bytes(text)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | {
             PREFIX + "CLOCK": "events",  # the traffic brings ticks in simulated time
-            PREFIX + "COLLECT_PORT": str(free_port()),
+            PREFIX + "COLLECT_PORT": str(takes),
             PREFIX + "CONNECTIONS": str(file),
             PREFIX + "DEVELOPMENT": "true",
             PREFIX + "GRID": grid,
@@ -46,7 +46,8 @@ class Stage:
             PREFIX + "REDIS": start_redis(children, folder),
         }
         environment |= self.secrets.environment
-        run, collect = environment | _metrics_port(), environment | _metrics_port()
+        run = environment | {PREFIX + "METRICS_PORT": str(run_pages)}
+        collect = environment | {PREFIX + "METRICS_PORT": str(collect_pages)}
         self.settings = Settings.load(run)
         self.collect = CollectSettings.load(collect)
         self.broker.create({*self.settings.topics, *self.settings.outputs, *self.collect.needed_topics})
@@ -86,7 +87,3 @@ class Stage:
     def _mapper_is_ready(self) -> bool:
         held = page(f"http://127.0.0.1:{self.collect.metrics_port}/metrics")
         return held.count(_MAPPED) >= PARTITIONS
-
-
-def _metrics_port() -> dict[str, str]:
-    return {PREFIX + "METRICS_PORT": str(free_port())}
