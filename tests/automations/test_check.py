@@ -50,6 +50,8 @@ def act(**keys: str) -> str:
         (act(id="a|b"), "acts[0].id: 'a|b' is no id"),
         (act(id="a/b"), "acts[0].id: 'a/b' is no id"),
         (act(where="{grade: {bigger: 3}}"), "acts[0].where.grade.bigger: unknown operator 'bigger'"),
+        (act(on="lead.stage", where="{to: oportunity}"), "to: there is no stage 'oportunity', did you mean 'opportunity'?"),
+        (act(on="lead.stage", where="{from: {not: [sqll]}}"), "from: there is no stage 'sqll', did you mean 'sql'?"),
         (act(wiht="{}"), "acts[0].wiht: unknown key 'wiht', did you mean 'with'?"),
         (act(with_="{}"), "acts[0].with.subject: `subject` is missing: add it"),
         (act(with_="{subject: a, sbj: b}"), "acts[0].with.sbj: unknown key 'sbj'"),
@@ -179,6 +181,13 @@ def test_a_mistake_in_a_long_text_has_its_line() -> None:
     """Within the text, or within the file."""
     (mistake,) = mistakes(act(with_='{subject: "a\\n\\n{% if %}"}'))
     assert "acts[0].with.subject: line 3: " in mistake
+
+
+def test_stages_are_known_and_phases_are_the_grid_s() -> None:
+    """`from` and `to` of a change of phase are phases."""
+    rules_of(act(on="lead.stage", where="{to: [opportunity, client], from: {not: excluded}, stage: {exists: true}}"))
+    rules_of(act(on="lead.phase", where="{to: decision}"))
+    rules_of(act(on="[lead.phase, lead.stage]", where="{to: decision}"))
 
 
 def test_a_loop_variable_and_a_set_name_are_no_unknown_names() -> None:

@@ -9,18 +9,17 @@ from typing import Any
 
 import pytest
 
-from tests.kit.rules import KINDS as STAND_INS
 from tests.kit.rules import an_output
 from worker.automations.file import automations_schema, read_rules
 from worker.automations.preview import Preview
 from worker.automations.rules import Draft, Rules
+from worker.automations.targets.mail import UNSUBSCRIBE_URL
 from worker.automations.targets.registry import KINDS
 from worker.connections.file import read_connections
 from worker.presets import read_grid
 
 FOLDER = Path(__file__).parents[2] / "ops" / "automations"
 CONNECTIONS = read_connections(str(FOLDER / "connections.yaml"))
-ALL_KINDS = STAND_INS | dict(KINDS)
 TRAITS = {"email": "ada@acme.example", "marketing_consent": True}
 NAMED = TRAITS | {
     "first_name": "Ada",
@@ -36,7 +35,7 @@ VOID = {"meta", "br", "img", "hr"}
 def rules(tmp_path: Path) -> Rules:
     """Return the rules, with a contract for the example's lead."""
     (tmp_path / "lead-48213.pdf").write_bytes(b"%PDF-1.7")
-    return read_rules(str(FOLDER / "automations.yaml"), CONNECTIONS, documents=tmp_path, kinds=ALL_KINDS)
+    return read_rules(str(FOLDER / "automations.yaml"), CONNECTIONS, documents=tmp_path)
 
 
 def acts(rules: Rules, type_: str, **data: Any) -> dict[str, Draft]:
@@ -120,14 +119,14 @@ def test_every_mail_is_whole_with_and_without_a_name(rules: Rules, traits: dict[
         assert reader.open == []
         begin = "Hello Ada,\n\n" if "first_name" in traits else "Hello,\n\n"
         assert fields["text"].startswith(begin)
-        assert "https://" in fields["text"]
+        assert f"Unsubscribe ({UNSUBSCRIBE_URL})" in fields["text"]
         assert fields["subject"]
         assert not any(word in fields["text"] + fields["subject"] for word in ("None", "{{", "  ", "&amp;"))
 
 
 def test_the_preview_shows_the_whole_story(rules: Rules) -> None:
     """No act of it is refused by its target's steps."""
-    preview = Preview(rules, CONNECTIONS.targets, ALL_KINDS)
+    preview = Preview(rules, CONNECTIONS.targets, KINDS)
     story = [
         an_output("lead.phase", to="discovery", traits=NAMED), an_output("lead.phase", traits=NAMED),
         an_output("lead.sql", traits=NAMED), an_output("lead.stage", to="opportunity", traits=NAMED),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from worker.automations.models import ON_TYPES
 from worker.automations.names import known_names
+from worker.automations.output import PAYLOAD
 from worker.automations.rules import SYNC_TYPES
 from worker.automations.shapes import shape_of
 from worker.automations.targets.common import Kind
@@ -19,9 +20,11 @@ from worker.automations.targets.mail import Send
 from worker.automations.templates import GLOBALS, TemplateMistake, Templates
 from worker.automations.writing import is_template, texts_in
 from worker.connections.targets import Target
+from worker.core.grid.conditions import WhereError, parse_where
 from worker.core.grid.messages import told
 from worker.core.grid.values import did_you_mean
 from worker.core.grid.yaml_lines import Path
+from worker.core.scoring.state import STAGES
 
 Told = Iterator[tuple[Path, str]]
 
@@ -72,11 +75,13 @@ class Check:
                 yield from self._expression(value, (*path, "fields", name))
 
     def _act(self, rule: Mapping[str, Any], path: Path) -> Told:
+        types = _types(rule.get("on"))
+        yield from _stages(rule.get("where"), types, (*path, "where"))
         model = yield from self._model(rule, rule.get("do"), path)
         raw = rule.get("with", {})
         if model is not None and isinstance(raw, Mapping):
             at = dict.fromkeys(raw, (*path, "with"))
-            yield from self._fields(raw, model, _types(rule.get("on")), (*path, "with"), at)
+            yield from self._fields(raw, model, types, (*path, "with"), at)
 
     def _nurture(self, rule: Mapping[str, Any], path: Path) -> Told:
         phase, known = rule.get("phase"), self._phases
@@ -249,6 +254,27 @@ def _declared(tree: nodes.Template) -> Iterator[str]:
                 yield found.name
             case nodes.Name(ctx="store"):
                 yield found.name
+
+
+def _stages(where: Any, types: tuple[str, ...], path: Path) -> Told:
+    """Yield stages that do not exist. A rule on a change to such a stage would wait in silence."""
+    if not isinstance(where, Mapping) or any(PAYLOAD[type_] != "transition" for type_ in types):
+        return
+    for name in ("from", "to", "stage"):
+        if name not in where:
+            continue
+        try:
+            conditions = parse_where({name: where[name]}).conditions
+        except WhereError:
+            continue  # named already
+        for value in (value for one in conditions if one.op in ("eq", "in", "not") for value in _values(one.value)):
+            if value not in STAGES:
+                hint = did_you_mean(str(value), STAGES) or f"; the stages are {', '.join(STAGES)}"
+                yield (*path, name), f"there is no stage {value!r}{hint}"
+
+
+def _values(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _twice(data: Mapping[str, Any]) -> Told:
