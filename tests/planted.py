@@ -57,6 +57,7 @@ _WAITS: Final = _PROPERTIES + "test_every_wait_of_the_ladder_ends_at_its_own_mil
 _TIERS: Final = "tests/core/scoring/test_tiers.py::test_a_lead_cools_at_the_instant_at_which_the_tiers_carry_it_below"
 _CUSTOM: Final = "tests/core/scoring/test_custom.py::test_an_event_counts_once_in_each_rule_that_names_it"
 _TABLE: Final = "tests/core/scoring/test_fit_table.py::test_a_table_says_what_asking_row_by_row_says"
+_ONCE: Final = "tests/automations/test_once.py::"
 _VALUES: Final = "tests/core/grid/test_conditions.py::test_one_of_and_none_of_are_opposites_on_what_is_there"
 
 _WORDS: Final = "tests/core/test_words.py::"
@@ -490,6 +491,36 @@ FAULTS: Final = (
         "worker/core/insight/what_if.py", "count_one(scorer, lead, counter, at_ms, _data(scorer, counter))",
         "count_one(scorer, lead, counter, at_ms, {})",
         "tests/core/insight/test_explain.py::test_a_weighed_event_is_tried_with_what_helps_most",
+    ),
+    Fault(
+        "once", "an unsafe step is not noted before it is sent", "worker/automations/deliver.py",
+        "    await self._begin(step.step)\n            await self._fence.cross()\n            await self._begin(step.step)",
+        "    await self._fence.cross()", _ONCE + "test_killed_at_each_step",
+    ),
+    Fault(
+        "once", "an unsafe step crosses no fence", "worker/automations/deliver.py",
+        "            await self._fence.cross()\n", "",
+        _ONCE + "test_a_copy_of_before_the_call_is_noticed_although_its_position_is_the_same",
+    ),
+    Fault(
+        "once", "acts that wait in an older copy are not marked", "worker/automations/partition.py",
+        "            await self.ledger.distrust()\n", "",
+        _ONCE + "test_a_copy_of_before_the_call_is_noticed_although_its_position_is_the_same",
+    ),
+    Fault(
+        "once", "outputs that are read again are taken for new", "worker/automations/partition.py",
+        "unsure = record.offset < self._again.get(record.topic, 0)", "unsure = False",
+        _ONCE + "test_redis_rolled_back_past_outputs",
+    ),
+    Fault(
+        "once", "a value that is remembered answers an older question", "worker/automations/deliver.py",
+        "if self._begun and self.unsure != EVERYTHING:", "if self.unsure != EVERYTHING:",
+        _ONCE + "test_what_is_remembered_before_the_question_answers_nothing",
+    ),
+    Fault(
+        "consent", "a mail goes to a suppressed address", "worker/automations/deliver.py",
+        "        if reasons:\n", "        if not reasons and act.unwritten:\n",
+        "tests/automations/test_mails.py::test_no_mail_to_a_suppressed_address_whatever_lead_has_it",
     ),
 )  # fmt: skip
 

@@ -77,7 +77,13 @@ class ActSite:
         self.environ["LEADPULSE_OUTPUT_TOPICS"] += f",lead.acted={settings['LEADPULSE_NAMESPACE']}.acted"
         self.environ.pop("LEADPULSE_CLOCK")
         self.running: list[tuple[Running, int]] = []
-        made = leadpulse("topics", "create", env={k: v for k, v in self.environ.items() if k.startswith("LEADPULSE_")})
+        settings = {name: value for name, value in self.environ.items() if name.startswith("LEADPULSE_")}
+        made = leadpulse("topics", "create", env=settings)
+        for _ in range(10):  # a broker that has just started is fenced for a moment
+            if made.returncode == 0:
+                break
+            time.sleep(1)
+            made = leadpulse("topics", "create", env=settings)
         assert made.returncode == 0, made.stderr
 
     @property
