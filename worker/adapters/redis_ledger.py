@@ -128,6 +128,10 @@ class RedisLedger(Caller):
     async def _ask(self, function: str, *args: Arg, read: bool = False) -> Any:
         return await self._call("ledger_" + function, self._keys, *args, read=read)
 
+    async def lacking_rights(self) -> list[str]:
+        """Return the commands that this Redis user may not run, and needs."""
+        return [name.decode() for name in await self._ask("rights", read=True)]
+
     async def position(self) -> dict[str, int]:
         """Return the next offset of each topic; see the port."""
         held = await self._run(lambda: self._commands.hgetall(self._prefix + "position"))
