@@ -82,8 +82,13 @@ end
 
 local function end_act(prefix, row, state, detail, now, remote)
   index(prefix, row, state, now)
-  redis.call('HSET', row.key, 'state', state, 'detail', detail, 'updated', now, 'due', 0,
-    'call', '', 'lease', 0, 'step', '', 'cancel', '', 'unsure', state == 'unknown' and row.unsure or '')
+  redis.call('HSET', row.key, 'state', state, 'detail', detail, 'updated', now)
+  redis.call('HDEL', row.key, 'due', 'call', 'lease', 'step', 'cancel')  -- ends are kept for long, so they are kept small
+  if state ~= 'unknown' then
+    redis.call('HDEL', row.key, 'unsure')
+  elseif row.unsure ~= '' then
+    redis.call('HSET', row.key, 'unsure', row.unsure)
+  end
   if remote and remote ~= '' then redis.call('HSET', row.key, 'remote', remote) end
   row.state = state
   redis.call('ZREM', row.queue, row.member)

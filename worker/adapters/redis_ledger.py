@@ -111,7 +111,7 @@ def row_of(id_: bytes, flat: Sequence[bytes]) -> Row:
     text = {name: value.decode() for name, value in fields.items() if name != "packed"}
     return Row(
         id_.decode(), text["lead"], text["target"], fields["packed"], text["state"], int(text["attempts"]),
-        int(text["created"]), int(text["updated"]), int(text["due"]),
+        int(text["created"]), int(text["updated"]), int(text.get("due", 0)),
         {name[2:]: value for name, value in text.items() if name.startswith("k:")}, text.get("unsure", ""),
         text.get("remote", ""), text.get("detail", ""), text.get("call", ""), text.get("decided") == "1",
     )  # fmt: skip
