@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
 from typing import Any
 
@@ -148,3 +150,29 @@ async def test_ready_until_it_drains() -> None:
         collector.collector.draining = False
         collector.collector.checked.clear()
         assert (await collector.client.get("/readyz")).status == 503
+
+
+async def test_a_body_may_be_compressed() -> None:
+    """The limit holds for what comes out of it, and a broken one is 400."""
+    async with served(FILE, TOKENS) as collector:
+        packed = ONE | {"Content-Encoding": "gzip"}
+        assert await send(collector, gzip.compress(json.dumps(event()).encode()), packed) == (200, {"taken": 1})
+        assert (await send(collector, gzip.compress(b" " * 50_000_000), packed))[0] == 413
+        assert (await send(collector, gzip.compress(json.dumps(event()).encode())[:60], packed))[0] == 400
+        assert (await send(collector, b"{}", packed))[0] == 400
+        assert collector.counted("collect_waiting_bytes") == 0
+
+
+@pytest.mark.parametrize("size", [1_000, 100_000])
+async def test_a_body_may_come_in_pieces(size: int) -> None:
+    """With its head, or after it."""
+    body = json.dumps(event(data={"url": "/" + "x" * 200_000})).encode()
+
+    async def pieces() -> Any:
+        for at in range(0, len(body), size):
+            yield body[at : at + size]
+            await asyncio.sleep(0)
+
+    async with served(FILE, TOKENS) as collector:
+        answer = await collector.client.post("/v1/events", data=pieces(), headers=ONE)
+        assert (answer.status, collector.log.records[0].value) == (200, body)
