@@ -37,6 +37,7 @@ sources:
   mailer: {vendor: sendgrid, secrets: ["${KEY}"]}
   crm: {vendor: hubspot, secrets: ["${KEY}"]}
   asking: {vendor: hubspot, secrets: ["${KEY}"], api: hubspot}
+  other: {vendor: json, secrets: ["${KEY}"], map: {type: type, id: id, email: email}}
   guessing: {vendor: sendgrid, secrets: ["${KEY}"], machines: {click_after_delivery: 10s}}
 targets:
   hubspot: {kind: hubspot, token: "${KEY}"}
@@ -306,3 +307,17 @@ async def test_an_erasure_takes_back_what_a_late_mapper_would_ask() -> None:
     async with bench.mapping():
         await until(bench.read)
     assert [decode_question(held).about["object"] for held in bench.memory.wanted] == ["124"]
+
+
+async def test_names_that_a_sender_makes_up_are_no_labels() -> None:
+    """Each would stay in the memory of the collector and of Prometheus."""
+    bench = Bench()
+    for number, type_ in enumerate(("custom.call", "custom.made_up", "invoice.paid", "demo.requested")):
+        body = {"type": type_, "id": str(number), "email": "a@b.example"}
+        bench.webhook(body, source="other", vendor="json")
+    async with bench.mapping():
+        await until(bench.read)
+    found = bench.metrics.registry.collect()
+    labels = {one.labels["type"] for metric in found for one in metric.samples if one.name.endswith("mapped_events_total")}
+    assert labels <= {"custom", "other", "demo.requested"}
+    assert {"custom", "demo.requested"} <= labels

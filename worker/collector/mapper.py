@@ -16,6 +16,7 @@ from worker.collector.mapping import Made, made_of
 from worker.collector.metrics import CollectorMetrics
 from worker.collector.source_news import News
 from worker.connections.sources import Source
+from worker.core.contract.event_types import row_of
 from worker.core.contract.model import Output, Record
 from worker.errors import LeadPulseError, OffsetsGone, Reassigned, StoreRefused, StoreUnavailable
 from worker.intake.erasure import forget_lookups
@@ -289,7 +290,7 @@ class Share:
         await mapper.mark(marks)
         await mapper.keep(traces)
         for source, kind in counted:
-            metrics.mapped.labels(source, kind).inc()
+            metrics.mapped.labels(source, row_of(kind) or "other").inc()
         for source in repeated:
             metrics.repeated.labels(source).inc()
         for one in made:

@@ -62,7 +62,10 @@ class CollectorMetrics:
 
     _map = Group("Collector: mapper")
     mapped = _map.counter(
-        "collect_mapped_events", "Events made of webhooks and committed to Kafka, by source and type", "source", "type"
+        "collect_mapped_events",
+        "Events made of webhooks and committed to Kafka, by source and type (`custom` for all of your own)",
+        "source",
+        "type",
     )
     repeated = _map.counter(
         "collect_repeated_events", "Events left out because their id was seen in the last 72 hours", "source"
