@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -23,8 +24,10 @@ class KafkaActGroup(KafkaGroup):
     async def commit(self, offsets: Mapping[LogPartition, int], note: str) -> None:
         """Commit *offsets*, each with *note*; see the port."""
         held = {TopicPartition(*tp): OffsetAndMetadata(offset, note) for tp, offset in offsets.items()}
+        # In a task of its own: aiokafka leaves its request behind where its caller is cancelled, and asyncio logs its error.
+        committing = asyncio.ensure_future(self._consumer.commit(held))
         with translated():
-            await self._consumer.commit(held)
+            await asyncio.shield(committing)
 
     async def committed(self, topics: Collection[str], partition: int) -> dict[str, Committed]:
         """Return the group's committed offset and note for *partition* of each of *topics* that has one."""
