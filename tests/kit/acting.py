@@ -17,10 +17,10 @@ from tests.kit.waits import until
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.memory_limits import MemoryLimits
 from worker.adapters.memory_log import MemoryLog, MemoryReader
-from worker.automation_ports import Answered, AnswerLost, NotSent, Row
+from worker.automation_ports import Answered, AnswerLost, HttpSender, NotSent, Row
 from worker.automations.acts import Act
 from worker.automations.assembly import Outside, program_of, read_types
-from worker.automations.calls import NoLogins
+from worker.automations.calls import Logins, NoLogins
 from worker.automations.file import parse_rules
 from worker.automations.hands import Hands, Job
 from worker.automations.metrics import ActMetrics
@@ -193,6 +193,9 @@ class Acting:
         self.since_ms = -1
         self.mortal: Callable[[Any], Any] | None = None
         """Wraps what the next program reaches."""
+        self.http: HttpSender = Senders(self.target)
+        self.logins: Logins = NoLogins()
+        self.environment: Mapping[str, str] = ENVIRONMENT
 
     def now_ms(self) -> int:
         """Return the stage's time, which runs, and which `later` sets ahead."""
@@ -223,9 +226,9 @@ class Acting:
             mortal(self.group),
             [mortal(one) for one in self.ledgers],
             self.limits,
-            mortal(Senders(self.target)),
+            mortal(self.http),
             MailSenders(self.target),
-            NoLogins(),
+            self.logins,
             self.acks,
             self.address_of,
             self.now_ms,
@@ -235,7 +238,7 @@ class Acting:
         topics = {topic for topic in topics if topic in self.log._topics}
         return program_of(
             self.settings, self.rules, self.connections, self.kinds, topics, outside, tasks.hands, self.metrics,
-            ENVIRONMENT, self.since_ms,
+            self.environment, self.since_ms,
         )  # fmt: skip
 
     @contextlib.asynccontextmanager

@@ -52,7 +52,8 @@ def probes(target: Target) -> tuple[Probe, ...]:
                 absent="for acts, make it by `leadpulse act prepare {target}`, or name another in `id_property`",
                 unfit="name another property in `id_property`: uniqueness cannot be changed later",
             )
-            return Probe("/account-info/{version}/details", "portalId"), unique
+            account = Probe("/account-info/{version}/details", "portalId")
+            return (account,) if name == "hs_object_id" else (account, unique)
         case SalesforceTarget():
             name = target.id_field
             held = "for acts, `leadpulse act prepare {target}` tells what to make, or name another field in `id_field`"
@@ -61,7 +62,13 @@ def probes(target: Target) -> tuple[Probe, ...]:
                 Probe(_soql(f"SELECT {name} FROM {target.object} LIMIT 1"), field=name, absent=held),
             )
         case ZohoTarget():
-            return (Probe("/crm/v8/org", "org[0].company_name"),)
+            org = Probe("/crm/v8/org", "org[0].company_name")
+            name = target.id_field
+            if name in ("", "id"):
+                return (org,)
+            held = "for acts, make it by `leadpulse act prepare {target}`, without duplicates, or name another in `id_field`"
+            must = f"length(fields[?api_name=='{name}' && unique]) > `0`"
+            return org, Probe(f"/crm/v8/settings/fields?module={target.object}", must=must, field=name, absent=held, unfit=held)
         case PipedriveTarget():
             return (Probe("/api/v1/users/me", "data.company_name"),)
         case ActiveCampaignTarget():

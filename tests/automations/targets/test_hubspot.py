@@ -304,3 +304,12 @@ def limits(most: int, left: int) -> dict[str, str]:
 def test_conflicts_have_the_form_that_users_report() -> None:
     """The steps read the existing contact's id out of it."""
     assert conflict("77").body["message"] == "Contact already exists. Existing ID: 77"
+
+
+async def test_a_target_without_the_leads_id_is_stopped(hub: HubSpot) -> None:
+    """An operator has yet to make it. No act dies of that, and no batch goes in halves."""
+    held = driver(hub, id_property="leadpulse_ident")
+    with pytest.raises(Misconfigured, match="act prepare"):
+        await held.write(*(state_of("crm", f"lead-{number}", STATE) for number in range(10)))
+    assert isinstance((await held.act(act_of("crm", "task", FIELDS))).error, Misconfigured)
+    assert len(hub.requests) == 2

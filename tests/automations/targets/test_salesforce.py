@@ -216,3 +216,12 @@ def test_usage_stops_short_of_the_days_end() -> None:
     assert KIND.spare(Answer(200, b"", {"sforce-limit-info": "api-usage=95/100"})) == 900.0
     assert KIND.spare(Answer(200, b"", {"sforce-limit-info": "api-usage=94/100"})) == 0.0
     assert KIND.spare(Answer(200, b"", {"sforce-limit-info": "api-usage=0/0"})) == 0.0
+
+
+async def test_a_target_without_the_leads_id_is_stopped(org: Salesforce) -> None:
+    """An operator has yet to make it. No act dies of that, and no batch goes in halves."""
+    held = driver(org, id_field="Lead_Ident__c")
+    with pytest.raises(Misconfigured, match="act prepare"):
+        await held.write(*(state_of("crm", f"lead-{number}", STATE) for number in range(10)))
+    assert isinstance((await held.act(act_of("crm", "task", FIELDS))).error, Misconfigured)
+    assert len(org.requests) == 2

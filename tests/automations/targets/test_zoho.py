@@ -189,3 +189,12 @@ def test_few_credits_stop_us() -> None:
     """Zoho counts a day's credits."""
     assert KIND.spare(Answer(200, b"", {"x-api-credits-remaining": "499"})) == 3_600.0
     assert KIND.spare(Answer(200, b"", {"x-api-credits-remaining": "500"})) == 0.0
+
+
+async def test_a_target_without_the_leads_id_is_stopped(crm: Zoho) -> None:
+    """An operator has yet to make it. No act dies of that, and no batch goes in halves."""
+    held = driver(crm, id_field="Lead_Ident")
+    with pytest.raises(Misconfigured, match="act prepare"):
+        await held.write(*(state_of("crm", f"lead-{number}", STATE) for number in range(10)))
+    assert isinstance((await held.act(act_of("crm", "task", FIELDS))).error, Misconfigured)
+    assert len(crm.requests) == 2

@@ -112,8 +112,9 @@ class Salesforce(OAuthVendor):
     def upsert(self, request: Request, kind: str, key: str) -> Reply:
         """REST: "Upsert Records Using sObject Collections"."""
         self._object(kind)
-        if key not in FIELDS[kind] or not key.endswith("__c"):
-            raise Refused("REST: Only external ids are supported", error(400, "INVALID_FIELD", f"{key} is no external id"))
+        if key not in FIELDS[kind] or not key.endswith("_Id__c"):
+            words = f"Provided external ID field does not exist or is not accessible: {key}"
+            raise Refused("REST: Only external ids are supported", error(404, "NOT_FOUND", words))
         results = []
         for record in self._records(request, one_kind=kind):
             if "id" in record or "Id" in record:

@@ -97,6 +97,9 @@ class Zoho(OAuthVendor):
         """Page "Insert or Update Records"."""
         data, body = self._body(request)
         keys = body.get("duplicate_check_fields", ["Email"])
+        if not set(keys) <= {"Email", "LeadPulse_Id"}:
+            why = "duplicate_check_fields"
+            raise Refused("page Upsert: unique fields alone", problem(400, "INVALID_DATA", "invalid data", api_name=why))
         return self._answer([self._upserted(module, keys, one) for one in data])
 
     def _answer(self, results: list[dict[str, Any]]) -> Reply:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from worker.automations.acts import Act, LeadState
-from worker.automations.requests import Again, Answer, Http, Refusal, Run, Split, Steps, Writes, Written
+from worker.automations.requests import Again, Answer, Http, Misconfigured, Refusal, Run, Split, Steps, Writes, Written
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import scrubbed
 from worker.automations.targets.crm import ALIASES, address_of, by_lead, is_anonymous, plain
@@ -111,6 +111,7 @@ def _batch(target: HubSpotTarget, inputs: Sequence[_Input]) -> Generator[Http, A
     body = {"inputs": [one.body() for one in inputs]}
     answer = yield Http.json("contact", "POST", path, body, sample=sample, takes=(400, 404, 409))
     if answer.status >= 400:
+        _check_key(inputs[0].key, answer)
         if len(inputs) > 1:
             return (yield from _without_property(target, inputs, words_of(answer)))
         conflict = answer.status == 409 or inside(answer.json(), "category") == "CONFLICT"
@@ -129,6 +130,15 @@ def _batch(target: HubSpotTarget, inputs: Sequence[_Input]) -> Generator[Http, A
         else:
             found[one.lead_id] = yield from _one(target, one, words, conflict=category == "CONFLICT")
     return found
+
+
+def _check_key(key: str, answer: Answer) -> None:
+    """Raise `Misconfigured` where no lead at all can be found by *key*."""
+    words = words_of(answer)
+    if key and (key in _UNKNOWN.findall(words) or "non-unique" in words):
+        raise Misconfigured(f"HubSpot has no property {key} of contacts with unique values: run `leadpulse act prepare`")
+    if key and answer.status == 404:
+        raise Misconfigured(f"HubSpot answers 404: {scrubbed(words)}. Correct `base_url` or `version`")
 
 
 def _without_property(target: HubSpotTarget, inputs: Sequence[_Input], words: str) -> Generator[Http, Answer, _Found]:

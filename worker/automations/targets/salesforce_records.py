@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from worker.automations.acts import Act, LeadState
-from worker.automations.requests import Again, Answer, Http, Refusal, Run, Split, Steps, Writes, Written
+from worker.automations.requests import Again, Answer, Http, Misconfigured, Refusal, Run, Split, Steps, Writes, Written
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import scrubbed
 from worker.automations.targets.crm import ALIASES, address_of, by_lead, is_anonymous, names_of, natural
@@ -149,8 +149,8 @@ def _collection(
     """Send *rows*. Return ids and errors by lead: the results come in the order of the rows."""
     sample = [{"id": "<record_id>", "success": True, "errors": []} for _ in rows]
     body = {"allOrNone": False, "records": rows}
-    answer = yield Http.json(step, "PATCH", at, body, sample=sample, takes=(400,))
-    if answer.status == 400:
+    answer = yield Http.json(step, "PATCH", at, body, sample=sample, takes=(400, 404))
+    if answer.status >= 400:
         return (yield from _without_column(target, step, at, records, rows, answer))
     held = answer.json()
     if not isinstance(held, list) or len(held) != len(rows):
@@ -171,6 +171,7 @@ def _without_column(
 ) -> Generator[Http, Answer, tuple[_Found, dict[str, _Errors]]]:
     """Send the rows again that have no field which Salesforce does not know. Others are refused, with the field's name."""
     errors = errors_of(answer)
+    _check_key(target, errors)
     columns = set(_NO_COLUMN.findall(" ".join(str(one.get("message")) for one in errors)))
     bad = [number for number, row in enumerate(rows) if columns & set(row)]
     if not bad:
@@ -183,6 +184,15 @@ def _without_column(
     left = ([records[number] for number in rest], [rows[number] for number in rest])
     found, more = yield from _collection(target, step, at, *left)
     return found, refused | more
+
+
+def _check_key(target: SalesforceTarget, errors: _Errors) -> None:
+    """Raise `Misconfigured` where no record at all can be found by the external id."""
+    for one in errors:
+        words = str(one.get("message"))
+        if re.search(rf"\b{re.escape(target.id_field)}\b", words) and ("external" in words.lower() or _NO_COLUMN.search(words)):
+            why = f"Salesforce has no external id {target.id_field} on {target.object} that the log-in sees"
+            raise Misconfigured(f"{why}: `leadpulse act prepare` tells what to make")
 
 
 def _of_one(answer: Answer, rows: int) -> _Errors:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from worker.automations.acts import Act, LeadState
-from worker.automations.requests import Answer, Http, Refusal, Run, Split, Steps, Writes, Written
+from worker.automations.requests import Answer, Http, Misconfigured, Refusal, Run, Split, Steps, Writes, Written
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.crm import address_of, by_lead, is_anonymous, names_of, natural
 from worker.automations.targets.zoho_api import id_of, judge, refusal_of, results_of
@@ -185,6 +185,9 @@ def _sent(
     results = results_of(answer)
     if len(results) == len(records):
         return {one.lead_id: result for one, result in zip(records, results, strict=True)}
+    if target.id_field and b"duplicate_check_fields" in answer.body:
+        why = f"Zoho has no field {target.id_field} without duplicates: run `leadpulse act prepare`"
+        raise Misconfigured(why)
     try:
         judge(answer)
     except Refused as error:
