@@ -269,7 +269,10 @@ class Ledger(Protocol):
         ...
 
     async def mail_allowed(self, address: str, id_: str, now_ms: int, most: int) -> int:
-        """Count a mail to *address*, once for each act, and return 0; or return when the next one is allowed (ms)."""
+        """Count a mail to *address*, once for each act, and return 0; or return when the next one is allowed (ms).
+
+        The address is in lower case, with `email:` before it or without.
+        """
         ...
 
     async def acted(self, most: int) -> list[Acted]:

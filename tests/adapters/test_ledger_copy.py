@@ -11,6 +11,7 @@ from tests.kit.ledgers import HOUR, LEASE, a_content, a_state, an_act, claimed, 
 from worker.adapters.ledger_copy import Copied, LedgerCopy
 from worker.adapters.redis_client import Client, connect
 from worker.adapters.redis_ledger import RedisLedger
+from worker.adapters.redis_limits import RedisLimits
 from worker.automation_ports import Cancel, EraseLead, Ledger, Lift, Op, StateEnd, Suppress
 from worker.core.contract.partitioner import owner
 
@@ -71,6 +72,8 @@ async def _filled(client: Client, name: str) -> Namespace:
     for n, address in enumerate(ADDRESSES):
         await old.take(address, Suppress(address, ("unsubscribed", "bounced")[n % 2], 5))
         await old.of(address).mail_allowed(address.removeprefix("email:"), "a", 5, 1)
+    await RedisLimits(client, name).pause("target:crm", True)
+    await RedisLimits(client, name).pause("rule:call", True)
     await old.take("email:lifted", Lift("email:lifted", 9))
     await old.take("gone", EraseLead("gone", 9))
     await old.take("calm", Cancel("calm", "lead.cooled", 9))
@@ -84,6 +87,8 @@ async def test_everything_goes_on_with_more_partitions(client: Client, namespace
     for _ in range(2):
         copied = await LedgerCopy(client, namespace, OLD, namespace + "-grown", NEW).run()
         assert copied == Copied(5 * len(LEADS), len(LEADS))
+    assert await RedisLimits(client, namespace + "-grown").paused() == {"target:crm", "rule:call"}
+    assert (await RedisLimits(client, namespace + "-grown").permit("crm", 1, 1.0, 1.0, 0)).why == "paused"
     assert await new.states() == await old.states()
     for lead in LEADS:
         assert await new.of(lead).rows(lead_id=lead) == await old.of(lead).rows(lead_id=lead)
@@ -105,7 +110,7 @@ async def test_everything_goes_on_with_more_partitions(client: Client, namespace
 async def _forbids_the_same(new: Namespace) -> None:
     for n, address in enumerate(ADDRESSES):
         assert await new.of(address).suppressed([address]) == {address: ("unsubscribed", "bounced")[n % 2]}
-        assert await new.of(address).mail_allowed(address.removeprefix("email:"), "b", 6, 1) == 5 + DAY
+        assert await new.of(address).mail_allowed(address, "b", 6, 1) == 5 + DAY
     await new.take("email:lifted", Suppress("email:lifted", "unsubscribed", 8))
     assert await new.of("email:lifted").suppressed(["email:lifted"]) == {}
     await new.take("gone", an_act("gone", "gone", at_ms=8))

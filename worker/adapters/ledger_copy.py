@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, Final, NamedTuple
 
 from worker.adapters.redis_client import FAILURES, Caller, Client, translated
+from worker.adapters.redis_limits import RedisLimits
 from worker.core.contract.partitioner import owner
 
 _AT_ONCE: Final = 50
@@ -62,7 +63,14 @@ class LedgerCopy(Caller):
             await asyncio.gather(*page)
         except FAILURES as error:
             raise translated(error, f"the acts of namespace {self._old} in Redis") from error
+        await self._pauses()
         return Copied(self._acts, self._states)
+
+    async def _pauses(self) -> None:
+        """Rules and targets that a person has paused stay so."""
+        new = RedisLimits(self._client, self._new)
+        for name in sorted(await RedisLimits(self._client, self._old).paused()):
+            await new.pause(name, True)
 
     async def _names(self) -> AsyncIterator[tuple[int, str]]:
         prefix = f"{{{self._old}:"

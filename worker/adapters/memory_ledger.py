@@ -208,6 +208,7 @@ class MemoryLedger(MemoryActs):
 
     async def mail_allowed(self, address: str, id_: str, now_ms: int, most: int) -> int:
         """Count a mail to *address* within a day; see the port."""
+        address = address.removeprefix("email:")
         sent = {name: at_ms for name, at_ms in self._mails.get(address, {}).items() if at_ms > now_ms - DAY_MS}
         self._mails[address] = sent
         if id_ not in sent and len(sent) >= most:

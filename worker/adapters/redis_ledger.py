@@ -227,7 +227,7 @@ class RedisLedger(Caller):
 
     async def mail_allowed(self, address: str, id_: str, now_ms: int, most: int) -> int:
         """Count a mail to *address* within a day; see the port."""
-        key = f"email:{address}"
+        key = "email:" + address.removeprefix("email:")
         return int(await self._ask("mail", f"{mark(key)}:{_murmur(key)}", id_, str(now_ms), str(most)))
 
     # --- what is told ------------------------------------------------------------------------------------------------
