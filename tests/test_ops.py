@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from ops.dev.kafka_broker import KAFKA_VERSION
 from ops.dev.services import REPOSITORY
+from worker.automations.file import read_rules
 from worker.collector.metrics import CollectorMetrics
 from worker.connections.file import read_connections
 from worker.metrics import Metrics, page
@@ -29,6 +30,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if service.get("image") == "leadpulse"]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 CONNECTIONS = read_connections(str(REPOSITORY / "ops/compose/connections.yaml"))
+TARGETS = read_connections(str(REPOSITORY / "ops/compose/act/connections.yaml"))
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 LOCKS = ("build", "run", "demo", "dev")
 
@@ -115,7 +117,7 @@ def test_compose_and_image_set_only_settings_that_exist() -> None:
     for name in OURS:
         names |= set(SERVICES[name].get("environment", {}))
     known = {f"LEADPULSE_{field.upper()}" for program in PROGRAMS for field in program.model_fields}
-    secrets = {name for _, secret in CONNECTIONS.secrets() for name in secret.names()}
+    secrets = {name for file in (CONNECTIONS, TARGETS) for _, secret in file.secrets() for name in secret.names()}
     assert names <= known | secrets, sorted(names - known - secrets)
     assert secrets <= names, "connections.yaml names a secret that no container has"
 
@@ -137,6 +139,19 @@ def test_compose_s_collector_and_its_page_fit_each_other() -> None:
         assert f'src="http://localhost:{port}/lp/{site}/lp.js"' in path.read_text()
 
 
+def test_compose_s_rules_fit_their_targets() -> None:
+    """Where the program that acts looks for them. It sends nothing unless it is asked to."""
+    service = SERVICES["act"]
+    mounted = dict(one.split(":")[:2][::-1] for one in service["volumes"])
+    environment = service["environment"]
+    assert environment["LEADPULSE_ACT_DRY"] == "${LEADPULSE_ACT_DRY:-true}"
+    for name in ("LEADPULSE_AUTOMATIONS", "LEADPULSE_CONNECTIONS"):
+        folder, _, file = environment[name].rpartition("/")
+        assert (REPOSITORY / mounted[folder] / file).is_file()
+    assert (REPOSITORY / mounted[environment["LEADPULSE_DOCUMENTS"]]).is_dir()
+    read_rules(str(REPOSITORY / "ops/automations/automations.yaml"), TARGETS)
+
+
 def test_the_image_serves_its_pages_where_compose_and_prometheus_look() -> None:
     """One port number in four places: the image, its publication, its scraping, its health check."""
     (port,) = re.findall(r"LEADPULSE_METRICS_PORT=(\d+)", DOCKERFILE)
@@ -144,13 +159,13 @@ def test_the_image_serves_its_pages_where_compose_and_prometheus_look() -> None:
     assert SERVICES["worker"]["ports"][0].endswith(f":{port}")
     prometheus = YAML(typ="safe").load(REPOSITORY / "ops/prometheus/prometheus.yml")
     found = [one["dns_sd_configs"][0] for one in prometheus["scrape_configs"]]
-    assert [(one["names"], one["port"]) for one in found] == [(["worker"], int(port)), (["collector"], int(port))]
+    assert [(one["names"], one["port"]) for one in found] == [([name], int(port)) for name in ("worker", "collector", "act")]
 
 
 def test_the_worker_container_can_do_little_harm() -> None:
     """No root, no capabilities, nothing to write to but /tmp."""
     assert re.search(r"^USER (?!0|root)", DOCKERFILE, re.MULTILINE)
-    assert OURS == ["topics", "worker", "collector", "page", "simulator"]
+    assert OURS == ["topics", "worker", "collector", "act", "page", "simulator"]
     for name in OURS:
         service = SERVICES[name]
         assert service["read_only"] is True

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ops.dev.services import REPOSITORY
 
 FOLDER = REPOSITORY / "ops/kubernetes"
-NOT_MANIFESTS = ("grid.yaml", "kustomization.yaml", "connections.yaml")
+NOT_MANIFESTS = ("grid.yaml", "kustomization.yaml", "connections.yaml", "automations.yaml")
 EXTENSIONS = {"keda.sh/v1alpha1", "monitoring.coreos.com/v1"}
 """What a cluster knows only where an operator brought it; Kubernetes' own schemas do not have it."""
 VERSIONS = ("1.30", "1.37")
