@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from ops.dev.kafka_broker import KAFKA_VERSION
 from ops.dev.services import REPOSITORY
 from worker.automations.file import read_rules
+from worker.automations.metrics import ActMetrics
 from worker.collector.metrics import CollectorMetrics
 from worker.connections.file import read_connections
 from worker.metrics import Metrics, page
@@ -230,6 +231,7 @@ def test_dashboards_and_rules_ask_for_metrics_that_exist(path: Path) -> None:
     registry = CollectorRegistry()
     Metrics(registry)
     CollectorMetrics(registry)
+    ActMetrics(registry)
     known = set()
     for family in registry.collect():
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])

@@ -27,9 +27,9 @@ _VIEWS: Final = 32
 
 
 def scorer() -> CompiledGrid:
-    """Return the grid by which these leads are scored."""
-    grid = files("grids").joinpath("saas-b2b.yaml").read_text()
-    return CompiledGrid(parse_grid(grid, "saas-b2b.yaml"), "/leadpulse/default")
+    """Return the grid by which these leads are scored. Addresses are not linked, because no owner of one answers here."""
+    grid = parse_grid(files("grids").joinpath("saas-b2b.yaml").read_text(), "saas-b2b.yaml")
+    return CompiledGrid(grid.model_copy(update={"identity": None}), "/leadpulse/default")
 
 
 def leads(count: int) -> Iterator[tuple[str, list[Event]]]:

@@ -187,7 +187,9 @@ def _table(standings: Sequence[Standing]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name in ("", "name", "kind", "last event", "last error", "breaker"):
+    for name in ("", "name", "kind"):
+        table.add_column(name, no_wrap=True)  # on a narrow terminal, the others give way
+    for name in ("last event", "last error", "breaker"):
         table.add_column(name)
     for name in _COUNTS:
         table.add_column(name, justify="right")

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.contract.errors import LeadPulseError
 from worker.core.grid.messages import Mistake
 from worker.core.grid.model_base import Model
 from worker.core.grid.yaml_lines import Document, Path
@@ -29,7 +28,7 @@ class Named(Model):
     size: int = 1
 
 
-class Wrong(LeadPulseError):
+class Wrong(Exception):
     """The mistakes of a file, in its text."""
 
     def __init__(self, found: list[Mistake]) -> None:

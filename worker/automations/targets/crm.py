@@ -57,8 +57,8 @@ def read_with(model: type[Read], act: Act) -> Read:
     try:
         return model.model_validate(act.fields)
     except ValidationError as error:
-        path, message = next(iter(told(error, model)))
-        raise Refused(f"with.{shown_path(path)}: {message}") from None
+        path, mistake = next(iter(told(error, model)))
+        raise Refused(f"with.{shown_path(path)}: {mistake}") from None
 
 
 def due_of(task: Task, act: Act) -> datetime:
