@@ -67,7 +67,7 @@ def probes(target: Target) -> tuple[Probe, ...]:
             if name in ("", "id"):
                 return (org,)
             held = "for acts, make it by `leadpulse act prepare {target}`, without duplicates, or name another in `id_field`"
-            must = f"length(fields[?api_name=='{name}' && unique]) > `0`"
+            must = f"length(fields[?api_name=='{name}' && unique] || `[]`) > `0`"
             return org, Probe(f"/crm/v8/settings/fields?module={target.object}", must=must, field=name, absent=held, unfit=held)
         case PipedriveTarget():
             return (Probe("/api/v1/users/me", "data.company_name"),)
