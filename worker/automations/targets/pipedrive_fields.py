@@ -3,51 +3,61 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from worker.automations.requests import Http
+from worker.automations.requests import Answer, Http
 from worker.automations.targets.prepared import Preparation, Prepared, Wanted
 from worker.connections.targets import PipedriveTarget
 
 _FIELDS: Final = "/api/v2/personFields"
 _TYPES: Final = {"text": "varchar", "long": "text", "number": "double"}
+_MOST_PAGES: Final = 20
 _HASH: Final = re.compile(r"[0-9a-f]{40}")
 
 
 def prepare(_target: PipedriveTarget, wanted: Sequence[Wanted], make: bool) -> Preparation:
     """Look up the fields, and make those that are missing. A field has a name here until its key is known."""
-    by_code: dict[str, dict[str, Any]] = {}
+    names = yield from _names()
+    codes = {name: code for code, name in names.items()}
+    found = []
+    for one in wanted:
+        if one.name in names:
+            found.append(Prepared(one.name, "there"))
+        elif _HASH.fullmatch(one.name):
+            found.append(Prepared(one.name, "by hand", "no field of persons has this key: write one of those that are there"))
+        elif one.name in codes:
+            found.append(Prepared(one.name, "by hand", f"write its key in `fields`: {codes[one.name]}"))
+        elif not make:
+            found.append(Prepared(one.name, "missing"))
+        else:
+            body = {"field_name": one.name, "field_type": _TYPES[one.type]}
+            answer = yield Http.json("make", "POST", _FIELDS, body, sample={"data": {"field_code": "<field_code>"}})
+            found.append(
+                Prepared(one.name, "made", f"write its key in `fields`: {_inside(answer.json(), 'data', 'field_code')}")
+            )
+    return found
+
+
+def _names() -> Generator[Http, Answer, dict[str, str]]:
+    """Return the fields that there are: key → name."""
+    names: dict[str, str] = {}
     cursor = ""
-    for _ in range(20):
+    for _ in range(_MOST_PAGES):
         answer = yield Http.json("fields", "GET", f"{_FIELDS}?limit=500{cursor}", sample={"data": []})
         held = answer.json()
-        data = held.get("data") if isinstance(held, dict) else None
+        data = _inside(held, "data")
         for one in data if isinstance(data, list) else []:
-            if isinstance(one, dict):
-                by_code[str(one.get("field_code"))] = one
-        more = held.get("additional_data") if isinstance(held, dict) else None
-        following = more.get("next_cursor") if isinstance(more, dict) else None
+            names[str(_inside(one, "field_code"))] = str(_inside(one, "field_name"))
+        following = _inside(held, "additional_data", "next_cursor")
         if not following:
             break
         cursor = f"&cursor={quote(str(following), safe='')}"
-    by_name = {str(one.get("field_name")): code for code, one in by_code.items()}
-    found = []
-    for wish in wanted:
-        if wish.name in by_code:
-            found.append(Prepared(wish.name, "there"))
-        elif _HASH.fullmatch(wish.name):
-            found.append(Prepared(wish.name, "by hand", "no field of persons has this key: write one of those that are there"))
-        elif wish.name in by_name:
-            found.append(Prepared(wish.name, "by hand", f"write its key in `fields`: {by_name[wish.name]}"))
-        elif not make:
-            found.append(Prepared(wish.name, "missing"))
-        else:
-            body = {"field_name": wish.name, "field_type": _TYPES[wish.type]}
-            answer = yield Http.json("make", "POST", _FIELDS, body, sample={"data": {"field_code": "<field_code>"}})
-            held = answer.json()
-            made = held.get("data") if isinstance(held, dict) else None
-            code = made.get("field_code") if isinstance(made, dict) else None
-            found.append(Prepared(wish.name, "made", f"write its key in `fields`: {code}"))
-    return found
+    return names
+
+
+def _inside(held: Any, *names: str) -> Any:
+    for name in names:
+        held = held.get(name) if isinstance(held, dict) else None
+    return held
