@@ -112,6 +112,7 @@ async def test_other_namespaces_are_left_alone() -> None:
         stage.log.append("lead.sql", 0, b"no json", b"x")
         stage.publish()
         await until(lambda: stage.acks.records, "lead.acted")
+        assert stage.metrics.unreadable._value.get() == 1
     assert [body["id"] for body in hook_requests(stage)] == ["ada:1"]
 
 

@@ -101,7 +101,7 @@ def program_of(
     clock = Clock(outside.now_ms, by_events=settings.clock == "events")
     forgetting = [name for name, at in targets.items() if at.kind.forget is not None and getattr(at.target, "forget", False)]
     synced = {rule.to for rule in rules.automations.sync}
-    taking = Taking(rules, settings.source, settings.input_topics, forgetting, outside.address_of, outside.now_ms)
+    taking = Taking(rules, settings.source, settings.input_topics, forgetting, outside.address_of, outside.now_ms, metrics)
     calls = Calls(outside.http, outside.mail, outside.limits, outside.logins, environment, outside.now_ms)
     ledgers = outside.ledgers
     paused: Callable[[], Awaitable[set[str]]] = Paused(outside.limits)

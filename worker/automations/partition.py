@@ -20,7 +20,7 @@ from worker.ports import Committed, LogPartition
 log = logging.getLogger(__name__)
 
 MOST_RECORDS: Final = 500
-_MOST_OPS: Final = 200
+_MOST_OPS: Final = 50
 """Most ops of one call, so that none holds Redis for long."""
 
 _FETCH_S: Final = 1.0
@@ -131,6 +131,8 @@ class PartitionReader:
             self._assignment = assignment
         found = await group.fetch(list(self._at.values()), _FETCH_S, MOST_RECORDS)
         records: list[Record] = []
+        ends = [(group.end(place) or 0) - found[place].next for place in self._at.values()]
+        self._shared.metrics.lag.labels(str(self.partition)).set(sum(max(0, waiting) for waiting in ends))
         for topic, place in self._at.items():
             got = found[place]
             if got.next < self._next[topic] or (got.records and got.records[0].offset < self._next[topic]):

@@ -10,6 +10,7 @@ import msgspec
 from worker.automation_ports import AddAct, Cancel, Enrol, EraseLead, Leave, Lift, Op, PutState, Suppress
 from worker.automations.acts import Act, LeadState
 from worker.automations.deliver import FORGET
+from worker.automations.metrics import ActMetrics
 from worker.automations.output import NotAnOutput, Output, read_output
 from worker.automations.rules import Draft, Rules
 from worker.core.contract.codec import decode
@@ -60,6 +61,7 @@ class Taking:
         forgetting: Sequence[str],
         address_of: AddressOf,
         now_ms: Callable[[], int],
+        metrics: ActMetrics | None = None,
     ) -> None:
         """*source* is the namespace's. *inputs* are the input topics. *forgetting* are targets that delete erased people."""
         self.rules = rules
@@ -68,10 +70,7 @@ class Taking:
         self._forgetting = forgetting
         self._address_of = address_of
         self._now_ms = now_ms
-        self.unreadable = 0
-        """Records that are no output, so far."""
-        self.skipped: dict[str, int] = {}
-        """Rule → outputs for which it does nothing, although it fits: no consent, or a state that cannot be written."""
+        self._metrics = metrics
 
     def read(self, record: Record) -> Output | None:
         """Return what *record* holds, if anything is done for it."""
@@ -82,7 +81,8 @@ class Taking:
         try:
             found = read_output(record.value, record.topic, record.partition, record.offset)
         except NotAnOutput:
-            self.unreadable += 1
+            if self._metrics is not None:
+                self._metrics.unreadable.inc()
             return None
         return found if found.source == self._source and found.type != ACTED else None
 
@@ -99,7 +99,8 @@ class Taking:
             return [Routed(lead, op) for op in found]
         plan = self.rules.plan(output)
         for rule in (*(one.rule for one in plan.skipped), *(one.rule for one in plan.unwritten)):
-            self.skipped[rule] = self.skipped.get(rule, 0) + 1
+            if self._metrics is not None:
+                self._metrics.skipped.labels(rule).inc()
         if plan.cancels:
             found.append(Cancel(lead, output.type, output.at_ms))
         found += [Leave(rule, lead) for rule in plan.leaves]
