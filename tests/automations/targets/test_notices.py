@@ -2,55 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 import pytest
 
-from tests.kit.vendors.base import Refused, Reply, Request, Vendor, route
+from tests.kit.vendors.channels import Channels
 from tests.kit.vendors.driving import Driver, act_of
-from worker.automations.requests import Again, Answer, Final, Misconfigured
+from worker.automations.requests import Again, Answer, Final, Lost, Misconfigured, Unknown
 from worker.automations.targets import slack, teams
 from worker.connections.secret import Secret
 from worker.connections.targets import SlackTarget, TeamsTarget
-
-
-@dataclass
-class Channels(Vendor):
-    """Slack's webhook and a workflow of Teams."""
-
-    name: ClassVar[str] = "channels"
-    slack: list[dict[str, Any]] = field(default_factory=list)
-    teams: list[dict[str, Any]] = field(default_factory=list)
-
-    @route("POST", "/services/T/B/x")
-    def notice(self, request: Request) -> Reply:
-        """Take a notice (page "Sending messages using incoming webhooks"; Block Kit, section)."""
-        body = request.json()
-        if set(body) - {"text", "blocks"} or not body.get("text"):
-            raise Refused("incoming webhooks: text", Reply(400, b"no_text"))
-        for block in body["blocks"]:
-            if block["type"] != "section" or block["text"]["type"] != "mrkdwn" or not 1 <= len(block["text"]["text"]) <= 3000:
-                raise Refused("section: text of 1 to 3000 characters", Reply(400, b"invalid_blocks"))
-        self.slack.append(body)
-        return Reply(200, b"ok")
-
-    @route("POST", "/workflows/x")
-    def card(self, request: Request) -> Reply:
-        """Take a card (page "Create incoming webhooks with Workflows": type, attachments; 28 kB)."""
-        body = request.json()
-        [attachment] = body["attachments"]
-        if body["type"] != "message" or attachment["contentType"] != "application/vnd.microsoft.card.adaptive":
-            raise Refused("Workflows: type message, contentType", Reply(400))
-        card = attachment["content"]
-        if card["type"] != "AdaptiveCard" or not re.fullmatch(r"1\.[0-5]", card["version"]) or len(request.body) > 28_000:
-            raise Refused("Adaptive Cards: type, version; at most 28 kB", Reply(413))
-        if any(block["type"] != "TextBlock" or not block["text"] for block in card["body"]):
-            raise Refused("TextBlock: required text", Reply(400))
-        self.teams.append(card)
-        return Reply(202)
 
 
 @pytest.fixture
@@ -77,6 +38,17 @@ async def test_a_notice_is_posted(channels: Channels, text: str) -> None:
     fields = {"text": f"{text}\nand more", "title": "A lead"}
     assert (await at_teams(channels).act(act_of("tell", "send", fields))).error is None
     assert channels.refusals == []
+    assert (len(channels.slack), len(channels.teams)) == (1, 1)
+
+
+async def test_a_lost_answer_is_for_a_person(channels: Channels) -> None:
+    """Neither can be asked whether it has the notice, and a second one would be seen."""
+    for driver in (at_slack(channels), at_teams(channels)):
+        channels.lose_answer("POST", "/")
+        act = act_of("tell", "send", {"text": "Ada is hot"})
+        ended = await driver.act(act)
+        assert isinstance(ended.error, Lost)
+        assert isinstance((await driver.again(act, ended)).error, Unknown)
     assert (len(channels.slack), len(channels.teams)) == (1, 1)
 
 

@@ -1,4 +1,4 @@
-"""Slack: a message by an incoming webhook. Slack keeps no key of ours, so a notice may come twice after a lost answer.
+"""Slack: a message by an incoming webhook. Slack keeps no key of ours, and cannot be asked for a notice.
 
 By Slack's page "Sending messages using incoming webhooks". Untested against a live workspace.
 """
@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import Field
 
 from worker.automations.acts import Act
-from worker.automations.requests import Answer, Http, Misconfigured, Run, Steps
+from worker.automations.requests import Answer, Http, Misconfigured, Run, Steps, Unknown
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import raise_for, scrubbed
 from worker.automations.targets.common import Kind, Rate
@@ -37,11 +37,13 @@ class Message(With):
     """The notice, in Slack's mrkdwn. Values of leads are escaped."""
 
 
-def send(_target: object, act: Act, _run: Run) -> Steps:
-    """Post the notice."""
+def send(_target: object, act: Act, run: Run) -> Steps:
+    """Post the notice. Raises `Unknown` after a lost answer: a second notice would be seen."""
     text = read_with(Message, act).text
+    if run.unsure:
+        raise Unknown("Slack may have the notice, and cannot be asked")
     section = {"type": "section", "text": {"type": "mrkdwn", "text": cut(text, _MOST_TEXT)}}
-    yield Http.json("send", "POST", "", {"text": cut(text, _MOST_TEXT), "blocks": [section]})
+    yield Http.json("send", "POST", "", {"text": cut(text, _MOST_TEXT), "blocks": [section]}, safe=False)
     return ""
 
 

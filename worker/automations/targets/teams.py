@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from worker.automations.acts import Act
-from worker.automations.requests import Answer, Http, Misconfigured, Run, Steps
+from worker.automations.requests import Answer, Http, Misconfigured, Run, Steps, Unknown
 from worker.automations.targets.answers import raise_for, scrubbed
 from worker.automations.targets.common import Kind, Rate
 from worker.automations.targets.crm import cut, read_with
@@ -32,9 +32,11 @@ class Card(With):
     """The notice. Line ends are kept."""
 
 
-def send(_target: object, act: Act, _run: Run) -> Steps:
-    """Post the card."""
+def send(_target: object, act: Act, run: Run) -> Steps:
+    """Post the card. Raises `Unknown` after a lost answer: a second card would be seen."""
     wanted = read_with(Card, act)
+    if run.unsure:
+        raise Unknown("Teams may have the card, and cannot be asked")
     blocks: list[dict[str, Any]] = []
     if wanted.title:
         title = _plain(cut(wanted.title, _MOST_TITLE))
@@ -44,7 +46,7 @@ def send(_target: object, act: Act, _run: Run) -> Steps:
     schema = "http://adaptivecards.io/schemas/adaptive-card.json"
     card = {"$schema": schema, "type": "AdaptiveCard", "version": _VERSION, "body": blocks}
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
-    yield Http.json("send", "POST", "", {"type": "message", "attachments": [attachment]})
+    yield Http.json("send", "POST", "", {"type": "message", "attachments": [attachment]}, safe=False)
     return ""
 
 
