@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from tests.kit.rules import an_output
+from worker.automations.assembly import read_types
 from worker.automations.file import automations_schema, read_rules
 from worker.automations.preview import Preview
 from worker.automations.rules import Draft, Rules
 from worker.automations.targets.mail import UNSUBSCRIBE_URL
 from worker.automations.targets.registry import KINDS
 from worker.connections.file import read_connections
+from worker.core.contract.output_types import OUTPUT_TYPES
 from worker.presets import read_grid
+from worker.settings.act import ActSettings
 
 FOLDER = Path(__file__).parents[2] / "ops" / "automations"
 CONNECTIONS = read_connections(str(FOLDER / "connections.yaml"))
@@ -57,6 +60,13 @@ def test_the_way_from_the_score_to_the_contract(rules: Rules) -> None:
     assert set(acts(rules, "lead.stage", to="client", traits=NAMED)) == {"welcome"}
     assert acts(rules, "lead.stage", to="contact", traits=NAMED) == {}
     assert rules.plan(an_output("lead.cooled")).cancels
+
+
+def test_its_topics_are_those_of_outputs_and_the_inputs(rules: Rules) -> None:
+    """The program does not wait for a topic `crm.accepted`: events that cancel come by the inputs."""
+    settings = ActSettings.load({"LEADPULSE_INPUT_TOPICS": "lead.events.crm"})
+    assert {"crm.accepted", "crm.won"} <= read_types(rules)
+    assert set(settings.topics_of(read_types(rules))) <= {"lead.events.crm", *OUTPUT_TYPES}
 
 
 def test_an_accepted_lead_is_neither_called_nor_written_to(rules: Rules) -> None:

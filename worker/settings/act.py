@@ -10,7 +10,7 @@ from pydantic import Field
 from worker.logs import Format
 from worker.settings.connections import GroupConnection
 from worker.settings.reader import ReaderSettings
-from worker.settings.topics import TopicNames
+from worker.settings.topics import OUTPUT_TYPES, TopicNames
 
 
 class ActSettings(ReaderSettings, TopicNames, GroupConnection):
@@ -41,5 +41,8 @@ class ActSettings(ReaderSettings, TopicNames, GroupConnection):
         return f"leadpulse.{self.namespace}.act" + (".dry" if self.act_dry else "")
 
     def topics_of(self, types: Collection[str]) -> tuple[str, ...]:
-        """Return the topics to read where the rules name output *types*, sorted: theirs, and the inputs."""
-        return tuple(sorted({*self.input_topics, *(self.output_topic(kind) for kind in types)}))
+        """Return the topics to read where the rules name *types*, sorted: those of outputs, and all inputs.
+
+        Types of input events, which may cancel, have no topics of their own.
+        """
+        return tuple(sorted({*self.input_topics, *(self.output_topic(kind) for kind in types if kind in OUTPUT_TYPES)}))
