@@ -210,6 +210,33 @@ async def test_a_pause_stops_a_rule_and_a_target(name: str) -> None:
     assert await stage.states() == ["done"]
 
 
+@pytest.mark.parametrize("stopped", ["configuration", "after"])
+async def test_a_target_that_is_let_go_on_does_at_once_what_waits(stopped: str) -> None:
+    """A person has mended the target: nothing waits for the breaker that was open, or for the time that it had asked for."""
+    stage = Acting()
+    await stage.limits.report("hook", stopped, 3_600_000 if stopped == "after" else 0, stage.now_ms())
+    async with stage.acting():
+        stage.publish()
+        await until(stage.put_back, "the act is put back")
+        await stage.limits.pause("target:hook", paused=False)
+        stage.later(6_000)
+        await until(lambda: stage.acks.records, "done")
+    assert await stage.states() == ["done"]
+
+
+async def test_an_act_that_found_the_mistake_goes_on_soon_too() -> None:
+    """The breaker holds the others back. The act whose request was refused does not wait for longer than they."""
+    stage = Acting()
+    stage.target.answers = [401]
+    async with stage.acting():
+        stage.publish()
+        await until(lambda: stage.target.requests and not stage.busy(), "the refusal")
+        await stage.limits.pause("target:hook", paused=False)
+        stage.later(6_000)
+        await until(lambda: stage.acks.records, "done")
+    assert await stage.states() == ["done"]
+
+
 async def test_a_lost_answer_of_a_safe_step_is_asked_again_with_the_same_id() -> None:
     """The receiver knows a repeat by `webhook-id`."""
     stage = Acting()

@@ -37,6 +37,11 @@ LEASE_S: Final = 60.0
 _PATIENCE_S: Final = 2.0
 """So long a request waits here for its budget. Longer waits are the ledger's."""
 
+_WHY: Final = {
+    "broken": "the target's breaker is open",
+    "paused": "the target is paused",
+    "budget": "the target takes no more now",
+}
 _OUR_SHARE: Final = 0.7
 _BURST: Final = 0.1
 _LEAST_SHARE: Final = 0.5
@@ -52,9 +57,9 @@ class NotNow(Exception):
     """The target's budget, its breaker or a person says: later. Nothing was sent, and the target had no part in it."""
 
     def __init__(self, why: str, wait_ms: int) -> None:
-        super().__init__(why)
+        super().__init__(_WHY.get(why, why))
         self.wait_ms = wait_ms
-        self.all_of_it = why in ("broken", "paused")
+        self.all_of_it = why in ("broken", "paused") or wait_ms > _PATIENCE_S * 1_000
         """The target takes nothing at all meanwhile."""
 
 

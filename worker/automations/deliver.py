@@ -23,7 +23,6 @@ from worker.automations.requests import (
     Http,
     Lost,
     Mail,
-    Misconfigured,
     Refusal,
     Remember,
     Run,
@@ -51,6 +50,9 @@ _FIRST_WAIT_MS: Final = 2_000
 _LONGEST_WAIT_MS: Final = 900_000
 _SOONEST_MS: Final = 200
 _PAUSED_MS: Final = 2_000
+_ASKED_AGAIN_MS: Final = 5_000
+"""A target that takes nothing is asked again so soon at most: a person may have let it go on."""
+
 _LATE_MS: Final = 1
 _READ: Final = Answer(0)
 
@@ -131,7 +133,7 @@ class Attempt:
             return None
         except NotNow as later:
             self.rest_ms = later.wait_ms if later.all_of_it else 0
-            due_ms = self._desk.now_ms() + max(later.wait_ms, _SOONEST_MS)
+            due_ms = self._desk.now_ms() + min(max(later.wait_ms, _SOONEST_MS), _ASKED_AGAIN_MS)
             return Outcome("intent", str(later), due_ms=self._in_time(due_ms), unsure=self.unsure)
         except TooOld:
             return self._too_old()
@@ -275,8 +277,7 @@ class Attempt:
         """Return for how long to wait: as the target asks, else with full jitter."""
         if isinstance(refusal, Again) and refusal.after_s:
             return int(refusal.after_s * 1000 * random.uniform(1, 1.1))
-        attempts = min(self._row.attempts, 20)
-        longest = _LONGEST_WAIT_MS if isinstance(refusal, Misconfigured) else min(_LONGEST_WAIT_MS, _FIRST_WAIT_MS << attempts)
+        longest = min(_LONGEST_WAIT_MS, _FIRST_WAIT_MS << min(self._row.attempts, 20))
         return max(_SOONEST_MS, int(random.uniform(0, longest)))
 
     def _in_time(self, due_ms: int) -> int:

@@ -21,6 +21,8 @@ WINDOW_MS: Final = 24 * 3_600_000
 
 _FIRST_WAIT_MS: Final = 2_000
 _LONGEST_WAIT_MS: Final = 900_000
+_ASKED_AGAIN_MS: Final = 5_000
+"""A target that takes nothing is asked again so soon at most: a person may have let it go on."""
 
 
 async def write_states(calls: Calls, at: Named, rows: Sequence[StateRow], lease: Lease) -> list[StateEnd]:
@@ -45,7 +47,7 @@ async def _written(calls: Calls, at: Named, states: Sequence[LeadState], lease: 
         first = await _written(calls, at, states[:half], lease)
         return first + await _written(calls, at, states[half:], lease)
     except NotNow as later:
-        return _all(states, Again(str(later), later.wait_ms / 1000))
+        return _all(states, Again(str(later), min(later.wait_ms, _ASKED_AGAIN_MS) / 1000))
     except Refusal as error:
         return _all(states, error)
 
@@ -90,7 +92,7 @@ def _end(row: StateRow, written: Written | None, now_ms: int) -> StateEnd:
         return StateEnd(row.rule, row.lead_id, row.sequence, 0, str(error))
     if now_ms - row.first_ms > WINDOW_MS:
         return StateEnd(row.rule, row.lead_id, row.sequence, 0, f"not written within 24 hours: {error}")
-    wait_ms = min(_LONGEST_WAIT_MS, _FIRST_WAIT_MS << min(row.attempts, 20))
+    wait_ms = min(_LONGEST_WAIT_MS, max(_FIRST_WAIT_MS, (now_ms - row.first_ms) // 4))  # not by attempts: most found it closed
     if isinstance(error, Again) and error.after_s:
         wait_ms = int(error.after_s * 1000)
     wait_ms = 0 if isinstance(error, Expired) else wait_ms

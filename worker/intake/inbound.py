@@ -23,7 +23,8 @@ REASONS: Final = {
 HINTS: Final = {
     "not_inbound": "Find out who writes to lead.inbound. Only collectors may.",
     "no_source": "Correct the connections and restart the mappers. Then replay PLACE, or run `leadpulse collect remap`.",
-    "unmapped": "Report the payload, without the person in it. After the upgrade, replay PLACE.",
+    "unmapped": "Vendor json: correct what the tool sends, or the source's `map`. Others: report the payload, without the "
+    "person in it. Then replay PLACE.",
     "refused": "Correct the source at the vendor or in the connections. Then replay PLACE: events that were sent count once.",
 }
 """What to do about such a letter."""
