@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
 
 from worker.automation_ports import Answered, AnswerLost, HttpSender, Limits, MailSender, NotSent
 from worker.automations.requests import (
@@ -51,6 +52,8 @@ _SECRET_WORDS: Final = re.compile(
     r"(?i)((?:sig|sigp|token|api_?key|secret|password|code)=)[^&\s\"']+|(bearer |basic )[\w.~+/=-]+"
 )
 _SHORTEST_SECRET: Final = 4
+_SURELY_SECRET: Final = 8
+"""Shorter ones may stand in an answer by chance, as a part of an id."""
 
 
 class NotNow(Exception):
@@ -134,17 +137,18 @@ class Calls:
 
     async def _tried(self, at: Named, step: Http | Mail, lease: Lease, before: Before | None, *, again: bool = True) -> Answer:
         await self._permitted(at, lease)
+        token = ""
         try:
             token = await self.logins.token(at.name)
             try:
-                answer = Answer(*await self._sent(at, step, lease, token, before))
+                answer = self._clean(at, Answer(*await self._sent(at, step, lease, token, before)), token)
                 _judge(at.kind, step, answer)
             except Expired as error:
                 if again and self.logins.expired(at.name, token):
                     raise
                 raise Misconfigured(f"the log-in is refused: {error}") from None
         except Refusal as error:
-            refusal = self._scrubbed(at, error)
+            refusal = self._scrubbed(at, error, token)
             await self._report(at.name, refusal)
             raise refusal from None
         spare_s = at.kind.spare(answer)
@@ -198,21 +202,48 @@ class Calls:
         if not isinstance(refusal, Expired):
             await self.limits.report(name, failure, after_ms, self.now_ms(), str(refusal))
 
-    def _scrubbed(self, at: Named, error: Refusal) -> Refusal:
+    def _clean(self, at: Named, answer: Answer, token: str) -> Answer:
+        """Return *answer* without secrets of the target that its body shows, before anybody quotes or shortens it."""
+        body = answer.body
+        for held in self._secrets_of(at.target, token):
+            if len(held) >= _SURELY_SECRET:
+                body = body.replace(held.encode(), b"***")
+        return answer._replace(body=body)
+
+    def _scrubbed(self, at: Named, error: Refusal, token: str) -> Refusal:
         """Return *error* with words that are short and hold no secret of the target."""
         words = str(error)
-        for held in self._secrets_of(at.target):
+        for held in self._secrets_of(at.target, token):
             words = words.replace(held, "***")
         error.args = (_SECRET_WORDS.sub(r"\1\2***", words)[:_MOST_WORDS],)
         return error
 
-    def _secrets_of(self, target: Target) -> Iterator[str]:
-        """Yield what must not be shown: each secret, and each variable within a longer one."""
+    def _secrets_of(self, target: Target, token: str) -> Iterator[str]:
+        """Yield what must not be shown, the longest first: secrets, their parts, and the *token* of a log-in."""
+        found = {token, unquote(token)}
         for _, secret in secrets_in(target):
             held = [self.environment.get(name, "") for name in secret.names()]
             with contextlib.suppress(ConnectionsError):
-                held.insert(0, secret.resolve(self.environment))
-            yield from (one for one in held if len(one) >= _SHORTEST_SECRET)
+                held.append(secret.resolve(self.environment))
+            for one in held:
+                found.update(_parts_of(one))
+        yield from sorted((one for one in found if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+
+def _parts_of(secret: str) -> Iterator[str]:
+    """Yield a secret, and of an address also what of it is secret: its password, its path, values of its query."""
+    yield secret
+    yield unquote(secret)
+    try:
+        parts = urlsplit(secret)
+        password = parts.password or ""
+    except ValueError:
+        return
+    if parts.scheme and parts.netloc:
+        long = [one for one in parts.path.split("/") if len(one) >= _SURELY_SECRET]
+        for one in (password, parts.path.rstrip("/"), *long, *(pair.partition("=")[2] for pair in parts.query.split("&"))):
+            yield one
+            yield unquote(one)
 
 
 def _judge(kind: Kind, step: Http | Mail, answer: Answer) -> None:

@@ -74,9 +74,18 @@ class Fence(Protocol):
         """Return if both hold, and leave a trace of the crossing in Kafka. Raises what ends the partition's incarnation."""
         ...
 
+    async def stands(self) -> None:
+        """Return if the ledger has not gone back in time. Raises what ends the partition's incarnation."""
+        ...
+
     @property
     def doubtful(self) -> bool:
         """Whether outputs are read again that an earlier ledger had, so that what follows from them may have been done."""
+        ...
+
+    @property
+    def behind(self) -> bool:
+        """Whether records are still to be read that may cancel, suppress or replace what waits."""
         ...
 
 
@@ -149,6 +158,8 @@ class Attempt:
             return Outcome("intent", "the rule is paused", due_ms=self._in_time(desk.now_ms() + _PAUSED_MS), unsure=self.unsure)
         if act.target not in desk.targets:
             return Outcome("dead", f"there is no target {act.target} in the connections any more")
+        if act.unwritten is not None:  # before its address is asked for
+            act = self.act = self._rewritten(act)
         if act.consent and await desk.consents(act.lead_id, act.consent) is False:
             return Outcome("cancelled", f"the trait {act.consent} is not true any more")
         if _is_mail(desk.targets[act.target], act) and (ended := await self._mail_held_back()):
@@ -176,8 +187,6 @@ class Attempt:
     async def _driven(self) -> str:
         """Drive the act's steps, and return the remote id. Refusals are raised within the steps, which may mend them."""
         at, act = self._desk.targets[self.act.target], self.act
-        if act.unwritten is not None:
-            act = self._rewritten(act)
         action = at.kind.forget if act.do == FORGET else at.kind.actions.get(act.do)
         if action is None:
             raise Never(f"a target of kind {at.kind.name} cannot {act.do}")
@@ -201,7 +210,7 @@ class Attempt:
             raise Never(f"there is no rule {act.rule} any more")
         if draft.dead:
             raise Never(draft.dead)
-        return msgspec.structs.replace(draft.act, at_ms=act.at_ms)
+        return msgspec.structs.replace(draft.act, at_ms=act.at_ms, target=act.target)
 
     async def _through(self, at: Named, steps: Steps) -> str:
         answer, refusal = _READ, None

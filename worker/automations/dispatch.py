@@ -98,6 +98,8 @@ class Dispatcher:
         read_again = self._fence.doubtful
         came = bool(await self._contents())
         self._doubt = self._doubt and (read_again or came)
+        if self._fence.behind:
+            return came
         for target in self._desk.targets:
             came |= await self._acts(target)
         for target in self._desks.synced:
@@ -118,6 +120,8 @@ class Dispatcher:
             return False
         lease = Lease()
         rows = await self._ledger.claim(target, self._desk.now_ms(), LEASE_MS, free, uuid.uuid4().hex)
+        if rows:
+            await self._fence.stands()  # an older copy has acts that were done or cancelled since
         for row in rows:
             await hands.give(target, functools.partial(self._attempt, row, lease), self.wake)
         return bool(rows)
@@ -129,6 +133,7 @@ class Dispatcher:
         lease = Lease()
         rows = await self._ledger.claim_states(target, self._desk.now_ms(), LEASE_MS, at.kind.batch)
         if rows:
+            await self._fence.stands()  # an older copy has states that are older than what was written
             self._syncing.add(target)
             await hands.give(target, functools.partial(self._sync, target, rows, lease), self.wake)
         return bool(rows)

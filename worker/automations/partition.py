@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -25,6 +26,9 @@ _MOST_OPS: Final = 50
 
 _FETCH_S: Final = 1.0
 _COMMIT_S: Final = 0.5
+_PATIENCE_S: Final = 30.0
+"""So long acts wait at most until what was published before we took the partition over is read."""
+
 _LOOK_S: Final = 2.0
 """So often a ledger that nothing is written to is looked at, since Redis may have gone back in time."""
 
@@ -59,6 +63,8 @@ class PartitionReader:
         self._at = {topic: LogPartition(topic, partition) for topic in shared.topics}
         self._next: dict[str, int] = {}
         self._again: dict[str, int] = {}
+        self._behind: dict[str, int] = {}
+        self._patient_until = 0.0
         self._since_ms = 0
         self._calls = 0
         self._assignment: object = None
@@ -74,6 +80,11 @@ class PartitionReader:
     def doubtful(self) -> bool:
         """Whether outputs are read again that an earlier ledger had, so that what follows from them may have been done."""
         return bool(self._again)
+
+    @property
+    def behind(self) -> bool:
+        """Whether records are still to be read that may cancel, suppress or replace what waits."""
+        return self.doubtful or (bool(self._behind) and time.monotonic() < self._patient_until)
 
     async def take_over(self) -> Standing:
         """Find where to read on. A ledger that went back in time distrusts what waits in it."""
@@ -93,6 +104,8 @@ class PartitionReader:
             )  # fmt: skip
             shared.metrics.lost.inc(count)
         self._next, self._again, self._calls = dict(found.next), dict(found.again_until), found.calls
+        self._behind = _still_to_read(self._by_topic(ends), found.next)
+        self._patient_until = time.monotonic() + _PATIENCE_S
         self._since_ms = shared.newest_ms() if found.emptied else 0
         return found
 
@@ -163,7 +176,7 @@ class PartitionReader:
                 await self._in_slices(self.ledger, own, next_)
                 self._noted = dict(next_)
             self._next = next_
-            self._again = {topic: until for topic, until in self._again.items() if next_[topic] < until}
+            self._again, self._behind = (_still_to_read(until, next_) for until in (self._again, self._behind))
 
     async def _in_slices(self, ledger: Ledger, ops: Sequence[Op], position: Mapping[str, int] | None = None) -> None:
         """Write *ops* down, the last of them together with *position*."""
@@ -177,6 +190,11 @@ class PartitionReader:
         position = await self.ledger.position()
         if position.get(CALLS, 0) != self._calls or any(position.get(topic) != at for topic, at in self._noted.items()):
             raise StaleStore(f"partition {self.partition}: the ledger is not where we left it: Redis went back in time")
+
+    async def stands(self) -> None:
+        """Raise `StaleStore` unless the ledger is where we left it."""
+        async with self._lock:
+            await self._still_the_same()
 
     async def commit(self) -> None:
         """Commit offsets, a while after the ledger has them, until an error."""
@@ -228,3 +246,8 @@ class PartitionReader:
                 for one in waiting:
                     if not one.done():
                         one.set_result(None)
+
+
+def _still_to_read(until: Mapping[str, int], next_: Mapping[str, int]) -> dict[str, int]:
+    """Return the topics that are not read as far as *until*."""
+    return {topic: offset for topic, offset in until.items() if next_[topic] < offset}

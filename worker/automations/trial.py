@@ -86,10 +86,12 @@ async def tried(
 class _NoFence:
     """Nothing is shared, so nothing must be crossed."""
 
-    doubtful = False
+    doubtful = behind = False
 
     async def cross(self) -> None:
         """Return at once."""
+
+    stands = cross
 
 
 def _draft(files: Files, rule: str, to: str) -> Draft:

@@ -1,0 +1,123 @@
+"""Nothing is handed out before all is read that cancels, suppresses or replaces it: after a pause, or after Redis went back."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+
+import pytest
+
+from tests.automations.test_mails import INVITE, person, stage
+from tests.automations.test_states import none_waits
+from tests.automations.test_states import stage as states
+from tests.kit.acting import Acting
+from tests.kit.waits import until
+from worker.automations import partition
+from worker.automations.file import parse_rules
+from worker.core.contract.partitioner import owner
+
+UNSUBSCRIBED = "email.unsubscribed"
+OTHER = next(lead for lead in map("lead-{}".format, range(99)) if owner(lead, 2) == owner("ada", 2))
+"""A lead of the same partition as ada."""
+
+
+@pytest.fixture
+def slow_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each fetch bring one record of each topic, a while after the last one."""
+    fetch = partition.PartitionReader._fetched
+
+    async def slowly(self: partition.PartitionReader) -> object:
+        await asyncio.sleep(0.15)
+        return await fetch(self)
+
+    monkeypatch.setattr(partition, "MOST_RECORDS", 1)
+    monkeypatch.setattr(partition.PartitionReader, "_fetched", slowly)
+
+
+@pytest.mark.usefixtures("slow_reading")
+@pytest.mark.parametrize("cancels", ["lead.sql", "crm.accepted"])
+async def test_what_was_cancelled_while_nothing_ran_is_not_sent(cancels: str) -> None:
+    """The event that cancels stands in another topic, behind events of another lead, so it is read later than the output."""
+    made = Acting("acts:\n  - {id: tell, on: lead.cooled, to: hook, do: send, unless: [lead.sql, crm.accepted]}\n")
+    async with made.acting():
+        pass
+    made.publish("lead.cooled")
+    made.later(10)
+    for number in range(5):
+        _happen(made, cancels, OTHER, number)
+    _happen(made, cancels, "ada", 2)
+    async with made.acting():
+        await until(lambda: made.acks.records, "the act ends")
+    assert await made.states("ada") == ["cancelled"]
+    assert not made.target.requests
+
+
+def _happen(made: Acting, type_: str, lead: str, seq: int) -> None:
+    if type_.startswith("crm."):
+        made.happen(type_, lead)
+    else:
+        made.publish(type_, lead, seq)
+
+
+@pytest.mark.usefixtures("slow_reading")
+@pytest.mark.parametrize("running", [False, True], ids=["between processes", "under a process"])
+async def test_a_redis_that_went_back_writes_no_older_state_after_a_newer_one(running: bool) -> None:
+    """The copy has a state that waits. Since then a newer one was written, which is read again."""
+    made, crm = states()
+    made.target.answers = [503]
+    async with made.acting():
+        made.publish(seq=1)
+        await until(lambda: made.target.requests, "the first attempt")
+    old = made.copy()
+    crm.held.clear()
+    async with made.acting():
+        for seq in range(2, 6):
+            made.publish(seq=seq)
+        made.later(120_000)
+        await until(lambda: crm.held.get("ada", {}).get("sequence") == 5, "the newest")
+        await none_waits(made)
+        await asyncio.sleep(1.5)  # offsets are committed a while later
+        written = len(made.target.requests)
+        if running:
+            made.restore(old)
+            made.later(120_000)
+            await until(functools.partial(_written_since, made, written), "it is written again")
+            await none_waits(made)
+    if not running:
+        made.restore(old)
+        made.later(120_000)
+        async with made.acting():
+            await until(functools.partial(_written_since, made, written), "it is written again")
+            await none_waits(made)
+    assert [body[0]["sequence"] for _, _, _, body in made.target.requests[written:]] == [5]
+
+
+def _written_since(made: Acting, number: int) -> bool:
+    """Return whether there are more than *number* requests. A lease that is left behind ends meanwhile."""
+    if not made.busy():
+        made.later(5_000)
+    return len(made.target.requests) > number
+
+
+async def test_an_act_that_is_written_anew_goes_to_no_suppressed_address() -> None:
+    """It could not be written, and its lead unsubscribed. A person mends the rule, and lets it be tried again."""
+    made = stage(INVITE.replace('"Hello"', '"Hello {{ traits.first_name }}"'))
+    async with made.acting():
+        made.publish(**person())
+        await until(lambda: made.acks.records, "the act is dead")
+        assert await made.states() == ["dead"]
+        made.happen(UNSUBSCRIBED, lead="email:ada@example.com")
+
+        async def suppressed() -> bool:
+            found = [await one.suppressed(["email:ada@example.com"]) for one in made.ledgers]
+            return any(found)
+
+        await until(suppressed, "the address is suppressed")
+    made.rules = parse_rules(INVITE.encode(), "automations.yaml", made.connections, kinds=made.kinds)
+    (row,) = await made.rows()
+    for ledger in made.ledgers:
+        await ledger.decide(row.id, "intent", "tried again", made.now_ms())
+    async with made.acting():
+        await until(lambda: len(made.acks.records) == 2, "the act ends")
+    assert await made.states() == ["cancelled"]
+    assert not made.target.mails
