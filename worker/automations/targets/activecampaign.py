@@ -35,6 +35,7 @@ from worker.automations.targets.crm import (
     by_lead,
     cut,
     due_of,
+    erased_address,
     is_anonymous,
     plain,
     read_with,
@@ -251,7 +252,7 @@ def _found(contact: str, words: str) -> Steps:
 
 def forget(_target: ActiveCampaignTarget, act: Act, _run: Run) -> Steps:
     """Delete the lead's contact. A missing contact is no error."""
-    email = address_of(act.lead_id, act.person)
+    email = erased_address(act)
     if not email:
         return ""
     path = f"{_API}/contacts?email={quote(email, safe='')}"

@@ -34,7 +34,18 @@ from worker.automations.requests import (
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import raise_for, scrubbed
 from worker.automations.targets.common import Kind, Rate
-from worker.automations.targets.crm import Task, address_of, by_lead, cut, due_of, is_anonymous, natural, read_with, reference
+from worker.automations.targets.crm import (
+    Task,
+    address_of,
+    by_lead,
+    cut,
+    due_of,
+    erased_address,
+    is_anonymous,
+    natural,
+    read_with,
+    reference,
+)
 from worker.automations.targets.fields import Line, With
 from worker.automations.targets.mail import Letter, Send, letter, reply_address
 from worker.connections.targets import BrevoTarget
@@ -213,7 +224,7 @@ def _found(contact: str, words: str) -> Steps:
 
 def forget(_target: BrevoTarget, act: Act, _run: Run) -> Steps:
     """Delete the lead's contact. A missing contact is no error."""
-    email = address_of(act.lead_id, act.person)
+    email = erased_address(act)
     if not email:
         return ""
     yield Http.json("forget", "DELETE", f"/v3/contacts/{quote(email, safe='')}", takes=(404,))

@@ -80,6 +80,17 @@ def address_of(lead_id: str, person: Mapping[str, str]) -> str:
     return (person.get("email") or (lead_id.removeprefix("email:") if lead_id.startswith("email:") else "")).strip().lower()
 
 
+def erased_address(act: Act) -> str:
+    """Return the address by which an erased lead is found; nothing for a browser, which no tool knows.
+
+    Raises `Final` for another lead without one, since nothing can be deleted.
+    """
+    email = address_of(act.lead_id, act.person)
+    if not email and not is_anonymous(act.lead_id, act.person):
+        raise Refused("the erased lead has no address, by which it could be found here: delete the person by hand")
+    return email
+
+
 def names_of(lead_id: str, person: Mapping[str, str]) -> tuple[str, str]:
     """Return first and last name. Most CRMs insist on a last name, so the address stands there where none is known."""
     first, last = person.get("first_name", "").strip(), person.get("last_name", "").strip()

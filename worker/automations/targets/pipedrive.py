@@ -23,6 +23,7 @@ from worker.automations.targets.crm import (
     address_of,
     cut,
     due_of,
+    erased_address,
     has_reference,
     is_anonymous,
     names_of,
@@ -106,8 +107,7 @@ def _fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 def forget(target: PipedriveTarget, act: Act, run: Run) -> Steps:
     """Delete the lead's person. One who is not there is no error."""
     id_: str | None = act.lead_id if _is_own(target, act.lead_id) else None
-    email = address_of(act.lead_id, act.person)
-    if id_ is None and email:
+    if id_ is None and (email := erased_address(act)):
         id_ = yield from _by_address(email)
     if id_ is None:
         return ""
