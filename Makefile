@@ -25,7 +25,7 @@ KILLS ?= 20
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make demo      webhooks and a page with the pixel, scored live for $(FOR) (FOR=10m for longer), with a broker and a store of its own'
+	@echo 'make demo      webhooks and a page with the pixel, scored and acted on live for $(FOR) (FOR=10m for longer), with servers of its own'
 	@echo 'make test      lint, types, prose and all tests, on real Kafka and Redis where Java 17, Maven and redis-server are there (JOBS=1 one by one)'
 	@echo 'make core      the tests of the pure core alone, in half a minute: a tenth of the examples of make test'
 	@echo 'make check     lint, types and the prose check alone'

@@ -13,6 +13,9 @@ from standardwebhooks import Webhook
 from schemas.acted import read_acted
 from tests.kit.acting import ENVIRONMENT, TELL, Acting, lost
 from tests.kit.waits import until
+from worker.adapters.memory_ledger import MemoryLedger
+from worker.automation_ports import Row
+from worker.automations.hands import EACH
 
 
 def hook_requests(stage: Acting) -> list[Any]:
@@ -193,6 +196,29 @@ async def test_a_target_that_hangs_holds_no_other_back() -> None:
         stage.target.waits["slow.example"].set()
         await until(lambda: len(stage.acks.records) == 120, "all")
     assert set(await stage.states()) == {"done"}
+
+
+class Remote(MemoryLedger):
+    """A ledger that answers after a moment, as Redis does."""
+
+    async def claim(self, *args: Any) -> list[Row]:
+        await asyncio.sleep(0.005)
+        return await super().claim(*args)
+
+
+async def test_all_partitions_together_claim_no_more_than_a_target_can_take() -> None:
+    """What is claimed beyond that would wait within its lease, and the dispatcher with it: for the other targets too."""
+    stage = Acting()
+    stage.ledgers = [Remote() for _ in stage.ledgers]
+    stage.target.waits["hooks.example"] = asyncio.Event()
+    for number in range(200):
+        stage.publish(lead=f"lead-{number}")
+    stage.since_ms = 0
+    async with stage.acting():
+        await until(lambda: len(stage._tasks[0].running) >= EACH, "all hands are busy")
+        stage.target.waits["hooks.example"].set()
+        await until(lambda: len(stage.acks.records) == 200, "all")
+        assert stage._tasks[0].most == EACH
 
 
 @pytest.mark.parametrize("name", ["rule:tell", "target:hook"])

@@ -69,10 +69,19 @@ def test_the_demo_shows_calls_with_their_reasons_and_ends_with_a_sum(place: Path
     assert all(re.search(r"call by .*: [+-][0-9.]+ [a-z-]+", line) for line in calls)
     summed = {name.strip(): int(number.replace(",", "")) for name, number in re.findall(r"([a-z ]+): ([0-9,]+)", lines[-1])}
     assert "demo page: http://127.0.0.1:" in done.stdout
-    assert any("  lead.sql     email:" in line for line in calls), "a visitor of the page who left an address"
+    # On a busy machine the form may be scored before the address that came with it.
+    assert any(re.search(r"  lead\.sql     (email|visitor):", line) for line in calls), "a visitor of the page"
     assert any(re.search(r"  lead\.sql     1\d{5} ", line) for line in calls), "a contact of the CRM"
-    assert list(summed) == ["events in", "webhooks", "leads", "mql", "sql", "cooled", "dead letters", "duplicates"]
+    steps = ["mql", "sql", "cooled", "tasks", "mails"]
+    assert list(summed) == ["events in", "webhooks", "leads", *steps, "dead letters", "duplicates"]
     assert summed["sql"] == len(calls)
+    # A lead may be excluded before it is called, and no CRM has a contact for a browser without an address.
+    not_done = sum(int(count) for count in re.findall(r"(\d+) (?:cancelled|dead)", lines[-2]))
+    assert 0 < summed["sql"] - not_done <= summed["tasks"] <= summed["sql"], done.stdout
+    assert summed["mails"] > 0
+    went_out = re.findall(r"^(task for|mail to) \S+@\S+: .+  \([0-9.]+ s after lead\.sql\)$", done.stdout, re.MULTILINE)
+    assert (went_out.count("task for"), went_out.count("mail to")) == (summed["tasks"], summed["mails"])
+    assert re.search(r"within [0-9.]+ s of lead\.sql, all within [0-9.]+ s(;|$)", lines[-2]), lines[-2]
     assert summed["events in"] > 1_000
     assert summed["webhooks"] > 30
     assert summed["leads"] > 100
@@ -85,7 +94,7 @@ def test_the_demo_shows_calls_with_their_reasons_and_ends_with_a_sum(place: Path
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_leaves_nothing_behind_when_it_is_stopped(by: signal.Signals, place: Path, tmp_path: Path) -> None:
-    """Ctrl-C in the middle: the worker, the server and their folder are gone when the prompt is back."""
+    """Ctrl-C in the middle: the programs, the server and their folder are gone when the prompt is back."""
     with started(place, tmp_path) as demo:
         assert len(processes_in(place)) >= 3
         assert demo.end(by) == 130
@@ -104,7 +113,7 @@ def test_the_demo_leaves_nothing_behind_when_it_is_killed(place: Path, tmp_path:
     assert processes_in(place) == {}
 
 
-@pytest.mark.parametrize(("name", "command_"), [("worker", "run"), ("collector", "collect")])
+@pytest.mark.parametrize(("name", "command_"), [("worker", "run"), ("collector", "collect"), ("program that acts", "act")])
 def test_the_demo_says_so_when_a_program_ends(name: str, command_: str, place: Path, tmp_path: Path) -> None:
     """The end of its log is what one needs to see."""
     with started(place, tmp_path) as demo:
@@ -129,5 +138,5 @@ def test_the_demo_fills_a_terminal(place: Path) -> None:
             shown += part
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    for words in ("hottest leads", "a simulated day a second", "lead.sql as published", "events in: "):
+    for words in ("hottest leads", "a simulated day a second", "lead.sql as published", "tasks and mails", "events in: "):
         assert words in shown.decode()

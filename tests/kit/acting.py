@@ -345,18 +345,24 @@ class Tasks:
 
     def __init__(self) -> None:
         self.running: set[asyncio.Task[None]] = set()
+        self.most = 0
+        """Most jobs that a target had at once."""
 
     def hands(self, targets: Iterable[str]) -> Hands:
         """Return the hands."""
 
-        async def put(_: str, job: Job) -> None:
+        async def put(target: str, job: Job) -> None:
             async def run() -> None:
                 await job()
 
             task = asyncio.create_task(run())
             self.running.add(task)
+            counts[target] += 1
+            self.most = max(self.most, counts[target])
             task.add_done_callback(self.running.discard)
+            task.add_done_callback(lambda _: counts.subtract([target]))
 
+        counts = Counter[str]()
         return Hands(targets, put)
 
     async def kill(self) -> None:

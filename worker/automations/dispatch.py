@@ -116,26 +116,36 @@ class Dispatcher:
 
     async def _acts(self, target: str) -> bool:
         hands = self._desks.hands
-        if not (free := hands.free(target)):
-            return False
+        if not (kept := hands.keep(target)):
+            return hands.in_demand(target)
         lease = Lease()
-        rows = await self._ledger.claim(target, self._desk.now_ms(), LEASE_MS, free, uuid.uuid4().hex)
-        if rows:
-            await self._fence.stands()  # an older copy has acts that were done or cancelled since
-        for row in rows:
-            await hands.give(target, functools.partial(self._attempt, row, lease), self.wake)
+        try:
+            rows = await self._ledger.claim(target, self._desk.now_ms(), LEASE_MS, kept, uuid.uuid4().hex)
+            if rows:
+                await self._fence.stands()  # an older copy has acts that were done or cancelled since
+            for row in rows:
+                kept -= 1
+                await hands.give(target, functools.partial(self._attempt, row, lease), self.wake)
+        finally:
+            hands.give_back(target, kept)
         return bool(rows)
 
     async def _states(self, target: str) -> bool:
         hands, at = self._desks.hands, self._desk.targets[target]
-        if target in self._syncing or not hands.free(target):
+        if target in self._syncing:
             return False
+        if not (kept := hands.keep(target, 1)):
+            return hands.in_demand(target)
         lease = Lease()
-        rows = await self._ledger.claim_states(target, self._desk.now_ms(), LEASE_MS, at.kind.batch)
-        if rows:
-            await self._fence.stands()  # an older copy has states that are older than what was written
-            self._syncing.add(target)
-            await hands.give(target, functools.partial(self._sync, target, rows, lease), self.wake)
+        try:
+            rows = await self._ledger.claim_states(target, self._desk.now_ms(), LEASE_MS, at.kind.batch)
+            if rows:
+                await self._fence.stands()  # an older copy has states that are older than what was written
+                kept = 0
+                self._syncing.add(target)
+                await hands.give(target, functools.partial(self._sync, target, rows, lease), self.wake)
+        finally:
+            hands.give_back(target, kept)
         return bool(rows)
 
     async def _attempt(self, row: Row, lease: Lease) -> None:

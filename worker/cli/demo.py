@@ -49,12 +49,14 @@ class _Seconds(click.ParamType):
 def demo(seconds: float, seed: int, grid: str) -> None:
     """Show everything at work. Only this package needs to be installed.
 
-    Starts a broker and a Redis-compatible server of its own, and runs `leadpulse run` and `leadpulse collect` on them. It sends
-    the traffic of 300 simulated leads, one simulated day a second. The leads arrive, compare, ask, fall silent and cool.
+    Starts a broker and a Redis-compatible server of its own, and runs `leadpulse run`, `collect` and `act` on them. It
+    sends the traffic of 300 simulated leads, one simulated day a second. The leads arrive, compare, ask, fall silent and cool.
 
     Their events come over HTTP. A mail tool, a CRM, a webinar tool and a form tool send webhooks, as their vendors sign them.
 
     It also serves a page with the pixel, and prints its address. Open it, agree, and click: your own visit is scored, too.
+
+    For each lead.sql there is a task for sales and a mail. They go to tools of its own, and you see each one as it goes out.
 
     On a terminal you see the hottest leads live, with every lead.sql when it is published. Elsewhere each lead.sql is a line.
     The command removes everything at the end.

@@ -14,6 +14,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from worker.core.contract.output_types import ACTED
+from worker.demo.outbox import Outbox
 from worker.queries.leads import Hot
 
 _SHOWN_LEADS: Final = 12
@@ -45,16 +47,23 @@ class Board:
         self._calls: deque[Mapping[str, Any]] = deque(maxlen=_SHOWN_CALLS)
         self._cooled: deque[Mapping[str, Any]] = deque(maxlen=_SHOWN_CALLS)
         self._hot: Sequence[Hot] = ()
+        self.outbox = Outbox()
         self._past: deque[tuple[int, dict[str, float]]] = deque()
 
-    def published_one(self, topic: str, value: bytes) -> str | None:
-        """Take one published record; return a line about it where it is worth one."""
+    def published_one(self, topic: str, value: bytes, at_ms: int) -> str | None:
+        """Take one record that was published at *at_ms*; return a line about it where it is worth one."""
+        if topic == ACTED:  # another program's
+            self.outbox.acted(msgspec.json.decode(value))
+            return None
         self.published[topic] += 1
         if topic not in ("lead.sql", "lead.cooled"):
             return None
         event = msgspec.json.decode(value)
         (self._calls if topic == "lead.sql" else self._cooled).appendleft(event)
-        return called(event) if topic == "lead.sql" else cooled(event)
+        if topic == "lead.sql":
+            self.outbox.published(event, at_ms)
+            return called(event)
+        return cooled(event)
 
     def standing(self, hot: Sequence[Hot], now_ms: int) -> None:
         """Take the hottest leads as they stand at the simulated instant *now_ms*."""
@@ -84,6 +93,7 @@ class Board:
             Panel(head, box=box.SIMPLE),
             self._table(),
             self._panel("lead.sql as published: call them", self._calls, _called_in_two, "red"),
+            self._panel("tasks and mails as they went out", self.outbox.shown, str, "green"),
             self._panel("lead.cooled", self._cooled, cooled, "blue"),
         )
 
@@ -118,7 +128,7 @@ class Board:
         return Text(f"▲ {change:+.1f}", style="green") if change > 0 else Text(f"▼ {change:+.1f}", style="blue")
 
     @staticmethod
-    def _panel(title: str, events: Sequence[Mapping[str, Any]], words: Any, colour: str) -> Panel:
+    def _panel(title: str, events: Sequence[Any], words: Any, colour: str) -> Panel:
         text = Text("\n".join(words(event) for event in events) or "none yet", overflow="ellipsis", no_wrap=True)
         return Panel(text, title=title, title_align="left", border_style=colour)
 

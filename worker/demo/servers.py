@@ -95,10 +95,15 @@ class Reader:
 
     def read(self) -> Iterator[tuple[str, bytes]]:
         """Yield topic and value of what has come since the last call, without waiting."""
+        for topic, value, _ in self.read_with_times():
+            yield topic, value
+
+    def read_with_times(self) -> Iterator[tuple[str, bytes, int]]:
+        """Yield topic, value and timestamp (ms) of what has come since the last call, without waiting."""
         for record in self._consumer.consume(1_000, timeout=0):
             if record.error() is None:
                 self.positions[record.partition()][record.topic()] = record.offset() + 1
-                yield record.topic(), record.value() or b""
+                yield record.topic(), record.value() or b"", record.timestamp()[1]
 
     def close(self) -> None:
         """Let go of the connections."""

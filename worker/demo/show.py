@@ -16,6 +16,7 @@ from rich.live import Live
 from worker.adapters.redis_client import connect
 from worker.adapters.redis_store import RedisStore
 from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.demo.automations import CALL
 from worker.demo.board import Board
 from worker.demo.browsers import visit_on
 from worker.demo.delivery import Arrivals, Sender
@@ -44,7 +45,7 @@ class Show:
         self._console = Console()
         self._seconds = seconds
         self._seed = seed
-        self._say("starting a broker, a Redis-compatible server, a worker and a collector…")
+        self._say("starting a broker, a Redis-compatible server, a worker, a collector and the program that acts…")
         self._stage = stage = Stage(children, folder, grid)
         self._board = Board(stage.shop.address)
         self._arrivals = Arrivals(stage.broker.reader(stage.settings.input_topics))
@@ -56,11 +57,23 @@ class Show:
     async def run(self) -> None:
         """Show it, to the end. Raises `ProgramFailed`."""
         stage = self._stage
+        await stage.office.open()
+        try:
+            counts, leads = await self._to_the_end()
+            await asyncio.to_thread(stage.end)
+            self._went_out()  # the program that acts has drained
+        finally:
+            await stage.office.close()
+        self._sum_up(counts, leads)
+
+    async def _to_the_end(self) -> tuple[dict[str, int], int]:
+        """Show it until everything has been taken. Return the worker's counters, and how many leads there are."""
+        stage = self._stage
         await stage.until_ready()
         await stage.shop.open()
         self._say(f"demo page: {stage.shop.address}/")
         client = connect(stage.settings.redis.get_secret_value())
-        reader = stage.broker.reader(stage.settings.outputs)
+        reader = stage.broker.reader({*stage.settings.outputs, stage.act.acted_topic})
         acts = [asyncio.create_task(self._traffic.run()), asyncio.create_task(visit_on(stage.shop.address, self._seed))]
         try:
             await self._watch(client, reader, acts)
@@ -75,8 +88,7 @@ class Show:
             reader.close()
             self._arrivals.close()
             await client.aclose()
-        await asyncio.to_thread(stage.end)
-        self._sum_up(counts, leads)
+        return counts, leads
 
     async def _watch(self, client: Any, reader: Reader, acts: list[asyncio.Task[None]]) -> None:
         """Show how things stand until the traffic, the first of *acts*, is over."""
@@ -123,11 +135,20 @@ class Show:
 
     def _look(self, reader: Reader) -> None:
         """Take what has been published; fail when a program is gone."""
-        for topic, value in reader.read():
-            line = self._board.published_one(topic, value)
+        for topic, value, at_ms in reader.read_with_times():
+            line = self._board.published_one(topic, value, at_ms)
             if line is not None and not self._console.is_terminal:
                 self._say(line)
+        self._went_out()
         self._stage.check()
+
+    def _went_out(self) -> None:
+        """Take the tasks and mails that have gone out."""
+        for sent in self._stage.office.taken():
+            self._board.outbox.went_out(sent)
+        for line in self._board.outbox.lines():
+            if not self._console.is_terminal:
+                self._say(line)
 
     async def _caught_up(self, reader: Reader) -> dict[str, int]:
         """Wait until everything sent has been taken, and what came of it is read. Return the worker's counters."""
@@ -137,7 +158,9 @@ class Show:
             counts = await asyncio.to_thread(self._metrics)
             self._look(reader)
             taken = sum(counts[name] for name in _TAKEN) >= self._arrivals.count
-            if (taken and self._board.published.total() >= counts["outputs"]) or time.monotonic() > deadline:
+            read = self._board.published.total() >= counts["outputs"]
+            called = self._board.outbox.done(CALL) >= self._board.published["lead.sql"]
+            if (taken and read and called) or time.monotonic() > deadline:
                 return counts
             await asyncio.sleep(_FRAME_S)
 
@@ -162,8 +185,11 @@ class Show:
             "mql": published["lead.mql"],
             "sql": published["lead.sql"],
             "cooled": published["lead.cooled"],
+            "tasks": self._board.outbox.sent["task"],
+            "mails": self._board.outbox.sent["mail"],
             "dead letters": published["lead.dead"],
             "duplicates": counts["duplicate_events"],
         }
         self._say(f"{self._seconds:g} simulated days are over; everything has drained and is cleaned up")
+        self._say(self._board.outbox.in_words())
         self._say("  ".join(f"{name}: {number:,}" for name, number in numbers.items()))

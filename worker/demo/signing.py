@@ -19,6 +19,11 @@ from worker.demo.tools import FORMS, PROPERTIES, STATUSES, Call
 PUBLIC_URL: Final = "https://in.acme.example"
 """What the CRM signs. It stands for the collector's address."""
 
+_NAMES: Final = (
+    "DEMO_HUBSPOT", "DEMO_TYPEFORM", "DEMO_LIVESTORM", "DEMO_TOKEN", "DEMO_CRM", "DEMO_MAIL", "DEMO_UNSUBSCRIBE",
+)  # fmt: skip
+"""Secrets beside the mail tool's key pair: of webhooks, of the company's own systems, of targets, of links to unsubscribe."""
+
 
 class Secrets:
     """The secrets of one demo. They end with it."""
@@ -30,7 +35,7 @@ class Secrets:
         )
         self.environment = {
             "DEMO_SENDGRID": base64.b64encode(public).decode(),
-            **{name: secrets.token_urlsafe(24) for name in ("DEMO_HUBSPOT", "DEMO_TYPEFORM", "DEMO_LIVESTORM", "DEMO_TOKEN")},
+            **{name: secrets.token_urlsafe(24) for name in _NAMES},
         }
         """The variables that the file of connections names."""
 
@@ -65,14 +70,18 @@ def _hmac(secret: str, text: bytes) -> str:
     return base64.b64encode(hmac.digest(secret.encode(), text, hashlib.sha256)).decode()
 
 
-def connections_of(origin: str) -> tuple[bytes, Connections]:
-    """Return the demo's file of connections, and what it says. The pages with the pixel are at *origin*, on this machine."""
+def connections_of(origin: str, office: str = "http://127.0.0.1:1") -> tuple[bytes, Connections]:
+    """Return the demo's file of connections, and what it says.
+
+    The pages with the pixel are at *origin*, and the tools that are acted on at *office*, both on this machine.
+    """
     stages = ", ".join(f"{status}: {kind}" for kind, status in STATUSES.items())
     own = ("seniority", "decision_role", "company.type", "company.country")
     traits = ", ".join(f"{trait}: {PROPERTIES[trait]}" for trait in own)
     forms = ", ".join(f"{form}: {kind}" for form, kind in FORMS.items())
     text = f"""public_url: {PUBLIC_URL}
 tokens: ["${{DEMO_TOKEN}}"]
+unsubscribe: ["${{DEMO_UNSUBSCRIBE}}"]
 sites:
   www: {{origins: ["{origin}", "{origin.replace("127.0.0.1", "localhost")}"], consent: required}}
 sources:
@@ -80,5 +89,8 @@ sources:
   webinars: {{vendor: livestorm, secrets: ["${{DEMO_LIVESTORM}}"]}}
   forms: {{vendor: typeform, secrets: ["${{DEMO_TYPEFORM}}"], forms: {{{forms}}}}}
   crm: {{vendor: hubspot, secrets: ["${{DEMO_HUBSPOT}}"], stages: {{{stages}}}, traits: {{{traits}}}}}
+targets:
+  sales: {{kind: hubspot, token: "${{DEMO_CRM}}", base_url: "{office}", id_property: hs_object_id}}
+  mail: {{kind: brevo, token: "${{DEMO_MAIL}}", base_url: "{office}", from: Acme <hello@acme.example>}}
 """.encode()
     return text, parse_connections(text, "connections.yaml")

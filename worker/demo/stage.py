@@ -8,13 +8,16 @@ from typing import Final
 
 import msgspec
 
+from worker.demo.automations import rules_for
+from worker.demo.office import Office
 from worker.demo.programs import Program, free_ports, page
 from worker.demo.servers import PARTITIONS, Broker, start_redis
 from worker.demo.shop import Shop
 from worker.demo.signing import Secrets, connections_of
 from worker.demo.visitor_score import standing
+from worker.presets import read_grid
 from worker.processes import Children
-from worker.settings import PREFIX, CollectSettings, ReaderSettings, Settings
+from worker.settings import PREFIX, ActSettings, CollectSettings, ReaderSettings, Settings
 
 _MAPPED: Final = b"leadpulse_collect_map_lag_records{"
 """Begins a line of the collector's metrics for each partition that its mapper has."""
@@ -27,11 +30,14 @@ class Stage:
         self._children = children
         self.broker = Broker()
         self.secrets = Secrets()
-        site, takes, run_pages, collect_pages = free_ports(4)
-        text, self.connections = connections_of(f"http://127.0.0.1:{site}")
-        file = folder / "connections.yaml"
+        site, takes, tools, run_pages, collect_pages, act_pages = free_ports(6)
+        text, self.connections = connections_of(f"http://127.0.0.1:{site}", f"http://127.0.0.1:{tools}")
+        file, rules = folder / "connections.yaml", folder / "automations.yaml"
         file.write_bytes(text)
+        rules.write_text(rules_for(tuple(read_grid(grid).phases)), encoding="utf-8")
+        self.office = Office(tools, self.secrets)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | {
+            PREFIX + "AUTOMATIONS": str(rules),
             PREFIX + "CLOCK": "events",  # the traffic brings ticks in simulated time
             PREFIX + "COLLECT_PORT": str(takes),
             PREFIX + "CONNECTIONS": str(file),
@@ -48,12 +54,15 @@ class Stage:
         environment |= self.secrets.environment
         run = environment | {PREFIX + "METRICS_PORT": str(run_pages)}
         collect = environment | {PREFIX + "METRICS_PORT": str(collect_pages)}
+        act = environment | {PREFIX + "METRICS_PORT": str(act_pages)}
         self.settings = Settings.load(run)
+        self.act = ActSettings.load(act)
         self.collect = CollectSettings.load(collect)
-        self.broker.create({*self.settings.topics, *self.settings.outputs, *self.collect.needed_topics})
+        self.broker.create({*self.settings.topics, *self.settings.outputs, self.act.acted_topic, *self.collect.needed_topics})
         self.programs = [
             Program(children, folder, "worker", "run", run, self._worker_is_ready),
             Program(children, folder, "collector", "collect", collect, self._mapper_is_ready),
+            Program(children, folder, "program that acts", "act", act, self._acts_are_read),
         ]
         reading = ReaderSettings.load(run)
         self.collector = f"http://127.0.0.1:{self.collect.collect_port}"
@@ -83,6 +92,10 @@ class Stage:
     def _worker_is_ready(self) -> bool:
         held = page(f"http://127.0.0.1:{self.settings.metrics_port}/readyz")
         return bool(msgspec.json.decode(held)["partitions"])
+
+    def _acts_are_read(self) -> bool:
+        held = page(f"http://127.0.0.1:{self.act.metrics_port}/readyz")
+        return len(msgspec.json.decode(held)["reading"]) == PARTITIONS
 
     def _mapper_is_ready(self) -> bool:
         held = page(f"http://127.0.0.1:{self.collect.metrics_port}/metrics")
