@@ -62,6 +62,12 @@ class Act(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The output of an act that could not be written, so that a retry writes it anew. `fields` is empty then."""
 
     @property
+    def namespace(self) -> str:
+        """The namespace of the output, where it is not the usual one. Two namespaces may use the same account."""
+        name = self.source.rpartition("/")[2]
+        return "" if name == "default" else name
+
+    @property
     def id(self) -> str:
         """What the ledger knows the act by: rule, source and output."""
         return f"{self.rule}|{self.source}|{self.output}"

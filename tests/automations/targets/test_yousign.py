@@ -102,6 +102,23 @@ async def test_an_answer_that_is_lost_at_any_step_leads_to_one_request(account: 
     assert account.refusals == []
 
 
+async def test_a_list_that_lags_makes_no_second_contract(account: Yousign) -> None:
+    """The id is remembered, so that the next attempt asks for the request itself."""
+    account.script("POST", r"/activate$", Reply(503))
+    first = await driver(account).act(contract(), run())
+    account.script("GET", "/signature_requests$", Reply(200, {"meta": {}, "data": []}))
+    second = await driver(account).act(contract(), run(first.known, first.unsure))
+    assert (second.error, len(account.held), account.activated) == (None, 1, list(account.held))
+
+
+async def test_namespaces_share_an_account(account: Yousign) -> None:
+    """The same lead and number of another namespace is another contract."""
+    await driver(account).act(contract(), run())
+    await driver(account).act(contract(source="/leadpulse/trial"), run())
+    assert {held["external_id"] for held in account.held.values()} == {"lead-42%3A7+contract", "lead-42%3A7+contract+trial"}
+    assert lead_of({"signature_request": {"external_id": "lead-42%3A7+contract+trial"}}) == "lead-42"
+
+
 async def test_an_empty_ledger_finds_a_signed_contract(account: Yousign) -> None:
     """No signer is asked twice."""
     first = await driver(account).act(contract(), run())

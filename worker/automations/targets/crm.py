@@ -108,7 +108,7 @@ def cut(text: str, most: int) -> str:
 
 def reference(act: Act) -> str:
     """Return the words by which a task is found again where the CRM keeps no key of ours."""
-    return f"LeadPulse {act.rule} {act.output}"
+    return " ".join(("LeadPulse", act.rule, act.output, *([act.namespace] if act.namespace else [])))
 
 
 def has_reference(text: Any, words: str) -> bool:

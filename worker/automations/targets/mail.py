@@ -116,8 +116,12 @@ def reply_address(text: str) -> tuple[str, str]:
 
 
 def message_id(act: Act, sender: str) -> str:
-    """Return `<LEAD.SEQ.RULE@DOMAIN>`, the same at each attempt; a hash where these have other characters."""
-    words = f"{act.output}.{act.rule}".replace(":", ".").replace("/", ".")
+    """Return `<LEAD.SEQ.RULE@DOMAIN>`, the same at each attempt; a hash where these have other characters.
+
+    Another namespace than the usual one stands behind the rule.
+    """
+    words = ".".join((act.output, act.rule, *([act.namespace] if act.namespace else [])))
+    words = words.replace(":", ".").replace("/", ".")
     local = words if _PLAIN_ID.fullmatch(words) and ".." not in words else hashlib.sha256(act.id.encode()).hexdigest()[:40]
     return f"<{local}@{sender.rpartition('@')[2]}>"
 

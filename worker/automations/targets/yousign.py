@@ -85,7 +85,7 @@ def signature(_target: YousignTarget, act: Act, run: Run) -> Steps:
     file = run.read(wanted.document)
     if len(file) > _MOST_BYTES:
         raise Refused(f"the document has {len(file):,} bytes: Yousign takes {_MOST_BYTES:,}")
-    draft = yield from _draft(act, wanted)
+    draft = yield from _draft(act, wanted, run.known.get("signature_request", ""))
     yield Remember("signature_request", str(draft["id"]))
     at = f"{_REQUESTS}/{quote(str(draft['id']), safe='')}"
     if draft.get("status") in _ACTIVE:
@@ -104,13 +104,19 @@ def signature(_target: YousignTarget, act: Act, run: Run) -> Steps:
 
 
 def external_id(act: Act) -> str:
-    """Return the key of a request: `LEAD:SEQ`, percent-encoded, `+` and the rule, which the webhook brings back."""
-    key = f"{quote(act.output, safe='@.-_')}+{quote(act.rule, safe='.-_')}"
+    """Return the key of a request: `LEAD:SEQ`, percent-encoded, which the webhook brings back, `+` and the rule.
+
+    Another namespace than the usual one stands behind a second `+`.
+    """
+    parts = (act.output, act.rule, *([act.namespace] if act.namespace else []))
+    key = "+".join(quote(part, safe="@.-_") for part in parts)
     return key if len(key) <= _MOST_EXTERNAL else hashlib.sha256(act.id.encode()).hexdigest()
 
 
-def _draft(act: Act, wanted: Signature) -> Generator[Http, Answer, dict[str, Any]]:
-    """Return the act's request as Yousign has it. It is made where there is none."""
+def _draft(act: Act, wanted: Signature, known: str) -> Generator[Http, Answer, dict[str, Any]]:
+    """Return the act's request as Yousign has it. It is made where there is none. *known* is its id from an earlier attempt."""
+    if known:  # a list may lag behind, and a second draft would be a second contract
+        return _request((yield Http("draft", "GET", f"{_REQUESTS}/{quote(known, safe='')}")))
     key = external_id(act)
     found = yield Http("look-up", "GET", f"{_REQUESTS}?external_id%5Beq%5D={quote(key, safe='')}", sample={"data": []})
     held = _inner(found.json(), "data")

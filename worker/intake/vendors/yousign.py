@@ -40,11 +40,11 @@ def events(inbound: Inbound, source: Source) -> Mapped:
 def lead_of(data: Any) -> str | None:
     """Return whose signature request it is: the lead of our output, or the only signer.
 
-    Ours are `LEAD:SEQ`, percent-encoded, perhaps with `+` and the rule behind.
+    Ours are `LEAD:SEQ`, percent-encoded, perhaps with `+`, the rule and the namespace behind.
     """
     external = text(inner(data, "signature_request", "external_id"))
     if external:
-        whole, without_rule = unquote(external), unquote(external.rpartition("+")[0])
+        whole, without_rule = unquote(external), unquote(external.partition("+")[0])
         output = _OUTPUT_ID.fullmatch(whole) or _OUTPUT_ID.fullmatch(without_rule)
         return output[1] if output else whole
     signers = inner(data, "signature_request", "signers")
