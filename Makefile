@@ -19,9 +19,10 @@ BENCH ?=
 FACTOR ?= 10
 LEADS ?= 1000000
 KILLS ?= 20
+ACT_KILLS ?= 50
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test core check fmt docs properties planted soak pressure webhooks fuzz alerts calls bench compiled lock audit services images
+.PHONY: help demo test core check fmt docs properties planted soak pressure webhooks acts fuzz alerts calls bench compiled lock audit services images
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +37,7 @@ help:
 	@echo 'make soak      every fault again and again under load for $(MINUTES) minutes, and a report (MINUTES=60 SEED=1)'
 	@echo 'make pressure  a backlog of $(EVENTS) events, stalls, slow networks, large dossiers: what a worker needs of memory (EVENTS=100000)'
 	@echo 'make webhooks  collectors and mappers killed $(KILLS) times, Kafka away for a minute: answers, events and memory (KILLS=5)'
+	@echo 'make acts      processes killed or frozen $(ACT_KILLS) times while they act on every kind of target: no act is seen twice (ACT_KILLS=10)'
 	@echo 'make fuzz      $(REQUESTS) odd requests to a collector on real Kafka: none is a fault, none is without an answer (REQUESTS=20000)'
 	@echo 'make alerts    faults under a real Prometheus, each alert firing and clearing, windows $(FACTOR) times as short as deployed (FACTOR=1)'
 	@echo 'make calls     how long each call holds Redis, with $(LEADS) leads in one partition: 20 ms at most (LEADS=100000)'
@@ -91,6 +93,9 @@ pressure: .venv-dev/.installed
 
 webhooks: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.webhooks --kills $(KILLS)
+
+acts: .venv-dev/.installed
+	ACT_KILLS=$(ACT_KILLS) .venv-dev/bin/python -m pytest -q -s -n 0 tests/system/test_act_targets.py
 
 fuzz: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))

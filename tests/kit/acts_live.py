@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from urllib.request import urlopen
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
 
+from tests.kit.hasty_act import LEASE
 from tests.kit.services import free_port
 from tests.kit.shell import Running, leadpulse
+from tests.kit.site_redis import COPY, RESTORE
 from worker.adapters.redis_client import connect
 from worker.adapters.redis_ledger import RedisLedger
 from worker.automation_ports import Row
@@ -34,7 +36,9 @@ class LiveTarget:
         self.came: dict[str, float] = {}
         """`webhook-id` → when it came first, as `time.time()`."""
         self.status = 200
-        self.delay_s = 0.0
+        self.lag: Callable[[], float] = lambda: 0.0
+        """For how long an answer takes."""
+        self.headers: dict[str, str] = {}
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -56,16 +60,18 @@ class LiveTarget:
         self.came.setdefault(id_, time.time())
         self.ids[id_] += 1
         await request.read()
-        if self.delay_s:
-            await asyncio.sleep(self.delay_s)
-        return web.Response(status=self.status)
+        await asyncio.sleep(self.lag())
+        return web.Response(status=self.status, headers=self.headers)
 
 
 class ActSite:
-    """One namespace with its topics, its files, and processes that act."""
+    """One namespace with its topics, its files, and processes that act. With *lease_s* they are hasty."""
 
-    def __init__(self, settings: Mapping[str, str], folder: Path, rules: str, connections: str) -> None:
+    def __init__(
+        self, settings: Mapping[str, str], folder: Path, rules: str, connections: str, *, lease_s: float = 0.0, **environ: str
+    ) -> None:
         self.folder = folder
+        self._module = "tests.kit.hasty_act" if lease_s else "worker.cli"
         (folder / "automations.yaml").write_text(rules)
         (folder / "connections.yaml").write_text(connections)
         self.environ = {
@@ -73,6 +79,8 @@ class ActSite:
             "LEADPULSE_AUTOMATIONS": str(folder / "automations.yaml"),
             "LEADPULSE_CONNECTIONS": str(folder / "connections.yaml"),
             "LEADPULSE_SESSION_TIMEOUT": "6",
+            LEASE: str(lease_s),
+            **environ,
         }  # fmt: skip
         self.environ["LEADPULSE_OUTPUT_TOPICS"] += f",lead.acted={settings['LEADPULSE_NAMESPACE']}.acted"
         self.environ.pop("LEADPULSE_CLOCK")
@@ -100,7 +108,7 @@ class ActSite:
         """Start a process."""
         port = free_port()
         env = {**self.environ, "LEADPULSE_METRICS_PORT": str(port), **environ}
-        running = Running(["-m", "worker.cli", "act", *flags], env, self.folder)
+        running = Running(["-m", self._module, "act", *flags], env, self.folder)
         self.running.append((running, port))
         return running
 
@@ -146,14 +154,31 @@ class ActSite:
         finally:
             await producer.stop()
 
+    async def copy(self) -> list[bytes]:
+        """Return a copy of everything that Redis holds of the namespace, as of one moment."""
+        async with self.redis() as client:
+            held: list[bytes] = await client.eval(COPY, 0, f"{{{self.namespace}:*")
+            return held
+
+    async def restore(self, old: list[bytes]) -> None:
+        """Put Redis back to the copy *old*, in one moment."""
+        async with self.redis() as client:
+            await client.eval(RESTORE, 0, f"{{{self.namespace}:*", *old)
+
+    @asynccontextmanager
+    async def redis(self) -> AsyncIterator[Any]:
+        """Open a connection to Redis."""
+        client = connect(self.environ["LEADPULSE_REDIS"])
+        try:
+            yield client
+        finally:
+            await client.aclose()
+
     @asynccontextmanager
     async def ledgers(self) -> AsyncIterator[list[RedisLedger]]:
         """Open the ledgers."""
-        client = connect(self.environ["LEADPULSE_REDIS"])
-        try:
+        async with self.redis() as client:
             yield [RedisLedger(client, self.namespace, p) for p in range(self.partitions)]
-        finally:
-            await client.aclose()
 
     async def rows(self) -> list[Row]:
         """Return all acts of the ledgers."""
@@ -172,14 +197,16 @@ class Publisher:
         self._producer = producer
         self._namespace = namespace
 
-    async def output(self, lead: str, seq: int = 1, type_: str = "lead.sql", **data: Any) -> str:
-        """Publish an output, and return its id."""
-        now = time.time()
+    async def output(self, lead: str, seq: int = 1, type_: str = "lead.sql", later_s: float = 0.0, **data: Any) -> str:
+        """Publish an output, *later_s* from now by its time, and return its id."""
+        now = time.time() + later_s
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
         event = {
             "specversion": "1.0", "type": type_, "source": f"/leadpulse/{self._namespace}", "id": f"{lead}:{seq}",
             "subject": lead, "time": at, "sequence": str(seq),
             "data": {"lead_id": lead, "from": "mql", "to": "sql", "score": 80.0, "traits": {}, "reasons": [], **data},
         }  # fmt: skip
-        await self._producer.send_and_wait(f"{self._namespace}.out", json.dumps(event).encode(), key=lead.encode())
+        await self._producer.send_and_wait(
+            f"{self._namespace}.out", json.dumps(event).encode(), key=lead.encode(), timestamp_ms=int(now * 1000)
+        )
         return f"{lead}:{seq}"

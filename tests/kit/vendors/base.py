@@ -101,6 +101,8 @@ class Vendor:
     refusals: list[str] = field(default_factory=list)
     """Places in the specification that requests did not meet. Tests hold it empty where they expect none."""
     behaviours: list[Behaviour] = field(default_factory=list)
+    port: int = 0
+    """0: any."""
     prefix: ClassVar[str] = ""
     """Of all paths, as in `/v3`."""
 
@@ -109,7 +111,7 @@ class Vendor:
         self._routes = [(*handler.__func__.route, handler) for handler in handlers]
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", self._serve)
-        self._server = TestServer(app)
+        self._server = TestServer(app, port=self.port or None)
         await self._server.start_server()
         return self
 
