@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from aiokafka import AIOKafkaProducer
 
 from ops.grafana.__main__ import written
 from ops.grafana.queries import FOLDER, Asked, Series, Window, asked, panels
+from tests.kit.acts_live import ActSite
 from tests.kit.collectors import Park, Sender, id_of, park_of
 from tests.kit.online import ready
-from tests.kit.services import Kafka, Prometheus, Redis, adjacent_ports, needed
+from tests.kit.services import Kafka, Prometheus, Redis, adjacent_ports, free_port, needed
 from tests.kit.shell import Running, leadpulse
 from tests.kit.site import Site
+from tests.kit.vendors.hubspot import HubSpot
 from worker.intake.routes import TOPICS
 
 BOARDS = ("pipeline.json", "funnel.json")
@@ -51,7 +54,14 @@ stages:
 retention: 365d
 """
 
+ACTS = """\
+sync: [{to: crm, object: contact, fields: {leadpulse_score: score}}]
+acts: [{id: call, on: [lead.mql, lead.sql], to: crm, do: task, max: 9999/h, with: {subject: "Call {{ lead_id }}"}}]
+"""
+
 MAY_BE_0 = {
+    "Oldest act or state that waits": "it keeps up",
+    "Outputs that wait, and open breakers": "it keeps up, and the target answers",
     "Partitions without an owner": "there is a worker",
     "Oldest that waits": "it keeps up",
     "Records waiting": "it keeps up",
@@ -108,17 +118,17 @@ def test_every_metric_of_the_dashboards_is_asked_for_by_job() -> None:
 async def shown(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Path) -> AsyncIterator[Window]:
     """Return what a Prometheus holds after a worker had half a minute of everything that may come."""
     topics = {family: f"{namespace}.{family}" for family in TOPICS}
-    port, collector = adjacent_ports(), adjacent_ports()
+    port, collector, acting = adjacent_ports(), adjacent_ports(), free_port()
     settings = {"input_topics": ",".join(topics.values()), "clock": "wall", "metrics_port": port}
     site = Site(kafka.address, redis_server.url, namespace, tmp_path, tick_interval=1, session_timeout=6, **settings)
     site.put_grid(GRID)
     await site.prepare()
     with (
-        needed(lambda: Prometheus([f"127.0.0.1:{port}", f"127.0.0.1:{collector}"])) as prometheus,
+        needed(lambda: Prometheus([f"127.0.0.1:{at}" for at in (port, collector, acting)])) as prometheus,
         Running(["-m", "worker.cli", "run"], site.environ, tmp_path) as worker,
     ):
         await asyncio.to_thread(worker.until, lambda: ready(site.environ))
-        async with park_of(kafka.address, redis_server.url, tmp_path) as park:
+        async with HubSpot() as crm, _acts(site, crm, acting), park_of(kafka.address, redis_server.url, tmp_path) as park:
             began = time.time()
             collecting = asyncio.create_task(_webhooks(park, collector))
             await _traffic(site, topics)
@@ -128,6 +138,21 @@ async def shown(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Pat
         await asyncio.sleep(4)  # a few more looks of Prometheus, which looks every second
         assert worker.process.poll() is None, worker.words
         yield Window(prometheus.url, began, time.time(), step_s=1, rate_interval_s=15, job="leadpulse")
+
+
+@asynccontextmanager
+async def _acts(site: Site, crm: HubSpot, port: int) -> AsyncIterator[None]:
+    """Let the program act on the worker's outputs: tasks and states at a CRM."""
+    folder = site.folder / "acts"
+    folder.mkdir()
+    target = f"targets:\n  crm: {{kind: hubspot, token: '${{CRM}}', base_url: '{crm.url}'}}\n"
+    acts = await asyncio.to_thread(ActSite, site.environ, folder, ACTS, target)
+    try:
+        running = acts.start(CRM=crm.token, LEADPULSE_METRICS_PORT=str(port))
+        await asyncio.to_thread(running.until, lambda: "acting" in running.words)
+        yield
+    finally:
+        acts.end()
 
 
 async def _webhooks(park: Park, metrics_port: int) -> None:
