@@ -39,6 +39,7 @@ OTHERS = {
     ("adapters/kafka_admin.py", "message"),  # what a broker says of a topic
     ("engine/repartition.py", "members"),  # how many workers a group has
     ("engine/repartition_acts.py", "members"),  # how many processes a group has
+    ("automations/targets/hubspot_contacts.py", "key"),  # the name of a property
     ("automations/dispatch.py", "state"),  # how an act ended
     ("automations/templates.py", "message"),  # what Jinja says of a template
     ("engine/refold.py", "records"),  # how many there are

@@ -7,10 +7,9 @@ import functools
 
 import pytest
 
-from tests.automations.test_mails import INVITE, person, stage
-from tests.automations.test_states import none_waits
-from tests.automations.test_states import stage as states
 from tests.kit.acting import Acting
+from tests.kit.mail_acts import INVITE, mail_stage, person
+from tests.kit.state_acts import none_waits, state_stage
 from tests.kit.waits import until
 from worker.automations import partition
 from worker.automations.file import parse_rules
@@ -63,7 +62,7 @@ def _happen(made: Acting, type_: str, lead: str, seq: int) -> None:
 @pytest.mark.parametrize("running", [False, True], ids=["between processes", "under a process"])
 async def test_a_redis_that_went_back_writes_no_older_state_after_a_newer_one(running: bool) -> None:
     """The copy has a state that waits. Since then a newer one was written, which is read again."""
-    made, crm = states()
+    made, crm = state_stage()
     made.target.answers = [503]
     async with made.acting():
         made.publish(seq=1)
@@ -101,7 +100,7 @@ def _written_since(made: Acting, number: int) -> bool:
 
 async def test_an_act_that_is_written_anew_goes_to_no_suppressed_address() -> None:
     """It could not be written, and its lead unsubscribed. A person mends the rule, and lets it be tried again."""
-    made = stage(INVITE.replace('"Hello"', '"Hello {{ traits.first_name }}"'))
+    made = mail_stage(INVITE.replace('"Hello"', '"Hello {{ traits.first_name }}"'))
     async with made.acting():
         made.publish(**person())
         await until(lambda: made.acks.records, "the act is dead")

@@ -3,82 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
-from tests.kit.acting import ENVIRONMENT, HOOKS, Acting, MailSenders, Senders, Target, lost
+from tests.kit.acting import ENVIRONMENT, MailSenders, Senders, Target, lost
+from tests.kit.mail_acts import DAY_MS, INVITE, MAILING, MAILS, NURTURE, mail_stage, over, person
 from tests.kit.waits import until
-from worker.automations.acts import Act
 from worker.automations.calls import NoLogins
 from worker.automations.file import parse_rules
 from worker.automations.live import Files
-from worker.automations.requests import Again, Answer, Final, Mail, Run, Steps, Unknown
-from worker.automations.targets.common import Kind, Rate
-from worker.automations.targets.fields import Html, Line, With
-from worker.automations.targets.registry import KINDS
 from worker.automations.trial import tried
 from worker.connections.file import parse_connections
 from worker.errors import AutomationsError
 
-MAILS = HOOKS + b"  mail: {kind: smtp, url: 'smtps://u:${PW}@mx.example', from: 'sales@example.com'}\n"
-INVITE = """
-acts:
-  - {id: invite, on: lead.sql, to: mail, do: send, consent: marketing_consent,
-     with: {to: "{{ traits.email }}", subject: "Hello", html: "<p>Hi</p>"}}
-"""
-NURTURE = """
-nurture:
-  - {id: considering, phase: consideration, every: 4d, to: mail, stop: [lead.sql, lead.excluded], with: {html: "<p>x</p>"},
-     contents: [{id: case-study, with: {subject: Case}}, {id: webinar, with: {subject: Webinar}}]}
-"""
-DAY_MS = 24 * 3_600_000
-
-
-class Send(With):
-    """A mail."""
-
-    to: Line
-    subject: Line
-    html: Html
-
-
-def _send(_target: Any, act: Act, run: Run) -> Steps:
-    if run.unsure:
-        raise Unknown("a mail server cannot be asked")
-    fields = act.fields
-    yield Mail("send", "sales@example.com", fields["to"], f"Subject: {fields['subject']}\r\n\r\n".encode())
-    return f"<{act.output}@example.com>"
-
-
-def _judge(answer: Answer) -> None:
-    if answer.status >= 500:
-        raise Final(f"{answer.status}")
-    if answer.status >= 400:
-        raise Again(f"{answer.status}")
-
-
-MAILING = {**KINDS, "smtp": Kind("smtp", {"send": _send}, {"send": Send}, _judge, Rate(1000, 1.0))}
-
-
-def stage(rules: str = INVITE) -> Acting:
-    """Return a stage with a mail server."""
-    return Acting(rules, MAILS, MAILING)
-
-
-def person(address: str = "ada@example.com", **traits: Any) -> dict[str, Any]:
-    """Return the traits of a lead who consents."""
-    return {"traits": {"email": address, "marketing_consent": True, **traits}}
-
-
-async def over(made: Acting, number: int) -> None:
-    """Wait until so many acts have ended."""
-    await until(lambda: len(made.acks.records) >= number, f"{number} ends")
-
 
 async def test_a_mail_goes_to_a_lead_who_consents() -> None:
     """And to no other one."""
-    made = stage()
+    made = mail_stage()
     async with made.acting():
         made.publish(lead="eve", traits={"email": "eve@example.com"})
         made.publish(lead="ada", **person())
@@ -89,7 +30,7 @@ async def test_a_mail_goes_to_a_lead_who_consents() -> None:
 
 async def test_consent_that_was_withdrawn_meanwhile_cancels_a_mail() -> None:
     """The output said yes; the lead's newest state says no. A lead without a state is taken at the output's word."""
-    made = stage()
+    made = mail_stage()
     made.consents = {"eve": False, "ada": True}
     async with made.acting():
         for lead in ("eve", "ada", "bob"):
@@ -103,7 +44,7 @@ async def test_consent_that_was_withdrawn_meanwhile_cancels_a_mail() -> None:
 @pytest.mark.parametrize("type_", ["email.unsubscribed", "email.complained", "email.bounced"])
 async def test_no_mail_to_a_suppressed_address_whatever_lead_has_it(type_: str) -> None:
     """The event names the lead; its address is suppressed too, and another lead has the same one."""
-    made = stage()
+    made = mail_stage()
     made.addresses["ada"] = "Ada@Example.com"
     async with made.acting():
         made.happen(type_, "ada")
@@ -117,7 +58,7 @@ async def test_no_mail_to_a_suppressed_address_whatever_lead_has_it(type_: str) 
 
 async def test_a_new_subscription_lifts_an_unsubscription_and_nothing_else() -> None:
     """A complaint stays."""
-    made = stage()
+    made = mail_stage()
     async with made.acting():
         made.happen("email.unsubscribed", "email:ada@example.com")
         made.happen("email.complained", "email:eve@example.com")
@@ -133,7 +74,7 @@ async def test_a_new_subscription_lifts_an_unsubscription_and_nothing_else() -> 
 
 async def test_two_mails_a_day_to_an_address() -> None:
     """The third waits for tomorrow, whichever lead it is for; then it is too old, and reported."""
-    made = stage()
+    made = mail_stage()
     async with made.acting():
         for number in range(3):
             made.publish(lead=f"lead-{number}", **person("ada@example.com"))
@@ -146,7 +87,7 @@ async def test_two_mails_a_day_to_an_address() -> None:
 
 async def test_a_lost_reply_is_unknown_and_never_sent_again() -> None:
     """A person decides."""
-    made = stage()
+    made = mail_stage()
     made.target.answers = [lost()]
     async with made.acting():
         made.publish(lead="ada", **person())
@@ -159,7 +100,7 @@ async def test_a_lost_reply_is_unknown_and_never_sent_again() -> None:
 
 async def test_contents_by_phase_each_once() -> None:
     """The first when the phase is entered, the next after `every`, none twice, none after it is left."""
-    made = stage(NURTURE)
+    made = mail_stage(NURTURE)
     phase = {"from": "discovery", "to": "consideration", "stage": "mql"}
     async with made.acting():
         made.publish("lead.phase", seq=1, **{**person(), **phase})
@@ -178,7 +119,7 @@ async def test_contents_by_phase_each_once() -> None:
 
 async def test_a_stop_ends_nurturing() -> None:
     """Sales has the lead now."""
-    made = stage(NURTURE)
+    made = mail_stage(NURTURE)
     async with made.acting():
         made.publish("lead.phase", seq=1, **{**person(), "from": None, "to": "consideration", "stage": "mql"})
         await over(made, 1)
@@ -191,7 +132,7 @@ async def test_a_stop_ends_nurturing() -> None:
 
 async def test_an_erased_lead_leaves_nothing() -> None:
     """Rows, states and enrolments are gone."""
-    made = stage(INVITE + NURTURE)
+    made = mail_stage(INVITE + NURTURE)
     async with made.acting():
         made.publish(lead="ada", **person())
         await over(made, 1)
