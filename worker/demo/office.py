@@ -15,8 +15,8 @@ from aiohttp import web
 
 from worker.demo.signing import Secrets
 
-_REFERENCE: Final = re.compile(r"<p>LeadPulse (\S+) (\S+)(?: \S+)?</p>\Z")
-"""Ends the body of each task: its rule, the id of the output, and the namespace."""
+_REFERENCE: Final = re.compile(r"<p>LeadPulse (?:\S+ )?(\S+) (\S+)</p>\Z")
+"""Ends the body of each task: the namespace, its rule, and the id of the output."""
 _VERSION: Final = "2026-03"
 
 

@@ -107,8 +107,11 @@ def cut(text: str, most: int) -> str:
 
 
 def reference(act: Act) -> str:
-    """Return the words by which a task is found again where the CRM keeps no key of ours."""
-    return " ".join(("LeadPulse", act.rule, act.output, *([act.namespace] if act.namespace else [])))
+    """Return the words by which a task is found again where the CRM keeps no key of ours.
+
+    Another namespace than the usual one stands first, so that its words do not begin as those of the usual one.
+    """
+    return " ".join(("LeadPulse", *([act.namespace] if act.namespace else []), act.rule, act.output))
 
 
 def has_reference(text: Any, words: str) -> bool:

@@ -1,0 +1,22 @@
+"""The words by which a task is found again where a CRM keeps no key of ours."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.kit.vendors.driving import act_of
+from worker.automations.targets.crm import has_reference, reference
+
+ACTS = [
+    act_of("crm", "task", {}, source=f"/leadpulse/{namespace}", rule=rule, output=f"lead-42:{number}")
+    for namespace, rule, number in itertools.product(("default", "trial", "trial-2"), ("call", "call-late"), (7, 71))
+]
+
+
+@pytest.mark.parametrize("text", ["{}", "<p>Hot</p><p>{}</p>", "Hot\n\n{} called twice", "{}."])
+def test_a_task_is_that_of_one_act(text: str) -> None:
+    """Of one namespace, one rule and one output, whatever sales wrote behind the words."""
+    for made, wanted in itertools.product(ACTS, ACTS):
+        assert has_reference(text.format(reference(made)), reference(wanted)) is (made is wanted)
