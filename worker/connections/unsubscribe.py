@@ -37,15 +37,15 @@ class Unsubscription(NamedTuple):
 
 
 def address(connections: Connections, target: Target, environment: Mapping[str, str], lead_id: str, mail: str) -> str:
-    """Return the address by which a lead unsubscribes; empty without `public_url`, or without a secret to make it with."""
-    if connections.public_url is None:
+    """Return the address by which a lead unsubscribes; empty without `public_url`, and at targets without mails."""
+    own = _secret_of(target)
+    if connections.public_url is None or own is None:
         return ""
-    secret = connections.unsubscribe[0] if connections.unsubscribe else _secret_of(target)
     try:
-        key = None if secret is None else _key(secret.resolve(environment))
+        key = _key((connections.unsubscribe[0] if connections.unsubscribe else own).resolve(environment))
     except ConnectionsError:
         return ""  # the target's own log-in reports it
-    return "" if key is None else f"{connections.public_url}{_PATH}{made(key, lead_id, mail)}"
+    return f"{connections.public_url}{_PATH}{made(key, lead_id, mail)}"
 
 
 def keys(connections: Connections, environment: Mapping[str, str]) -> list[bytes]:
