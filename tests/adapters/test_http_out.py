@@ -12,7 +12,7 @@ from aiohttp import web
 
 from tests.kit.services import free_port
 from worker.adapters.http_out import MOST_BYTES, HttpOut
-from worker.automation_ports import AnswerLost, LeaseEnded, NotSent
+from worker.sending_ports import AnswerLost, LeaseEnded, NotSent
 
 
 class Server:

@@ -12,7 +12,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 from tests.kit.services import free_port
 from worker.adapters.smtp_out import SmtpOut
-from worker.automation_ports import AnswerLost, NotSent
+from worker.sending_ports import AnswerLost, NotSent
 
 MESSAGE = b"From: a@example.com\r\nTo: b@example.com\r\nSubject: x\r\n\r\n.dots\r\nend\r\n"
 

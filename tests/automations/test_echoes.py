@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from worker.adapters.memory_limits import MemoryLimits
-from worker.automation_ports import Answered
 from worker.automations.calls import Calls, Lease, Named
 from worker.automations.requests import Http, Mail, Refusal
 from worker.automations.targets.registry import KINDS
 from worker.connections.file import parse_connections
+from worker.sending_ports import Answered
 
 ENVIRONMENT = {
     "SLACK": "https://hooks.slack.example/services/T0AB/B0CD/shortKey9",

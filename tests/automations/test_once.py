@@ -12,9 +12,9 @@ import pytest
 
 from tests.kit.acting import BLIND, CRM, Acting, lost
 from tests.kit.waits import until
-from worker.automation_ports import Answered, AnswerLost
 from worker.automations.acts import Act
 from worker.automations.requests import Http, Remember, Run, Steps
+from worker.sending_ports import Answered, AnswerLost
 
 LEASE_MS = 61_000
 MAKE = "acts:\n  - {id: make, on: lead.sql, to: hook, do: send}\n"

@@ -17,7 +17,7 @@ from tests.kit.waits import until
 from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.memory_limits import MemoryLimits
 from worker.adapters.memory_log import MemoryLog, MemoryReader
-from worker.automation_ports import Answered, AnswerLost, HttpSender, NotSent, Row
+from worker.automation_ports import Row
 from worker.automations.acts import Act
 from worker.automations.assembly import Outside, program_of, read_types
 from worker.automations.calls import Logins, NoLogins
@@ -33,6 +33,7 @@ from worker.core.contract.model import Output
 from worker.core.contract.partitioner import owner
 from worker.errors import LogUnavailable
 from worker.ports import Committed, LogPartition
+from worker.sending_ports import Answered, AnswerLost, HttpSender, NotSent
 from worker.settings import ActSettings, Settings
 
 NOW_MS = 1_770_000_000_000

@@ -8,11 +8,11 @@ from typing import Any
 
 from tests.kit.acting import HOOKS, Acting
 from tests.kit.waits import until
-from worker.automation_ports import Answered
 from worker.automations.acts import LeadState
 from worker.automations.requests import Again, Answer, Final, Http, Split, Writes, Written
 from worker.automations.targets.registry import KINDS
 from worker.automations.targets.webhook import judge as hook_judge
+from worker.sending_ports import Answered
 
 SYNC = "sync:\n  - {to: hook, object: contact, fields: {score: score}}\n"
 

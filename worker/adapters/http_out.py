@@ -1,4 +1,4 @@
-"""`worker.automation_ports.HttpSender` through aiohttp: requests that are written within a lease, or not at all."""
+"""`worker.sending_ports.HttpSender` through aiohttp: requests that are written within a lease, or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiohttp.client_reqrep import ClientRequest, ClientResponse
 from aiohttp.connector import Connection
 from yarl import URL
 
-from worker.automation_ports import Answered, AnswerLost, LeaseEnded, NotSent
+from worker.sending_ports import Answered, AnswerLost, LeaseEnded, NotSent
 
 MOST_BYTES: Final = 1_000_000
 """So much of an answer is read."""

@@ -1,4 +1,4 @@
-"""`worker.automation_ports.MailSender` through aiosmtplib: one connection a mail, and a lost answer told apart."""
+"""`worker.sending_ports.MailSender` through aiosmtplib: one connection a mail, and a lost answer told apart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 
-from worker.automation_ports import Answered, AnswerLost, LeaseEnded, NotSent
+from worker.sending_ports import Answered, AnswerLost, LeaseEnded, NotSent
 
 _PORTS: Final = {"smtps": 465, "smtp": 587}
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})

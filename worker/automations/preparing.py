@@ -8,7 +8,6 @@ from typing import Final, Literal
 
 from worker.adapters.http_out import HttpOut
 from worker.adapters.vendor_login import NoAnswer, VendorLogin
-from worker.automation_ports import AnswerLost, NotSent
 from worker.automations.models import Automations
 from worker.automations.requests import Answer, Expired, Http, Refusal
 from worker.automations.signing import Keys, signed
@@ -17,6 +16,7 @@ from worker.automations.targets.prepared import Preparation, Prepared, Wanted
 from worker.automations.targets.registry import KINDS
 from worker.connections.targets import HubSpotTarget, SalesforceTarget, Target, ZohoTarget
 from worker.errors import AutomationsError
+from worker.sending_ports import AnswerLost, NotSent
 
 _WITHIN_S: Final = 20.0
 _NUMBERS: Final = frozenset({"score", "fit", "engagement", "sequence", "sum", "max"})

@@ -13,7 +13,7 @@ from worker.adapters.memory_ledger import MemoryLedger
 from worker.adapters.memory_limits import MemoryLimits
 from worker.adapters.smtp_out import SmtpOut
 from worker.adapters.vendor_login import VendorLogin
-from worker.automation_ports import AddAct, HttpSender, MailSender, Outcome
+from worker.automation_ports import AddAct, Outcome
 from worker.automations.acts import Act
 from worker.automations.calls import Calls, Lease, Logins, Named
 from worker.automations.deliver import Attempt, Desk
@@ -25,6 +25,7 @@ from worker.automations.targets.common import Kind
 from worker.automations.targets.registry import KINDS
 from worker.connections.unsubscribe import address
 from worker.errors import AutomationsError
+from worker.sending_ports import HttpSender, MailSender
 
 MARK: Final = "[TEST] "
 _MARKED: Final = ("subject", "title", "name", "text")
