@@ -6,7 +6,7 @@ their personalization tag. Untested against a live account.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -19,15 +19,13 @@ from worker.automations.requests import (
     Lost,
     Misconfigured,
     Refusal,
-    Remember,
     Run,
     Steps,
     Unknown,
     Writes,
-    Written,
 )
 from worker.automations.requests import Final as Refused
-from worker.automations.targets.answers import raise_for, scrubbed
+from worker.automations.targets.answers import objects_at, raise_for, scrubbed, text_at
 from worker.automations.targets.common import Kind, Rate
 from worker.automations.targets.crm import (
     PlainTask,
@@ -40,6 +38,8 @@ from worker.automations.targets.crm import (
     plain,
     read_with,
     reference,
+    remembered,
+    written,
 )
 from worker.automations.targets.fields import Line, With
 from worker.connections.targets import ActiveCampaignTarget
@@ -94,23 +94,37 @@ def write(_target: ActiveCampaignTarget, states: Sequence[LeadState]) -> Writes:
             yield from _contact(lead.lead_id, lead.person, values)
         except Refused as error:
             errors[lead.lead_id] = error
-    return [Written(state.lead_id, state.sequence, errors.get(state.lead_id)) for state in states]
+    return written(states, errors)
 
 
-def _field_ids(_names: set[str]) -> Generator[Http, Answer, dict[str, str]]:
-    """Return the ids of contact fields, by tag and by title in lower case."""
+def _field_ids(names: set[str]) -> Generator[Http, Answer, dict[str, str]]:
+    """Return the ids of contact fields, by tag and by title in lower case. *names* are those that the preview shows."""
     ids: dict[str, str] = {}
+    sample = {"fields": [{"id": "<field_id>", "perstag": name} for name in sorted(names)]}
     for page in range(_MOST_PAGES):
-        sample = {"fields": [{"id": "<field_id>", "perstag": name} for name in sorted(_names)]}
         answer = yield Http.json("fields", "GET", f"{_API}/fields?limit={_PAGE}&offset={page * _PAGE}", sample=sample)
-        found = _listed(answer.json(), "fields")
+        found = objects_at(answer.json(), "fields")
         for one in found:
-            for name in ("title", "perstag"):
-                if one.get(name):
-                    ids[str(one[name]).casefold()] = str(one.get("id"))
+            ids |= {str(one[name]).casefold(): str(one.get("id")) for name in ("title", "perstag") if one.get(name)}
         if len(found) < _PAGE:
             break
     return ids
+
+
+def _first(
+    step: str, query: str, name: str, fits: Callable[[dict[str, Any]], bool], *sample: dict[str, str]
+) -> Generator[Http, Answer, dict[str, Any] | None]:
+    """Return the first object of the list *name* that fits, of all pages that *query* has; `None` where none does."""
+    for page in range(_MOST_PAGES):
+        path = f"{_API}/{query}&limit={_PAGE}&offset={page * _PAGE}"
+        answer = yield Http.json(step, "GET", path, sample={name: list(sample)})
+        found = objects_at(answer.json(), name)
+        for one in found:
+            if fits(one):
+                return one
+        if len(found) < _PAGE:
+            break
+    return None
 
 
 def _contact(lead_id: str, person: Mapping[str, str], values: Sequence[Mapping[str, str]]) -> Generator[Http, Answer, str]:
@@ -126,7 +140,7 @@ def _contact(lead_id: str, person: Mapping[str, str], values: Sequence[Mapping[s
     )
     if answer.status >= 400:
         raise Refused(f"ActiveCampaign refuses the contact: {scrubbed(words_of(answer))}")
-    found = _id(answer.json(), "contact")
+    found = text_at(answer.json(), "contact", "id")
     if not found:
         raise Lost(f"ActiveCampaign answers {answer.status} without the contact's id")
     return found
@@ -139,20 +153,17 @@ def tag(_target: ActiveCampaignTarget, act: Act, _run: Run) -> Steps:
     contact = yield from _contact(act.lead_id, act.person, ())
     body = {"contactTag": {"contact": contact, "tag": tag_id}}
     answer = yield Http.json("tag", "POST", f"{_API}/contactTags", body, sample={"contactTag": {"id": "<tag_of_contact>"}})
-    return _id(answer.json(), "contactTag")
+    return text_at(answer.json(), "contactTag", "id")
 
 
 def _tag_id(name: str) -> Generator[Http, Answer, str]:
-    for page in range(_MOST_PAGES):
-        path = f"{_API}/tags?search={quote(name, safe='')}&limit={_PAGE}&offset={page * _PAGE}"
-        answer = yield Http.json("tags", "GET", path, sample={"tags": [{"id": "<tag_id>", "tag": name}]})
-        found = _listed(answer.json(), "tags")
-        for one in found:
-            if str(one.get("tag", "")).casefold() == name.casefold():
-                return str(one.get("id"))
-        if len(found) < _PAGE:
-            break
-    raise Refused(f"ActiveCampaign has no tag {name!r}: make it there, or correct `tag`")
+    found = yield from _first(
+        "tags", f"tags?search={quote(name, safe='')}", "tags",
+        lambda one: str(one.get("tag", "")).casefold() == name.casefold(), {"id": "<tag_id>", "tag": name},
+    )  # fmt: skip
+    if found is None:
+        raise Refused(f"ActiveCampaign has no tag {name!r}: make it there, or correct `tag`")
+    return str(found.get("id"))
 
 
 def to_list(_target: ActiveCampaignTarget, act: Act, _run: Run) -> Steps:
@@ -161,34 +172,30 @@ def to_list(_target: ActiveCampaignTarget, act: Act, _run: Run) -> Steps:
     contact = yield from _contact(act.lead_id, act.person, ())
     body = {"contactList": {"list": wanted.list, "contact": contact, "status": 1}}
     answer = yield Http.json("list", "POST", f"{_API}/contactLists", body, sample={"contactList": {"id": "<list_of_contact>"}})
-    return _id(answer.json(), "contactList")
+    return text_at(answer.json(), "contactList", "id")
 
 
 def automation(_target: ActiveCampaignTarget, act: Act, run: Run) -> Steps:
     """Start an automation for the contact. It may run once more at a repeat, so a lost answer is looked up."""
     wanted = read_with(Automation, act)
-    contact = run.known.get("contact") or (yield from _contact(act.lead_id, act.person, ()))
-    if "contact" not in run.known:
-        yield Remember("contact", contact)
+    contact = yield from remembered(run, "contact", _contact(act.lead_id, act.person, ()))
     if run.unsure:
         path = f"{_API}/contacts/{quote(contact, safe='')}/contactAutomations"
         answer = yield Http.json("look-up", "GET", path, sample={"contactAutomations": []}, takes=(404,))
-        for one in _listed(answer.json(), "contactAutomations"):
+        for one in objects_at(answer.json(), "contactAutomations"):
             if str(one.get("automation")) == str(wanted.automation):
                 return str(one.get("id"))
         raise Unknown("an answer was lost, and ActiveCampaign does not show the contact in the automation")
     body = {"contactAutomation": {"contact": contact, "automation": str(wanted.automation)}}
     sample = {"contactAutomation": {"id": "<automation_of_contact>"}}
     answer = yield Http.json("automation", "POST", f"{_API}/contactAutomations", body, safe=False, sample=sample)
-    return _id(answer.json(), "contactAutomation")
+    return text_at(answer.json(), "contactAutomation", "id")
 
 
 def task(_target: ActiveCampaignTarget, act: Act, run: Run) -> Steps:
     """Make a task on the lead's contact, which is made first where it is missing."""
     wanted = read_with(CampaignTask, act)
-    contact = run.known.get("contact") or (yield from _contact(act.lead_id, act.person, ()))
-    if "contact" not in run.known:
-        yield Remember("contact", contact)
+    contact = yield from remembered(run, "contact", _contact(act.lead_id, act.person, ()))
     if run.unsure:
         return (yield from _found(contact, reference(act)))
     due = due_of(wanted, act).isoformat(timespec="seconds")
@@ -206,7 +213,7 @@ def task(_target: ActiveCampaignTarget, act: Act, run: Run) -> Steps:
     answer = yield Http.json(
         "task", "POST", f"{_API}/dealTasks", {"dealTask": held}, safe=False, sample={"dealTask": {"id": "<task_id>"}}
     )
-    made = _id(answer.json(), "dealTask")
+    made = text_at(answer.json(), "dealTask", "id")
     if not made:
         raise Lost(f"ActiveCampaign answers {answer.status} without the task's id")
     return made
@@ -215,7 +222,7 @@ def task(_target: ActiveCampaignTarget, act: Act, run: Run) -> Steps:
 def _type(title: str) -> Generator[Http, Answer, str]:
     sample = {"dealTasktypes": [{"id": "<task_type_id>", "title": title}]}
     answer = yield Http.json("type", "GET", f"{_API}/dealTasktypes?limit={_PAGE}", sample=sample)
-    types = _listed(answer.json(), "dealTasktypes")
+    types = objects_at(answer.json(), "dealTasktypes")
     for one in types:
         if str(one.get("title", "")).casefold() == title.casefold():
             return str(one.get("id"))
@@ -229,7 +236,7 @@ def _user(owner: str) -> Generator[Http, Answer, str]:
         return owner
     path = f"{_API}/users/email/{quote(owner, safe='')}"
     answer = yield Http.json("owner", "GET", path, sample={"user": {"id": "<owner_id>"}}, takes=(400, 404))
-    found = _id(answer.json(), "user") if answer.status < 400 else ""
+    found = text_at(answer.json(), "user", "id") if answer.status < 400 else ""
     if not found:
         raise Refused(f"ActiveCampaign has no user {scrubbed(owner)}: invite this user, or correct `owner`")
     return found
@@ -237,17 +244,13 @@ def _user(owner: str) -> Generator[Http, Answer, str]:
 
 def _found(contact: str, words: str) -> Steps:
     """Return the id of the contact's task with *words* at the end of its note. Raises `Unknown` where there is none."""
-    for page in range(_MOST_PAGES):
-        query = f"filters%5Breltype%5D=Subscriber&filters%5Brelid%5D={quote(contact, safe='')}"
-        path = f"{_API}/dealTasks?{query}&limit={_PAGE}&offset={page * _PAGE}"
-        answer = yield Http.json("look-up", "GET", path, sample={"dealTasks": []})
-        found = _listed(answer.json(), "dealTasks")
-        for one in found:
-            if str(one.get("note") or "").rstrip().endswith(words):
-                return str(one.get("id"))
-        if len(found) < _PAGE:
-            break
-    raise Unknown("an answer was lost, and ActiveCampaign shows no such task of the contact")
+    query = f"dealTasks?filters%5Breltype%5D=Subscriber&filters%5Brelid%5D={quote(contact, safe='')}"
+    found = yield from _first(
+        "look-up", query, "dealTasks", lambda one: str(one.get("note") or "").rstrip().endswith(words)
+    )  # fmt: skip
+    if found is None:
+        raise Unknown("an answer was lost, and ActiveCampaign shows no such task of the contact")
+    return str(found.get("id"))
 
 
 def forget(_target: ActiveCampaignTarget, act: Act, _run: Run) -> Steps:
@@ -257,7 +260,7 @@ def forget(_target: ActiveCampaignTarget, act: Act, _run: Run) -> Steps:
         return ""
     path = f"{_API}/contacts?email={quote(email, safe='')}"
     answer = yield Http.json("found", "GET", path, sample={"contacts": [{"id": "<contact_id>"}]})
-    for one in _listed(answer.json(), "contacts"):
+    for one in objects_at(answer.json(), "contacts"):
         yield Http.json("forget", "DELETE", f"{_API}/contacts/{quote(str(one.get('id')), safe='')}", takes=(404,))
     return email
 
@@ -274,19 +277,8 @@ def words_of(answer: Answer) -> str:
     held = answer.json()
     if not isinstance(held, dict):
         return ""
-    errors = [f"{one.get('title', '')} {one.get('detail') or ''}".strip() for one in _listed(held, "errors")]
+    errors = [f"{one.get('title', '')} {one.get('detail') or ''}".strip() for one in objects_at(held, "errors")]
     return "; ".join(errors) or str(held.get("message") or "")
-
-
-def _listed(held: Any, name: str) -> list[dict[str, Any]]:
-    found = held.get(name) if isinstance(held, dict) else None
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-
-
-def _id(held: Any, name: str) -> str:
-    inner = held.get(name) if isinstance(held, dict) else None
-    found = inner.get("id") if isinstance(inner, dict) else None
-    return str(found) if isinstance(found, str | int) else ""
 
 
 KIND: Final = Kind(

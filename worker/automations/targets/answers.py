@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from worker.automations.requests import Again, Answer, Expired, Lost, Misconfigured
 from worker.automations.requests import Final as Refused
@@ -24,6 +24,31 @@ def scrubbed(words: str) -> str:
     line = _SECRET.sub(lambda found: f"{found[1]}=…" if found[1] else "…", line)
     line = _LOCAL_PART.sub("…@", _LONG.sub("…", line))
     return line if len(line) <= _MOST_WORDS else f"{line[: _MOST_WORDS - 1]}…"
+
+
+def inside(held: Any, *names: str) -> Any:
+    """Return the value at *names*, each a key of the object before; `None` where there is none."""
+    for name in names:
+        held = held.get(name) if isinstance(held, dict) else None
+    return held
+
+
+def objects_at(held: Any, *names: str) -> list[dict[str, Any]]:
+    """Return the objects of the list at *names*; an empty list where there is none. Without names, of *held* itself."""
+    found = inside(held, *names)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def text_at(held: Any, *names: str) -> str:
+    """Return the text or the number at *names* as text, such as an id; nothing where there is none."""
+    found = inside(held, *names)
+    return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
+
+
+def numbers_of(answer: Answer, *names: str) -> list[int] | None:
+    """Return the whole numbers in the headers *names*, such as those of limits; `None` unless all of them are there."""
+    held = [answer.headers.get(name, "") for name in names]
+    return [int(one) for one in held] if all(one.isascii() and one.isdecimal() and len(one) < 10 for one in held) else None
 
 
 def raise_for(answer: Answer, vendor: str, words: str, *, wait_s: float = 0.0) -> None:

@@ -29,10 +29,9 @@ from worker.automations.requests import (
     Steps,
     Unknown,
     Writes,
-    Written,
 )
 from worker.automations.requests import Final as Refused
-from worker.automations.targets.answers import raise_for, scrubbed
+from worker.automations.targets.answers import numbers_of, objects_at, raise_for, scrubbed, text_at
 from worker.automations.targets.common import Kind, Rate
 from worker.automations.targets.crm import (
     Task,
@@ -45,6 +44,8 @@ from worker.automations.targets.crm import (
     natural,
     read_with,
     reference,
+    remembered,
+    written,
 )
 from worker.automations.targets.fields import Line, With
 from worker.automations.targets.mail import Letter, Send, letter, reply_address
@@ -98,7 +99,7 @@ def send(target: BrevoTarget, act: Act, run: Run) -> Steps:
         if run.unsure and _code(answer) == _DUPLICATE:
             return ""  # the first attempt's answer was lost, and with it the mail's id
         raise Refused(f"Brevo answers 400: {scrubbed(_words(answer))}")
-    return _text(answer.json(), "messageId")
+    return text_at(answer.json(), "messageId")
 
 
 def _mail(act: Act, held: Letter) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def write(_target: BrevoTarget, states: Sequence[LeadState]) -> Writes:
             yield from _contact(lead.lead_id, lead.person, {"attributes": attributes})
         except Refused as error:
             errors[lead.lead_id] = error
-    return [Written(state.lead_id, state.sequence, errors.get(state.lead_id)) for state in states]
+    return written(states, errors)
 
 
 def _contact(lead_id: str, person: Mapping[str, str], more: Mapping[str, Any]) -> Generator[Http, Answer, tuple[str, str]]:
@@ -146,7 +147,7 @@ def _contact(lead_id: str, person: Mapping[str, str], more: Mapping[str, Any]) -
     answer = yield Http.json("contact", "POST", "/v3/contacts", body, sample={"id": "<contact_id>"}, takes=(400,))
     if answer.status == 400:
         raise Refused(f"Brevo refuses the contact: {scrubbed(_words(answer))}")
-    return email, _text(answer.json(), "id")
+    return email, text_at(answer.json(), "id")
 
 
 def to_list(_target: BrevoTarget, act: Act, _run: Run) -> Steps:
@@ -172,13 +173,7 @@ def event(_target: BrevoTarget, act: Act, run: Run) -> Steps:
 def task(_target: BrevoTarget, act: Act, run: Run) -> Steps:
     """Make a task on the lead's contact."""
     wanted = read_with(BrevoTask, act)
-    contact = run.known.get("contact", "")
-    if not contact:
-        email, contact = yield from _contact(act.lead_id, act.person, {})
-        if not contact:
-            found = yield Http.json("found", "GET", f"/v3/contacts/{quote(email, safe='')}", sample={"id": "<contact_id>"})
-            contact = _text(found.json(), "id")
-        yield Remember("contact", contact)
+    contact = yield from remembered(run, "contact", _contact_id(act))
     if run.unsure:
         return (yield from _found(contact, reference(act)))
     body: dict[str, Any] = {
@@ -191,19 +186,26 @@ def task(_target: BrevoTarget, act: Act, run: Run) -> Steps:
     if wanted.owner:
         body["assignToId"] = wanted.owner
     answer = yield Http.json("task", "POST", "/v3/crm/tasks", body, safe=False, sample={"id": "<task_id>"})
-    made = _text(answer.json(), "id")
+    made = text_at(answer.json(), "id")
     if not made:
         raise Lost(f"Brevo answers {answer.status} without the task's id")
     return made
 
 
+def _contact_id(act: Act) -> Steps:
+    email, id_ = yield from _contact(act.lead_id, act.person, {})
+    if id_:
+        return id_
+    found = yield Http.json("found", "GET", f"/v3/contacts/{quote(email, safe='')}", sample={"id": "<contact_id>"})
+    return text_at(found.json(), "id")
+
+
 def _type(title: str) -> Generator[Http, Answer, str]:
     answer = yield Http.json("type", "GET", "/v3/crm/tasktypes", sample=[{"id": "<task_type_id>", "title": title}])
-    held = answer.json()
-    types = [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
+    types = objects_at(answer.json())
     for one in types:
         if str(one.get("title", "")).casefold() == title.casefold():
-            return _text(one, "id")
+            return text_at(one, "id")
     raise Refused(f"Brevo has no task type {title!r}: write one of {', '.join(str(one.get('title')) for one in types)}")
 
 
@@ -212,12 +214,11 @@ def _found(contact: str, words: str) -> Steps:
     for page in range(10):
         query = f"filter%5Bcontacts%5D={quote(contact, safe='')}&limit=50&offset={50 * page}"
         answer = yield Http.json("look-up", "GET", f"/v3/crm/tasks?{query}", sample={"items": []})
-        held = answer.json()
-        items = held.get("items") if isinstance(held, dict) else None
-        for one in items or []:
-            if isinstance(one, dict) and f">{escape(words)}<" in str(one.get("notes")):
-                return _text(one, "id")
-        if not items or len(items) < 50:
+        items = objects_at(answer.json(), "items")
+        for one in items:
+            if f">{escape(words)}<" in str(one.get("notes")):
+                return text_at(one, "id")
+        if len(items) < 50:
             break
     raise Unknown("an answer was lost, and Brevo shows no such task of the contact")
 
@@ -233,8 +234,8 @@ def forget(_target: BrevoTarget, act: Act, _run: Run) -> Steps:
 
 def judge(answer: Answer) -> None:
     """Raise what an answer means. A 429 tells when it ends in `x-sib-ratelimit-reset`."""
-    reset = answer.headers.get("x-sib-ratelimit-reset", "")
-    wait_s = float(reset) if reset.isascii() and reset.isdecimal() and len(reset) < 6 else 10.0
+    reset = numbers_of(answer, "x-sib-ratelimit-reset")
+    wait_s = float(reset[0]) if reset and reset[0] < 100_000 else 10.0
     if answer.status == 401:
         raise Misconfigured(f"Brevo answers 401: {scrubbed(_words(answer))}. Correct `token`, or allow our address in Brevo")
     if answer.status == 402:
@@ -244,25 +245,20 @@ def judge(answer: Answer) -> None:
 
 def spare(answer: Answer) -> float:
     """Return the seconds until Brevo's limit begins anew, where less than 30 % of it is left."""
-    held = [answer.headers.get(f"x-sib-ratelimit-{name}", "") for name in ("limit", "remaining", "reset")]
-    if not all(each.isascii() and each.isdecimal() and len(each) < 10 for each in held):
+    held = numbers_of(answer, *(f"x-sib-ratelimit-{name}" for name in ("limit", "remaining", "reset")))
+    if held is None:
         return 0.0
-    most, left, reset_s = map(int, held)
+    most, left, reset_s = held
     return float(min(reset_s, 60)) if left < 0.3 * most else 0.0
 
 
 def _code(answer: Answer) -> str:
-    return _text(answer.json(), "code")
+    return text_at(answer.json(), "code")
 
 
 def _words(answer: Answer) -> str:
     held = answer.json()
     return " ".join(str(held[name]) for name in ("code", "message") if held.get(name)) if isinstance(held, dict) else ""
-
-
-def _text(held: Any, name: str) -> str:
-    found = held.get(name) if isinstance(held, dict) else None
-    return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
 
 KIND: Final = Kind(

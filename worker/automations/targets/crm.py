@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import unescape
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
 from worker.automations.acts import Act, LeadState
+from worker.automations.requests import Answer, Refusal, Remember, Run, Step, Steps, Written
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.fields import Html, Line, Text, With
 from worker.core.grid.messages import shown_path, told
@@ -154,6 +155,45 @@ def by_lead(states: Sequence[LeadState]) -> dict[str, Merged]:
         person = state.person or (held.person if held else {})
         leads[state.lead_id] = Merged(state.lead_id, state.sequence, state.output, person, fields)
     return leads
+
+
+class Record(NamedTuple):
+    """A lead's record in a CRM whose fields have types."""
+
+    lead_id: str
+    person: Mapping[str, str]
+    fields: Mapping[str, Any]
+
+    @property
+    def email(self) -> str:
+        """The lead's address in lower case, or nothing."""
+        return address_of(self.lead_id, self.person)
+
+
+def records_of(states: Sequence[LeadState]) -> list[Record]:
+    """Return a record of each lead in *states*. A browser without an address has none."""
+    return [
+        Record(lead.lead_id, lead.person, {name: natural(value) for name, value in lead.fields.items()})
+        for lead in by_lead(states).values()
+        if not is_anonymous(lead.lead_id, lead.person)
+    ]
+
+
+def written(states: Sequence[LeadState], results: Mapping[str, object]) -> list[Written]:
+    """Return what became of each state, by the result of its lead: a `Refusal`, or anything else for success."""
+    errors = {lead_id: result for lead_id, result in results.items() if isinstance(result, Refusal)}
+    return [Written(state.lead_id, state.sequence, errors.get(state.lead_id)) for state in states]
+
+
+def remembered(run: Run, name: str, steps: Generator[Step, Answer, str]) -> Steps:
+    """Return the value *name* of an earlier attempt; without one, that of *steps*, which the next attempts remember."""
+    known = run.known.get(name)
+    if known:
+        steps.close()
+        return known
+    found = yield from steps
+    yield Remember(name, found)
+    return found
 
 
 def natural(value: Any) -> Any:

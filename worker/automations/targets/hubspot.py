@@ -12,12 +12,12 @@ from typing import Final
 from urllib.parse import quote
 
 from worker.automations.acts import Act
-from worker.automations.requests import Answer, Http, Lost, Remember, Run, Steps, Unknown
+from worker.automations.requests import Answer, Http, Lost, Run, Steps, Unknown
 from worker.automations.requests import Final as Refused
-from worker.automations.targets.answers import scrubbed
+from worker.automations.targets.answers import inside, scrubbed
 from worker.automations.targets.common import Kind, Rate
-from worker.automations.targets.crm import Task, cut, due_of, has_reference, read_with, reference
-from worker.automations.targets.hubspot_api import id_of, inside, judge, listed, objects, parts, properties_of, spare
+from worker.automations.targets.crm import Task, cut, due_of, has_reference, read_with, reference, remembered
+from worker.automations.targets.hubspot_api import id_of, judge, listed, objects, parts, properties_of, spare
 from worker.automations.targets.hubspot_contacts import BATCH, contact, forget, write
 from worker.automations.targets.hubspot_fields import prepare
 from worker.connections.targets import HubSpotTarget
@@ -35,9 +35,7 @@ _PRIORITIES: Final = {"low": "LOW", "normal": "MEDIUM", "high": "HIGH"}
 def task(target: HubSpotTarget, act: Act, run: Run) -> Steps:
     """Make a task on the lead's contact, which is made first where it is missing."""
     wanted = read_with(Task, act)
-    on = run.known.get("contact") or (yield from contact(target, act))
-    if "contact" not in run.known:
-        yield Remember("contact", on)
+    on = yield from remembered(run, "contact", contact(target, act))
     if run.unsure:
         return (yield from _found(target, on, reference(act)))
     properties = {

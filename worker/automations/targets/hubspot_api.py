@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from worker.automations.requests import Again, Answer
-from worker.automations.targets.answers import raise_for, scrubbed
+from worker.automations.targets.answers import inside, numbers_of, raise_for, scrubbed, text_at
 from worker.automations.targets.retry_after import retry_after_s
 from worker.connections.targets import HubSpotTarget
 
@@ -41,18 +41,16 @@ def judge(answer: Answer) -> None:
 
 def spare(answer: Answer) -> float:
     """Return the interval of HubSpot's limit where less than 30 % of it is left."""
-    names = ("max", "remaining", "interval-milliseconds")
-    held = [answer.headers.get(f"x-hubspot-ratelimit-{name}", "") for name in names]
-    if not all(each.isascii() and each.isdecimal() and len(each) < 10 for each in held):
+    held = numbers_of(answer, *(f"x-hubspot-ratelimit-{name}" for name in ("max", "remaining", "interval-milliseconds")))
+    if held is None:
         return 0.0
-    most, left, interval_ms = map(int, held)
+    most, left, interval_ms = held
     return interval_ms / 1_000 if left < 0.3 * most else 0.0
 
 
 def id_of(held: Any) -> str:
     """Return the id of an object, or nothing."""
-    found = inside(held, "id")
-    return str(found) if isinstance(found, str | int) else ""
+    return text_at(held, "id")
 
 
 def properties_of(held: Any) -> Mapping[str, Any]:
@@ -65,10 +63,3 @@ def listed(held: Any, name: str) -> list[Any]:
     """Return the list at *name*, or an empty one."""
     found = inside(held, name)
     return found if isinstance(found, list) else []
-
-
-def inside(held: Any, *names: str) -> Any:
-    """Return the value at *names*, each a key of the object before; `None` where there is none."""
-    for name in names:
-        held = held.get(name) if isinstance(held, dict) else None
-    return held

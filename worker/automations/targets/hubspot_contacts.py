@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from worker.automations.acts import Act, LeadState
-from worker.automations.requests import Again, Answer, Http, Misconfigured, Refusal, Run, Split, Steps, Writes, Written
+from worker.automations.requests import Again, Answer, Http, Misconfigured, Refusal, Run, Split, Steps, Writes
 from worker.automations.requests import Final as Refused
-from worker.automations.targets.answers import scrubbed
-from worker.automations.targets.crm import ALIASES, address_of, by_lead, is_anonymous, plain
-from worker.automations.targets.hubspot_api import id_of, inside, listed, objects, properties_of, words_of
+from worker.automations.targets.answers import inside, scrubbed
+from worker.automations.targets.crm import ALIASES, address_of, by_lead, is_anonymous, plain, written
+from worker.automations.targets.hubspot_api import id_of, listed, objects, properties_of, words_of
 from worker.connections.targets import HubSpotTarget
 
 BATCH: Final = 100
@@ -78,8 +78,7 @@ def write(target: HubSpotTarget, states: Sequence[LeadState]) -> Writes:
             groups.setdefault(one.key, []).append(one)
     for inputs in groups.values():
         found |= yield from _batch(target, inputs)
-    errors = {lead_id: result for lead_id, result in found.items() if isinstance(result, Refusal)}
-    return [Written(state.lead_id, state.sequence, errors.get(state.lead_id)) for state in states]
+    return written(states, found)
 
 
 def contact(target: HubSpotTarget, act: Act) -> Generator[Http, Answer, str]:

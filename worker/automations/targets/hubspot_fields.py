@@ -7,7 +7,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from worker.automations.requests import Answer, Http
-from worker.automations.targets.hubspot_api import inside, parts
+from worker.automations.targets.answers import inside
+from worker.automations.targets.hubspot_api import parts
 from worker.automations.targets.prepared import Preparation, Prepared, Wanted, label_of
 from worker.connections.targets import HubSpotTarget
 

@@ -14,9 +14,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from worker.automations.acts import Act, LeadState
-from worker.automations.requests import Answer, Http, Lost, Misconfigured, Remember, Run, Steps, Unknown, Writes, Written
+from worker.automations.requests import Answer, Http, Lost, Misconfigured, Run, Steps, Unknown, Writes, Written
 from worker.automations.requests import Final as Refused
-from worker.automations.targets.answers import raise_for, scrubbed
+from worker.automations.targets.answers import inside, objects_at, raise_for, scrubbed
 from worker.automations.targets.common import Kind, Rate
 from worker.automations.targets.crm import (
     Task,
@@ -30,6 +30,7 @@ from worker.automations.targets.crm import (
     natural,
     read_with,
     reference,
+    remembered,
 )
 from worker.automations.targets.pipedrive_fields import prepare
 from worker.connections.targets import PipedriveTarget
@@ -48,8 +49,7 @@ _ACTIVITIES: Final = "/api/v2/activities"
 
 def judge(answer: Answer) -> None:
     """Raise what an answer means. 402 is an account that is not paid."""
-    held = answer.json()
-    words = str(held.get("error") or "") if isinstance(held, dict) else ""
+    words = str(inside(answer.json(), "error") or "")
     if answer.status == 402:
         raise Misconfigured(f"Pipedrive answers 402: {scrubbed(words)}")
     raise_for(answer, "Pipedrive", words, wait_s=_BUSY_S)
@@ -58,9 +58,7 @@ def judge(answer: Answer) -> None:
 def task(target: PipedriveTarget, act: Act, run: Run) -> Steps:
     """Make an activity for the lead's person, who is made first where missing."""
     wanted = read_with(Task, act)
-    on = run.known.get("contact") or (yield from _person(target, act, run))
-    if "contact" not in run.known:
-        yield Remember("contact", on)
+    on = yield from remembered(run, "contact", _person(target, act, run))
     if run.unsure and run.unsure != "person":
         return (yield from _found(on, reference(act)))
     due = due_of(wanted, act)
@@ -143,11 +141,7 @@ def _by_address(email: str) -> Generator[Http, Answer, str | None]:
     path = f"{_PERSONS}/search?term={quote(email, safe='')}&fields=email&exact_match=true&limit=100"
     shown = {"data": {"items": [{"item": {"id": "<person_id>", "emails": [email]}}]}}
     answer = yield Http.json("existing", "GET", path, sample=shown)
-    held = answer.json()
-    data = held.get("data") if isinstance(held, dict) else None
-    items = data.get("items") if isinstance(data, dict) else None
-    found = items if isinstance(items, list) else []
-    persons = [one["item"] for one in found if isinstance(one, dict) and isinstance(one.get("item"), dict)]
+    persons = [one["item"] for one in objects_at(answer.json(), "data", "items") if isinstance(one.get("item"), dict)]
     ids = [str(one["id"]) for one in persons if one.get("id") and _has_address(one, email)]
     return min(ids, key=lambda id_: (len(id_), id_)) if ids else None
 
@@ -163,7 +157,7 @@ def _owner(owner: str) -> Generator[Http, Answer, str]:
         return owner
     path = f"/v1/users/find?term={quote(owner, safe='')}&search_by_email=1"
     answer = yield Http.json("owner", "GET", path, sample={"data": [{"id": "<owner_id>", "email": owner}]})
-    for user in _list(answer.json()):
+    for user in objects_at(answer.json(), "data"):
         if str(user.get("email")).lower() == owner.lower() and user.get("active_flag") is not False:
             return str(user.get("id"))
     raise Refused(f"Pipedrive has no active user {scrubbed(owner)}: correct `owner`")
@@ -176,28 +170,21 @@ def _found(person: str, words: str) -> Steps:
         asked = f"?person_id={quote(person, safe='')}&sort_by=id&sort_direction=desc&limit=500{cursor}"
         answer = yield Http.json("look-up", "GET", f"{_ACTIVITIES}{asked}", sample={"data": []}, takes=(400, 404))
         held = answer.json()
-        for activity in _list(held):
+        for activity in objects_at(held, "data"):
             if has_reference(activity.get("note"), words):
                 return str(activity.get("id"))
-        more = held.get("additional_data") if isinstance(held, dict) else None
-        following = more.get("next_cursor") if isinstance(more, dict) else None
+        following = inside(held, "additional_data", "next_cursor")
         if not following:
             break
         cursor = f"&cursor={quote(str(following), safe='')}"
     raise Unknown("an answer was lost, and Pipedrive shows no such activity of the person")
 
 
-def _list(held: Any) -> list[dict[str, Any]]:
-    data = held.get("data") if isinstance(held, dict) else None
-    return [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
-
-
 def _made(answer: Answer) -> str:
-    held = answer.json()
-    data = held.get("data") if isinstance(held, dict) else None
-    if not isinstance(data, dict) or not data.get("id"):
+    made = inside(answer.json(), "data", "id")
+    if not made:
         raise Lost(f"Pipedrive answers {answer.status} without an id")
-    return str(data["id"])
+    return str(made)
 
 
 def _number(text: str) -> int | str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from worker.automations.requests import Answer, Http
+from worker.automations.targets.answers import inside
 from worker.automations.targets.prepared import Preparation, Prepared, Wanted
 from worker.connections.targets import PipedriveTarget
 
@@ -35,7 +36,7 @@ def prepare(_target: PipedriveTarget, wanted: Sequence[Wanted], make: bool) -> P
             body = {"field_name": one.name, "field_type": _TYPES[one.type]}
             answer = yield Http.json("make", "POST", _FIELDS, body, sample={"data": {"field_code": "<field_code>"}})
             found.append(
-                Prepared(one.name, "made", f"write its key in `fields`: {_inside(answer.json(), 'data', 'field_code')}")
+                Prepared(one.name, "made", f"write its key in `fields`: {inside(answer.json(), 'data', 'field_code')}")
             )
     return found
 
@@ -47,17 +48,11 @@ def _names() -> Generator[Http, Answer, dict[str, str]]:
     for _ in range(_MOST_PAGES):
         answer = yield Http.json("fields", "GET", f"{_FIELDS}?limit=500{cursor}", sample={"data": []})
         held = answer.json()
-        data = _inside(held, "data")
+        data = inside(held, "data")
         for one in data if isinstance(data, list) else []:
-            names[str(_inside(one, "field_code"))] = str(_inside(one, "field_name"))
-        following = _inside(held, "additional_data", "next_cursor")
+            names[str(inside(one, "field_code"))] = str(inside(one, "field_name"))
+        following = inside(held, "additional_data", "next_cursor")
         if not following:
             break
         cursor = f"&cursor={quote(str(following), safe='')}"
     return names
-
-
-def _inside(held: Any, *names: str) -> Any:
-    for name in names:
-        held = held.get(name) if isinstance(held, dict) else None
-    return held

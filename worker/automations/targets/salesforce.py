@@ -10,11 +10,11 @@ from collections.abc import Generator
 from typing import Any, Final
 
 from worker.automations.acts import Act
-from worker.automations.requests import Answer, Http, Lost, Remember, Run, Steps, Unknown
+from worker.automations.requests import Answer, Http, Lost, Run, Steps, Unknown
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import scrubbed
 from worker.automations.targets.common import Kind, Rate
-from worker.automations.targets.crm import PlainTask, cut, due_of, has_reference, read_with, reference
+from worker.automations.targets.crm import PlainTask, cut, due_of, has_reference, read_with, reference, remembered
 from worker.automations.targets.salesforce_api import ask, judge, path, spare, text
 from worker.automations.targets.salesforce_fields import prepare
 from worker.automations.targets.salesforce_records import BATCH, forget, person, write
@@ -30,9 +30,7 @@ _PRIORITIES: Final = {"low": "Low", "normal": "Normal", "high": "High"}
 def task(target: SalesforceTarget, act: Act, run: Run) -> Steps:
     """Make a task on the lead's record, which is made first where it is missing."""
     wanted = read_with(PlainTask, act)
-    on = run.known.get("contact") or (yield from person(target, act))
-    if "contact" not in run.known:
-        yield Remember("contact", on)
+    on = yield from remembered(run, "contact", person(target, act))
     if run.unsure:
         return (yield from _found(target, on, reference(act)))
     body: dict[str, Any] = {

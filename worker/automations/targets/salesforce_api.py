@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from worker.automations.requests import Again, Answer, Expired, Http, Misconfigured
 from worker.automations.requests import Final as Refused
-from worker.automations.targets.answers import raise_for, scrubbed
+from worker.automations.targets.answers import objects_at, raise_for, scrubbed
 from worker.connections.targets import SalesforceTarget
 
 OWN_ID: Final = re.compile(r"[a-zA-Z0-9]{15}(?:[a-zA-Z0-9]{3})?")
@@ -31,8 +31,7 @@ def path(target: SalesforceTarget, rest: str) -> str:
 
 def errors_of(answer: Answer) -> list[dict[str, Any]]:
     """Return the errors of an answer: `[{"errorCode", "message"}]`."""
-    held = answer.json()
-    return [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
+    return objects_at(answer.json())
 
 
 def judge(answer: Answer) -> None:
@@ -72,6 +71,4 @@ def ask(
     """Return the records that *soql* finds, of the first page."""
     shown = {"records": [dict(sample)] if sample else []}
     answer = yield Http.json(step, "GET", path(target, f"/query?q={quote(soql, safe='')}"), sample=shown)
-    held = answer.json()
-    records = held.get("records") if isinstance(held, dict) else None
-    return [one for one in records if isinstance(one, dict)] if isinstance(records, list) else []
+    return objects_at(answer.json(), "records")

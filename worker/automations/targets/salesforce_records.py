@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import quote
 
 from worker.automations.acts import Act, LeadState
-from worker.automations.requests import Again, Answer, Http, Misconfigured, Refusal, Run, Split, Steps, Writes, Written
+from worker.automations.requests import Again, Answer, Http, Misconfigured, Refusal, Run, Split, Steps, Writes
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import scrubbed
-from worker.automations.targets.crm import ALIASES, address_of, by_lead, is_anonymous, names_of, natural
+from worker.automations.targets.crm import ALIASES, Record, address_of, is_anonymous, names_of, records_of, written
 from worker.automations.targets.salesforce_api import OWN_ID, PASSING, ask, errors_of, judge, path, text
 from worker.connections.targets import SalesforceTarget
 
@@ -30,36 +30,19 @@ _NO_COMPANY: Final = "[not provided]"
 """A lead must have a company. Salesforce's own forms write this."""
 
 
-class _Record(NamedTuple):
-    """A lead's record."""
-
-    lead_id: str
-    person: Mapping[str, str]
-    fields: Mapping[str, Any]
-
-    @property
-    def email(self) -> str:
-        return address_of(self.lead_id, self.person)
-
-
 _Found = dict[str, str | Refusal]
 """Lead → the record's id, or why there is none."""
 
 _Errors = list[dict[str, Any]]
-_Rows = dict[str, tuple[str, _Record, Mapping[str, Any]]]
+_Rows = dict[str, tuple[str, Record, Mapping[str, Any]]]
 """Lead → the record's id, the record, and fields beside its own."""
 
 
 def write(target: SalesforceTarget, states: Sequence[LeadState]) -> Writes:
     """Write the states of leads into their records."""
-    records = [
-        _Record(lead.lead_id, lead.person, {name: natural(value) for name, value in lead.fields.items()})
-        for lead in by_lead(states).values()
-        if not is_anonymous(lead.lead_id, lead.person)  # a browser without an address is no record
-    ]
+    records = records_of(states)
     found = (yield from _written(target, records)) if records else {}
-    errors = {lead_id: result for lead_id, result in found.items() if isinstance(result, Refusal)}
-    return [Written(state.lead_id, state.sequence, errors.get(state.lead_id)) for state in states]
+    return written(states, found)
 
 
 def person(target: SalesforceTarget, act: Act) -> Generator[Http, Answer, str]:
@@ -69,7 +52,7 @@ def person(target: SalesforceTarget, act: Act) -> Generator[Http, Answer, str]:
     if target.id_field == _OWN and OWN_ID.fullmatch(act.lead_id):
         return act.lead_id
     email = address_of(act.lead_id, act.person)
-    record = _Record(act.lead_id, act.person, {"Email": email} if email else {})
+    record = Record(act.lead_id, act.person, {"Email": email} if email else {})
     result = (yield from _written(target, [record]))[act.lead_id]
     if isinstance(result, Refusal):
         raise result
@@ -86,7 +69,7 @@ def forget(target: SalesforceTarget, act: Act, run: Run) -> Steps:
     return act.lead_id
 
 
-def _written(target: SalesforceTarget, records: Sequence[_Record]) -> Generator[Http, Answer, _Found]:
+def _written(target: SalesforceTarget, records: Sequence[Record]) -> Generator[Http, Answer, _Found]:
     if target.id_field == _OWN:
         return (yield from _by_own_id(target, records))
     found, errors = yield from _upserted(target, records)
@@ -103,7 +86,7 @@ def _written(target: SalesforceTarget, records: Sequence[_Record]) -> Generator[
 
 
 def _upserted(
-    target: SalesforceTarget, records: Sequence[_Record], make: bool = False
+    target: SalesforceTarget, records: Sequence[Record], make: bool = False
 ) -> Generator[Http, Answer, tuple[_Found, dict[str, _Errors]]]:
     """Update *records* by the external id, or *make* them. Return their ids, and the errors of those that were refused."""
     at = path(target, f"/composite/sobjects/{target.object}/{quote(target.id_field, safe='')}")
@@ -119,7 +102,7 @@ def _upserted(
     return (yield from _collection(target, "make" if make else "contact", at, records, rows))
 
 
-def _new(target: SalesforceTarget, one: _Record) -> dict[str, str]:
+def _new(target: SalesforceTarget, one: Record) -> dict[str, str]:
     """Return the fields that a new record must have, and its address and first name."""
     first, last = names_of(one.lead_id, one.person)
     held = {"LastName": last[:80]} | ({"FirstName": first[:40]} if first else {})
@@ -144,7 +127,7 @@ def _updated(target: SalesforceTarget, step: str, records: _Rows) -> Generator[H
 
 
 def _collection(
-    target: SalesforceTarget, step: str, at: str, records: Sequence[_Record], rows: list[dict[str, Any]]
+    target: SalesforceTarget, step: str, at: str, records: Sequence[Record], rows: list[dict[str, Any]]
 ) -> Generator[Http, Answer, tuple[_Found, dict[str, _Errors]]]:
     """Send *rows*. Return ids and errors by lead: the results come in the order of the rows."""
     sample = [{"id": "<record_id>", "success": True, "errors": []} for _ in rows]
@@ -167,7 +150,7 @@ def _collection(
 
 
 def _without_column(
-    target: SalesforceTarget, step: str, at: str, records: Sequence[_Record], rows: list[dict[str, Any]], answer: Answer
+    target: SalesforceTarget, step: str, at: str, records: Sequence[Record], rows: list[dict[str, Any]], answer: Answer
 ) -> Generator[Http, Answer, tuple[_Found, dict[str, _Errors]]]:
     """Send the rows again that have no field which Salesforce does not know. Others are refused, with the field's name."""
     errors = errors_of(answer)
@@ -205,7 +188,7 @@ def _of_one(answer: Answer, rows: int) -> _Errors:
     return [{"statusCode": one.get("errorCode"), "message": one.get("message")} for one in errors_of(answer)] or [{}]
 
 
-def _by_own_id(target: SalesforceTarget, records: Sequence[_Record]) -> Generator[Http, Answer, _Found]:
+def _by_own_id(target: SalesforceTarget, records: Sequence[Record]) -> Generator[Http, Answer, _Found]:
     """Leads that have Salesforce's ids; others are found by their addresses, and none is made."""
     known: _Rows = {one.lead_id: (one.lead_id, one, {}) for one in records if OWN_ID.fullmatch(one.lead_id)}
     others = [one for one in records if one.lead_id not in known]
@@ -220,7 +203,7 @@ def _by_own_id(target: SalesforceTarget, records: Sequence[_Record]) -> Generato
     return found | (yield from _updated(target, "contact", known))
 
 
-def _adopted_or_made(target: SalesforceTarget, missing: Sequence[_Record]) -> Generator[Http, Answer, _Found]:
+def _adopted_or_made(target: SalesforceTarget, missing: Sequence[Record]) -> Generator[Http, Answer, _Found]:
     """Give the external id to records with the leads' addresses, and make the others."""
     rows = yield from _with_addresses(target, [one.email for one in missing])
     adopt: _Rows = {}
@@ -256,7 +239,7 @@ def _with_addresses(target: SalesforceTarget, emails: Iterable[str]) -> Generato
     return {str(row.get("Email")).lower(): row for row in rows}
 
 
-def _as_contacts(target: SalesforceTarget, converted: Sequence[_Record]) -> Generator[Http, Answer, _Found]:
+def _as_contacts(target: SalesforceTarget, converted: Sequence[Record]) -> Generator[Http, Answer, _Found]:
     """Write the contacts that leads were converted to."""
     ids = ", ".join(text(one.lead_id) for one in converted)
     soql = f"SELECT {target.id_field}, ConvertedContactId FROM {target.object} WHERE {target.id_field} IN ({ids})"

@@ -20,7 +20,7 @@ from pydantic import Field
 from worker.automations.acts import Act
 from worker.automations.requests import Answer, Http, Lost, Misconfigured, Remember, Run, Steps
 from worker.automations.requests import Final as Refused
-from worker.automations.targets.answers import raise_for, scrubbed
+from worker.automations.targets.answers import inside, numbers_of, raise_for, scrubbed
 from worker.automations.targets.common import Kind, Rate
 from worker.automations.targets.crm import address_of, cut, names_of, read_with
 from worker.automations.targets.fields import DocumentFile, Line, With
@@ -98,7 +98,7 @@ def signature(_target: YousignTarget, act: Act, run: Run) -> Steps:
     answer = yield Http("activate", "POST", f"{at}/activate", safe=False, sample={"status": "ongoing"}, takes=(400,))
     if answer.status == 400:
         now = yield Http("state", "GET", at, sample={"status": "ongoing"})
-        if _inner(now.json(), "status") not in _ACTIVE:
+        if inside(now.json(), "status") not in _ACTIVE:
             raise Refused(f"Yousign does not activate the request: {scrubbed(words_of(answer))}")
     return str(draft["id"])
 
@@ -119,7 +119,7 @@ def _draft(act: Act, wanted: Signature, known: str) -> Generator[Http, Answer, d
         return _request((yield Http("draft", "GET", f"{_REQUESTS}/{quote(known, safe='')}")))
     key = external_id(act)
     found = yield Http("look-up", "GET", f"{_REQUESTS}?external_id%5Beq%5D={quote(key, safe='')}", sample={"data": []})
-    held = _inner(found.json(), "data")
+    held = inside(found.json(), "data")
     if not isinstance(held, list):
         raise Lost(f"Yousign answers {found.status} without a list of requests")
     mine = [one for one in held if isinstance(one, dict) and one.get("external_id") == key and one.get("id")]
@@ -232,11 +232,10 @@ def judge(answer: Answer) -> None:
 
 def spare(answer: Answer) -> float:
     """Return the seconds until Yousign's limit begins anew, where less than 30 % of the minute's is left."""
-    names = ("x-ratelimit-limit-minute", "x-ratelimit-remaining-minute")
-    held = [answer.headers.get(name, "") for name in names]
-    if not all(each.isascii() and each.isdecimal() and len(each) < 10 for each in held):
+    held = numbers_of(answer, "x-ratelimit-limit-minute", "x-ratelimit-remaining-minute")
+    if held is None:
         return 0.0
-    most, left = map(int, held)
+    most, left = held
     return 20.0 if left < 0.3 * most else 0.0
 
 
@@ -246,12 +245,8 @@ def words_of(answer: Answer) -> str:
     if not isinstance(held, dict):
         return ""
     invalid = held.get("invalid_params")
-    named = [f"{_inner(one, 'name')}: {_inner(one, 'reason')}" for one in invalid] if isinstance(invalid, list) else []
+    named = [f"{inside(one, 'name')}: {inside(one, 'reason')}" for one in invalid] if isinstance(invalid, list) else []
     return " ".join([*(str(held[name]) for name in ("type", "detail", "message") if held.get(name)), *named])
-
-
-def _inner(held: Any, name: str) -> Any:
-    return held.get(name) if isinstance(held, dict) else None
 
 
 KIND: Final = Kind(

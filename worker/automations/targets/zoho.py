@@ -12,11 +12,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from worker.automations.acts import Act
-from worker.automations.requests import Answer, Http, Lost, Remember, Run, Steps, Unknown
+from worker.automations.requests import Answer, Http, Lost, Run, Steps, Unknown
 from worker.automations.requests import Final as Refused
-from worker.automations.targets.answers import scrubbed
+from worker.automations.targets.answers import inside, objects_at, scrubbed
 from worker.automations.targets.common import Kind, Rate
-from worker.automations.targets.crm import PlainTask, cut, due_of, has_reference, read_with, reference
+from worker.automations.targets.crm import PlainTask, cut, due_of, has_reference, read_with, reference, remembered
 from worker.automations.targets.zoho_api import id_of, judge, results_of, spare
 from worker.automations.targets.zoho_fields import prepare
 from worker.automations.targets.zoho_records import BATCH, forget, path, person, write
@@ -35,9 +35,7 @@ _PRIORITIES: Final = {"low": "Low", "normal": "Normal", "high": "High"}
 def task(target: ZohoTarget, act: Act, run: Run) -> Steps:
     """Make a task on the lead's record, which is made first where it is missing."""
     wanted = read_with(PlainTask, act)
-    on = run.known.get("contact") or (yield from person(target, act))
-    if "contact" not in run.known:
-        yield Remember("contact", on)
+    on = yield from remembered(run, "contact", person(target, act))
     if run.unsure:
         return (yield from _found(target, on, reference(act)))
     about = {"Who_Id": {"id": on}} if target.object == "Contacts" else {"What_Id": {"id": on}, "$se_module": "Leads"}
@@ -73,9 +71,8 @@ def _owner(owner: str) -> Generator[Http, Answer, str]:
         asked = f"/crm/v8/users?type=ActiveUsers&page={page}&per_page={_PAGE}"
         answer = yield Http.json("owner", "GET", asked, sample={"users": [{"email": owner, "id": "<owner_id>"}]})
         held = answer.json()
-        users = held.get("users") if isinstance(held, dict) else None
-        for user in users if isinstance(users, list) else []:
-            if isinstance(user, dict) and str(user.get("email")).lower() == owner.lower():
+        for user in objects_at(held, "users"):
+            if str(user.get("email")).lower() == owner.lower():
                 return str(user.get("id"))
         if not _more(held):
             break
@@ -83,8 +80,7 @@ def _owner(owner: str) -> Generator[Http, Answer, str]:
 
 
 def _more(held: Any) -> bool:
-    info = held.get("info") if isinstance(held, dict) else None
-    return isinstance(info, dict) and info.get("more_records") is True
+    return inside(held, "info", "more_records") is True
 
 
 def _found(target: ZohoTarget, on: str, words: str) -> Steps:

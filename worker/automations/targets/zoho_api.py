@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from worker.automations.requests import Again, Answer, Expired, Misconfigured, Refusal
 from worker.automations.requests import Final as Refused
-from worker.automations.targets.answers import raise_for, scrubbed
+from worker.automations.targets.answers import inside, objects_at, raise_for, scrubbed
 
 _EXPIRED: Final = frozenset({"INVALID_TOKEN", "AUTHENTICATION_FAILURE"})
 _PASSING: Final = frozenset({"RECORD_LOCKED", "LIMIT_EXCEEDED", "INTERNAL_ERROR", "TOO_MANY_REQUESTS"})
@@ -46,20 +46,16 @@ def spare(answer: Answer) -> float:
 
 def results_of(answer: Answer) -> list[dict[str, Any]]:
     """Return the items of `data`: a result of each record that was sent, in order, or records that were found."""
-    held = answer.json()
-    data = held.get("data") if isinstance(held, dict) else None
-    return [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
+    return objects_at(answer.json(), "data")
 
 
 def id_of(result: dict[str, Any]) -> str:
     """Return the id of the record that *result* tells of; nothing where it was refused."""
-    details = result.get("details")
-    return str(details.get("id") or "") if result.get("code") == "SUCCESS" and isinstance(details, dict) else ""
+    return str(inside(result, "details", "id") or "") if result.get("code") == "SUCCESS" else ""
 
 
 def refusal_of(result: dict[str, Any]) -> Refusal:
     """Return why Zoho refused one record, with the field's name."""
-    details = result.get("details")
-    field = details.get("api_name") if isinstance(details, dict) else None
+    field = inside(result, "details", "api_name")
     words = f"{result.get('code')} {result.get('message') or ''}{f' ({field})' if field else ''}"
     return (Again if str(result.get("code")) in _PASSING else Refused)(f"Zoho refuses the record: {scrubbed(words)}")

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import quote
 
 from worker.automations.acts import Act, LeadState
-from worker.automations.requests import Answer, Http, Misconfigured, Refusal, Run, Split, Steps, Writes, Written
+from worker.automations.requests import Answer, Http, Misconfigured, Refusal, Run, Split, Steps, Writes
 from worker.automations.requests import Final as Refused
-from worker.automations.targets.crm import address_of, by_lead, is_anonymous, names_of, natural
+from worker.automations.targets.crm import Record, address_of, is_anonymous, names_of, records_of, written
 from worker.automations.targets.zoho_api import id_of, judge, refusal_of, results_of
 from worker.connections.targets import ZohoTarget
 
@@ -27,18 +27,6 @@ _OWN: Final = "id"
 _OWN_ID: Final = re.compile(r"[0-9]{10,25}")
 _NO_COMPANY: Final = "-"
 _MISSING: Final = frozenset({"MANDATORY_NOT_FOUND", "REQUIRED_PARAM_MISSING", "EXPECTED_FIELD_MISSING"})
-
-
-class _Record(NamedTuple):
-    """A lead's record."""
-
-    lead_id: str
-    person: Mapping[str, str]
-    fields: Mapping[str, Any]
-
-    @property
-    def email(self) -> str:
-        return address_of(self.lead_id, self.person)
 
 
 _Found = dict[str, str | Refusal]
@@ -52,14 +40,9 @@ def path(target: ZohoTarget, rest: str = "") -> str:
 
 def write(target: ZohoTarget, states: Sequence[LeadState]) -> Writes:
     """Write the states of leads into their records."""
-    records = [
-        _Record(lead.lead_id, lead.person, {name: natural(value) for name, value in lead.fields.items()})
-        for lead in by_lead(states).values()
-        if not is_anonymous(lead.lead_id, lead.person)  # a browser without an address is no record
-    ]
+    records = records_of(states)
     found = yield from _written(target, records)
-    errors = {lead_id: result for lead_id, result in found.items() if isinstance(result, Refusal)}
-    return [Written(state.lead_id, state.sequence, errors.get(state.lead_id)) for state in states]
+    return written(states, found)
 
 
 def person(target: ZohoTarget, act: Act) -> Generator[Http, Answer, str]:
@@ -68,7 +51,7 @@ def person(target: ZohoTarget, act: Act) -> Generator[Http, Answer, str]:
         raise Refused("the lead is a browser without an address, so it has no record")
     if target.id_field == _OWN and _OWN_ID.fullmatch(act.lead_id):
         return act.lead_id
-    result = (yield from _written(target, [_Record(act.lead_id, act.person, {})]))[act.lead_id]
+    result = (yield from _written(target, [Record(act.lead_id, act.person, {})]))[act.lead_id]
     if isinstance(result, Refusal):
         raise result
     return result
@@ -94,7 +77,7 @@ def _escaped(text: str) -> str:
     return re.sub(r"([(),\\])", r"\\\1", text)
 
 
-def _written(target: ZohoTarget, records: Sequence[_Record]) -> Generator[Http, Answer, _Found]:
+def _written(target: ZohoTarget, records: Sequence[Record]) -> Generator[Http, Answer, _Found]:
     found: _Found = {}
     known = [one for one in records if target.id_field == _OWN and _OWN_ID.fullmatch(one.lead_id)]
     others = []
@@ -113,7 +96,7 @@ def _written(target: ZohoTarget, records: Sequence[_Record]) -> Generator[Http, 
     return found
 
 
-def _upserted(target: ZohoTarget, records: Sequence[_Record]) -> Generator[Http, Answer, _Found]:
+def _upserted(target: ZohoTarget, records: Sequence[Record]) -> Generator[Http, Answer, _Found]:
     """Update records by the field without duplicates, then by the address; make those that are not there."""
     results = yield from _upsert(target, "contact", records, [_row(target, one) for one in records])
     found = _settled(records, results)
@@ -149,12 +132,12 @@ def _search(target: ZohoTarget, by: str) -> Generator[Http, Answer, list[str]]:
     return [str(one["id"]) for one in results_of(answer) if one.get("id")]
 
 
-def _row(target: ZohoTarget, one: _Record) -> dict[str, Any]:
+def _row(target: ZohoTarget, one: Record) -> dict[str, Any]:
     ours = {target.id_field: one.lead_id} if target.id_field not in ("", _OWN) else {}
     return ours | ({"Email": one.email} if one.email else {}) | dict(one.fields)
 
 
-def _new(target: ZohoTarget, one: _Record) -> dict[str, str]:
+def _new(target: ZohoTarget, one: Record) -> dict[str, str]:
     """Return the fields that a new record must have, and its first name."""
     first, last = names_of(one.lead_id, one.person)
     held = {"Last_Name": last[:80]} | ({"First_Name": first[:40]} if first else {})
@@ -164,7 +147,7 @@ def _new(target: ZohoTarget, one: _Record) -> dict[str, str]:
 
 
 def _upsert(
-    target: ZohoTarget, step: str, records: Sequence[_Record], rows: list[dict[str, Any]]
+    target: ZohoTarget, step: str, records: Sequence[Record], rows: list[dict[str, Any]]
 ) -> Generator[Http, Answer, dict[str, dict[str, Any]]]:
     ours = [target.id_field] if target.id_field not in ("", _OWN) else []
     body = {"data": rows, "duplicate_check_fields": [*ours, "Email"], "trigger": _trigger(target)}
@@ -176,7 +159,7 @@ def _trigger(target: ZohoTarget) -> list[str]:
 
 
 def _sent(
-    target: ZohoTarget, step: str, method: str, at: str, records: Sequence[_Record], body: dict[str, Any]
+    target: ZohoTarget, step: str, method: str, at: str, records: Sequence[Record], body: dict[str, Any]
 ) -> Generator[Http, Answer, dict[str, dict[str, Any]]]:
     """Send the rows in *body*, and return a result of each lead: they come in the order of the rows."""
     sample = {"data": [{"code": "SUCCESS", "details": {"id": "<record_id>"}} for _ in records]}
@@ -197,5 +180,5 @@ def _sent(
     raise Refused(f"Zoho answers {answer.status} with another number of results than records")
 
 
-def _settled(records: Sequence[_Record], results: Mapping[str, dict[str, Any]]) -> _Found:
+def _settled(records: Sequence[Record], results: Mapping[str, dict[str, Any]]) -> _Found:
     return {one.lead_id: id_of(results[one.lead_id]) or refusal_of(results[one.lead_id]) for one in records}
