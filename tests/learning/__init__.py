@@ -1,0 +1,1 @@
+"""Tests of learning: statistics against published figures, fits against known truth."""

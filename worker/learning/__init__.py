@@ -1,0 +1,1 @@
+"""Points and probabilities from outcomes: tables of leads, rates, fits, comparisons and reports."""
