@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,38 @@ async def test_many_acts_are_decided_after_a_question(site: Site) -> None:
     assert site("resolve", "many", "--state", "held", "--as", "cancelled", "--yes").returncode == 1
     assert site("retry", "many").returncode == 2
     assert site("retry").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("retry", "call", "--state", "done"), 2, "an act that is done stays done, so retry has nothing to do with it"),
+        (("retry", "--state", "held", "--state", "done"), 2, "an act that is done stays done"),
+        (("resolve", "call", "--state", "done", "--as", "dead"), 2, "an act that is done stays done"),
+        (("resolve", "--state", "dead", "--as", "dead"), 2, "these acts are dead already; choose others, or another --as"),
+        (("resolve", "call", "--as", "dead"), 2, "choose acts by --state"),
+        (("retry", "call", "bob:7"), 1, "not call bob:7: it is done"),
+        (("retry", "call", "cat:7", "--state", "held"), 1, "rule call has no act for cat:7 that the options choose"),
+        (("pause", "rule:cal"), 1, "no rule is called cal, did you mean 'call'?"),
+        (("resume", "target:mail"), 1, "no target is called mail; there are call, crm, hook"),
+    ],
+)
+async def test_a_command_that_could_do_nothing_is_refused(site: Site, args: Sequence[str], code: int, words: str) -> None:
+    """Before it asks anything, and nothing changes."""
+    before = site.listed()
+    answer = site(*args)
+    assert (answer.returncode, words in answer.stderr) == (code, True), answer.stderr
+    assert "Go on?" not in answer.stderr
+    assert site.listed() == before
+
+
+async def test_an_act_that_has_ended_does_not_end_so_again(site: Site) -> None:
+    """It would be published once more, for nothing."""
+    assert site("resolve", "call", "cat:7", "--as", "dead").returncode == 0
+    before = site.listed()
+    answer = site("resolve", "call", "cat:7", "--as", "dead")
+    assert (answer.returncode, "not call cat:7: it is dead already" in answer.stderr) == (1, True)
+    assert site.listed() == before
 
 
 async def test_an_act_of_a_namespace_that_was_copied_is_found(site: Site) -> None:

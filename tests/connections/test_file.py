@@ -116,6 +116,31 @@ def test_a_secret_that_is_not_there_is_named_and_none_is_ever_shown(tmp_path: Pa
     assert shown["sources"]["mailer"]["secrets"] == ["${SENDGRID_KEY}"]
 
 
+def test_secrets_that_are_missing_are_named_beside_mistakes(tmp_path: Path) -> None:
+    """Both at once, by line. Else a second run would be needed to hear of the secrets."""
+    (tmp_path / "connections.yaml").write_text(EXAMPLE.replace("vendor: typeform", "vendor: typefrom"))
+    environment = dict.fromkeys(("LP_TOKEN", "LP_IDENTIFY", "LP_WRITE_KEY", "SENDGRID_KEY", "TYPEFORM", "HOOK", "PW"), "x")
+    with pytest.raises(ConnectionsError) as error:
+        read_connections(str(tmp_path / "connections.yaml"), environment)
+    found = str(error.value)
+    assert ":13: sources.forms: unknown vendor 'typefrom', did you mean 'typeform'?" in found
+    assert ":12: sources.crm.secrets[0]: the variable HUBSPOT_SECRET is not set" in found
+    assert "targets.sign.token: /run/secrets/yousign: " in found
+    assert ":24: targets.hook.secret: the variable HOOK_OUT is not set" in found
+    assert "SENDGRID_KEY" not in found
+    with pytest.raises(ConnectionsError) as error:
+        read_connections(str(tmp_path / "connections.yaml"))
+    assert "HUBSPOT_SECRET" not in str(error.value)
+
+
+def test_a_connection_that_is_not_there_is_told_by_those_that_are(tmp_path: Path) -> None:
+    """A name near it, or all names."""
+    (tmp_path / "connections.yaml").write_text(EXAMPLE)
+    for name, words in (("nothing-such", "; it has aws, crm, forms, hook, mail, mailer, other, sign"), ("form", "'forms'?")):
+        done = CliRunner().invoke(command, ["test", name, "--file", str(tmp_path / "connections.yaml")])
+        assert (done.exit_code, words in done.stderr) == (1, True), done.stderr
+
+
 def test_secrets_are_resolved_within_texts_and_from_files(tmp_path: Path) -> None:
     """An address with a password in it, and a file's text without its line end."""
     assert Secret("smtps://u:${PW}@host").resolve({"PW": "p"}) == "smtps://u:p@host"

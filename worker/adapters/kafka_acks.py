@@ -110,17 +110,17 @@ class KafkaAcks:
                 await producer.start()
                 self._producer, told = producer, False
                 self._up.set()
-                log.info("connected to Kafka", extra=fields("collector.connected"))
+                log.info("connected to Kafka", extra=fields("producer.connected"))
                 await self._broken.wait()
-                log.warning("the producer broke, and another one is made", extra=fields("collector.producer_broke"))
+                log.warning("the producer broke, and another one is made", extra=fields("producer.broke"))
             except (KafkaError, LeadPulseError, OSError) as error:
                 if not told:
                     words = in_words(error) if isinstance(error, KafkaError) else str(error)
-                    log.warning("%s", words, extra=fields("collector.not_connected"))
+                    log.warning("%s", words, extra=fields("producer.not_connected"))
                 told = True
                 await asyncio.sleep(_AGAIN_S)
             except Exception:
-                log.exception("the producer failed, and another one is made", extra=fields("collector.producer_failed"))
+                log.exception("the producer failed, and another one is made", extra=fields("producer.failed"))
                 await asyncio.sleep(_AGAIN_S)
             finally:
                 self._producer = None

@@ -15,6 +15,7 @@ from worker.automations.targets.registry import KINDS
 from worker.automations.templates import Templates
 from worker.connections.models import Connections
 from worker.core.grid.messages import Mistake
+from worker.core.grid.model_base import WrittenSchema
 from worker.core.grid.yaml_model import read_model
 from worker.errors import AutomationsError
 
@@ -75,7 +76,7 @@ def _error(found: list[Mistake]) -> AutomationsError:
 def automations_schema(kinds: Mapping[str, Kind] = KINDS) -> dict[str, Any]:
     """Return the JSON Schema of the file, for editors of the YAML. Actions and their keys are those of all *kinds*."""
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    schema = Automations.model_json_schema(by_alias=True)
+    schema = Automations.model_json_schema(by_alias=True, schema_generator=WrittenSchema)
     models = [model for kind in kinds.values() for model in kind.fields.values()]
     keys = {(info.alias or name): info.description or "" for model in models for name, info in model.model_fields.items()}
     for name in ("ActRule", "Nurture", "Content"):

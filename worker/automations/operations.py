@@ -17,7 +17,7 @@ from worker.adapters.redis_ledger import RedisLedger
 from worker.adapters.redis_limits import RedisLimits
 from worker.adapters.redis_store import RedisStore
 from worker.automation_ports import Ledger, Limits, Row
-from worker.automations.acts import Act
+from worker.automations.acts import PENDING, Act
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.calendar import rfc3339
 from worker.errors import OtherPartitions
@@ -95,6 +95,9 @@ class Acts:
         """Carry a person's decision out for each of the chosen acts; see `Ledger.decide`."""
         found = []
         for ledger, row in await self._rows(chosen):
+            if row.state == state not in PENDING:
+                found.append(Decided(line_of(row), f"it is {state} already"))
+                continue
             done = await ledger.decide(row.id, state, detail, now_ms)
             held = await ledger.get(row.id) or row
             refused = (

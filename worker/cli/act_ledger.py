@@ -114,7 +114,7 @@ def resolve(
     Such as an `unknown` act, after you have looked at the target. Without OUTPUT, the options choose the acts. Nothing is sent.
     Exits with 1 if there is no such act, or if one is being tried just now.
     """
-    chosen = _chosen(Chosen(rule, output, states, target, lead_id), "resolve")
+    chosen = _chosen(Chosen(rule, output, states, target, lead_id), "resolve", state)
     _decide(load(ReaderSettings, flags), chosen, state, note, yes=yes)
 
 
@@ -132,26 +132,32 @@ def retry(rule: str, output: str, states: Sequence[str], target: str, lead_id: s
 
     Exits with 1 if there is no such act, or if one is done or being tried just now.
     """
-    chosen = _chosen(Chosen(rule, output, states, target, lead_id), "retry")
+    chosen = _chosen(Chosen(rule, output, states, target, lead_id), "retry", "intent")
     _decide(load(ReaderSettings, flags), chosen, "intent", "", yes=yes)
 
 
-def _chosen(chosen: Chosen, command: str) -> Chosen:
+def _chosen(chosen: Chosen, command: str, state: str) -> Chosen:
+    """Return *chosen*. Raises click's error for a choice of which nothing could come: *state* is where the acts are to go."""
     if not chosen.output and not chosen.states:
         raise click.UsageError(f"name the output too, or choose acts by --state, as in `leadpulse act {command} --state held`")
+    if "done" in chosen.states:
+        raise click.UsageError(f"--state done: an act that is done stays done, so {command} has nothing to do with it")
+    if state in chosen.states and state not in PENDING:
+        raise click.UsageError(f"--state {state}: these acts are {state} already; choose others, or another --as")
     return chosen
 
 
-def _some(found: list[Any], rule: str, output: str) -> list[Any]:
+def _some(found: list[Any], rule: str, output: str, *, chooses: bool = False) -> list[Any]:
     if not found:
-        what = f"rule {plain(rule)} has no act for {plain(output)}" if output else "no act fits"
+        named = f"rule {plain(rule)} has no act for {plain(output)}"
+        what = (f"{named} that the options choose" if chooses else named) if output else "no act fits"
         raise click.ClickException(f"{what}; `leadpulse act list` shows them")
     return found
 
 
 def _decide(settings: ReaderSettings, chosen: Chosen, state: str, note: str, *, yes: bool) -> None:
     lines, _ = run_async(_lines(settings, chosen))
-    _some(lines, chosen.rule, chosen.output)
+    _some(lines, chosen.rule, chosen.output, chooses=bool(chosen.states or chosen.target or chosen.lead_id))
     words = "tried again" if state in PENDING else f"ended as {state}"
     if not chosen.output and not yes:
         click.confirm(f"{len(lines)} acts will be {words}. Go on?", abort=True, err=True)
@@ -208,7 +214,8 @@ def resume(name: str, automations: str, connections: str, **flags: Any) -> None:
 
 def _pause(settings: ReaderSettings, name: str, automations: str, connections: str, *, paused: bool) -> None:
     kind, _, bare = name.partition(":")
-    names = [name] if kind in ("rule", "target") and bare else _named(name, automations, connections)
+    exact = kind in ("rule", "target") and bool(bare)
+    names = _named([name] if exact else [f"rule:{name}", f"target:{name}"], bare if exact else name, automations, connections)
 
     async def work() -> None:
         async with open_acts(settings) as acts:
@@ -218,22 +225,25 @@ def _pause(settings: ReaderSettings, name: str, automations: str, connections: s
     click.echo(f"{'paused' if paused else 'goes on'}: {', '.join(map(plain, names))}", err=True)
 
 
-def _named(name: str, automations: str, connections: str) -> list[str]:
-    """Return what is called *name*. A pause must not wait until a file is mended."""
+def _named(meant: list[str], name: str, automations: str, connections: str) -> list[str]:
+    """Return those of *meant* that there are; *name* is what they are called. A pause must not wait until a file is mended."""
     from worker.automations.file import read_rules
     from worker.connections.file import read_connections
     from worker.core.grid.values import did_you_mean
 
-    both = [f"rule:{name}", f"target:{name}"]
     try:
         found = read_connections(connections)
         rules = read_rules(automations, found).automations
     except (ConnectionsError, AutomationsError, OSError):
         click.echo(f"{automations} or {connections} cannot be read, so the name was not checked", err=True)
-        return both
-    known = {f"rule:{rule.id}" for rule in (*rules.acts, *rules.nurture)} | {f"target:{target}" for target in found.targets}
-    named = [one for one in both if one in known]
+        return meant
+    contents = [f"{rule.id}/{content.id}" for rule in rules.nurture for content in rule.contents]
+    ids = [*(rule.id for rule in (*rules.acts, *rules.nurture)), *contents]
+    known = {f"rule:{id_}" for id_ in ids} | {f"target:{target}" for target in found.targets}
+    named = [one for one in meant if one in known]
     if not named:
+        what = "no rule and no target is" if len(meant) > 1 else f"no {meant[0].partition(':')[0]} is"
         words = sorted({one.partition(":")[2] for one in known})
-        raise click.ClickException(f"no rule and no target is called {plain(name)}{did_you_mean(name, words)}")
+        hint = did_you_mean(name, words) or f"; there are {', '.join(words)}"
+        raise click.ClickException(f"{what} called {plain(name)}{hint}")
     return named

@@ -105,7 +105,8 @@ def test(names: tuple[str, ...], file: str, as_json: bool) -> None:
     known = {*found.sources, *found.targets}
     for name in names:
         if name not in known:
-            raise click.ClickException(f"{file} has no source or target {name!r}{did_you_mean(name, sorted(known))}")
+            hint = did_you_mean(name, sorted(known)) or f"; it has {', '.join(sorted(known)) or 'none'}"
+            raise click.ClickException(f"{file} has no source or target {name!r}{hint}")
     if run_async(_try(found, names, as_json)):
         raise click.exceptions.Exit(1)
 

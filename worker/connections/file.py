@@ -9,12 +9,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from worker.connections.models import Connections
+from worker.connections.secret import secret_in
 from worker.connections.sources import VENDORS
 from worker.connections.targets import KINDS
 from worker.core.grid.messages import Mistake, told
+from worker.core.grid.model_base import WrittenSchema
 from worker.core.grid.values import did_you_mean
-from worker.core.grid.yaml_lines import Document, Path
-from worker.core.grid.yaml_model import mistakes, read_model
+from worker.core.grid.yaml_lines import Path
+from worker.core.grid.yaml_model import read_model
 from worker.errors import ConnectionsError
 
 
@@ -27,20 +29,18 @@ def read_connections(path: str, environment: Mapping[str, str] | None = None) ->
         text = FilePath(path).read_bytes()
     except OSError as error:
         raise ConnectionsError(f"{path}: {error.strerror}: LEADPULSE_CONNECTIONS names the file of connections") from error
-    connections, document = _parsed(text, path)
-    if environment is not None:
-        _check_secrets(connections, document, path, environment)
-    return connections
+    return _parsed(text, path, environment)
 
 
 def parse_connections(text: bytes, file: str) -> Connections:
     """Return the connections in *text*; *file* names it in mistakes. Raises `ConnectionsError` with every mistake."""
-    return _parsed(text, file)[0]
+    return _parsed(text, file, None)
 
 
-def _parsed(text: bytes, file: str) -> tuple[Connections, Document]:
+def _parsed(text: bytes, file: str, environment: Mapping[str, str] | None) -> Connections:
     shape = "a mapping with `sites`, `sources` and `targets`"
-    return read_model(text, file, Connections, shape=shape, error=_error, words=_words)
+    missing = None if environment is None else lambda data: _missing(data, (), environment)
+    return read_model(text, file, Connections, shape=shape, error=_error, words=_words, across=missing)[0]
 
 
 def _words(error: ValidationError, _data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -67,15 +67,21 @@ def _told_of_one(path: Path, message: str, found: Any, known: Mapping[str, type[
     return place, message
 
 
-def _check_secrets(connections: Connections, document: Document, file: str, environment: Mapping[str, str]) -> None:
-    missing = []
-    for path, secret in connections.secrets():
-        try:
-            secret.resolve(environment)
-        except ConnectionsError as error:
-            missing.append((document.line(path), path, str(error)))
-    if missing:
-        raise _error(mistakes(missing, file))
+def _missing(value: Any, path: Path, environment: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    """Yield each secret of the plain file that is not there, so that it is named beside mistakes of the structure."""
+    match value:
+        case str():
+            secret = secret_in(value)
+            try:
+                if secret is not None:
+                    secret.resolve(environment)
+            except ConnectionsError as error:
+                yield path, str(error)
+        case dict() | list() | tuple():
+            for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                yield from _missing(inner, (*path, name), environment)
+        case _:
+            return
 
 
 def _error(found: list[Mistake]) -> ConnectionsError:
@@ -85,4 +91,8 @@ def _error(found: list[Mistake]) -> ConnectionsError:
 def connections_schema() -> dict[str, Any]:
     """Return the JSON Schema of the file, for editors of the YAML."""
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return dialect | Connections.model_json_schema(by_alias=True) | {"title": "LeadPulse connections"}
+    return (
+        dialect
+        | Connections.model_json_schema(by_alias=True, schema_generator=WrittenSchema)
+        | {"title": "LeadPulse connections"}
+    )

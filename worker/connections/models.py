@@ -90,7 +90,8 @@ class Connections(Model):
                 yield ("sources", name), f"{source.vendor} signs the address that it calls: add `public_url` at the top"
             api = getattr(source, "api", None)
             if api is not None and api not in self.targets:
-                yield ("sources", name, "api"), f"there is no target {api!r}{did_you_mean(api, self.targets)}"
+                hint = did_you_mean(api, self.targets) or f"; the targets are {', '.join(self.targets) or 'none'}"
+                yield ("sources", name, "api"), f"there is no target {api!r}{hint}"
             elif api is not None and self.targets[api].kind != source.vendor:
                 yield ("sources", name, "api"), f"{api!r} is a target of kind {self.targets[api].kind}, not {source.vendor}"
 

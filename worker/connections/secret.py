@@ -58,6 +58,12 @@ class Secret:
         return secret
 
 
+def secret_in(text: str) -> Secret | None:
+    """Return the reference that *text* is, as far as its form tells; `None`: it refers to no secret."""
+    is_file = text.startswith(_FILE) and Path(text.removeprefix(_FILE)).is_absolute()
+    return Secret(text) if is_file or _NAME.search(text) else None
+
+
 def _read(raw: Any) -> Secret:
     if isinstance(raw, Secret):
         return raw

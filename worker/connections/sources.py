@@ -119,7 +119,7 @@ class Source(Model):
 
     secrets: Secrets = ()
     """What the vendor signs with, or the shared secret of a vendor that signs nothing."""
-    window: Window = DEFAULT_WINDOW_MS
+    window: Annotated[Window, Field(json_schema_extra={"default": "5m"})] = DEFAULT_WINDOW_MS
     """How old a signed time may be, as in 5m; `none`: any."""
     traits: dict[str, Expression] = Field(default_factory=dict)
     """Trait → JMESPath in the vendor's record of the person. It replaces the vendor's own map of that trait."""

@@ -131,6 +131,28 @@ async def test_a_batch_is_a_few_requests_whatever_is_in_it(org: Salesforce) -> N
     assert len(org.requests) == 1
 
 
+@pytest.mark.parametrize("id_field", ["LeadPulse_Id__c", "Id"])
+async def test_long_addresses_are_asked_for_in_several_requests(org: Salesforce, id_field: str) -> None:
+    """Salesforce takes 16,384 bytes of address and headers. Each lead is found all the same."""
+    leads = [f"email:{number:03}{'é' if number % 2 else 'x' * 50}@{'a' * 40}.example" for number in range(200)]
+    for lead in leads:
+        org.add("Lead", Email=lead.removeprefix("email:"), LastName="There", Company="A")
+    written = await driver(org, id_field=id_field).write(*(state_of("crm", lead, STATE, person={}) for lead in leads))
+    assert {type(one.error) for one in written} == {type(None)}
+    assert len([one for one in org.requests if one.method == "GET"]) > 1
+    assert (len(org.of("Lead")), org.refusals) == (200, [])
+
+
+async def test_many_converted_leads_are_asked_for_in_several_requests(org: Salesforce) -> None:
+    """As many as a batch has, whose ids are long."""
+    leads = [f"{number:03}{'é' * 40}" for number in range(200)]
+    contacts = [org.convert(org.add("Lead", LeadPulse_Id__c=lead, LastName="Converted", Company="A")) for lead in leads]
+    written = await driver(org).write(*(state_of("crm", lead, STATE) for lead in leads))
+    assert {type(one.error) for one in written} == {type(None)}
+    assert [org.rows[contact].get("LeadPulse_Score__c") for contact in contacts] == [78.5] * 200
+    assert org.refusals == []
+
+
 async def test_each_record_has_its_own_error(org: Salesforce) -> None:
     """200 with errors inside; a locked one is tried again."""
     org.locked.add("lead-1")

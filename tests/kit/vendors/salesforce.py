@@ -11,13 +11,15 @@ import re
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, ClassVar, Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from tests.kit.vendors.base import OAuthVendor, Refused, Reply, Request, route
 
 _V: Final = r"/services/data/v66\.0"
 _SELECT: Final = re.compile(r"SELECT (.+) FROM (\w+) WHERE (.+?)(?: ORDER BY (\w+)( DESC)?)?(?: LIMIT (\d+))?")
 _CONDITION: Final = re.compile(r"(\w+) (?:= ('(?:[^'\\]|\\.)*'|true|false)|IN \(((?:'(?:[^'\\]|\\.)*'(?:, )?)+)\))")
+_MOST_QUERY: Final = 16_384 - 8_000
+"""Bytes of an encoded query that leave room for the headers."""
 _TEXT: Final = re.compile(r"'((?:[^'\\]|\\.)*)'")
 
 _COMMON: Final = {"Id": 18, "Email": 80, "LastModifiedDate": 0, "CreatedDate": 0, "FirstName": 40, "LastName": 80, "Phone": 40}
@@ -261,6 +263,8 @@ class Salesforce(OAuthVendor):
     @route("GET", _V + "/query")
     def query(self, request: Request) -> Reply:
         """SOQL: the few forms that we use."""
+        if len(quote(request.query.get("q", ""), safe="")) > _MOST_QUERY:
+            raise Refused("Help 000386264: URI and headers are at most 16,384 bytes", Reply(414, b"URI Too Long"))
         parsed = _SELECT.fullmatch(request.query.get("q", ""))
         if parsed is None:
             raise Refused("SOQL: SELECT", error(400, "MALFORMED_QUERY", "unexpected token"))

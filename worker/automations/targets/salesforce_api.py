@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -15,6 +15,9 @@ from worker.connections.targets import SalesforceTarget
 OWN_ID: Final = re.compile(r"[a-zA-Z0-9]{15}(?:[a-zA-Z0-9]{3})?")
 PASSING: Final = frozenset({"UNABLE_TO_LOCK_ROW", "REQUEST_LIMIT_EXCEEDED", "SERVER_UNAVAILABLE", "QUERY_TIMEOUT"})
 """Codes of errors that may pass. Nothing was done."""
+
+MOST_ASKED: Final = 8_000
+"""Bytes of an encoded query at most. Salesforce takes 16,384 of address and headers together, and advises 8,000 for headers."""
 
 _BUSY_S: Final = 900.0
 """Salesforce sends no `Retry-After` with its limit of a day, which moves on by the hour."""
@@ -72,3 +75,28 @@ def ask(
     shown = {"records": [dict(sample)] if sample else []}
     answer = yield Http.json(step, "GET", path(target, f"/query?q={quote(soql, safe='')}"), sample=shown)
     return objects_at(answer.json(), "records")
+
+
+def ask_each(
+    target: SalesforceTarget, step: str, select: str, field: str, values: Iterable[str], order: str = ""
+) -> Generator[Http, Answer, list[dict[str, Any]]]:
+    """Return the records that *select* finds whose *field* has one of *values*. Long lists take several requests."""
+    rows: list[dict[str, Any]] = []
+    for some in _fitting(values, MOST_ASKED - len(quote(f"{select} WHERE {field} IN () {order}", safe=""))):
+        rows += yield from ask(target, step, f"{select} WHERE {field} IN ({', '.join(some)}){order}")
+    return rows
+
+
+def _fitting(values: Iterable[str], most: int) -> Iterator[list[str]]:
+    """Yield *values* as texts of SOQL, in lists whose encoded lengths are at most *most*. One longer value stands alone."""
+    some: list[str] = []
+    length = 0
+    for value in map(text, values):
+        size = len(quote(f"{value}, ", safe=""))
+        if some and length + size > most:
+            yield some
+            some, length = [], 0
+        some.append(value)
+        length += size
+    if some:
+        yield some

@@ -1,6 +1,6 @@
 """Salesforce's leads and contacts: written 200 at a time by an external id, and found by address where they are there already.
 
-A batch is at most four requests, whatever its size. First all records are updated by the external id. Salesforce refuses
+A batch is a few requests, whatever its size. First all records are updated by the external id. Salesforce refuses
 a record that is not there yet, for its last name is missing. Of those, records with the lead's address get the
 external id, and all others are made. A lead that sales have converted is written as its contact.
 """
@@ -17,7 +17,7 @@ from worker.automations.requests import Again, Answer, Http, Misconfigured, Refu
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import scrubbed
 from worker.automations.targets.crm import ALIASES, Record, address_of, is_anonymous, names_of, records_of, written
-from worker.automations.targets.salesforce_api import OWN_ID, PASSING, ask, errors_of, judge, path, text
+from worker.automations.targets.salesforce_api import OWN_ID, PASSING, ask_each, errors_of, judge, path
 from worker.connections.targets import SalesforceTarget
 
 BATCH: Final = 200
@@ -227,23 +227,17 @@ def _adopted_or_made(target: SalesforceTarget, missing: Sequence[Record]) -> Gen
 def _with_addresses(target: SalesforceTarget, emails: Iterable[str]) -> Generator[Http, Answer, dict[str, dict[str, Any]]]:
     """Return the record with each of *emails*, the one that was changed last."""
     wanted = sorted({email for email in emails if email})
-    if not wanted:
-        return {}
     more = ["IsConverted", "ConvertedContactId"] if target.object == "Lead" else []
     own = [] if target.id_field == _OWN else [target.id_field]
-    soql = (
-        f"SELECT {', '.join([_OWN, 'Email', *own, *more])} FROM {target.object} "
-        f"WHERE Email IN ({', '.join(map(text, wanted))}) ORDER BY LastModifiedDate LIMIT 2000"
-    )
-    rows = yield from ask(target, "existing", soql)
+    select = f"SELECT {', '.join([_OWN, 'Email', *own, *more])} FROM {target.object}"
+    rows = yield from ask_each(target, "existing", select, "Email", wanted, " ORDER BY LastModifiedDate LIMIT 2000")
     return {str(row.get("Email")).lower(): row for row in rows}
 
 
 def _as_contacts(target: SalesforceTarget, converted: Sequence[Record]) -> Generator[Http, Answer, _Found]:
     """Write the contacts that leads were converted to."""
-    ids = ", ".join(text(one.lead_id) for one in converted)
-    soql = f"SELECT {target.id_field}, ConvertedContactId FROM {target.object} WHERE {target.id_field} IN ({ids})"
-    rows = yield from ask(target, "converted", soql)
+    select = f"SELECT {target.id_field}, ConvertedContactId FROM {target.object}"
+    rows = yield from ask_each(target, "converted", select, target.id_field, [one.lead_id for one in converted])
     contacts = {str(row.get(target.id_field)): row.get("ConvertedContactId") for row in rows}
     known: _Rows = {one.lead_id: (str(contacts[one.lead_id]), one, {}) for one in converted if contacts.get(one.lead_id)}
     found: _Found = {

@@ -18,6 +18,7 @@ from worker.core.grid.email_kind import MailLists
 from worker.core.grid.labels import LabelText
 from worker.core.grid.messages import GridError, told
 from worker.core.grid.model_base import Model as _Model
+from worker.core.grid.model_base import WrittenSchema
 from worker.core.grid.point_tables import PointsOrTable
 from worker.core.grid.stage_models import Leave, Phases, Stages, leave_is_enter
 from worker.core.grid.values import (
@@ -150,7 +151,7 @@ class Inactivity(_Model):
 
 def _tiers_schema(schema: JsonDict) -> None:
     tier = schema.pop("items")
-    del schema["type"], schema["default"]
+    del schema["type"]
     schema["anyOf"] = [tier, {"type": "array", "items": tier, "minItems": 1}]
 
 
@@ -277,4 +278,4 @@ def _as_written(path: Path, data: Mapping[str, Any]) -> Path:
 def grid_schema() -> dict[str, Any]:
     """Return the JSON Schema of a grid as written, for editors of the YAML."""
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return dialect | GridFile.model_json_schema(by_alias=True) | {"title": "LeadPulse grid"}
+    return dialect | GridFile.model_json_schema(by_alias=True, schema_generator=WrittenSchema) | {"title": "LeadPulse grid"}
