@@ -154,17 +154,22 @@ class Vendor:
         """Return headers that every answer has, such as those of limits."""
         return {}
 
+    def behaviour_of(self, method: str, path: str) -> Behaviour | None:
+        """Return how a request that has come goes wrong, if it does. Called once for each."""
+        found = next((b for b in self.behaviours if b.method == method and b.path.search(path)), None)
+        if found is not None:
+            found.times -= 1
+            if found.times <= 0:
+                self.behaviours.remove(found)
+        return found
+
     async def _serve(self, raw: web.Request) -> web.StreamResponse:
         path = raw.raw_path.partition("?")[0]
         headers = {name.lower(): value for name, value in raw.headers.items()}
         request = Request(raw.method, path, dict(raw.query), headers, await raw.read())
-        behaviour = next((b for b in self.behaviours if b.method == raw.method and b.path.search(path)), None)
-        if behaviour is not None:
-            behaviour.times -= 1
-            if behaviour.times <= 0:
-                self.behaviours.remove(behaviour)
-            if behaviour.wait is not None:
-                await behaviour.wait.wait()
+        behaviour = self.behaviour_of(raw.method, path)
+        if behaviour is not None and behaviour.wait is not None:
+            await behaviour.wait.wait()
         reply = self._reply(raw, request) if behaviour is None or behaviour.effect or _passes(behaviour) else Reply(500)
         if behaviour is not None and behaviour.reply is not None:
             reply = behaviour.reply

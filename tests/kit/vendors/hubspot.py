@@ -170,8 +170,12 @@ class HubSpot(Vendor):
         if id_ is None:
             id_ = str(next(self._ids))
             self.contacts[id_] = {}
-        self.contacts[id_].update(properties)
+        self._keep(id_, properties)
         return {**self._contact(id_), "new": new}
+
+    def _keep(self, id_: str, properties: dict[str, str]) -> None:
+        """Write *properties* into a contact."""
+        self.contacts[id_].update(properties)
 
     def _check(self, id_: str | None, properties: dict[str, str]) -> None:
         """Raise `ValueError` for a property that is not there or not of its type, `Conflict` for a value that is taken."""
@@ -216,7 +220,7 @@ class HubSpot(Vendor):
             return conflict(str(other))
         except ValueError as why:
             raise refused("SimplePublicObjectInput.properties", str(why)) from None
-        self.contacts[found].update(body["properties"])
+        self._keep(found, body["properties"])
         return Reply(200, self._contact(found))
 
     @route("POST", _OBJECTS + "/contacts/gdpr-delete")
