@@ -56,6 +56,8 @@ check: .venv-dev/.installed
 	.venv-dev/bin/ruff format --check
 	.venv-dev/bin/mypy
 	.venv-dev/bin/python -m ops.dev.prose
+	@held=$$(git ls-files -ci --exclude-standard 2>/dev/null); test -z "$$held" || \
+		{ echo "in the repository, though .gitignore leaves it out (git rm --cached): $$held" >&2; exit 1; }
 
 fmt: docs
 	.venv-dev/bin/ruff check --fix
