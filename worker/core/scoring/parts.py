@@ -75,11 +75,16 @@ def aged(rule: CompiledRule, seen: bytes, at_ms: int) -> Aged:
 
 def raw_points(rule: CompiledRule, count: Count, at_ms: int) -> float:
     """Return formula 1 for any rule, before cap and expiry."""
+    return rule.points * raw_units(rule, count, at_ms)
+
+
+def raw_units(rule: CompiledRule, count: Count, at_ms: int) -> float:
+    """Return the faded number, or weight, of a rule's occurrences: formula 1 for a rule of one point."""
     if rule.span_ms:
         found = aged(rule, count.seen, at_ms)
-        return rule.points * (found.plus + found.minus)
+        return found.plus + found.minus
     unit: float = count.sum if rule.weighed or rule.decay is not None else count.n
-    return rule.points * (unit * rule.decay.left(at_ms - count.last_ms)) if rule.decay is not None else rule.points * unit
+    return unit if rule.decay is None else unit * rule.decay.left(at_ms - count.last_ms)
 
 
 def earned_points(rule: CompiledRule, count: Count, at_ms: int) -> float:

@@ -188,12 +188,17 @@ class VelocityRule:
 
     def points(self, number: int) -> float:
         """Return the points of the highest step that *number* reaches."""
-        points = 0.0
-        for threshold, worth in self.steps:
+        step = self.step(number)
+        return self.steps[step - 1][1] if step else 0.0
+
+    def step(self, number: int) -> int:
+        """Return the place of the highest step that *number* reaches, from 1 on; 0: it reaches none."""
+        step = 0
+        for threshold, _ in self.steps:
             if number < threshold:
                 break
-            points = worth
-        return points
+            step += 1
+        return step
 
     def read(self, held: VelocityWindow, today: int) -> tuple[float, float, float]:
         """Return the rule's points on the day *today*, and the least and most that they can be from then on.
