@@ -1,0 +1,377 @@
+"""A model beside a grid: weights on the grid's own signals, read and checked as a grid is.
+
+`model.json` is plain JSON, written by `leadpulse learn fit`. A grid names it by `prediction: {file: model.json}`. `with_model`
+puts the model's own text in place of that name. So the bytes of a grid are all that anyone needs to judge as it does, and the
+hash of a grid covers its model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode, ScalarNode
+
+from worker.core.grid.counted import counted_hash, counted_parts, signals_of
+from worker.core.grid.messages import GridError, Mistake, told
+from worker.core.grid.model_base import Model
+from worker.core.grid.values import DurationOrNone, did_you_mean, duration_ms, several, shown, wrong
+from worker.core.grid.yaml_lines import Path, read_yaml
+from worker.core.grid.yaml_model import mistakes
+
+if TYPE_CHECKING:
+    from worker.core.grid.models import GridFile
+
+MOST_BYTES: Final = 500_000
+MOST_FEATURES: Final = 1_000
+MOST_WEIGHT: Final = 20.0
+_MOST_NUMBER: Final = 1e9
+_ANEW: Final = "train it again with `leadpulse learn fit`"
+_SHOWN: Final = 5
+"""So many names of rules stand in one message."""
+
+
+class Trained(Model):
+    """What a model was trained on."""
+
+    from_: Annotated[str | None, Field(alias="from")] = None
+    """Instant of the first row; `null` for a table without time."""
+    to: str | None = None
+    cut: str | None = None
+    """Rows from here on were kept back to test the model."""
+    leads: Annotated[int, Field(ge=0)]
+    rows: Annotated[int, Field(ge=0)]
+    won: Annotated[int, Field(ge=0)]
+    """Leads that were won."""
+
+    @model_validator(mode="after")
+    def _of_leads(self) -> Trained:
+        if self.won > self.leads:
+            raise wrong(f"{self.won} won leads are more than all {self.leads}: write leads, not rows", ("won",))
+        return self
+
+
+def _number(raw: Any) -> float:
+    if isinstance(raw, (int, float)) and not isinstance(raw, bool) and abs(raw) <= _MOST_NUMBER:
+        return float(raw)
+    raise wrong(f"write a finite number of at most {_MOST_NUMBER:.0e}; got {shown(raw)}")
+
+
+def _weight(raw: Any) -> float:
+    weight = _number(raw)
+    if abs(weight) > MOST_WEIGHT:
+        raise wrong(f"a weight is from -{MOST_WEIGHT:g} to {MOST_WEIGHT:g}; got {weight:g}: {_ANEW}")
+    return weight
+
+
+def _cap(raw: Any) -> float:
+    cap = _number(raw)
+    if cap <= 0:
+        raise wrong(f"{cap:g} leaves nothing of the signal: write a cap above 0, or leave it out")
+    return cap
+
+
+def _pair(raw: Any) -> Any:
+    if isinstance(raw, tuple) and len(raw) == 2:
+        return raw
+    raise wrong(f"write [weight, mean], as in [0.71, 0.2]; got {shown(raw)}")
+
+
+def _calibration(raw: Any) -> Any:
+    if isinstance(raw, tuple) and len(raw) == 2:
+        return raw
+    raise wrong(f"write [a, b], as in [0, 1]; got {shown(raw)}")
+
+
+def _features(features: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    if len(features) > MOST_FEATURES:
+        raise wrong(f"{len(features):,} features are too many: write at most {MOST_FEATURES:,}")
+    return features
+
+
+def _horizon(text: str) -> str:
+    try:
+        ms = duration_ms(text)
+    except ValueError:
+        ms = None
+    if not ms:
+        raise wrong(f"write a duration, as in 90d; got {shown(text)}")
+    return text
+
+
+def _interval(raw: Any, where: str) -> None:
+    value, low, high = (_number(one) for one in raw) if isinstance(raw, tuple) and len(raw) == 3 else (1.0, 2.0, 0.0)
+    if not low <= value <= high:
+        raise wrong(f"write [value, low, high], as in [0.71, 0.66, 0.75]; got {shown(raw)}", (where,))
+
+
+_INTERVALS: Final = ("auc", "slope")
+
+
+def _metrics(metrics: dict[str, Any]) -> dict[str, Any]:
+    for name in _INTERVALS:
+        if name in metrics:
+            _interval(metrics[name], name)
+    return metrics
+
+
+_Weight = Annotated[float, BeforeValidator(_weight)]
+_Feature = Annotated[tuple[_Weight, Annotated[float, BeforeValidator(_number)]], BeforeValidator(_pair)]
+
+
+class PredictionModel(Model):
+    """The chance that a lead is won within the horizon, as a sum in log-odds.
+
+    `logit = a + b * (intercept + Σ weight * (signal - mean))`, with `calibration: [a, b]`.
+    """
+
+    model: Literal[1]
+    """Version of the form."""
+    features: Annotated[dict[str, _Feature], AfterValidator(_features)]
+    """Signal of the grid → [weight, mean]."""
+    caps: dict[str, Annotated[float, BeforeValidator(_cap)]] = Field(default_factory=dict)
+    """Signal → the most of it, without its sign, that counts."""
+    intercept: _Weight
+    calibration: Annotated[tuple[_Weight, _Weight], BeforeValidator(_calibration)]
+    horizon: Annotated[str, AfterValidator(_horizon)]
+    counted: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """`counted_hash` of the grid that it was trained on."""
+    parts: dict[str, str] = Field(default_factory=dict)
+    """`counted_parts` of that grid: they name what another grid counts otherwise."""
+    trained: Trained
+    metrics: Annotated[dict[str, Any], AfterValidator(_metrics)] = Field(default_factory=dict)
+    """Forward in time: `auc` and `slope` as [value, low, high], and whatever else was measured."""
+
+
+class _NotJson(Exception):
+    """*line* is from 1."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def read_model_file(source: bytes, file: str) -> tuple[PredictionModel, str]:
+    """Return the model in *source*, and its text in the one form that travels with a grid.
+
+    *file* names the file in mistakes. Raises `GridError` with every mistake, by line.
+    """
+    try:
+        data = _plain_json(source)
+        model = PredictionModel.model_validate(data)
+    except _NotJson as err:
+        raise GridError([Mistake(file, err.line, "", str(err))]) from None
+    except ValidationError as err:
+        document = read_yaml(source)  # which knows the lines
+        found = [(document.line(path), path, message) for path, message in told(err, PredictionModel)]
+        raise GridError(mistakes(found, file)) from None
+    return model, json.dumps(_listed(data), sort_keys=True, separators=(",", ":"))
+
+
+def _plain_json(source: bytes) -> Any:
+    """Return plain data with tuples for lists. Raises `_NotJson`."""
+    if len(source) > MOST_BYTES:
+        raise _NotJson(1, f"{len(source):,} bytes are too many: a model has at most {MOST_BYTES:,}")
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in found]
+        for name in names:
+            if names.count(name) > 1:
+                line = source.count(b"\n", 0, source.rfind(json.dumps(name).encode())) + 1
+                raise _NotJson(line, f"duplicate key {name!r}: keep one")
+        return {name: _tupled(value) for name, value in found}
+
+    def constant(name: str) -> Any:
+        line = source.count(b"\n", 0, source.find(name.encode())) + 1
+        raise _NotJson(line, f"write finite numbers of at most {_MOST_NUMBER:.0e}; got {name}: {_ANEW}")
+
+    def number(text: str) -> float:
+        return float(text) if abs(float(text)) <= _MOST_NUMBER else constant(text)
+
+    try:
+        text = source.decode("utf-8-sig")
+        return _tupled(json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=number))
+    except UnicodeDecodeError as err:
+        raise _NotJson(source.count(b"\n", 0, err.start) + 1, "not UTF-8: save the file as UTF-8") from None
+    except json.JSONDecodeError as err:
+        raise _NotJson(err.lineno, f"not JSON in column {err.colno}: {err.msg}") from None
+    except (RecursionError, ValueError) as err:  # nested too deep, a whole number of thousands of digits
+        raise _NotJson(1, f"not a model: {err}") from None
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _listed(held) for name, held in value.items()}
+    return [_listed(one) for one in value] if isinstance(value, tuple) else value
+
+
+def _beside(name: str) -> str:
+    parts = name.split("/")
+    if not name.isprintable() or "\\" in name or any(part in ("", ".", "..") for part in parts) or ":" in name:
+        raise wrong(f"write the name of a file beside the grid, as in model.json; got {shown(name)}")
+    return name
+
+
+def _inlined(raw: Any) -> Any:
+    """Read the text of a model, as it travels with a grid."""
+    if not isinstance(raw, str):
+        raise wrong(f"`model` holds the text of a model.json; write `file: model.json` instead; got {shown(raw)}")
+    try:
+        return read_model_file(raw.encode("utf-8", "surrogatepass"), "")[0]
+    except GridError as err:
+        raise several([((), f"{one.path + ': ' if one.path else ''}{one.message}") for one in err.mistakes]) from None
+
+
+class Prediction(Model):
+    """The model that says how likely a lead is to be won. It moves no stage."""
+
+    file: Annotated[str, AfterValidator(_beside)] | None = None
+    """A model.json beside the grid."""
+    model: Annotated[PredictionModel | None, BeforeValidator(_inlined), WithJsonSchema({"type": "string"})] = None
+    """The model itself, as JSON text: grids in journals and in Redis have it in place of `file`."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Prediction:
+        if (self.file is None) == (self.model is None):
+            raise wrong("write `file: model.json`, the name of a file beside the grid")
+        return self
+
+
+class Explore(Model):
+    """Hands over leads below the threshold of SQL, so that the outcome of such leads is known too."""
+
+    share: Annotated[float, BeforeValidator(_number), Field(json_schema_extra={"exclusiveMinimum": 0, "maximum": 0.5})]
+    """The share of leads that are chosen, by a hash of their ids: above 0, at most 0.5."""
+    from_: Annotated[float, BeforeValidator(_number), Field(alias="from")]
+    """The score from which a chosen lead is handed over."""
+
+    @model_validator(mode="after")
+    def _some(self) -> Explore:
+        if not 0 < self.share <= 0.5:
+            raise wrong(f"write a share above 0 and at most 0.5, as in 0.05; got {self.share:g}", ("share",))
+        return self
+
+
+class Written(NamedTuple):
+    """A grid as it stands in its files."""
+
+    source: bytes
+    model: bytes | str | None = None
+    """What the file holds that its `prediction` names, or why it cannot be read; `None`: it names none."""
+
+
+class Inlined(NamedTuple):
+    """A grid's bytes with its model in them."""
+
+    source: bytes
+    mistakes: tuple[Mistake, ...] = ()
+    """Why the model is not in them."""
+
+
+@lru_cache(maxsize=8)
+def model_file(source: bytes) -> str | None:
+    """Return the name of the model's file that the grid *source* asks for; `None` for none, or where it holds the model."""
+    if b"prediction" not in source:
+        return None
+    data = read_yaml(source).data
+    prediction = data.get("prediction") if isinstance(data, dict) else None
+    name = prediction.get("file") if isinstance(prediction, dict) and "model" not in prediction else None
+    try:
+        return _beside(name) if isinstance(name, str) else None
+    except ValueError:
+        return None  # reported where the grid is read
+
+
+@lru_cache(maxsize=8)
+def with_model(written: Written, file: str) -> Inlined:
+    """Return the grid with the text of its model in place of the file's name. *file* names the grid in mistakes."""
+    source, model = written
+    name = model_file(source)
+    if name is None:
+        return Inlined(source)
+    line = read_yaml(source).line(("prediction", "file"))
+    if not isinstance(model, bytes):
+        why = f"the model {name} cannot be read: {model or 'it is not at hand'}; put it beside the grid"
+        return Inlined(source, (Mistake(file, line, "prediction.file", why),))
+    folder, slash, _ = file.rpartition("/")
+    try:
+        _, text = read_model_file(model, folder + slash + name)
+    except GridError as err:
+        return Inlined(source, tuple(err.mistakes))
+    whole = _replaced(source, text)
+    if whole is None:
+        why = "write it in one line, as in prediction: {file: model.json}"
+        return Inlined(source, (Mistake(file, line, "prediction.file", why),))
+    return Inlined(whole)
+
+
+def _replaced(source: bytes, model: str) -> bytes | None:
+    """Return the grid with `model: TEXT` in place of `file: NAME`, all lines where they were; `None` where it does not fit."""
+    text = source.decode("utf-8-sig")
+    root = YAML(typ="safe", pure=True).compose(text)
+    key, value = next(_entry(root, "prediction", "file"))
+    start, end = key.start_mark.index, value.end_mark.index
+    quoted = model.replace("'", "''")
+    whole = f"{text[:start]}model: '{quoted}'{text[end:]}".encode()
+    before, after = read_yaml(source).data, read_yaml(whole).data
+    if not isinstance(after, dict) or "\n" in text[start:end]:
+        return None
+    aim = {**before, "prediction": {"model": model, **{k: v for k, v in before["prediction"].items() if k != "file"}}}
+    return whole if repr(_sorted(after)) == repr(_sorted(aim)) else None
+
+
+def _sorted(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: dict(sorted(value.items())) if name == "prediction" else value for name, value in data.items()}
+
+
+def _entry(node: Any, *path: str) -> Iterator[tuple[ScalarNode, ScalarNode]]:
+    for key, value in node.value if isinstance(node, MappingNode) else ():
+        if key.value == path[0]:
+            if len(path) == 1:
+                yield key, value
+            else:
+                yield from _entry(value, *path[1:])
+
+
+def misfits(grid: GridFile) -> Iterator[tuple[Path, str]]:
+    """Yield why the model of *grid* cannot judge by it: signals that it does not have, and what it counts otherwise."""
+    model = None if grid.prediction is None else grid.prediction.model
+    if model is None:
+        return
+    path: Path = ("prediction",)
+    signals = signals_of(grid)
+    lost = [name for name in {**model.features, **model.caps} if name not in signals]
+    for name in lost[:_SHOWN]:
+        yield path, f"the model weighs {name!r}, and the grid has no such signal{did_you_mean(name, signals)}: {_ANEW}"
+    if not lost and model.counted != counted_hash(grid):
+        what = "; ".join(_other(model.parts, counted_parts(grid)))
+        why = what or f"`counted` begins with {model.counted[:12]}, and with {counted_hash(grid)[:12]} for this grid"
+        yield path, f"the grid counts otherwise than the one that the model was trained on: {why}. Undo that, or {_ANEW}"
+
+
+def _other(trained: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    """Yield which rules are counted otherwise, are new, or are gone; nothing where the model does not say."""
+    if not trained:
+        return
+    for word, names in (
+        ("changed", [name for name in now if name in trained and trained[name] != now[name]]),
+        ("new", [name for name in now if name not in trained]),
+        ("gone", [name for name in trained if name not in now]),
+    ):
+        if names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            yield f"{word}: {', '.join(names[:_SHOWN])}{more}"
+
+
+__all__ = [
+    "MOST_BYTES", "Explore", "Inlined", "Prediction", "PredictionModel", "Trained", "Written",
+    "misfits", "model_file", "read_model_file", "with_model",
+]  # fmt: skip
