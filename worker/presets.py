@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from worker.core.grid.model_text import Written, model_file
 from worker.core.grid.models import Grid, parse_grid
 from worker.errors import GridNotFound
 
@@ -35,14 +36,22 @@ def grid_path(name: str) -> Path:
         return found
 
 
-def read_source(name: str) -> bytes:
-    """Return the text of the grid *name*. Raises `GridNotFound`."""
+def read_written(path: Path) -> Written:
+    """Return the grid in the file *path*, with the model beside it. Raises `OSError` where the grid itself cannot be read."""
+    source = path.read_bytes()
+    name = model_file(source)
+    if name is None:
+        return Written(source)
     try:
-        return grid_path(name).read_bytes()
+        return Written(source, (path.parent / name).read_bytes())
     except OSError as err:
-        raise _not_found(name, str(err.strerror)) from err
+        return Written(source, err.strerror)
 
 
 def read_grid(name: str) -> Grid:
     """Return the grid *name*, checked. Raises `GridNotFound`, and `GridError` with every mistake."""
-    return parse_grid(read_source(name), name)
+    try:
+        source, model = read_written(grid_path(name))
+    except OSError as err:
+        raise _not_found(name, str(err.strerror)) from err
+    return parse_grid(source, name, model)

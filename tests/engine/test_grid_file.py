@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.kit.grids import changed
+from tests.kit.grids import changed, parsed
+from tests.kit.models import a_model, as_file
 from tests.kit.waits import HANG_S
 from worker.adapters.memory import MemoryOrder
 from worker.core.grid.models import parse_grid
@@ -63,6 +64,16 @@ async def until(grid: GridFile, version: int, refused: str | None) -> None:
         if now == version and (found == refused or (found and refused and refused in found)):
             return
         assert time.monotonic() < deadline, f"version {now}, refused: {found}"
+        await asyncio.sleep(0.01)
+
+
+async def until_it_holds(grid: GridFile, text: bytes) -> None:
+    """Wait until the grid in force has *text* in it."""
+    deadline = time.monotonic() + HANG_S
+    while True:
+        if text in grid.compiled.grid.source:
+            return
+        assert time.monotonic() < deadline, grid.refused
         await asyncio.sleep(0.01)
 
 
@@ -125,6 +136,26 @@ async def test_a_half_written_file_is_not_taken(file: Path, monkeypatch: pytest.
         write(file, long)
         await until(grid, 2, None)
         assert grid.compiled.grid.source == long.encode()
+
+
+async def test_a_model_beside_the_grid_is_watched_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new model is a new grid. A model that is half written, gone or for another counting leaves the grid in force."""
+    asks = f"{TWO}prediction: {{file: model.json}}\n"
+    beside = file.with_name("model.json")
+    async with watched(file, monkeypatch) as (grid, _):
+        write(file, asks)
+        await until(grid, 1, "No such file")
+        write(beside, "{")
+        await until(grid, 1, "model.json:1: not JSON")
+        write(beside, as_file(a_model(parsed(TWO), {"page": [1, 0]})))
+        await until(grid, 2, None)
+        await until_it_holds(grid, b'"page":[1,0]')
+        write(beside, as_file(a_model(parsed(TWO), {"page": [2, 0]})))
+        await until_it_holds(grid, b'"page":[2,0]')
+        write(beside, as_file(a_model(parsed(TWO), {"page": [2, 0]}, counted="0" * 64, parts={})))
+        await until(grid, 2, "counts otherwise")
+        remove(beside)
+        await until(grid, 2, "No such file")
 
 
 async def test_who_asks_is_answered_at_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from tests.kit.models import a_model, as_file
 from worker.core.contract.event_types import CUSTOM, DATA_FIELDS
-from worker.core.grid import counting, models, stage_models
+from worker.core.grid import counting, models, prediction, stage_models
 from worker.core.grid.conditions import OPERATORS
 from worker.core.grid.email_kind import EmailKind
 
@@ -59,6 +60,8 @@ SECTIONS: list[tuple[str, int, type[BaseModel]]] = [
     ("`mail`", 0, models.GridFile.model_fields["mail"].annotation),  # type: ignore[list-item]  # a model of its own
     ("`identity`", 0, models.Identity),
     ("`accounts`", 0, models.Accounts),
+    ("`prediction`", 0, prediction.Prediction),
+    ("`prediction`", 1, prediction.PredictionModel),
 ]
 
 
@@ -89,7 +92,8 @@ def test_every_example_is_a_grid_or_part_of_one() -> None:
     """Each is checked whole; a part is checked below a grid's two required keys."""
     for text in EXAMPLES:
         whole = text if text.startswith("grid:") else f"grid: example\nversion: 1\n{text}"
-        models.parse_grid(whole, "docs/grid.md")
+        of_example = re.sub("^prediction: .*", "", whole, flags=re.MULTILINE)
+        models.parse_grid(whole, "docs/grid.md", as_file(a_model(models.parse_grid(of_example, "docs/grid.md"))))
     assert len(EXAMPLES) > 15
 
 

@@ -18,7 +18,7 @@ from tests.kit.services import Kafka, Redis, needed
 from tests.kit.site import Site
 from tests.kit.waits import until
 from worker.core.contract.model import Record
-from worker.presets import read_source
+from worker.presets import grid_path
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ async def test_a_page_becomes_a_lead_sql(own_broker: Kafka, own_redis: Redis, tm
     port = unused_port()
     given = {"input_topics": ",".join(EVENTS), "partitions": PARTITIONS, "clock": "wall"}
     site = Site(own_broker.address, own_redis.url, "pixel", tmp_path, **given)
-    site.put_grid(read_source("saas-b2b").decode())
+    site.put_grid(grid_path("saas-b2b").read_text())
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text=PAGE.replace("COLLECTOR", f"http://127.0.0.1:{collector.port}"), content_type="text/html")

@@ -10,6 +10,7 @@ from typing import Any
 
 from worker.core.grid.diff import replayed
 from worker.core.grid.messages import GridError
+from worker.core.grid.model_text import Written, with_model
 from worker.core.grid.models import parse_grid
 from worker.core.grid.order import Entry
 from worker.core.grid.tables import TABLES_VERSION
@@ -19,6 +20,7 @@ from worker.errors import StoreRefused, StoreUnavailable, WorkerMustStop
 from worker.logs import fields
 from worker.metrics import Metrics
 from worker.ports import OrderStore
+from worker.presets import read_written
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ LOOK_S = 10.0
 def load_grid(settings: Settings) -> CompiledGrid:
     """Return the settings' grid, compiled. Raises `WorkerMustStop` with every mistake in it."""
     try:
-        return _parse(Path(settings.grid).read_bytes(), settings)
+        return _parse(read_written(Path(settings.grid)), settings)
     except OSError as err:
         raise WorkerMustStop(f"the grid {settings.grid} cannot be read: {err.strerror}: set LEADPULSE_GRID") from err
     except GridError as err:
@@ -51,9 +53,9 @@ class GridFile:
         """The last grid of the file without mistakes."""
         self._mistake: str | None = None
         """The mistakes of the present file; `None` without any."""
-        self._found: bytes | None = compiled.grid.source
-        """The file's content at the last read."""
-        self._judged: bytes | None = self._found
+        self._found: Written | None = None
+        """What the file and the model beside it held at the last read."""
+        self._judged: Written | None = None
         """The content that was last accepted or refused; `None` while the file cannot be read."""
         self._asked = asyncio.Event()
         self._settling = asyncio.Lock()
@@ -156,21 +158,22 @@ class GridFile:
 
     async def _look(self, whole: bool) -> None:
         try:
-            source = await asyncio.to_thread(Path(self._settings.grid).read_bytes)
+            written = await asyncio.to_thread(read_written, Path(self._settings.grid))
         except OSError as err:
             self._found = self._judged = None
             self._mistake = f"the grid {self._settings.grid} cannot be read: {err.strerror}"
             self._refuse(self._mistake)
             return
-        settled = whole or source == self._found
-        self._found = source
-        if source == self._own.grid.source:
-            self._judged, self._mistake = source, None
-            if source == self.compiled.grid.source:
+        settled = whole or written == self._found
+        self._found = written
+        found = await asyncio.to_thread(with_model, written, self._settings.grid)
+        if found.source == self._own.grid.source and not found.mistakes:
+            self._judged, self._mistake = written, None
+            if found.source == self.compiled.grid.source:
                 self._note_same(whole)
                 self._take(self.compiled)
-        elif settled and (whole or source != self._judged):
-            await self._judge(source)
+        elif settled and (whole or written != self._judged):
+            await self._judge(written)
 
     def _note_same(self, asked: bool) -> None:
         """Log that the file holds the grid in force, if it was refused before or an operator *asked* for a read."""
@@ -180,10 +183,10 @@ class GridFile:
             extra = _grid_fields("grid.same", self.compiled)
             log.info("the grid file holds the grid in force: %s", _named(self.compiled), extra=extra)
 
-    async def _judge(self, source: bytes) -> None:
-        self._judged = source
+    async def _judge(self, written: Written) -> None:
+        self._judged = written
         try:
-            self._own = await asyncio.to_thread(_parse, source, self._settings)
+            self._own = await asyncio.to_thread(_parse, written, self._settings)
         except GridError as err:
             self._mistake = f"the grid {self._settings.grid} has mistakes:\n{err}"
         except Exception as err:
@@ -239,8 +242,8 @@ def _alone(compiled: CompiledGrid) -> Entry:
     return Entry(0, compiled.grid.version, compiled.grid.sha256, TABLES_VERSION)
 
 
-def _parse(source: bytes, settings: Settings) -> CompiledGrid:
-    return CompiledGrid(parse_grid(source, settings.grid), settings.source)
+def _parse(written: Written, settings: Settings) -> CompiledGrid:
+    return CompiledGrid(parse_grid(written.source, settings.grid, written.model), settings.source)
 
 
 def _grid_fields(event: str, compiled: CompiledGrid) -> dict[str, dict[str, Any]]:

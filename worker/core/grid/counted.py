@@ -1,4 +1,4 @@
-"""What a grid counts, apart from what it gives for it: the signals of its rules, and a hash of how each is counted.
+"""The signals of a grid's rules, and hashes of how each is counted.
 
 A model's weights hold for signals that are counted as they were when it was trained. Points, caps, thresholds, groups and
 labels give a signal another worth and leave it as it is. Exclusions have no signal.
@@ -24,15 +24,15 @@ _DIGITS: Final = 12
 
 
 def signals_of(grid: GridFile) -> dict[str, str]:
-    """Return the id of each signal of *grid*, in the order of its file, with the name of what is counted for it.
+    """Return signal → name of what is counted for it, in the order of the file.
 
     A fit rule, an engagement rule and a velocity rule have their ids. A fit rule with a table has `ID/ROW` for each row, and
     `ID/else`. Tiers of inactivity are `inactivity`, `inactivity/2` and so on. The last is `idle_days`. A `_` is added to the
     words of ours where a rule has that id.
     """
     found = {signal: rule.id for rule in grid.fit.rules for signal in _of_fit(rule)}
-    found |= {rule.id: rule.id for rule in (*grid.engagement.rules, *grid.velocity)}
-    taken = {rule.id for rule in (*grid.fit.rules, *grid.engagement.rules, *grid.velocity)}
+    found |= {rule.id: rule.id for rule in grid.engagement.rules} | {velocity.id: velocity.id for velocity in grid.velocity}
+    taken = {*found.values(), *(rule.id for rule in grid.fit.rules)}
     found |= {name: name for name, _ in _tiers(grid, taken)}
     idle_days = _free(IDLE_DAYS, taken)
     return {**found, idle_days: idle_days}

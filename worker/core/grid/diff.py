@@ -26,6 +26,7 @@ from worker.core.grid.words import (
     label_words,
     number,
     points,
+    prediction_words,
     sla_words,
     weigh_words,
     where_words,
@@ -212,6 +213,7 @@ def _head(grid: Grid) -> dict[str, str]:
         "stages.quiet": duration(grid.stages.quiet) if grid.stages.quiet else "",
         "accounts": "" if grid.accounts is None else account_words(grid.accounts).removesuffix("."),
         "identity": "" if grid.identity is None else identity_words(grid.identity).removesuffix("."),
+        "prediction": prediction_words(grid.prediction),
         "retention": duration(grid.retention) if grid.retention is not None else "",
     }
     for name, rung in (("mql", grid.stages.mql), ("sql", grid.stages.sql)):

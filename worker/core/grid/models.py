@@ -19,7 +19,9 @@ from worker.core.grid.labels import LabelText
 from worker.core.grid.messages import GridError, told
 from worker.core.grid.model_base import Model as _Model
 from worker.core.grid.model_base import WrittenSchema
+from worker.core.grid.model_text import Written, with_model
 from worker.core.grid.point_tables import PointsOrTable
+from worker.core.grid.prediction import Prediction, misfits
 from worker.core.grid.stage_models import Leave, Phases, Stages, leave_is_enter
 from worker.core.grid.values import (
     Bands,
@@ -39,7 +41,7 @@ from worker.core.grid.values import (
     time_zone,
 )
 from worker.core.grid.yaml_lines import Path
-from worker.core.grid.yaml_model import read_model
+from worker.core.grid.yaml_model import mistakes, read_model
 
 
 class Clamp(_Model):
@@ -243,6 +245,7 @@ class GridFile(_Model):
     mail: _MailDomains = _MailDomains()
     identity: Identity | None = None
     accounts: Accounts | None = None
+    prediction: Prediction | None = None
     retention: DurationOrNone = None
     """Time without an event after which a lead that is a contact is removed; `none` or absent keeps it for ever."""
 
@@ -253,14 +256,24 @@ class Grid(GridFile):
     sha256: str
     """Of the file without its labels (`content_sha256`): two grids with one hash judge alike."""
     source: bytes
-    """The file's bytes: whoever holds them can judge as this grid does."""
+    """The file's bytes, with the text of its model in place of that file's name. They suffice to judge as this grid does."""
 
 
-def parse_grid(text: str | bytes, file: str) -> Grid:
-    """Read and check a grid; *file* names it in mistakes. Raises `GridError` with every mistake, by line."""
-    source = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+def parse_grid(text: str | bytes, file: str, model: bytes | str | None = None) -> Grid:
+    """Read and check a grid; *file* names it in mistakes. Raises `GridError` with every mistake, by line.
+
+    *model*: the content of the file that `prediction` names, or why it cannot be read. A grid that was kept holds its model.
+    """
+    written = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    source, of_model = with_model(Written(written, model), file)
     shape = "a mapping that begins with `grid: NAME` and `version: 1`"
-    grid, _ = read_model(source, file, GridFile, shape=shape, error=GridError, words=_words, across=across)
+    try:
+        grid, document = read_model(source, file, GridFile, shape=shape, error=GridError, words=_words, across=across)
+    except GridError as err:
+        raise GridError([*err.mistakes, *of_model]) from None
+    wrong = [*of_model, *mistakes(((document.line(path), path, message) for path, message in misfits(grid)), file)]
+    if wrong:
+        raise GridError(wrong)
     values = {name: getattr(grid, name) for name in GridFile.model_fields}
     return Grid.model_construct(**values, sha256=content_sha256(source), source=source)
 

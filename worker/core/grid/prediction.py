@@ -1,25 +1,22 @@
 """A model beside a grid: weights on the grid's own signals, read and checked as a grid is.
 
-`model.json` is plain JSON, written by `leadpulse learn fit`. A grid names it by `prediction: {file: model.json}`. `with_model`
-puts the model's own text in place of that name. So the bytes of a grid are all that anyone needs to judge as it does, and the
-hash of a grid covers its model.
+`model.json` is plain JSON, written by `leadpulse learn fit`. A grid names it by `prediction: {file: model.json}`.
+`worker.core.grid.model_text` puts the model's own text in place of that name.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.nodes import MappingNode, ScalarNode
 
 from worker.core.grid.counted import counted_hash, counted_parts, signals_of
 from worker.core.grid.messages import GridError, Mistake, told
 from worker.core.grid.model_base import Model
-from worker.core.grid.values import DurationOrNone, did_you_mean, duration_ms, several, shown, wrong
+from worker.core.grid.values import did_you_mean, duration_ms, several, shown, wrong
 from worker.core.grid.yaml_lines import Path, read_yaml
 from worker.core.grid.yaml_model import mistakes
 
@@ -213,7 +210,8 @@ def _listed(value: Any) -> Any:
     return [_listed(one) for one in value] if isinstance(value, tuple) else value
 
 
-def _beside(name: str) -> str:
+def beside(name: str) -> str:
+    """Return *name* if it is that of a file beside the grid, or below. Raises pydantic's error."""
     parts = name.split("/")
     if not name.isprintable() or "\\" in name or any(part in ("", ".", "..") for part in parts) or ":" in name:
         raise wrong(f"write the name of a file beside the grid, as in model.json; got {shown(name)}")
@@ -231,9 +229,9 @@ def _inlined(raw: Any) -> Any:
 
 
 class Prediction(Model):
-    """The model that says how likely a lead is to be won. It moves no stage."""
+    """The model that says the chance that a lead is won. It moves no stage."""
 
-    file: Annotated[str, AfterValidator(_beside)] | None = None
+    file: Annotated[str, AfterValidator(beside)] | None = None
     """A model.json beside the grid."""
     model: Annotated[PredictionModel | None, BeforeValidator(_inlined), WithJsonSchema({"type": "string"})] = None
     """The model itself, as JSON text: grids in journals and in Redis have it in place of `file`."""
@@ -245,100 +243,9 @@ class Prediction(Model):
         return self
 
 
-class Explore(Model):
-    """Hands over leads below the threshold of SQL, so that the outcome of such leads is known too."""
-
-    share: Annotated[float, BeforeValidator(_number), Field(json_schema_extra={"exclusiveMinimum": 0, "maximum": 0.5})]
-    """The share of leads that are chosen, by a hash of their ids: above 0, at most 0.5."""
-    from_: Annotated[float, BeforeValidator(_number), Field(alias="from")]
-    """The score from which a chosen lead is handed over."""
-
-    @model_validator(mode="after")
-    def _some(self) -> Explore:
-        if not 0 < self.share <= 0.5:
-            raise wrong(f"write a share above 0 and at most 0.5, as in 0.05; got {self.share:g}", ("share",))
-        return self
-
-
-class Written(NamedTuple):
-    """A grid as it stands in its files."""
-
-    source: bytes
-    model: bytes | str | None = None
-    """What the file holds that its `prediction` names, or why it cannot be read; `None`: it names none."""
-
-
-class Inlined(NamedTuple):
-    """A grid's bytes with its model in them."""
-
-    source: bytes
-    mistakes: tuple[Mistake, ...] = ()
-    """Why the model is not in them."""
-
-
-@lru_cache(maxsize=8)
-def model_file(source: bytes) -> str | None:
-    """Return the name of the model's file that the grid *source* asks for; `None` for none, or where it holds the model."""
-    if b"prediction" not in source:
-        return None
-    data = read_yaml(source).data
-    prediction = data.get("prediction") if isinstance(data, dict) else None
-    name = prediction.get("file") if isinstance(prediction, dict) and "model" not in prediction else None
-    try:
-        return _beside(name) if isinstance(name, str) else None
-    except ValueError:
-        return None  # reported where the grid is read
-
-
-@lru_cache(maxsize=8)
-def with_model(written: Written, file: str) -> Inlined:
-    """Return the grid with the text of its model in place of the file's name. *file* names the grid in mistakes."""
-    source, model = written
-    name = model_file(source)
-    if name is None:
-        return Inlined(source)
-    line = read_yaml(source).line(("prediction", "file"))
-    if not isinstance(model, bytes):
-        why = f"the model {name} cannot be read: {model or 'it is not at hand'}; put it beside the grid"
-        return Inlined(source, (Mistake(file, line, "prediction.file", why),))
-    folder, slash, _ = file.rpartition("/")
-    try:
-        _, text = read_model_file(model, folder + slash + name)
-    except GridError as err:
-        return Inlined(source, tuple(err.mistakes))
-    whole = _replaced(source, text)
-    if whole is None:
-        why = "write it in one line, as in prediction: {file: model.json}"
-        return Inlined(source, (Mistake(file, line, "prediction.file", why),))
-    return Inlined(whole)
-
-
-def _replaced(source: bytes, model: str) -> bytes | None:
-    """Return the grid with `model: TEXT` in place of `file: NAME`, all lines where they were; `None` where it does not fit."""
-    text = source.decode("utf-8-sig")
-    root = YAML(typ="safe", pure=True).compose(text)
-    key, value = next(_entry(root, "prediction", "file"))
-    start, end = key.start_mark.index, value.end_mark.index
-    quoted = model.replace("'", "''")
-    whole = f"{text[:start]}model: '{quoted}'{text[end:]}".encode()
-    before, after = read_yaml(source).data, read_yaml(whole).data
-    if not isinstance(after, dict) or "\n" in text[start:end]:
-        return None
-    aim = {**before, "prediction": {"model": model, **{k: v for k, v in before["prediction"].items() if k != "file"}}}
-    return whole if repr(_sorted(after)) == repr(_sorted(aim)) else None
-
-
-def _sorted(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: dict(sorted(value.items())) if name == "prediction" else value for name, value in data.items()}
-
-
-def _entry(node: Any, *path: str) -> Iterator[tuple[ScalarNode, ScalarNode]]:
-    for key, value in node.value if isinstance(node, MappingNode) else ():
-        if key.value == path[0]:
-            if len(path) == 1:
-                yield key, value
-            else:
-                yield from _entry(value, *path[1:])
+def model_mark(model: PredictionModel) -> str:
+    """Return a short name for *model*: models with one name are the same."""
+    return sha256(model.model_dump_json(by_alias=True).encode()).hexdigest()[:12]
 
 
 def misfits(grid: GridFile) -> Iterator[tuple[Path, str]]:
@@ -369,9 +276,3 @@ def _other(trained: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
         if names:
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             yield f"{word}: {', '.join(names[:_SHOWN])}{more}"
-
-
-__all__ = [
-    "MOST_BYTES", "Explore", "Inlined", "Prediction", "PredictionModel", "Trained", "Written",
-    "misfits", "model_file", "read_model_file", "with_model",
-]  # fmt: skip

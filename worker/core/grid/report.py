@@ -28,6 +28,7 @@ from worker.core.grid.words import (
     number,
     on_words,
     points,
+    prediction_words,
     sla_words,
     where_words,
 )
@@ -168,6 +169,8 @@ def _optional(grid: Grid) -> Iterator[str]:
         yield from ("", "## Accounts", "", account_words(grid.accounts))
     if grid.identity is not None:
         yield from ("", "## Addresses", "", identity_words(grid.identity))
+    if grid.prediction is not None:
+        yield from ("", "## The chance to be won", "", f"It moves no stage. By {prediction_words(grid.prediction)}.")
     if grid.retention is not None:
         yield from ("", "## Retention", "", f"A contact of whom nothing was heard for {duration(grid.retention)} is removed.")
 

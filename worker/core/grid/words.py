@@ -12,8 +12,9 @@ from worker.core.grid.labels import NO_LABELS, Label, Labels, in_language
 from worker.core.grid.models import Accounts, Clamp, Exclusion, FitRule, GridFile, Identity, Inactivity, Rule, Velocity
 from worker.core.grid.open_hours import date_words, days_words, time_words
 from worker.core.grid.point_tables import FitPoints, PointsTable
+from worker.core.grid.prediction import Prediction, model_mark
 from worker.core.grid.stage_models import Sla
-from worker.core.grid.values import DAY_MS
+from worker.core.grid.values import DAY_MS, duration_ms
 
 _UNITS: Final = ((DAY_MS, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
 
@@ -182,6 +183,18 @@ def identity_words(identity: Identity) -> str:
     """Return what a shared address does."""
     link = " What comes for email:ADDRESS is that of the one lead with this address." if identity.email == "link" else ""
     return f"A lead with an address that another has is reported, and merged with nobody.{link}"
+
+
+def prediction_words(prediction: Prediction | None) -> str:
+    """Return which model a grid has, and what it was trained on; empty for none."""
+    model = None if prediction is None else prediction.model
+    if model is None:
+        return ""
+    trained = model.trained
+    return (
+        f"model {model_mark(model)} of {len(model.features)} signals, for {duration(duration_ms(model.horizon))}, trained on"
+        f" {trained.leads:,} leads, {trained.won:,} of them won"
+    )
 
 
 def sla_words(sla: Sla | None) -> str:
