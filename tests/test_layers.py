@@ -16,6 +16,9 @@ ROOMS = ("contract", "grid", "scoring", "identity", "batch", "insight")
 PROGRAMS = ("automations", "collector", "console", "demo", "history", "learning", "engine")
 """Programs know nothing of each other, but for the console and the demo, which show the others."""
 
+SHOWS = {"console": {"automations", "history", "learning"}, "demo": {"engine"}, "learning": {"history"}}
+"""Of programs: the others whose results they show or read."""
+
 OUTSIDE = ("aiokafka", "redis", "faust")
 HOSTS = ("worker/adapters/", "worker/faust_host.py", "worker/app.py", "worker/automations/app.py")
 
@@ -91,5 +94,5 @@ def test_programs_do_not_import_each_other_or_the_command_line() -> None:
         if len(parts) < 3 or parts[1] not in PROGRAMS:
             continue
         others = {name.split(".")[1] for name in names if name.startswith("worker.") and name.count(".") >= 1}
-        allowed = {parts[1]} | {"console": {"automations", "learning"}, "demo": {"engine"}}.get(parts[1], set())
+        allowed = {parts[1]} | SHOWS.get(parts[1], set())
         assert sorted(others & ({*PROGRAMS, "cli"} - allowed)) == [], file

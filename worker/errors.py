@@ -22,6 +22,7 @@
     ├── GridError (core)           call         operator
     ├── CheckpointError (core)     call         operator
     ├── FilesError                 call         operator
+    ├── HistoryError               call         operator
     ├── GridNotFound               call         operator
     ├── SettingsError              call         operator
     ├── OtherPartitions            call         operator
@@ -40,7 +41,7 @@ Errors that a module raises for its direct caller only are not in the tree. They
 `BadRow`, `CsvError`, `MapError`, `Unmapped`, `Malformed`, `TooLarge`, `Unreadable`, `NoAnswer`, `MailRefused`, and those of
 the demo. In the collector they are `BadSignature`, `Unverified`, `Full` and `Answer`. In automations they are `CannotWrite`,
 `TemplateMistake`, `NotAnOutput`, `NotNow`, `NotOurs`, `TooOld`, and `Refusal` with its kinds. Their senders raise `NotSent`,
-`LeaseEnded` and `AnswerLost`.
+`LeaseEnded` and `AnswerLost`. Readers of an archive meet `FilesChanged`.
 """
 
 from __future__ import annotations
@@ -168,7 +169,11 @@ class NotTaken(LeadPulseError):
 
 
 class FilesError(LeadPulseError):
-    """The checkpoints' folder or address cannot be used. The message has the remedy."""
+    """A folder or address of checkpoints or of an archive cannot be used. The message has the remedy."""
+
+
+class HistoryError(LeadPulseError):
+    """An archive, or a file of events, cannot be read. The message has the place and the remedy."""
 
 
 class GridNotFound(LeadPulseError):

@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry
 
 from tests.kit.batches import a_batch, a_write, everything
 from tests.kit.services import Redis
-from worker.adapters.checkpoint_files import Files, files_at
 from worker.adapters.redis_client import Client, connect
 from worker.adapters.redis_store import RedisOrder, RedisStore
+from worker.adapters.stored_files import Files, files_at
 from worker.core.batch.checkpoint import CheckpointError
 from worker.core.grid.models import parse_grid
 from worker.core.grid.order import Entry

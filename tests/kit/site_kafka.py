@@ -17,10 +17,10 @@ from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from tests.kit.waits import HANG_S
-from worker.adapters.checkpoint_files import files_at
 from worker.adapters.fetched import Checks
 from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_clients import to_record
+from worker.adapters.stored_files import files_at
 from worker.core.contract.journal import Cut, decode_entry
 from worker.core.contract.model import Record
 from worker.engine.kept import kept

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
-import gzip
-import io
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 import msgspec
@@ -19,6 +15,7 @@ from rich.console import Console, RenderableType
 
 from worker.core.contract.printable import plain
 from worker.errors import SettingsError
+from worker.history.lines import opened as opened
 from worker.settings import PREFIX, FromEnvironment, Settings
 
 if TYPE_CHECKING:
@@ -133,20 +130,6 @@ def load_grid(name: str) -> Grid:
         return read_grid(name)
     except (GridNotFound, GridError) as err:
         raise click.ClickException(str(err)) from None
-
-
-def opened(name: str) -> BinaryIO:
-    """Open a file, or stdin for `-`, to read lines of bytes.
-
-    The first two bytes identify gzip, not the name. A byte order mark at the beginning is left out.
-    """
-    raw: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer) if name == "-" else io.FileIO(name)
-    plain_stream = io.BufferedReader(raw, 1 << 20)
-    gzipped = plain_stream.peek(2)[:2] == b"\x1f\x8b"
-    stream: Any = gzip.GzipFile(fileobj=plain_stream) if gzipped else plain_stream
-    if stream.peek(len(codecs.BOM_UTF8)).startswith(codecs.BOM_UTF8):
-        stream.read(len(codecs.BOM_UTF8))
-    return cast(BinaryIO, stream)
 
 
 def json_line(value: Any) -> str:

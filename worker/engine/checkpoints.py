@@ -15,10 +15,10 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, BinaryIO, Final, NamedTuple
 
-from worker.adapters.checkpoint_files import Files, files_at
 from worker.adapters.redis_client import Client
 from worker.adapters.redis_copy import PartitionCopy, Stood, leads_in
 from worker.adapters.redis_store import RedisOrder, RedisStore
+from worker.adapters.stored_files import Files, files_at
 from worker.core.batch.checkpoint import FORMAT, Manifest, RowsWriter, encode_manifest
 from worker.core.contract.model import LeadWrite
 from worker.core.scoring.state import FOLD_VERSION, STATE_VERSION

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from worker.adapters.checkpoint_files import Files
 from worker.adapters.redis_client import Client
 from worker.adapters.redis_copy import Restore
 from worker.adapters.redis_store import RedisOrder
+from worker.adapters.stored_files import Files
 from worker.core.batch.checkpoint import CheckpointError, Manifest, check_rows, decode_manifest, is_manifest, read_rows
 from worker.engine.grid_order import know_again
 from worker.settings import Settings

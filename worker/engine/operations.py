@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import NamedTuple
 
-from worker.adapters.checkpoint_files import Files, files_at
 from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_topics import create_topics
 from worker.adapters.redis_client import Client, connect, install
 from worker.adapters.redis_store import RedisOrder, RedisStore
+from worker.adapters.stored_files import Files, files_at
 from worker.core.batch.checkpoint import CheckpointError, Manifest
 from worker.core.grid.models import Grid
 from worker.core.grid.order import Entry

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from worker.adapters.checkpoint_files import Files
 from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_clients import free_reader
+from worker.adapters.stored_files import Files
 from worker.core.contract.journal import Cut, Cuts, JournalError, decode_entry
 from worker.core.contract.model import Record
 from worker.core.scoring.state import FOLD_VERSION

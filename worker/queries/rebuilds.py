@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Literal
 
-from worker.adapters.checkpoint_files import files_at
 from worker.adapters.kafka_admin import Admin
+from worker.adapters.stored_files import files_at
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.state import FOLD_VERSION
 from worker.engine.rebuild import Way, ways

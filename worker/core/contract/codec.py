@@ -143,7 +143,7 @@ def decode(record: Record, fetched_ms: int | None = None) -> Decoded:
     beside = beside_value(key, headers) if headers else len(key or b"")
     if beside > MAX_BYTES:
         return Rejected(record, "too_large", f"key and headers: {beside:,} bytes; expected at most {MAX_BYTES:,}")
-    if headers and _is_binary(record):
+    if headers and is_binary(record):
         return _examine_binary(record, fetched_ms)
     if not value:
         return _without_value(record)
@@ -201,7 +201,7 @@ def _without_value(record: Record) -> Decoded:
     return Rejected(record, "empty", "value: no bytes; expected a CloudEvent in JSON")
 
 
-def _is_binary(record: Record) -> bool:
+def is_binary(record: Record) -> bool:
     """Whether *record* is in CloudEvents' binary mode for Kafka."""
     headers: _Sent = record.headers
     for marker, _ in headers:

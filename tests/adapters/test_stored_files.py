@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.adapters import checkpoint_files
-from worker.adapters.checkpoint_files import Files, files_at
+from worker.adapters import stored_files
+from worker.adapters.stored_files import Files, files_at
 from worker.errors import FilesError
 
 
@@ -77,4 +77,4 @@ def test_an_address_that_fsspec_does_not_know_is_refused() -> None:
     pytest.importorskip("fsspec", reason="fsspec: pip install 'leadpulse[checkpoints]'")
     with pytest.raises(FilesError, match="nowhere://"):
         files_at("nowhere://bucket/path")
-    assert checkpoint_files.files_at("a/relative/folder").where == "a/relative/folder"
+    assert stored_files.files_at("a/relative/folder").where == "a/relative/folder"

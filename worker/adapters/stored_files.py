@@ -1,4 +1,4 @@
-"""The files of checkpoints, in a folder or at any address that fsspec knows (`s3://bucket/leadpulse`).
+"""The files of checkpoints and archives, in a folder or at any address that fsspec knows (`s3://bucket/leadpulse`).
 
 A folder needs nothing installed. Everything here blocks: call it in a thread. Files hold personal data, so a folder's are for
 their owner alone.
@@ -11,14 +11,23 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from worker.adapters.redis_client import redacted
 from worker.errors import FilesError
 
 
+class Listed(NamedTuple):
+    """A file in a listing."""
+
+    size: int
+    age_s: float
+    version: str
+    """Another one whenever the file is written again."""
+
+
 class Files(Protocol):
-    """The file operations that checkpoints need. Names are relative, with `/` between their parts."""
+    """The file operations that checkpoints and archives need. Names are relative, with `/` between their parts."""
 
     where: str
     """The folder or address in messages, without secrets."""
@@ -43,19 +52,42 @@ class Files(Protocol):
         """Return the files in *folder*: name → age in seconds. Empty where there is no such folder."""
         ...
 
+    def walk(self, folder: str = "") -> dict[str, Listed]:
+        """Return the files in *folder* and in all folders below it, by their names. Empty where there is no such folder."""
+        ...
+
     def remove(self, name: str) -> None:
         """Remove a file. A file that is gone already is no error."""
         ...
 
 
-def files_at(place: str) -> Files:
-    """Return the files at *place*: a folder, `file://` included, or an address of fsspec's. Raises `FilesError`."""
+def files_at(place: str, extra: str = "checkpoints") -> Files:
+    """Return the files at *place*: a folder, `file://` included, or an address of fsspec's. Raises `FilesError`.
+
+    *extra*: the extra that has fsspec, for the message where it is missing.
+    """
     scheme, separator, path = place.partition("://")
     if not separator:
         return _Folder(Path(place))
     if scheme == "file":
         return _Folder(Path(path))
-    return _Remote(place)
+    return _Remote(place, extra)
+
+
+def address(place: str, extra: str = "checkpoints") -> tuple[Any, str]:
+    """Return fsspec's file system of the address *place*, and the path in it. Raises `FilesError`."""
+    where = redacted(place)
+    try:
+        import fsspec
+    except ImportError:
+        raise FilesError(
+            f"{where} is not a folder: pip install 'leadpulse[{extra}]', and what fsspec needs for"
+            f" {place.partition('://')[0]}:// (s3fs, gcsfs, adlfs, …)"
+        ) from None
+    try:
+        return cast(tuple[Any, str], fsspec.core.url_to_fs(place))
+    except (ImportError, ValueError) as err:
+        raise FilesError(f"{where} cannot be opened: {err}") from None
 
 
 class _Folder:
@@ -110,6 +142,17 @@ class _Folder:
                     found[entry.name] = now - entry.stat().st_mtime
         return found
 
+    def walk(self, folder: str = "") -> dict[str, Listed]:
+        now, found = time.time(), {}
+        for path, _, names in os.walk(self._root / folder):
+            for name in names:
+                file = Path(path, name)
+                with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                    stat = file.stat(follow_symlinks=False)
+                    version = f"{stat.st_ino}-{stat.st_mtime_ns}"
+                    found[file.relative_to(self._root).as_posix()] = Listed(stat.st_size, now - stat.st_mtime, version)
+        return found
+
     def remove(self, name: str) -> None:
         (self._root / name).unlink(missing_ok=True)
 
@@ -126,19 +169,9 @@ class _Folder:
 class _Remote:
     """Object storage, and every other file system of fsspec. An object exists only once it is completely written."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, extra: str) -> None:
         self.where = redacted(place)
-        try:
-            import fsspec
-        except ImportError:
-            raise FilesError(
-                f"{self.where} is not a folder: pip install 'leadpulse[checkpoints]', and what fsspec needs for"
-                f" {place.partition('://')[0]}:// (s3fs, gcsfs, adlfs, …)"
-            ) from None
-        try:
-            self._files, self._root = cast(tuple[Any, str], fsspec.core.url_to_fs(place))
-        except (ImportError, ValueError) as err:
-            raise FilesError(f"{self.where} cannot be opened: {err}") from None
+        self._files, self._root = address(place, extra)
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
@@ -169,14 +202,34 @@ class _Remote:
             entries = self._files.ls(path, detail=True)
         except FileNotFoundError:
             return {}
-        now, found = time.time(), {}
-        for entry in entries:
-            if entry["type"] == "file":
-                written = entry.get("LastModified") or entry.get("last_modified") or entry.get("created") or entry.get("mtime")
-                stamp = written.timestamp() if hasattr(written, "timestamp") else written
-                found[entry["name"].rpartition("/")[2]] = 0.0 if stamp is None else now - float(stamp)
-        return found
+        now = time.time()
+        return {entry["name"].rpartition("/")[2]: _age_s(entry, now) for entry in entries if entry["type"] == "file"}
+
+    def walk(self, folder: str = "") -> dict[str, Listed]:
+        self._files.invalidate_cache()
+        root, now = self._root.rstrip("/"), time.time()
+        try:
+            entries = self._files.find(self._path(folder) if folder else root, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {
+            name[len(root) + 1 :]: Listed(int(entry["size"]), _age_s(entry, now), str(entry.get("ETag") or _stamp(entry)))
+            for name, entry in entries.items()
+        }
 
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._files.rm_file(self._path(name))
+
+
+def _stamp(entry: Any) -> float | None:
+    """Return when a file of an fsspec listing was written, in seconds since 1970; `None` where the listing has no such time."""
+    written = entry.get("LastModified") or entry.get("last_modified") or entry.get("created") or entry.get("mtime")
+    if written is None:
+        return None
+    return float(written.timestamp() if hasattr(written, "timestamp") else written)
+
+
+def _age_s(entry: Any, now: float) -> float:
+    stamp = _stamp(entry)
+    return 0.0 if stamp is None else now - stamp

@@ -1,0 +1,1 @@
+"""Tests of the archive, and of how histories are read."""
