@@ -31,6 +31,7 @@
     ├── SentFileError              call         operator
     ├── ConnectionsError           call         operator
     ├── AutomationsError           call         operator
+    ├── LearningError              call         operator
     └── Undelivered                call         operator
 
 The core imports only the core. Its errors derive from the root in `worker/core/contract/errors.py`.
@@ -206,6 +207,10 @@ class ConnectionsError(LeadPulseError):
 
 class AutomationsError(LeadPulseError):
     """The file of automations, or a template that it names, cannot be used. The message names every mistake by line."""
+
+
+class LearningError(LeadPulseError):
+    """A table of outcomes, or an option, from which nothing can be learnt. The message has the remedy."""
 
 
 class SentFileError(LeadPulseError):

@@ -14,6 +14,7 @@ from worker.learning.intervals import (
     WEAKEST,
     benjamini_hochberg,
     design_effect,
+    exact_p,
     jeffreys,
     lift,
     logit,
@@ -65,8 +66,16 @@ def test_lift_is_the_odds_ratio_of_a_table() -> None:
     found = lift(9, 41, 29, 241)
     assert found.log_odds == pytest.approx(np.log((9.5 / 32.5) / (20.5 / 180.5)))
     assert found.se == pytest.approx(np.sqrt(1 / 9.5 + 1 / 32.5 + 1 / 20.5 + 1 / 180.5))
-    assert found.p_value == pytest.approx(2 * stats.norm.sf(found.log_odds / found.se))
-    assert (found.interval.low > 0) == (found.p_value < 0.05)
+    assert found.interval == pytest.approx((found.log_odds - 1.96 * found.se, found.log_odds + 1.96 * found.se), abs=1e-4)
+
+
+@given(st.integers(0, 30), st.integers(1, 60), st.integers(0, 200), st.integers(1, 400))
+def test_chance_is_that_of_fishers_test(won: int, rows: int, other_won: int, other_rows: int) -> None:
+    """The one-sided tests of SciPy, the nearer one doubled."""
+    won, other_won = min(won, rows), min(other_won, other_rows)
+    table = [[won, rows - won], [other_won, other_rows - other_won]]
+    sides = [stats.fisher_exact(table, alternative=side).pvalue for side in ("less", "greater")]
+    assert exact_p(won, rows, won + other_won, rows + other_rows) == pytest.approx(min(1, 2 * min(sides)))
 
 
 def test_benjamini_hochberg_keeps_what_the_paper_keeps() -> None:

@@ -10,6 +10,7 @@ from tests.kit.grids import changed, parsed
 from worker.core.contract.event_fields import DERIVED_TRAITS, TRAITS
 from worker.core.contract.event_types import ACTIVITIES, DATA_FIELDS
 from worker.core.grid.lint import MAX_RULES, Lint, lint
+from worker.core.grid.messages import GridError
 from worker.core.grid.models import parse_grid
 from worker.core.grid.values import EVENT_TYPES
 from worker.core.scoring.packing import TRAIT_NAMES
@@ -280,6 +281,20 @@ def test_a_trait_of_ones_own_is_not_unless_events_were_looked_at(where: str) -> 
     assert lint_of(where, {"tags", "do_not_call", "company.city"}) == []
     found = lint_of(where, set())
     assert [one.code for one in found] == ([] if "exists" in where else ["unknown-trait"])
+
+
+def test_a_trait_that_the_grid_names_as_its_own_is_meant() -> None:
+    """Exports of a CRM say Country, and a misspelt form of it is found too."""
+    named = changed(sound(), {"traits": "[Country, Company Size]", "fit.rules.territory.where": "{Country: FR}"})
+    assert lint(parse_grid(named, "g.yaml")) == []
+    (found,) = lint(parse_grid(changed(named, {"fit.rules.territory.where": "{CompanySize: 5}"}), "g.yaml"))
+    assert (found.code, "did you mean 'Company Size'" in found.message) == ("unknown-trait", True)
+
+
+def test_a_trait_without_a_name_is_no_path() -> None:
+    """`Nr.` ends in a dot, and no event can have it."""
+    with pytest.raises(GridError, match=r"'Nr\.' is no path"):
+        parse_grid(changed(sound(), {"traits": "[Nr.]"}), "g.yaml")
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,7 @@ def _head(grid: Grid) -> dict[str, str]:
         "version": str(grid.version),
         "timezone": grid.timezone,
         "hash_routes": "yes" if grid.hash_routes else "",
+        "traits": ", ".join(grid.traits),
         "score": clamp_words(grid.score),
         "fit": clamp_words(grid.fit),
         "engagement": clamp_words(grid.engagement),

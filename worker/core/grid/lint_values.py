@@ -50,18 +50,21 @@ def _conditions(grid: Grid) -> Iterator[tuple[Path, str, object]]:
             yield ("fit", "rules", i, "points"), op, value
 
 
+_UNSENT: Final = ": check the name, let a source send it as profile.updated, or name it in `traits`"
+
+
 # --- traits ----------------------------------------------------------------------------------------------------------
 
 
 def _unknown_traits(grid: Grid, seen: Collection[str] | None) -> Iterator[Found]:
     """Traits that no source sets. Any name will do, so without events only those are named that nearly are a known one."""
-    known = {*TRAITS, *DERIVED_TRAITS, *(seen or ())}
+    known = {*TRAITS, *DERIVED_TRAITS, *grid.traits, *(seen or ())}
     above = {path[:i] for path in known for i, char in enumerate(path) if char == "."}
     for at, name in _traits(grid):
         if name in known or name in above:
             continue
         near = _near(name, known)
-        meant = f", did you mean {near!r}?" if near else ": check the name, or let a source send it as profile.updated"
+        meant = f", did you mean {near!r}? If not, name it in `traits`" if near else _UNSENT
         if seen is not None:
             yield at, "unknown-trait", f"neither an event of the file nor a schema sets the trait {name!r}{meant}"
         elif near:

@@ -34,6 +34,7 @@ from worker.core.grid.values import (
     PagePatterns,
     Points,
     Steps,
+    TraitNames,
     WithinDays,
     above_zero,
     above_zero_step,
@@ -227,6 +228,8 @@ class GridFile(_Model):
     """Page type → patterns of url paths; the first type that fits wins."""
     hash_routes: bool = False
     """The path of a page is in the fragment of its url, as in `/app#/pricing`."""
+    traits: TraitNames = ()
+    """Traits of your own sources, which the lint then takes as meant."""
     labels: dict[str, LabelText] = Field(default_factory=dict)
     """Page type → what people call it."""
     score: Clamp = Clamp()

@@ -137,6 +137,12 @@ def _identifier(name: str) -> str:
     return name
 
 
+def _trait_name(name: str) -> str:
+    if not all(name.split(".")):
+        raise wrong(f"{name!r} is no path: write names joined by dots, as in company.size")
+    return name
+
+
 def time_zone(name: str) -> str:
     """Return *name* if it is an IANA time zone. Raises pydantic's error."""
     if name not in zones():
@@ -336,6 +342,12 @@ PagePatterns = Annotated[
     tuple[Annotated[str, AfterValidator(_page_pattern)], ...],
     BeforeValidator(_words),
     WithJsonSchema(_word_or_list({"type": "string", "pattern": "^[/*][^?#]*$"})),
+]
+TraitNames = Annotated[
+    tuple[Annotated[str, AfterValidator(_trait_name)], ...],
+    BeforeValidator(_words),
+    AfterValidator(_distinct),
+    WithJsonSchema(_word_or_list({"type": "string"})),
 ]
 Steps = Annotated[
     tuple[tuple[float, float], ...],

@@ -1,0 +1,176 @@
+"""How well a fit does on rows that it has not seen: forward in time where there is time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from worker.errors import LearningError
+from worker.learning.accuracy import auc, brier, brier_skill, calibration_line, ece, log_loss
+from worker.learning.bootstrap import SEED, draws_by_lead
+from worker.learning.intervals import Bools, Floats, Interval, jeffreys
+from worker.learning.points import Fitted
+from worker.learning.sample import Sample
+
+FOLDS: Final = 5
+_CUTS: Final = (0.4, 0.5, 0.6, 0.7)
+"""Shares of the wins that lie before the cuts; the last is the headline, with 30 % of the wins after it."""
+
+_LEAST_WINS: Final = 10
+_EDGE: Final = 1e-4
+BINS: Final = 10
+
+
+class Split(NamedTuple):
+    """Rows to fit and rows to judge."""
+
+    words: str
+    train: Bools
+    test: Bools
+
+
+class Decile(NamedTuple):
+    """A tenth of the rows, by score."""
+
+    rows: int
+    won: int
+    said: float
+    """Mean P(won)."""
+    likely: Interval
+    wins_from_here: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well scores did on rows that were not fitted."""
+
+    words: str
+    rows: int
+    leads: int
+    won: int
+    auc: float
+    auc_likely: Interval
+    brier: float
+    brier_skill: float
+    log_loss: float
+    slope: float
+    slope_likely: Interval
+    intercept: float
+    ece: float
+    deciles: tuple[Decile, ...]
+    """From the best."""
+
+
+def splits(sample: Sample) -> tuple[list[Split], bool]:
+    """Return the splits, the headline last, and whether they go forward in time.
+
+    A row is fitted if its horizon ends before the cut, and judged if it lies after it. Without time, leads are dealt to folds.
+    """
+    when = sample.when
+    found: list[Split] = []
+    if when is not None:
+        cuts = np.quantile(when[sample.won], _CUTS, method="higher")
+        for i, cut in enumerate(cuts):
+            end = cuts[i + 1] if i + 1 < len(cuts) else np.inf
+            train, test = when + sample.horizon_ms <= cut, (when >= cut) & (when < end)
+            if sample.at_ms is None:
+                train = when < cut
+            if _enough(sample.won, train) and _enough(sample.won, test):
+                found.append(Split(f"fitted before {_CUTS[i]:.0%} of the wins, judged on the next", train, test))
+    if found:
+        last = found.pop()
+        return [*found, Split("fitted on the past, judged on the newest rows", last.train, last.test)], True
+    count = int(sample.leads.max()) + 1
+    fold = np.random.default_rng(SEED).permutation(np.arange(count) % FOLDS)[sample.leads]
+    folds = [Split(f"fold {k + 1}", fold != k, fold == k) for k in range(FOLDS)]
+    return [one for one in folds if _enough(sample.won, one.train) and sample.won[one.test].any()], False
+
+
+def _enough(won: Bools, rows: Bools) -> bool:
+    return int(won[rows].sum()) >= _LEAST_WINS and int((~won[rows]).sum()) >= _LEAST_WINS
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The quality at each cut."""
+
+    headline: Quality
+    forward: bool
+    earlier: tuple[Quality, ...] = ()
+
+
+def judge(sample: Sample, refit: Callable[[Sample], Fitted]) -> Judged | None:
+    """Fit on the past of each cut and judge on what follows; `None` where too few wins can be held back."""
+    parts, forward = splits(sample)
+    seen: list[tuple[str, Bools, Floats]] = []
+    for part in parts:
+        try:
+            fitted = refit(sample.take(part.train))
+        except LearningError:
+            continue
+        seen.append((part.words, part.test, fitted.p(sample.take(part.test))))
+    if not seen:
+        return None
+    if forward:
+        found = [quality(words, sample.take(test), p) for words, test, p in seen]
+        return Judged(found[-1], forward, tuple(found[:-1]))
+    tested = np.any([test for _, test, _ in seen], axis=0)
+    whole = np.zeros(sample.rows)
+    for _, test, p in seen:
+        whole[test] = p
+    words = "leads dealt to five folds by chance, because the table has no time"
+    return Judged(quality(words, sample.take(tested), whole[tested]), forward)
+
+
+def quality(words: str, sample: Sample, p: Floats) -> Quality:
+    """Return how well probabilities *p* did on the rows of *sample*, with intervals by lead."""
+    p = np.clip(p, _EDGE, 1 - _EDGE)
+    log_odds = np.log(p) - np.log1p(-p)
+    line = calibration_line(log_odds, sample.won)
+    drawn = np.array([_drawn(log_odds, sample.won, weight) for weight in draws_by_lead(sample.leads)])
+    return Quality(
+        words=words,
+        rows=sample.rows,
+        leads=int(sample.leads.max()) + 1,
+        won=int(sample.won.sum()),
+        auc=auc(p, sample.won),
+        auc_likely=_range(drawn[:, 0]),
+        brier=brier(p, sample.won),
+        brier_skill=brier_skill(p, sample.won),
+        log_loss=log_loss(p, sample.won),
+        slope=line.slope,
+        slope_likely=_range(drawn[:, 1]),
+        intercept=line.intercept,
+        ece=ece(p, sample.won),
+        deciles=_deciles(p, sample),
+    )
+
+
+def _drawn(log_odds: Floats, won: Bools, weight: Floats) -> tuple[float, float]:
+    order = auc(log_odds, won, weight)
+    return order, calibration_line(log_odds, won, weight).slope if np.isfinite(order) else float("nan")
+
+
+def _range(values: Floats) -> Interval:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return Interval(float("nan"), float("nan"))
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return Interval(float(low), float(high))
+
+
+def _deciles(p: Floats, sample: Sample) -> tuple[Decile, ...]:
+    order = np.lexsort((np.arange(p.size), -p))
+    found: list[Decile] = []
+    before = 0
+    total = max(int(sample.won.sum()), 1)
+    for part in np.array_split(order, BINS):
+        if not part.size:
+            continue
+        won, d = int(sample.won[part].sum()), sample.design_effect
+        before += won
+        found.append(Decile(part.size, won, float(p[part].mean()), jeffreys(won / d, part.size / d), before / total))
+    return tuple(found)
