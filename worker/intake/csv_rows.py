@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Final, NamedTuple
 
 DELIMITERS: Final = (",", ";", "\t", "|")
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     number: int
     """Line of the file on which the row ends, from 1."""
     cells: dict[str, str]
-    """Column → text, without blanks at the ends."""
+    """Column → text, without blanks at the ends unless they were asked for."""
     fault: str = ""
     """What is wrong with the row, which then has no cells."""
 
@@ -102,9 +102,7 @@ def _delimiter(text: str) -> str:
     if not best and not text.strip():
         raise CsvError("the file is empty: its first row must name the columns")
     if not best:
-        raise CsvError(
-            'no delimiter gives header and rows the same number of cells: name it in the map, as in `delimiter: ";"`'
-        )
+        raise CsvError('no delimiter gives header and rows the same number of cells: name it with `delimiter`, as in ";"')
     return best
 
 
@@ -125,25 +123,27 @@ def _some_rows(text: str, delimiter: str) -> list[list[str]]:
     return rows
 
 
-def header_and_rows(stream: BinaryIO, dialect: Dialect) -> tuple[Sequence[str], Iterator[Row]]:
+def header_and_rows(stream: BinaryIO, dialect: Dialect, *, exact: bool = False) -> tuple[Sequence[str], Iterator[Row]]:
     """Return the header's columns, and the rows below it as they are read. Raises `CsvError`, also while rows are read.
 
     A row with fewer cells than the header lacks the last ones. A row with more has a `fault`. Empty rows are left out.
+    *exact*: blanks at the ends of names and cells are kept.
     """
     text = io.TextIOWrapper(stream, encoding=dialect.encoding, errors="strict", newline="")
     csv.field_size_limit(FIELD_LIMIT)
     reader = csv.reader(text, delimiter=dialect.delimiter, strict=True)
-    header = [name.strip() for name in _next(reader, dialect) or ()]
+    form = str if exact else str.strip
+    header = [form(name) for name in _next(reader, dialect) or ()]
     if _is_hint(dialect.delimiter.join(header)) or (len(header) == 1 and _is_hint(header[0])):
-        header = [name.strip() for name in _next(reader, dialect) or ()]
-    while header and not header[-1]:
+        header = [form(name) for name in _next(reader, dialect) or ()]
+    while header and not header[-1].strip():
         header.pop()
     if not header:
         raise CsvError("the file is empty: its first row must name the columns")
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise CsvError(f"the header names {', '.join(map(repr, twice))} twice: give each column its own name")
-    return header, _rows(reader, header, dialect)
+    return header, _rows(reader, header, dialect, form)
 
 
 def _next(reader: Iterator[list[str]], dialect: Dialect) -> list[str] | None:
@@ -151,13 +151,13 @@ def _next(reader: Iterator[list[str]], dialect: Dialect) -> list[str] | None:
         return next(reader, None)
     except UnicodeDecodeError as error:
         raise CsvError(
-            f"byte {error.start} is not {dialect.encoding}: name the file's encoding, as in `encoding: windows-1252`"
+            f"byte {error.start} is not {dialect.encoding}: name the file's encoding with `encoding`, as in windows-1252"
         ) from error
     except csv.Error as error:
         raise CsvError(f"line {getattr(reader, 'line_num', 0)}: {error}") from error
 
 
-def _rows(reader: Iterator[list[str]], header: Sequence[str], dialect: Dialect) -> Iterator[Row]:
+def _rows(reader: Iterator[list[str]], header: Sequence[str], dialect: Dialect, form: Callable[[str], str]) -> Iterator[Row]:
     while (cells := _next(reader, dialect)) is not None:
         number = getattr(reader, "line_num", 0)
         while len(cells) > len(header) and not cells[-1].strip():
@@ -166,6 +166,6 @@ def _rows(reader: Iterator[list[str]], header: Sequence[str], dialect: Dialect) 
             counts = f"{len(cells)} cells under {len(header)} columns"
             yield Row(number, {}, f"{counts}: is {dialect.delimiter!r} the delimiter, or is a quote missing?")
             continue
-        found = {name: cell.strip() for name, cell in zip(header, cells, strict=False)}
-        if any(found.values()):
+        found = {name: form(cell) for name, cell in zip(header, cells, strict=False)}
+        if any(cell.strip() for cell in found.values()):
             yield Row(number, found)
