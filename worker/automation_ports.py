@@ -330,6 +330,7 @@ class Limits(Protocol):
         """Report how a request ended: `` for success, else `again` or `configuration`, with words for `status`.
 
         Five `again` in a row, or one `configuration`, open the breaker. *after_ms* stops the target, for an hour at most.
+        A success may ask for it too, where little is left of the vendor's limit.
         After a failure with *after_ms* the budget is halved, and grows back within minutes.
         """
         ...

@@ -133,3 +133,16 @@ async def test_the_status_of_targets(limits: Limits) -> None:
     await limits.pause("target:crm", True)
     status = (await limits.status(["crm"]))["crm"]
     assert (status["breaker"], status["until_ms"], status["paused"]) == ("half-open", 90_004, True)
+
+
+async def test_a_target_of_whose_limit_little_is_left_rests(limits: Limits) -> None:
+    """A success may say so. The rate afterwards is the same, and the breaker has no part in it."""
+    await _permitted(limits, 0)
+    await limits.report("crm", "", 10_000, 100)
+    assert await _permitted(limits, 100) == Permit(10_000, "budget")
+    await limits.report("crm", "", 0, 200)  # a request from before
+    assert await _permitted(limits, 10_099) == Permit(1, "budget")
+    assert [await _permitted(limits, 10_100) for _ in range(20)] == [Permit()] * 20
+    assert await _permitted(limits, 10_100) == Permit(101, "budget")
+    await limits.report("crm", "", 10 * 60 * MINUTE, 20_000)
+    assert await _permitted(limits, 20_000) == Permit(60 * MINUTE, "budget"), "an hour at most"

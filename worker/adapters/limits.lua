@@ -41,18 +41,23 @@ local function limits_permit(keys, args)
   return {wait, wait > 0 and 'budget' or ''}
 end
 
+local function stopped(held, after, now)
+  return whole_number(math.max(held.stopped, now + math.min(after, STOP_MOST_MS)))
+end
+
 -- ARGV: failure, after, now, why
 local function limits_report(keys, args)
   local key, held, failure, after, now = keys[1], limits_of(keys[1]), args[1], tonumber(args[2]), tonumber(args[3])
   if failure == '' then
     redis.call('HSET', key, 'failures', 0, 'open', 0, 'probing', 0, 'success', args[3])
+    if after > 0 then redis.call('HSET', key, 'stopped', stopped(held, after, now)) end
     return 'DONE'
   end
   local failures, open = held.failures + 1, held.open
   redis.call('HSET', key, 'failures', failures, 'failed', args[3], 'failure', failure, 'why', args[4])
   if after > 0 then
     redis.call('HSET', key, 'slow', string.format('%.9f', math.max(SLOWEST, factor(held, now) / 2)), 'slowed', args[3],
-      'stopped', whole_number(math.max(held.stopped, now + math.min(after, STOP_MOST_MS))))
+      'stopped', stopped(held, after, now))
   end
   if failure == 'configuration' then
     open = OPEN_MOST_MS

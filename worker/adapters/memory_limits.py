@@ -88,6 +88,8 @@ class MemoryLimits:
     async def report(self, target: str, failure: str, after_ms: int, now_ms: int, why: str = "") -> None:
         """Report how a request ended; see the port."""
         held = self._targets.setdefault(target, _Target())
+        if after_ms > 0:
+            held.stopped_ms = max(held.stopped_ms, now_ms + min(after_ms, STOP_MOST_MS))
         if not failure:
             held.failures = held.open_ms = 0
             held.probing, held.success_ms = False, now_ms
@@ -96,7 +98,6 @@ class MemoryLimits:
         held.failure_ms, held.failure, held.why = now_ms, failure, why
         if after_ms > 0:
             held.slow, held.slow_ms = max(SLOWEST, held.factor(now_ms) / 2), now_ms
-            held.stopped_ms = max(held.stopped_ms, now_ms + min(after_ms, STOP_MOST_MS))
         if failure == "configuration":
             held.open_ms = OPEN_MOST_MS
         elif held.probing:

@@ -161,6 +161,7 @@ class Calls:
         rate, burst = _budget(at.kind.rate)
         waited_until = time.monotonic() + _PATIENCE_S
         while True:
+            _check_time(lease)
             permit = await self.limits.permit(at.name, 1, rate, burst, self.now_ms())
             if not permit.wait_ms:
                 break
@@ -168,8 +169,7 @@ class Calls:
             if permit.why != "budget" or late:
                 raise NotNow(permit.why, permit.wait_ms)
             await asyncio.sleep(permit.wait_ms / 1000)
-        if lease.left_s() < ANSWER_S:
-            raise NotNow("the attempt took too long", 0)
+        _check_time(lease)
 
     async def _sent(self, at: Named, step: Http | Mail, lease: Lease, token: str, before: Before | None) -> Answered:
         """Send *step*. Raises `Again` where nothing was sent, and `Lost` where the answer did not come."""
@@ -229,6 +229,12 @@ class Calls:
             for one in held:
                 found.update(_parts_of(one))
         yield from sorted((one for one in found if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+
+def _check_time(lease: Lease) -> None:
+    """Raise `NotNow` unless a request and its answer fit into the rest of *lease*."""
+    if lease.left_s() < ANSWER_S:
+        raise NotNow("the attempt took too long", 0)
 
 
 def _parts_of(secret: str) -> Iterator[str]:

@@ -46,8 +46,6 @@ async def _written(calls: Calls, at: Named, states: Sequence[LeadState], lease: 
         half = len(states) // 2
         first = await _written(calls, at, states[:half], lease)
         return first + await _written(calls, at, states[half:], lease)
-    except NotNow as later:
-        return _all(states, Again(str(later), min(later.wait_ms, _ASKED_AGAIN_MS) / 1000))
     except Refusal as error:
         return _all(states, error)
 
@@ -67,7 +65,8 @@ async def _driven(calls: Calls, at: Named, states: Sequence[LeadState], lease: L
 
 
 async def _through(calls: Calls, at: Named, steps: Writes, lease: Lease) -> list[Written]:
-    answer, refusal, first = Answer(0), None, True
+    answer, first = Answer(0), True
+    refusal: Refusal | None = None
     while True:
         try:
             step = next(steps) if first else steps.throw(refusal) if refusal is not None else steps.send(answer)
@@ -76,6 +75,8 @@ async def _through(calls: Calls, at: Named, steps: Writes, lease: Lease) -> list
         first, refusal = False, None
         try:
             answer = await calls.call(at, step, lease)
+        except NotNow as later:  # thrown into the steps, for some of the batch may be written
+            refusal = Again(str(later), min(later.wait_ms, _ASKED_AGAIN_MS) / 1000)
         except Refusal as error:
             refusal = error
 

@@ -247,6 +247,7 @@ async def test_values_are_the_texts_that_hubspot_takes(hub: HubSpot) -> None:
             Again,
             60.0,
         ),
+        (Reply(503, b"<html>"), Again, 0.0),
         (Reply(477, None, {"Retry-After": "86400"}), Again, 86_400.0),
         (Reply(423), Again, 10.0),
         (error(403, "MISSING_SCOPES", "scopes"), Misconfigured, 0.0),
@@ -313,3 +314,13 @@ async def test_a_target_without_the_leads_id_is_stopped(hub: HubSpot) -> None:
         await held.write(*(state_of("crm", f"lead-{number}", STATE) for number in range(10)))
     assert isinstance((await held.act(act_of("crm", "task", FIELDS))).error, Misconfigured)
     assert len(hub.requests) == 2
+
+
+async def test_a_look_up_that_is_refused_takes_nothing_from_the_rest_of_the_batch(hub: HubSpot) -> None:
+    """The other leads are written, and only the one whose contact could not be looked up comes again."""
+    hub.contacts["77"] = {"email": "eve@acme.example"}
+    hub.script("GET", "/contacts/77", error(429, "RATE_LIMITS", "You have reached your ten_secondly_rolling limit."))
+    written = await driver(hub).write(*(state_of("crm", lead, STATE) for lead in ("ada", "eve", "bob")))
+    assert {one.lead_id: type(one.error) for one in written} == {"ada": type(None), "eve": Again, "bob": type(None)}
+    assert [type(one.error) for one in await driver(hub).write(state_of("crm", "eve", STATE))] == [type(None)]
+    assert hub.contacts["77"]["leadpulse_score"] == "78.5"

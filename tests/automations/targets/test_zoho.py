@@ -104,6 +104,16 @@ async def test_each_record_has_its_own_error(crm: Zoho) -> None:
     assert crm.refusals == []
 
 
+async def test_a_search_that_is_refused_takes_nothing_from_the_rest_of_the_batch(crm: Zoho) -> None:
+    """The other leads are made, and only the one that could not be searched comes again."""
+    crm.strict = True
+    crm.script("GET", "/search$", problem(429, "TOO_MANY_REQUESTS", "limit"))
+    written = await driver(crm).write(
+        *(state_of("crm", lead, STATE, person={"email": f"{lead}@acme.example"}) for lead in ("ada", "eve", "bob"))
+    )
+    assert {one.lead_id: type(one.error) for one in written} == {"ada": Again, "eve": type(None), "bob": type(None)}
+
+
 async def test_a_batch_that_is_refused_whole_is_halved(crm: Zoho) -> None:
     """Down to one."""
     crm.script("POST", "/upsert$", problem(400, "INVALID_DATA", "body"), times=1)

@@ -66,11 +66,16 @@ class Driver:
         """Write states; a batch that is refused is halved."""
         assert self.kind.write is not None
         steps = self.kind.write(self.target, states)
-        answer: Answer | None = None
         async with aiohttp.ClientSession() as session:
             try:
+                step = next(steps)
                 while True:
-                    answer = await self._http(session, steps.send(answer))  # type: ignore[arg-type]
+                    try:
+                        answer = await self._http(session, step)
+                    except Refusal as refusal:
+                        step = steps.throw(refusal)
+                    else:
+                        step = steps.send(answer)
             except StopIteration as end:
                 return list(end.value)
             except Refusal as error:

@@ -54,7 +54,8 @@ def numbers_of(answer: Answer, *names: str) -> list[int] | None:
 def raise_for(answer: Answer, vendor: str, words: str, *, wait_s: float = 0.0) -> None:
     """Raise the refusal that *answer*'s status means at most vendors; return where it is 2xx.
 
-    *words* are the vendor's own, and *wait_s* counts where a 429 or 503 does not tell how long to wait.
+    *words* are the vendor's own, and *wait_s* counts where a 429 does not tell how long to wait. A 503 that does not tell is no
+    limit: the next attempt comes by itself, and the budget stays.
     """
     status = answer.status
     if 200 <= status < 300:
@@ -65,7 +66,7 @@ def raise_for(answer: Answer, vendor: str, words: str, *, wait_s: float = 0.0) -
     if status == 403:
         raise Misconfigured(f"{why}. Give the log-in the rights that are missing")
     if status in (408, 425, 429, 503):
-        raise Again(why, retry_after_s(answer) or wait_s)
+        raise Again(why, retry_after_s(answer) or (wait_s if status == 429 else 0.0))
     if 500 <= status < 600:
         raise Lost(why)
     if 300 <= status < 400:

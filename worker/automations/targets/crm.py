@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import unescape
 from typing import Any, Final, Literal, NamedTuple, TypeVar
@@ -12,7 +12,7 @@ import msgspec
 from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
 from worker.automations.acts import Act, LeadState
-from worker.automations.requests import Answer, Refusal, Remember, Run, Step, Steps, Written
+from worker.automations.requests import Again, Answer, Http, Refusal, Remember, Run, Step, Steps, Written
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.fields import Html, Line, Text, With
 from worker.core.grid.messages import shown_path, told
@@ -51,6 +51,7 @@ class PlainTask(Task):
 
 
 Read = TypeVar("Read", bound=With)
+T = TypeVar("T")
 
 
 def read_with(model: type[Read], act: Act) -> Read:
@@ -183,6 +184,25 @@ def written(states: Sequence[LeadState], results: Mapping[str, object]) -> list[
     """Return what became of each state, by the result of its lead: a `Refusal`, or anything else for success."""
     errors = {lead_id: result for lead_id, result in results.items() if isinstance(result, Refusal)}
     return [Written(state.lead_id, state.sequence, errors.get(state.lead_id)) for state in states]
+
+
+def kept(steps: Generator[Http, Answer, T]) -> Generator[Http, Answer, T | Refusal]:
+    """Return the value of *steps* for a part of a batch, or their refusal. So the other leads keep what they have.
+
+    Raises what concerns the whole target, or the whole batch.
+    """
+    try:
+        return (yield from steps)
+    except (Again, Refused) as error:
+        return error
+
+
+def apart(
+    leads: Iterable[str], steps: Generator[Http, Answer, Mapping[str, str | Refusal]]
+) -> Generator[Http, Answer, dict[str, str | Refusal]]:
+    """Return what became of *leads*, a part of a batch. A refusal of all of them is one of each; see `kept`."""
+    result = yield from kept(steps)
+    return dict.fromkeys(leads, result) if isinstance(result, Refusal) else dict(result)
 
 
 def remembered(run: Run, name: str, steps: Generator[Step, Answer, str]) -> Steps:

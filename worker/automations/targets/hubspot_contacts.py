@@ -15,7 +15,7 @@ from worker.automations.acts import Act, LeadState
 from worker.automations.requests import Again, Answer, Http, Misconfigured, Refusal, Run, Split, Steps, Writes
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import inside, scrubbed
-from worker.automations.targets.crm import ALIASES, address_of, by_lead, is_anonymous, plain, written
+from worker.automations.targets.crm import ALIASES, address_of, apart, by_lead, is_anonymous, kept, plain, written
 from worker.automations.targets.hubspot_api import id_of, listed, objects, properties_of, words_of
 from worker.connections.targets import HubSpotTarget
 
@@ -77,7 +77,7 @@ def write(target: HubSpotTarget, states: Sequence[LeadState]) -> Writes:
         else:
             groups.setdefault(one.key, []).append(one)
     for inputs in groups.values():
-        found |= yield from _batch(target, inputs)
+        found |= yield from apart([one.lead_id for one in inputs], _batch(target, inputs))
     return written(states, found)
 
 
@@ -127,7 +127,7 @@ def _batch(target: HubSpotTarget, inputs: Sequence[_Input]) -> Generator[Http, A
         if category in _PASSING:
             found[one.lead_id] = Again(f"HubSpot: {scrubbed(words)}")
         else:
-            found[one.lead_id] = yield from _one(target, one, words, conflict=category == "CONFLICT")
+            found[one.lead_id] = yield from kept(_one(target, one, words, conflict=category == "CONFLICT"))
     return found
 
 

@@ -16,7 +16,7 @@ from worker.automations.acts import Act, LeadState
 from worker.automations.requests import Again, Answer, Http, Misconfigured, Refusal, Run, Split, Steps, Writes
 from worker.automations.requests import Final as Refused
 from worker.automations.targets.answers import scrubbed
-from worker.automations.targets.crm import ALIASES, Record, address_of, is_anonymous, names_of, records_of, written
+from worker.automations.targets.crm import ALIASES, Record, address_of, apart, is_anonymous, names_of, records_of, written
 from worker.automations.targets.salesforce_api import OWN_ID, PASSING, ask_each, errors_of, judge, path
 from worker.connections.targets import SalesforceTarget
 
@@ -79,9 +79,9 @@ def _written(target: SalesforceTarget, records: Sequence[Record]) -> Generator[H
         if one.lead_id in errors and one not in missing and one not in converted:
             found[one.lead_id] = _refusal(errors[one.lead_id])
     if missing:
-        found |= yield from _adopted_or_made(target, missing)
+        found |= yield from apart([one.lead_id for one in missing], _adopted_or_made(target, missing))
     if converted:
-        found |= yield from _as_contacts(target, converted)
+        found |= yield from apart([one.lead_id for one in converted], _as_contacts(target, converted))
     return found
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from worker.automations.acts import Act, LeadState
 from worker.automations.requests import Answer, Http, Misconfigured, Refusal, Run, Split, Steps, Writes
 from worker.automations.requests import Final as Refused
-from worker.automations.targets.crm import Record, address_of, is_anonymous, names_of, records_of, written
+from worker.automations.targets.crm import Record, address_of, apart, is_anonymous, kept, names_of, records_of, written
 from worker.automations.targets.zoho_api import id_of, judge, refusal_of, results_of
 from worker.connections.targets import ZohoTarget
 
@@ -92,7 +92,7 @@ def _written(target: ZohoTarget, records: Sequence[Record]) -> Generator[Http, A
         rows = [{"id": one.lead_id, **one.fields} for one in known]
         found |= _settled(known, (yield from _sent(target, "contact", "PUT", path(target), known, {"data": rows})))
     if others:
-        found |= yield from _upserted(target, others)
+        found |= yield from apart([one.lead_id for one in others], _upserted(target, others))
     return found
 
 
@@ -102,19 +102,23 @@ def _upserted(target: ZohoTarget, records: Sequence[Record]) -> Generator[Http, 
     found = _settled(records, results)
     missing = [one for one in records if str(results[one.lead_id].get("code")) in _MISSING]
     there: dict[str, str] = {}
+    unasked: _Found = {}
     for one in missing:
         if one.email and not _has_name(one.person):
-            ids = yield from _with_address(target, one.email)
-            there |= {one.lead_id: ids[0]} if ids else {}
+            ids = yield from kept(_with_address(target, one.email))
+            if isinstance(ids, Refusal):
+                unasked[one.lead_id] = ids
+            elif ids:
+                there[one.lead_id] = ids[0]
     known = [one for one in missing if one.lead_id in there]
     if known:
         rows = [{"id": there[one.lead_id], **_row(target, one)} for one in known]
         found |= _settled(known, (yield from _sent(target, "known", "PUT", path(target), known, {"data": rows})))
-    new = [one for one in missing if one.lead_id not in there]
+    new = [one for one in missing if one.lead_id not in there and one.lead_id not in unasked]
     if new:
         rows = [_new(target, one) | _row(target, one) for one in new]
         found |= _settled(new, (yield from _upsert(target, "make", new, rows)))
-    return found
+    return found | unasked
 
 
 def _has_name(held: Mapping[str, str]) -> bool:
