@@ -114,7 +114,9 @@ class Table:
 
     def role(self, role: str) -> np.ndarray[Any, Any]:
         """Return our column with that role, whatever its name in the file. Raises `LearningError` where there is none."""
-        return self.column(self.facts.roles.get(role, role))
+        if role not in self.facts.roles:  # a file may have a column of that name, which is none of ours
+            raise LearningError(f"the table has no {role}: make it again with `leadpulse learn table`")
+        return self.column(self.facts.roles[role])
 
     def features(self, *kinds: Kind) -> list[Feature]:
         """Return the features of *kinds*, of all without any, in the order of the file."""
