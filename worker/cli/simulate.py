@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from worker.adapters.kafka_sink import Client, KafkaIntake
 from worker.cli.common import load
+from worker.cli.simulate_known import known_options, known_outcomes, write_truth
 from worker.core.contract.instants import instant
 from worker.demo.agenda import DAY_MS
 from worker.demo.simulate import Scenario, SimRecord, events, paced
@@ -75,7 +76,11 @@ def _topics(_: click.Context, param: click.Parameter, text: str | None) -> dict[
     metavar="T",
     help="When simulated time begins: a date, an instant (RFC 3339), now, or -30d for thirty days ago.",
 )
-@click.option("--days", type=click.FloatRange(0, min_open=True), help="Simulated days.  [default: 30, none with --events]")
+@click.option(
+    "--days",
+    type=click.FloatRange(0, min_open=True),
+    help="Simulated days.  [default: 30, none with --events, 365 with --truth]",
+)
 @click.option("--events", "limit", type=click.IntRange(1), metavar="N", help="Stop after N records.")
 @click.option("--late", type=_SHARE, default=0.02, show_default=True, help="Share of events that come up to six hours late.")
 @click.option("--duplicates", type=_SHARE, default=0.01, show_default=True, help="Share of events that are sent twice.")
@@ -114,7 +119,16 @@ def _topics(_: click.Context, param: click.Parameter, text: str | None) -> dict[
     metavar="FAMILY=TOPIC,…",
     help="Kafka topics of web, email, webinar, profile and crm events.  [default: web=lead.events.web, and so on]",
 )
-def simulate(rate: float, compress: float, out: str, kafka: str | None, client: Client, **given: Any) -> None:
+@known_options
+def simulate(
+    rate: float,
+    compress: float,
+    out: str,
+    kafka: str | None,
+    client: Client,
+    known: tuple[Path, dict[str, Any]] | None,
+    **given: Any,
+) -> None:
     """Simulate the traffic of a B2B site.
 
     Use it to try a grid before real leads come, or to fill a test system. The simulated people visit pages, open mails, join
@@ -124,16 +138,19 @@ def simulate(rate: float, compress: float, out: str, kafka: str | None, client: 
     As in real life, some events come late or twice. With --bad, some records are no events at all. The same --seed gives the
     same traffic.
 
+    With --truth, outcomes follow from odds that are known, so that `leadpulse learn` can be judged by what it should find.
+
     Prints one event (a CloudEvent in JSON) a line, in order of arrival. `leadpulse replay` scores such a file. With --kafka,
     the events go to Kafka, and running workers score them.
     """
     if kafka is not None and out != "-":
         raise click.UsageError("use --out or --kafka, not both")
-    if given["days"] is None and given["limit"] is None:
-        given["days"] = 30
+    if given["days"] is None and (known or given["limit"] is None):
+        given["days"] = 365 if known else 30
     scenario = Scenario(**given)
+    outcomes = None if known is None else known_outcomes(scenario, *known)
     tally = _Tally(scenario, quiet=kafka is None and out == "-" and sys.stdout.isatty())
-    flow = paced(events(scenario), compress=compress, rate=rate)
+    flow = paced(events(scenario) if outcomes is None else outcomes.records(), compress=compress, rate=rate)
     if kafka is None:
         sending = _to_file(flow, out, tally, live=bool(rate or compress))
     else:
@@ -141,6 +158,8 @@ def simulate(rate: float, compress: float, out: str, kafka: str | None, client: 
         sending = _to_log(flow, log, scenario.topics.values(), tally)
     _hand_over(sending, tally, out)
     click.echo(tally.words(), err=True)
+    if known is not None and outcomes is not None:
+        click.echo(write_truth(known[0], outcomes), err=True)
     if kafka is not None and tally.last_ms > time.time_ns() // 1_000_000:
         click.echo("some events are later than now: the worker takes them as of the moment they came (see --start)", err=True)
 

@@ -118,6 +118,11 @@ def events(scenario: Scenario) -> Iterator[SimRecord]:
     if scenario.days is not None:
         end_ms = scenario.start_ms + round(scenario.days * DAY_MS)
         happenings = itertools.takewhile(lambda happening: happening[0] < end_ms, happenings)
+    return records(scenario, happenings)
+
+
+def records(scenario: Scenario, happenings: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[SimRecord]:
+    """Yield the records of *happenings*, (instant in ms, CloudEvent) in order, with the disorder and limit of *scenario*."""
     return itertools.islice(_in_order(_Arrivals(scenario), happenings), scenario.limit)
 
 
