@@ -319,10 +319,10 @@ class Permit(NamedTuple):
 class Limits(Protocol):
     """What all processes share: budget, breaker and pauses of targets and rules. Raises as `Ledger` does."""
 
-    async def permit(self, target: str, requests: int, rate: float, burst: float, now_ms: int) -> Permit:
+    async def permit(self, target: str, requests: int, rate: float, burst: float, now_ms: int, spare: float = 0.0) -> Permit:
         """Take *requests* out of the target's budget (*rate* a second, at most *burst* at once), if its breaker lets them.
 
-        A breaker that was open for its time lets one probe through.
+        With *spare*, so many more must be left. A breaker that was open for its time lets one probe through.
         """
         ...
 

@@ -28,6 +28,17 @@ async def test_a_budget_is_used_up_and_fills_again(limits: Limits) -> None:
     assert await _permitted(limits, MINUTE) == Permit(101, "budget")
 
 
+async def test_what_begins_leaves_some_for_what_has_begun(limits: Limits) -> None:
+    """It waits for more than it takes, and at most for all that there may be."""
+    await _permitted(limits, 0, 14)
+    assert await limits.permit("crm", 1, 10.0, 20.0, 0, 5.0) == Permit()
+    assert await limits.permit("crm", 1, 10.0, 20.0, 0, 5.0) == Permit(101, "budget")
+    assert [await _permitted(limits, 0) for _ in range(5)] == [Permit()] * 5
+    assert await _permitted(limits, 0) == Permit(101, "budget")
+    assert await limits.permit("crm", 1, 10.0, 20.0, 2_000, 50.0) == Permit()
+    assert await _permitted(limits, 2_000, 20) == Permit(101, "budget")
+
+
 async def test_clocks_of_processes_may_differ(limits: Limits) -> None:
     """A clock that is ahead wins nothing, and one that is far off does not stop the target."""
     await _permitted(limits, 5_000, 20)

@@ -19,7 +19,7 @@ local function factor(held, now)
   return math.min(1, held.slow + math.max(0, now - held.slowed) * REGAINED_PER_MS)
 end
 
--- ARGV: requests, rate, burst, now. Returns for how long to wait, and why.
+-- ARGV: requests, rate, burst, now, spare. Returns for how long to wait, and why.
 local function limits_permit(keys, args)
   local key, held, requests, burst, now = keys[1], limits_of(keys[1]), tonumber(args[1]), tonumber(args[3]), tonumber(args[4])
   if held.paused == 1 then return {1000, 'paused'} end
@@ -29,11 +29,11 @@ local function limits_permit(keys, args)
   if held.at > now + SKEW_MS then held.at = now end
   local per_ms = tonumber(args[2]) * factor(held, now) / 1000
   held.tokens = math.min(burst, held.tokens + math.max(0, now - held.at) * per_ms)
-  local needed, wait = math.min(requests, burst), 0
+  local needed, wait = math.min(requests + (tonumber(args[5]) or 0), burst), 0
   if held.tokens + 1e-6 < needed then
     wait = math.max(1, math.floor((needed - held.tokens) / per_ms) + 1)
   else
-    held.tokens = math.max(0, held.tokens - needed)
+    held.tokens = math.max(0, held.tokens - math.min(requests, burst))
     if held.open > 0 then redis.call('HSET', key, 'probing', 1, 'until', whole_number(now + PROBE_MS)) end
   end
   redis.call('HSET', key, 'tokens', string.format('%.9f', held.tokens), 'at', whole_number(math.max(held.at, now)),

@@ -56,7 +56,7 @@ class MemoryLimits:
     _rules: dict[str, dict[str, int]] = field(default_factory=dict)
     _paused: set[str] = field(default_factory=set)
 
-    async def permit(self, target: str, requests: int, rate: float, burst: float, now_ms: int) -> Permit:
+    async def permit(self, target: str, requests: int, rate: float, burst: float, now_ms: int, spare: float = 0.0) -> Permit:
         """Take *requests* out of the target's budget, if its breaker lets them; see the port."""
         if f"target:{target}" in self._paused:
             return Permit(1_000, "paused")
@@ -65,24 +65,25 @@ class MemoryLimits:
             return Permit(held.stopped_ms - now_ms, "budget")
         if held.open_ms and held.until_ms > now_ms:
             return Permit(held.until_ms - now_ms, "broken")
-        wait_ms = self._take(held, requests, rate, burst, now_ms)
+        wait_ms = self._take(held, (requests, spare), rate, burst, now_ms)
         if wait_ms:
             return Permit(wait_ms, "budget")
         if held.open_ms:
             held.probing, held.until_ms = True, now_ms + PROBE_MS
         return Permit()
 
-    def _take(self, held: _Target, requests: int, rate: float, burst: float, now_ms: int) -> int:
-        """Take tokens and return 0, or return when there will be enough."""
+    def _take(self, held: _Target, wanted: tuple[float, float], rate: float, burst: float, now_ms: int) -> int:
+        """Take tokens and return 0, or return when there will be enough. *wanted*: what is taken, and what must be left."""
         if held.tokens < 0 or held.at_ms > now_ms + SKEW_MS:
             held.tokens, held.at_ms = (burst if held.tokens < 0 else held.tokens), now_ms
         per_ms = rate * held.factor(now_ms) / 1_000
         held.tokens = min(burst, held.tokens + max(0, now_ms - held.at_ms) * per_ms)
         held.at_ms, held.burst, held.rate = max(held.at_ms, now_ms), burst, rate
-        needed = min(float(requests), burst)
+        requests, spare = wanted
+        needed = min(requests + spare, burst)
         if held.tokens + 1e-6 < needed:
             return max(1, int((needed - held.tokens) / per_ms) + 1)
-        held.tokens = max(0.0, held.tokens - needed)
+        held.tokens = max(0.0, held.tokens - min(requests, burst))
         return 0
 
     async def report(self, target: str, failure: str, after_ms: int, now_ms: int, why: str = "") -> None:

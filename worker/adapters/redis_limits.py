@@ -23,9 +23,9 @@ class RedisLimits(Caller):
     def _target(self, name: str) -> str:
         return f"{{{self._namespace}:target:{name}}}:limits"
 
-    async def permit(self, target: str, requests: int, rate: float, burst: float, now_ms: int) -> Permit:
+    async def permit(self, target: str, requests: int, rate: float, burst: float, now_ms: int, spare: float = 0.0) -> Permit:
         """Take *requests* out of the target's budget, if its breaker lets them; see the port."""
-        args = (str(requests), repr(float(rate)), repr(float(burst)), str(now_ms))
+        args = (str(requests), repr(float(rate)), repr(float(burst)), str(now_ms), repr(float(spare)))
         wait_ms, why = await self._call("limits_permit", [self._target(target)], *args)
         return Permit(wait_ms, why.decode())
 

@@ -37,7 +37,7 @@ LEASE_S: Final = 60.0
 """An act is ours for so long. Every step ends within it."""
 
 _PATIENCE_S: Final = 2.0
-"""So long a request waits here for its budget. Longer waits are the ledger's."""
+"""So long the first request of an attempt waits here for its budget. Longer waits are the ledger's."""
 
 _WHY: Final = {
     "broken": "the target's breaker is open",
@@ -47,6 +47,8 @@ _WHY: Final = {
 _OUR_SHARE: Final = 0.7
 _BURST: Final = 0.1
 _LEAST_SHARE: Final = 0.5
+_SPARE: Final = 5
+"""Requests that are left for attempts that have begun, or half of the burst. One that begins would take them."""
 
 _MOST_WORDS: Final = 300
 _SECRET_WORDS: Final = re.compile(
@@ -125,19 +127,26 @@ class Calls:
     environment: Mapping[str, str]
     now_ms: Callable[[], int]
 
-    async def call(self, at: Named, step: Http | Mail, lease: Lease, before: Before | None = None) -> Answer:
+    async def call(
+        self, at: Named, step: Http | Mail, lease: Lease, before: Before | None = None, *, begun: bool = False
+    ) -> Answer:
         """Send *step* to its target, and return the answer.
+
+        *begun*: the attempt has sent a request before. Then it waits for its budget as long as its lease allows.
+        The next attempt would begin anew, and might come no further.
 
         Raises `NotNow`, and a `Refusal` for everything but a success. An unsafe step whose answer does not come is `Lost`.
         A log-in that has ended is renewed, and the step sent once more.
         """
         try:
-            return await self._tried(at, step, lease, before)
+            return await self._tried(at, step, lease, before, begun=begun)
         except Expired:
-            return await self._tried(at, step, lease, before, again=False)
+            return await self._tried(at, step, lease, before, begun=begun, again=False)
 
-    async def _tried(self, at: Named, step: Http | Mail, lease: Lease, before: Before | None, *, again: bool = True) -> Answer:
-        await self._permitted(at, lease)
+    async def _tried(
+        self, at: Named, step: Http | Mail, lease: Lease, before: Before | None, *, begun: bool, again: bool = True
+    ) -> Answer:
+        await self._permitted(at, lease, begun=begun)
         token = ""
         try:
             token = await self.logins.token(at.name)
@@ -156,13 +165,14 @@ class Calls:
         await self.limits.report(at.name, "", int(spare_s * 1000), self.now_ms())
         return answer
 
-    async def _permitted(self, at: Named, lease: Lease) -> None:
+    async def _permitted(self, at: Named, lease: Lease, *, begun: bool) -> None:
         """Wait for the target's budget. Raises `NotNow` where that takes longer than we wait here."""
         rate, burst = _budget(at.kind.rate)
-        waited_until = time.monotonic() + _PATIENCE_S
+        spare = 0.0 if begun else min(_SPARE, (burst - 1) / 2)
+        waited_until = time.monotonic() + (lease.left_s() - ANSWER_S if begun else _PATIENCE_S)
         while True:
             _check_time(lease)
-            permit = await self.limits.permit(at.name, 1, rate, burst, self.now_ms())
+            permit = await self.limits.permit(at.name, 1, rate, burst, self.now_ms(), spare)
             if not permit.wait_ms:
                 break
             late = time.monotonic() + permit.wait_ms / 1000 > waited_until

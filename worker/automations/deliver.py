@@ -127,6 +127,8 @@ class Attempt:
         self.unsure = row.unsure
         self._begun = False
         """Whether this attempt has sent an unsafe step."""
+        self._asked = False
+        """Whether it has sent any."""
         self.rest_ms = 0
         """For how long the target takes nothing: its breaker is open, or a person has paused it."""
 
@@ -233,11 +235,12 @@ class Attempt:
             if self._begun and self.unsure != EVERYTHING:
                 self.unsure = ""  # the step's answer is known
             return _READ
+        begun, self._asked = self._asked, True
         if isinstance(step, Http) and step.safe:
-            return await self._desk.calls.call(at, step, self._lease)
-        return await self._unsafe(at, step)
+            return await self._desk.calls.call(at, step, self._lease, begun=begun)
+        return await self._unsafe(at, step, begun=begun)
 
-    async def _unsafe(self, at: Named, step: Http | Mail) -> Answer:
+    async def _unsafe(self, at: Named, step: Http | Mail, *, begun: bool) -> Answer:
         self._still_fresh()
         before = self.unsure
 
@@ -249,7 +252,7 @@ class Attempt:
             self.unsure = step.step if before != EVERYTHING else EVERYTHING
 
         try:
-            return await self._desk.calls.call(at, step, self._lease, note)
+            return await self._desk.calls.call(at, step, self._lease, note, begun=begun)
         except Lost:
             raise
         except (Refusal, NotNow):

@@ -65,7 +65,7 @@ async def _driven(calls: Calls, at: Named, states: Sequence[LeadState], lease: L
 
 
 async def _through(calls: Calls, at: Named, steps: Writes, lease: Lease) -> list[Written]:
-    answer, first = Answer(0), True
+    answer, first, begun = Answer(0), True, False
     refusal: Refusal | None = None
     while True:
         try:
@@ -74,7 +74,8 @@ async def _through(calls: Calls, at: Named, steps: Writes, lease: Lease) -> list
             return list(end.value)
         first, refusal = False, None
         try:
-            answer = await calls.call(at, step, lease)
+            answer = await calls.call(at, step, lease, begun=begun)
+            begun = True
         except NotNow as later:  # thrown into the steps, for some of the batch may be written
             refusal = Again(str(later), min(later.wait_ms, _ASKED_AGAIN_MS) / 1000)
         except Refusal as error:

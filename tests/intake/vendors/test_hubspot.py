@@ -146,6 +146,16 @@ def test_our_own_writes_are_passed_over() -> None:
     assert [new.data["traits"] for new in made.events] == [{"email": "a@b.example"}, {"phone": "1"}]
 
 
+@pytest.mark.parametrize("kind", [{}, {"subscriptionType": "object.creation", "objectTypeId": "0-1"}])
+def test_a_contact_that_we_made_is_asked_for(kind: dict[str, str]) -> None:
+    """Deals name its new id alone, so its address must link that id to the lead that we made it for."""
+    ours = change("contact.creation", changeSource="INTEGRATION", sourceId="1160452", **kind)
+    made = asked("hubspot", [ours])
+    assert not made.passed_over
+    [address] = addresses("hubspot", made)
+    assert urlsplit(address).path == "/crm/objects/2026-03/contacts/123"
+
+
 def test_one_bad_change_refuses_itself_alone() -> None:
     """The others of the list are sent."""
     body = [property_("jobtitle", "CTO"), change("contact.creation", occurredAt=None), property_("x", 1)]

@@ -74,7 +74,7 @@ def _change(one: dict[str, Any], source: Source, made: Mapped) -> None:
     if subject is None or at_ms is None:
         made.refused.append(f"{kind} without objectId or occurredAt")
         return
-    if is_own(one.get("propertyName")) or _by_us(one):
+    if is_own(one.get("propertyName")) or (_by_us(one) and kind != "contact.creation"):  # its new id is news
         made.passed_over["our own change"] += 1
         return
     id_ = digest(one.get("subscriptionId"), one.get("eventId"), subject, at_ms, one.get("propertyName"))
