@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from worker.ports import Committed, LogGroup, LogPartition
 
+AFTER_ALL: Final = 999_999_999_999_999_999
+"""Sequence of an event that comes in, which has none: it comes after all outputs of its millisecond."""
+
 
 class AddAct(msgspec.Struct, frozen=True):
-    """Write an act down as `intent`, unless its id is known."""
+    """Write an act down as `intent`, unless its id is known or its lead was erased after its output."""
 
     id: str
     lead_id: str
@@ -26,10 +29,17 @@ class AddAct(msgspec.Struct, frozen=True):
     """The ledger went back, so this act may have been done: look it up, never send it blindly."""
     dead: str = ""
     """Why it cannot be written. It ends as `dead` at once."""
+    sequence: int = 0
+    """That of its output, which orders what has the same time."""
+    output_ms: int = 0
+    """Time of its output, where `at_ms` is another one; 0: it is `at_ms`."""
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """Cancel a lead's waiting acts whose `unless` has *type*, if they are not younger than the event.
+    """Cancel a lead's waiting acts whose `unless` has *type*, if they are older than the event.
+
+    Within one millisecond, outputs follow each other by their sequence, and events that come in follow them all. So an output
+    never cancels its own act, and the order of reading decides nothing.
 
     It is remembered for a week, since the topic of an older output may be read later. Such an act is cancelled as it comes.
     """
@@ -37,6 +47,7 @@ class Cancel(msgspec.Struct, frozen=True):
     lead_id: str
     type: str
     at_ms: int
+    sequence: int = AFTER_ALL
 
 
 class PutState(msgspec.Struct, frozen=True):
@@ -80,6 +91,8 @@ class Enrol(msgspec.Struct, frozen=True):
     due_ms: int
     only_if_enrolled: bool = False
     """Replace the output of a lead who is enrolled, and enrol nobody."""
+    sequence: int = 0
+    """That of the output."""
 
 
 class Leave(msgspec.Struct, frozen=True):
@@ -104,13 +117,15 @@ class Nurtured(msgspec.Struct, frozen=True):
 
 
 class EraseLead(msgspec.Struct, frozen=True):
-    """Forget everything about a lead, but that it was erased. Older acts and states are not added any more.
+    """Forget everything about a lead from before the erasure, but that it was erased. Nothing older is added any more.
 
     Suppressions of its address stay. The ledger knows them by a hash alone.
     """
 
     lead_id: str
     at_ms: int
+    sequence: int = 0
+    """That of the output. What has the same time and a smaller one is older."""
 
 
 Op: TypeAlias = AddAct | Cancel | PutState | Suppress | Lift | Enrol | Leave | Nurtured | EraseLead
@@ -273,6 +288,21 @@ class Ledger(Protocol):
 
         The address is in lower case, with `email:` before it or without.
         """
+        ...
+
+    async def content_allowed(self, address: str, content: str, id_: str) -> bool:
+        """Note that a person with *address* gets *content* (RULE/CONTENT) by the act *id_*. False: another act was noted.
+
+        So a person gets it once, under whatever ids. It is kept for 400 days. The address is as in `mail_allowed`.
+        """
+        ...
+
+    async def contents_of(self, address: str) -> set[str]:
+        """Return the contents (RULE/CONTENT) that are noted for a person with *address*."""
+        ...
+
+    async def sent(self, lead_id: str) -> dict[str, tuple[str, ...]]:
+        """Return for each nurturing rule the contents that were chosen for the lead, ever."""
         ...
 
     async def acted(self, most: int) -> list[Acted]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.kit.ledgers import HOUR, LEASE, an_act, claimed, ended, the_row
-from worker.automation_ports import AddAct, Cancel, EraseLead, Ledger, Outcome
+from worker.automation_ports import AFTER_ALL, AddAct, Cancel, EraseLead, Ledger, Op, Outcome
 
 DAY = 24 * HOUR
 
@@ -209,11 +209,34 @@ async def test_an_event_that_is_read_first_cancels_older_acts_that_come(ledger: 
     await ledger.take([Cancel("ann", "lead.cooled", 5)], 6)
     await ledger.take([Cancel("ann", "lead.cooled", 3)], 6)
     await ledger.take([_call("old", 4), _call("same", 5), _call("young", 6)], 7)
-    assert [(await the_row(ledger, id_)).state for id_ in ("old", "same", "young")] == ["cancelled", "intent", "intent"]
+    assert [(await the_row(ledger, id_)).state for id_ in ("old", "same", "young")] == ["cancelled", "cancelled", "intent"]
     week = 6 + 7 * DAY
     await ledger.take([an_act("x", "x")], week + 1)
     await ledger.take([_call("later", 4)], week + 1)
     assert (await the_row(ledger, "later")).state == "intent"
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the event is read first", "the act is read first"])
+@pytest.mark.parametrize(
+    ("at_ms", "sequence", "state"),
+    [
+        (5, AFTER_ALL, "cancelled"),  # an event that comes in, of the same millisecond
+        (5, 8, "cancelled"),  # the lead's next output
+        (5, 7, "intent"),  # its own output
+        (5, 6, "intent"),  # the one before
+        (4, AFTER_ALL, "intent"),
+        (6, 1, "cancelled"),
+    ],
+)
+async def test_within_a_millisecond_the_sequence_decides(
+    ledger: Ledger, first: bool, at_ms: int, sequence: int, state: str
+) -> None:
+    """Not the order in which the two are read, nor how often."""
+    cancel: Op = Cancel("ann", "lead.cooled", at_ms, sequence)
+    act: Op = _call("a", 5, sequence=7)
+    for ops in ([cancel, act] if first else [act, cancel], [cancel, act]):
+        await ledger.take(ops, 9)
+        assert (await the_row(ledger, "a")).state == state
 
 
 async def test_a_cancelled_attempt_does_not_begin_its_next_step(ledger: Ledger) -> None:
@@ -284,6 +307,22 @@ async def test_an_act_is_added_as_unsure(ledger: Ledger) -> None:
     await ledger.take([an_act("a", unsure=True)], 0)
     (row,) = await ledger.claim("crm", 0, LEASE, 10, "c1")
     assert row.unsure == "*"
+
+
+async def test_an_erasure_spares_what_deletes_the_person_elsewhere(ledger: Ledger) -> None:
+    """Its output is as old as the erasure. A person's command erases once more, without the output's sequence."""
+    forget = an_act("forget/crm", at_ms=5, sequence=8)
+    await ledger.take([an_act("old", at_ms=5, sequence=7), EraseLead("ann", 5, 8), forget], 9)
+    await ledger.take([EraseLead("ann", 5)], 10)
+    await ledger.take([an_act("older", at_ms=5, sequence=7), an_act("newer", at_ms=5, sequence=9)], 11)
+    assert {row.id for row in await ledger.rows()} == {"forget/crm", "newer"}
+
+
+async def test_an_erasure_goes_by_the_time_of_the_output(ledger: Ledger) -> None:
+    """A content became due after the erasure, and before that was read."""
+    await ledger.take([an_act("content", at_ms=9, output_ms=4), EraseLead("ann", 5, 8)], 9)
+    await ledger.take([an_act("another", at_ms=9, output_ms=4)], 9)
+    assert await ledger.rows() == []
 
 
 async def test_an_erasure_forgets_the_lead_and_all_that_is_older(ledger: Ledger) -> None:

@@ -72,6 +72,8 @@ async def _filled(client: Client, name: str) -> Namespace:
     for n, address in enumerate(ADDRESSES):
         await old.take(address, Suppress(address, ("unsubscribed", "bounced")[n % 2], 5))
         await old.of(address).mail_allowed(address.removeprefix("email:"), "a", 5, 1)
+    await RedisLimits(client, name).rule_allows("call", "an-act", 1, 10**15, 5)
+    await old.of(ADDRESSES[0]).content_allowed(ADDRESSES[0], "warm/study", "an-act")
     await RedisLimits(client, name).pause("target:crm", True)
     await RedisLimits(client, name).pause("rule:call", True)
     await old.take("email:lifted", Lift("email:lifted", 9))
@@ -88,6 +90,8 @@ async def test_everything_goes_on_with_more_partitions(client: Client, namespace
         copied = await LedgerCopy(client, namespace, OLD, namespace + "-grown", NEW).run()
         assert copied == Copied(5 * len(LEADS), len(LEADS))
     assert await RedisLimits(client, namespace + "-grown").paused() == {"target:crm", "rule:call"}
+    assert await RedisLimits(client, namespace + "-grown").rule_allows("call", "an-act", 1, 10**15, 6)
+    assert not await RedisLimits(client, namespace + "-grown").rule_allows("call", "another", 1, 10**15, 6)
     assert (await RedisLimits(client, namespace + "-grown").permit("crm", 1, 1.0, 1.0, 0)).why == "paused"
     assert await new.states() == await old.states()
     for lead in LEADS:
@@ -113,6 +117,7 @@ async def _forbids_the_same(new: Namespace) -> None:
         assert await new.of(address).mail_allowed(address, "b", 6, 1) == 5 + DAY
     await new.take("email:lifted", Suppress("email:lifted", "unsubscribed", 8))
     assert await new.of("email:lifted").suppressed(["email:lifted"]) == {}
+    assert not await new.of(ADDRESSES[0]).content_allowed(ADDRESSES[0], "warm/study", "another")
     await new.take("gone", an_act("gone", "gone", at_ms=8))
     assert "gone" not in await new.states()
 

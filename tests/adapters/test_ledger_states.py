@@ -214,6 +214,27 @@ async def test_an_erasure_reaches_states_and_nurturing_but_no_suppressed_address
     assert lead.sent == ()
 
 
+async def test_a_person_gets_a_content_by_one_act(ledger: Ledger) -> None:
+    """Whatever id asks for it, and how often."""
+    assert await ledger.content_allowed("email:ann@example.com", "warm/study", "a")
+    assert await ledger.content_allowed("ann@example.com", "warm/study", "a")
+    assert not await ledger.content_allowed("ann@example.com", "warm/study", "b")
+    assert await ledger.content_allowed("ann@example.com", "warm/web", "b")
+    assert await ledger.content_allowed("bob@example.com", "warm/study", "b")
+    assert await ledger.contents_of("ann@example.com") == {"warm/study", "warm/web"}
+    assert await ledger.contents_of("eve@example.com") == set()
+
+
+async def test_contents_of_a_lead_are_kept_for_its_other_ids(ledger: Ledger) -> None:
+    """Also after it has left. An erasure forgets them."""
+    await ledger.take([enrolled(at_ms=1), a_content("study", 9), a_content("web", 9), enrolled(lead="bob")], 5)
+    assert (await ledger.sent("ann"), await ledger.sent("bob")) == ({"warm": ("study", "web")}, {})
+    await ledger.take([Leave("warm", "ann")], 6)
+    assert await ledger.sent("ann") == {"warm": ("study", "web")}
+    await ledger.take([EraseLead("ann", 4)], 7)
+    assert await ledger.sent("ann") == {}
+
+
 async def test_a_state_of_after_the_erasure_stays(ledger: Ledger) -> None:
     """The erasure was read late."""
     await ledger.take([a_state(5, at_ms=9), enrolled(at_ms=9), an_act("a", at_ms=9)], 9)

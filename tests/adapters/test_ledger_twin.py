@@ -18,11 +18,12 @@ from worker.adapters.memory_limits import MemoryLimits
 from worker.adapters.redis_client import Client, connect
 from worker.adapters.redis_ledger import RedisLedger
 from worker.adapters.redis_limits import RedisLimits
-from worker.automation_ports import Cancel, EraseLead, Leave, Ledger, Lift, Limits, Outcome, StateEnd, Suppress
+from worker.automation_ports import AFTER_ALL, Cancel, EraseLead, Leave, Ledger, Lift, Limits, Outcome, StateEnd, Suppress
 
 LEADS = st.sampled_from(["a", "b|:", "é{}"])
 TARGETS = st.sampled_from(["crm", "mail"])
 TIMES = st.integers(0, 40)
+SEQUENCES = st.integers(0, 3)
 IDS = st.sampled_from(["1", "2", "3|é", "warm/study|/leadpulse/t|ann:1", "warm/web|/leadpulse/t|ann:1"])
 TYPES = st.sampled_from(["lead.cooled", "crm.won"])
 CALLS = st.sampled_from(["c1", "c2", "c3"])
@@ -33,15 +34,18 @@ ops = st.one_of(
     st.builds(
         an_act, IDS, LEADS, TARGETS, at_ms=TIMES, due_ms=TIMES, unless=st.lists(TYPES, unique=True).map(tuple),
         packed=st.binary(max_size=3), unsure=st.booleans(), dead=st.sampled_from(["", "", "", "why"]),
+        sequence=SEQUENCES, output_ms=st.just(0) | TIMES,
     ),
-    st.builds(Cancel, LEADS, TYPES, TIMES),
+    st.builds(Cancel, LEADS, TYPES, TIMES, SEQUENCES | st.just(AFTER_ALL)),
     st.builds(a_state, st.integers(0, 9), LEADS, TARGETS, rule=st.sampled_from("01"), at_ms=TIMES, due_ms=TIMES),
     st.builds(Suppress, LEADS, st.sampled_from(["unsubscribed", "complained", "bounced"]), TIMES),
     st.builds(Lift, LEADS, TIMES),
-    st.builds(enrolled, RULES, LEADS, TIMES, at_ms=TIMES, packed=st.binary(max_size=3), only_if_enrolled=st.booleans()),
+    st.builds(enrolled, RULES, LEADS, TIMES, at_ms=TIMES, packed=st.binary(max_size=3), only_if_enrolled=st.booleans(),
+        sequence=SEQUENCES,
+    ),
     st.builds(Leave, RULES, LEADS),
     st.builds(a_content, st.sampled_from(["study", "web"]), TIMES, rule=RULES, lead=LEADS),
-    st.builds(EraseLead, LEADS, TIMES),
+    st.builds(EraseLead, LEADS, TIMES, SEQUENCES),
 )  # fmt: skip
 outcomes = st.builds(
     Outcome, st.sampled_from(["intent", "retry", "retry", "held", "done", "dead", "stale", "unknown"]), TEXTS, TEXTS, TIMES,
@@ -62,6 +66,7 @@ steps = st.lists(
         st.tuples(st.just("finish_states"), TARGETS, st.lists(ends, max_size=3)),
         st.tuples(st.just("claim_enrolled"), st.integers(0, 20), st.integers(1, 3)),
         st.tuples(st.just("mail_allowed"), LEADS, IDS, st.integers(1, 2)),
+        st.tuples(st.just("content_allowed"), LEADS, st.sampled_from(["warm/study", "warm/web"]), IDS),
         st.tuples(st.just("publish"), st.integers(1, 3)),
         st.tuples(st.just("wait"), st.integers(1, 30)),
     ),
@@ -89,8 +94,8 @@ async def _answer(ledger: Ledger, step: tuple[Any, ...], now_ms: int) -> object:
             return acted
         case ("distrust",):
             await ledger.distrust()
-        case "remember", *arguments:
-            return await ledger.remember(*arguments)
+        case ("remember" | "content_allowed") as name, *arguments:
+            return await getattr(ledger, name)(*arguments)
         case ("finish" | "decide" | "finish_states") as name, *arguments:
             return await getattr(ledger, name)(*arguments, now_ms)
         case _:
@@ -107,6 +112,8 @@ async def _seen(ledger: Ledger) -> list[object]:
         await ledger.next_due(["crm"]),
         await ledger.next_due(["crm", "mail"]),
         await ledger.suppressed(["a", "b|:", "é{}"]),
+        [await ledger.contents_of(lead) for lead in ("a", "b|:")],
+        [await ledger.sent(lead) for lead in ("a", "b|:", "é{}")],
         await ledger.rows(["intent", "unknown"], "crm", "a"),
         [await ledger.get(id_) for id_ in ("1", "3|é")],
     ]

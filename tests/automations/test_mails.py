@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.kit.acting import ENVIRONMENT, MailSenders, Senders, Target, lost
+from tests.kit.acting import ENVIRONMENT, Acting, MailSenders, Senders, Target, lost
 from tests.kit.mail_acts import DAY_MS, INVITE, MAILING, MAILS, NURTURE, mail_stage, over, person
 from tests.kit.waits import until
 from worker.automations.calls import NoLogins
@@ -115,6 +115,79 @@ async def test_contents_by_phase_each_once() -> None:
         await asyncio.sleep(1.5)
     subjects = [message.split(b"\r\n")[0] for _, message in made.target.mails]
     assert subjects == [b"Subject: Case", b"Subject: Webinar"]
+
+
+PHASE = {"from": "discovery", "to": "consideration", "stage": "mql"}
+ADDRESS = "email:ada@example.com"
+
+
+async def _had_a_content(made: Acting, lead: str) -> None:
+    made.publish("lead.phase", lead, seq=1, **{**person(), **PHASE})
+    await over(made, 1)
+
+
+@pytest.mark.parametrize("address", ["ada@example.com", "new@example.com"])
+async def test_a_person_gets_each_content_once_under_all_ids(address: str) -> None:
+    """An address becomes a lead of the CRM, which has that address or a newer one. It goes on with the next content."""
+    made = mail_stage(NURTURE)
+    async with made.acting():
+        await _had_a_content(made, ADDRESS)
+        made.aliases["42"] = (ADDRESS,)
+        made.publish("lead.stage", ADDRESS, seq=2, **{**person(), "to": "contact", "merged_into": "42"})
+        made.publish("lead.phase", "42", seq=1, **{**person(address), **PHASE})
+        await over(made, 2)
+        made.later(5 * DAY_MS)
+        await asyncio.sleep(1)
+    assert [message.split(b"\r\n")[0] for _, message in made.target.mails] == [b"Subject: Case", b"Subject: Webinar"]
+
+
+async def test_a_person_gets_each_content_once_before_two_ids_are_one() -> None:
+    """Both are nurtured at the same time. The address tells that they are one person."""
+    made = mail_stage(NURTURE.replace("every: 4d", "every: 30d"))
+    async with made.acting():
+        for lead in (ADDRESS, "42"):
+            made.publish("lead.phase", lead, seq=1, **{**person(), **PHASE})
+        await over(made, 2)
+    subjects = [message.split(b"\r\n")[0] for _, message in made.target.mails]
+    assert sorted(set(subjects)) == sorted(subjects), "none twice"
+    assert b"Subject: Case" in subjects
+
+
+async def test_a_content_goes_out_by_the_act_that_is_noted_for_the_person() -> None:
+    """Another id of the person has it in the ledger by the time it is sent."""
+    made = mail_stage(NURTURE)
+    for ledger in made.ledgers:
+        await ledger.content_allowed("ada@example.com", "considering/case-study", "another")
+    async with made.acting():
+        await _had_a_content(made, "42")
+    assert [message.split(b"\r\n")[0] for _, message in made.target.mails] == [b"Subject: Webinar"]
+
+
+async def test_who_unsubscribed_under_another_id_gets_no_mail() -> None:
+    """The lead has a newer address by now, and mail tools name people by the address alone."""
+    made = mail_stage()
+    made.aliases["42"] = ("visitor:1", ADDRESS)
+    async with made.acting():
+        made.happen("email.unsubscribed", ADDRESS)
+
+        async def suppressed() -> bool:
+            return any([await ledger.suppressed([ADDRESS]) for ledger in made.ledgers])
+
+        await until(suppressed, "the address is suppressed")
+        made.publish(lead="42", **person("new@example.com"))
+        await over(made, 1)
+    assert (made.target.mails, await made.states()) == ([], ["cancelled"])
+
+
+async def test_two_mails_a_day_go_to_an_address_under_all_ids() -> None:
+    """An address and a lead of the CRM that has it are counted together."""
+    made = mail_stage()
+    async with made.acting():
+        for number, lead in enumerate((ADDRESS, "42", "email:ADA@example.com")):
+            made.publish(lead=lead, seq=number + 1, **person())
+        await over(made, 2)
+        await asyncio.sleep(0.5)
+    assert len(made.target.mails) == 2
 
 
 async def test_a_stop_ends_nurturing() -> None:

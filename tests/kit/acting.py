@@ -185,6 +185,7 @@ class Acting:
         self.target = Target()
         self.acks = Acknowledged()
         self.addresses: dict[str, str] = {}
+        self.aliases: dict[str, tuple[str, ...]] = {}
         self.consents: dict[str, bool] = {}
         """Lead → whether its newest state consents. Without one, it has no state."""
         self.connections = parse_connections(connections, "connections.yaml")
@@ -214,6 +215,10 @@ class Acting:
         """Return what a test says."""
         return self.addresses.get(lead, "")
 
+    async def aliases_of(self, lead: str) -> tuple[str, ...]:
+        """Return what a test says."""
+        return self.aliases.get(lead, ())
+
     async def consents_now(self, lead: str, _trait: str) -> bool | None:
         """Return what a test says."""
         return self.consents.get(lead)
@@ -232,6 +237,7 @@ class Acting:
             self.logins,
             self.acks,
             self.address_of,
+            self.aliases_of,
             self.now_ms,
             self.consents_now,
         )

@@ -7,7 +7,7 @@ local LEDGER = {
   'HSET', 'HGET', 'HMGET', 'HGETALL', 'HDEL', 'HINCRBY', 'EXISTS', 'DEL', 'PEXPIRE', 'SADD', 'SREM', 'SMEMBERS', 'SCARD',
   'HLEN', 'ZADD', 'ZREM', 'ZRANGE', 'ZCARD', 'ZSCORE', 'ZREMRANGEBYSCORE',
 }
-local KEPT_MS, CANCELS_KEPT_MS, DAY_MS = 90 * 86400000, 7 * 86400000, 86400000
+local KEPT_MS, CANCELS_KEPT_MS, DAY_MS, CONTENTS_KEPT_MS = 90 * 86400000, 7 * 86400000, 86400000, 400 * 86400000
 local ENDS = {'done', 'dead', 'cancelled', 'stale', 'unknown', 'held'}
 local FORGOTTEN, FORGOTTEN_AT_ONCE = {'done', 'dead', 'cancelled', 'stale'}, 20
 local REASONS = {'complained', 'bounced', 'unsubscribed'}
@@ -26,12 +26,19 @@ local function larger(a, b)
   return a > b
 end
 
+-- Outputs of a lead within one millisecond follow each other by their sequence.
+local function earlier(at, sequence, than_at, than_sequence)
+  at, than_at = tonumber(at), tonumber(than_at)
+  if at ~= than_at then return at < than_at end
+  return larger(than_sequence, sequence)
+end
+
 local function pending(state)
   return state == 'intent' or state == 'retry'
 end
 
 -- The fields of an act that the functions here need.
-local ROW = {'lead', 'target', 'state', 'number', 'at', 'due', 'created', 'attempts', 'unsure', 'call', 'lease', 'step', 'cancel', 'ended'}
+local ROW = {'lead', 'target', 'state', 'number', 'at', 'due', 'created', 'attempts', 'unsure', 'call', 'lease', 'step', 'cancel', 'ended', 'sequence', 'output'}
 
 -- Raises before the first write where a key of an act is of another type.
 local function try_act(prefix, target, lead)
@@ -48,6 +55,7 @@ local function read_row(prefix, id)
   local row = {id = id, key = prefix .. 'row:' .. id}
   for i, name in ipairs(ROW) do row[name] = held[i] or '' end
   for _, name in ipairs({'number', 'at', 'due', 'created', 'attempts', 'lease'}) do row[name] = tonumber(row[name]) or 0 end
+  if row.sequence == '' then row.sequence = '0' end
   row.member = string.format('%016.0f', row.number) .. id
   row.queue = prefix .. 'queue:' .. row.target .. ':' .. row.lead
   try_act(prefix, row.target, row.lead)
@@ -119,9 +127,14 @@ local function each_waiting(prefix, lead, visit)
   end
 end
 
-local function was_erased(prefix, mark, at)
-  local erased = redis.call('HGET', prefix .. 'erased', mark)
-  return erased and tonumber(at) < tonumber(string.match(erased, '^%d+'))
+-- Returns up to when a lead was erased: time and sequence.
+local function erased_at(prefix, mark)
+  local at, sequence = string.match(redis.call('HGET', prefix .. 'erased', mark) or '0', '^(%d+)%s*%S*%s*(%d*)$')
+  return at, sequence == '' and '0' or sequence
+end
+
+local function was_erased(prefix, mark, at, sequence)
+  return earlier(at, sequence, erased_at(prefix, mark))
 end
 
 local function remove_act(prefix, row)
@@ -136,25 +149,27 @@ end
 -- Each operation of `take`: how many arguments it has, and what it does with them.
 local OPS = {}
 
--- id, lead, target, types of `unless` (a line each), packed, time, due, unsure, why it is dead, the lead's mark
-OPS.act = {10, function(prefix, now, id, lead, target, unless, packed, at, due, unsure, dead, mark)
+-- id, lead, target, types of `unless` (a line each), packed, time, due, unsure, why it is dead, the lead's mark, the output's
+-- sequence and time
+OPS.act = {12, function(prefix, now, id, lead, target, unless, packed, at, due, unsure, dead, mark, sequence, output)
   local key = prefix .. 'row:' .. id
-  if redis.call('EXISTS', key) == 1 or was_erased(prefix, mark, at) then return end
+  if redis.call('EXISTS', key) == 1 or was_erased(prefix, mark, output, sequence) then return end
   try_act(prefix, target, lead)
   redis.call('ZADD', prefix .. 'is:intent:' .. target, now, id)
   redis.call('SADD', prefix .. 'targets', target)
   redis.call('SADD', prefix .. 'lead:' .. lead, id)
   local number = next_number(prefix)
   redis.call('HSET', key, 'lead', lead, 'target', target, 'unless', unless, 'packed', packed, 'at', at, 'due', due,
-    'number', number, 'created', now, 'updated', now, 'state', 'intent', 'attempts', 0, 'unsure', unsure)
+    'number', number, 'created', now, 'updated', now, 'state', 'intent', 'attempts', 0, 'unsure', unsure,
+    'sequence', sequence, 'output', output)
   local row = read_row(prefix, id)
   redis.call('ZADD', row.queue, at, row.member)
   if dead ~= '' then return end_act(prefix, row, 'dead', dead, now) end
   for type in string.gmatch(unless, '[^\n]+') do
     local held = redis.call('HGET', prefix .. 'cancels:' .. lead, type)
     if held then
-      local cancelled, came = string.match(held, '^(%d+) (%d+)$')
-      if tonumber(cancelled) > tonumber(at) and tonumber(came) >= tonumber(now) - CANCELS_KEPT_MS then
+      local cancelled, came, after = string.match(held, '^(%d+) (%d+) ?(%d*)$')
+      if earlier(at, sequence, cancelled, after == '' and '0' or after) and tonumber(came) >= tonumber(now) - CANCELS_KEPT_MS then
         return cancel_act(prefix, row, type, now)
       end
     end
@@ -162,15 +177,18 @@ OPS.act = {10, function(prefix, now, id, lead, target, unless, packed, at, due, 
   reschedule(prefix, target, lead)
 end}
 
--- lead, type, time
-OPS.cancel = {3, function(prefix, now, lead, type, at)
+-- lead, type, time, sequence
+OPS.cancel = {4, function(prefix, now, lead, type, at, sequence)
   local key = prefix .. 'cancels:' .. lead
-  local before, came = string.match(redis.call('HGET', key, type) or '0 0', '^(%d+) (%d+)$')
-  if larger(at, before) or (at == before and larger(now, came)) then redis.call('HSET', key, type, at .. ' ' .. now) end
+  local before, came, after = string.match(redis.call('HGET', key, type) or '0 0', '^(%d+) (%d+) ?(%d*)$')
+  if after == '' then after = '0' end
+  if earlier(before, after, at, sequence) or (at == before and after == sequence and larger(now, came)) then
+    redis.call('HSET', key, type, at .. ' ' .. now .. ' ' .. sequence)
+  end
   redis.call('PEXPIRE', key, CANCELS_KEPT_MS)
   each_waiting(prefix, lead, function(row)
     local unless = redis.call('HGET', row.key, 'unless')
-    if row.at <= tonumber(at) and string.find('\n' .. unless .. '\n', '\n' .. type .. '\n', 1, true) then
+    if earlier(row.at, row.sequence, at, sequence) and string.find('\n' .. unless .. '\n', '\n' .. type .. '\n', 1, true) then
       cancel_act(prefix, row, type, now)
     end
   end)
@@ -182,9 +200,8 @@ OPS.state = {8, function(prefix, now, target, rule, lead, sequence, packed, at, 
   local key = prefix .. 'state:' .. target .. ':' .. member
   local held = redis.call('HMGET', key, 'sequence', 'dead')
   local written = redis.call('HGET', prefix .. 'written:' .. target, member)
-  if (held[1] and not larger(sequence, held[1])) or (written and not larger(sequence, written)) or was_erased(prefix, mark, at) then
-    return
-  end
+  if (held[1] and not larger(sequence, held[1])) or (written and not larger(sequence, written)) then return end
+  if was_erased(prefix, mark, at, sequence) then return end
   if held[1] and held[2] == '' then
     redis.call('HSET', key, 'sequence', sequence, 'packed', packed, 'at', at)
     return
@@ -213,19 +230,21 @@ OPS.lift = {3, function(prefix, now, mark, at, murmur)
   if held and larger(at, string.match(held, '^%d+')) then redis.call('HDEL', prefix .. 'suppressed:unsubscribed', mark) end
 end}
 
--- rule, lead, packed, time, due, '1' for a lead who is enrolled alone, the lead's mark
-OPS.enrol = {7, function(prefix, now, rule, lead, packed, at, due, only, mark)
+-- rule, lead, packed, time, due, '1' for a lead who is enrolled alone, the lead's mark, the output's sequence
+OPS.enrol = {8, function(prefix, now, rule, lead, packed, at, due, only, mark, sequence)
   local member = rule .. '|' .. lead
   local key = prefix .. 'enrol:' .. member
   local held = redis.call('HMGET', key, 'enrolled', 'at')
   local enrolled = held[1] == '1'
-  if was_erased(prefix, mark, at) or (only == '1' and not enrolled) then return end
+  if was_erased(prefix, mark, at, sequence) or (only == '1' and not enrolled) then return end
   if not enrolled then
     redis.call('SADD', prefix .. 'nurtures', rule)
     redis.call('ZADD', prefix .. 'enrolled', due, member)
     redis.call('HSET', key, 'enrolled', '1')
   end
-  if not enrolled or not larger(held[2], at) then redis.call('HSET', key, 'packed', packed, 'at', at) end
+  if not enrolled or not larger(held[2], at) then
+    redis.call('HSET', key, 'packed', packed, 'at', at, 'sequence', sequence)
+  end
 end}
 
 -- rule, lead
@@ -241,7 +260,7 @@ OPS.leave = {2, function(prefix, now, rule, lead)
 end}
 
 -- rule, lead, content, due, '1' where the arguments of its act follow. Those are empty otherwise.
-OPS.nurtured = {15, function(prefix, now, rule, lead, content, due, has_act, ...)
+OPS.nurtured = {17, function(prefix, now, rule, lead, content, due, has_act, ...)
   local member = rule .. '|' .. lead
   local key = prefix .. 'enrol:' .. member
   local held = redis.call('HMGET', key, 'enrolled', 'sent')
@@ -254,20 +273,22 @@ OPS.nurtured = {15, function(prefix, now, rule, lead, content, due, has_act, ...
   if due == '0' then redis.call('ZREM', prefix .. 'enrolled', member) else redis.call('ZADD', prefix .. 'enrolled', due, member) end
 end}
 
--- lead, time, the lead's mark, its murmur2
-OPS.erase = {4, function(prefix, now, lead, at, mark, murmur)
-  local before = string.match(redis.call('HGET', prefix .. 'erased', mark) or '0', '^%d+')
-  if not larger(before, at) then redis.call('HSET', prefix .. 'erased', mark, at .. ' ' .. murmur) end
+-- lead, time, the lead's mark, its murmur2, the output's sequence
+OPS.erase = {5, function(prefix, now, lead, at, mark, murmur, sequence)
+  local before, after = erased_at(prefix, mark)
+  if not earlier(at, sequence, before, after) then
+    redis.call('HSET', prefix .. 'erased', mark, at .. ' ' .. murmur .. ' ' .. sequence)
+  end
   for _, id in ipairs(redis.call('SMEMBERS', prefix .. 'lead:' .. lead)) do
     local row = read_row(prefix, id)
-    if row and row.at <= tonumber(at) then remove_act(prefix, row) end
+    if row and earlier(row.output ~= '' and row.output or row.at, row.sequence, at, sequence) then remove_act(prefix, row) end
   end
   for _, sync in ipairs(redis.call('SMEMBERS', prefix .. 'syncs')) do
     local target, rule = string.match(sync, '^([^:]*):(.*)$')
     local member = rule .. '|' .. lead
     local key = prefix .. 'state:' .. target .. ':' .. member
-    local held = redis.call('HGET', key, 'at')
-    if held and not larger(held, at) then
+    local held = redis.call('HMGET', key, 'at', 'sequence')
+    if held[1] and earlier(held[1], held[2], at, sequence) then
       redis.call('DEL', key)
       for _, name in ipairs({'states:', 'waiting:', 'states_dead:'}) do redis.call('ZREM', prefix .. name .. target, member) end
     end
@@ -275,8 +296,8 @@ OPS.erase = {4, function(prefix, now, lead, at, mark, murmur)
   end
   for _, rule in ipairs(redis.call('SMEMBERS', prefix .. 'nurtures')) do
     local member = rule .. '|' .. lead
-    local held = redis.call('HGET', prefix .. 'enrol:' .. member, 'at')
-    if held and not larger(held, at) then
+    local held = redis.call('HMGET', prefix .. 'enrol:' .. member, 'at', 'sequence')
+    if held[1] and earlier(held[1], held[2] or '0', at, sequence) then
       redis.call('DEL', prefix .. 'enrol:' .. member)
       redis.call('ZREM', prefix .. 'enrolled', member)
     end
@@ -513,6 +534,16 @@ local function ledger_mail(keys, args)
   return 0
 end
 
+-- ARGV: name of the address, content, id of the act. Returns 1 where the content is that act's.
+local function ledger_content(keys, args)
+  local key = prefix_of(keys) .. 'contents:' .. args[1]
+  local held = redis.call('HGET', key, args[2])
+  if held then return held == args[3] and 1 or 0 end
+  redis.call('HSET', key, args[2], args[3])
+  redis.call('PEXPIRE', key, CONTENTS_KEPT_MS)
+  return 1
+end
+
 local ACTED_AT_ONCE = 1000
 
 -- ARGV: how many. Returns entry, id and fields of each. Acts that wait again, and those that are gone, are passed over.
@@ -601,6 +632,7 @@ register('ledger_finish_states', ledger_finish_states, {'allow-oom'})
 register('ledger_claim_enrolled', ledger_claim_enrolled, {'allow-oom'})
 register('ledger_suppressed', ledger_suppressed, {'no-writes'})
 register('ledger_mail', ledger_mail, {'allow-oom'})
+register('ledger_content', ledger_content, {'allow-oom'})
 register('ledger_acted', ledger_acted, {'allow-oom'})
 register('ledger_next_due', ledger_next_due, {'no-writes'})
 register('ledger_figures', ledger_figures, {'no-writes'})

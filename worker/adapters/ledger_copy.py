@@ -18,6 +18,7 @@ _AT_ONCE: Final = 50
 _PAGE: Final = 1_000
 _CANCELS_KEPT_MS: Final = 7 * 86_400_000
 _MAILS_KEPT_MS: Final = 2 * 86_400_000
+_CONTENTS_KEPT_MS: Final = 400 * 86_400_000
 _COUNTER: Final = b"next:#"
 """The program's own numbers in a position, which are of no topic."""
 
@@ -41,7 +42,7 @@ class LedgerCopy(Caller):
         self._kinds: Mapping[str, Callable[[str, str], Awaitable[None]]] = {
             "row": self._row, "state": self._state, "written": self._written, "enrol": self._enrolment,
             "cancels": self._cancels, "suppressed": self._marks, "lifted": self._marks, "erased": self._marks,
-            "mails": self._mails, "acted": self._acted, "position": self._position,
+            "mails": self._mails, "contents": self._contents, "acted": self._acted, "position": self._position,
         }  # fmt: skip
 
     async def run(self) -> Copied:
@@ -64,6 +65,8 @@ class LedgerCopy(Caller):
         except FAILURES as error:
             raise translated(error, f"the acts of namespace {self._old} in Redis") from error
         await self._pauses()
+        if self._whole:
+            await self._counts()
         return Copied(self._acts, self._states)
 
     async def _pauses(self) -> None:
@@ -71,6 +74,17 @@ class LedgerCopy(Caller):
         new = RedisLimits(self._client, self._new)
         for name in sorted(await RedisLimits(self._client, self._old).paused()):
             await new.pause(name, True)
+
+    async def _counts(self) -> None:
+        """Acts that a rule's `max` has counted stay counted, by their ids and times."""
+        prefix, end = f"{{{self._old}:rule:", "}:counted"
+        async for key in self._commands.scan_iter(match=f"{prefix}*{end}", count=_PAGE):
+            new = f"{{{self._new}:rule:{key.decode().removeprefix(prefix)}"
+            held: Sequence[tuple[bytes, float]] = await self._commands.zrange(key, 0, -1, withscores=True)
+            left_ms = await self._commands.pttl(key)
+            if held and left_ms > 0:
+                await self._commands.zadd(new, dict(held))
+                await self._commands.pexpire(new, left_ms)
 
     async def _names(self) -> AsyncIterator[tuple[int, str]]:
         prefix = f"{{{self._old}:"
@@ -144,6 +158,13 @@ class LedgerCopy(Caller):
             await self._commands.zadd(new, dict(held))
             await self._commands.pexpire(new, _MAILS_KEPT_MS)
 
+    async def _contents(self, key: str, name: str) -> None:
+        new = self._by_murmur(name.rpartition(":")[2]) + name
+        held, left_ms = await self._hash(key), await self._commands.pttl(key)
+        if held:
+            await self._commands.hset(new, mapping=held)
+            await self._commands.pexpire(new, left_ms if left_ms > 0 else _CONTENTS_KEPT_MS)
+
     def _by_murmur(self, murmur: str | bytes) -> str:
         return self._at((int(murmur) & 0x7FFFFFFF) % self._partitions)
 
@@ -165,5 +186,5 @@ class LedgerCopy(Caller):
                 await self._commands.hset(self._at(added) + name, mapping=fresh)
 
 
-_KNOWN: Final = ("suppressed:", "lifted", "erased", "mails:", "enrol:")
+_KNOWN: Final = ("suppressed:", "lifted", "erased", "mails:", "contents:", "enrol:")
 """Keys of what a second namespace must know."""

@@ -42,6 +42,8 @@ class _Act:
     """What cancels the act when its present attempt ends."""
     ended_call: str = ""
     decided: bool = False
+    sequence: int = 0
+    output_ms: int = 0
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -61,9 +63,10 @@ class MemoryActs:
 
     def __init__(self) -> None:
         self._acts: dict[str, _Act] = {}
-        self._cancels: dict[tuple[str, str], tuple[int, int]] = {}
-        """Of each lead and type, the event's time and when it came."""
-        self._erased: dict[str, int] = {}
+        self._cancels: dict[tuple[str, str], tuple[int, int, int]] = {}
+        """Of each lead and type, the event's time and sequence, and when it came."""
+        self._erased: dict[str, tuple[int, int]] = {}
+        """Of each lead, time and sequence."""
         self._acted: dict[str, str] = {}
         """Of each entry, the act."""
         self._numbers = 0
@@ -75,14 +78,16 @@ class MemoryActs:
                 act.unsure, act.step, act.call = "*", "", ""  # its lease holds: a request may be on its way
 
     def _add(self, op: AddAct, now_ms: int) -> None:
-        if op.id in self._acts or op.at_ms < self._erased.get(op.lead_id, 0):
+        output = op.output_ms or op.at_ms, op.sequence
+        if op.id in self._acts or output < self._erased.get(op.lead_id, (0, 0)):
             return
         self._numbers += 1
         act = self._acts[op.id] = _Act(
-            op.id, op.lead_id, op.target, op.unless, op.packed, op.at_ms, op.due_ms, self._numbers, now_ms, now_ms
-        )
+            op.id, op.lead_id, op.target, op.unless, op.packed, op.at_ms, op.due_ms, self._numbers, now_ms, now_ms,
+            sequence=op.sequence, output_ms=output[0],
+        )  # fmt: skip
         act.unsure = "*" if op.unsure else ""
-        cancels = [type_ for type_ in op.unless if self._cancels.get((op.lead_id, type_), (0, 0))[0] > op.at_ms]
+        cancels = [type_ for type_ in op.unless if self._cancels.get((op.lead_id, type_), (0, 0))[:2] > (op.at_ms, op.sequence)]
         if op.dead:
             self._end(act, "dead", op.dead, now_ms)
         elif cancels:
@@ -90,9 +95,9 @@ class MemoryActs:
 
     def _cancel(self, op: Cancel, now_ms: int) -> None:
         key = op.lead_id, op.type
-        self._cancels[key] = max((op.at_ms, now_ms), self._cancels.get(key, (0, 0)))
+        self._cancels[key] = max((op.at_ms, op.sequence, now_ms), self._cancels.get(key, (0, 0, 0)))
         for act in self._of_lead(op.lead_id):
-            if act.state in PENDING and op.type in act.unless and act.at_ms <= op.at_ms:
+            if act.state in PENDING and op.type in act.unless and (act.at_ms, act.sequence) < (op.at_ms, op.sequence):
                 self._cancel_act(act, op.type, now_ms)
 
     def _cancel_act(self, act: _Act, why: str, now_ms: int) -> None:
@@ -179,8 +184,11 @@ class MemoryActs:
 
     def _erase_acts(self, op: EraseLead) -> None:
         lead = op.lead_id
-        self._erased[lead] = max(op.at_ms, self._erased.get(lead, 0))
-        self._acts = {id_: act for id_, act in self._acts.items() if act.lead_id != lead or act.at_ms > op.at_ms}
+        erased = op.at_ms, op.sequence
+        self._erased[lead] = max(erased, self._erased.get(lead, (0, 0)))
+        self._acts = {
+            id_: act for id_, act in self._acts.items() if act.lead_id != lead or (act.output_ms, act.sequence) >= erased
+        }
         self._cancels = {key: held for key, held in self._cancels.items() if key[0] != lead}
 
     def _counts(self) -> dict[str, dict[str, int]]:
@@ -262,4 +270,4 @@ class MemoryActs:
         """Forget what ended long ago, and old cancellations."""
         old = now_ms - KEPT_MS
         self._acts = {id_: act for id_, act in self._acts.items() if act.state not in FORGETTABLE or act.updated_ms >= old}
-        self._cancels = {key: held for key, held in self._cancels.items() if held[1] >= now_ms - CANCELS_KEPT_MS}
+        self._cancels = {key: held for key, held in self._cancels.items() if held[2] >= now_ms - CANCELS_KEPT_MS}

@@ -44,6 +44,7 @@ class _Enrolment:
     packed: bytes = b""
     at_ms: int = 0
     due_ms: int | None = None
+    sequence: int = 0
     enrolled: bool = False
     sent: tuple[str, ...] = ()
 
@@ -61,6 +62,8 @@ class MemoryLedger(MemoryActs):
         self._suppressed: dict[tuple[str, str], int] = {}
         self._lifted: dict[str, int] = {}
         self._mails: dict[str, dict[str, int]] = {}
+        self._contents: dict[str, dict[str, str]] = {}
+        """Of each address, contents with the act by which the person gets each."""
 
     # --- what is written down ----------------------------------------------------------------------------------------
 
@@ -102,7 +105,7 @@ class MemoryLedger(MemoryActs):
         key = op.target, op.rule, op.lead_id
         held = self._states.get(key)
         newest = max(self._written.get(key, -1), held.sequence if held else -1)
-        if op.sequence <= newest or op.at_ms < self._erased.get(op.lead_id, 0):
+        if op.sequence <= newest or self._was_erased(op.lead_id, op.at_ms, op.sequence):
             return
         if held is None or held.dead:
             self._states[key] = _State(op.sequence, op.packed, op.at_ms, op.due_ms, now_ms)
@@ -116,12 +119,12 @@ class MemoryLedger(MemoryActs):
 
     def _enrol(self, op: Enrol) -> None:
         held = self._enrolments.get((op.rule, op.lead_id), _Enrolment())
-        if op.at_ms < self._erased.get(op.lead_id, 0) or (op.only_if_enrolled and not held.enrolled):
+        if self._was_erased(op.lead_id, op.at_ms, op.sequence) or (op.only_if_enrolled and not held.enrolled):
             return
         if not held.enrolled:
             held.enrolled, held.due_ms, held.at_ms = True, op.due_ms, 0
         if op.at_ms >= held.at_ms:
-            held.packed, held.at_ms = op.packed, op.at_ms
+            held.packed, held.at_ms, held.sequence = op.packed, op.at_ms, op.sequence
         self._enrolments[op.rule, op.lead_id] = held
 
     def _leave(self, op: Leave, now_ms: int) -> None:
@@ -140,12 +143,19 @@ class MemoryLedger(MemoryActs):
                 self._add(op.act, now_ms)
         held.due_ms = op.due_ms or None
 
+    def _was_erased(self, lead: str, at_ms: int, sequence: int) -> bool:
+        return (at_ms, sequence) < self._erased.get(lead, (0, 0))
+
     def _erase(self, op: EraseLead) -> None:
-        lead = op.lead_id
+        lead, erased = op.lead_id, (op.at_ms, op.sequence)
         self._erase_acts(op)
-        self._states = {key: held for key, held in self._states.items() if key[2] != lead or held.at_ms > op.at_ms}
+        self._states = {
+            key: held for key, held in self._states.items() if key[2] != lead or (held.at_ms, held.sequence) >= erased
+        }
         self._written = {key: held for key, held in self._written.items() if key[2] != lead}
-        self._enrolments = {key: held for key, held in self._enrolments.items() if key[1] != lead or held.at_ms > op.at_ms}
+        self._enrolments = {
+            key: held for key, held in self._enrolments.items() if key[1] != lead or (held.at_ms, held.sequence) >= erased
+        }
         self._suppressed = {key: held for key, held in self._suppressed.items() if key[0] != lead}
         self._lifted.pop(lead, None)
 
@@ -215,6 +225,18 @@ class MemoryLedger(MemoryActs):
             return sorted(sent.values())[len(sent) - most] + DAY_MS
         sent.setdefault(id_, now_ms)
         return 0
+
+    async def content_allowed(self, address: str, content: str, id_: str) -> bool:
+        """Note by which act a person with *address* gets *content*; see the port."""
+        return self._contents.setdefault(address.removeprefix("email:"), {}).setdefault(content, id_) == id_
+
+    async def contents_of(self, address: str) -> set[str]:
+        """Return the contents that are noted for a person with *address*."""
+        return set(self._contents.get(address.removeprefix("email:"), ()))
+
+    async def sent(self, lead_id: str) -> dict[str, tuple[str, ...]]:
+        """Return for each nurturing rule the contents that were chosen for the lead."""
+        return {key[0]: held.sent for key, held in self._enrolments.items() if key[1] == lead_id and held.sent}
 
     # --- what is told ------------------------------------------------------------------------------------------------
 

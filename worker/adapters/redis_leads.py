@@ -7,7 +7,7 @@ from typing import Final
 from worker.adapters.redis_client import Client
 from worker.adapters.redis_store import RedisStore
 from worker.core.contract.partitioner import owner
-from worker.core.scoring.state import unpack
+from worker.core.scoring.state import LeadState, unpack
 from worker.core.scoring.traits import Traits, unpack_traits
 
 _MOST_HOPS: Final = 4
@@ -33,13 +33,23 @@ class RedisLeads:
         found = traits.get(trait)
         return found is not None and found.value is True
 
+    async def aliases(self, lead: str) -> tuple[str, ...]:
+        """Return the other ids of the person, as far as they are known."""
+        state = await self._state(lead)
+        return () if state is None else tuple(state.identity.aliases)
+
     async def _traits(self, lead: str) -> Traits | None:
+        state = await self._state(lead)
+        return None if state is None else unpack_traits(state.traits)
+
+    async def _state(self, lead: str) -> LeadState | None:
+        """Return the state of the lead that an id belongs to; `None`: it has none, or too many aliases lead there."""
         for _ in range(_MOST_HOPS):
             (packed,) = await self._stores[owner(lead, len(self._stores))].load([lead])
             if not packed:
                 return None
             state = unpack(packed)
             if not state.identity.alias_of:
-                return unpack_traits(state.traits)
+                return state
             lead = state.identity.alias_of
         return None

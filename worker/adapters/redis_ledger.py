@@ -11,7 +11,7 @@ Every key stands behind `{NAMESPACE:p}:act:`, where p owns the lead or, of a sup
 - `enrol:RULE|LEAD`, `enrolled`, `nurtures`: nurturing. `cancels:LEAD`: events that cancel older acts.
 - `suppressed:REASON`, `lifted`, `erased`: hashes by a mark, so no address and no erased lead stands there. A value has the time
   and the murmur2 of the key, by which another number of partitions finds its owner.
-- `mails:MARK`: a sorted set, mails to an address within a day.
+- `mails:MARK`: a sorted set, mails to an address within a day. `contents:MARK`: a hash, contents that a person with it gets.
 - `position`: a hash, the next offset of each topic, and a counter.
 """
 
@@ -51,7 +51,7 @@ OPS_AT_ONCE: Final = 200
 """So many take a few milliseconds of Redis' time, while every worker waits."""
 ROWS_AT_ONCE: Final = 100
 _PAGE: Final = 500
-_NO_ACT: Final[tuple[Arg, ...]] = ("",) * 10
+_NO_ACT: Final[tuple[Arg, ...]] = ("",) * 12
 _ADDING: Final = (AddAct, PutState, Enrol, Nurtured)
 
 
@@ -64,6 +64,12 @@ def _murmur(key: str) -> str:
     return str(murmur2(key.encode()))
 
 
+def _name_of(address: str) -> str:
+    """Return what stands for an address in a key, with what its owner is known by."""
+    key = "email:" + address.removeprefix("email:")
+    return f"{mark(key)}:{_murmur(key)}"
+
+
 def _ms(at_ms: int) -> str:
     return str(max(0, at_ms))
 
@@ -71,7 +77,7 @@ def _ms(at_ms: int) -> str:
 def _add(op: AddAct) -> tuple[Arg, ...]:
     return (
         op.id, op.lead_id, op.target, "\n".join(op.unless), op.packed, _ms(op.at_ms), _ms(op.due_ms), "*" if op.unsure else "",
-        op.dead, mark(op.lead_id),
+        op.dead, mark(op.lead_id), _ms(op.sequence), _ms(op.output_ms or op.at_ms),
     )  # fmt: skip
 
 
@@ -81,7 +87,7 @@ def _arguments(op: Op) -> tuple[Arg, ...]:
         case AddAct():
             return "act", *_add(op)
         case Cancel():
-            return "cancel", op.lead_id, op.type, _ms(op.at_ms)
+            return "cancel", op.lead_id, op.type, _ms(op.at_ms), _ms(op.sequence)
         case PutState():
             due, lead = _ms(op.due_ms), op.lead_id
             return "state", op.target, op.rule, lead, str(op.sequence), op.packed, _ms(op.at_ms), due, mark(lead)
@@ -91,14 +97,15 @@ def _arguments(op: Op) -> tuple[Arg, ...]:
             return "lift", mark(op.key), _ms(op.at_ms), _murmur(op.key)
         case Enrol():
             only = "1" if op.only_if_enrolled else ""
-            return "enrol", op.rule, op.lead_id, op.packed, _ms(op.at_ms), _ms(op.due_ms), only, mark(op.lead_id)
+            at, due, by = _ms(op.at_ms), _ms(op.due_ms), mark(op.lead_id)
+            return "enrol", op.rule, op.lead_id, op.packed, at, due, only, by, _ms(op.sequence)
         case Leave():
             return "leave", op.rule, op.lead_id
         case Nurtured():
             act = ("", *_NO_ACT) if op.act is None else ("1", *_add(op.act))
             return "nurtured", op.rule, op.lead_id, op.content, _ms(op.due_ms), *act
         case EraseLead():
-            return "erase", op.lead_id, _ms(op.at_ms), mark(op.lead_id), _murmur(op.lead_id)
+            return "erase", op.lead_id, _ms(op.at_ms), mark(op.lead_id), _murmur(op.lead_id), _ms(op.sequence)
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
@@ -227,8 +234,26 @@ class RedisLedger(Caller):
 
     async def mail_allowed(self, address: str, id_: str, now_ms: int, most: int) -> int:
         """Count a mail to *address* within a day; see the port."""
-        key = "email:" + address.removeprefix("email:")
-        return int(await self._ask("mail", f"{mark(key)}:{_murmur(key)}", id_, str(now_ms), str(most)))
+        return int(await self._ask("mail", _name_of(address), id_, str(now_ms), str(most)))
+
+    async def content_allowed(self, address: str, content: str, id_: str) -> bool:
+        """Note by which act a person with *address* gets *content*; see the port."""
+        return bool(await self._ask("content", _name_of(address), content, id_))
+
+    async def contents_of(self, address: str) -> set[str]:
+        """Return the contents that are noted for a person with *address*."""
+        key = f"{self._prefix}contents:{_name_of(address)}"
+        return {name.decode() for name in await self._run(lambda: self._commands.hkeys(key))}
+
+    async def sent(self, lead_id: str) -> dict[str, tuple[str, ...]]:
+        """Return for each nurturing rule the contents that were chosen for the lead."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name in sorted(await self._run(lambda: self._commands.smembers(self._prefix + "nurtures"))):
+            key = f"{self._prefix}enrol:{name.decode()}|{lead_id}"
+            (held,) = await self._run(lambda: self._commands.hmget(key, "sent"))  # noqa: B023 (awaited at once)
+            if held:
+                found[name.decode()] = tuple(held.decode().splitlines())
+        return found
 
     # --- what is told ------------------------------------------------------------------------------------------------
 

@@ -43,7 +43,11 @@ class Act(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: str
     """The output's type, such as lead.sql."""
     at_ms: int
-    """The output's `time`, from which `fresh` counts."""
+    """The output's `time`, from which `fresh` counts. Of a nurturing content: when it became due."""
+    output_ms: int = 0
+    """The output's `time` all the same; 0: `at_ms`."""
+    sequence: int = 0
+    """The output's `sequence`."""
     fresh_ms: int
     unless: tuple[str, ...] = ()
     """Types of outputs and events that cancel the act while it waits."""
@@ -66,6 +70,11 @@ class Act(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The namespace of the output, where it is not the usual one. Two namespaces may use the same account."""
         name = self.source.rpartition("/")[2]
         return "" if name == "default" else name
+
+    @property
+    def content(self) -> str:
+        """The content of a nurturing rule, as RULE/CONTENT; empty for another act."""
+        return self.rule if "/" in self.rule and self.output == self.lead_id else ""
 
     @property
     def id(self) -> str:

@@ -9,13 +9,14 @@ from typing import Final
 
 from worker.automation_ports import ActGroup, Ledger, Limits
 from worker.automations.calls import Calls, Logins, Named
-from worker.automations.deliver import ConsentsNow, Desk
+from worker.automations.deliver import AliasesOf, ConsentsNow, Desk
 from worker.automations.dispatch import Desks
 from worker.automations.hands import Hands
 from worker.automations.metrics import ActMetrics
 from worker.automations.partition import Shared
 from worker.automations.program import Program
 from worker.automations.rules import Rules
+from worker.automations.suppressions import Suppressions
 from worker.automations.taking import ERASED, AddressOf, Taking
 from worker.automations.targets.common import Kind
 from worker.connections.models import Connections
@@ -42,6 +43,7 @@ class Outside:
     logins: Logins
     acks: Acks
     address_of: AddressOf
+    aliases_of: AliasesOf
     now_ms: Callable[[], int]
     consents: ConsentsNow
 
@@ -102,15 +104,22 @@ def program_of(
     clock = Clock(outside.now_ms, by_events=settings.clock == "events")
     forgetting = [name for name, at in targets.items() if at.kind.forget is not None and getattr(at.target, "forget", False)]
     synced = {rule.to for rule in rules.automations.sync}
+    ledgers = outside.ledgers
+
+    def ledger_of(key: str) -> Ledger:
+        return ledgers[owner(key, len(ledgers))]
+
     taking = Taking(rules, settings.source, settings.input_topics, forgetting, outside.address_of, outside.now_ms, metrics)
     calls = Calls(outside.http, outside.mail, outside.limits, outside.logins, environment, outside.now_ms)
-    ledgers = outside.ledgers
+    suppressions = Suppressions(outside.group, ledgers, settings.input_topics)
     paused: Callable[[], Awaitable[set[str]]] = Paused(outside.limits)
     desk = Desk(
         calls=calls,
         limits=outside.limits,
         targets=targets,
-        ledger_of=lambda key: ledgers[owner(key, len(ledgers))],
+        ledger_of=ledger_of,
+        aliases_of=outside.aliases_of,
+        behind=suppressions.behind,
         now_ms=outside.now_ms,
         age_now_ms=clock.now_ms,
         paused=paused,
@@ -129,6 +138,7 @@ def program_of(
         now_ms=outside.now_ms,
         saw=clock.saw,
         newest_ms=clock.now_ms,
+        took_over=suppressions.taken_over,
         since_ms=since_ms,
     )
     return Program(shared, Desks(desk, hands(targets), taking, metrics, synced), outside.acks, settings.acted_topic)

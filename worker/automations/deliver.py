@@ -34,6 +34,7 @@ from worker.automations.requests import (
     Final as Never,
 )
 from worker.automations.rules import Draft
+from worker.automations.targets.crm import address_of
 from worker.connections.targets import BrevoTarget, SmtpTarget, Target
 from worker.logs import fields
 
@@ -43,9 +44,13 @@ EVERYTHING: Final = "*"
 """`unsure` of an act of which nothing is known."""
 
 FORGET: Final = "forget"
+FORGET_AGAIN_MS: Final = 300_000
+"""A person is deleted once more after so long. It covers a lease, and what a target still does after its answer was lost."""
+
 MOST_MAILS: Final = 2
 """Most mails to an address a day."""
 
+_FORGOTTEN: Final = "forgotten"
 _FIRST_WAIT_MS: Final = 2_000
 _LONGEST_WAIT_MS: Final = 900_000
 _SOONEST_MS: Final = 200
@@ -93,6 +98,10 @@ ConsentsNow = Callable[[str, str], Awaitable[bool | None]]
 """Lead id and trait → whether the lead's newest state has the trait as true; `None`: the lead has no state."""
 
 
+AliasesOf = Callable[[str], Awaitable[tuple[str, ...]]]
+"""Lead id → the other ids of the person."""
+
+
 @dataclass
 class Desk:
     """What attempts at acts use, whatever their partition."""
@@ -102,6 +111,9 @@ class Desk:
     targets: Mapping[str, Named]
     ledger_of: Callable[[str], Ledger]
     """The ledger that owns a lead or an address."""
+    aliases_of: AliasesOf
+    behind: Callable[[], Awaitable[int | None]]
+    """A partition that is still to be read again before all addresses are known that take no mail; `None`: none is."""
     now_ms: Callable[[], int]
     age_now_ms: Callable[[], int]
     """What the age of an act is counted against."""
@@ -139,6 +151,8 @@ class Attempt:
             if ended is not None:
                 return ended
             remote_id = await self._driven()
+            if self.act.do == FORGET:
+                return await self._forgotten(remote_id)
             return Outcome("done", remote_id=remote_id)
         except NotOurs:
             return None
@@ -150,6 +164,18 @@ class Attempt:
             return self._too_old()
         except Refusal as refusal:
             return self._refused(refusal)
+
+    async def _forgotten(self, remote_id: str) -> Outcome:
+        """Return the end of a deletion. The first one is made once more, after every request that could overtake it.
+
+        A request that was on its way when the lead was erased may make the person anew: each ends with its lease.
+        """
+        before = self._row.known.get(_FORGOTTEN)
+        if before is not None:
+            return Outcome("done", remote_id=remote_id or before)
+        if not await self._ledger.remember(self._row.id, self._row.call, _FORGOTTEN, remote_id):
+            raise NotOurs
+        return Outcome("intent", "deleted, and deleted once more soon", due_ms=self._desk.now_ms() + FORGET_AGAIN_MS)
 
     async def _held_back(self) -> Outcome | None:
         """Return the end of an act that must not be tried now; `None`: it may be."""
@@ -166,6 +192,8 @@ class Attempt:
             return Outcome("cancelled", f"the trait {act.consent} is not true any more")
         if _is_mail(desk.targets[act.target], act) and (ended := await self._mail_held_back()):
             return ended
+        if act.content and not self.unsure and not row.decided and (ended := await self._content_held_back()):
+            return ended
         if row.attempts > 1 or self.unsure or row.decided:
             return None
         allowed = await desk.limits.rule_allows(act.rule, row.id, act.most, act.most_ms, desk.now_ms())
@@ -174,17 +202,33 @@ class Attempt:
     async def _mail_held_back(self) -> Outcome | None:
         """Return the end of a mail that must not go to its address."""
         desk, act = self._desk, self.act
+        if (behind := await desk.behind()) is not None:
+            why = f"Redis went back, and partition {behind}, which may suppress the address, is still to be read again"
+            return Outcome("intent", why, due_ms=self._in_time(desk.now_ms() + _PAUSED_MS), unsure=self.unsure)
         address = f"email:{str(act.fields.get('to', '')).strip().lower()}"
         theirs = desk.ledger_of(address)
-        reasons = {**await self._ledger.suppressed([act.lead_id]), **await theirs.suppressed([address])}
+        reasons = {
+            reason
+            for key in dict.fromkeys((act.lead_id, *await desk.aliases_of(act.lead_id), address))
+            for reason in (await desk.ledger_of(key).suppressed([key])).values()
+        }
         if reasons:
-            return Outcome("cancelled", f"no mail may go there: {', '.join(sorted(set(reasons.values())))}")
+            return Outcome("cancelled", f"no mail may go there: {', '.join(sorted(reasons))}")
         if self.unsure:
             return None
         next_ms = await theirs.mail_allowed(address, self._row.id, desk.now_ms(), MOST_MAILS)
         if not next_ms:
             return None
         return Outcome("intent", f"the address had {MOST_MAILS} mails today", due_ms=self._in_time(next_ms))
+
+    async def _content_held_back(self) -> Outcome | None:
+        """Return the end of a content that the person gets under another id."""
+        address = address_of(self.act.lead_id, self.act.person)
+        if not address:
+            return None
+        theirs = self._desk.ledger_of(f"email:{address}")
+        allowed = await theirs.content_allowed(address, self.act.content, self._row.id)
+        return None if allowed else Outcome("cancelled", "the person gets this content under another id")
 
     async def _driven(self) -> str:
         """Drive the act's steps, and return the remote id. Refusals are raised within the steps, which may mend them."""
@@ -304,4 +348,5 @@ def _is_mail(at: Named, act: Act) -> bool:
     return isinstance(at.target, SmtpTarget | BrevoTarget) and "to" in act.fields
 
 
+assert LEASE_S * 1_000 < FORGET_AGAIN_MS, "no attempt from before an erasure outlasts the second deletion"
 assert 2 * ANSWER_S < LEASE_S, "an unsafe step ends within its lease, even after a log-in anew"

@@ -15,8 +15,11 @@ from worker.automations.calls import LEASE_S, Lease
 from worker.automations.deliver import Attempt, Desk, Fence, decode_act
 from worker.automations.hands import Hands
 from worker.automations.metrics import ActMetrics
+from worker.automations.output import Output
+from worker.automations.rules import person_of
 from worker.automations.states import write_states
 from worker.automations.taking import Taking, unpack_output
+from worker.automations.targets.crm import address_of
 from worker.errors import LeadPulseError, StoreUnavailable
 from worker.logs import fields
 
@@ -90,7 +93,7 @@ class Dispatcher:
         """Write the next content of each lead for whom one is due, and return for how many."""
         desk, found = self._desk, await self._ledger.claim_enrolled(self._desk.now_ms(), LEASE_MS, _CONTENTS)
         if found:
-            await self._ledger.take([self._content(one) for one in found], desk.now_ms())
+            await self._ledger.take([await self._content(one) for one in found], desk.now_ms())
         return len(found)
 
     async def _round(self) -> bool:
@@ -207,11 +210,24 @@ class Dispatcher:
         for end in ends:
             states.labels(target, "written" if not end.failure else "again" if end.due_ms else "dead").inc()
 
-    def _content(self, enrolled: Enrolled) -> Op:
+    async def _content(self, enrolled: Enrolled) -> Op:
         """Return the next content of a lead as an op. Its age counts from now, since the output may be weeks old."""
         taking, now_ms = self._desks.taking, self._desk.now_ms()
         output = unpack_output(enrolled.packed)
-        following = taking.rules.next_content(enrolled.rule, output, enrolled.sent, self._desk.age_now_ms())
+        had = {*enrolled.sent, *await self._had(enrolled, output)}
+        following = taking.rules.next_content(enrolled.rule, output, had, self._desk.age_now_ms())
         act = taking.act(following.draft, unsure=self._doubt) if following.draft is not None else None
         due_ms = now_ms + following.after_ms if following.after_ms else 0
         return Nurtured(enrolled.rule, enrolled.lead_id, following.content, due_ms, act)
+
+    async def _had(self, enrolled: Enrolled, output: Output) -> set[str]:
+        """Return the contents of the rule that the person has under other ids: the lead's aliases, and any with the address."""
+        desk, rule = self._desk, enrolled.rule
+        found: set[str] = set()
+        for alias in await desk.aliases_of(enrolled.lead_id):
+            found.update((await desk.ledger_of(alias).sent(alias)).get(rule, ()))
+        address = address_of(output.lead_id, person_of(output))
+        if address:
+            names = await desk.ledger_of(f"email:{address}").contents_of(address)
+            found.update(content for one, _, content in (name.partition("/") for name in names) if one == rule)
+        return found

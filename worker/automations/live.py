@@ -97,7 +97,8 @@ async def live(
             async with Admin(settings) as admin:
                 group = KafkaActGroup(settings, admin)
                 outside = Outside(
-                    group, ledgers, limits, http, SmtpOut(), VendorTokens(login), acks, leads.address, now_ms, leads.consents
+                    group, ledgers, limits, http, SmtpOut(), VendorTokens(login), acks, leads.address, leads.aliases, now_ms,
+                    leads.consents,
                 )  # fmt: skip
                 program = program_of(
                     settings, files.rules, files.connections, KINDS, topics, outside, lambda _: hands, metrics,

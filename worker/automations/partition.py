@@ -48,6 +48,8 @@ class Shared(NamedTuple):
     """Called with the newest record's time."""
     newest_ms: Callable[[], int]
     """What the age of an act is counted against."""
+    took_over: Callable[[], None]
+    """Called when a partition was taken over."""
     since_ms: int
     """Where a topic begins that was never read; -1: at its end."""
 
@@ -107,6 +109,7 @@ class PartitionReader:
         self._behind = _still_to_read(self._by_topic(ends), found.next)
         self._patient_until = time.monotonic() + _PATIENCE_S
         self._since_ms = shared.newest_ms() if found.emptied else 0
+        shared.took_over()
         return found
 
     async def trust(self) -> None:
@@ -213,8 +216,11 @@ class PartitionReader:
                     await self._commit()
 
     async def _commit(self) -> None:
-        """Commit our positions, which the ledger has, with the number of calls as their note."""
-        offsets = {self._at[topic]: offset for topic, offset in self._noted.items()}
+        """Commit our positions, which the ledger has, with the number of calls as their note.
+
+        What is read again keeps its offset, so that the next owner distrusts the rest of it, too.
+        """
+        offsets = {self._at[topic]: max(offset, self._again.get(topic, 0)) for topic, offset in self._noted.items()}
         await self._shared.group.commit(offsets, str(self._calls))
         self._committed = dict(self._noted)
 

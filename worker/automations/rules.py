@@ -214,6 +214,8 @@ class Rules:
             fields=fields,
             type=output.type,
             at_ms=output.at_ms if nurturing_at_ms is None else nurturing_at_ms,
+            output_ms=output.at_ms,
+            sequence=output.sequence,
             fresh_ms=rule.fresh,
             unless=rule.unless if isinstance(rule, ActRule) else rule.stop,
             consent=rule.consent,

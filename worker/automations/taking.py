@@ -7,7 +7,18 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from worker.automation_ports import AddAct, Cancel, Enrol, EraseLead, Leave, Lift, Op, PutState, Suppress
+from worker.automation_ports import (
+    AFTER_ALL,
+    AddAct,
+    Cancel,
+    Enrol,
+    EraseLead,
+    Leave,
+    Lift,
+    Op,
+    PutState,
+    Suppress,
+)
 from worker.automations.acts import Act, LeadState
 from worker.automations.deliver import FORGET
 from worker.automations.metrics import ActMetrics
@@ -94,7 +105,7 @@ class Taking:
         """
         lead, found = output.lead_id, list[Op]()
         if output.type == ERASED:
-            found.append(EraseLead(lead, output.at_ms))
+            found.append(EraseLead(lead, output.at_ms, output.sequence))
             found += [self.act(Draft(act), unsure=unsure) for act in self._forget(output)]
             return [Routed(lead, op) for op in found]
         plan = self.rules.plan(output)
@@ -102,7 +113,7 @@ class Taking:
             if self._metrics is not None:
                 self._metrics.skipped.labels(rule).inc()
         if plan.cancels:
-            found.append(Cancel(lead, output.type, output.at_ms))
+            found.append(Cancel(lead, output.type, output.at_ms, output.sequence or AFTER_ALL))
         found += [Leave(rule, lead) for rule in plan.leaves]
         found += [self._enrol(one.rule, one.output, begins=one.begins) for one in plan.enrolments]
         found += [self.act(draft, unsure=unsure) for draft in plan.drafts if not _too_old(draft.act, since_ms)]
@@ -122,8 +133,8 @@ class Taking:
         for target in self._forgetting:
             yield Act(
                 rule=f"{FORGET}/{target}", source=output.source, output=output.id, lead_id=output.lead_id, target=target,
-                do=FORGET, fields={}, type=output.type, at_ms=output.at_ms, fresh_ms=FORGET_MS, most=1_000_000_000,
-                topic=output.topic, partition=output.partition, offset=output.offset,
+                do=FORGET, fields={}, type=output.type, at_ms=output.at_ms, sequence=output.sequence, fresh_ms=FORGET_MS,
+                most=1_000_000_000, topic=output.topic, partition=output.partition, offset=output.offset,
             )  # fmt: skip
 
     def act(self, draft: Draft, *, unsure: bool) -> AddAct:
@@ -131,11 +142,11 @@ class Taking:
         act = draft.act
         return AddAct(
             id=act.id, lead_id=act.lead_id, target=act.target, unless=act.unless, packed=pack(act), at_ms=act.at_ms,
-            due_ms=self._now_ms(), unsure=unsure, dead=draft.dead,
+            due_ms=self._now_ms(), unsure=unsure, dead=draft.dead, sequence=act.sequence, output_ms=act.output_ms,
         )  # fmt: skip
 
     def _enrol(self, rule: str, output: Output, *, begins: bool) -> Enrol:
-        return Enrol(rule, output.lead_id, pack(output), output.at_ms, self._now_ms(), only_if_enrolled=not begins)
+        return Enrol(rule, output.lead_id, pack(output), output.at_ms, self._now_ms(), not begins, output.sequence)
 
     def _put(self, state: LeadState) -> PutState:
         due_ms = self._now_ms() + GATHER_MS

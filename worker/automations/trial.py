@@ -49,6 +49,15 @@ async def _no_state(_lead: str, _trait: str) -> None:
     """An invented lead has none."""
 
 
+async def _no_aliases(_lead: str) -> tuple[str, ...]:
+    """Return nothing, as for an invented lead."""
+    return ()
+
+
+async def _nothing_behind() -> None:
+    """No ledger holds an invented lead."""
+
+
 async def tried(
     files: Files, rule: str, to: str, http: HttpSender, mail: MailSender, logins: Logins, kinds: Mapping[str, Kind] = KINDS
 ) -> dict[str, Any]:  # fmt: skip
@@ -66,6 +75,8 @@ async def tried(
         limits=limits,
         targets=targets,
         ledger_of=lambda _: ledger,
+        aliases_of=_no_aliases,
+        behind=_nothing_behind,
         now_ms=now_ms,
         age_now_ms=now_ms,
         paused=limits.paused,
