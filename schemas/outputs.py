@@ -105,6 +105,32 @@ class Move(Contract):
     at: Instant
 
 
+class Factor(Contract):
+    """One signal's part of the chance to be won."""
+
+    id: str = Field(
+        description="The signal: a rule's id, `ID/ROW` of a table, `inactivity`, `idle_days`. `others`: all that is not named, "
+        "such as what the lead lacks. `bounds`: what the limits of a chance, 0.1 and 95 %, cut off."
+    )
+    times: float = Field(description="The odds are so many times those with everyone's mean of the signal.", gt=0)
+
+
+class Prediction(Contract):
+    """The chance that the lead is won within the model's horizon, at the instant of the output. It moves no stage."""
+
+    p: float | None = Field(description="From 0.001 to 0.95, to three decimals. Null: see `reason`.", ge=0.001, le=0.95)
+    horizon: str = Field(description="The time within which the lead is won.", examples=["90d"])
+    base: float | None = Field(description="Everyone's chance, as `p`.", ge=0.001, le=0.95)
+    factors: list[Factor] = Field(
+        description="The strongest first. base/(1 - base) times all of them is p/(1 - p), so that p comes out to its last "
+        "decimal."
+    )
+    reason: str | None = Field(
+        default=None,
+        description="Why `p` is null: `won`, `excluded`, or what the model lacks, such as `too_few_wins: 43 of 100`.",
+    )
+
+
 class Cause(Contract):
     """The input event that caused the output, and its place in Kafka."""
 
@@ -131,6 +157,9 @@ class Dossier(Contract):
     grid: Grid
     reasons: list[Reason] = Field(
         description="They add up to `score` (within 1e-6), clamps included. Reasons of 0 points are left out."
+    )
+    prediction: Prediction | None = Field(
+        default=None, description="If the grid has a model (`prediction`): the chance that the lead is won."
     )
     traits: dict[str, Any] = Field(description="The lead's traits: dotted path → value, derived traits included.")
     recent: list[Recent] = Field(description="The last 20 events, oldest first.", max_length=20)

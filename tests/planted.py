@@ -58,6 +58,7 @@ _TIERS: Final = "tests/core/scoring/test_tiers.py::test_a_lead_cools_at_the_inst
 _CUSTOM: Final = "tests/core/scoring/test_custom.py::test_an_event_counts_once_in_each_rule_that_names_it"
 _TABLE: Final = "tests/core/scoring/test_fit_table.py::test_a_table_says_what_asking_row_by_row_says"
 _ONCE: Final = "tests/automations/test_once.py::"
+_CHANCE: Final = "tests/core/scoring/test_prediction.py::"
 _VALUES: Final = "tests/core/grid/test_conditions.py::test_one_of_and_none_of_are_opposites_on_what_is_there"
 
 _WORDS: Final = "tests/core/test_words.py::"
@@ -491,6 +492,32 @@ FAULTS: Final = (
         "worker/core/insight/what_if.py", "count_one(scorer, lead, counter, at_ms, _data(scorer, counter))",
         "count_one(scorer, lead, counter, at_ms, {})",
         "tests/core/insight/test_explain.py::test_a_weighed_event_is_tried_with_what_helps_most",
+    ),
+    Fault(
+        "factors multiply to the chance", "what is not named is left out",
+        "worker/core/scoring/prediction.py", "[Factor(OTHERS, others)] if others != 1.0 else []", "[]",
+        _CHANCE + "test_published_factors_multiply_to_the_published_chance",
+    ),
+    Fault(
+        "a chance is what the model says", "a signal passes the model's cap",
+        "worker/core/scoring/prediction.py", "                if units > most:\n                    units = most\n",
+        "                if units > most:\n                    pass\n",
+        _CHANCE + "test_a_chance_is_what_the_oracle_says",
+    ),
+    Fault(
+        "a chance is what the model says", "what has expired still counts",
+        "worker/core/scoring/prediction.py", "if expires_after and at_ms >= last_ms + expires_after:", "if False:",
+        _CHANCE + "test_a_chance_is_what_the_oracle_says",
+    ),
+    Fault(
+        "a chance is what the model says", "means are forgotten where a signal is absent",
+        "worker/core/scoring/prediction.py", "*(-one.mean_effect for one in weighed.values())", "",
+        _CHANCE + "test_a_chance_is_what_the_oracle_says",
+    ),
+    Fault(
+        "a model fits what is counted", "the zone of a day is not part of it",
+        "worker/core/grid/counted.py", 'midnight = [grid.timezone] if "day" in once_per else []', "midnight = []",
+        "tests/core/grid/test_counted.py::test_another_counting_is_known_by_its_rules",
     ),
     Fault(
         "once", "an unsafe step is not noted before it is sent", "worker/automations/deliver.py",

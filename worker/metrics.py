@@ -238,6 +238,10 @@ class Metrics:
         "transition_engagement_points", "Sum of the engagement at transitions; below 0 counts as 0", "type", "to"
     )
     measured_moves = _leads_and_sales.counter("transition_scores", "Number of scores in these sums", "type", "to")
+    chances = _leads_and_sales.counter(
+        "transition_chances", "Sum of the chances to be won in outputs, from 0 to 1 each", "type"
+    )
+    measured_chances = _leads_and_sales.counter("transition_chances_given", "Number of chances in these sums", "type")
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.registry = registry
@@ -309,6 +313,9 @@ class Metrics:
             kinds.setdefault((move.type, move.origin, move.to), []).append(move)
         for (kind, origin, to), some in kinds.items():
             self.transitions.labels(kind).inc(len(some))
+            if chances := [move.p for move in some if move.p is not None]:
+                self.chances.labels(kind).inc(sum(chances))
+                self.measured_chances.labels(kind).inc(len(chances))
             if origin == to:
                 continue
             self.stage_moves.labels(origin, to).inc(len(some))

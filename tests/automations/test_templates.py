@@ -264,3 +264,11 @@ def test_expressions_give_plain_values() -> None:
     for source in ("reasons", "traits", "1 / 0", "traits.get"):
         with pytest.raises(CannotWrite):
             value(source)(names)
+
+
+def test_a_dossier_has_the_chance_to_be_won() -> None:
+    """Where the grid has a model that gives one."""
+    known = {"p": 0.084, "base": 0.04, "horizon": "90d", "factors": []}
+    line = "- chance to be won within 90d: 8.4 %, everyone: 4 %"
+    assert line in written("{{ dossier }}", Form.TEXT, prediction=known)
+    assert "chance" not in written("{{ dossier }}", Form.TEXT, prediction=known | {"p": None, "base": None, "reason": "won"})

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.kit.grids import changed
+from tests.kit.models import TRAINED, with_a_model
 from tests.kit.shell import GRID, ROOT, a_file, event, leadpulse
 from worker.cli.plot import Drawing, Mark, drawn
 from worker.core.grid.models import parse_grid
@@ -213,3 +214,16 @@ def test_steps_that_time_brings_are_on_the_page(tmp_path: Path, grid: Path) -> N
     for step in lead["steps"]:
         assert step["time"][:16].replace("T", " ") in page
     assert "points that time alone takes or gives at once" in page
+
+
+def test_a_chance_is_explained_by_the_labels_of_the_grid(tmp_path: Path, grid: Path) -> None:
+    """Everyone's, and what makes the lead's own; `null` with its reason below the gate."""
+    text = changed(GRID, {"engagement.rules.visit.label": "Saw a page"})
+    grid.write_text(with_a_model(text, {"visit": [0.5, 0.1], "idle_days": [-0.02, 5]}))
+    events = a_file(tmp_path)
+    (line,) = [one for one in said_of("ann", events, grid).splitlines() if one.startswith("won within")]
+    found = told_of("ann", events, grid)["prediction"]
+    assert line.startswith(f"won within 90 days: {100 * found['p']:.1f} %; odds: everyone 6.9 % · Saw a page ×")
+    assert re.search(r" · (days idle|the rest) ×", line)
+    grid.write_text(with_a_model(text, trained=TRAINED | {"won": 43}))
+    assert "won within 90 days: no chance is given (too_few_wins: 43 of 100)" in said_of("ann", events, grid)

@@ -14,10 +14,10 @@ def test_the_moves_of_a_batch_are_counted_each() -> None:
     for _ in range(2):
         metrics.moves(
             [
-                Transition("lead.mql", "contact", "mql", 50.0, 20.0, 30.0, 1_500),
+                Transition("lead.mql", "contact", "mql", 50.0, 20.0, 30.0, 1_500, p=0.25),
                 Transition("lead.mql", "contact", "mql", 60.0, 70.0, -10.0, None),
                 Transition("lead.cooled", "sql", "mql", 40.0, 20.0, 20.0, 500),
-                Transition("lead.sla_breached", "sql", "sql", 80.0, 40.0, 40.0, None),
+                Transition("lead.sla_breached", "sql", "sql", 80.0, 40.0, 40.0, None, p=0.5),
             ]
         )
     expected = {
@@ -28,6 +28,8 @@ def test_the_moves_of_a_batch_are_counted_each() -> None:
         "transition_scores_total": {("lead.mql", "mql"): 4, ("lead.cooled", "mql"): 2},
         "transition_score_points_total": {("lead.mql", "mql"): 220, ("lead.cooled", "mql"): 80},
         "transition_fit_points_total": {("lead.mql", "mql"): 180, ("lead.cooled", "mql"): 40},
+        "transition_chances_total": {("lead.mql",): 0.5, ("lead.sla_breached",): 1.0},
+        "transition_chances_given_total": {("lead.mql",): 2, ("lead.sla_breached",): 2},
         "transition_engagement_points_total": {("lead.mql", "mql"): 60, ("lead.cooled", "mql"): 40},
     }
     labels = {one.name.removeprefix("leadpulse_"): one.labels for one in metrics.described}

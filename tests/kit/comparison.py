@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.kit.oracle import Oracle
+from tests.kit.oracle_prediction import assert_same_prediction
 from tests.kit.oracle_values import instant
 from tests.kit.stories import Case, Line
 from worker.core.batch.plan import Plan, plan_events, plan_tick
@@ -112,6 +113,7 @@ def reasons_of(of: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def assert_same_numbers(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     """Hold two scores with their reasons equal to 1e-6."""
     assert [ours.get(n) for n in NUMBERS] == pytest.approx([theirs.get(n) for n in NUMBERS], abs=1e-6)
+    assert_same_prediction(ours.get("prediction"), theirs.get("prediction"))
     mine, other = reasons_of(ours), reasons_of(theirs)
     assert mine.keys() == other.keys()
     for name, reason in mine.items():

@@ -327,6 +327,7 @@ class Oracle(Scores):
             "engagement": now.engagement,
             "grade": self._grade(now),
             "reasons": now.reasons,
+            **self._prediction(lead, lead.stage),
         }
         if self.phases:
             data["phase"] = lead.phase
@@ -359,4 +360,5 @@ class Oracle(Scores):
             "as_of": rfc3339(lead.clock),
             "reasons": now.reasons,
             **({"phase": lead.phase} if self.phases else {}),
+            **self._prediction(lead, lead.stage),
         }

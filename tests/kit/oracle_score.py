@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tests.kit.oracle_bounds import bounds
 from tests.kit.oracle_counting import Counted, Happened, capped, count, customs, matches, names, raw, velocity
+from tests.kit.oracle_prediction import Shown, prediction
 from tests.kit.oracle_values import (
     ALLOWANCE,
     as_list,
@@ -236,6 +237,13 @@ class Scores:
         clamps = {"fit": fit - fit_sum, "engagement": engagement - engagement_sum, "score": score - (fit + engagement)}
         reasons += doing + [{"kind": "clamp", "id": name, "points": points} for name, points in clamps.items()]
         return Score(score, fit, engagement, [r for r in reasons if r["points"] != 0])
+
+    def _prediction(self, lead: Lead, stage: str) -> dict[str, Any]:
+        """Return the member `prediction` of what is said of the lead; empty without a model."""
+        facts = self._facts(lead)
+        shown = Shown([(one.rule["id"], one.row) for one in facts.fit], facts.counted, facts.velocity, facts.activity)
+        found = prediction(self.grid, shown, lead.clock, stage)
+        return {} if found is None else {"prediction": found}
 
     def _bounds(self, lead: Lead, a: int, b: int) -> tuple[tuple[float, float], tuple[float, float]]:
         """The least and the greatest that (score, engagement) can be in [a, b], where nothing jumps.

@@ -6,9 +6,12 @@ import math
 import random
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from tests.kit.batches import a_batch, a_write
+from tests.kit.grids import parsed
+from tests.kit.models import with_a_model
 from worker.adapters.memory import MemoryStore
 from worker.cli.common import load_grid
 from worker.core.batch.plan import plan_events
@@ -19,7 +22,7 @@ from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.state import unpack
 from worker.demo.agenda import DAY_MS, START_MS
 from worker.demo.simulate import Scenario, events
-from worker.queries.leads import Hot, hottest, judged, states_of
+from worker.queries.leads import Hot, hottest, judged, likeliest, states_of
 
 PARTITIONS = 4
 TOKEN = "1:0:test"
@@ -98,6 +101,20 @@ async def test_the_hottest_are_found_without_reading_everybody(stores: list[Memo
         one.lead_id for one in await hottest(stores, [scorer] * len(stores), 10)
     ]
     assert len(read) < 1_000
+
+
+async def test_the_likeliest_are_those_that_reading_everybody_gives(stores: list[MemoryStore], scorer: CompiledGrid) -> None:
+    """In order of their chances, which is another order than that of the scores."""
+    grid = parsed(with_a_model(scorer.grid.source.decode()))
+    likely = CompiledGrid(grid, "/leadpulse/test")
+    everyone = [one for one in await everybody(stores, likely, 0) if isinstance(one.p, float)]
+    expected = sorted(everyone, key=lambda one: (-(one.p or 0), -one.score, one.lead_id))
+    assert len({one.p for one in expected}) > 20
+    assert [one.lead_id for one in expected] != [one.lead_id for one in everyone]
+    assert any(one.p is None for one in await everybody(stores, likely, 0)), "a client has no chance"
+    for count in (1, 7, 60, 1_000):
+        assert await likeliest(stores, [likely] * len(stores), count) == expected[:count]
+    assert all(one.p is msgspec.UNSET for one in await hottest(stores, [scorer] * len(stores), 10))
 
 
 async def test_no_leads_are_an_empty_list(scorer: CompiledGrid) -> None:

@@ -12,6 +12,7 @@ from jinja2.runtime import Context
 from markupsafe import escape
 
 from worker.core.contract.instants import instant
+from worker.core.insight.chance import percent
 
 DEFAULT_FORMAT: Final = "%Y-%m-%d %H:%M %Z"
 _RECENT: Final = 5
@@ -71,10 +72,17 @@ class Dossier:
         data = self._data
         sums = [f"{name} {data[name]:g}" for name in ("fit", "engagement") if isinstance(data.get(name), (int, float))]
         grade = f", grade {data['grade']}" if data.get("grade") else ""
-        yield f"Score {data.get('score', 0):g}{grade}", sums
+        yield f"Score {data.get('score', 0):g}{grade}", [*sums, *self._chance()]
         for title, lines in (("Why", self._reasons()), ("Who", self._traits()), ("Latest", self._recent())):
             if lines:
                 yield title, lines
+
+    def _chance(self) -> list[str]:
+        found = self._data.get("prediction") or {}
+        p, base = found.get("p"), found.get("base")
+        if p is None or base is None:
+            return []
+        return [f"chance to be won within {found.get('horizon')}: {percent(p)}, everyone: {percent(base)}"]
 
     def _reasons(self) -> list[str]:
         found = _greatest(self._data.get("reasons") or [])

@@ -16,8 +16,8 @@ _MOST_DEPTH: Final = 8
 """Parts of a path in an output's data that `where` looks at."""
 
 _TRANSITION: Final = (
-    "lead_id", "from", "to", "stage", "score", "fit", "engagement", "grade", "phase", "grid", "reasons", "traits", "recent",
-    "history", "cause", "respond_by", "merged_into", "dossier", "owner",
+    "lead_id", "from", "to", "stage", "score", "fit", "engagement", "grade", "phase", "grid", "prediction", "reasons", "traits",
+    "recent", "history", "cause", "respond_by", "merged_into", "dossier", "owner",
 )  # fmt: skip
 _ACCOUNT: Final = (
     "account_id",

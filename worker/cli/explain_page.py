@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -10,9 +11,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from worker.core.contract.model import Predicted
 from worker.core.contract.printable import plain
 from worker.core.grid.conditions import Condition, Where
+from worker.core.grid.values import duration_ms
 from worker.core.grid.words import duration, where_words
+from worker.core.insight.chance import factor_words, percent
 from worker.core.insight.explain import AHEAD_MS, Change, Part, Step, Totals
 from worker.core.insight.what_if import Fact, Upward, VelocityStep, Way
 from worker.core.scoring.calendar import DAY_MS
@@ -51,7 +55,17 @@ def _head(lead: Explained) -> Text:
         text.append(f"\nbuying phase {plain(lead.phase)}")
     if lead.respond_by:
         text.append(f"\nsales must answer by {when(lead.respond_by)}")
+    if isinstance(lead.prediction, Predicted):
+        text.append(f"\n{_chance(lead.prediction, lead.labels)}")
     return text
+
+
+def _chance(found: Predicted, labels: Mapping[str, str]) -> str:
+    """Return a chance with the factors of its odds."""
+    within = f"won within {duration(duration_ms(found.horizon))}"
+    if found.p is None or found.base is None:
+        return f"{within}: no chance is given ({found.reason})"
+    return f"{within}: {percent(found.p)}; odds: everyone {percent(found.base)} · {factor_words(found.factors, labels)}"
 
 
 def _waterfall(lead: Explained) -> Table:

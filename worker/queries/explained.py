@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from worker.core.batch.lead import Lead
-from worker.core.contract.model import Reason
+from worker.core.contract.model import Predicted, Reason
 from worker.core.contract.partitioner import owner
 from worker.core.contract.printable import plain
 from worker.core.grid.labels import NO_LABELS
@@ -24,6 +24,7 @@ from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.outputs import history, recent
 from worker.core.scoring.phases import phase_name
+from worker.core.scoring.prediction import predicted
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.stages import advance
 from worker.core.scoring.state import STAGES, LeadState, UnreadableState, unpack
@@ -66,6 +67,8 @@ class Explained(msgspec.Struct, frozen=True):
     """Where Redis holds the lead; `None` when files were replayed."""
     phase: str | msgspec.UnsetType | None = msgspec.UNSET
     """Under a grid with phases: the buying phase; null: none."""
+    prediction: Predicted | msgspec.UnsetType = msgspec.UNSET
+    """Under a grid with a model: the chance that the lead is won, and its factors."""
     labels: Mapping[str, str] = NO_LABELS
     """What people call rules, velocities and exclusions, by id; those that have a label."""
     page_labels: Mapping[str, str] = NO_LABELS
@@ -110,6 +113,7 @@ class JudgedLead(NamedTuple):
             history=history(state),
             redis_key=self.redis_key,
             phase=phase_name(scorer, state) if scorer.phases else msgspec.UNSET,
+            prediction=predicted(scorer, state, now_ms) or msgspec.UNSET,
             labels=labels.rules,
             page_labels=labels.pages,
         )

@@ -20,6 +20,7 @@ from worker.core.grid.models import Grid, parse_grid
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.compiled_rules import ALLOWANCE
+from worker.core.scoring.prediction import model_of
 from worker.core.scoring.score import read
 from worker.core.scoring.state import STAGES, LeadState
 from worker.errors import OtherPartitions
@@ -117,6 +118,8 @@ class Hot(msgspec.Struct, frozen=True):
     grade: str | None
     stage: str
     as_of: str
+    p: float | msgspec.UnsetType | None = msgspec.UNSET
+    """Under a grid with a model: the chance that the lead is won; null: none is given."""
 
 
 async def hottest(stores: Sequence[Store], scorers: Sequence[CompiledGrid], count: int, at_ms: int | None = None) -> list[Hot]:
@@ -140,6 +143,26 @@ async def hottest(stores: Sequence[Store], scorers: Sequence[CompiledGrid], coun
     return sorted(leads, key=lambda lead: (-lead.score, lead.lead_id))[:count]
 
 
+async def likeliest(stores: Sequence[Store], scorers: Sequence[CompiledGrid], count: int) -> list[Hot]:
+    """Return the *count* leads of *stores* with the highest chances, exactly; equal chances by score, then by id.
+
+    Nothing bounds a chance, so every lead is read. Leads without a chance are left out.
+    """
+    queues = [await _Queue.of(store, scorer) for store, scorer in zip(stores, scorers, strict=True)]
+    leads: list[Hot] = []
+    while queue := _highest(queues):
+        hot = await queue.judge_next(0)
+        if hot is not None and isinstance(hot.p, float):
+            leads.append(hot)
+            if len(leads) >= 2 * count + _PAGE:
+                leads = _first(leads, count)
+    return _first(leads, count)
+
+
+def _first(leads: list[Hot], count: int) -> list[Hot]:
+    return sorted(leads, key=lambda lead: (-lead.p if isinstance(lead.p, float) else 0.0, -lead.score, lead.lead_id))[:count]
+
+
 def _highest(queues: Sequence[_Queue]) -> _Queue | None:
     """Return the queue with the highest bound; `None` when all are empty."""
     queue = max(queues, key=lambda queue: queue.bound, default=None)
@@ -150,7 +173,9 @@ def judged(scorer: CompiledGrid, lead: str, state: LeadState, at_ms: int) -> Hot
     """Return *lead* at *at_ms*, which is not before its clock."""
     reading = read(scorer, state, at_ms)
     grade = scorer.grade(reading.fit, reading.engagement)
-    return Hot(lead, reading.score, reading.fit, reading.engagement, grade, STAGES[state.stage], rfc3339(at_ms))
+    model = model_of(scorer)
+    p = msgspec.UNSET if model is None else model.p(state, at_ms)
+    return Hot(lead, reading.score, reading.fit, reading.engagement, grade, STAGES[state.stage], rfc3339(at_ms), p)
 
 
 class _Queue:

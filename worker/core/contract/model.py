@@ -248,3 +248,24 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     """The types of one's own that the rule names, as the grid writes them; `None`: it names none."""
     place: int | None = None
     """Of inactivity in several tiers: the tier's place in the grid, from 1."""
+
+
+class Factor(msgspec.Struct, frozen=True):
+    """One signal's part of a chance."""
+
+    id: str
+    """The signal; `others` for all that is not named; `bounds` for what the limits of a chance cut off."""
+    times: float
+    """The odds are so many times what they are with everyone's mean of the signal."""
+
+
+class Predicted(msgspec.Struct, frozen=True):
+    """The chance that a lead is won within a horizon. The odds of *base* times all factors are the odds of *p*."""
+
+    p: float | None
+    horizon: str
+    base: float | None
+    """Everyone's chance: that of a lead with the mean of every signal."""
+    factors: list[Factor]
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+    """Why there is no chance."""

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 MOST_BYTES: Final = 500_000
 MOST_FEATURES: Final = 1_000
 MOST_WEIGHT: Final = 20.0
+MIN_WON: Final = 100
+MIN_LEADS: Final = 1_000
+MIN_AUC: Final = 0.55
+SLOPES: Final = (0.7, 1.3)
 _MOST_NUMBER: Final = 1e9
 _ANEW: Final = "train it again with `leadpulse learn fit`"
 _SHOWN: Final = 5
@@ -241,6 +245,31 @@ class Prediction(Model):
         if (self.file is None) == (self.model is None):
             raise wrong("write `file: model.json`, the name of a file beside the grid")
         return self
+
+
+def withheld(model: PredictionModel) -> str | None:
+    """Return why *model* may not say a chance, by what it was trained on and how it was tested; `None`: it may.
+
+    It needs 1,000 leads, 100 of them won and 100 not, and a test forward in time. There its AUC must be above 0.55, as an
+    interval, and its calibration slope must touch 0.7 to 1.3.
+    """
+    trained = model.trained
+    for code, found, needed in (
+        ("too_few_wins", trained.won, MIN_WON),
+        ("too_few_losses", trained.leads - trained.won, MIN_WON),
+        ("too_few_leads", trained.leads, MIN_LEADS),
+    ):
+        if found < needed:
+            return f"{code}: {found} of {needed}"
+    if any(name not in model.metrics for name in _INTERVALS):
+        return "not_tested: no auc and slope, measured forward in time"
+    _, auc, _ = model.metrics["auc"]
+    _, low, high = model.metrics["slope"]
+    if auc <= MIN_AUC:
+        return f"too_weak: auc from {auc:.3g}, above {MIN_AUC:g} is needed"
+    if low > SLOPES[1] or high < SLOPES[0]:
+        return f"not_calibrated: slope {low:.3g} to {high:.3g}, {SLOPES[0]:g} to {SLOPES[1]:g} is needed"
+    return None
 
 
 def model_mark(model: PredictionModel) -> str:

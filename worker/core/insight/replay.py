@@ -15,13 +15,14 @@ import msgspec
 from worker.core.batch.plan import Plan, plan_events, plan_tick
 from worker.core.contract.codec import decode
 from worker.core.contract.instants import instant as parse_instant
-from worker.core.contract.model import Event, Item, LeadWrite, Output, Reason, Record, Rejected, Unknown
+from worker.core.contract.model import Event, Item, LeadWrite, Output, Predicted, Reason, Record, Rejected, Unknown
 from worker.core.contract.tick_line import tick_of
 from worker.core.grid.models import Grid
 from worker.core.insight.trajectory import StageChange
 from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.phases import phase_name
+from worker.core.scoring.prediction import predicted
 from worker.core.scoring.score import read, reasons
 from worker.core.scoring.state import STAGES, unpack
 
@@ -43,6 +44,8 @@ class LeadLine(msgspec.Struct, frozen=True):
     reasons: list[Reason]
     phase: str | msgspec.UnsetType | None = msgspec.UNSET
     """Under a grid with phases; null: in none."""
+    prediction: Predicted | msgspec.UnsetType = msgspec.UNSET
+    """Under a grid with a model."""
 
 
 @dataclass
@@ -134,6 +137,7 @@ class Replay:
                 rfc3339(at_ms),
                 reasons(self.scorer, state, at_ms),
                 phase_name(self.scorer, state) if self.scorer.phases else msgspec.UNSET,
+                predicted(self.scorer, state, at_ms) or msgspec.UNSET,
             )
 
     def take_outputs(self) -> list[Output]:

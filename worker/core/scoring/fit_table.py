@@ -20,6 +20,8 @@ class FitTable:
         rows = [(_asked(row.condition), row.points, row.name) for row in table.rows]
         # Of the bands the last one that is reached counts: it is asked first.
         self._rows = rows[::-1] if table.bands else rows
+        self.names = [row.name for row in table.rows]
+        """Of the rows, in the order written."""
         self._is_there = _asked(Condition(table.path, "exists", True))
         self._otherwise = table.otherwise
 

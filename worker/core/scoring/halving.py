@@ -8,7 +8,7 @@ multiplications and divisions of IEEE 754, in a fixed order, and a table made of
 from __future__ import annotations
 
 from bisect import bisect_right
-from math import frexp, isqrt, ldexp
+from math import floor, frexp, isqrt, ldexp
 from typing import Final
 
 PARTS: Final = 4_096
@@ -45,6 +45,14 @@ WHOLE: Final = [ldexp(1.0, -n) for n in range(_LEAST)] + [0.0] + [ldexp(1.0, n) 
 END: Final = _LEAST * PARTS
 _RISING: Final = [0.5, *reversed(TABLE)]
 """2^(−1 + i/PARTS) for i from 0 to PARTS."""
+
+
+def exp(power: float) -> float:
+    """Return e^*power*, by the same table; *power* is between -700 and 700."""
+    steps = -power / LN2 * PARTS
+    at = floor(steps)
+    rest = (steps - at) * STEP
+    return TABLE[at & MASK] * WHOLE[at >> SHIFT] * (1.0 - rest * (1.0 - rest * (0.5 - rest * SIXTH)))
 
 
 def halved(age_ms: int, half_life: int) -> float:

@@ -14,6 +14,7 @@ from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import recent_type
 from worker.core.scoring.packing import open_
 from worker.core.scoring.phases import phase_name
+from worker.core.scoring.prediction import predicted
 from worker.core.scoring.reading import Reading
 from worker.core.scoring.score import reasons
 from worker.core.scoring.state import CONTACT, HISTORY_KEPT, STAGES, LeadState, pack_moves, unpack_moves
@@ -37,6 +38,8 @@ class Transition(NamedTuple):
     """How long the lead was in the stage that it left; `None` where its last moves do not tell, or none was left."""
     at_ms: int = 0
     """The instant that it belongs to: its own, or that of the `lead.sql` whose SLA was breached."""
+    p: float | None = None
+    """The chance to be won, as published."""
 
 
 @dataclass
@@ -92,16 +95,21 @@ class TransitionRecorder:
             data["respond_by"] = rfc3339(respond_by)
         if into:
             data["merged_into"] = into
+        traits = scorer.derived(values(unpack_traits(state.traits)))
+        data |= {"grid": scorer.identity, "reasons": reasons(scorer, state, at_ms)}
+        p: float | None = None
+        if scorer.grid.prediction is not None:
+            found = predicted(scorer, state, at_ms, stage=to, view=traits)
+            data["prediction"] = found
+            p = None if found is None else found.p
         data |= {
-            "grid": scorer.identity,
-            "reasons": reasons(scorer, state, at_ms),
-            "traits": scorer.derived(values(unpack_traits(state.traits))),
+            "traits": traits,
             "recent": recent(state),
             "history": history(state),
             # An unanswered lead.sql is nobody's doing, whichever record shows that its time is up.
             "cause": None if output == "lead.sla_breached" else _cause(self._cause),
         }
-        self._write(state, at_ms, output, data, None if into else _moved(state, at_ms, output, to, reading))
+        self._write(state, at_ms, output, data, None if into else _moved(state, at_ms, output, to, reading, p))
         if to != state.stage:
             moves = [*unpack_moves(state.history), (to, at_ms)]
             state.history = pack_moves(moves[-HISTORY_KEPT:])
@@ -151,12 +159,12 @@ class TransitionRecorder:
 CLOUDEVENT_HEADERS = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
 
 
-def _moved(state: LeadState, at_ms: int, output: str, to: int, reading: Reading) -> Transition:
+def _moved(state: LeadState, at_ms: int, output: str, to: int, reading: Reading, p: float | None) -> Transition:
     last = unpack_moves(state.history)[-1:] if to != state.stage else []
     stayed_ms = max(0, at_ms - last[0][1]) if last and last[0][0] == state.stage else None
     belongs_ms = state.sql_at_ms if output == "lead.sla_breached" else at_ms
     stages = STAGES[state.stage], STAGES[to]
-    return Transition(output, *stages, reading.score, reading.fit, reading.engagement, stayed_ms, belongs_ms)
+    return Transition(output, *stages, reading.score, reading.fit, reading.engagement, stayed_ms, belongs_ms, p)
 
 
 def recent(state: LeadState) -> list[dict[str, Any]]:
