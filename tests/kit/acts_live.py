@@ -13,7 +13,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from aiohttp import web
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from tests.kit.hasty_act import LEASE
 from tests.kit.services import free_port
@@ -184,6 +184,33 @@ class ActSite:
         """Return all acts of the ledgers."""
         async with self.ledgers() as ledgers:
             return [row for ledger in ledgers for row in await ledger.rows()]
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """Return what `act list --json` prints."""
+        done = await asyncio.to_thread(leadpulse, "act", "list", "--json", env=self.environ)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    async def acted(self) -> list[dict[str, Any]]:
+        """Return the data of each `lead.acted` until now."""
+        return [json.loads(value)["data"] for value in await self.values(f"{self.namespace}.acted")]
+
+    async def values(self, topic: str) -> list[bytes]:
+        """Return the values of all records of *topic* until now."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.environ["LEADPULSE_KAFKA"], isolation_level="read_committed")
+        await consumer.start()
+        try:
+            places = [TopicPartition(topic, p) for p in range(self.partitions)]
+            consumer.assign(places)
+            await consumer.seek_to_beginning(*places)
+            found: list[bytes] = []
+            for place, end in (await consumer.end_offsets(places)).items():
+                while await consumer.position(place) < end:
+                    for records in (await consumer.getmany(place, timeout_ms=500)).values():
+                        found += [one.value for one in records]
+            return found
+        finally:
+            await consumer.stop()
 
     async def states(self) -> Counter[str]:
         """Return how many acts stand where."""

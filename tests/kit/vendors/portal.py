@@ -110,6 +110,15 @@ class Portal(HubSpot):
         wrong = super().behaviour_of(method, path)
         return wrong if wrong is not None or not path.endswith(_UPSERT) else self.mishap()
 
+    async def go_down(self) -> None:
+        """Listen no more."""
+        self.port = int(self._server.port or 0)
+        await self.__aexit__(None, None, None)
+
+    async def come_back(self) -> None:
+        """Listen again, where it did before."""
+        await self.__aenter__()
+
     async def _serve(self, raw: web.Request) -> web.StreamResponse:
         answer = await super()._serve(raw)
         await asyncio.sleep(self.lag_s)
