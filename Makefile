@@ -20,9 +20,10 @@ FACTOR ?= 10
 LEADS ?= 1000000
 KILLS ?= 20
 ACT_KILLS ?= 50
+STATES ?= 100000
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test core check fmt docs properties planted soak pressure webhooks acts fuzz alerts calls bench compiled lock audit services images
+.PHONY: help demo test core check fmt docs properties planted soak pressure webhooks acts states fuzz alerts calls bench compiled lock audit services images
 .DEFAULT_GOAL := help
 
 help:
@@ -38,6 +39,7 @@ help:
 	@echo 'make pressure  a backlog of $(EVENTS) events, stalls, slow networks, large dossiers: what a worker needs of memory (EVENTS=100000)'
 	@echo 'make webhooks  collectors and mappers killed $(KILLS) times, Kafka away for a minute: answers, events and memory (KILLS=5)'
 	@echo 'make acts      processes killed or frozen $(ACT_KILLS) times while they act on every kind of target: no act is seen twice (ACT_KILLS=10)'
+	@echo 'make states    states of $(STATES) leads at a mock HubSpot that enforces its limits: time, requests, memory (STATES=2000)'
 	@echo 'make fuzz      $(REQUESTS) odd requests to a collector on real Kafka: none is a fault, none is without an answer (REQUESTS=20000)'
 	@echo 'make alerts    faults under a real Prometheus, each alert firing and clearing, windows $(FACTOR) times as short as deployed (FACTOR=1)'
 	@echo 'make calls     how long each call holds Redis, with $(LEADS) leads in one partition: 20 ms at most (LEADS=100000)'
@@ -98,6 +100,9 @@ webhooks: .venv-dev/.installed
 
 acts: .venv-dev/.installed
 	ACT_KILLS=$(ACT_KILLS) .venv-dev/bin/python -m pytest -q -s -n 0 tests/system/test_act_targets.py
+
+states: .venv-dev/.installed
+	.venv-dev/bin/python -m tests.benchmarks.sync_states $(STATES)
 
 fuzz: .venv-dev/.installed
 	.venv-dev/bin/python -m tests.system.fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
