@@ -332,6 +332,13 @@ def test_a_phase_enrols_and_another_phase_or_a_stop_ends() -> None:
     assert [one.rule for one in rules.plan(an_output("lead.mql", phase="consideration")).enrolments] == ["care"]
     assert rules.plan(an_output("lead.mql", phase="decision")).enrolments == ()
     assert rules.plan(an_output("lead.stage", merged_into="lead-2")).leaves == ("care",)
+
+
+def test_a_lead_that_stands_where_a_stop_put_it_is_not_nurtured() -> None:
+    """The stop may have come under another id, before the lead had this one."""
+    rules = rules_of(NURTURE)
+    assert rules.plan(an_output("lead.phase", to="consideration", stage="sql")).enrolments == ()
+    assert len(rules.plan(an_output("lead.phase", to="consideration", stage="mql")).enrolments) == 1
     assert rules.types >= {"lead.phase", "lead.sql", "lead.excluded"}
 
 

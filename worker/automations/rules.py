@@ -21,6 +21,11 @@ from worker.core.grid.predicates import compile_where
 SYNC_TYPES = tuple(name for name, payload in PAYLOAD.items() if payload in ("transition", "phase"))
 """Types of outputs that carry a lead's whole state."""
 
+_STAGE_OF = {
+    "lead.mql": "mql", "lead.sql": "sql", "lead.excluded": "excluded", "crm.opportunity": "opportunity", "crm.won": "client",
+}  # fmt: skip
+"""The stage into which a type puts a lead."""
+
 
 class Draft(NamedTuple):
     """An act to write down."""
@@ -289,9 +294,11 @@ class Rules:
     def _enrolments(self, output: Output) -> Iterator[Enrolment]:
         if output.type not in SYNC_TYPES:
             return
-        phase = output.data.get("phase")
+        phase, stage = output.data.get("phase"), output.data.get("stage")
         for rule in self.automations.nurture:
             entered = output.type == "lead.phase" and output.data.get("to") == rule.phase
+            if entered and stage in {_STAGE_OF.get(type_, "") for type_ in rule.stop}:
+                continue  # what would have stopped it came before, perhaps under another id of the lead
             if entered or phase is None or phase == rule.phase:  # a lead in another phase is not enrolled
                 yield Enrolment(rule.id, output, entered)
 
