@@ -10,6 +10,7 @@ import click
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "table": ("worker.cli.learn_table", "table"),
     "leaks": ("worker.cli.learn_leaks", "leaks"),
+    "fit": ("worker.cli.learn_fit", "fit"),
     "score": ("worker.cli.learn_score", "score"),
 }
 """Name → module and attribute."""

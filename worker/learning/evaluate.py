@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from worker.errors import LearningError
 from worker.learning.accuracy import auc, brier, brier_skill, calibration_line, ece, log_loss
 from worker.learning.bootstrap import SEED, draws_by_lead
 from worker.learning.intervals import Bools, Floats, Interval, jeffreys
-from worker.learning.points import Fitted
 from worker.learning.sample import Sample
 
 FOLDS: Final = 5
@@ -30,6 +29,8 @@ class Split(NamedTuple):
     words: str
     train: Bools
     test: Bools
+    cut: float | None = None
+    """The instant in ms, or the place in the order, from which rows are judged."""
 
 
 class Decile(NamedTuple):
@@ -79,10 +80,11 @@ def splits(sample: Sample) -> tuple[list[Split], bool]:
             if sample.at_ms is None:
                 train = when < cut
             if _enough(sample.won, train) and _enough(sample.won, test):
-                found.append(Split(f"fitted before {_CUTS[i]:.0%} of the wins, judged on the next", train, test))
+                words = f"fitted before {_CUTS[i]:.0%} of the wins, judged on the next"
+                found.append(Split(words, train, test, float(cut)))
     if found:
         last = found.pop()
-        return [*found, Split("fitted on the past, judged on the newest rows", last.train, last.test)], True
+        return [*found, Split("fitted on the past, judged on the newest rows", last.train, last.test, last.cut)], True
     count = int(sample.leads.max()) + 1
     fold = np.random.default_rng(SEED).permutation(np.arange(count) % FOLDS)[sample.leads]
     folds = [Split(f"fold {k + 1}", fold != k, fold == k) for k in range(FOLDS)]
@@ -93,6 +95,13 @@ def _enough(won: Bools, rows: Bools) -> bool:
     return int(won[rows].sum()) >= _LEAST_WINS and int((~won[rows]).sum()) >= _LEAST_WINS
 
 
+class Fit(Protocol):
+    """Gives probabilities."""
+
+    def p(self, sample: Sample) -> Floats:
+        """Return P(won) of each row."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """The quality at each cut."""
@@ -100,9 +109,11 @@ class Judged:
     headline: Quality
     forward: bool
     earlier: tuple[Quality, ...] = ()
+    cut: float | None = None
+    """Of the headline: the instant in ms, or the place in the order."""
 
 
-def judge(sample: Sample, refit: Callable[[Sample], Fitted]) -> Judged | None:
+def judge(sample: Sample, refit: Callable[[Sample], Fit]) -> Judged | None:
     """Fit on the past of each cut and judge on what follows; `None` where too few wins can be held back."""
     parts, forward = splits(sample)
     seen: list[tuple[str, Bools, Floats]] = []
@@ -116,7 +127,7 @@ def judge(sample: Sample, refit: Callable[[Sample], Fitted]) -> Judged | None:
         return None
     if forward:
         found = [quality(words, sample.take(test), p) for words, test, p in seen]
-        return Judged(found[-1], forward, tuple(found[:-1]))
+        return Judged(found[-1], forward, tuple(found[:-1]), parts[-1].cut)
     tested = np.any([test for _, test, _ in seen], axis=0)
     whole = np.zeros(sample.rows)
     for _, test, p in seen:

@@ -14,21 +14,23 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from worker.core.grid.lint import lint
 from worker.core.grid.models import parse_grid
-from worker.learning.bins import Attribute
+from worker.learning.bins import Attribute, number_of
 from worker.learning.points import FieldPoints
 from worker.learning.thresholds import Threshold
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_/()& -]*[A-Za-z0-9)]|[A-Za-z]")
 _RESERVED: Final = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 _ID_CHARS: Final = 90
+_CURLY: Final = "“”„‟«»‹›‘’‚‛"
+"""Quotes of word processors, which `grid check` warns of."""
 
 Comment = Callable[[str, Attribute], str]
 """Of an attribute of a field: the words beside its points."""
 
 
 def can_be_named(name: str) -> bool:
-    """Return whether a grid can ask for a trait of this name: its parts between dots are not empty."""
-    return bool(name) and all(name.split(".")) and not name.isspace()
+    """Return whether a grid can ask for a trait of this name: parts between dots are not empty, nor in curly quotes."""
+    return all(name.split(".")) and not name.isspace() and name[0] not in _CURLY and name[-1] not in _CURLY
 
 
 def text(value: str) -> str:
@@ -41,7 +43,7 @@ def text(value: str) -> str:
 
 def identifier(name: str, taken: set[str]) -> str:
     """Return an id for a rule: a column's name without `:`, `/` and what cannot be printed. No other rule has it."""
-    base = "".join("-" if one in ":/" or not one.isprintable() else one for one in name)
+    base = "".join("-" if one in ":/" or not one.isprintable() else one for one in name if one not in _CURLY)
     base = " ".join(base.split())[:_ID_CHARS].strip() or "column"
     found, number = base, 2
     while found in taken:
@@ -155,15 +157,15 @@ def _bands(
 
 
 def _keys(value: str, worth: Mapping[Attribute, float]) -> list[Any]:
-    """Return the keys that meet a text of the file, whether a source sends it as a text, a number or true and false."""
-    if value.lower() in ("true", "false"):
+    """Return the keys that meet a text of the file, whether a source sends it as a text, a number, or true or false.
+
+    A number in a grid also meets texts such as `01` and `1.0`, so it stands only where no other value is the same number.
+    """
+    others = [one.values[0] for one in worth if one.kind == "value" and one.values[0] != value]
+    if value.lower() in ("true", "false") and value not in ("true", "false"):
         truth = value.lower() == "true"
-        alike = {one.values[0].lower() for one in worth if one.kind == "value"}
-        return [
-            DoubleQuotedScalarString(value),
-            *([truth] if len(alike) == len([o for o in worth if o.kind == "value"]) else []),
-        ]
-    if re.fullmatch(r"-?(0|[1-9][0-9]{0,14})", value):
+        return [text(value)] if value.lower() in map(str.lower, others) else [text(value), truth]
+    if re.fullmatch(r"0|-?[1-9][0-9]{0,14}", value) and number_of(value) not in map(number_of, others):
         return [int(value)]
     return [text(value)]
 

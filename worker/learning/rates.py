@@ -24,11 +24,11 @@ _TESTED_WINS: Final = 5
 _SOLID_WINS: Final = 10
 
 MEANING: Final[dict[Word, str]] = {
-    "solid": "many outcomes say so",
+    "solid": "many outcomes agree",
     "leaning": "the outcomes lean this way, and are few: points are held back",
     "open": "closes about as often as the others, as far as these outcomes tell: keep yours",
     "no data": "fewer than five leads have it",
-    "suspect": "it may have been written after the outcome: ask when, and by whom",
+    "suspect": "it looks written after the outcome, and was allowed by name",
 }
 
 

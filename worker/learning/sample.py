@@ -50,6 +50,8 @@ class Sample:
     at_ms: Ints | None = None
     order: Floats | None = None
     """The place in time of a row without an instant."""
+    place: Ints | None = None
+    """The row's place in its table."""
     horizon_ms: int = 0
     design_effect: float = 1.0
 
@@ -75,6 +77,7 @@ class Sample:
             handed_over=None if self.handed_over is None else self.handed_over[rows],
             at_ms=None if self.at_ms is None else self.at_ms[rows],
             order=None if self.order is None else self.order[rows],
+            place=None if self.place is None else self.place[rows],
         )
 
     def without(self, names: Iterable[str]) -> Sample:

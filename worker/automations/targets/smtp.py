@@ -40,11 +40,4 @@ def judge(answer: Answer) -> None:
     raise Refused(why)
 
 
-KIND: Final = Kind(
-    name="smtp",
-    actions={"send": send},
-    fields={"send": Send},
-    judge=judge,
-    rate=Rate(10, 1.0),
-    personal={"send": "to"},
-)
+KIND: Final = Kind(name="smtp", actions={"send": send}, fields={"send": Send}, judge=judge, rate=Rate(10, 1.0))

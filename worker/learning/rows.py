@@ -1,0 +1,64 @@
+"""A learning table's rows as a sample for fits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from worker.learning.intervals import Floats, Ints
+from worker.learning.sample import Sample, Texts, in_order_of_content, texts_of
+from worker.learning.tables import Feature, Table
+
+
+def sample_of(table: Table) -> Sample:
+    """Return the rows of *table*, in the order of their content.
+
+    Columns of a CSV file and traits are texts, signals and counts are numbers. Signals and traits have their own ids as names.
+    """
+    texts: dict[str, Texts] = {}
+    numbers: dict[str, Floats] = {}
+    for feature in table.features():
+        values = table.column(feature.column)
+        if feature.kind in ("column", "trait"):
+            texts[feature.id] = texts_of(_texts(feature, values))
+        else:
+            name = feature.id if feature.kind == "signal" else feature.column
+            numbers[name] = np.nan_to_num(values.astype(np.float64))
+    _, leads = np.unique(table.role("id").astype(str), return_inverse=True)
+    handed_over = table.role("handed_over").astype(np.bool_) if table.has("handed_over") else None
+    return in_order_of_content(
+        Sample(
+            won=table.role("won").astype(np.bool_),
+            leads=leads.astype(np.int64),
+            texts=texts,
+            numbers=numbers,
+            handed_over=handed_over,
+            at_ms=_ints(table, "at_ms"),
+            order=table.role("order").astype(np.float64) if table.has("order") else None,
+            place=np.arange(table.facts.rows, dtype=np.int64),
+            horizon_ms=table.facts.horizon_ms or 0,
+            design_effect=max(1.0, table.facts.design_effect),
+        )
+    )
+
+
+def _ints(table: Table, role: str) -> Ints | None:
+    return table.role(role).astype(np.int64) if table.has(role) else None
+
+
+def _texts(feature: Feature, values: Iterable[Any]) -> Iterable[str]:
+    if feature.kind == "column":
+        return ("" if value is None else value for value in values)
+    return ("" if value is None else _of_json(value) for value in values)
+
+
+def _of_json(value: str) -> str:
+    """Return the text of a trait, which is a JSON scalar; of a list, its JSON."""
+    try:
+        read = json.loads(value)
+    except ValueError:
+        return value
+    return read if isinstance(read, str) else value
