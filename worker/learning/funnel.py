@@ -1,4 +1,4 @@
-"""The funnel: how many leads came how far, how long it took, and what sales and mails did, by cohort, period and source."""
+"""The funnel: how many leads came how far, and how long it took, by cohort, period and source."""
 
 from __future__ import annotations
 

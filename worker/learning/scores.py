@@ -14,6 +14,7 @@ from worker.core.grid.models import Grid, parse_grid
 from worker.core.grid.prediction import PredictionModel
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.compiled_rules import INFINITY, CompiledRule
+from worker.core.scoring.prediction import LEAST, MOST
 from worker.core.scoring.signals import signal_ids, signals
 from worker.core.scoring.state import LeadState
 from worker.core.scoring.traits import leaves
@@ -21,9 +22,6 @@ from worker.errors import LearningError
 from worker.learning.intervals import Floats
 from worker.learning.tables import Feature, Table
 
-LEAST: Final = 0.001
-MOST: Final = 0.95
-"""No lead is certain to be won, and none is certain not to be."""
 _NOBODY: Final = LeadState()
 _SHOWN: Final = 5
 """So many names stand in one message."""
