@@ -26,6 +26,7 @@ PAGES = (
     "docs/benchmarks.md",
     "docs/decisions.md",
     "docs/glossary.md",
+    "docs/history.md",
     "docs/install.md",
     "docs/run.md",
     "docs/send.md",

@@ -42,7 +42,7 @@ Errors that a module raises for its direct caller only are not in the tree. They
 `BadRow`, `CsvError`, `MapError`, `Unmapped`, `Malformed`, `TooLarge`, `Unreadable`, `NoAnswer`, `MailRefused`, and those of
 the demo. In the collector they are `BadSignature`, `Unverified`, `Full` and `Answer`. In automations they are `CannotWrite`,
 `TemplateMistake`, `NotAnOutput`, `NotNow`, `NotOurs`, `TooOld`, and `Refusal` with its kinds. Their senders raise `NotSent`,
-`LeaseEnded` and `AnswerLost`. Readers of an archive meet `FilesChanged`.
+`LeaseEnded` and `AnswerLost`. Readers of an archive meet `FilesChanged`, and its writers `Busy`.
 """
 
 from __future__ import annotations

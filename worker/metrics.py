@@ -387,8 +387,9 @@ def page() -> str:
     lines = [_INTRODUCTION.rstrip("\n")]
     from worker.automations.metrics import ActMetrics  # for the page alone
     from worker.collector.metrics import CollectorMetrics
+    from worker.history.metrics import ArchiveMetrics
 
-    programs = (Metrics, CollectorMetrics, ActMetrics)
+    programs = (Metrics, CollectorMetrics, ActMetrics, ArchiveMetrics)
     described = [one for program in programs for one in program(CollectorRegistry()).described]
     for group, metrics in groupby(described, key=lambda one: one.group):
         lines += ["", f"## {group}", "", "| metric | type | labels | meaning |", "|---|---|---|---|"]

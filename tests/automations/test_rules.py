@@ -240,6 +240,47 @@ def test_states_are_those_of_outputs_with_a_score() -> None:
         assert rules.plan(an_output(name)).states == ()
 
 
+MORE = """
+owners: {else: anna@example.com}
+acts:
+  - {id: call, on: lead.sql, to: crm, do: task, with: {subject: Call}}
+  - {id: tell, on: lead.sql, to: hook, do: send}
+  - {id: invite, on: lead.sql, to: mail, do: send, with: {to: "{{ traits.email }}", html: "<p>Hi</p>"}}
+  - {id: owner, on: lead.sql, to: mail, do: send, with: {to: "{{ owner }}", html: "<p>Hot</p>"}}
+  - {id: sales, on: lead.sql, to: mail, do: send, with: {to: sales@example.com, html: "<p>Hot</p>"}}
+nurture:
+  - {id: warm, phase: consideration, every: 4d, to: mail, contents: [{id: case, with: {html: "<p>x</p>"}}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("lead_id", "traits", "does"),
+    [
+        ("visitor:1", {}, ["tell", "owner", "sales"]),
+        ("visitor:1", {"email": "ada@acme.example"}, ["call", "tell", "invite", "owner", "sales"]),
+        ("email:ada@acme.example", {"email": "ada@acme.example"}, ["call", "tell", "invite", "owner", "sales"]),
+        ("lead-42", {}, ["call", "tell", "invite", "owner", "sales"]),  # it is a person, so a hole in a rule is a dead act
+    ],
+)
+def test_a_visitor_without_an_address_is_passed_over_where_a_person_is_needed(
+    lead_id: str, traits: dict[str, Any], does: list[str]
+) -> None:
+    """Each would end as a dead act. Rules that reach another person, or a program, act all the same."""
+    rules = rules_of(MORE)
+    plan = rules.plan(an_output(lead_id=lead_id, traits=traits))
+    assert [draft.act.rule for draft in plan.drafts] == does
+    assert [one.rule for one in plan.skipped] == [name for name in ("call", "invite") if name not in does]
+    assert rules.personal == ["call", "invite", "owner", "warm"]
+
+
+def test_a_content_waits_until_a_visitor_has_an_address() -> None:
+    """It is looked at again after the rule's `every`."""
+    rules = rules_of(MORE)
+    following = rules.next_content("warm", an_output(lead_id="visitor:1", traits={}), (), 0)
+    assert (following.draft, following.content, following.after_ms) == (None, "", 4 * 86_400_000)
+    assert rules.next_content("warm", an_output(traits={"email": "ada@acme.example"}), (), 0).content == "case"
+
+
 def test_visitors_are_no_contacts() -> None:
     """A browser without an address has no name in a CRM. Its last output is no state of a lead."""
     rules = rules_of("sync:\n  - {to: crm, fields: {score: score}}\n")
@@ -291,6 +332,13 @@ def test_a_phase_enrols_and_another_phase_or_a_stop_ends() -> None:
     assert [one.rule for one in rules.plan(an_output("lead.mql", phase="consideration")).enrolments] == ["care"]
     assert rules.plan(an_output("lead.mql", phase="decision")).enrolments == ()
     assert rules.plan(an_output("lead.stage", merged_into="lead-2")).leaves == ("care",)
+
+
+def test_a_lead_that_stands_where_a_stop_put_it_is_not_nurtured() -> None:
+    """The stop may have come under another id, before the lead had this one."""
+    rules = rules_of(NURTURE)
+    assert rules.plan(an_output("lead.phase", to="consideration", stage="sql")).enrolments == ()
+    assert len(rules.plan(an_output("lead.phase", to="consideration", stage="mql")).enrolments) == 1
     assert rules.types >= {"lead.phase", "lead.sql", "lead.excluded"}
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
+import pytest
+
+from tests.kit.acting import Acting
 from tests.kit.state_acts import none_waits, state_stage
 from tests.kit.waits import until
 
@@ -78,3 +82,39 @@ async def test_a_target_that_is_down_gets_the_newest_state_only() -> None:
         await until(lambda: crm.held, "it is written")
         await none_waits(made)
     assert crm.held["ada"]["sequence"] == 5
+
+
+@pytest.mark.parametrize(("age_s", "waits_s"), [(0, 2), (60, 15), (600, 150), (36_000, 900)])
+async def test_a_state_waits_longer_the_longer_it_could_not_be_written(age_s: int, waits_s: int) -> None:
+    """A quarter of its age, from 2 s to 15 minutes. So a target that was down for long is not asked without end."""
+    made, _ = state_stage()
+    made.target.answers = [503, 503]
+    async with made.acting():
+        made.publish()
+        await until(lambda: made.target.requests, "the first attempt")
+        if age_s:
+            await until(functools.partial(_again, made, 1), "it is put back")
+            made.later(age_s * 1000)
+            await until(lambda: len(made.target.requests) == 2, "the second attempt")
+        await until(functools.partial(_again, made, 1 + bool(age_s)), "it is put back")
+        dues = [await ledger.next_due(["hook"]) for ledger in made.ledgers]
+        left_s = (max(due_ms or 0 for due_ms in dues) - made.now_ms()) / 1000
+    assert waits_s - 2 < left_s <= waits_s + 1
+
+
+def _again(made: Acting, number: int) -> bool:
+    return bool(made.metrics.states.labels("hook", "again")._value.get() >= number)
+
+
+async def test_a_state_of_a_target_that_goes_on_is_written_within_seconds_however_old_it_is() -> None:
+    """A pause is no failure of the target, so the state's age does not count."""
+    made, crm = state_stage()
+    await made.limits.pause("target:hook", True)
+    async with made.acting():
+        made.publish()
+        await until(functools.partial(_again, made, 1), "it waits")
+        made.later(36_000_000)
+        await until(functools.partial(_again, made, 2), "it still waits")
+        await made.limits.pause("target:hook", False)
+        made.later(5_000)
+        await until(lambda: crm.held, "it is written")

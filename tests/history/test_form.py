@@ -81,7 +81,7 @@ def test_facts_travel_in_the_metadata() -> None:
     """Files of other programs have none."""
     from pyarrow import parquet
 
-    facts = Facts("journal", 3, 9, "id", ((5, 6),))
+    facts = Facts("journal", 3, 9, 2)
     assert facts_of(parquet.read_metadata(io.BytesIO(parquet_of([], facts))).metadata) == facts
     assert facts_of(None) is None
     assert facts_of({b"leadpulse": b"{"}) is None

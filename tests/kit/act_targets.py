@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from email import message_from_bytes
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -85,6 +87,8 @@ class Mails:
     port: int = field(default_factory=free_port)
     took: list[tuple[str, str]] = field(default_factory=list)
     """`Message-ID` and recipient of each mail."""
+    came: list[tuple[float, EmailMessage]] = field(default_factory=list)
+    """The mails themselves, each with when it came (s)."""
     lag: Callable[[], float] = lambda: 0.0
     reply: str = "250 OK"
 
@@ -92,7 +96,9 @@ class Mails:
         """Take a mail."""
         if not self.reply.startswith("250"):
             return self.reply
-        self.took.append((str(message_from_bytes(envelope.content)["Message-ID"]), envelope.rcpt_tos[0]))
+        mail = message_from_bytes(envelope.content, EmailMessage, policy=policy.default)
+        self.came.append((time.time(), mail))
+        self.took.append((str(mail["Message-ID"]), envelope.rcpt_tos[0]))
         await asyncio.sleep(self.lag())
         return self.reply
 

@@ -104,9 +104,9 @@ def _kind(name: str, fields: dict[str, type[BaseModel]], **more: Any) -> Kind:
 KINDS: Final = {
     kind.name: kind
     for kind in (
-        _kind("hubspot", {"task": TaskFields}, write=_write),
+        _kind("hubspot", {"task": TaskFields}, write=_write, personal={"task": ""}),
         _kind("yousign", {"signature": SignatureFields}),
-        _kind("smtp", {"send": MailFields})._replace(actions={"send": _mail}),
+        _kind("smtp", {"send": MailFields}, personal={"send": "to"})._replace(actions={"send": _mail}),
         _kind("webhook", {"send": With}, whole=frozenset({"send"})),
         _kind("slack", {"message": ChatFields}),
     )

@@ -7,14 +7,20 @@ their owner alone.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, cast
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol, cast
 
 from worker.adapters.redis_client import redacted
 from worker.errors import FilesError
+
+LEASE_S: Final = 120.0
+"""A lock in object storage that was not renewed for so long is free again."""
 
 
 class Listed(NamedTuple):
@@ -58,6 +64,13 @@ class Files(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove a file. A file that is gone already is no error."""
+        ...
+
+    def lock(self, name: str) -> contextlib.AbstractContextManager[bool]:
+        """Hold the lock *name* within the block, and return whether we do: another process may have it.
+
+        In a folder it ends with the process. Elsewhere it is a lease, which ends `LEASE_S` after a process that died.
+        """
         ...
 
 
@@ -156,6 +169,22 @@ class _Folder:
     def remove(self, name: str) -> None:
         (self._root / name).unlink(missing_ok=True)
 
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[bool]:
+        path = self._root / name
+        self._make(path.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            yield False
+        else:
+            try:
+                yield True
+            finally:
+                os.close(descriptor)
+
     @staticmethod
     def _sync(folder: Path) -> None:
         """Make a name in *folder* durable: a file's own fsync does not."""
@@ -220,6 +249,34 @@ class _Remote:
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._files.rm_file(self._path(name))
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[bool]:
+        ours = uuid.uuid4().bytes
+        held = self.walk(name.rpartition("/")[0]).get(name)
+        if held is not None and held.age_s > LEASE_S:
+            self.remove(name)
+        try:
+            self._files.pipe_file(self._path(name), ours, mode="create")
+        except FileExistsError:
+            yield False
+            return
+        ended = threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(name, ours, ended), daemon=True)
+        renewing.start()
+        try:
+            yield True
+        finally:
+            ended.set()
+            renewing.join()
+            with contextlib.suppress(OSError):
+                if self.get(name) == ours:
+                    self.remove(name)
+
+    def _renew(self, name: str, ours: bytes, ended: threading.Event) -> None:
+        while not ended.wait(LEASE_S / 4):
+            with contextlib.suppress(OSError):  # the next turn repeats it
+                self.put(name, ours)
 
 
 def _stamp(entry: Any) -> float | None:

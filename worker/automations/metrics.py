@@ -23,7 +23,9 @@ class ActMetrics:
     outputs = _read.counter("act_outputs", "Outputs and input events that were read and looked at, by type", "type")
     unreadable = _read.counter("act_unreadable", "Records of output topics that are no output")
     skipped = _read.counter(
-        "act_skipped", "Outputs for which a rule that fits does nothing: no consent, or a state that cannot be written", "rule"
+        "act_skipped",
+        "Outputs for which a rule that fits does nothing: no consent, no person, or a state that cannot be written",
+        "rule",
     )
     lost = _read.counter("act_lost_records", "Records that retention deleted before they were read")
     went_back = _read.counter(

@@ -12,6 +12,7 @@ from worker.automations.names import names_of, traits_of, where_of
 from worker.automations.output import PAYLOAD, Output
 from worker.automations.requests import Final
 from worker.automations.targets.common import Kind
+from worker.automations.targets.fields import Form
 from worker.automations.templates import CannotWrite, Templates
 from worker.automations.writing import Writer, document_path
 from worker.core.grid.conditions import Where
@@ -19,6 +20,11 @@ from worker.core.grid.predicates import compile_where
 
 SYNC_TYPES = tuple(name for name, payload in PAYLOAD.items() if payload in ("transition", "phase"))
 """Types of outputs that carry a lead's whole state."""
+
+_STAGE_OF = {
+    "lead.mql": "mql", "lead.sql": "sql", "lead.excluded": "excluded", "crm.opportunity": "opportunity", "crm.won": "client",
+}  # fmt: skip
+"""The stage into which a type puts a lead."""
 
 
 class Draft(NamedTuple):
@@ -88,6 +94,8 @@ class _Compiled(NamedTuple):
     id: str
     where: Callable[[Names], bool]
     write: Callable[[Names], dict[str, Any]]
+    reaches: Callable[[Names], bool]
+    """Whether it can reach a person, for a lead who is a visitor without an address."""
 
 
 class Rules:
@@ -146,16 +154,16 @@ class Rules:
             cancels=output.type in self._cancelling,
             leaves=leaves,
             enrolments=tuple(one for one in self._enrolments(output) if one.rule not in leaves),
-            drafts=tuple(self._draft(act, output, names) for act in fits if _agrees(act, output) is None),
+            drafts=tuple(self._draft(act, output, names) for act in fits if _held_off(act, output, names) is None),
             states=states,
             unwritten=unwritten,
-            skipped=tuple(Skipped(act.id, why) for act in fits if (why := _agrees(act, output))),
+            skipped=tuple(Skipped(act.id, why) for act in fits if (why := _held_off(act, output, names))),
         )
 
     def next_content(self, rule_id: str, output: Output, sent: Collection[str], at_ms: int) -> Next:
         """Return the next content of a nurturing rule for a lead that had *sent*. *at_ms*: when it became due.
 
-        A lead whom no content fits now, or who does not consent, is looked at again after the rule's `every`.
+        Other leads are looked at again after the rule's `every`: no content fits, there is no consent, or no address.
         """
         rule = self._nurture.get(rule_id)
         left = [one for one in self._contents.get(rule_id, ()) if _content_of(one.id) not in sent]
@@ -164,7 +172,7 @@ class Rules:
         names = names_of(output, self.automations)
         found = where_of(output, names)
         for content in left:
-            if content.where(found) and _agrees(content, output) is None:
+            if content.where(found) and _held_off(content, output, names) is None:
                 draft = self._draft(content, output, names, nurturing_at_ms=at_ms)
                 return Next(_content_of(content.id), draft, rule.every if len(left) > 1 else 0)
         return Next(after_ms=rule.every)
@@ -180,12 +188,34 @@ class Rules:
             compiled, act.unwritten, names_of(act.unwritten, self.automations), nurturing_at_ms=act.at_ms if content else None
         )
 
+    @property
+    def personal(self) -> list[str]:
+        """Ids of the rules that pass over visitors without an address, unless a template finds another person."""
+        rules: list[ActRule | Nurture] = [*self.automations.acts, *self.automations.nurture]
+        keys = {rule.id: self._kinds[rule.to].personal.get(rule.do) for rule in rules}
+        named = {rule.id: str(rule.with_.get(keys[rule.id] or "", "{{")) for rule in rules}
+        return [rule.id for rule in rules if keys[rule.id] is not None and "{{" in named[rule.id]]
+
     def _act(self, rule: ActRule) -> _Compiled:
-        return _Compiled(rule, rule.id, _predicate(rule.where), self._writer(rule, rule.with_))
+        return self._compiled(rule, rule.id, rule.where, rule.with_)
 
     def _content(self, rule: Nurture, content: Content) -> _Compiled:
         fields = nurture_fields(rule, content, self._kinds[rule.to])
-        return _Compiled(rule, f"{rule.id}/{content.id}", _predicate(content.where), self._writer(rule, fields))
+        return self._compiled(rule, f"{rule.id}/{content.id}", content.where, fields)
+
+    def _compiled(self, rule: ActRule | Nurture, id_: str, where: Where | None, fields: Mapping[str, Any]) -> _Compiled:
+        return _Compiled(rule, id_, _predicate(where), self._writer(rule, fields), self._reaches(rule, fields))
+
+    def _reaches(self, rule: ActRule | Nurture, fields: Mapping[str, Any]) -> Callable[[Names], bool]:
+        """Return whether an action reaches a person although the lead has no address: it needs none, or `with` names one."""
+        key = self._kinds[rule.to].personal.get(rule.do)
+        if key is None:
+            return lambda _: True
+        named = fields.get(key)
+        if not isinstance(named, str):
+            return lambda _: False
+        write = self._templates.text(named, Form.LINE)
+        return lambda names: _is_written(write, names)
 
     def _writer(self, rule: ActRule | Nurture, raw: Mapping[str, Any]) -> Callable[[Names], dict[str, Any]]:
         kind = self._kinds[rule.to]
@@ -264,9 +294,11 @@ class Rules:
     def _enrolments(self, output: Output) -> Iterator[Enrolment]:
         if output.type not in SYNC_TYPES:
             return
-        phase = output.data.get("phase")
+        phase, stage = output.data.get("phase"), output.data.get("stage")
         for rule in self.automations.nurture:
             entered = output.type == "lead.phase" and output.data.get("to") == rule.phase
+            if entered and stage in {_STAGE_OF.get(type_, "") for type_ in rule.stop}:
+                continue  # what would have stopped it came before, perhaps under another id of the lead
             if entered or phase is None or phase == rule.phase:  # a lead in another phase is not enrolled
                 yield Enrolment(rule.id, output, entered)
 
@@ -292,11 +324,28 @@ def _agrees(act: _Compiled, output: Output) -> str | None:
     return f"the trait {consent} is not true" if consent and traits_of(output).get(consent) is not True else None
 
 
+def _held_off(act: _Compiled, output: Output, names: Names) -> str | None:
+    """Return why a rule that fits does nothing for the lead; `None`: it acts."""
+    if (why := _agrees(act, output)) is not None:
+        return why
+    return None if not _is_visitor(output) or act.reaches(names) else "a visitor without an address is no person to a target"
+
+
+def _is_written(write: Callable[[Names], str], names: Names) -> bool:
+    try:
+        return bool(write(names).strip())
+    except CannotWrite:
+        return False
+
+
+def _is_visitor(output: Output) -> bool:
+    """Return whether an output is of a visitor without an address."""
+    return output.lead_id.startswith("visitor:") and "email" not in traits_of(output)
+
+
 def _is_nobody(output: Output) -> bool:
     """Return whether an output is of a visitor: without a name in another tool, or the last one before it became a lead."""
-    return output.data.get("merged_into") is not None or (
-        output.lead_id.startswith("visitor:") and "email" not in traits_of(output)
-    )
+    return output.data.get("merged_into") is not None or _is_visitor(output)
 
 
 def person_of(output: Output) -> dict[str, str]:

@@ -42,6 +42,11 @@ COMMANDS: Final[dict[str, _Command]] = {
         "Act on what the worker publishes: tasks, mails, contracts, and the state of leads in other tools.",
     ),
     "learn": _Command("worker.cli.learn", "learn", "Learn from outcomes which leads close."),
+    "archive": _Command(
+        "worker.cli.archive",
+        "archive",
+        "Keep the history in Parquet: archive topics, merge files, check them, and erase persons from them.",
+    ),
     "dead": _Command("worker.cli.dead", "dead", "List, show and replay the records that could not be read."),
     "erase": _Command("worker.cli.erase", "erase", "Erase everything held of LEAD, and of every other id of the same person."),
     "export": _Command(

@@ -79,6 +79,8 @@ def check(file: str, connections: str, grid: str | None) -> None:
     found = rules.automations
     counts = f"{len(found.sync)} states in sync, {len(found.acts)} acts, {len(found.nurture)} nurturing rules"
     click.echo(f"{file}: {counts}: no mistake", err=True)
+    if rules.personal:
+        click.echo(f"visitors without an address are passed over by {', '.join(rules.personal)}", err=True)
 
 
 @click.command()

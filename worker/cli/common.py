@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import logging
 import os
@@ -77,6 +78,17 @@ def load(program: type[S], flags: dict[str, Any]) -> S:
 def load_part(program: type[S], flags: dict[str, Any]) -> S:
     """Return the settings of one of the programs that a command concerns, of those *flags* that are its own."""
     return load(program, {name: value for name, value in flags.items() if name in program.model_fields})
+
+
+class _ExtraMissing(click.ClickException):
+    exit_code = 2
+
+
+def needs_extra(extra: str, *modules: str) -> None:
+    """End the command with exit code 2 where one of *modules* is not installed, which the *extra* brings."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise _ExtraMissing(f"this needs {', '.join(missing)}: pip install 'leadpulse[{extra}]'")
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

@@ -69,12 +69,8 @@ class Facts(msgspec.Struct, frozen=True):
     """The offset from which it was read. Offsets from here to FIRST hold no record, such as markers of transactions."""
     to: int
     """The offset up to which it was read, exclusive. Offsets after LAST and before it hold no record."""
-    topic_id: str = ""
-    """The id of the topic, where the brokers have ids. A topic that was created anew has another."""
-    missing: tuple[tuple[int, int], ...] = ()
-    """Offsets (first, last) between FIRST and LAST that retention deleted before they were read."""
-    erasures: tuple[str, ...] = ()
-    """The newest erasure that its writer had seen, or none."""
+    erasures: int = 0
+    """How many erasures its writer knew."""
     archive: int = 1
     """Version of the form."""
 

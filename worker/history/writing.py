@@ -52,15 +52,40 @@ def _headers(records: Sequence[Record]) -> Any:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), inner, type=form)
 
 
+class ParquetBytes:
+    """A Parquet file that is written piece by piece into memory, with *facts* in its metadata."""
+
+    def __init__(self, facts: Facts | None) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        self._out = pa.BufferOutputStream()
+        self._writer = parquet.ParquetWriter(
+            self._out,
+            schema(),
+            compression="zstd",
+            compression_level=_LEVEL,
+            use_dictionary=_REPEATED,
+            store_schema=False,
+        )
+        self._facts = facts
+
+    def write(self, batches: Iterable[Any]) -> None:
+        """Add Arrow record *batches*, in their order, as row groups of their own."""
+        import pyarrow as pa
+
+        self._writer.write_table(pa.Table.from_batches(list(batches), schema()), row_group_size=_GROUP_ROWS)
+
+    def close(self) -> bytes:
+        """Return the bytes of the file. Nothing can be added any more."""
+        if self._facts is not None:
+            self._writer.add_key_value_metadata({FACTS: msgspec.json.encode(self._facts)})
+        self._writer.close()
+        return bytes(self._out.getvalue())
+
+
 def parquet_of(batches: Iterable[Any], facts: Facts) -> bytes:
     """Return a Parquet file of Arrow record *batches*, in their order, with *facts* in its metadata."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    out = pa.BufferOutputStream()
-    with parquet.ParquetWriter(
-        out, schema(), compression="zstd", compression_level=_LEVEL, use_dictionary=_REPEATED, store_schema=False
-    ) as writer:
-        writer.write_table(pa.Table.from_batches(list(batches), schema()), row_group_size=_GROUP_ROWS)
-        writer.add_key_value_metadata({FACTS: msgspec.json.encode(facts)})
-    return bytes(out.getvalue())
+    out = ParquetBytes(facts)
+    out.write(batches)
+    return out.close()

@@ -44,14 +44,15 @@ class PersonNames:
         self._exact = self.ids | bare
         self._sure = frozenset(name for name in self._exact if len(name) >= _LONG and "@" not in name)
         runs = [_telling(name).lower().encode() for name in self._exact]
-        self._needles = tuple(runs) if all(len(run) >= _SHORTEST_RUN for run in runs) else ()
+        self.needles: Final = tuple(runs) if all(len(run) >= _SHORTEST_RUN for run in runs) else ()
+        """In lower case. What names the person has all letters of one of them; none: a name is too short to tell."""
 
     def may_be_in(self, value: bytes) -> bool:
         """Return whether a record's *value* can name the person: what spares reading the others, and misses none."""
-        if not self._needles or b'"body_base64"' in value or b'"vendor":"json"' in value or _ESCAPED_LETTER.search(value):
+        if not self.needles or b'"body_base64"' in value or b'"vendor":"json"' in value or _ESCAPED_LETTER.search(value):
             return True
         lower = value.lower()
-        return any(needle in lower for needle in self._needles)
+        return any(needle in lower for needle in self.needles)
 
     def is_key(self, key: bytes | None) -> bool:
         """Return whether a record's key is one of the ids."""

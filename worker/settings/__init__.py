@@ -5,6 +5,7 @@ nothing else. So a mistake in a setting of the worker stops no other program. Se
 """
 
 from worker.settings.act import ActSettings as ActSettings
+from worker.settings.archive import ArchiveSettings as ArchiveSettings
 from worker.settings.collect import CollectSettings as CollectSettings
 from worker.settings.collect import InboundSettings as InboundSettings
 from worker.settings.connections import PREFIX as PREFIX
@@ -18,5 +19,5 @@ from worker.settings.topics import OUTPUT_TYPES as OUTPUT_TYPES
 from worker.settings.worker import ASKED_FOR_TYPES as ASKED_FOR_TYPES
 from worker.settings.worker import Settings as Settings
 
-PROGRAMS = (Settings, ConverterSettings, CollectSettings, ActSettings)
+PROGRAMS = (Settings, ConverterSettings, CollectSettings, ActSettings, ArchiveSettings)
 """Classes that together have every setting."""

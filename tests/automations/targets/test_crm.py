@@ -8,6 +8,7 @@ import pytest
 
 from tests.kit.vendors.driving import act_of
 from worker.automations.targets.crm import has_reference, reference
+from worker.automations.targets.registry import KINDS
 
 ACTS = [
     act_of("crm", "task", {}, source=f"/leadpulse/{namespace}", rule=rule, output=f"lead-42:{number}")
@@ -20,3 +21,12 @@ def test_a_task_is_that_of_one_act(text: str) -> None:
     """Of one namespace, one rule and one output, whatever sales wrote behind the words."""
     for made, wanted in itertools.product(ACTS, ACTS):
         assert has_reference(text.format(reference(made)), reference(wanted)) is (made is wanted)
+
+
+def test_each_kind_tells_which_actions_need_a_person() -> None:
+    """A visitor without an address is passed over by those. Only what a channel or a program gets needs none."""
+    impersonal = {(name, do) for name, kind in KINDS.items() for do in kind.actions if do not in kind.personal}
+    assert impersonal == {("slack", "send"), ("teams", "send"), ("webhook", "send")}
+    for kind in KINDS.values():
+        assert kind.personal.keys() <= kind.actions.keys()
+        assert all(key in kind.fields[do].model_fields for do, key in kind.personal.items() if key)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -33,6 +34,8 @@ class Request:
     body: bytes
     status: int = 0
     """What it was answered; 0: nothing, for the answer was lost."""
+    came_s: float = field(default_factory=time.time)
+    """When it came."""
 
     def json(self) -> Any:
         """Return the body as JSON."""

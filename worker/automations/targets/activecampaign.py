@@ -286,6 +286,7 @@ KIND: Final = Kind(
     actions={"task": task, "tag": tag, "list": to_list, "automation": automation},
     fields={"task": CampaignTask, "tag": Tag, "list": ToList, "automation": Automation},
     judge=judge,
+    personal=dict.fromkeys(("task", "tag", "list", "automation"), ""),
     rate=Rate(5, 1.0),  # of the account, whichever key
     write=write,
     forget=forget,

@@ -266,6 +266,7 @@ KIND: Final = Kind(
     actions={"send": send, "list": to_list, "event": event, "task": task},
     fields={"send": Send, "list": ToList, "event": Event, "task": BrevoTask},
     judge=judge,
+    personal={"send": "to", "list": "", "event": "", "task": ""},
     rate=Rate(10, 1.0),  # contacts; mails may go faster (page "Rate limits")
     batch=1,
     write=write,

@@ -51,6 +51,8 @@ class Kind(NamedTuple):
     """Asks the target to delete a person, for an act with `do: forget` (`forget: true` of the target). It is always safe."""
     whole: Collection[str] = ()
     """Actions that send the output itself: the act has it as `fields["output"]`, an object, in place of a `with`."""
+    personal: Mapping[str, str] = {}
+    """Actions that need a person → the key under `with` that may name one; empty: it is the lead. Visitors may be no person."""
     prepare: Prepare | None = None
     """Looks up the fields that states need at the target, and makes them where the vendor's API can."""
     spare: Callable[[Answer], float] = no_limit

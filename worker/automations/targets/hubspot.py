@@ -94,6 +94,7 @@ KIND: Final = Kind(
     actions={"task": task},
     fields={"task": Task},
     judge=judge,
+    personal={"task": ""},
     rate=Rate(100, 10.0),  # the lowest plan's (usage guidelines)
     batch=BATCH,
     write=write,

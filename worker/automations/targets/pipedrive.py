@@ -197,6 +197,7 @@ KIND: Final = Kind(
     actions={"task": task},
     fields={"task": Task},
     judge=judge,
+    personal={"task": ""},
     rate=Rate(20, 2.0),  # requests of one user in a burst, of the smallest plan
     write=write,
     forget=forget,

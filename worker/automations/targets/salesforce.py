@@ -77,6 +77,7 @@ KIND: Final = Kind(
     actions={"task": task},
     fields={"task": PlainTask},
     judge=judge,
+    personal={"task": ""},
     rate=Rate(100_000, 86_400.0),  # an organisation's requests a day, without those of its licences
     batch=BATCH,
     write=write,

@@ -40,4 +40,11 @@ def judge(answer: Answer) -> None:
     raise Refused(why)
 
 
-KIND: Final = Kind(name="smtp", actions={"send": send}, fields={"send": Send}, judge=judge, rate=Rate(10, 1.0))
+KIND: Final = Kind(
+    name="smtp",
+    actions={"send": send},
+    fields={"send": Send},
+    judge=judge,
+    rate=Rate(10, 1.0),
+    personal={"send": "to"},
+)

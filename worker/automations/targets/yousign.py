@@ -254,6 +254,7 @@ KIND: Final = Kind(
     actions={"signature": signature},
     fields={"signature": Signature},
     judge=judge,
+    personal={"signature": "email"},
     rate=Rate(30, 60.0),  # of the sandbox (page "Limits")
     spare=spare,
 )

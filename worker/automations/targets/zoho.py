@@ -101,6 +101,7 @@ KIND: Final = Kind(
     actions={"task": task},
     fields={"task": PlainTask},
     judge=judge,
+    personal={"task": ""},
     rate=Rate(50_000, 86_400.0),  # credits a day of the smallest paid edition, one a request
     batch=BATCH,
     write=write,

@@ -18,6 +18,7 @@ from worker.core.identity import addresses
 from worker.core.identity.erasure import kept_links, take_back
 from worker.core.identity.merge import merge
 from worker.core.identity.recorder import Recorder
+from worker.core.identity.standing import is_address, take_standing
 from worker.core.identity.subject import Subject
 from worker.core.scoring import stages
 from worker.core.scoring.packing import RECENT_KEPT, open_
@@ -59,7 +60,7 @@ def take_history(subject: Subject, item: VisitorHistory, recorder: Recorder) -> 
         _list_alias(subject, item, recorder)
     if forward(subject, item, recorder):
         return
-    since_ms = _merged_from(subject, item, recorder)
+    since_ms, former = _merged_from(subject, item, recorder)
     state = subject.state
     if not state.alive:
         return
@@ -70,6 +71,8 @@ def take_history(subject: Subject, item: VisitorHistory, recorder: Recorder) -> 
         moves.duplicate(state, subject.at_ms, item.visitor.partition(":")[2], held_by)
     end_ms = max(subject.at_ms, state.clock_ms)
     subject.at_ms = since_ms
+    if former is not None and is_address(item.visitor):
+        take_standing(subject.scorer, state, former, since_ms, moves)
     subject.judge(moves)
     stages.advance(subject.scorer, state, since_ms, end_ms, subject.by_time)
     subject.at_ms = end_ms
@@ -77,18 +80,21 @@ def take_history(subject: Subject, item: VisitorHistory, recorder: Recorder) -> 
     subject.note_judged()
 
 
-def _merged_from(subject: Subject, item: VisitorHistory, recorder: Recorder) -> int:
-    """Merge the visitor's state, if it has one and it is not erased. Return the instant from which the lead is judged again."""
+def _merged_from(subject: Subject, item: VisitorHistory, recorder: Recorder) -> tuple[int, LeadState | None]:
+    """Merge the visitor's state, if it has one and it is not erased.
+
+    Return the instant from which the lead is judged again, and what was merged.
+    """
     state, scorer, effects = subject.state, subject.scorer, recorder.effects
     links = state.identity
     since_ms = links.judged_until_ms if links.awaiting else subject.at_ms
     subject.relink(awaiting=_without(links.awaiting, item.visitor))
     if item.state is None:
-        return since_ms
+        return since_ms, None
     visitor = unpack(item.state)
     if state.erased_ms and not _began_after(visitor, state.erased_ms):
         effects.dropped += 1
-        return since_ms
+        return since_ms, None
     effects.merged += 1
     keep_counted(scorer, visitor)
     if not state.alive:
@@ -99,9 +105,11 @@ def _merged_from(subject: Subject, item: VisitorHistory, recorder: Recorder) -> 
         if since_ms < state.respond_by_ms < last_ms:
             stages.breach(state, state.respond_by_ms, read(scorer, state, state.respond_by_ms), subject.by_time)
         since_ms = last_ms
+    if is_address(item.visitor):
+        since_ms = max(since_ms, visitor.clock_ms)  # until then its moves are published
     merge(scorer, state, visitor)
     subject.traits_changed = True
-    return since_ms
+    return since_ms, visitor
 
 
 def _began_after(state: LeadState, at_ms: int) -> bool:
