@@ -7,7 +7,8 @@ import pytest
 
 from tests.kit.crm_tables import clean_columns, leaking_columns
 from worker.learning.intervals import Bools
-from worker.learning.leaks import Leak, leaks_in_columns
+from worker.learning.leak import Leak
+from worker.learning.leak_verdicts import leaks_in_columns
 
 LEADS = 2_000
 
@@ -52,6 +53,16 @@ def test_a_column_that_nearly_is_the_outcome_is_refused() -> None:
     )
     falling = [str(-float(value)) for value in values]
     assert only(falling, won).figure == leak.figure
+
+
+def test_values_that_together_nearly_are_the_outcome_are_refused() -> None:
+    """None of the eight is certain, and their names have no order."""
+    won, random = outcomes(0.3), np.random.default_rng(16)
+    often, seldom = list("aceg"), list("bdfh")
+    values = [str(random.choice(often if random.random() < (0.85 if one else 0.12) else seldom)) for one in won]
+    leak = only(values, won)
+    assert leak.verdict == "refuse"
+    assert leak.figure == pytest.approx(0.86, abs=0.03)
 
 
 def test_each_row_is_judged_by_the_rates_of_others() -> None:

@@ -5,159 +5,98 @@ A leak makes every figure of a fit too good, and its points worth nothing for le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
 
+from worker.core.grid.models import Grid, parse_grid
+from worker.core.grid.point_tables import PointsTable
 from worker.learning.intervals import Bools, Ints
-from worker.learning.leak_boosting import needed
-from worker.learning.leak_columns import (
-    Coded,
-    Counted,
-    Extreme,
-    Given,
-    alone,
-    blank_together,
-    by_chance,
-    coded,
-    extremes,
-    folds_of,
-    given_or_blank,
-    only_for_lost,
-    only_for_won,
-)
-from worker.learning.leak_names import telling_word
-from worker.learning.tables import Table
+from worker.learning.leak import Leak, Verdict, leak, pairs
+from worker.learning.leak_columns import alone, by_chance, by_range, coded, extremes, folds_of
+from worker.learning.leak_times import leak_in_times
+from worker.learning.leak_verdicts import LIKELY, TOO_GOOD_ALONE, extreme_words, leaks_in_columns
+from worker.learning.tables import Feature, Table
 
-Verdict = Literal["refuse", "ask", "ok"]
+__all__ = ["Leak", "Verdict", "find_leaks"]
 
-TOO_GOOD_ALONE: Final = 0.80
-"""AUC of a column alone, from which it is refused."""
-BLANKS_TELL: Final = 0.60
-"""AUC of blank or filled in, from which the column is asked about."""
-WORTH_SAYING: Final = 0.55
-SURE: Final = 4.0
-"""A column is refused only for an AUC so many standard deviations of chance above 0.5."""
-LIKELY: Final = 2.5
-"""And asked about from here on: few won leads cannot tell more."""
-_ASK: Final = "When is this filled in, and by whom?"
-_ALLOW: Final = "Drop it, or allow it if it is known before the outcome."
-
-
-class Leak(NamedTuple):
-    """What a column, or an event type, seems to know of the outcome."""
-
-    name: str
-    """Exactly as in the table."""
-    verdict: Verdict
-    why: str
-    """For marketing: what was seen, how much, and what to do."""
-    figure: float
-    """The rate, share or AUC that decided, to 3 decimals; AUC 0.5 tells nothing."""
+_WORST: Final[dict[Verdict, int]] = {"refuse": 0, "ask": 1, "ok": 2}
+_KNOWN_EARLY: Final = "Every row has only what had arrived by then, so this may be an honest sign. Look at it once."
 
 
 def find_leaks(table: Table) -> list[Leak]:
-    """Judge each feature of *table*, in the order of the file. Nothing is random, so the same table gives the same answer."""
+    """Judge each feature of *table*, in the order of the file. The same table gives the same answer."""
     won = np.asarray(table.column(table.facts.roles["won"]), np.bool_)
-    columns = {feature.column: table.column(feature.column).tolist() for feature in table.features()}
-    return leaks_in_columns(columns, won)
+    if table.facts.kind == "csv":
+        return leaks_in_columns({one.column: table.column(one.column).tolist() for one in table.features()}, won)
+    return _Events(table, won).leaks()
 
 
-def leaks_in_columns(columns: Mapping[str, Sequence[str | None]], won: Bools) -> list[Leak]:
-    """Judge each of *columns* (name → value of each lead) of a table without times, in their order."""
-    groups = [coded(name, values) for name, values in columns.items()]
-    fold = folds_of(won)
-    together = {name: block for block in blank_together(groups) for name in block}
-    found = {column.name: _refused(column, won, fold) for column in groups}
-    kept = [column for column in groups if found[column.name] is None]
-    costs = needed(kept, won)
-    return [
-        found[column.name] or _asked(column, won, fold, together.get(column.name, ()), costs.get(column.name))
-        for column in groups
-    ]
+class _Events:
+    """Verdicts on a table of events: first by when records arrived, then by what the rows say."""
+
+    def __init__(self, table: Table, won: Bools) -> None:
+        self._table, self._won = table, won
+        _, leads = np.unique(np.asarray(table.role("id"), dtype=str), return_inverse=True)
+        self._fold = _folds_by_lead(leads.astype(np.int64), won)
+        facts = table.facts
+        grid = None if facts.grid is None else parse_grid(facts.grid.text.encode(), facts.grid.name)
+        self._sources = {} if grid is None else read_by(grid)
+        self._by_time = {name: leak_in_times(name, seen) for name, seen in facts.records.items()}
+
+    def leaks(self) -> list[Leak]:
+        return [self._judged(feature) for feature in self._table.features()]
+
+    def _judged(self, feature: Feature) -> Leak:
+        found = self._in_times(feature)
+        if found is not None and found.verdict == "refuse":
+            return found
+        return found or self._in_rows(feature)
+
+    def _in_times(self, feature: Feature) -> Leak | None:
+        """Return the verdict by times: of a signal, the worst of what its rule reads."""
+        if feature.kind in ("event", "trait"):
+            return self._by_time.get(feature.column)
+        if feature.kind != "signal":
+            return None
+        rule = feature.id.partition("/")[0]
+        found = [one for one in map(self._by_time.get, self._sources.get(rule, ())) if one is not None]
+        if not found:
+            return None
+        worst = min(found, key=lambda one: _WORST[one.verdict])
+        return leak(feature.column, worst.verdict, f"Its rule reads {worst.name}. {worst.why}", worst.figure)
+
+    def _in_rows(self, feature: Feature) -> Leak:
+        values, effect = self._table.column(feature.column), self._table.facts.design_effect
+        if feature.kind == "trait":
+            column = coded(feature.column, values.tolist())
+        else:
+            column = by_range(feature.column, np.asarray(values, np.float64))
+        found = alone(column, self._won, self._fold)
+        if found >= TOO_GOOD_ALONE and found - 0.5 >= LIKELY * by_chance(self._won, effect):
+            return leak(feature.column, "ask", f"{pairs(found)} {_KNOWN_EARLY}", found)
+        always = [side for side in extremes(column, self._won, effect) if side.always]
+        if always:
+            words = extreme_words(always[0], float(self._won.mean()))
+            return leak(feature.column, "ask", f"{words} {_KNOWN_EARLY}", always[0].of.rate)
+        return leak(feature.column, "ok", "No sign of the outcome, and no record of it came too late.", found)
 
 
-def _refused(column: Coded, won: Bools, fold: Ints) -> Leak | None:
-    """Return why the column is refused, or `None`."""
-    overall = float(won.mean())
-    found = given_or_blank(column, won)
-    if only_for_won(found, overall):
-        why = f"Filled in for {_won_of(found.given)}. Of the leads where it is blank, {_percent(found.blank.rate)} won."
-        return _leak(column, "refuse", f"{why} {_ALLOW}", found.given.rate)
-    if only_for_lost(found, overall):
-        why = f"Filled in for {_won_of(found.given)}. Of the leads where it is blank, {_percent(found.blank.rate)} won."
-        return _leak(column, "refuse", f"{why} {_ALLOW}", found.given.rate)
-    found_alone = alone(column, won, fold)
-    if found_alone >= TOO_GOOD_ALONE and found_alone - 0.5 >= SURE * by_chance(won):
-        return _leak(column, "refuse", f"{_pairs(found_alone)} {_ALLOW}", found_alone)
-    sides = [side for side in extremes(column, won) if not _bounce(column, side)]
-    if sides:
-        return _leak(column, "refuse", f"{_extreme(sides[0], overall)} {_ALLOW}", sides[0].of.rate)
-    return None
+def _folds_by_lead(leads: Ints, won: Bools) -> Ints:
+    """Return a fold for each row. All rows of a lead are in one."""
+    ever = np.bincount(leads, weights=won) > 0
+    return folds_of(ever)[leads]
 
 
-def _asked(column: Coded, won: Bools, fold: Ints, together: Iterable[str], cost: float | None) -> Leak:
-    """Return the questions that the column raises, or that it raises none."""
-    found, found_alone = given_or_blank(column, won), alone(column, won, fold)
-    questions, figure = [], found_alone
-    if found_alone >= TOO_GOOD_ALONE and found_alone - 0.5 >= LIKELY * by_chance(won):
-        questions.append(f"{_pairs(found_alone)} Only {won.sum():,} leads won, so this may be chance.")
-    if cost is not None:
-        questions.append(f"Without it, a model of all columns puts {100 * cost:.0f} % fewer pairs of leads in order.")
-        figure = cost
-    bounces = [side for side in extremes(column, won) if _bounce(column, side)]
-    if bounces:
-        questions.append(_extreme(bounces[0], float(won.mean())))
-        figure = bounces[0].of.rate
-    others = [name for name in together if name != column.name]
-    if others:
-        questions.append(f"Blank for the same leads as {', '.join(others)}: {_percent(column.blank.mean())} of all.")
-        figure = float(column.blank.mean())
-    if found.auc >= BLANKS_TELL and found.auc - 0.5 >= LIKELY * by_chance(won):
-        questions.append(_blanks(found))
-        figure = found.auc
-    word = telling_word(column.name)
-    if word is not None:
-        questions.append(f"Columns with “{word}” in their name are often filled in after the outcome.")
-    if not questions:
-        seen = f" {_pairs(found_alone)}" if found_alone >= WORTH_SAYING else ""
-        return _leak(column, "ok", f"No sign of the outcome.{seen}", found_alone)
-    return _leak(column, "ask", " ".join([*questions, _ASK]), figure)
-
-
-def _bounce(column: Coded, side: Extreme) -> bool:
-    """Return whether *side* may be visits that ended at once: numbers so low, or so high, that these leads never win.
-
-    Of 84 honest columns of real sets, the only one that the check of extremes took for a leak was such a column.
-    """
-    return column.numbers is not None and not side.always
-
-
-def _leak(column: Coded, verdict: Verdict, why: str, figure: float) -> Leak:
-    return Leak(column.name, verdict, why, round(float(figure), 3) + 0.0)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if 0.095 <= share <= 0.945 else f"{100 * share:.1f} %"
-
-
-def _won_of(counted: Counted) -> str:
-    winners = {0: "none", counted.rows: "all"}.get(counted.won, f"{counted.won:,.0f}")
-    return f"{counted.rows:,.0f} leads, and {winners} of them won"
-
-
-def _pairs(found: float) -> str:
-    return f"Of a won and a lost lead, it alone puts the won one first in {100 * found:.0f} % of the pairs (50 % is chance)."
-
-
-def _extreme(side: Extreme, overall: float) -> str:
-    likely = f"at least {_percent(side.low)}" if side.always else f"at most {_percent(side.high)}"
-    return f"“{side.word}”: {_won_of(side.of)} (likely {likely}); of all leads {_percent(overall)} won."
-
-
-def _blanks(found: Given) -> str:
-    return (
-        f"Blank for {found.blank.rows:,.0f} leads, of which {_percent(found.blank.rate)} won; of those where it is"
-        f" filled in, {_percent(found.given.rate)} won."
-    )
+def read_by(grid: Grid) -> dict[str, Iterable[str]]:
+    """Return rule id → the traits (`trait:PATH`) and event types (`event:TYPE`) that it reads."""
+    found: dict[str, Iterable[str]] = {}
+    for rule in grid.fit.rules:
+        paths = [] if rule.where is None else [condition.path for condition in rule.where.conditions]
+        if isinstance(rule.points, PointsTable):
+            paths.append(rule.points.path)
+        found[rule.id] = [f"trait:{path}" for path in paths]
+    found |= {rule.id: [f"event:{type_}" for type_ in rule.on] for rule in grid.engagement.rules}
+    found |= {rule.id: [f"event:{type_}" for type_ in rule.on] for rule in grid.velocity}
+    return found

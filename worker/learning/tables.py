@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from worker.errors import LearningError
+from worker.learning.record_times import Arrivals
 
 VERSION: Final = 1
 _KEY: Final = b"leadpulse"
@@ -84,6 +85,8 @@ class TableFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Since when outcomes are recorded, and the months that were refused."""
     design_effect: float = 1.0
     """How many rows are worth one, because a lead has several."""
+    records: dict[str, Arrivals] = {}
+    """Of a log: `event:TYPE` and `trait:PATH` → when such records arrived, against the outcome of their lead."""
     features: list[Feature]
     roles: dict[str, str]
     """Role of a column of ours → its name in the file."""
