@@ -10,6 +10,7 @@ import click
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "table": ("worker.cli.learn_table", "table"),
     "leaks": ("worker.cli.learn_leaks", "leaks"),
+    "rates": ("worker.cli.learn_rates", "rates"),
     "fit": ("worker.cli.learn_fit", "fit"),
     "score": ("worker.cli.learn_score", "score"),
 }

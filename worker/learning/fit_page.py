@@ -26,8 +26,12 @@ _MOST_BARS: Final = 25
 
 def report_html(proposal: Proposal, facts: TableFacts, leaks: Sequence[Leak]) -> str:
     """Return the page. The same table and options give the same bytes."""
-    body = "\n".join(_sections(proposal, facts, leaks))
-    title = escape(f"Proposed points: {proposal.grid.grid}")
+    return page(f"Proposed points: {proposal.grid.grid}", "\n".join(_sections(proposal, facts, leaks)))
+
+
+def page(title: str, body: str) -> str:
+    """Return a whole page; *body* is HTML, and *title* is not."""
+    title = escape(title)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
         f"<body>\n<h1>{title}</h1>\n{body}\n</body></html>\n"
@@ -83,7 +87,7 @@ def _bands(proposal: Proposal) -> str:
         for band in proposal.bands
     ]  # fmt: skip
     head = ("score", "rows", "won", "closed", "likely", "wins from here up", "new leads a week")
-    return _table(head, rows)
+    return table_of_cells(head, rows)
 
 
 def _deciles(proposal: Proposal) -> str:
@@ -95,7 +99,7 @@ def _deciles(proposal: Proposal) -> str:
     ]
     points = [(d.said, d.won / d.rows, d.likely.low, d.likely.high) for d in deciles]
     head = ("tenth, from the best", "rows", "won", "closed", "expected", "wins from here up")
-    return _table(head, rows) + curve("Expected and seen closing rates of tenths", points)
+    return table_of_cells(head, rows) + curve("Expected and seen closing rates of tenths", points)
 
 
 def _rate_bars(proposal: Proposal) -> str:
@@ -120,7 +124,7 @@ def _points(rows: Sequence[Row]) -> str:
         for row in rows
     ]  # fmt: skip
     head = ("field", "answer", "outcomes", "as often as everyone", "word", "not told by others", "now", "proposed", "range")
-    return _table(head, cells)
+    return table_of_cells(head, cells)
 
 
 def _doubts(proposal: Proposal, leaks: Sequence[Leak]) -> Iterator[str]:
@@ -137,7 +141,8 @@ def _p(words: str) -> str:
     return f"<p>{escape(words)}</p>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_of_cells(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of HTML."""
     cells = "".join(f"<th>{escape(one)}</th>" for one in head)
     lines = "".join("<tr>" + "".join(f"<td{_kind(cell)}>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table>"
