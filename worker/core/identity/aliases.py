@@ -18,8 +18,8 @@ from worker.core.identity import addresses
 from worker.core.identity.erasure import kept_links, take_back
 from worker.core.identity.merge import merge
 from worker.core.identity.recorder import Recorder
-from worker.core.identity.standing import is_address, take_standing
 from worker.core.identity.subject import Subject
+from worker.core.identity.succession import is_address, take_standing
 from worker.core.scoring import stages
 from worker.core.scoring.packing import RECENT_KEPT, open_
 from worker.core.scoring.score import read
