@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.kit.stories import DAY, START, an_event
 from worker.cli import cli
 from worker.learning.tables import read_table
 
@@ -55,3 +57,42 @@ def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
     result = run(str(source), "--outcome", "Status", "--won", "won", "--out", str(tmp_path / "t.parquet"))
     assert result.exit_code == 2
     assert "this command needs pyarrow: pip install 'leadpulse[learn]'" in result.stderr
+
+
+def test_a_log_of_events_becomes_a_table(tmp_path: Path) -> None:
+    """Lines that are no events are named, and the words say what the table holds."""
+    source, out = tmp_path / "events.jsonl", str(tmp_path / "t.parquet")
+    events = [an_event("ada", n, START + n * DAY, "page.viewed", {"url": "/"}) for n in (0, 1, 60)]
+    source.write_text("".join(json.dumps(event) + "\n" for event in events) + "nonsense\n")
+    result = run(str(source), "--grid", "pivot-15", "--horizon", "20d", "--every", "1w", "--complete", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    assert f"{source}:4: not a CloudEvent" in result.stderr
+    assert "1 leads, 0 of them won (0.0%)" in result.stderr
+    assert "horizon: 20 days; the log ends on 2026-05-24" in result.stderr
+    facts = read_table(out).facts
+    assert (facts.kind, facts.label, facts.source, facts.every_ms) == ("events", "won", "events.jsonl", 7 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ((), "give --grid for a log of events, or --outcome and --won for a CSV file"),
+        (("--outcome", "Status"), "--outcome needs --won"),
+        (("--outcome", "Status", "--won", "won", "--label", "opportunity"), "--label has no effect on a CSV file"),
+        (("--grid", "pivot-15", "--delimiter", ";"), "--delimiter has no effect on a log of events"),
+        (("--grid", "pivot-15", "--horizon", "soon"), "'soon' is no duration"),
+        (("--grid", "pivot-15", "--every", "none"), "'none' is no time"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(tmp_path: Path, words: tuple[str, ...], fault: str) -> None:
+    """Before anything is read."""
+    result = run(str(tmp_path / "events.jsonl"), *words, "--out", str(tmp_path / "t.parquet"))
+    assert result.exit_code == 2
+    assert fault in result.stderr
+
+
+def test_a_missing_log_is_named(tmp_path: Path) -> None:
+    """In one line."""
+    result = run(str(tmp_path / "events.jsonl"), "--grid", "pivot-15", "--out", str(tmp_path / "t.parquet"))
+    assert result.exit_code == 1
+    assert "events.jsonl does not exist" in result.stderr

@@ -10,53 +10,132 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import click
+from click.core import ParameterSource
 
-from worker.cli.common import Complaints, shown_name
+from worker.cli.common import Complaints, load_grid, shown_name
 from worker.cli.extras import needs
 from worker.core.contract.printable import plain
-from worker.errors import LearningError
+from worker.errors import HistoryError, LearningError
 
 if TYPE_CHECKING:
+    from worker.core.grid.models import Grid
+    from worker.learning.event_table import EventChoice
     from worker.learning.tables import TableFacts
 
 
-@click.command("table")
-@click.argument("source", type=click.Path(exists=True, allow_dash=True, dir_okay=False))
-@click.option("--out", metavar="T.parquet", required=True, help="Where to write the table.")
-@click.option("--outcome", metavar="COLUMN", required=True, help="The column that says how it ended.")
-@click.option("--won", metavar="VALUE", multiple=True, required=True, help="Its value for a won lead. Repeat it for several.")
-@click.option("--id", "id_", metavar="COLUMN", help="The column with the lead's id.  [default: the line of the row]")
-@click.option("--order", metavar="COLUMN", help="A column that orders the leads in time: numbers, or dates such as 2026-03-05.")
-@click.option("--ignore", metavar="COLUMN", multiple=True, help="Leave this column out. Repeat it for several.")
-@click.option("--encoding", metavar="NAME", help="The file's encoding, such as windows-1252.  [default: by its beginning]")
-@click.option("--delimiter", metavar="CHARACTER", help="What separates cells, such as ';'.  [default: by its beginning]")
-def table(
-    source: str, out: str, outcome: str, won: tuple[str, ...], id_: str | None, order: str | None, ignore: tuple[str, ...],
-    encoding: str | None, delimiter: str | None,
-) -> None:  # fmt: skip
-    """Make a learning table from a CRM's export.
+Label = Literal["won", "opportunity", "accepted"]
 
-    SOURCE is a CSV file, plain or gzipped, with one header and a row for each lead. `-` is stdin. Names, ids and values are
-    kept as they are, blanks too.
+
+def _duration(_: click.Context, param: click.Parameter, text: str) -> int:
+    """Read an option such as 90d into ms (a click callback)."""
+    from worker.core.grid.values import duration_ms
+
+    try:
+        ms = duration_ms(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=param) from None
+    if not ms:
+        raise click.BadParameter(f"{text!r} is no time: write a duration, as in 7d", param=param)
+    return ms
+
+
+@click.command("table")
+@click.argument("source")
+@click.option("--out", metavar="T.parquet", required=True, help="Where to write the table.")
+@click.option("--grid", "grid_name", metavar="GRID", help="Events: the grid that reads the leads, a file or a preset's name.")
+@click.option(
+    "--horizon", "horizon_ms", metavar="TIME", default="90d", show_default=True, callback=_duration,
+    help="Events: the longest time in which an outcome counts. It is shorter where most wins come sooner.",
+)  # fmt: skip
+@click.option(
+    "--every", "every_ms", metavar="TIME", default="7d", show_default=True, callback=_duration,
+    help="Events: the time between two rows of a lead.",
+)  # fmt: skip
+@click.option(
+    "--label", type=click.Choice(["won", "opportunity", "accepted"]), default="won", show_default=True,
+    help="Events: the outcome. The earlier ones come more often, and sooner.",
+)  # fmt: skip
+@click.option("--complete", is_flag=True, help="Events: the log begins with the first lead, so nothing is missing before it.")
+@click.option("--outcome", metavar="COLUMN", help="CSV: the column that says how it ended.")
+@click.option("--won", metavar="VALUE", multiple=True, help="CSV: its value for a won lead. Repeat it for several.")
+@click.option("--id", "id_", metavar="COLUMN", help="CSV: the column with the lead's id.  [default: the line of the row]")
+@click.option("--order", metavar="COLUMN", help="CSV: what orders the leads in time: numbers, or dates such as 2026-03-05.")
+@click.option("--ignore", metavar="COLUMN", multiple=True, help="CSV: leave this column out. Repeat it for several.")
+@click.option("--encoding", metavar="NAME", help="CSV: the encoding, such as windows-1252.  [default: by its beginning]")
+@click.option("--delimiter", metavar="CHARACTER", help="CSV: what separates cells, such as ';'.  [default: by its beginning]")
+@click.pass_context
+def table(
+    ctx: click.Context, /, source: str, out: str, grid_name: str | None, horizon_ms: int, every_ms: int, label: Label,
+    complete: bool,
+    outcome: str | None, won: tuple[str, ...], **columns: Any,
+) -> None:  # fmt: skip
+    """Make a learning table from a log of events, or from a CRM's export.
+
+    SOURCE with --grid is an archive's folder or address, or a file of events, one CloudEvent a line. Each lead at risk has a
+    row every week. A row holds what was known then, and whether the lead was won within the horizon.
+
+    SOURCE with --outcome and --won is a CSV file with one header and a row for each lead. Names, ids and values are kept as
+    they are, blanks too. Files may be gzipped, and `-` is stdin.
 
     \b
+      leadpulse learn table history/ --grid saas-b2b --out leads.parquet
       leadpulse learn table leads.csv --outcome Status --won "Closed won" --id "Lead ID" --out leads.parquet
     """  # noqa: D301 (click wants the character itself)
+    if (grid_name is None) == (outcome is None):
+        raise click.UsageError("give --grid for a log of events, or --outcome and --won for a CSV file")
+    _refuse_other(ctx, events=grid_name is not None)
+    if outcome is not None and not won:
+        raise click.UsageError("--outcome needs --won: the value of a won lead")
+    grid = None if grid_name is None else load_grid(grid_name)
     with needs("learn"):
-        from worker.learning.csv_table import CsvChoice, csv_table
-    choice = CsvChoice(outcome, won, id_, order, ignore, encoding, delimiter)
+        from worker.learning.event_table import EventChoice
     name = shown_name(source)
     try:
-        with _file(source) as path:
-            facts = csv_table(lambda: _opened(path), name, choice, out, Complaints("bad rows"))
-    except LearningError as error:
+        if grid is not None:
+            facts = _from_events(source, name, grid, EventChoice(horizon_ms, every_ms, label, complete), out)
+        else:
+            facts = _from_csv(source, name, (outcome, won, *columns.values()), out)
+    except (LearningError, HistoryError) as error:
         raise click.ClickException(plain(str(error))) from None
     except (OSError, EOFError, zlib.error) as error:
         raise click.ClickException(f"{name}: {error}") from None
     _say(facts, out)
+
+
+OF_EVENTS: Final = ("horizon_ms", "every_ms", "label", "complete")
+OF_CSV: Final = ("won", "id_", "order", "ignore", "encoding", "delimiter")
+
+
+def _refuse_other(ctx: click.Context, *, events: bool) -> None:
+    """Refuse options that have no effect on this kind of source."""
+    for option in ctx.command.params:
+        name = option.name or ""
+        given = ctx.get_parameter_source(name) is not ParameterSource.DEFAULT and ctx.params[name] not in (None, (), False)
+        if given and name in (OF_CSV if events else OF_EVENTS):
+            kind = "a log of events" if events else "a CSV file"
+            raise click.UsageError(f"{option.opts[0]} has no effect on {kind}")
+
+
+def _from_events(source: str, name: str, grid: Grid, choice: EventChoice, out: str) -> TableFacts:
+    from worker.history.records import open_history
+    from worker.learning.event_table import event_table
+
+    history = open_history(source)
+    facts = event_table(history, name, grid, choice, out)
+    complain = Complaints("lines")
+    for refusal in history.refused.first:
+        complain(f"{refusal.file}:{refusal.line}: {refusal.why}: the line is left out")
+    return facts
+
+
+def _from_csv(source: str, name: str, choice: tuple[Any, ...], out: str) -> TableFacts:
+    from worker.learning.csv_table import CsvChoice, csv_table
+
+    with _file(source) as path:
+        return csv_table(lambda: _opened(path), name, CsvChoice(*choice), out, Complaints("bad rows"))
 
 
 @contextmanager
