@@ -9,6 +9,9 @@ import click
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("worker.cli.archive_run", "run"),
+    "compact": ("worker.cli.archive_compact", "compact"),
+    "check": ("worker.cli.archive_check", "check"),
+    "forget": ("worker.cli.archive_forget", "forget"),
 }
 """Name → module and attribute. A command is imported when it is used."""
 

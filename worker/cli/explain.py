@@ -17,6 +17,7 @@ from worker.cli.common import (
     language_option,
     load,
     load_grid,
+    needs_extra,
     opened,
     run_async,
     settings_flags,
@@ -24,12 +25,15 @@ from worker.cli.common import (
     shown_name,
 )
 from worker.cli.explain_page import page, when
+from worker.core.contract.model import Record
 from worker.core.insight.explain import AHEAD_MS
 from worker.core.insight.trajectory import Sample, StageChange, future, past, until_flat
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import label
 from worker.core.scoring.outputs import last_events
 from worker.core.scoring.state import STAGES, LeadState, unpack_moves
+from worker.history.links import ids_of
+from worker.history.records import open_history
 from worker.queries.explained import Explained, JudgedLead, lead_with_mark, live, replayed
 from worker.settings import ReaderSettings
 
@@ -52,13 +56,18 @@ def _plot_option(_: click.Context, param: click.Parameter, file: Path | None) ->
     help="Replay this file of events instead of reading Redis; - is stdin.  [many]",
 )  # fmt: skip
 @click.option(
+    "--archive",
+    metavar="PLACE",
+    help="Replay the lead's events of this archive instead of reading Redis: a folder, or an address such as s3://bucket/path.",
+)
+@click.option(
     "--at", "at_ms", metavar="T", callback=instant_option,
     help="Evaluate at T (RFC 3339), without events until then.  [default: the lead's clock]",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--plot", "picture", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), callback=_plot_option,
-    help="Also draw the score over time into FILE.svg or FILE.png; the past needs --events. Needs leadpulse[plot].",
+    help="Also draw the score over time into FILE.svg or FILE.png; the past: --events or --archive. Needs leadpulse[plot].",
 )  # fmt: skip
 @grid_option
 @language_option
@@ -69,16 +78,18 @@ def explain(lead: str | None, mark: str | None, as_json: bool, picture: Path | N
     A waterfall shows what was earned, what time and caps took, and the rest. Then follow the ways to the next stage. The last
     part is what time alone will change within 90 days: when the lead cools, if nothing happens.
 
-    Reads the live state and the grid in force from Redis. With --events, it replays files by --grid. Without that option, the
-    files are replayed by LEADPULSE_GRID, and else by saas-b2b. The lead is evaluated at its clock: the latest of its events
-    and of its partition's ticks.
+    Reads the live state and the grid in force from Redis. With --events or --archive, it replays the past by --grid. Without
+    that option, the past is replayed by LEADPULSE_GRID, and else by saas-b2b. The lead is evaluated at its clock: the latest of
+    its events and of its partition's ticks.
     """
     asked = _Asked(**{name: given.pop(name) for name in _Asked._fields})
     language = given.pop("language")
     settings = load(ReaderSettings, given)
     if picture is not None:
         _can_draw(picture)
-    if (lead is None) == (mark is None) or (mark is not None and asked.files):
+    if asked.files and asked.archive:
+        raise click.UsageError("name files by --events, or an archive by --archive")
+    if (lead is None) == (mark is None) or (mark is not None and (asked.files or asked.archive)):
         raise click.UsageError("name one lead by LEAD, or by --mark, which searches Redis")
     if lead is None:
         lead = run_async(lead_with_mark(settings, mark or ""))
@@ -96,23 +107,36 @@ class _Asked(NamedTuple):
     """Where the lead's events come from, and by which grid and when it is evaluated."""
 
     files: tuple[str, ...]
+    archive: str | None
     at_ms: int | None
     grid: str | None
 
 
 async def _judged(settings: ReaderSettings, lead: str, asked: _Asked) -> JudgedLead:
-    if not asked.files:
+    if asked.archive:
+        needs_extra("archive", "duckdb", "pyarrow")
+        records, where = _archived(asked.archive, lead), asked.archive
+    elif asked.files:
+        records, where = _lines(asked.files), ", ".join(map(shown_name, asked.files))
+    else:
         return await live(settings, lead, asked.at_ms, asked.grid, _note)
-    grid = load_grid(asked.grid or settings.grid)
-    return replayed(grid, lead, _lines(asked.files), ", ".join(map(shown_name, asked.files)), asked.at_ms, _note)
+    return replayed(load_grid(asked.grid or settings.grid), lead, records, where, asked.at_ms, _note)
 
 
-def _lines(files: tuple[str, ...]) -> Iterator[tuple[str, int, bytes]]:
+def _lines(files: tuple[str, ...]) -> Iterator[Record]:
     for name in files:
         with opened(name) as stream:
             for number, line in enumerate(stream, start=1):
                 if line.strip():
-                    yield shown_name(name), number, line.rstrip(b"\r\n")
+                    yield Record(shown_name(name), 0, number, None, None, line.rstrip(b"\r\n"))
+
+
+def _archived(place: str, lead: str) -> Iterator[Record]:
+    """Yield the events of all ids of the person, and ticks."""
+    ids = ids_of(open_history(place), lead)
+    for record in open_history(place).events(subjects=ids, ticks=True):
+        if not record.output:
+            yield record.record()
 
 
 def _note(line: str) -> None:
@@ -146,7 +170,10 @@ def _drawing(judged: JudgedLead, explained: Explained) -> plot.Drawing:
         behind, stages, marks = _replayed_past(judged, judged.turns)
     else:
         behind, stages, marks = [], [(at_ms, stage) for stage, at_ms in unpack_moves(state.history)], _recent_marks(state)
-        click.echo("Redis does not hold the past of a score: to draw it, give the lead's events with --events FILE", err=True)
+        click.echo(
+            "Redis does not hold the past of a score: to draw it, give the lead's events with --archive PLACE or --events FILE",
+            err=True,
+        )
     grade = f"grade {explained.grade}, " if explained.grade else ""
     return plot.Drawing(
         title=f"{judged.lead}: {explained.score:.1f} points, {grade}{explained.stage}, as of {when(explained.as_of)} UTC",

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -15,11 +15,14 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from worker.cli.common import NOT_EVENTS, instant_option, load_grid, opened, shown_name
+from worker.cli.common import NOT_EVENTS, instant_option, load_grid, needs_extra, opened, shown_name
 from worker.core.contract.instants import MAX_AHEAD_MS
+from worker.core.contract.model import Record
 from worker.core.contract.printable import plain
 from worker.core.insight.replay import Counts, Replay
 from worker.core.scoring.calendar import rfc3339
+from worker.errors import HistoryError
+from worker.history.records import is_archive, open_history
 
 _OUT: Final = click.Path(dir_okay=False, allow_dash=True)
 _LINES_BETWEEN: Final = 2_000
@@ -27,7 +30,7 @@ _LINES_BETWEEN: Final = 2_000
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("files", nargs=-1, required=True, metavar="FILES")
 @click.option(
     "--grid", "-g", required=True, envvar="LEADPULSE_GRID", metavar="GRID",
     help="Grid: a file, or the name of a grid that comes with LeadPulse.  [env LEADPULSE_GRID]",
@@ -42,12 +45,13 @@ _LINES_BETWEEN: Final = 2_000
 def replay(files: tuple[str, ...], grid: str, at_ms: int | None, leads: str | None, events: str | None, strict: bool) -> None:
     """Score files of events as the live worker would.
 
-    FILES hold one CloudEvent a line, in order of arrival, plain or gzipped. `-` is stdin. A {"tick": "T"} line is a tick. The
-    command needs neither Kafka nor Redis. It names a bad line on stderr and continues. Without --leads and --events, the
-    leads go to stdout.
+    FILES hold one CloudEvent a line, in order of arrival, plain or gzipped. `-` is stdin. A {"tick": "T"} line is a tick. A
+    folder, or an address such as s3://bucket/path, is an archive. The command needs neither Kafka nor Redis. It names a bad
+    line on stderr and continues. Without --leads and --events, the leads go to stdout.
     """
     if leads is None and events is None:
         leads = "-"
+    archives = _archives(files)
     _refuse_overwriting(files, leads, events)
     began = time.monotonic()
     run = Replay(load_grid(grid))
@@ -55,8 +59,8 @@ def replay(files: tuple[str, ...], grid: str, at_ms: int | None, leads: str | No
     with contextlib.ExitStack() as closing:
         to_events, to_leads = _writer(closing, events), _writer(closing, leads)
         published = 0
-        for count, (file, number, line) in enumerate(_lines(files), start=1):
-            run.line(line, file, number)
+        for count, record in enumerate(_records(files, archives), start=1):
+            run.record(record)
             bad_lines.report()
             if count % _LINES_BETWEEN == 0:
                 published += _write_outputs(to_events, run)
@@ -93,22 +97,49 @@ def _refuse_overwriting(files: tuple[str, ...], leads: str | None, events: str |
             raise click.UsageError(f"{out} is read and would be overwritten; write to another file")
 
 
+def _archives(files: tuple[str, ...]) -> set[str]:
+    """Return which of *files* are archives. Ends the command for one that does not exist."""
+    try:
+        found = {name for name in files if is_archive(name)}
+    except HistoryError as err:
+        raise click.UsageError(str(err)) from None
+    if found:
+        needs_extra("archive", "duckdb", "pyarrow")
+    return found
+
+
 def _same_file(out: str, file: str) -> bool:
     return "-" not in (out, file) and Path(out).exists() and Path(out).samefile(file)
 
 
-def _lines(files: tuple[str, ...]) -> Iterator[tuple[str, int, bytes]]:
-    """Yield file, line number and line of each line that is not blank, with a progress bar on a terminal."""
+def _records(files: tuple[str, ...], archives: Collection[str]) -> Iterator[Record]:
+    """Yield each line that is not blank as a record, and the inputs and ticks of archives. Shows progress on a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         for name in files:
-            task = progress.add_task(shown_name(name), total=None if name == "-" else Path(name).stat().st_size)
+            if name in archives:
+                yield from _archived(name)
+                continue
+            task = progress.add_task(shown_name(name), total=None if _is_stream(name) else Path(name).stat().st_size)
             for number, line, read in _lines_of(name):
                 if line.strip():
-                    yield shown_name(name), number, line.rstrip(b"\r\n")
-                if number % _LINES_BETWEEN == 0 and name != "-":
+                    yield Record(shown_name(name), 0, number, None, None, line.rstrip(b"\r\n"))
+                if number % _LINES_BETWEEN == 0 and not _is_stream(name):
                     progress.update(task, completed=read())
+
+
+def _is_stream(name: str) -> bool:
+    return name == "-" or "://" in name
+
+
+def _archived(place: str) -> Iterator[Record]:
+    try:
+        for record in open_history(place).events(ticks=True):
+            if not record.output:
+                yield record.record()
+    except HistoryError as err:
+        raise click.ClickException(str(err)) from None
 
 
 def _lines_of(name: str) -> Iterator[tuple[int, bytes, Callable[[], int]]]:

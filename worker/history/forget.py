@@ -15,7 +15,7 @@ from worker.history.erasures import Erasures
 from worker.history.form import FileName, Role, facts_of
 from worker.history.names import PersonsByName
 from worker.history.scrub_batch import erased_ids, scrub_batch
-from worker.history.writing import ParquetBytes
+from worker.history.writing import ParquetBytes, in_form
 
 LOCK: Final = "lock"
 """Of everything that replaces or removes files. Files that are added need it not."""
@@ -116,14 +116,14 @@ class _Pass:
             groups = []
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group)
-                changed = [scrub_batch(batch, role, self._persons, self._persons) for batch in _whole(table).to_batches()]
+                changed = [scrub_batch(batch, role, self._persons, self._persons) for batch in in_form(table).to_batches()]
                 if any(count for _, count in changed):
                     groups.append((group, [batch for batch, _ in changed], sum(count for _, count in changed)))
             if groups:
                 replaced = {group: batches for group, batches, _ in groups}
                 out = ParquetBytes(facts)
                 for group in range(file.num_row_groups):
-                    out.write(replaced.get(group) or _whole(file.read_row_group(group)).to_batches())
+                    out.write(replaced.get(group) or in_form(file.read_row_group(group)).to_batches())
                 self._files.put(str(name), out.close())
                 self._rewritten.add(name)
                 self._records += sum(count for _, _, count in groups)
@@ -137,20 +137,6 @@ class _Pass:
         except FileNotFoundError:
             return
         yield parquet.ParquetFile(io.BytesIO(held))
-
-
-def _whole(table: Any) -> Any:
-    """Return *table* in the form of an archive, whichever columns another program left out."""
-    import pyarrow as pa
-
-    from worker.history.form import schema
-
-    form = schema()
-    arrays = [
-        table.column(field.name).cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
-        for field in form
-    ]
-    return pa.table(arrays, schema=form).combine_chunks()
 
 
 def _emails(batch: Any, ids: Iterable[str]) -> set[str]:

@@ -89,3 +89,15 @@ def parquet_of(batches: Iterable[Any], facts: Facts) -> bytes:
     out = ParquetBytes(facts)
     out.write(batches)
     return out.close()
+
+
+def in_form(table: Any) -> Any:
+    """Return *table* in the form of an archive, whichever columns another program left out."""
+    import pyarrow as pa
+
+    form = schema()
+    arrays = [
+        table.column(field.name).cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        for field in form
+    ]
+    return pa.table(arrays, schema=form).combine_chunks()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from worker.core.batch.lead import Lead
-from worker.core.contract.model import Predicted, Reason
+from worker.core.contract.model import Predicted, Reason, Record
 from worker.core.contract.partitioner import owner
 from worker.core.contract.printable import plain
 from worker.core.grid.labels import NO_LABELS
@@ -160,16 +160,14 @@ def _alias_of(note: Note, lead: str, packed: bytes | None) -> str:
     return alias_of
 
 
-def replayed(
-    grid: Grid, lead: str, lines: Iterable[tuple[str, int, bytes]], where: str, at_ms: int | None, note: Note
-) -> JudgedLead:
-    """Return *lead* as a replay of *lines* (file, number, text) gives it, judged at *at_ms* or at its clock.
+def replayed(grid: Grid, lead: str, records: Iterable[Record], where: str, at_ms: int | None, note: Note) -> JudgedLead:
+    """Return *lead* as a replay of *records* gives it, judged at *at_ms* or at its clock.
 
-    *where*: how messages call the files. Raises `LeadNotHeld`.
+    A line of a file is a record, too (`Replay.record`). *where*: how messages call the files. Raises `LeadNotHeld`.
     """
     run = Replay(grid, watched=lead)
-    for name, number, line in lines:
-        run.line(line, name, number)
+    for record in records:
+        run.record(record)
     run.finish(at_ms)
     asked, packed = lead, run.state_of(lead)
     for _ in range(MOST_HOPS):

@@ -90,7 +90,12 @@ class Replay:
 
     def line(self, text: bytes, file: str = "-", number: int = 0) -> None:
         """Take one line; a bad one is noted in `refused` and leaves everything else as it is."""
-        decoded = decode(Record(file, 0, number, None, None, text))
+        self.record(Record(file, 0, number, None, None, text))
+
+    def record(self, record: Record) -> None:
+        """Take one record, or a line as a record: its topic is the file, and its offset the number of the line."""
+        decoded = decode(record)
+        file, number, text = record.topic, record.offset, record.value or b""
         match decoded:
             case Event():
                 self.counts.events += 1
