@@ -253,7 +253,10 @@ class Ledger(Protocol):
         ...
 
     async def begin(self, id_: str, call: str, step: str, until_ms: int) -> bool:
-        """Note an unsafe step before it is sent, and lease the act until *until_ms*. False: the act is not ours any more."""
+        """Note an unsafe step before it is sent, and lease the act until *until_ms*. False: the act is not ours any more.
+
+        An empty *step* leaves what is noted.
+        """
         ...
 
     async def remember(self, id_: str, call: str, name: str, value: str) -> bool:

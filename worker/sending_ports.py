@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple, Protocol, TypeAlias
 
 
 class Answered(NamedTuple):
@@ -29,12 +29,17 @@ class AnswerLost(Exception):
     """A request was written, and its answer did not come. The message holds no secret."""
 
 
+Before: TypeAlias = Callable[[], Awaitable[None]]
+"""Called once, when the server is reached and nothing of the request is written yet. After an error of it nothing is sent."""
+
+
 class HttpSender(Protocol):
     """Sends requests over HTTP."""
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, within_s: float, alone: bool
-    ) -> Answered:
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, within_s: float, alone: bool,
+        before: Before | None = None,
+    ) -> Answered:  # fmt: skip
         """Send one request, if it can be written within *within_s*, and return its answer within that time too.
 
         *alone*: over a connection of its own, which no server closes meanwhile. Raises `NotSent` and `AnswerLost`.
@@ -45,7 +50,10 @@ class HttpSender(Protocol):
 class MailSender(Protocol):
     """Sends mails."""
 
-    async def send(self, server: str, sender: str, to: str, message: bytes, *, within_s: float, insecure: bool) -> Answered:
+    async def send(
+        self, server: str, sender: str, to: str, message: bytes, *, within_s: float, insecure: bool,
+        before: Before | None = None,
+    ) -> Answered:  # fmt: skip
         """Hand one message to *server*, an address that may hold a password, and return its last reply.
 
         *insecure* lets the log-in and the mail pass unencrypted. Raises `NotSent` and `AnswerLost`.

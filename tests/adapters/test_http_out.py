@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tests.kit.services import free_port
 from worker.adapters.http_out import MOST_BYTES, HttpOut
+from worker.errors import StoreUnavailable
 from worker.sending_ports import AnswerLost, LeaseEnded, NotSent
 
 
@@ -171,3 +172,30 @@ async def test_no_error_names_the_address(server: Server, out: HttpOut) -> None:
             await out.send("POST", url, {}, b"", within_s=5, alone=True)
         assert "geheim" not in str(caught.value)
         assert caught.value.__cause__ is None
+
+
+async def test_what_is_noted_before_a_request_is_noted_when_the_server_is_reached(server: Server, out: HttpOut) -> None:
+    """A death before that loses no answer. Where the note fails, nothing is written, and its own error is raised."""
+    noted: list[int] = []
+
+    async def note() -> None:
+        noted.append(len(server.requests))
+
+    await out.send("POST", server.url, {}, b"x", within_s=5, alone=True, before=note)
+    assert (noted, len(server.requests)) == ([0], 1)
+
+    async def nobody() -> None:
+        raise AssertionError("nothing is to be noted")
+
+    with pytest.raises(NotSent):
+        await out.send("POST", "http://127.0.0.1:9/", {}, b"x", within_s=5, alone=True, before=nobody)
+
+    for error in (StoreUnavailable("away"), OSError("away"), ValueError("no")):
+
+        async def fails(error: Exception = error) -> None:
+            raise error
+
+        with pytest.raises(type(error)) as raised:
+            await out.send("POST", server.url, {}, b"x", within_s=5, alone=True, before=fails)
+        assert raised.value is error
+    assert len(server.requests) == 1

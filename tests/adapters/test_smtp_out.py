@@ -12,6 +12,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 from tests.kit.services import free_port
 from worker.adapters.smtp_out import SmtpOut
+from worker.errors import StoreUnavailable
 from worker.sending_ports import AnswerLost, NotSent
 
 MESSAGE = b"From: a@example.com\r\nTo: b@example.com\r\nSubject: x\r\n\r\n.dots\r\nend\r\n"
@@ -83,6 +84,31 @@ async def test_a_refusal_has_its_code(at: str, reply: str) -> None:
     async with serving(handler) as port:
         answer = await send(port)
     assert (answer.status, answer.body.decode()) == (int(reply[:3]), reply[4:])
+
+
+@pytest.mark.parametrize("at", ["", "mail", "rcpt"])
+async def test_a_mail_is_noted_once_the_server_takes_its_sender_and_recipient(at: str) -> None:
+    """A death before that loses no reply. Where the note fails, no message is written, and its own error is raised."""
+    handler, noted = Handler(), []
+    handler.replies |= {at: "550 no"} if at else {}
+
+    async def note() -> None:
+        noted.append(len(handler.messages))
+
+    async with serving(handler) as port:
+        await send(port, before=note)
+        assert noted == ([] if at else [0])
+        if at:
+            return
+        for error in (StoreUnavailable("away"), OSError("away"), ValueError("no")):
+
+            async def fails(error: Exception = error) -> None:
+                raise error
+
+            with pytest.raises(type(error)) as raised:
+                await send(port, before=fails)
+            assert raised.value is error
+    assert len(handler.messages) == 1
 
 
 async def test_a_lost_reply_to_the_message_is_lost() -> None:

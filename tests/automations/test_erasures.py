@@ -15,7 +15,7 @@ from worker.automations.acts import Act, LeadState
 from worker.automations.deliver import FORGET_AGAIN_MS
 from worker.automations.requests import Http, Remember, Run, Steps, Writes, Written
 from worker.automations.targets.registry import KINDS
-from worker.sending_ports import Answered
+from worker.sending_ports import Answered, Before
 
 CONNECTIONS = b"targets:\n  crm: {kind: hubspot, token: '${HOOK}', forget: true}\n"
 RULES = """
@@ -58,9 +58,12 @@ class Crm:
         self.held_back = 0
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, within_s: float, alone: bool
-    ) -> Answered:
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, within_s: float, alone: bool,
+        before: Before | None = None,
+    ) -> Answered:  # fmt: skip
         """Take a request, which takes effect whether its sender still lives or not."""
+        if before is not None:
+            await before()
         return await asyncio.shield(asyncio.ensure_future(self._taken(method, url, json.loads(body or b"[]"))))
 
     async def _taken(self, method: str, url: str, leads: list[str]) -> Answered:

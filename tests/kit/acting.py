@@ -33,7 +33,7 @@ from worker.core.contract.model import Output
 from worker.core.contract.partitioner import owner
 from worker.errors import LogUnavailable
 from worker.ports import Committed, LogPartition
-from worker.sending_ports import Answered, AnswerLost, HttpSender, NotSent
+from worker.sending_ports import Answered, AnswerLost, Before, HttpSender, NotSent
 from worker.settings import ActSettings, Settings
 
 NOW_MS = 1_770_000_000_000
@@ -124,12 +124,15 @@ class Senders:
         self._target = target
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, within_s: float, alone: bool
-    ) -> Answered:
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, within_s: float, alone: bool,
+        before: Before | None = None,
+    ) -> Answered:  # fmt: skip
         """Keep the request, and answer as the target does. A request that is not sent is not kept."""
         target = self._target
         if target.answers and isinstance(target.answers[0], NotSent):
             raise target.answers.pop(0)  # type: ignore[misc]
+        if before is not None:
+            await before()
         target.requests.append((method, url, dict(headers), json.loads(body) if body else None))
         reply = target.reply(method, url, headers)  # it is done, whatever becomes of the answer
         answer = await target._answer(url.split("/")[2])
@@ -142,11 +145,16 @@ class MailSenders:
     def __init__(self, target: Target) -> None:
         self._target = target
 
-    async def send(self, server: str, sender: str, to: str, message: bytes, *, within_s: float, insecure: bool) -> Answered:
+    async def send(
+        self, server: str, sender: str, to: str, message: bytes, *, within_s: float, insecure: bool,
+        before: Before | None = None,
+    ) -> Answered:  # fmt: skip
         """Keep the mail, and answer as the target does."""
         target = self._target
         if target.answers and isinstance(target.answers[0], NotSent):
             raise target.answers.pop(0)  # type: ignore[misc]
+        if before is not None:
+            await before()
         target.mails.append((to, message))
         return await target._answer("mail") if target.answers else Answered(250, b"queued")
 

@@ -89,7 +89,7 @@ class Row:
 async def with_deals(park: Park) -> AsyncIterator[None]:
     """Give the park a source whose webhooks need look-ups. Its API answers nine of ten calls."""
     apis = Apis()
-    apis.answers = {"/deals/": whose_deal}
+    apis.answers = {"/deals/": whose_deal, "/contacts/": {"properties": {}}}
     async with apis.serving():
         park.environ |= {"CRM": DealSender.secret, "API": "a"}
         park.configure(

@@ -23,6 +23,7 @@ _ANSWERS: Final[dict[str, Any]] = {
         "properties": {"amount": "10"},
         "associations": {"contacts": {"results": [{"id": "hubspot-201"}]}},
     },
+    "/crm/objects/2026-03/contacts/hubspot-201": {"properties": {"hs_object_id": "hubspot-201"}},
     "/crm/v8/Leads/5725767000003000010": {"data": [{"Email": "zoho@v.example", "Lead_Status": "Junk Lead"}]},
     "/services/data/v66.0/query": {"records": [{"ContactId": "0035w000035gg9GAAQ"}]},
     "/report/webinars/": {

@@ -13,7 +13,7 @@ from aiohttp.client_reqrep import ClientRequest, ClientResponse
 from aiohttp.connector import Connection
 from yarl import URL
 
-from worker.sending_ports import Answered, AnswerLost, LeaseEnded, NotSent
+from worker.sending_ports import Answered, AnswerLost, Before, LeaseEnded, NotSent
 
 MOST_BYTES: Final = 1_000_000
 """So much of an answer is read."""
@@ -26,10 +26,30 @@ _HALF: Final = 0.5
 class _Lease:
     """When a request must be written, and whether it was."""
 
-    def __init__(self, until: float, *, once: bool) -> None:
+    def __init__(self, until: float, before: Before | None, *, once: bool) -> None:
         self.until = until
+        self.before = before
         self.once = once
         self.written = False
+        self.error: Exception | None = None
+        """What `before` raised."""
+
+    async def begin(self) -> None:
+        """Return if the request may be written now. Raises what `before` raises, and `LeaseEnded`."""
+        if self.before is not None and not self.ended:
+            try:
+                await self.before()
+            except Exception as error:
+                self.error = error
+                raise
+        if self.ended:
+            raise LeaseEnded("the connection took so long that another process may have the act")
+        self.written = True
+
+    @property
+    def ended(self) -> bool:
+        """Whether another process may have the act by now."""
+        return time.monotonic() >= self.until
 
 
 _lease: ContextVar[_Lease] = ContextVar("lease")
@@ -42,9 +62,7 @@ class _Leased(ClientRequest):
         lease = _lease.get()
         if lease.written and lease.once:  # aiohttp sends idempotent methods again by itself
             raise AnswerLost("no answer: the connection was closed")
-        if time.monotonic() >= lease.until:
-            raise LeaseEnded("the connection took so long that another process may have the act")
-        lease.written = True
+        await lease.begin()
         return await super().send(conn)
 
 
@@ -67,12 +85,13 @@ class HttpOut:
                 await session.close()
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, within_s: float, alone: bool
-    ) -> Answered:
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, within_s: float, alone: bool,
+        before: Before | None = None,
+    ) -> Answered:  # fmt: skip
         """Send one request; see the port."""
         session = self._alone if alone else self._shared
         assert session is not None, "not opened"
-        lease = _Lease(time.monotonic() + within_s * _HALF, once=alone)
+        lease = _Lease(time.monotonic() + within_s * _HALF, before, once=alone)
         token = _lease.set(lease)
         limit = aiohttp.ClientTimeout(total=within_s, sock_connect=_CONNECT_S)
         try:
@@ -81,6 +100,8 @@ class HttpOut:
             ) as answer:
                 return Answered(answer.status, await _read(answer), {k.lower(): v for k, v in answer.headers.items()})
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            if lease.error is not None:  # aiohttp wraps some
+                raise lease.error from None
             # the words of these errors may hold the address, which may be a secret
             if lease.written:
                 raise AnswerLost(f"no answer: {_named(error)}") from None

@@ -376,12 +376,13 @@ local function ours(row, call)
   return row and call ~= '' and row.call == call and pending(row.state)
 end
 
--- ARGV: id, call, step, until
+-- ARGV: id, call, step ('' leaves what is noted), until
 local function ledger_begin(keys, args)
   local prefix = prefix_of(keys)
   local row = read_row(prefix, args[1])
   if not ours(row, args[2]) or row.cancel ~= '' then return 0 end
-  redis.call('HSET', row.key, 'step', args[3], 'lease', args[4])
+  redis.call('HSET', row.key, 'lease', args[4])
+  if args[3] ~= '' then redis.call('HSET', row.key, 'step', args[3]) end
   reschedule(prefix, row.target, row.lead)
   return 1
 end

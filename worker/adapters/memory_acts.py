@@ -150,7 +150,7 @@ class MemoryActs:
         act = self._ours(id_, call)
         if act is None or act.cancel:
             return False
-        act.step, act.lease_ms = step, until_ms
+        act.step, act.lease_ms = step or act.step, until_ms
         return True
 
     async def remember(self, id_: str, call: str, name: str, value: str) -> bool:

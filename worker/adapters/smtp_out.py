@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 
-from worker.sending_ports import Answered, AnswerLost, LeaseEnded, NotSent
+from worker.sending_ports import Answered, AnswerLost, Before, LeaseEnded, NotSent
 
 _PORTS: Final = {"smtps": 465, "smtp": 587}
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -22,16 +22,23 @@ _HALF: Final = 0.5
 class SmtpOut:
     """Sends mails."""
 
-    async def send(self, server: str, sender: str, to: str, message: bytes, *, within_s: float, insecure: bool) -> Answered:
+    async def send(
+        self, server: str, sender: str, to: str, message: bytes, *, within_s: float, insecure: bool,
+        before: Before | None = None,
+    ) -> Answered:  # fmt: skip
         """Hand one message to *server*; see the port."""
         until = time.monotonic() + within_s * _HALF
         client = _client(server, insecure=insecure, timeout_s=within_s * _HALF)
-        writing = False
+        writing = asking = False
         try:
             async with asyncio.timeout(within_s):
                 await client.connect()
                 await client.mail(sender)
                 await client.rcpt(to)
+                if before is not None:
+                    asking = True
+                    await before()
+                    asking = False
                 if time.monotonic() >= until:
                     raise LeaseEnded("the mail server took so long that another process may have the act")
                 writing = True
@@ -42,6 +49,8 @@ class SmtpOut:
                 raise (AnswerLost if writing else NotSent)("a reply of the mail server cannot be read") from None
             return Answered(error.code, error.message.encode())
         except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
+            if asking and not isinstance(error, TimeoutError):
+                raise
             if writing:
                 raise AnswerLost(f"no reply to the mail: {type(error).__name__}") from None
             words = str(error) if isinstance(error, aiosmtplib.SMTPException) else type(error).__name__

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
@@ -28,7 +28,7 @@ from worker.connections.models import secrets_in
 from worker.connections.secret import Secret
 from worker.connections.targets import SmtpTarget, Target
 from worker.errors import ConnectionsError
-from worker.sending_ports import Answered, AnswerLost, HttpSender, MailSender, NotSent
+from worker.sending_ports import Answered, AnswerLost, Before, HttpSender, MailSender, NotSent
 
 ANSWER_S: Final = 20.0
 """A request and its answer take so long at most."""
@@ -112,10 +112,6 @@ class Named(NamedTuple):
     kind: Kind
 
 
-Before = Callable[[], Awaitable[None]]
-"""What is done last before a request is sent."""
-
-
 @dataclass
 class Calls:
     """Sends the requests of all targets."""
@@ -184,17 +180,17 @@ class Calls:
     async def _sent(self, at: Named, step: Http | Mail, lease: Lease, token: str, before: Before | None) -> Answered:
         """Send *step*. Raises `Again` where nothing was sent, and `Lost` where the answer did not come."""
         unsafe = isinstance(step, Mail) or not step.safe
-        if before is not None:
-            await before()
         within_s = min(ANSWER_S, lease.left_s() - 1)
         try:
             if isinstance(step, Mail):
                 server = self._resolved(at.target.url) if isinstance(at.target, SmtpTarget) else ""
                 insecure = at.target.insecure
-                return await self.mail.send(server, step.sender, step.to, step.message, within_s=within_s, insecure=insecure)
+                return await self.mail.send(
+                    server, step.sender, step.to, step.message, within_s=within_s, insecure=insecure, before=before
+                )
             keys = Keys(self._resolved, self._resolved, token, str(self.now_ms() // 1000))
             url, headers = signed(at.target, step, keys)
-            return await self.http.send(step.method, url, headers, step.body, within_s=within_s, alone=unsafe)
+            return await self.http.send(step.method, url, headers, step.body, within_s=within_s, alone=unsafe, before=before)
         except NotSent as error:
             raise Again(str(error)) from None
         except AnswerLost as error:

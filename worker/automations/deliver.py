@@ -289,9 +289,9 @@ class Attempt:
         before = self.unsure
 
         async def note() -> None:
-            await self._begin(step.step)
+            await self._begin("")
             await self._fence.cross()
-            await self._begin(step.step)  # a ledger that went back in between would have forgotten it
+            await self._begin(step.step)  # nothing is written yet, so a death up to here loses no answer
             self._begun = True
             self.unsure = step.step if before != EVERYTHING else EVERYTHING
 

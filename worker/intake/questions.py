@@ -9,7 +9,7 @@ import msgspec
 from worker.intake.person_names import PersonNames
 from worker.intake.vendors.common import digest
 
-_PEOPLE: Final = frozenset({"contact", "Contacts", "Leads"})
+_PEOPLE: Final = frozenset({"contact", "owner", "Contacts", "Leads"})
 """What a look-up asks about when its `object` is a person, in the words of the maps of HubSpot and Zoho."""
 
 

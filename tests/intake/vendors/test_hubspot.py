@@ -58,7 +58,7 @@ def test_both_forms_of_a_subscription_are_one() -> None:
 
 
 def test_a_deal_is_of_its_contacts() -> None:
-    """A stage that `stages` names asks whose deal it is. Each contact gets an event of its own id."""
+    """A stage that `stages` names asks whose deal it is, and each contact for the lead that it was made for."""
     made = asked("hubspot", [property_("dealstage", "closedlost", "deal", objectId=77)], stages=STAGES)
     assert made.events == []
     [address] = addresses("hubspot", made)
@@ -78,10 +78,19 @@ def test_a_deal_is_of_its_contacts() -> None:
         "associations": {"contacts": {"results": links}},
     }
     found = answered("hubspot", made.lookups[0], answer, stages=STAGES)
+    assert addresses("hubspot", found) == [
+        f"https://api.hubapi.com/crm/objects/2026-03/contacts/{contact}?properties=leadpulse_id" for contact in ("201", "202")
+    ]
+    owners = [
+        answered("hubspot", one, {"id": "2", "properties": {"hs_object_id": "2", "createdate": "x", **more}}, stages=STAGES)
+        for one, more in zip(found.lookups, ({"leadpulse_id": "email:ada@acme.example"}, {}), strict=True)
+    ]
     data = {"amount": 1500.5, "owner": "9", "reason": "price"}
-    assert said(found) == [("crm.lost", "201", AT_TEXT, data), ("crm.lost", "202", AT_TEXT, data)]
-    assert len(set(ids(found))) == 2
-    assert ids(found) == ids(answered("hubspot", made.lookups[0], answer))
+    assert [said(one)[0] for one in owners] == [
+        ("crm.lost", "email:ada@acme.example", AT_TEXT, data), ("crm.lost", "202", AT_TEXT, data),
+    ]  # fmt: skip
+    assert len({ids(one)[0] for one in owners}) == 2
+    assert found.lookups == answered("hubspot", made.lookups[0], answer, stages=STAGES).lookups
     answer["associations"] = {}
     assert answered("hubspot", made.lookups[0], answer).passed_over == {"deal without contacts": 1}
 
@@ -116,6 +125,17 @@ def test_a_new_contact_is_asked_for() -> None:
     assert (type_, subject, at) == ("profile.updated", "123", AT_TEXT)
     assert data["traits"] == {"email": "Ada@acme.example", "role": "CTO", "company.size": 51, "seniority": "vp"}
     assert made_of("hubspot", [change("contact.creation")]).passed_over == {"contact.creation": 1}
+
+
+@pytest.mark.parametrize(
+    ("own", "lead"), [("lead-42", "lead-42"), ("email:ada@acme.example", "123"), (None, "123"), ("", "123")]
+)
+def test_a_new_contact_that_was_made_for_a_lead_is_that_lead(own: str | None, lead: str) -> None:
+    """Else it would be a second lead with the same address. An address itself is linked to the contact's id."""
+    made = asked("hubspot", [change("contact.creation")])
+    properties = {"hs_object_id": "123", "email": "ada@acme.example", "leadpulse_id": own}
+    found = answered("hubspot", made.lookups[0], {"id": "123", "properties": properties})
+    assert [subject for _, subject, _, _ in said(found)] == [lead]
 
 
 def test_a_status_of_the_contact_may_be_a_stage() -> None:

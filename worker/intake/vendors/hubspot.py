@@ -2,7 +2,8 @@
 
 Fields by HubSpot's guide "Webhooks". Both forms of a subscription are read: `contact.propertyChange`, and
 `object.propertyChange` with `objectTypeId`. A contact's id is the lead. Whose deal it is, and what a new contact is, comes
-from the API. Without `api`, deals say nothing. Untested against a live account.
+from the API. There, a contact that was made for a lead has the lead's own id. Without `api`, deals say nothing. Untested
+against a live account.
 
 `traits` of the source see a contact's properties by their names, as in `seniority: hs_seniority`. A webhook holds one property.
 """
@@ -10,8 +11,11 @@ from the API. Without `api`, deals say nothing. Untested against a live account.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
+
+import msgspec
 
 from worker.connections.sources import HubSpot, Source
 from worker.intake.inbound import Inbound
@@ -46,7 +50,11 @@ _STATUSES: Final = ("hs_lead_status", "lifecyclestage")
 
 _OBJECTS: Final = {"0-1": "contact", "0-3": "deal"}
 _DEAL: Final = "{{objects}}/deals/{}?properties=dealstage,amount,hubspot_owner_id,closed_lost_reason&associations=contacts"
-_CONTACT: Final = "{{objects}}/contacts/{}?properties={}"
+_CONTACT: Final = "{{objects}}/contacts/{}?properties={},{{id_property}}"
+_OWNER: Final = "{{objects}}/contacts/{}?properties={{id_property}}"
+_ALWAYS: Final = frozenset({"createdate", "hs_object_id", "lastmodifieddate"})
+"""Properties that each answer has, asked for or not (guide "Contacts", examples)."""
+_ADDRESS: Final = "email:"
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
@@ -146,25 +154,47 @@ def _answer(held: dict[str, Any], about: dict[str, str], source: Source) -> Mapp
     match about.get("ask"):
         case "contact":
             made = Mapped()
-            learn(made, source, subject, id_, at_ms, properties, fields_of(properties, _TRAITS))
+            own = _own_id(properties, _names(source))
+            lead = subject if own is None or own.startswith(_ADDRESS) else own  # the address is linked to the contact's id
+            learn(made, source, lead, id_, at_ms, properties, fields_of(properties, _TRAITS))
             return made
         case "deal":
-            return _deal(held, properties, NewEvent(about.get("type", ""), "", id_, at_ms))
+            return _deal(held, properties, about)
+        case "owner":
+            new = NewEvent(about.get("type", ""), _own_id(properties) or subject, id_, at_ms, _data(about))
+            return Mapped(events=[new])
         case ask:
             raise Unmapped(f"nothing is known of the look-up {ask!r}")
 
 
-def _deal(held: dict[str, Any], properties: dict[str, Any], new: NewEvent) -> Mapped:
+def _own_id(properties: dict[str, Any], asked: Sequence[str] = ()) -> str | None:
+    """Return the id of the lead for whom the contact was made: the property beside those *asked* for. `None`: it has none."""
+    values = [text(value) for name, value in properties.items() if name not in _ALWAYS and name not in asked]
+    return values[0] if len(values) == 1 else None
+
+
+def _data(about: dict[str, str]) -> dict[str, Any]:
+    """Return the event's data that the look-up of the deal left. Raises `Unmapped`."""
+    try:
+        return msgspec.json.decode(about.get("data", "{}"), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise Unmapped(f"the look-up's data cannot be read: {error}") from error
+
+
+def _deal(held: dict[str, Any], properties: dict[str, Any], about: dict[str, str]) -> Mapped:
+    """Ask for each contact of a deal which lead it was made for. A deal tells the ids of contacts alone."""
     made = Mapped()
     data = present(
         amount=number(properties.get("amount")),
         owner=text(properties.get("hubspot_owner_id")),
-        reason=text(properties.get("closed_lost_reason")) if new.type == "crm.lost" else None,
+        reason=text(properties.get("closed_lost_reason")) if about.get("type") == "crm.lost" else None,
     )
+    told = msgspec.json.encode(data).decode()
     contacts = (text(one.get("id")) for one in listed(inside(held, "associations", "contacts", "results")))
     for contact in dict.fromkeys(contacts):  # one contact stands once for each label of its association
         if contact is not None:
-            made.events.append(NewEvent(new.type, contact, digest(new.id, contact), new.at_ms, data))
-    if not made.events:
+            asked = {**about, "ask": "owner", "object": contact, "id": digest(about.get("id"), contact), "data": told}
+            made.lookups.append(Lookup(_OWNER.format(path_part(contact)), asked))
+    if not made.lookups:
         made.passed_over["deal without contacts"] += 1
     return made
