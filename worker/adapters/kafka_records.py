@@ -1,4 +1,4 @@
-"""The committed records of one partition, from its start to an end that is known before."""
+"""The committed records of one partition, to an end that is known before."""
 
 from __future__ import annotations
 
@@ -13,23 +13,29 @@ from worker.ports import LogPartition
 from worker.settings import GroupConnection
 
 _FETCH_S: Final = 1.0
+_FETCH_RECORDS: Final = 500
 _PATIENCE_S: Final = 30.0
 
 
-async def committed_records(settings: GroupConnection, tp: LogPartition, until: int | None = None) -> AsyncGenerator[Record]:
-    """Yield the committed records of *tp*, from its start to before *until* or to its end as of now.
+async def committed_records(
+    settings: GroupConnection, tp: LogPartition, until: int | None = None, *, since: int = 0
+) -> AsyncGenerator[Record]:
+    """Yield the committed records of *tp*, from offset *since* or its start to before *until* or to its end as of now.
+
+    It takes a consumer for a partition. aiokafka's holds back a broker's next answer while records of another partition wait.
+    A consumer that is stopped soon after it was assigned anew may never stop.
 
     Raises `Undelivered` if Kafka gives nothing for too long, and errors of the log.
     """
     async with free_reader(settings, [tp]) as reader:
         start, end = (await reader.starts([tp]))[tp], (await reader.ends([tp]))[tp]
-        end = end if until is None else min(end, until)
+        start, end = max(start, since), end if until is None else min(end, until)
         if start >= end:
             return
         reader.seek(tp, start)
         deadline = time.monotonic() + _PATIENCE_S
         while await reader.position(tp) < end:
-            got = (await reader.fetch([tp], _FETCH_S))[tp].records
+            got = (await reader.fetch([tp], _FETCH_S, _FETCH_RECORDS))[tp].records
             for record in got:
                 if record.offset < end:
                     yield record

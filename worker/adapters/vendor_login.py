@@ -13,18 +13,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from worker.connections.targets import (
-    ActiveCampaignTarget,
-    BrevoTarget,
-    GoToTarget,
-    HubSpotTarget,
-    PipedriveTarget,
-    SalesforceTarget,
-    Target,
-    YousignTarget,
-    ZohoTarget,
-    ZoomTarget,
-)
+from worker.connections.log_in import log_in
+from worker.connections.targets import GoToTarget, SalesforceTarget, Target, ZohoTarget, ZoomTarget
 
 MOST_BYTES: Final = 1_000_000
 _ANSWER_S: Final = 10.0
@@ -92,22 +82,11 @@ class VendorLogin:
 
     async def headers(self, name: str) -> dict[str, str]:
         """Return the headers by which target *name* knows us. Raises `NoAnswer`, and `ConnectionsError` for a secret."""
-        target = self._targets[name]
-        match target:
-            case HubSpotTarget() | YousignTarget():
-                return {"Authorization": f"Bearer {target.token.resolve(self._environment)}"}
-            case PipedriveTarget():
-                return {"x-api-token": target.token.resolve(self._environment)}
-            case ActiveCampaignTarget():
-                return {"Api-Token": target.token.resolve(self._environment)}
-            case BrevoTarget():
-                return {"api-key": target.token.resolve(self._environment)}
-            case ZohoTarget():
-                return {"Authorization": f"Zoho-oauthtoken {await self.token(name)}"}
-            case ZoomTarget() | GoToTarget() | SalesforceTarget():
-                return {"Authorization": f"Bearer {await self.token(name)}"}
-            case _:
-                raise NoAnswer(f"the target {name} has no API that can be asked")
+        token = await self.token(name)
+        found = log_in(self._targets[name], lambda secret: secret.resolve(self._environment), token)
+        if not found:
+            raise NoAnswer(f"the target {name} has no API that can be asked")
+        return found
 
     async def token(self, name: str) -> str:
         """Return the OAuth token of target *name*; nothing where its kind has none. Raises as `headers` does."""

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import sys
 from typing import Final
 
 import msgspec
 
 from worker.adapters.kafka_act_group import KafkaActGroup
-from worker.adapters.kafka_admin import Admin
-from worker.automations.live import Files, checked_topics, now_ms
+from worker.automations.live import Files, checked_topics, joining, now_ms
 from worker.automations.preview import Preview
 from worker.automations.taking import Taking
 from worker.automations.targets.registry import KINDS
-from worker.errors import KafkaRefused, LeadPulseError, OffsetsGone, Reassigned
-from worker.logs import fields
+from worker.errors import OffsetsGone, Reassigned
 from worker.ports import LogPartition
 from worker.settings import ActSettings
 
-log = logging.getLogger(__name__)
-
 _FETCH_S: Final = 1.0
-_AGAIN_S: Final = 2.0
 
 
 async def dry_run(settings: ActSettings, files: Files) -> None:
     """Print what would be sent until cancelled. A new group begins at each topic's end."""
     topics = await checked_topics(settings, files.rules, acted=False)
-    while True:
-        async with Admin(settings) as admin:
-            group = KafkaActGroup(settings, admin)
-            try:
-                await _read(settings, files, topics, group)
-            except KafkaRefused:
-                raise
-            except LeadPulseError as error:
-                log.warning("joining the group again: %s", error.line(), extra=fields("act.joins_again"))
-            finally:
-                await group.close()
-        await asyncio.sleep(_AGAIN_S)
+    await joining(settings, lambda group: _read(settings, files, topics, group))
 
 
 async def _read(settings: ActSettings, files: Files, topics: tuple[str, ...], group: KafkaActGroup) -> None:

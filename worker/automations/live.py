@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Final, NamedTuple
 
@@ -93,27 +93,36 @@ async def live(
         leads = RedisLeads(client, settings.namespace, settings.partitions)
         ledgers = [RedisLedger(client, settings.namespace, p) for p in range(settings.partitions)]
         limits = RedisLimits(client, settings.namespace)
-        while True:
-            async with Admin(settings) as admin:
-                group = KafkaActGroup(settings, admin)
-                outside = Outside(
-                    group, ledgers, limits, http, SmtpOut(), VendorTokens(login), acks, leads.address, leads.aliases, now_ms,
-                    leads.consents,
-                )  # fmt: skip
-                program = program_of(
-                    settings, files.rules, files.connections, KINDS, topics, outside, lambda _: hands, metrics,
-                    files.environment, since_ms,
-                )  # fmt: skip
-                runs(program)
-                try:
-                    await program.run()
-                except (KafkaRefused, WorkerMustStop):
-                    raise
-                except LeadPulseError as error:
-                    log.warning("joining the group again: %s", error.line(), extra=fields("act.joins_again"))
-                finally:
-                    await group.close()
-            await asyncio.sleep(_AGAIN_S)
+
+        async def act(group: KafkaActGroup) -> None:
+            outside = Outside(
+                group, ledgers, limits, http, SmtpOut(), VendorTokens(login), acks, leads.address, leads.aliases, now_ms,
+                leads.consents,
+            )  # fmt: skip
+            program = program_of(
+                settings, files.rules, files.connections, KINDS, topics, outside, lambda _: hands, metrics,
+                files.environment, since_ms,
+            )  # fmt: skip
+            runs(program)
+            await program.run()
+
+        await joining(settings, act)
+
+
+async def joining(settings: ActSettings, work: Callable[[KafkaActGroup], Awaitable[None]]) -> None:
+    """Do *work* as a member of the group until cancelled, and join anew after each error. Raises what must be mended."""
+    while True:
+        async with Admin(settings) as admin:
+            group = KafkaActGroup(settings, admin)
+            try:
+                await work(group)
+            except (KafkaRefused, WorkerMustStop):
+                raise
+            except LeadPulseError as error:
+                log.warning("joining the group again: %s", error.line(), extra=fields("act.joins_again"))
+            finally:
+                await group.close()
+        await asyncio.sleep(_AGAIN_S)
 
 
 async def checked_topics(settings: ActSettings, rules: Rules, *, acted: bool = True) -> tuple[str, ...]:

@@ -11,20 +11,9 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from worker.automations.requests import Http, Misconfigured
+from worker.connections.log_in import log_in
 from worker.connections.secret import Secret
-from worker.connections.targets import (
-    ActiveCampaignTarget,
-    BrevoTarget,
-    HubSpotTarget,
-    PipedriveTarget,
-    SalesforceTarget,
-    SlackTarget,
-    Target,
-    TeamsTarget,
-    WebhookTarget,
-    YousignTarget,
-    ZohoTarget,
-)
+from worker.connections.targets import SlackTarget, Target, TeamsTarget, WebhookTarget
 
 _PREFIX: Final = "whsec_"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -81,23 +70,9 @@ def _checked(url: str, target: Target) -> str:
 
 
 def _log_in(target: Target, request: Http, keys: Keys) -> dict[str, str]:
-    match target:
-        case HubSpotTarget() | YousignTarget():
-            return {"Authorization": f"Bearer {keys.secret(target.token)}"}
-        case SalesforceTarget():
-            return {"Authorization": f"Bearer {keys.token}"}
-        case ZohoTarget():
-            return {"Authorization": f"Zoho-oauthtoken {keys.token}"}
-        case PipedriveTarget():
-            return {"x-api-token": keys.secret(target.token)}
-        case ActiveCampaignTarget():
-            return {"Api-Token": keys.secret(target.token)}
-        case BrevoTarget():
-            return {"api-key": keys.secret(target.token)}
-        case WebhookTarget():
-            return _standard(request, keys.secret(target.secret), keys.timestamp)
-        case _:
-            return {}
+    if isinstance(target, WebhookTarget):
+        return _standard(request, keys.secret(target.secret), keys.timestamp)
+    return log_in(target, keys.secret, keys.token)
 
 
 def _standard(request: Http, secret: str, timestamp: str) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -12,6 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from worker.adapters.kafka_clients import free_reader
+from worker.adapters.kafka_records import committed_records
 from worker.core.contract.dead_letter import DeadLetter, read_letter
 from worker.core.contract.model import Record
 from worker.errors import DeadLetterError
@@ -55,10 +55,6 @@ HINTS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """What to do about a letter, by reason; `PLACE` stands for the letter's own."""
-
-_FETCH_S: Final = 1.0
-_FETCH_RECORDS: Final = 500
-_PATIENCE_S: Final = 30.0
 
 
 class DeadLetterFilter(NamedTuple):
@@ -127,7 +123,7 @@ class DeadLetters:
         """Yield the letters that are *wanted*, partition by partition, from the topic's start to its end as of now."""
         tps = [LogPartition(self.topic, partition) for partition in range(self._partitions)]
         for tp, (start, end) in (await self._bounds(tps)).items():
-            async with contextlib.aclosing(self._records(tp, start, end)) as records:
+            async with contextlib.aclosing(committed_records(self._settings, tp, end, since=start)) as records:
                 async for record in records:
                     letter = read_letter(record)
                     if letter is None:
@@ -149,7 +145,7 @@ class DeadLetters:
         if not start <= offset < end:
             extent = f"holds offsets {start} to {end - 1}" if start < end else "is empty"
             raise DeadLetterError(f"{where}: partition {partition} of topic {self.topic} {extent}")
-        async with contextlib.aclosing(self._records(tp, offset, offset + 1)) as records:
+        async with contextlib.aclosing(committed_records(self._settings, tp, offset + 1, since=offset)) as records:
             async for record in records:
                 if letter := read_letter(record):
                     return letter
@@ -162,25 +158,6 @@ class DeadLetters:
         async with free_reader(self._settings, ()) as reader:
             starts, ends = await reader.starts(tps), await reader.ends(tps)
         return {tp: (starts[tp], ends[tp]) for tp in tps}
-
-    async def _records(self, tp: LogPartition, start: int, end: int) -> AsyncGenerator[Record]:
-        """Yield the committed records of *tp* from offset *start* to before *end*, which is no later than its end."""
-        if start >= end:
-            return
-        # A consumer a partition: aiokafka's holds back a broker's next answer while records of another partition wait, and one
-        # that is stopped soon after it was assigned anew may never stop.
-        async with free_reader(self._settings, [tp]) as reader:
-            reader.seek(tp, start)
-            deadline = time.monotonic() + _PATIENCE_S
-            while await reader.position(tp) < end:
-                got = (await reader.fetch([tp], _FETCH_S, _FETCH_RECORDS))[tp].records
-                for record in got:
-                    if record.offset < end:
-                        yield record
-                if got:
-                    deadline = time.monotonic() + _PATIENCE_S
-                elif time.monotonic() > deadline:
-                    raise DeadLetterError(f"{tp.topic}[{tp.partition}] gave nothing for {_PATIENCE_S:g} s before offset {end}")
 
 
 async def dead_letters(settings: Settings, log: LogIntake) -> DeadLetters:

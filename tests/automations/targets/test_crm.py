@@ -23,6 +23,14 @@ def test_a_task_is_that_of_one_act(text: str) -> None:
         assert has_reference(text.format(reference(made)), reference(wanted)) is (made is wanted)
 
 
+@pytest.mark.parametrize("more", ["1", ":3", "-b", "_b", ".5"])
+def test_a_longer_reference_is_that_of_another_act(more: str) -> None:
+    """A lead's id may begin with the id of another lead's output."""
+    words = reference(ACTS[0])
+    assert not has_reference(f"<p>{words}{more}</p>", words)
+    assert has_reference(f"<p>{words}{more}</p><p>{words}</p>", words)
+
+
 def test_each_kind_tells_which_actions_need_a_person() -> None:
     """A visitor without an address is passed over by those. Only what a channel or a program gets needs none."""
     impersonal = {(name, do) for name, kind in KINDS.items() for do in kind.actions if do not in kind.personal}

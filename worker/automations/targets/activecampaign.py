@@ -34,6 +34,7 @@ from worker.automations.targets.crm import (
     cut,
     due_of,
     erased_address,
+    has_reference,
     is_anonymous,
     plain,
     read_with,
@@ -243,11 +244,9 @@ def _user(owner: str) -> Generator[Http, Answer, str]:
 
 
 def _found(contact: str, words: str) -> Steps:
-    """Return the id of the contact's task with *words* at the end of its note. Raises `Unknown` where there is none."""
+    """Return the id of the contact's task with *words* in its note. Raises `Unknown` where there is none."""
     query = f"dealTasks?filters%5Breltype%5D=Subscriber&filters%5Brelid%5D={quote(contact, safe='')}"
-    found = yield from _first(
-        "look-up", query, "dealTasks", lambda one: str(one.get("note") or "").rstrip().endswith(words)
-    )  # fmt: skip
+    found = yield from _first("look-up", query, "dealTasks", lambda one: has_reference(one.get("note"), words))
     if found is None:
         raise Unknown("an answer was lost, and ActiveCampaign shows no such task of the contact")
     return str(found.get("id"))

@@ -40,6 +40,7 @@ from worker.automations.targets.crm import (
     cut,
     due_of,
     erased_address,
+    has_reference,
     is_anonymous,
     natural,
     read_with,
@@ -216,7 +217,7 @@ def _found(contact: str, words: str) -> Steps:
         answer = yield Http.json("look-up", "GET", f"/v3/crm/tasks?{query}", sample={"items": []})
         items = objects_at(answer.json(), "items")
         for one in items:
-            if f">{escape(words)}<" in str(one.get("notes")):
+            if has_reference(one.get("notes"), words):
                 return text_at(one, "id")
         if len(items) < 50:
             break

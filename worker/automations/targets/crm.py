@@ -117,8 +117,11 @@ def reference(act: Act) -> str:
 
 
 def has_reference(text: Any, words: str) -> bool:
-    """Return whether a task's text has the reference *words*. Sales may have added to it, and HTML may be escaped."""
-    return isinstance(text, str) and re.search(re.escape(words) + r"(?!\d)", unescape(text)) is not None
+    """Return whether a task's text has the reference *words*, and not a longer reference that begins with them.
+
+    Sales may have added to it, and HTML may be escaped.
+    """
+    return isinstance(text, str) and re.search(re.escape(words) + r"(?![\w:-]|\.\w)", unescape(text)) is not None
 
 
 def plain(value: Any) -> str:
