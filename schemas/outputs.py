@@ -176,6 +176,10 @@ class TransitionData(Dossier):
         default=None,
         description="Deadline of sales, on `lead.sql`, if the grid has an `sla`.",
     )
+    explored: Literal[True] | None = Field(
+        default=None,
+        description="On a `lead.sql` below the threshold of SQL, if the grid has `explore`. The stage stays: `from` is `to`.",
+    )
     merged_into: str | None = Field(
         default=None,
         description="On the last `lead.stage` of a visitor that became known: the lead for which its events now count.",

@@ -59,6 +59,7 @@ _CUSTOM: Final = "tests/core/scoring/test_custom.py::test_an_event_counts_once_i
 _TABLE: Final = "tests/core/scoring/test_fit_table.py::test_a_table_says_what_asking_row_by_row_says"
 _ONCE: Final = "tests/automations/test_once.py::"
 _CHANCE: Final = "tests/core/scoring/test_prediction.py::"
+_EXPLORE: Final = "tests/core/scoring/test_explore.py::"
 _VALUES: Final = "tests/core/grid/test_conditions.py::test_one_of_and_none_of_are_opposites_on_what_is_there"
 
 _WORDS: Final = "tests/core/test_words.py::"
@@ -250,7 +251,8 @@ FAULTS: Final = (
     Fault(
         "batches cut anywhere", "a lead near its next phase is not judged within a batch",
         "worker/core/scoring/schedule.py",
-        "room = min(room, begins - _DUST - reading.upper_bound)", "room = min(room, INFINITY)",
+        "room = min(room, begins - _DUST - reading.upper_bound)",
+        "room = min(room, INFINITY)",
         _BATCHES,
     ),
     Fault(
@@ -513,6 +515,28 @@ FAULTS: Final = (
         "a chance is what the model says", "means are forgotten where a signal is absent",
         "worker/core/scoring/prediction.py", "*(-one.mean_effect for one in weighed.values())", "",
         _CHANCE + "test_a_chance_is_what_the_oracle_says",
+    ),
+    Fault(
+        "a lead is explored once", "it is handed over at every activity",
+        "worker/core/scoring/ladder.py", "and not state.sql_at_ms and not state.crm_ms", "and not state.crm_ms",
+        _EXPLORE + "test_a_lead_is_explored_once_and_keeps_its_stage",
+    ),
+    Fault(
+        "who is explored is what the contract says", "a lead that sales refused is explored",
+        "worker/core/scoring/ladder.py", "and not state.sql_at_ms and not state.crm_ms", "and not state.sql_at_ms",
+        _EXPLORE + "test_who_is_explored_is_what_the_oracle_says",
+    ),
+    Fault(
+        "who is explored is what the contract says", "time alone hands a lead over",
+        "worker/core/scoring/stages.py", "if acted and reading.score >= scorer.explore_from",
+        "if reading.score >= scorer.explore_from",
+        _EXPLORE + "test_who_is_explored_is_what_the_oracle_says",
+    ),
+    Fault(
+        "batches cut anywhere", "within a batch a lead passes the score from which it is explored",
+        "worker/core/scoring/schedule.py", "room = min(room, scorer.explore_from - _DUST - reading.upper_bound)",
+        "room = min(room, INFINITY)",
+        _EXPLORE + "test_where_batches_end_changes_nothing_in_who_is_explored",
     ),
     Fault(
         "a model fits what is counted", "the zone of a day is not part of it",

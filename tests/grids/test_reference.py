@@ -56,6 +56,7 @@ SECTIONS: list[tuple[str, int, type[BaseModel]]] = [
     ("`stages`", 2, stage_models.Sla),
     ("`stages`", 3, stage_models.Hours),
     ("`phases`", 0, stage_models.Phase),
+    ("`explore`", 0, stage_models.Explore),
     ("`grades`", 0, models.Grades),
     ("`mail`", 0, models.GridFile.model_fields["mail"].annotation),  # type: ignore[list-item]  # a model of its own
     ("`identity`", 0, models.Identity),
@@ -92,6 +93,8 @@ def test_every_example_is_a_grid_or_part_of_one() -> None:
     """Each is checked whole; a part is checked below a grid's two required keys."""
     for text in EXAMPLES:
         whole = text if text.startswith("grid:") else f"grid: example\nversion: 1\n{text}"
+        if text.startswith("explore:"):
+            whole += "stages: {sql: {enter: 75}}\n"
         of_example = re.sub("^prediction: .*", "", whole, flags=re.MULTILINE)
         models.parse_grid(whole, "docs/grid.md", as_file(a_model(models.parse_grid(of_example, "docs/grid.md"))))
     assert len(EXAMPLES) > 15

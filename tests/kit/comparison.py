@@ -101,7 +101,7 @@ def facts(output: dict[str, Any]) -> dict[str, Any]:
     """Return what an output says that double arithmetic does not touch."""
     data = output["data"]
     return {name: output[name] for name in ("type", "source", "id", "subject", "time", "sequence")} | {
-        name: data.get(name) for name in ("lead_id", "from", "to", "stage", "phase", "grade", "respond_by")
+        name: data.get(name) for name in ("lead_id", "from", "to", "stage", "phase", "grade", "respond_by", "explored")
     }
 
 

@@ -16,6 +16,7 @@ How it finds the instants at which time alone moves a lead (`Oracle._first_move`
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 
 from tests.kit.oracle_counting import Happened
 from tests.kit.oracle_ladder import phase_after, phases_of, respond_by
-from tests.kit.oracle_score import ANSWERS, Lead, Scores
+from tests.kit.oracle_score import ACTIVITY, ANSWERS, Lead, Scores
 from tests.kit.oracle_values import (
     ALLOWANCE,
     MISSING,
@@ -174,6 +175,7 @@ class Oracle(Scores):
             elif not excluded and lead.stage == "excluded":
                 self._move(lead, "contact", "lead.stage")
         self._climb_or_descend(lead)
+        self._explore(lead, cause)
         phase = self._phase(lead, self._score(lead, lead.clock).score)
         if phase != lead.phase:
             self._change_phase(lead, phase)
@@ -225,6 +227,20 @@ class Oracle(Scores):
         if by is not None:
             lead.respond = (lead.clock, by)
         self._move(lead, rung, name, respond_by=by)
+
+    def _explore(self, lead: Lead, cause: Happened | None) -> None:
+        """Hand over a chosen lead below SQL that acts: once, and never one that sales had or refused."""
+        explore = self.grid.get("explore")
+        if explore is None or cause is None or cause.machine or not ACTIVITY.fullmatch(cause.type):
+            return
+        digest = hashlib.sha256(f"explore:{lead.id}".encode()).hexdigest()
+        if int(digest[:16], 16) / 2**64 >= explore["share"] or lead.last_crm is not None or "lead.sql" in lead.published:
+            return
+        if lead.stage in ("contact", "mql") and self._score(lead, lead.clock).score >= explore["from"] - ALLOWANCE:
+            lead.published["lead.sql"] = lead.clock
+            by = respond_by(self.stages["sql"].get("sla"), self.zone, lead.clock)
+            lead.respond = None if by is None else (lead.clock, by)
+            self._move(lead, lead.stage, "lead.sql", respond_by=by, explored=True)
 
     # --- Time -----------------------------------------------------------------------------------------------------------
 
@@ -311,9 +327,10 @@ class Oracle(Scores):
         before, lead.phase = lead.phase, phase
         self._tell(lead, "lead.phase", {"from": before, "to": phase, "stage": lead.stage})
 
-    def _move(self, lead: Lead, to: str, name: str, respond_by: int | None = None) -> None:
+    def _move(self, lead: Lead, to: str, name: str, respond_by: int | None = None, *, explored: bool = False) -> None:
         stage, lead.stage = lead.stage, to
-        more = {} if respond_by is None else {"respond_by": rfc3339(respond_by)}
+        more: dict[str, Any] = {} if respond_by is None else {"respond_by": rfc3339(respond_by)}
+        more |= {"explored": True} if explored else {}
         self._tell(lead, name, {"from": stage, "to": to, **more})
 
     def _tell(self, lead: Lead, name: str, move: dict[str, Any]) -> None:

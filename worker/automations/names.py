@@ -17,7 +17,7 @@ _MOST_DEPTH: Final = 8
 
 _TRANSITION: Final = (
     "lead_id", "from", "to", "stage", "score", "fit", "engagement", "grade", "phase", "grid", "prediction", "reasons", "traits",
-    "recent", "history", "cause", "respond_by", "merged_into", "dossier", "owner",
+    "recent", "history", "cause", "respond_by", "explored", "merged_into", "dossier", "owner",
 )  # fmt: skip
 _ACCOUNT: Final = (
     "account_id",

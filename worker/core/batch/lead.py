@@ -10,7 +10,7 @@ from worker.core.identity.recorder import Recorder
 from worker.core.identity.subject import Subject
 from worker.core.scoring import schedule, stages
 from worker.core.scoring.calendar import rfc3339
-from worker.core.scoring.fold import add, id_mark, is_duplicate, judge_traits, with_traits
+from worker.core.scoring.fold import add, id_mark, is_activity, is_duplicate, judge_traits, with_traits
 from worker.core.scoring.phases import phase_name
 from worker.core.scoring.retention import ends_ms
 from worker.core.scoring.score import read
@@ -105,7 +105,7 @@ class Lead(Subject):
         moves = self.transitions(recorder)
         if crm:
             stages.take_crm(scorer, state, event.type, event.at_ms, self.at_ms, moves)
-        self.judge(moves)
+        self.judge(moves, acted=scorer.explore_from < inf and not event.machine and is_activity(event.type))
         if crm:  # once more: the event may have brought about the very lead.sql that it answers, being no older than it
             stages.answer(state, event.type, event.at_ms)
         if state.links is not None:

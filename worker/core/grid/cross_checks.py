@@ -37,6 +37,7 @@ def across(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     yield from _inactivity_above_zero(data.get("inactivity"))
     yield from _sla_of_mql(data.get("stages"))
     yield from _mail_twice(data.get("mail"))
+    yield from _explore_without_sql(data)
 
 
 def _taken_id(taken: dict[str, str], path: Path, rule: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -108,6 +109,19 @@ def _sla_of_mql(stages: object) -> Iterator[tuple[Path, str]]:
     mql = stages.get("mql") if isinstance(stages, Mapping) else None
     if isinstance(mql, Mapping) and "sla" in mql:
         yield ("stages", "mql", "sla"), "`sla` belongs to sql only: move it there"
+
+
+def _explore_without_sql(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """What is explored lies below the threshold of SQL."""
+    explore, stages = data.get("explore"), data.get("stages")
+    if not isinstance(explore, Mapping):
+        return
+    sql = stages.get("sql") if isinstance(stages, Mapping) else None
+    enter = sql.get("enter") if isinstance(sql, Mapping) else None
+    if sql is None:
+        yield ("explore",), "`explore` hands over below the threshold of SQL: add `stages: {sql: {enter: 75}}`"
+    elif is_points(enter) and is_points(explore.get("from")) and explore["from"] >= enter:
+        yield ("explore", "from"), f"leads from {enter:g} on are SQL already: write a score below {enter:g}"
 
 
 def _rules(data: Mapping[str, Any]) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -19,6 +19,7 @@ from worker.core.grid.words import (
     decay_words,
     duration,
     exclusion_words,
+    explore_words,
     fit_words,
     group_words,
     identity_words,
@@ -214,6 +215,7 @@ def _head(grid: Grid) -> dict[str, str]:
         "stages.quiet": duration(grid.stages.quiet) if grid.stages.quiet else "",
         "accounts": "" if grid.accounts is None else account_words(grid.accounts).removesuffix("."),
         "identity": "" if grid.identity is None else identity_words(grid.identity).removesuffix("."),
+        "explore": explore_words(grid.explore),
         "prediction": prediction_words(grid.prediction),
         "retention": duration(grid.retention) if grid.retention is not None else "",
     }

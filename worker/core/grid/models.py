@@ -22,7 +22,7 @@ from worker.core.grid.model_base import WrittenSchema
 from worker.core.grid.model_text import Written, with_model
 from worker.core.grid.point_tables import PointsOrTable
 from worker.core.grid.prediction import Prediction, misfits
-from worker.core.grid.stage_models import Leave, Phases, Stages, leave_is_enter
+from worker.core.grid.stage_models import Explore, Leave, Phases, Stages, leave_is_enter
 from worker.core.grid.values import (
     Bands,
     Conditions,
@@ -248,6 +248,7 @@ class GridFile(_Model):
     mail: _MailDomains = _MailDomains()
     identity: Identity | None = None
     accounts: Accounts | None = None
+    explore: Explore | None = None
     prediction: Prediction | None = None
     retention: DurationOrNone = None
     """Time without an event after which a lead that is a contact is removed; `none` or absent keeps it for ever."""

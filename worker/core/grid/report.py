@@ -19,6 +19,7 @@ from worker.core.grid.words import (
     counted_words,
     duration,
     exclusion_words,
+    explore_words,
     fading_words,
     fit_words,
     group_words,
@@ -169,6 +170,8 @@ def _optional(grid: Grid) -> Iterator[str]:
         yield from ("", "## Accounts", "", account_words(grid.accounts))
     if grid.identity is not None:
         yield from ("", "## Addresses", "", identity_words(grid.identity))
+    if grid.explore is not None:
+        yield from ("", "## Explored", "", f"{explore_words(grid.explore).capitalize()}, each once, chosen by its id.")
     if grid.prediction is not None:
         yield from ("", "## The chance to be won", "", f"It moves no stage. By {prediction_words(grid.prediction)}.")
     if grid.retention is not None:

@@ -125,6 +125,24 @@ class Stages(Model):
     """Time in which a lead is not announced twice under one name; also how long a rejected lead stays off the ladder."""
 
 
+MOST_EXPLORED: Final = 0.5
+
+
+class Explore(Model):
+    """Hands over some leads below the threshold of SQL, so that the outcomes of such leads are known too."""
+
+    share: Points
+    """The share of leads that are chosen, by a hash of their ids: above 0, at most 0.5."""
+    from_: Annotated[Points, Field(alias="from")]
+    """The score from which a chosen lead is handed over, below `enter` of SQL."""
+
+    @model_validator(mode="after")
+    def _some(self) -> Explore:
+        if not 0 < self.share <= MOST_EXPLORED:
+            raise wrong(f"write a share above 0 and at most {MOST_EXPLORED:g}, as in 0.05; got {self.share:g}", ("share",))
+        return self
+
+
 class Phase(Model):
     """One buying phase. A lone number is its `enter`."""
 

@@ -13,7 +13,7 @@ from worker.core.grid.models import Accounts, Clamp, Exclusion, FitRule, GridFil
 from worker.core.grid.open_hours import date_words, days_words, time_words
 from worker.core.grid.point_tables import FitPoints, PointsTable
 from worker.core.grid.prediction import Prediction, model_mark
-from worker.core.grid.stage_models import Sla
+from worker.core.grid.stage_models import Explore, Sla
 from worker.core.grid.values import DAY_MS, duration_ms
 
 _UNITS: Final = ((DAY_MS, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
@@ -183,6 +183,13 @@ def identity_words(identity: Identity) -> str:
     """Return what a shared address does."""
     link = " What comes for email:ADDRESS is that of the one lead with this address." if identity.email == "link" else ""
     return f"A lead with an address that another has is reported, and merged with nobody.{link}"
+
+
+def explore_words(explore: Explore | None) -> str:
+    """Return which leads below the threshold of SQL are handed over too; empty for none."""
+    if explore is None:
+        return ""
+    return f"{number(100 * explore.share)} % of the leads from {number(explore.from_)} on are handed over below SQL too"
 
 
 def prediction_words(prediction: Prediction | None) -> str:

@@ -31,7 +31,7 @@ class Subject:
         Raises `UnreadableState` for a state that this version cannot read.
         """
         self.name = name
-        self.scorer = scorer
+        self.scorer = scorer if scorer.exploring is None else scorer.of_lead(name)
         self._effects = Effects() if effects is None else effects
         try:
             self.state = LeadState(alive=False) if packed is None else unpack(packed)
@@ -94,9 +94,9 @@ class Subject:
         self.state.identity = msgspec.structs.replace(self.state.identity, **links)
         self.changed = True
 
-    def judge(self, moves: stages.Moves) -> None:
-        """Judge the lead at its clock, and schedule it."""
-        reading = self.reading = stages.judge(self.scorer, self.state, self.at_ms, moves)
+    def judge(self, moves: stages.Moves, *, acted: bool = False) -> None:
+        """Judge the lead at its clock, and schedule it. *acted*: an activity of the lead asks for it."""
+        reading = self.reading = stages.judge(self.scorer, self.state, self.at_ms, moves, acted=acted)
         self.schedule(schedule.due(self.scorer, self.state, reading, self.at_ms))
         self._unjudged = False
 

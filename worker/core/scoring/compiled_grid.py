@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -40,9 +41,12 @@ from worker.core.scoring.velocity import VelocityKind, VelocityRule
 
 
 class CompiledGrid:
-    """One grid, compiled. *source* names the worker in its outputs: `/leadpulse/NAMESPACE`."""
+    """One grid, compiled. *source* names the worker in its outputs: `/leadpulse/NAMESPACE`.
 
-    def __init__(self, grid: Grid, source: str) -> None:
+    *explores*: as the grid is for leads that its `explore` chooses. `of_lead` gives that form where it is the lead's.
+    """
+
+    def __init__(self, grid: Grid, source: str, *, explores: bool = False) -> None:
         self.grid = grid
         self.source = source
         # Lists of mail domains change what a trait is worth, as the grid does.
@@ -101,6 +105,11 @@ class CompiledGrid:
         """From this stage on a lead that loses points may move."""
         self.quiet = grid.stages.quiet
         self.retention = grid.retention
+        explore = grid.explore
+        self.explore_from = explore.from_ if explore is not None and explores else INFINITY
+        """From this score on an active lead is handed over below SQL too; infinite for leads that are not chosen."""
+        self.exploring = CompiledGrid(grid, source, explores=True) if explore is not None and not explores else None
+        """The grid as it is for leads that are chosen; `None`: it is the same for all."""
         self.engagement_min, self.engagement_max = _bounds(grid.engagement.min, grid.engagement.max)
         self.score_min, self.score_max = _bounds(grid.score.min, grid.score.max)
         self.ties = grid.accounts is not None or grid.identity is not None
@@ -192,6 +201,11 @@ class CompiledGrid:
         self.exclusion_keys.add(key)
         for type_ in self.fed(types):
             self.exclusions.setdefault(type_, []).append(ExclusionRule(key, where, latest=key in self.latest_exclusions))
+
+    def of_lead(self, lead: str) -> CompiledGrid:
+        """Return the grid as it is for *lead*: another one for a lead that is chosen to be explored."""
+        explore, exploring = self.grid.explore, self.exploring
+        return self if explore is None or exploring is None or not is_chosen(lead, explore.share) else exploring
 
     def excludes_by_event(self, instants: dict[int, int]) -> bool:
         """Return whether an exclusion by events holds, by the instants that a state keeps."""
@@ -304,6 +318,11 @@ class CompiledGrid:
     def step_at(self, stage: int) -> CompiledRung | None:
         """Return the rung that *stage* stands on, where the grid has it."""
         return self._at[stage]
+
+
+def is_chosen(lead: str, share: float) -> bool:
+    """Return whether *lead* is among the *share* of leads that are explored, by a hash of its id."""
+    return int.from_bytes(sha256(f"explore:{lead}".encode()).digest()[:8], "big") < share * 2**64
 
 
 def clamp(value: float, low: float | None, high: float | None) -> float:

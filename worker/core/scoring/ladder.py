@@ -7,7 +7,7 @@ from typing import NamedTuple
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.compiled_rules import ALLOWANCE, INFINITY, CompiledRung
 from worker.core.scoring.reading import Reading
-from worker.core.scoring.state import LeadState
+from worker.core.scoring.state import SQL, LeadState
 
 
 def enters(scorer: CompiledGrid, state: LeadState, step: CompiledRung, reading: Reading, at_ms: int) -> bool:
@@ -29,6 +29,11 @@ def leaves(scorer: CompiledGrid, state: LeadState, reading: Reading) -> bool:
         or reading.fit < step.min_fit - ALLOWANCE
         or reading.engagement < step.min_engagement - ALLOWANCE
     )
+
+
+def may_explore(scorer: CompiledGrid, state: LeadState) -> bool:
+    """Return whether a lead below SQL may be handed over: it is chosen, and sales never had it."""
+    return scorer.explore_from < INFINITY and state.stage < SQL and not state.sql_at_ms and not state.crm_ms
 
 
 def opens_ms(scorer: CompiledGrid, state: LeadState) -> float:

@@ -95,6 +95,8 @@ class TransitionRecorder:
             data["respond_by"] = rfc3339(respond_by)
         if into:
             data["merged_into"] = into
+        if output == "lead.sql" and to == state.stage:
+            data["explored"] = True
         traits = scorer.derived(values(unpack_traits(state.traits)))
         data |= {"grid": scorer.identity, "reasons": reasons(scorer, state, at_ms)}
         p: float | None = None

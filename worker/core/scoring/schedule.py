@@ -10,7 +10,7 @@ from typing import Final
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.compiled_rules import ALLOWANCE, INFINITY
 from worker.core.scoring.crossing import NO_THRESHOLDS, Crossing, Thresholds
-from worker.core.scoring.ladder import enters, intent_ends_ms, leaves, opens_ms
+from worker.core.scoring.ladder import enters, intent_ends_ms, leaves, may_explore, opens_ms
 from worker.core.scoring.moving import moving_parts
 from worker.core.scoring.phases import held_phase, is_judged, next_phase
 from worker.core.scoring.reading import SLACK, Reading, falls_in, held_between, reach_straight, rises_in
@@ -193,6 +193,8 @@ def slack(scorer: CompiledGrid, state: LeadState, reading: Reading) -> tuple[flo
     step = scorer.next_step(state.stage)
     if step is not None and reading.fit >= step.min_fit - ALLOWANCE:
         room = step.enter - _DUST - reading.upper_bound
+    if may_explore(scorer, state):
+        room = min(room, scorer.explore_from - _DUST - reading.upper_bound)
     if state.stage != CONTACT:
         needed = _needed_on_rung(scorer, state, reading)
     if scorer.phases:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from worker.core.scoring.compiled_grid import CompiledGrid
-from worker.core.scoring.compiled_rules import CompiledRung
-from worker.core.scoring.ladder import enters, leaves
+from worker.core.scoring.compiled_rules import ALLOWANCE, CompiledRung
+from worker.core.scoring.ladder import enters, leaves, may_explore
 from worker.core.scoring.phases import held_phase, is_judged, next_phase
 from worker.core.scoring.reading import Reading
 from worker.core.scoring.schedule import due, next_change
@@ -62,8 +62,11 @@ def answer(state: LeadState, type_: str, event_ms: int) -> None:
         state.respond_by_ms = 0
 
 
-def judge(scorer: CompiledGrid, state: LeadState, at_ms: int, moves: Moves) -> Reading:
-    """Judge the lead at *at_ms*: exclusion, ladder, phase, then the SLA. Return the reading it was judged by."""
+def judge(scorer: CompiledGrid, state: LeadState, at_ms: int, moves: Moves, *, acted: bool = False) -> Reading:
+    """Judge the lead at *at_ms*: exclusion, ladder, exploration, phase, then the SLA. Return the reading it was judged by.
+
+    *acted*: an activity of the lead is what it is judged for. Only then is it explored.
+    """
     reading = read(scorer, state, at_ms)
     if state.stage not in (OPPORTUNITY, CLIENT):
         by_event = bool(state.exclusions) and scorer.excludes_by_event(state.exclusions)
@@ -74,6 +77,8 @@ def judge(scorer: CompiledGrid, state: LeadState, at_ms: int, moves: Moves) -> R
             _move(state, at_ms, "lead.stage", CONTACT, reading, moves)
         if not excluded:
             _climb_or_cool(scorer, state, at_ms, reading, moves)
+            if acted and reading.score >= scorer.explore_from - ALLOWANCE and may_explore(scorer, state):
+                _explore(scorer, state, at_ms, reading, moves)
     if scorer.phases and state.stage <= SQL:
         _judge_phase(scorer, state, at_ms, reading, moves)
     if state.respond_by_ms and at_ms >= state.respond_by_ms:
@@ -123,6 +128,14 @@ def _climb(scorer: CompiledGrid, state: LeadState, at_ms: int, step: CompiledRun
     else:
         state.sql_at_ms = at_ms
         state.respond_by_ms = respond_by
+
+
+def _explore(scorer: CompiledGrid, state: LeadState, at_ms: int, reading: Reading, moves: Moves) -> None:
+    """Hand the lead over, and leave it in its stage: `lead.sql` from that stage to the same one."""
+    respond_by = 0 if scorer.response_time is None else scorer.response_time.ends_ms(at_ms)
+    moves(state, at_ms, "lead.sql", state.stage, reading, respond_by)
+    state.sql_at_ms = at_ms
+    state.respond_by_ms = respond_by
 
 
 def _move(state: LeadState, at_ms: int, output: str, to: int, reading: Reading, moves: Moves, respond_by: int = 0) -> None:
