@@ -102,6 +102,17 @@ def test_the_demo_leaves_nothing_behind_when_it_is_stopped(by: signal.Signals, p
     assert processes_in(place) == {}
 
 
+def test_the_background_job_of_a_script_is_stopped_while_it_starts(place: Path, tmp_path: Path) -> None:
+    """A shell starts it with Ctrl-C ignored. The demo hears it later on, so it hears it from its beginning."""
+    ignoring = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    command = ["-c", ignoring, sys.executable, "-m", "worker.cli", "demo", "--for", "1h"]
+    with Running(command, {"TMPDIR": str(place)}, tmp_path) as demo:
+        demo.until(lambda: "starting a broker" in demo.words)
+        assert demo.end(signal.SIGINT) == 130
+        assert "Traceback" not in demo.words
+    assert processes_in(place) == {}
+
+
 def test_the_demo_leaves_nothing_behind_when_it_is_killed(place: Path, tmp_path: Path) -> None:
     """Even kill −9: what it started sees that it is gone, and ends."""
     with started(place, tmp_path) as demo:

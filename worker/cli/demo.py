@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -17,6 +17,9 @@ from worker.demo.programs import ProgramFailed
 from worker.demo.servers import Missing, ServerFailed
 from worker.demo.show import Show
 from worker.processes import GRACE_S, Children
+
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""SIGINT, too: a shell starts the background jobs of a script with SIGINT ignored, so it was lost while the demo started."""
 
 
 class _Seconds(click.ParamType):
@@ -62,7 +65,7 @@ def demo(seconds: float, seed: int, grid: str) -> None:
     The command removes everything at the end.
     """
     load_grid(grid)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _STOPS:
         signal.signal(number, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="leadpulse-demo-"))
     try:
@@ -87,7 +90,7 @@ async def _until_stopped(show: Show) -> None:
     An exception raised by a handler could hit any task. Raises `asyncio.CancelledError` after a signal.
     """
     stopped, running = asyncio.Event(), asyncio.create_task(show.run())
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _STOPS:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     waiting = asyncio.create_task(stopped.wait())
     await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
