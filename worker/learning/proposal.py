@@ -211,7 +211,8 @@ def _from_grid(sample: Sample, grid: Grid, wish: Wish) -> Proposal:
     fitted = fit(own.fields, sample, method)
     rows = _rows(fitted, sample, wish.suspects, own)
     fitted, rows = _kept(fitted, rows, own)
-    changes = _point_edits(fitted, rows, own)
+    changes = _point_edits(fitted, rows, own, grid.engagement.max)
+    changes += _limit_edits(grid, fitted, sample, own)
     first = parse_grid(edited(grid, changes), "proposed.yaml")
     scores = wish.scores(first)
     fitted = replace(fitted, line=calibration_line(scores.score, sample.won))
@@ -222,7 +223,7 @@ def _from_grid(sample: Sample, grid: Grid, wish: Wish) -> Proposal:
     if stages.sql is not None:
         rungs["sql"] = threshold(fitted, scores.score, sample, enter)
     least = least_fit(scores.score, scores.fit, sample, enter, float(fitted.line.p(np.array([enter]))[0]))
-    changes += _threshold_edits(grid, rungs, least, scores)
+    changes += _threshold_edits(grid, rungs, least)
     text = edited(grid, changes)
     proposed = parse_grid(text, "proposed.yaml")
     scores = wish.scores(proposed)
@@ -251,7 +252,7 @@ def _kept(fitted: Fitted, rows: Sequence[Row], own: GridFields) -> tuple[Fitted,
     return replace(fitted, fields=tuple(fields)), tuple(kept)
 
 
-def _point_edits(fitted: Fitted, rows: Sequence[Row], own: GridFields) -> list[Edit]:
+def _point_edits(fitted: Fitted, rows: Sequence[Row], own: GridFields, most: float | None) -> list[Edit]:
     edits: list[Edit] = []
     at = iter(rows)
     for one in fitted.fields:
@@ -262,23 +263,23 @@ def _point_edits(fitted: Fitted, rows: Sequence[Row], own: GridFields) -> list[E
             note = f"{row.rate.word}: {in_words(row.rate)}" if row.rate.rows else "no data: kept by hand"
             if points != slot.bounds.now:
                 edits.append(Edit(slot.path, points, f"was {written(slot.bounds.now)}; {note}"))
-                edits += _cap_edit(slot, points, fitted.scale.most)
+                edits += _cap_edit(slot, points, fitted.scale.most, most)
     return edits
 
 
-def _cap_edit(slot: Slot, points: float, most: float) -> list[Edit]:
+def _cap_edit(slot: Slot, points: float, alone: float, section: float | None) -> list[Edit]:
     """Let a cap follow its points, so that the rule counts as often as before; a cap is no signal that crosses alone."""
     if slot.cap_path is None or not points:
         return []
     cap = slot.bounds.most_units * points
     if slot.cap > 0:  # the cap of a rule has no sign, the `min` of inactivity has that of its points
         cap = abs(cap)
-        cap = cap if slot.bounds.intent else min(cap, most)
+        cap = min(cap, alone if not slot.bounds.intent else np.inf if section is None else section)
     cap = float(round(cap)) if abs(cap) >= 1 else round(cap, 1)
     return [Edit(slot.cap_path, cap, f"{slot.cap_path[-1]} was {written(slot.cap)}")] if cap and cap != slot.cap else []
 
 
-def _threshold_edits(grid: Grid, rungs: dict[str, Threshold], least: float | None, scores: Scores) -> list[Edit]:
+def _threshold_edits(grid: Grid, rungs: dict[str, Threshold], least: float | None) -> list[Edit]:
     edits: list[Edit] = []
     for name, rung in (("mql", grid.stages.mql), ("sql", grid.stages.sql)):
         if rung is None:
@@ -290,9 +291,20 @@ def _threshold_edits(grid: Grid, rungs: dict[str, Threshold], least: float | Non
             edits.append(Edit(("stages", name, "leave"), found.leave, f"leave was {written(rung.leave)}", after="enter"))
         if name == "sql" and rung.min_fit is not None and least is not None and least != rung.min_fit:
             edits.append(Edit(("stages", name, "min_fit"), least, f"min_fit was {written(rung.min_fit)}"))
-    if grid.fit.max is not None:
-        top = float(np.ceil(np.quantile(scores.fit, _TOP_FIT)))
-        needed = max((edit.value for edit in edits if edit.path[-1] == "min_fit"), default=0.0)
-        if top != grid.fit.max and top > max(needed, grid.fit.min or 0.0) and top < grid.fit.max:
-            edits.append(Edit(("fit", "max"), top, f"max was {written(grid.fit.max)}"))
+    return edits
+
+
+def _limit_edits(grid: Grid, fitted: Fitted, sample: Sample, own: GridFields) -> list[Edit]:
+    """Let the limits of fit follow its points: `max` is what one row in a hundred reaches, and `min` holds no points back."""
+    total = np.zeros(sample.rows)
+    for one in fitted.fields:
+        if any(slot is not None and slot.path[0] == "fit" for slot in own.slots[one.field.name]):
+            total += encoded(one.field, sample).times(one.points)
+    edits: list[Edit] = []
+    least, most = grid.fit.min, grid.fit.max
+    low, high = (float(one) for one in np.quantile(total, [1 - _TOP_FIT, _TOP_FIT]))
+    if most is not None and np.ceil(high) not in (most, 0.0) and high > 0:
+        edits.append(Edit(("fit", "max"), float(np.ceil(high)), f"max was {written(most)}"))
+    if least is not None and np.floor(low) < least:
+        edits.append(Edit(("fit", "min"), float(np.floor(low)), f"min was {written(least)}"))
     return edits
