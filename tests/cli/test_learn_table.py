@@ -80,6 +80,7 @@ def test_a_log_of_events_becomes_a_table(tmp_path: Path) -> None:
         (("--outcome", "Status"), "--outcome needs --won"),
         (("--outcome", "Status", "--won", "won", "--label", "opportunity"), "--label has no effect on a CSV file"),
         (("--grid", "pivot-15", "--delimiter", ";"), "--delimiter has no effect on a log of events"),
+        (("--grid", "pivot-15", "--master", "local"), "--master has no effect without --engine spark"),
         (("--grid", "pivot-15", "--horizon", "soon"), "'soon' is no duration"),
         (("--grid", "pivot-15", "--every", "none"), "'none' is no time"),
     ],

@@ -22,7 +22,7 @@ from worker.errors import HistoryError, LearningError
 
 if TYPE_CHECKING:
     from worker.core.grid.models import Grid
-    from worker.learning.event_table import EventChoice
+    from worker.learning.event_table import Engine, EventChoice
     from worker.learning.tables import TableFacts
 
 
@@ -59,6 +59,12 @@ def _duration(_: click.Context, param: click.Parameter, text: str) -> int:
     help="Events: the outcome. The earlier ones come more often, and sooner.",
 )  # fmt: skip
 @click.option("--complete", is_flag=True, help="Events: the log begins with the first lead, so nothing is missing before it.")
+@click.option(
+    "--engine", type=click.Choice(["local", "spark"]), default="local", show_default=True,
+    help="Events: fold on this machine, or on Spark (needs leadpulse[spark] and Java).",
+)  # fmt: skip
+@click.option("--master", metavar="URL", default="local[2]", show_default=True, help="Spark: the address of its master.")
+@click.option("--work", metavar="FOLDER", help="Spark: a folder or address that all machines of the cluster see.")
 @click.option("--outcome", metavar="COLUMN", help="CSV: the column that says how it ended.")
 @click.option("--won", metavar="VALUE", multiple=True, help="CSV: its value for a won lead. Repeat it for several.")
 @click.option("--id", "id_", metavar="COLUMN", help="CSV: the column with the lead's id.  [default: the line of the row]")
@@ -69,8 +75,7 @@ def _duration(_: click.Context, param: click.Parameter, text: str) -> int:
 @click.pass_context
 def table(
     ctx: click.Context, /, source: str, out: str, grid_name: str | None, horizon_ms: int, every_ms: int, label: Label,
-    complete: bool,
-    outcome: str | None, won: tuple[str, ...], **columns: Any,
+    complete: bool, engine: str, master: str, work: str | None, outcome: str | None, won: tuple[str, ...], **columns: Any,
 ) -> None:  # fmt: skip
     """Make a learning table from a log of events, or from a CRM's export.
 
@@ -95,7 +100,8 @@ def table(
     name = shown_name(source)
     try:
         if grid is not None:
-            facts = _from_events(source, name, grid, EventChoice(horizon_ms, every_ms, label, complete), out)
+            chosen = EventChoice(horizon_ms, every_ms, label, complete)
+            facts = _from_events(source, name, grid, chosen, out, _spark(master, work) if engine == "spark" else None)
         else:
             facts = _from_csv(source, name, (outcome, won, *columns.values()), out)
     except (LearningError, HistoryError) as error:
@@ -105,7 +111,14 @@ def table(
     _say(facts, out)
 
 
-OF_EVENTS: Final = ("horizon_ms", "every_ms", "label", "complete")
+def _spark(master: str, work: str | None) -> Engine:
+    with needs("spark"):
+        from worker.learning.spark_table import SparkEngine
+    return SparkEngine(master, work)
+
+
+OF_EVENTS: Final = ("horizon_ms", "every_ms", "label", "complete", "engine", "master", "work")
+OF_SPARK: Final = ("master", "work")
 OF_CSV: Final = ("won", "id_", "order", "ignore", "encoding", "delimiter")
 
 
@@ -117,14 +130,16 @@ def _refuse_other(ctx: click.Context, *, events: bool) -> None:
         if given and name in (OF_CSV if events else OF_EVENTS):
             kind = "a log of events" if events else "a CSV file"
             raise click.UsageError(f"{option.opts[0]} has no effect on {kind}")
+        if given and name in OF_SPARK and ctx.params["engine"] != "spark":
+            raise click.UsageError(f"{option.opts[0]} has no effect without --engine spark")
 
 
-def _from_events(source: str, name: str, grid: Grid, choice: EventChoice, out: str) -> TableFacts:
+def _from_events(source: str, name: str, grid: Grid, choice: EventChoice, out: str, engine: Engine | None) -> TableFacts:
     from worker.history.records import open_history
-    from worker.learning.event_table import event_table
+    from worker.learning.event_table import event_table, local_engine
 
     history = open_history(source)
-    facts = event_table(history, name, grid, choice, out)
+    facts = event_table(history, name, grid, choice, out, engine or local_engine)
     complain = Complaints("lines")
     for refusal in history.refused.first:
         complain(f"{refusal.file}:{refusal.line}: {refusal.why}: the line is left out")

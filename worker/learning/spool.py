@@ -24,8 +24,11 @@ _PART: Final = 20_000
 """Records that are held before they are written."""
 _READ: Final = 4_096
 """Rows that DuckDB hands over at once."""
-_MEMORY: Final = "200MB"
+_MEMORY: Final = "100MB"
 """Of each DuckDB; what sorting needs beyond it goes to the folder."""
+
+RECORDS_FILE: Final = "records.parquet"
+LINKS_FILE: Final = "links.parquet"
 
 _RECORDS: Final = pa.schema(
     [
@@ -88,7 +91,7 @@ class Scan:
 def spool(records: Iterable[Arrived], grid: Grid, folder: Path) -> Scan:
     """Write *records*, which come in order of arrival, and the links between their ids to *folder*."""
     scan, groups, linker = Scan(), Groups(), Linker(grid)
-    with parquet.ParquetWriter(folder / "records.parquet", _RECORDS, compression="zstd", compression_level=1) as writer:
+    with parquet.ParquetWriter(folder / RECORDS_FILE, _RECORDS, compression="zstd", compression_level=1) as writer:
         part: list[tuple[Any, ...]] = []
         for seq, record in enumerate(records):
             kept = _kept(seq, record, scan)
@@ -102,7 +105,7 @@ def spool(records: Iterable[Arrived], grid: Grid, folder: Path) -> Scan:
                 writer.write_table(_table(part, _RECORDS))
                 part = []
         writer.write_table(_table(part, _RECORDS))
-    parquet.write_table(_table(list(groups), _LINKS), folder / "links.parquet")
+    parquet.write_table(_table(list(groups), _LINKS), folder / LINKS_FILE)
     return scan
 
 
@@ -139,7 +142,7 @@ def connected(folder: Path, threads: int = 1) -> duckdb.DuckDBPyConnection:
 
 def _grouped(folder: Path) -> str:
     """Return SQL of the records with the name of their group."""
-    records, links = _quoted(folder / "records.parquet"), _quoted(folder / "links.parquet")
+    records, links = _quoted(folder / RECORDS_FILE), _quoted(folder / LINKS_FILE)
     return (
         f"SELECT coalesce(l.grp, r.id) AS grp, r.* FROM read_parquet({records}) r"
         f" LEFT JOIN read_parquet({links}) l ON l.id = r.id"
