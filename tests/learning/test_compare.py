@@ -79,8 +79,8 @@ def test_leads_are_told_apart_by_which_grid_hands_them_over() -> None:
     assert (found.wins.value, found.wins_only_a, found.wins_only_b) == (2.0, 0, 2)
     assert found.chance == 0.5
     assert found.b.wins_found == 1.0
-    assert found.earlier_days is not None
-    assert found.earlier_days.value == pytest.approx(0.7)
+    assert found.later_days is not None
+    assert found.later_days.value == pytest.approx(0.7)
 
 
 def test_leads_that_sales_were_never_given_are_counted_apart() -> None:

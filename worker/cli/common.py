@@ -167,6 +167,19 @@ def language_option(command: F) -> F:
     return click.option("--lang", "language", metavar="LANG", default="en", show_default=True, help=said)(command)
 
 
+def duration_option(_: click.Context, param: click.Parameter, text: str) -> int:
+    """Read an option such as 90d into ms (a click callback)."""
+    from worker.core.grid.values import duration_ms
+
+    try:
+        ms = duration_ms(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=param) from None
+    if not ms:
+        raise click.BadParameter(f"{text!r} is no time: write a duration, as in 7d", param=param)
+    return ms
+
+
 def instant_option(_: click.Context, param: click.Parameter, text: str | None) -> int | None:
     """Read an RFC 3339 option into ms (a click callback)."""
     from worker.core.contract.instants import instant

@@ -12,6 +12,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "leaks": ("worker.cli.learn_leaks", "leaks"),
     "rates": ("worker.cli.learn_rates", "rates"),
     "fit": ("worker.cli.learn_fit", "fit"),
+    "compare": ("worker.cli.learn_compare", "compare"),
     "score": ("worker.cli.learn_score", "score"),
 }
 """Name → module and attribute."""

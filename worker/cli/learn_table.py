@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 import click
 from click.core import ParameterSource
 
-from worker.cli.common import Complaints, load_grid, shown_name
+from worker.cli.common import Complaints, duration_option, load_grid, shown_name
 from worker.cli.extras import needs
 from worker.core.contract.printable import plain
 from worker.errors import HistoryError, LearningError
@@ -29,29 +29,16 @@ if TYPE_CHECKING:
 Label = Literal["won", "opportunity", "accepted"]
 
 
-def _duration(_: click.Context, param: click.Parameter, text: str) -> int:
-    """Read an option such as 90d into ms (a click callback)."""
-    from worker.core.grid.values import duration_ms
-
-    try:
-        ms = duration_ms(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param=param) from None
-    if not ms:
-        raise click.BadParameter(f"{text!r} is no time: write a duration, as in 7d", param=param)
-    return ms
-
-
 @click.command("table")
 @click.argument("source")
 @click.option("--out", metavar="T.parquet", required=True, help="Where to write the table.")
 @click.option("--grid", "grid_name", metavar="GRID", help="Events: the grid that reads the leads, a file or a preset's name.")
 @click.option(
-    "--horizon", "horizon_ms", metavar="TIME", default="90d", show_default=True, callback=_duration,
+    "--horizon", "horizon_ms", metavar="TIME", default="90d", show_default=True, callback=duration_option,
     help="Events: the longest time in which an outcome counts. It is shorter where most wins come sooner.",
 )  # fmt: skip
 @click.option(
-    "--every", "every_ms", metavar="TIME", default="7d", show_default=True, callback=_duration,
+    "--every", "every_ms", metavar="TIME", default="7d", show_default=True, callback=duration_option,
     help="Events: the time between two rows of a lead.",
 )  # fmt: skip
 @click.option(

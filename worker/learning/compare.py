@@ -86,7 +86,7 @@ class Handovers(msgspec.Struct, frozen=True):
     wins_only_b: int
     chance: float
     """McNemar's exact test of the wins that one grid alone finds: how often chance alone moves as many."""
-    earlier_days: Difference | None
+    later_days: Difference | None
     """Of wins that both find: by how many days B hands them over later (below 0: earlier); the median, with its range."""
 
 
@@ -131,8 +131,9 @@ class _Shared(NamedTuple):
 def compare(a: Table, b: Table, a_week: float | None = None) -> Comparison:
     """Return how the grids of two tables differ on the same history.
 
-    In both tables a handover of the grid ends no lead's rows: only sales did. *a_week*: leads that sales can take in a week;
-    default: as many as grid A hands over. Raises `LearningError` where the tables share no row, or no lead of them is won.
+    Both tables come of `event_table` with `shadow`, so a handover of a grid ends no lead's rows. *a_week*: leads that sales can
+    take in a week; default: as many as grid A hands over. Raises `LearningError` where the tables share no row, or no lead of
+    them is won.
     """
     shared = _shared(a, b)
     won = shared.sample.won
@@ -261,7 +262,7 @@ def _handovers(
         wins_only_a=lost,
         wins_only_b=gained,
         chance=float(stats.binomtest(gained, lost + gained).pvalue) if lost + gained else 1.0,
-        earlier_days=_later([(a[lead], b[lead]) for lead in sorted(wins_a & wins_b)]),
+        later_days=_later([(a[lead], b[lead]) for lead in sorted(wins_a & wins_b)]),
     )
 
 

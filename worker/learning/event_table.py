@@ -57,6 +57,8 @@ class EventChoice(NamedTuple):
     label: Label = "won"
     complete: bool = False
     """Nothing happened before the log begins, so it needs no left edge."""
+    shadow: bool = False
+    """See `Options.shadow`."""
 
 
 Engine = Callable[[Path, Grid, Options, Scan], Tally]
@@ -102,6 +104,7 @@ def event_table(log: Log, name: str, grid: Grid, choice: EventChoice, out: str, 
             edge_ms=scan.first_ms + (0 if choice.complete else longest_memory_ms(grid)),
             label=choice.label,
             recorded=scan.recorded,
+            shadow=choice.shadow,
         )
         tally = engine(folder, grid, options, scan)
         if scan.without_subject:
@@ -131,7 +134,7 @@ def event_table(log: Log, name: str, grid: Grid, choice: EventChoice, out: str, 
                 dropped=_dropped(tally, months, folder),
                 recording={
                     "first_outcome_ms": first_ms,
-                    "handovers": "recorded" if options.recorded else "replayed",
+                    "handovers": "recorded" if options.recorded or options.shadow else "replayed",
                     "months": [month._asdict() for month in months],
                 },
                 design_effect=design_effect,

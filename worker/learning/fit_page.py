@@ -8,19 +8,12 @@ from typing import Final
 
 from worker.learning.fit_words import gate, percent, points_of, quality, rung, times
 from worker.learning.leaks import Leak
+from worker.learning.pages import page, paragraph, table_of_cells
 from worker.learning.pictures import Bar, bars, curve
 from worker.learning.proposal import Proposal, Row
 from worker.learning.rates import MEANING, in_words
 from worker.learning.tables import TableFacts
 
-_STYLE: Final = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430}
-table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .6rem;border-bottom:1px solid #d8dee6;text-align:left}
-td.n{text-align:right;font-variant-numeric:tabular-nums}h2{margin-top:2.2rem}svg{max-width:100%;height:auto}
-svg text{font:12px system-ui,sans-serif;fill:#1c2430}svg .note{fill:#556}.bar{fill:#7aa7d9}
-.likely{stroke:#1c2430;stroke-width:1.5}
-.everyone{stroke:#c0392b;stroke-dasharray:4 3}.axis{fill:none;stroke:#889}.dot{fill:#2d6cb0}.ask{color:#9a5b00}
-"""
 _MOST_BARS: Final = 25
 
 
@@ -29,47 +22,38 @@ def report_html(proposal: Proposal, facts: TableFacts, leaks: Sequence[Leak]) ->
     return page(f"Proposed points: {proposal.grid.grid}", "\n".join(_sections(proposal, facts, leaks)))
 
 
-def page(title: str, body: str) -> str:
-    """Return a whole page; *body* is HTML, and *title* is not."""
-    title = escape(title)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
-        f"<body>\n<h1>{title}</h1>\n{body}\n</body></html>\n"
-    )
-
-
 def _sections(proposal: Proposal, facts: TableFacts, leaks: Sequence[Leak]) -> Iterator[str]:
     sample = proposal.sample
     won = int(sample.won.sum())
-    yield _p(
+    yield paragraph(
         f"{facts.leads:,} leads of {facts.source}, {sample.rows:,} rows, {won:,} of them won: everyone closes "
         f"{percent(proposal.fitted.overall)}. SQL was asked for as: {proposal.goal.words}. "
         "Nothing here is in force: a person decides."
     )
     if sample.at_ms is not None:
-        yield _p(f"A lead has several rows; {sample.design_effect:.1f} rows tell as much as one lead that stands alone.")
+        yield paragraph(f"A lead has several rows; {sample.design_effect:.1f} rows tell as much as one lead that stands alone.")
     for one in facts.dropped:
         detail = f" ({one.detail})" if one.detail else ""
-        yield _p(f"Left out of the table: {one.rows:,} rows, {one.why}{detail}.")
+        yield paragraph(f"Left out of the table: {one.rows:,} rows, {one.why}{detail}.")
     yield "<h2>Thresholds</h2>"
     for name, threshold in proposal.rungs.items():
-        yield _p(rung(name, threshold, sample.rows))
+        yield paragraph(rung(name, threshold, sample.rows))
     if proposal.least_fit is not None:
-        yield _p(f"Leads that reach SQL with a fit below {proposal.least_fit:g} close less often than SQL promises.")
+        yield paragraph(f"Leads that reach SQL with a fit below {proposal.least_fit:g} close less often than SQL promises.")
     yield _bands(proposal)
     yield "<h2>How good is it?</h2>"
-    yield _p(quality(proposal.judged))
+    yield paragraph(quality(proposal.judged))
     if proposal.judged is not None:
         yield _deciles(proposal)
         for quality_then in proposal.judged.earlier:
             low, high = quality_then.auc_likely
-            yield _p(
+            yield paragraph(
                 f"{quality_then.words.capitalize()}: {quality_then.auc:.0%} of pairs in order ({low:.0%}–{high:.0%} likely), "
                 f"{quality_then.won:,} won."
             )
-    yield _p(gate(proposal))
+    yield paragraph(gate(proposal))
     yield "<h2>Which answers close</h2>"
-    yield _p("Bars are rates, black lines their likely ranges, and the red line is everyone.")
+    yield paragraph("Bars are rates, black lines their likely ranges, and the red line is everyone.")
     yield _rate_bars(proposal)
     yield "<h2>Points</h2>"
     yield _points(proposal.rows)
@@ -134,19 +118,4 @@ def _doubts(proposal: Proposal, leaks: Sequence[Leak]) -> Iterator[str]:
     for leak in asked:
         yield f'<p class="ask"><b>{escape(leak.name)}</b> ({leak.verdict}): {escape(leak.why)}</p>'
     for one in proposal.left_out:
-        yield _p(f"{one.name} is left out: {one.why}.")
-
-
-def _p(words: str) -> str:
-    return f"<p>{escape(words)}</p>"
-
-
-def table_of_cells(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of HTML."""
-    cells = "".join(f"<th>{escape(one)}</th>" for one in head)
-    lines = "".join("<tr>" + "".join(f"<td{_kind(cell)}>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table>"
-
-
-def _kind(cell: str) -> str:
-    return ' class="n"' if cell[:1] in "+-0123456789×" and len(cell) < 12 else ""
+        yield paragraph(f"{one.name} is left out: {one.why}.")

@@ -42,6 +42,14 @@ def _rate(rate: float, words: str, option: str) -> Goal:
     return Goal("rate", rate, words)
 
 
+def calls_a_week(text: str) -> float:
+    """Return the calls of a text such as `40/week`. Raises `LearningError`."""
+    goal = _capacity(text)
+    if goal.kind != "week":
+        raise LearningError(f"--capacity {text}: write calls a week, as in 40/week")
+    return goal.value
+
+
 def _capacity(text: str) -> Goal:
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(/week|%)", text.strip())
     if found is None or float(found[1]) <= 0:

@@ -104,7 +104,11 @@ class _Fold:
         """Take a recorded `lead.mql` or `lead.sql`."""
         self.flush()
         self._standing(record.subject, record.arrival_ms)
-        self._flag(self._root(record.subject), record.arrival_ms, FLAGS[record.type])
+        id_, why = self._root(record.subject), FLAGS[record.type]
+        if self.options.shadow:
+            self._hand_over(self.leads[id_], record.arrival_ms, why)
+        else:
+            self._flag(id_, record.arrival_ms, why)
 
     def _root(self, lead: str) -> str:
         seen = {lead}
@@ -205,7 +209,7 @@ class _Fold:
     def _pass(self, id_: str, at_ms: int) -> None:
         """Let time pass for a lead, which may bring a `lead.mql` or `lead.sql` by itself."""
         due_ms = self._due.get(id_)
-        if due_ms is None or due_ms > at_ms or self.options.recorded:
+        if due_ms is None or due_ms > at_ms or not self.options.judges:
             return
         plan = plan_tick(self.scorer, {id_: self._states[id_]}, at_ms, None)
         for move in plan.moves:
@@ -229,6 +233,10 @@ class _Fold:
         self._note(lead, at_ms, why)
 
     def _note(self, lead: Standing, at_ms: int, why: Why) -> None:
+        if not self.options.shadow:
+            self._hand_over(lead, at_ms, why)
+
+    def _hand_over(self, lead: Standing, at_ms: int, why: Why) -> None:
         if why == "sql":
             lead.handovers.append(at_ms)
             lead.hand_over(at_ms)
@@ -325,7 +333,9 @@ def _judged(id_: str, lead: Standing, candidate: Candidate, options: Options) ->
         lead.left_out["late_outcome"] += 1
         return None
     won_ms = min((one.at_ms for one in known if one.at_ms > at_ms), default=None)
-    handed_over = candidate.why == "sql" or any(at_ms < handed_ms <= end_ms for handed_ms in lead.handovers)
+    handed_over = (candidate.why == "sql" and not options.shadow) or any(
+        at_ms < handed_ms <= end_ms for handed_ms in lead.handovers
+    )
     return Row(
         id_,
         at_ms,

@@ -47,6 +47,16 @@ class Options(msgspec.Struct, frozen=True):
     label: Label = "won"
     recorded: bool = False
     """The log holds outputs: its own `lead.mql` and `lead.sql` count. Otherwise those of the grid at hand do."""
+    shadow: bool = False
+    """The `lead.mql` and `lead.sql` of the grid at hand mark instants and hand no lead over, whatever the log holds.
+
+    So two grids have the same rows, and a lead stays in them until sales in fact had it.
+    """
+
+    @property
+    def judges(self) -> bool:
+        """Whether the grid at hand moves leads up."""
+        return self.shadow or not self.recorded
 
     @property
     def last_ms(self) -> int:
@@ -177,12 +187,12 @@ def longest_memory_ms(grid: Grid) -> int:
 def folding_grid(grid: Grid, options: Options) -> CompiledGrid:
     """Return the grid as the table reads it.
 
-    Leads are never removed, or the losers would be missing. Accounts and phases change no score. Where outputs are recorded,
-    the grid's own ladder is of no use. An address links ids only where the grid has `link`.
+    Leads are never removed, or the losers would be missing. Accounts and phases change no score. Where recorded outputs
+    count, the grid's own ladder is of no use. An address links ids only where the grid has `link`.
     """
     without: dict[str, Any] = {"retention": None, "accounts": None, "phases": {}}
     if grid.identity is not None and grid.identity.email != "link":
         without["identity"] = None
-    if options.recorded:
+    if not options.judges:
         without["stages"] = grid.stages.model_copy(update={"mql": None, "sql": None})
     return CompiledGrid(grid.model_copy(update=without), "/leadpulse/learn")

@@ -10,13 +10,13 @@ from worker.core.grid.models import Grid
 from worker.errors import LearningError
 from worker.learning.bins import LeftOut
 from worker.learning.fields import Field, encoded, fields_of_columns
-from worker.learning.fit_page import page, table_of_cells
 from worker.learning.fit_report import as_json, table_of
 from worker.learning.fit_words import percent, points_of
 from worker.learning.fitting import grid_of
 from worker.learning.grid_fields import GridFields, fields_of_grid, with_signals
 from worker.learning.leak_gate import bare
 from worker.learning.leaks import find_leaks
+from worker.learning.pages import page, table_of_cells
 from worker.learning.pictures import Bar, bars
 from worker.learning.points import Method, fit
 from worker.learning.rates import MEANING, Rate, in_words, rates
