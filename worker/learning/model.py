@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from scipy import optimize, special
 
-from worker.core.grid.counted import counted_hash, counted_parts, signals_of
+from worker.core.grid.counted import counted_hash, counted_parts, signals_of, tiers_of
 from worker.core.grid.models import Grid
 from worker.core.grid.prediction import MOST_WEIGHT, read_model_file
 from worker.learning.accuracy import Line, platt
@@ -149,6 +149,8 @@ def _shape(grid: Grid, weights: Weights, sample: Sample, horizon: str) -> dict[s
         for rule in grid.engagement.rules
         if rule.cap is not None and rule.points and rule.id in weights.signals
     }
+    floors = {name: tier.min / tier.points for name, tier in tiers_of(grid) if tier.min is not None and tier.points < 0}
+    caps |= {name: most for name, most in floors.items() if most > 0 and name in weights.signals}
     return {
         "model": 1,
         "features": {

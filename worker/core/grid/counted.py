@@ -32,8 +32,8 @@ def signals_of(grid: GridFile) -> dict[str, str]:
     """
     found = {signal: rule.id for rule in grid.fit.rules for signal in _of_fit(rule)}
     found |= {rule.id: rule.id for rule in grid.engagement.rules} | {velocity.id: velocity.id for velocity in grid.velocity}
-    taken = {*found.values(), *(rule.id for rule in grid.fit.rules)}
-    found |= {name: name for name, _ in _tiers(grid, taken)}
+    taken = _ids(grid)
+    found |= {name: name for name, _ in tiers_of(grid)}
     idle_days = _free(IDLE_DAYS, taken)
     return {**found, idle_days: idle_days}
 
@@ -49,19 +49,15 @@ def counted_parts(grid: GridFile) -> dict[str, str]:
 
 
 def _counted(grid: GridFile) -> Iterator[tuple[str, list[Any]]]:
-    taken = set()
     for fit in grid.fit.rules:
-        taken.add(fit.id)
         yield fit.id, ["fit", repr(fit.where), *_table(fit)]
     for rule in grid.engagement.rules:
-        taken.add(rule.id)
         yield rule.id, ["rule", *_occurrences(grid, rule), *_rule(grid, rule)]
     for velocity in grid.velocity:
-        taken.add(velocity.id)
         reached = [number for number, _ in velocity.steps]
         days = [velocity.count, velocity.within_days, grid.timezone]
         yield velocity.id, ["velocity", *_occurrences(grid, velocity), *days, reached]
-    for name, tier in _tiers(grid, taken):
+    for name, tier in tiers_of(grid):
         yield name, ["inactivity", tier.after, tier.every]
 
 
@@ -102,8 +98,14 @@ def _once_per(rule: Rule | Velocity) -> tuple[str, ...]:
     return (words,) if isinstance(words, str) else tuple(words)
 
 
-def _tiers(grid: GridFile, taken: set[str]) -> Iterator[tuple[str, Inactivity]]:
-    name = _free(INACTIVITY, taken)
+def _ids(grid: GridFile) -> set[str]:
+    engagement = {rule.id for rule in grid.engagement.rules}
+    return {rule.id for rule in grid.fit.rules} | engagement | {velocity.id for velocity in grid.velocity}
+
+
+def tiers_of(grid: GridFile) -> Iterator[tuple[str, Inactivity]]:
+    """Yield each tier of inactivity with its signal, in the order of the file."""
+    name = _free(INACTIVITY, _ids(grid))
     for place, tier in enumerate(grid.inactivity, start=1):
         yield (f"{name}/{place}" if place > 1 else name), tier
 
