@@ -223,6 +223,9 @@ async def test_a_person_gets_a_content_by_one_act(ledger: Ledger) -> None:
     assert await ledger.content_allowed("bob@example.com", "warm/study", "b")
     assert await ledger.contents_of("ann@example.com") == {"warm/study", "warm/web"}
     assert await ledger.contents_of("eve@example.com") == set()
+    await ledger.take([EraseLead("email:ann@example.com", 5)], 6)
+    assert await ledger.contents_of("ann@example.com") == set()
+    assert await ledger.contents_of("bob@example.com") == {"warm/study"}
 
 
 async def test_contents_of_a_lead_are_kept_for_its_other_ids(ledger: Ledger) -> None:
@@ -233,6 +236,16 @@ async def test_contents_of_a_lead_are_kept_for_its_other_ids(ledger: Ledger) -> 
     assert await ledger.sent("ann") == {"warm": ("study", "web")}
     await ledger.take([EraseLead("ann", 4)], 7)
     assert await ledger.sent("ann") == {}
+
+
+async def test_an_address_that_is_a_lead_takes_no_mail_after_its_erasure(ledger: Ledger) -> None:
+    """The person said so before, and nothing else of the lead stays."""
+    await ledger.take([Suppress(lead, "unsubscribed", 5) for lead in ("email:ann@example.com", "ann")], 5)
+    await ledger.take([Lift("email:bob@example.com", 5)], 5)
+    await ledger.take([EraseLead(lead, 9) for lead in ("email:ann@example.com", "email:bob@example.com", "ann")], 9)
+    await ledger.take([Suppress("email:bob@example.com", "unsubscribed", 4)], 9)
+    assert await ledger.suppressed(["email:ann@example.com", "ann"]) == {"email:ann@example.com": "unsubscribed"}
+    assert await ledger.suppressed(["email:bob@example.com"]) == {}
 
 
 async def test_a_state_of_after_the_erasure_stays(ledger: Ledger) -> None:

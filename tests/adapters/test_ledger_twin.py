@@ -20,7 +20,7 @@ from worker.adapters.redis_ledger import RedisLedger
 from worker.adapters.redis_limits import RedisLimits
 from worker.automation_ports import AFTER_ALL, Cancel, EraseLead, Leave, Ledger, Lift, Limits, Outcome, StateEnd, Suppress
 
-LEADS = st.sampled_from(["a", "b|:", "é{}"])
+LEADS = st.sampled_from(["a", "b|:", "é{}", "email:x"])
 TARGETS = st.sampled_from(["crm", "mail"])
 TIMES = st.integers(0, 40)
 SEQUENCES = st.integers(0, 3)
@@ -111,8 +111,8 @@ async def _seen(ledger: Ledger) -> list[object]:
         await ledger.position(),
         await ledger.next_due(["crm"]),
         await ledger.next_due(["crm", "mail"]),
-        await ledger.suppressed(["a", "b|:", "é{}"]),
-        [await ledger.contents_of(lead) for lead in ("a", "b|:")],
+        await ledger.suppressed(["a", "b|:", "é{}", "email:x"]),
+        [await ledger.contents_of(lead) for lead in ("a", "b|:", "x")],
         [await ledger.sent(lead) for lead in ("a", "b|:", "é{}")],
         await ledger.rows(["intent", "unknown"], "crm", "a"),
         [await ledger.get(id_) for id_ in ("1", "3|é")],

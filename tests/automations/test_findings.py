@@ -181,7 +181,11 @@ async def _everything(url: str, namespace: str, site: dict[str, str]) -> None:
     await limits.rule_allows("tell", "a", 1, 1_000, 0)
     await limits.pause("target:crm", True)
     await limits.pause("target:crm", False)
+    await ledger.content_allowed("ann@example.com", "warm/study", "a")
+    assert await ledger.contents_of("ann@example.com") == {"warm/study"}
+    await ledger.sent("ann")
     await RedisLeads(client, namespace, 2).address("ann")
+    await RedisLeads(client, namespace, 2).aliases("ann")
     ops: list[Op] = [
         Suppress("a", "bounced", 1),
         Lift("a", 1),

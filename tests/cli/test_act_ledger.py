@@ -220,6 +220,7 @@ async def test_what_is_held_of_a_person_is_exported_and_erased(site: Site) -> No
     ops: list[Op] = [a_state(7, packed=msgspec.msgpack.encode(state)), enrolled(packed=packed), Cancel("ann", "lead.cooled", 0)]
     await site.ledger("ann").take([*ops, a_content("study", 9), Suppress("ann", "bounced", 5)], 5)
     await site.ledger("email:ann@example.com").take([Suppress("email:ann@example.com", "unsubscribed", 5)], 5)
+    await site.ledger("email:ann@example.com").content_allowed("ann@example.com", "warm/study", "an-act")
     settings = ReaderSettings.load(site.env)
     answer = leadpulse("export", "ann", "--without-webhooks", env=site.env, cwd=site.folder)
     assert answer.returncode == 0, answer.stderr
@@ -232,7 +233,9 @@ async def test_what_is_held_of_a_person_is_exported_and_erased(site: Site) -> No
     assert held["cancelled_by"] == ["lead.cooled"]
     told = await held_acts(settings, ["ann"], ["Ann@Example.com"])
     assert told["suppressed"] == {"ann": "bounced", "email:ann@example.com": "unsubscribed"}
+    assert told["contents"] == {"email:ann@example.com": ["warm/study"]}
     assert await erase_acts(settings, ["ann", "dan"], 2_000, 6_000) == 2
+    await erase_acts(settings, ["email:ann@example.com"], 2_000, 6_000)
     assert await held_acts(settings, ["ann", "dan"], ["Ann@Example.com"]) == {
         "ids": {"ann": {"erased_up_to": "1970-01-01T00:00:02.000Z"}}, "suppressed": {"email:ann@example.com": "unsubscribed"},
     }  # fmt: skip

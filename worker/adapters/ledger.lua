@@ -303,6 +303,10 @@ OPS.erase = {5, function(prefix, now, lead, at, mark, murmur, sequence)
     end
   end
   redis.call('DEL', prefix .. 'cancels:' .. lead)
+  if string.sub(lead, 1, 6) == 'email:' then  -- an address that takes no mail takes none after the erasure either
+    redis.call('DEL', prefix .. 'contents:' .. mark .. ':' .. murmur)
+    return
+  end
   for _, reason in ipairs(REASONS) do redis.call('HDEL', prefix .. 'suppressed:' .. reason, mark) end
   redis.call('HDEL', prefix .. 'lifted', mark)
 end}

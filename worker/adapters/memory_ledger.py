@@ -156,6 +156,9 @@ class MemoryLedger(MemoryActs):
         self._enrolments = {
             key: held for key, held in self._enrolments.items() if key[1] != lead or (held.at_ms, held.sequence) >= erased
         }
+        if lead.startswith("email:"):  # an address that takes no mail takes none after the erasure either
+            self._contents.pop(lead.removeprefix("email:"), None)
+            return
         self._suppressed = {key: held for key, held in self._suppressed.items() if key[0] != lead}
         self._lifted.pop(lead, None)
 

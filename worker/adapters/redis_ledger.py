@@ -243,7 +243,7 @@ class RedisLedger(Caller):
     async def contents_of(self, address: str) -> set[str]:
         """Return the contents that are noted for a person with *address*."""
         key = f"{self._prefix}contents:{_name_of(address)}"
-        return {name.decode() for name in await self._run(lambda: self._commands.hkeys(key))}
+        return {name.decode() for name in await self._run(lambda: self._commands.hgetall(key))}
 
     async def sent(self, lead_id: str) -> dict[str, tuple[str, ...]]:
         """Return for each nurturing rule the contents that were chosen for the lead."""

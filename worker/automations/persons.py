@@ -23,17 +23,22 @@ _output: Final = msgspec.msgpack.Decoder(Output).decode
 
 
 async def held_acts(settings: ReaderSettings, leads: Collection[str], addresses: Collection[str]) -> dict[str, Any]:
-    """Return all acts, states and nurturing of *leads*, and why no mail goes to them or to *addresses*, ready for JSON.
+    """Return all acts, states and nurturing of *leads*, ready for JSON. Empty where nothing is held.
 
-    Empty where nothing is held.
+    Of *leads* and *addresses* also why no mail goes to them, and the contents that went to each address.
     """
     client = connect(settings.redis.get_secret_value())
     try:
         found = {lead: held for lead in leads if (held := await _of(settings, client, lead))}
         suppressed: dict[str, str] = {}
+        contents: dict[str, list[str]] = {}
         for key in (*leads, *(f"email:{address.lower()}" for address in addresses)):
-            suppressed |= await _ledger(settings, client, key).suppressed([key])
-        return {**({"ids": found} if found else {}), **({"suppressed": suppressed} if suppressed else {})}
+            ledger = _ledger(settings, client, key)
+            suppressed |= await ledger.suppressed([key])
+            if key.startswith("email:") and (had := await ledger.contents_of(key)):
+                contents[key] = sorted(had)
+        held = {"ids": found, "suppressed": suppressed, "contents": contents}
+        return {name: value for name, value in held.items() if value}
     finally:
         await client.aclose()
 
@@ -49,7 +54,7 @@ async def erase_acts(settings: ReaderSettings, leads: Collection[str], at_ms: in
         for lead in leads:
             ledger = _ledger(settings, client, lead)
             held = len(await ledger.rows(lead_id=lead))
-            if held or await _of(settings, client, lead):
+            if held or lead.startswith("email:") or await _of(settings, client, lead):
                 await ledger.take([EraseLead(lead, at_ms)], now_ms)
             count += held
         return count
