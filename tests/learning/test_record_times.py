@@ -74,7 +74,7 @@ def test_a_trait_that_is_taken_away_is_no_record_of_it() -> None:
 
 def test_counts_of_several_leads_add_up() -> None:
     """With their sources."""
-    total = Arrivals(sources={})
+    total = Arrivals()
     for _ in range(2):
         total.add(Arrivals(3, 2, 1, 1, {"/crm": 1}))
     assert total == Arrivals(6, 4, 2, 2, {"/crm": 2})

@@ -35,6 +35,7 @@ from worker.learning.landmarks import (
     pack_features,
     stronger,
 )
+from worker.learning.record_times import HANDED_OVER, RecordTimes
 from worker.learning.standing import Candidate, Standing
 
 PERSONAL: Final = frozenset({"email", "phone"})
@@ -64,6 +65,7 @@ class _Fold:
         self.options = options
         self.tally = tally
         self.leads: dict[str, Standing] = {}
+        self.times = RecordTimes()
         self.alias_of: dict[str, str] = {}
         self._states: dict[str, bytes | None] = {}
         self._due: dict[str, int | None] = {}
@@ -90,6 +92,7 @@ class _Fold:
             self.flush()
             self._standing(found.lead, record.arrival_ms)
             self.leads[self._root(found.lead)].events[found.type] += 1
+            self.times.unknown(found.type, record.arrival_ms)
         else:
             self.tally.leave_out("bad_record")
 
@@ -109,6 +112,8 @@ class _Fold:
             self._hand_over(self.leads[id_], record.arrival_ms, why)
         else:
             self._flag(id_, record.arrival_ms, why)
+        if record.type in HANDED_OVER:
+            self.times.handed_over(record.arrival_ms)
 
     def _root(self, lead: str) -> str:
         seen = {lead}
@@ -161,6 +166,7 @@ class _Fold:
         lead = self.leads[self._root(event.lead)]
         lead.take(event, arrival_ms, self.options.label)
         lead.arrived_ms = arrival_ms
+        self.times.note(event, arrival_ms)
 
     def _keep(self, plan: Plan) -> None:
         for write in plan.writes:
@@ -311,6 +317,7 @@ def rows_of_group(records: Iterable[GroupRecord], scorer: CompiledGrid, options:
         fold.until(record.arrival_ms)
         fold.take(record, offset)
     fold.end()
+    tally.count(fold.times.counted())
     rows: list[Row] = []
     for id_, lead in sorted(fold.leads.items()):
         found = [_judged(id_, lead, candidate, options) for _, candidate in sorted(lead.candidates.items())]

@@ -6,6 +6,7 @@ happen (van Houwelingen and Putter, “landmarking”).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ import xxhash
 
 from worker.core.grid.models import Grid
 from worker.core.scoring.compiled_grid import CompiledGrid
+from worker.learning.record_times import Arrivals
 
 DAY_MS: Final = 86_400_000
 VISITOR: Final = "visitor:"
@@ -132,6 +134,8 @@ class Tally(msgspec.Struct):
     """Those of them with a row that is won."""
     traits: set[str] = set()
     types: set[str] = set()
+    records: dict[str, Arrivals] = {}
+    """`event:TYPE` and `trait:PATH` → when such records arrived."""
 
     def leave_out(self, why: str, rows: int = 1, leads: int = 0) -> None:
         """Count *rows* that are not there, of so many leads."""
@@ -151,6 +155,12 @@ class Tally(msgspec.Struct):
                 mine[key] = mine.get(key, 0) + count
         self.traits |= other.traits
         self.types |= other.types
+        self.count(other.records)
+
+    def count(self, records: Mapping[str, Arrivals]) -> None:
+        """Add counts of when records arrived."""
+        for name, seen in records.items():
+            self.records.setdefault(name, Arrivals()).add(seen)
 
 
 def first_instant(lead: str, since_ms: int, every_ms: int) -> int:

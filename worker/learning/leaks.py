@@ -22,6 +22,8 @@ from worker.learning.tables import Feature, Table
 __all__ = ["Leak", "Verdict", "find_leaks"]
 
 _WORST: Final[dict[Verdict, int]] = {"refuse": 0, "ask": 1, "ok": 2}
+_OUTCOMES: Final = frozenset({"event:crm.won", "event:crm.lost"})
+"""They are the outcome, and no leak of it."""
 _KNOWN_EARLY: Final = "Every row has only what had arrived by then, so this may be an honest sign. Look at it once."
 
 
@@ -46,13 +48,10 @@ class _Events:
         self._by_time = {name: leak_in_times(name, seen) for name, seen in facts.records.items()}
 
     def leaks(self) -> list[Leak]:
-        return [self._judged(feature) for feature in self._table.features()]
-
-    def _judged(self, feature: Feature) -> Leak:
-        found = self._in_times(feature)
-        if found is not None and found.verdict == "refuse":
-            return found
-        return found or self._in_rows(feature)
+        """Return a verdict for each feature, then for what no row has, because it only ever came too late."""
+        found = [self._in_times(feature) or self._in_rows(feature) for feature in self._table.features()]
+        listed = {one.name for one in found} | _OUTCOMES
+        return found + [one for name, one in self._by_time.items() if one is not None and name not in listed]
 
     def _in_times(self, feature: Feature) -> Leak | None:
         """Return the verdict by times: of a signal, the worst of what its rule reads."""
@@ -68,19 +67,23 @@ class _Events:
         return leak(feature.column, worst.verdict, f"Its rule reads {worst.name}. {worst.why}", worst.figure)
 
     def _in_rows(self, feature: Feature) -> Leak:
+        """Judge a trait or an event type by its rows. Signals are made of these; a young or busy lead is no leak."""
         values, effect = self._table.column(feature.column), self._table.facts.design_effect
         if feature.kind == "trait":
             column = coded(feature.column, values.tolist())
         else:
             column = by_range(feature.column, np.asarray(values, np.float64))
         found = alone(column, self._won, self._fold)
+        clean = leak(feature.column, "ok", "No sign of the outcome, and no record of it came too late.", found)
+        if feature.kind not in ("trait", "event"):
+            return clean
         if found >= TOO_GOOD_ALONE and found - 0.5 >= LIKELY * by_chance(self._won, effect):
             return leak(feature.column, "ask", f"{pairs(found)} {_KNOWN_EARLY}", found)
         always = [side for side in extremes(column, self._won, effect) if side.always]
         if always:
             words = extreme_words(always[0], float(self._won.mean()))
             return leak(feature.column, "ask", f"{words} {_KNOWN_EARLY}", always[0].of.rate)
-        return leak(feature.column, "ok", "No sign of the outcome, and no record of it came too late.", found)
+        return clean
 
 
 def _folds_by_lead(leads: Ints, won: Bools) -> Ints:

@@ -91,7 +91,7 @@ class RecordTimes:
             after = self._handed_ms is not None and record.arrival_ms > self._handed_ms
             back_dated = at_outcome and record.arrival_ms - record.at_ms > HOUR_MS and not self._is_at_outcome(record.at_ms)
             for name in record.names:
-                counts = found.setdefault(name, Arrivals(sources={}))
+                counts = found.setdefault(name, Arrivals())
                 counts.records += 1
                 counts.at_outcome += at_outcome
                 counts.after_handover += after
