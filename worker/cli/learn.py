@@ -13,6 +13,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "rates": ("worker.cli.learn_rates", "rates"),
     "fit": ("worker.cli.learn_fit", "fit"),
     "compare": ("worker.cli.learn_compare", "compare"),
+    "report": ("worker.cli.learn_report", "report"),
     "score": ("worker.cli.learn_score", "score"),
 }
 """Name → module and attribute."""
