@@ -57,6 +57,15 @@ async def test_hubspots_properties_are_made_once() -> None:
         assert (hub.groups, hub.refusals) == (["contactinformation", "leadpulse"], [])
 
 
+async def test_a_refusal_that_repeats_the_token_does_not_show_it() -> None:
+    """Wherever it stands in the answer."""
+    async with HubSpot(token="pat-of-the-portal-4711") as hub:
+        hub.script("GET", "/properties", Reply(403, {"message": f"pat {hub.token} lacks scopes"}), times=9)
+        with pytest.raises(AutomationsError, match="lacks scopes") as caught:
+            await prepared(hub, {"token": "${X}"}, FIELDS, secret=hub.token)
+        assert hub.token not in str(caught.value)
+
+
 async def test_a_hubspot_property_that_cannot_serve_is_named() -> None:
     """Uniqueness cannot be added later, and a number takes no text."""
     async with HubSpot() as hub:

@@ -57,7 +57,9 @@ async def test_a_signed_webhook_is_taken_as_it_came(vendor: str) -> None:
             request = SIGN[vendor](secret(vendor, text), NOW_MS, "/in/tool")
             assert await post(collector, request) == 200
             inbound = collector.log.inbound()[-1]
-            assert (inbound.body, inbound.source, inbound.vendor) == (request.body, "tool", vendor)
+            came = request.body.replace(text.encode(), b"***") if vendor == "zoho" else request.body
+            assert (inbound.body, inbound.source, inbound.vendor) == (came, "tool", vendor)
+            assert text.encode() not in inbound.body
             assert (inbound.received_ms, inbound.key_number) == (NOW_MS, number)
             beside = f"{inbound.query} {inbound.headers}"
             assert text not in beside

@@ -36,6 +36,8 @@ class LiveTarget:
         self.came: dict[str, float] = {}
         """`webhook-id` → when it came first, as `time.time()`."""
         self.status = 200
+        self.text = ""
+        """What its answers say."""
         self.lag: Callable[[], float] = lambda: 0.0
         """For how long an answer takes."""
         self.headers: dict[str, str] = {}
@@ -61,7 +63,7 @@ class LiveTarget:
         self.ids[id_] += 1
         await request.read()
         await asyncio.sleep(self.lag())
-        return web.Response(status=self.status, headers=self.headers)
+        return web.Response(status=self.status, text=self.text, headers=self.headers)
 
 
 class ActSite:

@@ -44,6 +44,8 @@ class Apis:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.url = ""
+        self.token = "fresh"
+        """What it gives to those who log in."""
         self.answers: dict[str, Any] = dict(_ANSWERS)
         """Part of a path → what is answered, or a function of the path; `None`: a fault of the API."""
 
@@ -61,7 +63,7 @@ class Apis:
         )
 
     async def _token(self, _: web.Request) -> web.Response:
-        return web.json_response({"access_token": "fresh", "expires_in": 3600})
+        return web.json_response({"access_token": self.token, "expires_in": 3600})
 
     async def _answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.raw_path)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
@@ -147,7 +147,7 @@ class Calls:
         try:
             token = await self.logins.token(at.name)
             try:
-                answer = self._clean(at, Answer(*await self._sent(at, step, lease, token, before)), token)
+                answer = cleaned(Answer(*await self._sent(at, step, lease, token, before)), self._secrets_of(at, token))
                 _judge(at.kind, step, answer)
             except Expired as error:
                 if again and self.logins.expired(at.name, token):
@@ -209,32 +209,37 @@ class Calls:
         if not isinstance(refusal, Expired):
             await self.limits.report(name, failure, after_ms, self.now_ms(), str(refusal))
 
-    def _clean(self, at: Named, answer: Answer, token: str) -> Answer:
-        """Return *answer* without secrets of the target that its body shows, before anybody quotes or shortens it."""
-        body = answer.body
-        for held in self._secrets_of(at.target, token):
-            if len(held) >= _SURELY_SECRET:
-                body = body.replace(held.encode(), b"***")
-        return answer._replace(body=body)
+    def _secrets_of(self, at: Named, token: str) -> list[str]:
+        return secrets_of(at.target, self.environment, token)
 
     def _scrubbed(self, at: Named, error: Refusal, token: str) -> Refusal:
         """Return *error* with words that are short and hold no secret of the target."""
         words = str(error)
-        for held in self._secrets_of(at.target, token):
+        for held in self._secrets_of(at, token):
             words = words.replace(held, "***")
         error.args = (_SECRET_WORDS.sub(r"\1\2***", words)[:_MOST_WORDS],)
         return error
 
-    def _secrets_of(self, target: Target, token: str) -> Iterator[str]:
-        """Yield what must not be shown, the longest first: secrets, their parts, and the *token* of a log-in."""
-        found = {token, unquote(token)}
-        for _, secret in secrets_in(target):
-            held = [self.environment.get(name, "") for name in secret.names()]
-            with contextlib.suppress(ConnectionsError):
-                held.append(secret.resolve(self.environment))
-            for one in held:
-                found.update(_parts_of(one))
-        yield from sorted((one for one in found if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+def secrets_of(target: Target, environment: Mapping[str, str], token: str) -> list[str]:
+    """Return what must not be shown of *target*, the longest first: secrets, their parts, and the *token* of a log-in."""
+    found = {token, unquote(token)}
+    for _, secret in secrets_in(target):
+        held = [environment.get(name, "") for name in secret.names()]
+        with contextlib.suppress(ConnectionsError):
+            held.append(secret.resolve(environment))
+        for one in held:
+            found.update(_parts_of(one))
+    return sorted((one for one in found if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+
+def cleaned(answer: Answer, secrets: Iterable[str]) -> Answer:
+    """Return *answer* without *secrets* that its body shows, before anybody quotes or shortens it."""
+    body = answer.body
+    for held in secrets:
+        if len(held) >= _SURELY_SECRET:
+            body = body.replace(held.encode(), b"***")
+    return answer._replace(body=body)
 
 
 def _check_time(lease: Lease) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from worker.adapters.http_out import HttpOut
 from worker.adapters.vendor_login import NoAnswer, VendorLogin
+from worker.automations.calls import cleaned, secrets_of
 from worker.automations.models import Automations
 from worker.automations.requests import Answer, Expired, Http, Refusal
 from worker.automations.signing import Keys, signed
@@ -76,7 +77,8 @@ async def prepare(
             token = await _token(login, name)
             keys = Keys(lambda secret: secret.resolve(environment), lambda secret: secret.resolve(environment), token)
             try:
-                return await _driven(http, target, kind, kind.prepare(target, wanted, make), keys)
+                steps = kind.prepare(target, wanted, make)
+                return await _driven(http, target, kind, steps, keys, secrets_of(target, environment, token))
             except Expired as error:
                 login.forget(name, token)
                 if last or not token:
@@ -93,18 +95,21 @@ async def _token(login: VendorLogin, name: str) -> str:
         raise AutomationsError(f"{name}: {error}") from error
 
 
-async def _driven(http: HttpOut, target: Target, kind: Kind, steps: Preparation, keys: Keys) -> list[Prepared]:
+async def _driven(
+    http: HttpOut, target: Target, kind: Kind, steps: Preparation, keys: Keys, secrets: Sequence[str]
+) -> list[Prepared]:
     answer: Answer | None = None
     try:
         while True:
-            answer = await _answered(http, target, kind, steps.send(answer), keys)  # type: ignore[arg-type]  # None at first
+            answer = await _answered(http, target, kind, steps.send(answer), keys, secrets)  # type: ignore[arg-type]  # None at first
     except StopIteration as end:
         return list(end.value)
 
 
-async def _answered(http: HttpOut, target: Target, kind: Kind, step: Http, keys: Keys) -> Answer:
+async def _answered(http: HttpOut, target: Target, kind: Kind, step: Http, keys: Keys, secrets: Sequence[str]) -> Answer:
     url, headers = signed(target, step, keys)
-    answer = Answer(*await http.send(step.method, url, headers, step.body, within_s=_WITHIN_S, alone=False))
+    sent = await http.send(step.method, url, headers, step.body, within_s=_WITHIN_S, alone=False)
+    answer = cleaned(Answer(*sent), secrets)
     if answer.status not in step.takes:
         kind.judge(answer)
     return answer

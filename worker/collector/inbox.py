@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import logging
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -27,6 +29,9 @@ log = logging.getLogger(__name__)
 
 _VALIDATES: Final = {"mandrill": ("HEAD",), "mailchimp": ("GET", "HEAD")}
 """Vendors that look whether the address answers before they send to it."""
+
+_SECRET_WITHIN: Final = frozenset({"zoho"})
+"""Vendors that send the shared secret within the body."""
 
 _ACKNOWLEDGED: Final = (
     b'<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>'
@@ -89,6 +94,8 @@ class Inbox:
             if special is not None:
                 return special
             inbound = _inbound(name, source, signed, number, self._collector.now_ms())
+            if vendor in _SECRET_WITHIN:
+                inbound = msgspec.structs.replace(inbound, body=_without(inbound.body, self._collector.keys[name].secrets))
             record = Output(self._collector.inbound_topic, key_of(inbound, source), encode_inbound(inbound))
             within_s = HURRIED_ANSWER_S if vendor in _HURRIED else ANSWER_S
             if not await self._collector.promise.keep([record], within_s):
@@ -178,6 +185,14 @@ def _inbound(name: str, source: Source, signed: Signed, number: int, received_ms
         headers={one: _printable(signed.headers[one])[:_MOST_HEADER] for one in KEPT_HEADERS if one in signed.headers},
         key_number=number,
     )
+
+
+def _without(body: bytes, secrets: Iterable[str]) -> bytes:
+    """Return a body in JSON with `***` in place of each value that is one of *secrets*."""
+    for secret in secrets:
+        for form in (msgspec.json.encode(secret), json.dumps(secret).encode()):
+            body = body.replace(form, b'"***"')
+    return body
 
 
 def _printable(text: str) -> str:
