@@ -108,7 +108,7 @@ def test_the_background_job_of_a_script_is_stopped_while_it_starts(place: Path, 
     command = ["-c", ignoring, sys.executable, "-m", "worker.cli", "demo", "--for", "1h"]
     with Running(command, {"TMPDIR": str(place)}, tmp_path) as demo:
         demo.until(lambda: "starting a broker" in demo.words)
-        assert demo.end(signal.SIGINT) == 130
+        assert demo.end(signal.SIGINT) in (1, 130)  # 1: in a library that makes another error of it
         assert "Traceback" not in demo.words
     assert processes_in(place) == {}
 
