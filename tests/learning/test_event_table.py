@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from tests.kit.archives import add_file, tick
 from tests.kit.grids import a_grid, parsed
 from tests.kit.landmarks import OURS, folded, rounded
 from tests.kit.learning_logs import CHOICE, GRID, PAGE, a_crowd, log_of, made
-from tests.kit.stories import DAY, START, an_event
+from tests.kit.oracle_values import instant, rfc3339
+from tests.kit.stories import DAY, START, Line, an_event
+from worker.core.contract.model import Record
 from worker.errors import LearningError
+from worker.history.records import open_history
 from worker.learning import event_table as module
+from worker.learning.event_table import event_table
 from worker.learning.intervals import design_effect
 from worker.learning.landmarks import Options, first_instant, longest_memory_ms, unpack_features
 from worker.learning.table_words import words
-from worker.learning.tables import Dropped, Table
+from worker.learning.tables import Dropped, Table, read_table
 
 
 def rows_of(table: Table) -> list[dict[str, Any]]:
@@ -151,3 +158,26 @@ def test_each_lead_has_its_own_phase() -> None:
         at_ms = first_instant("ada", since, 7 * DAY)
         assert since <= at_ms < since + 7 * DAY
         assert (at_ms - first_instant("ada", START, 7 * DAY)) % (7 * DAY) == 0
+
+
+def test_an_archive_gives_the_table_of_its_lines(tmp_path: Path) -> None:
+    """Inputs of one topic, outputs of another, and a tick that ends the log."""
+    sent = an_event("lead-001", 9_999, START + 12 * DAY, "lead.sql", {}) | {"source": OURS}
+    lines = sorted([*a_crowd(), sent], key=lambda line: instant(line["time"]))
+    lines.append({"tick": rfc3339(START + 95 * DAY)})
+    expected = made(tmp_path, lines)
+    archive, out = tmp_path / "history", str(tmp_path / "archived.parquet")
+    inputs = [line for line in lines[:-1] if line is not sent]
+    add_file(archive, [record("lead.events.web", offset, line) for offset, line in enumerate(inputs)])
+    add_file(archive, [record("lead.sql", 0, sent)], role="output")
+    add_file(archive, [tick(0, 0, START + 95 * DAY)], role="journal")
+    event_table(open_history(str(archive)), str(archive), GRID, CHOICE, out)
+    table = read_table(out)
+    assert table.arrow.to_pylist() == expected.arrow.to_pylist()
+    assert replace(table.facts, source="") == replace(expected.facts, source="")
+    assert (table.facts.source, table.facts.recording["handovers"]) == ("history", "recorded")
+
+
+def record(topic: str, offset: int, line: Line) -> Record:
+    """Return a line as a record of Kafka, written at the time of its event."""
+    return Record(topic, 0, offset, instant(line["time"]), line["subject"].encode(), json.dumps(line).encode())
