@@ -1,9 +1,11 @@
 # By digest, as are the images of docker-compose.yml: `make images` compares each with its tag and says how to renew it.
 FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea AS build
 WORKDIR /src
-COPY requirements/build.lock requirements/run.lock requirements/
+# `--build-arg LOCK=archive` makes the image of `leadpulse archive`: with DuckDB, PyArrow and S3, which workers do without.
+ARG LOCK=run
+COPY requirements/build.lock requirements/run.lock requirements/archive.lock requirements/
 RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.lock -r requirements/run.lock
+    && /venv/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.lock -r requirements/${LOCK}.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY worker worker
 COPY schemas schemas
@@ -13,7 +15,7 @@ RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --no-ind
 
 FROM python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea
 RUN useradd --system --uid 10001 --no-create-home leadpulse \
-    && install -d -o 10001 -m 700 /var/lib/leadpulse/checkpoints
+    && install -d -o 10001 -m 700 /var/lib/leadpulse/checkpoints /var/lib/leadpulse/archive
 COPY --from=build /venv /venv
 WORKDIR /app
 COPY grids grids

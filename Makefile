@@ -154,6 +154,7 @@ lock: .venv-dev/.installed
 	$(COMPILE) pyproject.toml -o requirements/run.lock
 	$(COMPILE) pyproject.toml --extra demo -c requirements/run.lock -o requirements/demo.lock
 	$(COMPILE) pyproject.toml --extra dev -c requirements/demo.lock -o requirements/dev.lock
+	$(COMPILE) pyproject.toml requirements/archive.in --extra archive -c requirements/dev.lock -o requirements/archive.lock
 	$(COMPILE) tests/benchmarks/rivals/requirements.in -o tests/benchmarks/rivals/requirements.txt
 
 # In an environment of its own, so that it checks ours and is no part of it. Strict, because a package that could not be

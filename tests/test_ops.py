@@ -28,12 +28,12 @@ from worker.settings import PROGRAMS
 
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(REPOSITORY / "docker-compose.yml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = [name for name, service in SERVICES.items() if service.get("image") == "leadpulse"]
+OURS = [name for name, service in SERVICES.items() if service.get("image", "").startswith("leadpulse")]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 CONNECTIONS = read_connections(str(REPOSITORY / "ops/compose/connections.yaml"))
 TARGETS = read_connections(str(REPOSITORY / "ops/compose/act/connections.yaml"))
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-LOCKS = ("build", "run", "demo", "dev")
+LOCKS = ("build", "run", "demo", "archive", "dev")
 
 
 def _locked(lock: str) -> dict[str, Version]:
@@ -50,6 +50,7 @@ def _asked(lock: str) -> list[Requirement]:
         "build": PROJECT["dependency-groups"]["build"],
         "run": PROJECT["project"]["dependencies"],
         "demo": PROJECT["project"]["dependencies"] + extras["demo"],
+        "archive": PROJECT["project"]["dependencies"] + extras["archive"] + ["s3fs"],
         "dev": PROJECT["project"]["dependencies"]
         + extras["demo"]
         + extras["checkpoints"]
@@ -72,9 +73,11 @@ def test_each_lock_has_what_the_project_asks_for(lock: str) -> None:
 
 def test_what_is_tested_is_what_runs() -> None:
     """Each lock holds the smaller one's packages in the same versions."""
-    run, demo, dev = _locked("run"), _locked("demo"), _locked("dev")
+    run, demo, archive, dev = _locked("run"), _locked("demo"), _locked("archive"), _locked("dev")
     assert run.items() <= demo.items()
+    assert run.items() <= archive.items()
     assert demo.items() <= dev.items()
+    assert archive.items() <= dev.items()
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -153,6 +156,17 @@ def test_compose_s_rules_fit_their_targets() -> None:
     read_rules(str(REPOSITORY / "ops/automations/automations.yaml"), TARGETS)
 
 
+def test_the_image_of_archives_has_what_they_need() -> None:
+    """It is the same file with another lock, and its folder is the program's own."""
+    service = SERVICES["archive"]
+    assert service["build"]["args"] == {"LOCK": "archive"}
+    assert "requirements/${LOCK}.lock" in DOCKERFILE
+    (volume,) = service["volumes"]
+    place = service["environment"]["LEADPULSE_ARCHIVE_TO"]
+    assert volume == f"archive:{place}"
+    assert re.search(rf"install -d -o 10001 -m 700 .*{place}\b", DOCKERFILE)
+
+
 def test_the_image_serves_its_pages_where_compose_and_prometheus_look() -> None:
     """One port number in four places: the image, its publication, its scraping, its health check."""
     (port,) = re.findall(r"LEADPULSE_METRICS_PORT=(\d+)", DOCKERFILE)
@@ -160,13 +174,15 @@ def test_the_image_serves_its_pages_where_compose_and_prometheus_look() -> None:
     assert SERVICES["worker"]["ports"][0].endswith(f":{port}")
     prometheus = YAML(typ="safe").load(REPOSITORY / "ops/prometheus/prometheus.yml")
     found = [one["dns_sd_configs"][0] for one in prometheus["scrape_configs"]]
-    assert [(one["names"], one["port"]) for one in found] == [([name], int(port)) for name in ("worker", "collector", "act")]
+    assert [(one["names"], one["port"]) for one in found] == [
+        ([name], int(port)) for name in ("worker", "collector", "act", "archive")
+    ]
 
 
 def test_the_worker_container_can_do_little_harm() -> None:
     """No root, no capabilities, nothing to write to but /tmp."""
     assert re.search(r"^USER (?!0|root)", DOCKERFILE, re.MULTILINE)
-    assert OURS == ["topics", "worker", "collector", "act", "page", "simulator"]
+    assert OURS == ["topics", "worker", "collector", "act", "archive", "page", "simulator"]
     for name in OURS:
         service = SERVICES[name]
         assert service["read_only"] is True

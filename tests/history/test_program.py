@@ -173,6 +173,24 @@ async def test_two_processes_that_both_own_a_partition_yield_no_double(world: Fi
     assert len(rows(world.archive)) == 75
 
 
+async def test_a_partition_that_is_dropped_during_a_fetch_begins_again(world: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that another process wrote may be found while records come in."""
+    world.send(60)
+    async with world.running(NEVER) as program:
+        await world.until(lambda: sum(one.rows for one in program._buffers.values()) == 60)
+        read, group = program._group.fetch, program._group
+
+        async def dropped_meanwhile(*arguments: Any) -> Any:
+            found = await read(*arguments)
+            program._drop([LogPartition(WEB, 0)])
+            monkeypatch.undo()
+            return found
+
+        monkeypatch.setattr(group, "fetch", dropped_meanwhile)
+        world.send(15)
+        await world.until(lambda: "fetch" not in vars(group) and sum(one.rows for one in program._buffers.values()) == 75)
+
+
 async def test_a_double_that_is_written_in_the_same_moment_is_read_once(
     world: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,7 +175,9 @@ class Program:
     def _take(self, found: Mapping[LogPartition, Fetched]) -> None:
         now_s = self._now_s()
         for tp, (records, next_) in found.items():
-            buffer = self._buffers[tp]
+            buffer = self._buffers.get(tp)
+            if buffer is None:  # dropped during the fetch
+                continue
             if next_ < buffer.next or (records and records[0].offset < buffer.next):
                 self._assignment = None  # the consumer was set back in between
                 continue
