@@ -88,6 +88,18 @@ def test_the_leads_of_each_grid_and_their_outcomes(tmp_path: Path, grids: list[s
     assert found["auc"]["high"] < 0
 
 
+def test_each_lead_that_a_grid_calls_is_listed(tmp_path: Path, grids: list[str]) -> None:
+    """Those of one grid alone first, with when, and how it ended."""
+    (tmp_path / "log.jsonl").write_text("\n".join(history()))
+    result = run(str(tmp_path / "log.jsonl"), *grids, "--complete", "--horizon", "30d", "--leads", "-")
+    assert result.exit_code == 0, result.stderr
+    header, *rows = result.stdout.splitlines()
+    assert header == "id,called_by,at_a,at_b,won,given_to_sales"
+    assert len(rows) == 40
+    assert "l0,A,2026-01-06T00:00:00.000Z,,yes,yes" in rows
+    assert "l1,B,,2026-01-07T00:00:00.000Z,no,no" in rows
+
+
 def test_the_page_and_the_words_say_the_same_twice(tmp_path: Path, grids: list[str]) -> None:
     """The same bytes, and what history cannot tell."""
     (tmp_path / "log.jsonl").write_text("\n".join(history()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +14,12 @@ import msgspec
 from worker.cli.common import Complaints, duration_option, load_grid, show
 from worker.cli.extras import needs
 from worker.core.contract.printable import plain
+from worker.core.scoring.calendar import rfc3339
 from worker.errors import HistoryError, LearningError
 
 if TYPE_CHECKING:
     from worker.core.grid.models import Grid
-    from worker.learning.compare import Comparison
+    from worker.learning.compare import Comparison, Mover
     from worker.learning.tables import Table
 
 
@@ -36,10 +39,12 @@ if TYPE_CHECKING:
     help="A win counts if it comes within this time.",
 )
 @click.option("--complete", is_flag=True, help="The log begins with the first lead, so nothing is missing before it.")
+@click.option("--leads", "listed", metavar="FILE", help="Write each lead that a grid calls to this CSV file; - is stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--html", "to", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write a page to FILE.")
 def compare(
-    source: str, grids: tuple[str, ...], capacity: str | None, horizon_ms: int, complete: bool, as_json: bool, to: Path | None
+    source: str, grids: tuple[str, ...], capacity: str | None, horizon_ms: int, complete: bool, listed: str | None,
+    as_json: bool, to: Path | None,
 ) -> None:  # fmt: skip
     """Compare two grids on one history.
 
@@ -56,6 +61,7 @@ def compare(
     judged = [load_grid(name) for name in grids]
     with needs("learn"):
         from worker.learning.compare import compare as compared
+        from worker.learning.compare import movers
         from worker.learning.goals import calls_a_week
     try:
         a_week = None if capacity is None else calls_a_week(capacity)
@@ -64,7 +70,25 @@ def compare(
         found = compared(one, other, a_week)
     except (LearningError, HistoryError) as error:
         raise click.ClickException(plain(str(error))) from None
-    _tell(found, as_json, to)
+    if listed is not None:
+        _list(listed, movers(one, other))
+    if listed != "-":
+        _tell(found, as_json, to)
+
+
+def _list(out: str, found: Iterable[Mover]) -> None:
+    try:
+        with click.open_file(out, "w", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(("id", "called_by", "at_a", "at_b", "won", "given_to_sales"))
+            for lead, a, b in found:
+                by = "both" if a and b else "A" if a else "B"
+                calls = [call for call in (a, b) if call is not None]
+                instants = ("" if call is None else rfc3339(call.at_ms) for call in (a, b))
+                won, given = (any(getattr(call, name) for call in calls) for name in ("won", "given"))
+                writer.writerow((lead, by, *instants, *("yes" if one else "no" for one in (won, given))))
+    except OSError as error:
+        raise click.ClickException(f"{out}: {error.strerror}; choose another --leads") from None
 
 
 def _table(source: str, grid: Grid, horizon_ms: int, complete: bool, out: str) -> Table:

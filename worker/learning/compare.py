@@ -169,6 +169,21 @@ def compare(a: Table, b: Table, a_week: float | None = None) -> Comparison:
     )
 
 
+class Mover(NamedTuple):
+    """A lead that the grids, as they are written, hand over."""
+
+    id: str
+    a: Call | None
+    b: Call | None
+
+
+def movers(a: Table, b: Table) -> list[Mover]:
+    """Return the leads that either grid hands over: those of one grid alone first, then by id."""
+    calls_a, calls_b = _calls(a), _calls(b)
+    found = [Mover(lead, calls_a.get(lead), calls_b.get(lead)) for lead in sorted({*calls_a, *calls_b})]
+    return sorted(found, key=lambda mover: mover.a is not None and mover.b is not None)
+
+
 def _name(table: Table) -> str:
     grid = table.facts.grid
     return "" if grid is None else f"{grid.name} version {grid.version}"
