@@ -20,7 +20,7 @@ TRAITS = [name for name in MADE.columns if name != "Prospect"]
 
 def run(*words: str) -> Result:
     """Run `leadpulse`."""
-    return CliRunner().invoke(cli, list(words), catch_exceptions=False)
+    return CliRunner().invoke(cli, list(words), catch_exceptions=False, env={"COLUMNS": "300"})
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -20,6 +20,8 @@ _CUTS: Final = (0.4, 0.5, 0.6, 0.7)
 
 _LEAST_WINS: Final = 10
 _EDGE: Final = 1e-4
+_ROUNDED: Final = 2
+"""Decimals of log-odds, in draws."""
 BINS: Final = 10
 
 
@@ -113,9 +115,14 @@ class Judged:
     """Of the headline: the instant in ms, or the place in the order."""
 
 
-def judge(sample: Sample, refit: Callable[[Sample], Fit]) -> Judged | None:
-    """Fit on the past of each cut and judge on what follows; `None` where too few wins can be held back."""
+def judge(sample: Sample, refit: Callable[[Sample], Fit], *, earlier: bool = True) -> Judged | None:
+    """Fit on the past of each cut and judge on what follows; `None` where too few wins can be held back.
+
+    Without *earlier*, only the last cut of those forward in time is judged.
+    """
     parts, forward = splits(sample)
+    if forward and not earlier:
+        parts = parts[-1:]
     seen: list[tuple[str, Bools, Floats]] = []
     for part in parts:
         try:
@@ -141,7 +148,7 @@ def quality(words: str, sample: Sample, p: Floats) -> Quality:
     p = np.clip(p, _EDGE, 1 - _EDGE)
     log_odds = np.log(p) - np.log1p(-p)
     line = calibration_line(log_odds, sample.won)
-    drawn = np.array([_drawn(log_odds, sample.won, weight) for weight in draws_by_lead(sample.leads)])
+    drawn = np.array(list(_drawn(log_odds, sample)))
     return Quality(
         words=words,
         rows=sample.rows,
@@ -160,9 +167,17 @@ def quality(words: str, sample: Sample, p: Floats) -> Quality:
     )
 
 
-def _drawn(log_odds: Floats, won: Bools, weight: Floats) -> tuple[float, float]:
-    order = auc(log_odds, won, weight)
-    return order, calibration_line(log_odds, won, weight).slope if np.isfinite(order) else float("nan")
+def _drawn(log_odds: Floats, sample: Sample) -> Iterator[tuple[float, float]]:
+    """Yield AUC and slope of each draw. Rows with nearly the same log-odds are counted together, which is much faster."""
+    values, place = np.unique(log_odds.round(_ROUNDED), return_inverse=True)
+    twice = np.concatenate((values, values))
+    outcome = np.repeat([True, False], values.size)
+    for weight in draws_by_lead(sample.leads):
+        winners = np.bincount(place, weights=weight * sample.won, minlength=values.size)
+        losers = np.bincount(place, weights=weight * ~sample.won, minlength=values.size)
+        counts = np.concatenate((winners, losers)).astype(np.float64)
+        order = auc(twice, outcome, counts)
+        yield order, calibration_line(twice, outcome, counts).slope if np.isfinite(order) else float("nan")
 
 
 def _range(values: Floats) -> Interval:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from threadpoolctl import threadpool_limits
+
 from worker.core.grid.models import Grid, parse_grid
 from worker.errors import LearningError
 from worker.learning.fit_page import report_html
@@ -55,7 +57,7 @@ def fit_table(path: str, grid: Grid | None, choice: Choice) -> Done:
     stop = stopping(leaks, None if grid is None else read_by(grid), (*choice.dropped, *choice.allowed))
     if stop:
         return Done(leaks, stop)
-    sample = sample_of(table).without([bare(name) for name in choice.dropped] + list(choice.dropped))
+    sample = sample_of(table, texts_too=grid is None).without([bare(name) for name in choice.dropped] + list(choice.dropped))
 
     def scores(under: Grid) -> Scores:
         return Scores(*(column[sample.place] for column in score_rows(table, under)))
@@ -70,7 +72,8 @@ def fit_table(path: str, grid: Grid | None, choice: Choice) -> Done:
         horizon_ms=table.facts.horizon_ms,
         dropped=choice.dropped,
     )
-    proposal = propose(sample, grid, wish)
+    with threadpool_limits(1):  # sums then have one order on all machines, and small products do not wait for threads
+        proposal = propose(sample, grid, wish)
     files = {
         "proposed.yaml": proposal.text,
         "report.json": report_json(proposal, table.facts, leaks, choice.dropped),

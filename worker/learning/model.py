@@ -121,7 +121,7 @@ def model_of(grid: Grid, sample: Sample, won_leads: int, horizon: str, cut: str 
     reason = _too_few(won_leads, leads, bool(signals)) or ("" if sample.when is not None else _NO_TEST)
     if reason:
         return Model(None, reason)
-    judged = judge(sample, lambda part: fit_weights(signals, part))
+    judged = judge(sample, lambda part: fit_weights(signals, part), earlier=False)
     reason = _not_good_enough(judged)
     if judged is None or reason:
         return Model(None, reason, judged)

@@ -57,7 +57,7 @@ def rates_of(table: Table, grid: Grid | None) -> Rates:
     Raises `LearningError` where the table has no won or no lost rows, or was made by a grid that counts otherwise.
     """
     grid = grid_of(table, grid)
-    sample = sample_of(table)
+    sample = sample_of(table, texts_too=grid is None)
     won = int(sample.won.sum())
     if not 0 < won < sample.rows:
         raise LearningError(f"{won} won of {sample.rows} rows: rates need won and lost ones")

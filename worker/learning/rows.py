@@ -13,14 +13,16 @@ from worker.learning.sample import Sample, Texts, in_order_of_content, texts_of
 from worker.learning.tables import Feature, Table
 
 
-def sample_of(table: Table) -> Sample:
-    """Return the rows of *table*, in the order of their content.
+def sample_of(table: Table, *, texts_too: bool = True) -> Sample:
+    """Return the rows of *table*, in the order of their content. Without *texts_too*, only the numbers of events are read.
 
     Columns of a CSV file and traits are texts, signals and counts are numbers. Signals and traits have their own ids as names.
     """
     texts: dict[str, Texts] = {}
     numbers: dict[str, Floats] = {}
     for feature in table.features():
+        if feature.kind == "trait" and not texts_too:
+            continue
         values = table.column(feature.column)
         if feature.kind in ("column", "trait"):
             texts[feature.id] = texts_of(_texts(feature, values))
@@ -52,7 +54,8 @@ def _ints(table: Table, role: str) -> Ints | None:
 def _texts(feature: Feature, values: Iterable[Any]) -> Iterable[str]:
     if feature.kind == "column":
         return ("" if value is None else value for value in values)
-    return ("" if value is None else _of_json(value) for value in values)
+    read: dict[Any, str] = {None: ""}
+    return (read[value] if value in read else read.setdefault(value, _of_json(value)) for value in values)
 
 
 def _of_json(value: str) -> str:
