@@ -14,7 +14,8 @@ COMPILED = (
     "identity/merge", "identity/messages", "identity/recorder", "identity/subject", "scoring/calendar",
     "scoring/compiled_grid", "scoring/compiled_rules", "scoring/counted_apart", "scoring/crossing", "scoring/decay",
     "scoring/fold", "scoring/halving", "scoring/ladder", "scoring/moving", "scoring/occurrences", "scoring/once_per",
-    "scoring/outputs", "scoring/packing", "scoring/parts", "scoring/phases", "scoring/reading", "scoring/response_time",
+    "scoring/outputs", "scoring/packing", "scoring/parts", "scoring/phases", "scoring/prediction", "scoring/reading",
+    "scoring/response_time",
     "scoring/schedule", "scoring/score", "scoring/stages", "scoring/velocity", "scoring/weight",
 )  # fmt: skip
 """What the hot path runs of `worker.core`. A module with structures of msgspec's is left out: mypyc drops their keywords."""

@@ -33,8 +33,10 @@ BOUNDS: Final = "bounds"
 _SHOWN: Final = 12
 """So many factors are named. The others are one factor."""
 _MOST_TIMES: Final = 1_000.0
-_MOST_LOGIT: Final = 700.0
+_FARTHEST: Final = 700.0
 """`exp` of more has no double."""
+_LEAST_LOGIT: Final = math.log(LEAST / (1 - LEAST))
+_MOST_LOGIT: Final = math.log(MOST / (1 - MOST))
 _DAY_MS: Final = 86_400_000
 _KEPT: Final = 8
 
@@ -96,7 +98,8 @@ class CompiledModel:
 
     def p(self, state: LeadState, at_ms: int, view: Mapping[str, Any] | None = None) -> float | None:
         """Return the lead's chance alone; `None` where there is none. *view*: see `signals`."""
-        if self._why_not(state.stage) is not None:
+        stage: int = state.stage
+        if self.withheld is not None or stage in (CLIENT, EXCLUDED):
             return None
         adds = [self._nothing]
         self._add(state, at_ms, view, adds, None)
@@ -167,8 +170,9 @@ class CompiledModel:
                         of.append(one)
         if self._velocity and state.velocity:
             self._add_velocity(state, self._scorer.calendar.day(at_ms), adds, of)
-        if state.active_ms:
-            self._add_idle(at_ms - state.active_ms, adds, of)
+        active_ms: int = state.active_ms
+        if active_ms:
+            self._add_idle(at_ms - active_ms, adds, of)
 
     def _add_velocity(self, state: LeadState, today: int, adds: list[float], of: list[_Weighed] | None) -> None:
         for key, rule, one in self._velocity:
@@ -240,12 +244,16 @@ def _rows_of(id_: str, table: Any) -> list[tuple[str | None, str]]:
 
 def _exp(log_odds: float) -> float:
     """Return e^*log_odds*, the same to the last bit on every machine, which the C library's is not."""
-    return exp(held_to(log_odds, _MOST_LOGIT))
+    return exp(held_to(log_odds, _FARTHEST))
 
 
 def _chance(logit: float) -> float:
     """Return the chance of log-odds, to three decimals, within `LEAST` and `MOST`."""
-    return round(min(max(1.0 / (1.0 + _exp(-logit)), LEAST), MOST), 3)
+    if logit <= _LEAST_LOGIT:
+        return LEAST
+    if logit >= _MOST_LOGIT:
+        return MOST
+    return round(1.0 / (1.0 + exp(-logit)), 3)
 
 
 def _odds(p: float) -> float:
@@ -261,8 +269,8 @@ def _times(times: float) -> float:
     return _rounded(min(max(times, 1 / _MOST_TIMES), _MOST_TIMES))
 
 
-def _strength(factor: Factor) -> float:
-    return -max(factor.times, 1 / factor.times)
+def _strength(factor: Factor) -> tuple[float, str]:
+    return -max(factor.times, 1 / factor.times), factor.id
 
 
 def _rest(base: float, shown: list[Factor], logit: float, p: float) -> list[Factor]:
