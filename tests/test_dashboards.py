@@ -60,6 +60,8 @@ acts: [{id: call, on: [lead.mql, lead.sql], to: crm, do: task, max: 9999/h, with
 """
 
 MAY_BE_0 = {
+    "Failures and losses": "the storage takes all files",
+    "Erased ids that files may still have": "no person is erased",
     "Oldest act or state that waits": "it keeps up",
     "Outputs that wait, and open breakers": "it keeps up, and the target answers",
     "Partitions without an owner": "there is a worker",
@@ -118,14 +120,15 @@ def test_every_metric_of_the_dashboards_is_asked_for_by_job() -> None:
 async def shown(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Path) -> AsyncIterator[Window]:
     """Return what a Prometheus holds after a worker had half a minute of everything that may come."""
     topics = {family: f"{namespace}.{family}" for family in TOPICS}
-    port, collector, acting = adjacent_ports(), adjacent_ports(), free_port()
+    port, collector, acting, archiving = adjacent_ports(), adjacent_ports(), free_port(), free_port()
     settings = {"input_topics": ",".join(topics.values()), "clock": "wall", "metrics_port": port}
     site = Site(kafka.address, redis_server.url, namespace, tmp_path, tick_interval=1, session_timeout=6, **settings)
     site.put_grid(GRID)
     await site.prepare()
     with (
-        needed(lambda: Prometheus([f"127.0.0.1:{at}" for at in (port, collector, acting)])) as prometheus,
+        needed(lambda: Prometheus([f"127.0.0.1:{at}" for at in (port, collector, acting, archiving)])) as prometheus,
         Running(["-m", "worker.cli", "run"], site.environ, tmp_path) as worker,
+        Running(["-m", "worker.cli", "archive", "run"], site.environ | _archive(tmp_path, archiving), tmp_path),
     ):
         await asyncio.to_thread(worker.until, lambda: ready(site.environ))
         async with HubSpot() as crm, _acts(site, crm, acting), park_of(kafka.address, redis_server.url, tmp_path) as park:
@@ -138,6 +141,12 @@ async def shown(kafka: Kafka, redis_server: Redis, namespace: str, tmp_path: Pat
         await asyncio.sleep(4)  # a few more looks of Prometheus, which looks every second
         assert worker.process.poll() is None, worker.words
         yield Window(prometheus.url, began, time.time(), step_s=1, rate_interval_s=15, job="leadpulse")
+
+
+def _archive(folder: Path, port: int) -> dict[str, str]:
+    """Return the settings of a program that archives, a file every other second."""
+    own = {"TO": str(folder / "archive"), "EVERY": "2"}
+    return {f"LEADPULSE_ARCHIVE_{name}": value for name, value in own.items()} | {"LEADPULSE_METRICS_PORT": str(port)}
 
 
 @asynccontextmanager

@@ -74,7 +74,7 @@ def test_every_manifest_is_part_of_a_kustomization_and_every_part_is_there() -> 
     """A file that nobody names is never applied. Some are for hands: examples, and the Job that makes topics."""
     named = {
         FOLDER / folder / name
-        for folder in ("base", "operators", "checkpoints", "collector", "act")
+        for folder in ("base", "operators", "checkpoints", "collector", "act", "archive")
         for name in kustomization(folder)["resources"]
     }
     by_hand = {path for path in MANIFESTS if ".example." in path.name} | {FOLDER / "topics-job.yaml"}

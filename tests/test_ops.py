@@ -23,6 +23,7 @@ from worker.automations.file import read_rules
 from worker.automations.metrics import ActMetrics
 from worker.collector.metrics import CollectorMetrics
 from worker.connections.file import read_connections
+from worker.history.metrics import ArchiveMetrics
 from worker.metrics import Metrics, page
 from worker.settings import PROGRAMS
 
@@ -248,6 +249,7 @@ def test_dashboards_and_rules_ask_for_metrics_that_exist(path: Path) -> None:
     Metrics(registry)
     CollectorMetrics(registry)
     ActMetrics(registry)
+    ArchiveMetrics(registry)
     known = set()
     for family in registry.collect():
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])

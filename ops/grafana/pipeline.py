@@ -6,6 +6,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard as DashboardBuil
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from ops.grafana.act import with_acts
+from ops.grafana.archive import with_archive
 from ops.grafana.collector import with_collector
 from ops.grafana.panels import COUNT, Query, board, figure, lines, metric, names, quantile, rate, row
 
@@ -15,7 +16,7 @@ NOT_INTERNAL = '!~"leadpulse[.].+[.]internal"'
 
 def pipeline() -> Dashboard:
     """Return the dashboard."""
-    return with_acts(with_collector(_of_workers())).build()
+    return with_archive(with_acts(with_collector(_of_workers()))).build()
 
 
 def _of_workers() -> DashboardBuilder:

