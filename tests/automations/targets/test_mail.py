@@ -15,7 +15,7 @@ import icalendar
 import pytest
 from aiosmtpd.controller import UnthreadedController
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.kit.services import free_port
@@ -167,6 +167,7 @@ def test_a_mail_that_cannot_go_out_says_why(fields: dict[str, str], run: Run, wo
     output=st.text(min_size=1), rule=st.text(min_size=1), subject=st.text(min_size=1), text=st.text(min_size=1),
     name=st.text(st.characters(exclude_categories=["C"], exclude_characters='<>"')),
 )  # fmt: skip
+@example(output="o", rule="r", subject="s", text="t", name=". ")
 def test_any_text_makes_a_mail_that_can_be_read(output: str, rule: str, subject: str, text: str, name: str) -> None:
     """Ids, subjects and names of many languages; the message has CRLF alone, and its id fits its header."""
     act = act_of("mail", "send", {}, output=output, rule=rule)

@@ -157,7 +157,7 @@ def _multiparts(made: Message) -> Iterator[Message]:
 def _named(name: str, address: str) -> str:
     if not name:
         return address
-    return f"{name} <{address}>" if re.fullmatch(r"[\w .-]+", name) else f'"{name.translate(_QUOTED)}" <{address}>'
+    return f"{name} <{address}>" if re.fullmatch(r"[\w -]+", name) else f'"{name.translate(_QUOTED)}" <{address}>'
 
 
 _QUOTED: Final = str.maketrans({"\\": "\\\\", '"': '\\"'})
