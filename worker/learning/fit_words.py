@@ -41,7 +41,7 @@ def told(row: Row) -> str:
     words = f"{rate.field}: {rate.name}: {rate.word}, {in_words(rate)}, {times(row)} as often as everyone"
     if row.zero:
         return f"{words}. This is the ordinary answer, worth 0."
-    if row.share < 0.995 and row.points:
+    if row.share < 0.995 and row.points and row.attribute.kind != "signal":  # of what fades, a unit is seldom seen whole
         words += f"; {row.share:.0%} of that is not already told by others"
     before = "" if row.now is None else f" (now {points_of(row.now)})"
     return f"{words}: {points_of(row.points)} points{before}."
