@@ -27,13 +27,15 @@ from worker.learning.leak_names import telling_word
 
 TOO_GOOD_ALONE: Final = 0.80
 """AUC of a column alone, from which it is refused."""
+GOOD_ALONE: Final = 0.75
+"""From here on it is asked about."""
 BLANKS_TELL: Final = 0.60
 """AUC of blank or filled in, from which the column is asked about."""
 WORTH_SAYING: Final = 0.55
 SURE: Final = 4.0
 """A column is refused only for an AUC so many standard deviations of chance above 0.5."""
 LIKELY: Final = 2.5
-"""And asked about from here on: few won leads cannot tell more."""
+"""And asked about only from here on."""
 
 
 def leaks_in_columns(columns: Mapping[str, Sequence[str | None]], won: Bools) -> list[Leak]:
@@ -73,8 +75,9 @@ def _asked(column: Coded, won: Bools, fold: Ints, together: Iterable[str], cost:
     """Return the questions that the column raises, or that it raises none."""
     found, found_alone = given_or_blank(column, won), alone(column, won, fold)
     questions, figure = [], found_alone
-    if found_alone >= TOO_GOOD_ALONE and found_alone - 0.5 >= LIKELY * by_chance(won):
-        questions.append(f"{pairs(found_alone)} Only {won.sum():,} leads won, so this may be chance.")
+    if found_alone >= GOOD_ALONE and found_alone - 0.5 >= LIKELY * by_chance(won):
+        sure = found_alone - 0.5 >= SURE * by_chance(won)
+        questions.append(pairs(found_alone) + ("" if sure else f" Only {won.sum():,} leads won, so this may be chance."))
     if cost is not None:
         questions.append(f"Without it, a model of all columns puts {100 * cost:.0f} % fewer pairs of leads in order.")
         figure = cost
