@@ -98,6 +98,21 @@ def test_the_words_name_each_partition(tmp_path: Path) -> None:
     ]
 
 
+def test_files_that_go_meanwhile_end_a_check_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A merge removes the sources of what it wrote."""
+    path = add_file(tmp_path, [event(0)])
+    rows = Checking._rows
+
+    def gone(self: Checking, *arguments: Any) -> Any:
+        path.unlink()
+        return rows(self, *arguments)
+
+    monkeypatch.setattr(Checking, "_rows", gone)
+    done = CliRunner().invoke(cli, ["archive", "check", "--to", str(tmp_path), "--no-kafka"])
+    assert done.exit_code == 1
+    assert "check again" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["check", "compact"])
 def test_a_place_that_is_not_there_is_refused(command: str, tmp_path: Path) -> None:
     """With the command that makes it."""

@@ -16,7 +16,7 @@ from worker.adapters.stored_files import files_at
 from worker.cli import cli
 from worker.core.contract.model import AddressOffer, EraseAlias
 from worker.history.erasures import Erasures
-from worker.history.forget import forget
+from worker.history.forget import _Pass, forget
 from worker.history.scrub import ERASED
 
 ANNA, VISITOR, ADDRESS = "anna-0815", "v-17171717", "Anna@Example.com"
@@ -181,6 +181,23 @@ def test_a_crash_at_any_step_is_made_good(tmp_path: Path, monkeypatch: pytest.Mo
         assert forget(store, Erasures(store)) is not None
         assert ANNA.encode() not in bytes_of(archive).replace(b"grid: anna-0815", b"")
     assert count == 5
+
+
+def test_files_that_come_during_a_pass_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New ones, and those that another process wrote again under the same name."""
+    add_file(tmp_path, [event(0, "ben-4711")])
+    listed, count = _Pass._new, [0]
+
+    def meanwhile(self: _Pass) -> Any:
+        count[0] += 1
+        if count[0] == 2:
+            add_file(tmp_path, [event(0, ANNA)])
+            add_file(tmp_path, [event(1, ANNA)])
+        return listed(self)
+
+    monkeypatch.setattr(_Pass, "_new", meanwhile)
+    assert erased(tmp_path, [ANNA]).files == 2
+    assert ANNA.encode() not in bytes_of(tmp_path)
 
 
 def test_a_pass_that_is_stopped_is_ended_by_the_next(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from worker.adapters.stored_files import Files
 from worker.cli.common import needs_extra
 from worker.errors import FilesError
+
+if TYPE_CHECKING:
+    from worker.history.operations import Files
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,9 +11,10 @@ import msgspec
 
 from worker.adapters.stored_files import Files
 from worker.core.contract.model import Record
+from worker.errors import HistoryError
 from worker.history.erasures import Erasures
 from worker.history.form import Extent, Facts, FileName, extents, facts_of
-from worker.history.session import Session
+from worker.history.session import FilesChanged, Session
 
 Kind = Literal["gap", "double", "damaged", "missing", "extra", "erasure"]
 
@@ -118,14 +119,20 @@ class Checking:
         """Yield the offsets of a partition in order, each once. Reports doubles."""
         before = -1
         with Session(self._place, self._files) as session:
+            for (offset,) in self._rows(session, held):
+                checked.records += 1
+                if offset == before:
+                    self._found("double", checked, offset, offset, "a file has it twice: restore the file")
+                    continue
+                before = offset
+                yield offset
+
+    def _rows(self, session: Session, held: Sequence[Extent]) -> Iterator[tuple[int]]:
+        try:
             for batch in session.batches('SELECT "offset" FROM {} ORDER BY 1', held, []):
-                for (offset,) in batch:
-                    checked.records += 1
-                    if offset == before:
-                        self._found("double", checked, offset, offset, "a file has it twice: restore the file")
-                        continue
-                    before = offset
-                    yield offset
+                yield from batch
+        except FilesChanged:
+            raise HistoryError(f"{self._files.where}: files were merged or rewritten meanwhile: check again") from None
 
     async def against(self, checked: Checked, offsets: Iterator[int], records: AsyncIterator[Record], start: int) -> None:
         """Compare archived *offsets* with the *records* of Kafka from *start*, the log's first offset, on."""

@@ -8,7 +8,8 @@ from contextlib import aclosing
 from worker.adapters.kafka_admin import Admin
 from worker.adapters.kafka_clients import free_reader
 from worker.adapters.kafka_records import committed_records
-from worker.adapters.stored_files import Files, files_at
+from worker.adapters.stored_files import Files as Files
+from worker.adapters.stored_files import files_at
 from worker.core.contract.instants import MAX_AHEAD_MS
 from worker.history.check import Checked, Checking, Report
 from worker.history.erasures import Erasures
