@@ -24,6 +24,7 @@ from worker.learning.rates import Rate, in_words, rates
 from worker.learning.sample import Sample
 from worker.learning.scale import DEFAULT_MQL, DEFAULT_SQL, Goal
 from worker.learning.scores import Scores
+from worker.learning.spread import spreads
 from worker.learning.thresholds import Band, Threshold, bands, least_fit, lowest_within, sql_enter, threshold
 
 _TOP_FIT: Final = 0.99
@@ -184,13 +185,14 @@ def _model(grid: Grid, sample: Sample, wish: Wish, judged: Judged | None) -> Mod
 def _rows(fitted: Fitted, sample: Sample, suspects: Collection[str], own: GridFields | None) -> tuple[Row, ...]:
     parts = [encoded(one.field, sample) for one in fitted.fields]
     found = iter(rates(parts, sample.won, sample.design_effect, suspects))
+    errors = spreads(parts, fitted.p(sample), sample.handed_over, sample.design_effect)
     rows: list[Row] = []
-    for one in fitted.fields:
+    for one, error in zip(fitted.fields, errors, strict=True):
         now = None if own is None else own.now(one.field)
         for i, attribute in enumerate(one.field.attributes):
-            half = 1.96 * fitted.scale.per_log_odds * one.share * float(one.told.se[i] / one.told.units[i])
-            points = float(one.points[i])
-            likely = (round(points - half), round(points + half))
+            half = 1.96 * fitted.scale.per_log_odds * float(error[i])
+            points, exact = float(one.points[i]), float(one.exact[i])
+            likely = (round(min(points, exact - half)), round(max(points, exact + half)))
             before = None if now is None else now[i].now
             rows.append(Row(next(found), attribute, one.share, before, points, *likely, i == one.field.zero))
     return tuple(rows)
