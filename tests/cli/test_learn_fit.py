@@ -154,6 +154,21 @@ def test_leaks_stop_the_fit_until_they_are_dropped_or_allowed(folder: Path) -> N
     assert "--drop Signed: the table has no such column, trait or event" in typo.stderr
 
 
+def test_a_fit_that_is_too_good_says_so(folder: Path) -> None:
+    """A column of the outcome that was allowed; an honest fit has no such words."""
+    text = (folder / "leads.csv").read_text().splitlines()
+    text = [text[0] + ",Signed on", *(f"{line}{',x' if line[0] == '1' and i % 40 else ','}" for i, line in enumerate(text[1:]))]
+    (folder / "good.csv").write_text("\n".join(text))
+    table, out = str(folder / "good.parquet"), folder / "good"
+    options = ("--outcome", "Converted", "--won", "1", "--id", "Prospect", "--order", "Number", "--out", table)
+    run("learn", "table", str(folder / "good.csv"), *options)
+    fitted = run("learn", "fit", table, "--allow", "Signed on", "--out", str(out))
+    assert fitted.exit_code == 0, fitted.stderr
+    assert "too good to be true" in fitted.stderr
+    assert "too good to be true" in (out / "report.html").read_text()
+    assert "too good" not in (folder / "said").read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

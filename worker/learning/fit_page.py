@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
-from worker.learning.fit_words import gate, percent, points_of, quality, rung, times
+from worker.learning.fit_words import gate, percent, points_of, quality, rung, times, too_good
 from worker.learning.leaks import Leak
 from worker.learning.pages import page, paragraph, table_of_cells
 from worker.learning.pictures import Bar, bars, curve
@@ -43,6 +43,9 @@ def _sections(proposal: Proposal, facts: TableFacts, leaks: Sequence[Leak]) -> I
     yield _bands(proposal)
     yield "<h2>How good is it?</h2>"
     yield paragraph(quality(proposal.judged))
+    doubt = too_good(proposal.judged)
+    if doubt is not None:
+        yield paragraph(doubt)
     if proposal.judged is not None:
         yield _deciles(proposal)
         for quality_then in proposal.judged.earlier:

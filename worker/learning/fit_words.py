@@ -9,6 +9,10 @@ from worker.learning.proposal import Proposal, Row
 from worker.learning.rates import in_words
 from worker.learning.thresholds import Threshold
 
+_TOO_GOOD = 0.95
+_VERY_GOOD = 0.92
+"""Where many leads are won, an honest best tenth may close nearly always: then the order must be very good as well."""
+
 _REASONS = {
     "too_few_wins": "too few leads were won",
     "too_few_losses": "too few leads were lost",
@@ -61,6 +65,24 @@ def quality(judged: Judged | None) -> str:
     )
 
 
+def too_good(judged: Judged | None) -> str | None:
+    """Return a warning where the fit does better than honest tables do; `None`: it does not.
+
+    No honest set that we know passes 0.95. A column that was written after the outcome does.
+    """
+    if judged is None:
+        return None
+    best = judged.headline
+    top = best.deciles[0]
+    rate = best.won / best.rows
+    if best.auc > _TOO_GOOD or (top.won / top.rows > _TOO_GOOD and rate < 0.5 and best.auc > _VERY_GOOD):
+        return (
+            f"This is too good to be true: {best.auc:.0%} of pairs are in order. Something may have been written after the "
+            "outcome. Ask of each strong answer when it is written, and by whom, before you use these points."
+        )
+    return None
+
+
 def rung(name: str, one: Threshold, rows: int) -> str:
     """Return what a threshold means."""
     closed = percent(one.won / one.rows) if one.rows else "none"
@@ -98,6 +120,9 @@ def summary(proposal: Proposal) -> Iterator[str]:
     for name, found in proposal.rungs.items():
         yield rung(name, found, sample.rows)
     yield quality(proposal.judged)
+    doubt = too_good(proposal.judged)
+    if doubt is not None:
+        yield doubt
     yield gate(proposal)
 
 
