@@ -162,7 +162,7 @@ def test_a_fit_that_is_too_good_says_so(folder: Path) -> None:
     table, out = str(folder / "good.parquet"), folder / "good"
     options = ("--outcome", "Converted", "--won", "1", "--id", "Prospect", "--order", "Number", "--out", table)
     run("learn", "table", str(folder / "good.csv"), *options)
-    fitted = run("learn", "fit", table, "--allow", "Signed on", "--out", str(out))
+    fitted = run("learn", "fit", table, "--allow", "Signed on", "--p-sql", "0.5", "--out", str(out))
     assert fitted.exit_code == 0, fitted.stderr
     assert "too good to be true" in fitted.stderr
     assert "too good to be true" in (out / "report.html").read_text()
