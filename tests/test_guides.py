@@ -24,6 +24,7 @@ PAGES = (
     "SECURITY.md",
     "docs/architecture.md",
     "docs/benchmarks.md",
+    "docs/calibration.md",
     "docs/decisions.md",
     "docs/glossary.md",
     "docs/history.md",

@@ -20,7 +20,7 @@ from worker.core.contract.model import Event, Record, Rejected
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.signals import signal_ids
 from worker.demo.agenda import DAY_MS, MINUTE_MS
-from worker.demo.known import CALL_LEAK, LEAKS, KnownOutcomes, Plan, folded
+from worker.demo.known import CALL_LEAK, LEAKS, KnownOutcomes, Odds, Plan, folded
 from worker.demo.odds import HORIZON_MS, first_beyond, grid_weights, points_a_unit, softplus
 from worker.demo.simulate import Scenario, SimRecord, events
 from worker.presets import read_grid
@@ -241,3 +241,30 @@ def test_wrong_plans_are_named(plan: dict[str, Any], words: str) -> None:
     """With what was given and what is expected."""
     with pytest.raises(ValueError, match=words):
         Plan(grid=GRID, **plan)
+
+
+def test_other_leads_obey_the_odds_of_an_earlier_truth() -> None:
+    """With another seed and other callers; odds of another grid are refused."""
+    first = known(leads=50, seed=3)
+    odds = Odds(first.base, first.weights)
+    other = known(leads=50, seed=4, called_by=GRID, odds=odds, first=50)
+    assert (other.base, other.weights) == (first.base, first.weights)
+    assert known(leads=50, seed=4, called_by=GRID).base != first.base
+    people = [{event["subject"] for event in read_all(one)[1]} for one in (first, other)]
+    assert not people[0] & people[1]
+    with pytest.raises(ValueError, match="use the grid of that truth"):
+        known(leads=50, grid=read_grid("pivot-15"), odds=odds)
+
+
+def test_the_command_takes_the_odds_of_a_file(tmp_path: Path) -> None:
+    """A file that is no truth is refused by its name."""
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    options = ["--leads", "20", "--days", "50", "--out", str(tmp_path / "events.jsonl")]
+    assert CliRunner().invoke(simulate, [*options, "--truth", str(one)]).exit_code == 0
+    given = [*options, "--seed", "9", "--truth", str(two), "--odds-of"]
+    assert CliRunner().invoke(simulate, [*given, str(one)]).exit_code == 0
+    before, after = (json.loads(path.read_text()) for path in (one, two))
+    assert (after["base"], after["weights"]) == (before["base"], before["weights"])
+    refused = CliRunner().invoke(simulate, [*given, str(tmp_path / "events.jsonl")])
+    assert refused.exit_code == 1
+    assert "name a file that --truth wrote" in refused.output

@@ -36,6 +36,20 @@ def test_an_archive_gives_its_events_in_order_of_arrival(tmp_path: Path) -> None
     assert history.end_ms == NOON_MS + 30_000
 
 
+def test_a_backfilled_archive_is_read_by_the_time_of_its_events(tmp_path: Path) -> None:
+    """Its records all came at once. With the clock of events they are known one after another, and ticks end nothing."""
+    timed: list[dict[str, Any]] = [{"time": "2026-01-03T00:00:00Z"}, {"time": "2026-01-01T00:00:00Z"}, {}]
+    add_file(tmp_path, [event(at, **envelope) for at, envelope in enumerate(timed)])
+    output = event(0, topic="hot", type="lead.sql", source="/leadpulse/default", time="2026-01-02T00:00:00Z")
+    add_file(tmp_path, [output], "output")
+    add_file(tmp_path, [tick(0, 0, NOON_MS + 60_000, topic="j")], "journal")
+    history = open_history(str(tmp_path), "events")
+    found = list(history.events(to_ms=NOON_MS))
+    assert [(one.topic, one.offset) for one in found] == [(WEB, 1), ("hot", 0), (WEB, 0)]
+    assert {one.arrival_ms % 86_400_000 for one in found} == {0}
+    assert history.end_ms == NOON_MS + 2_000
+
+
 def test_records_come_back_as_they_decode(tmp_path: Path) -> None:
     """Key, headers and timestamp too."""
     records = [event(0), event(1, time="2026-03-05T11:00:00.5Z", sequence="7", mine={"a": [1, None]})]

@@ -121,6 +121,15 @@ def test_capacity_is_what_was_asked_for() -> None:
     assert 150 < found.handovers.b.leads <= 200
 
 
+def test_both_grids_call_as_many_where_one_gives_many_leads_its_highest_score() -> None:
+    """A grid cannot call fewer than reach its `max`; with the other at less, it would win by calls alone."""
+    scores = {f"l{number}": (float(number % 97), 100.0 if number % 3 else 0.0) for number in range(900)}
+    near = compare(*both(scores, {"l3", "l50"}), a_week=20).at_capacity
+    assert near.handovers.b.leads == 600
+    assert near.handovers.a.leads == pytest.approx(600, abs=12)
+    assert near.a_week == pytest.approx(60, abs=1)
+
+
 def test_tables_of_different_histories_are_refused() -> None:
     """Also one without a win."""
     a, _ = both({"x": (1.0, 1.0), "n": (2.0, 2.0)}, {"x"})

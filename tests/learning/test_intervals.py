@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -128,3 +130,11 @@ def test_design_effect_counts_repeated_rows_once() -> None:
     assert design_effect(np.arange(500), won) == 1
     assert design_effect(np.arange(0), won[:0]) == 1
     assert design_effect(np.arange(3), np.array([True] * 3)) == 1
+
+
+def test_a_lift_of_nearly_all_leads_takes_counts_that_are_fractions() -> None:
+    """Counts divided by a design effect: what is left over for the rest is 0, but for the last bit of a sum."""
+    almost = lift(51.9016526500294, 660.3043587142629, 52.262080793432375, 660.6647868576658)
+    assert almost.se == pytest.approx(math.sqrt(1 / 52.4016526 + 1 / 608.9027061 + 1 / 0.8604281 + 1 / 0.5), rel=1e-6)
+    with pytest.raises(ValueError, match="no part of"):
+        lift(5, 6, 4, 60)

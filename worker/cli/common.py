@@ -167,6 +167,15 @@ def language_option(command: F) -> F:
     return click.option("--lang", "language", metavar="LANG", default="en", show_default=True, help=said)(command)
 
 
+clock_option: Final = click.option(
+    "--clock",
+    type=click.Choice(["wall", "events"]),
+    default="wall",
+    show_default=True,
+    help="Archives: a record is known once it came, or from its own time on, as for a worker with LEADPULSE_CLOCK=events.",
+)
+
+
 def duration_option(_: click.Context, param: click.Parameter, text: str) -> int:
     """Read an option such as 90d into ms (a click callback)."""
     from worker.core.grid.values import duration_ms

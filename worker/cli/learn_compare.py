@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from worker.cli.common import Complaints, duration_option, load_grid, show
+from worker.cli.common import Complaints, clock_option, duration_option, load_grid, show
 from worker.cli.extras import needs
 from worker.core.contract.printable import plain
 from worker.core.scoring.calendar import rfc3339
@@ -19,7 +19,9 @@ from worker.errors import HistoryError, LearningError
 
 if TYPE_CHECKING:
     from worker.core.grid.models import Grid
+    from worker.history.record import Clock, History
     from worker.learning.compare import Comparison, Mover
+    from worker.learning.event_table import EventChoice
     from worker.learning.tables import Table
 
 
@@ -39,12 +41,13 @@ if TYPE_CHECKING:
     help="A win counts if it comes within this time.",
 )
 @click.option("--complete", is_flag=True, help="The log begins with the first lead, so nothing is missing before it.")
+@clock_option
 @click.option("--leads", "listed", metavar="FILE", help="Write each lead that a grid calls to this CSV file; - is stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--html", "to", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write a page to FILE.")
 def compare(
-    source: str, grids: tuple[str, ...], capacity: str | None, horizon_ms: int, complete: bool, listed: str | None,
-    as_json: bool, to: Path | None,
+    source: str, grids: tuple[str, ...], capacity: str | None, horizon_ms: int, complete: bool, clock: Clock,
+    listed: str | None, as_json: bool, to: Path | None,
 ) -> None:  # fmt: skip
     """Compare two grids on one history.
 
@@ -60,13 +63,19 @@ def compare(
         raise click.UsageError("the history is read once for each grid: write it to a file first")
     judged = [load_grid(name) for name in grids]
     with needs("learn"):
+        from worker.history.records import open_history
         from worker.learning.compare import compare as compared
         from worker.learning.compare import movers
+        from worker.learning.event_table import EventChoice
         from worker.learning.goals import calls_a_week
     try:
         a_week = None if capacity is None else calls_a_week(capacity)
         with tempfile.TemporaryDirectory(prefix="leadpulse-compare-") as folder:
-            one, other = (_table(source, grid, horizon_ms, complete, f"{folder}/{place}") for place, grid in enumerate(judged))
+            choice = EventChoice(horizon_ms=horizon_ms, complete=complete, shadow=True)
+            one, other = (
+                _table(open_history(source, clock), source, grid, choice, f"{folder}/{place}")
+                for place, grid in enumerate(judged)
+            )
         found = compared(one, other, a_week)
     except (LearningError, HistoryError) as error:
         raise click.ClickException(plain(str(error))) from None
@@ -91,13 +100,10 @@ def _list(out: str, found: Iterable[Mover]) -> None:
         raise click.ClickException(f"{out}: {error.strerror}; choose another --leads") from None
 
 
-def _table(source: str, grid: Grid, horizon_ms: int, complete: bool, out: str) -> Table:
-    from worker.history.records import open_history
-    from worker.learning.event_table import EventChoice, event_table
+def _table(history: History, source: str, grid: Grid, choice: EventChoice, out: str) -> Table:
+    from worker.learning.event_table import event_table
     from worker.learning.tables import read_table
 
-    history = open_history(source)
-    choice = EventChoice(horizon_ms=horizon_ms, complete=complete, shadow=True)
     event_table(history, source, grid, choice, out)
     if out.endswith("0"):
         complain = Complaints("lines")

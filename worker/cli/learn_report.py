@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 import msgspec
 
-from worker.cli.common import Complaints, duration_option, load_grid, show
+from worker.cli.common import Complaints, clock_option, duration_option, load_grid, show
 from worker.cli.extras import needs
 from worker.core.contract.printable import plain
 from worker.errors import HistoryError, LearningError
 
 if TYPE_CHECKING:
     from worker.core.grid.models import Grid
+    from worker.history.record import Clock
+    from worker.learning.event_table import EventChoice
     from worker.learning.funnel import Funnel
     from worker.learning.grid_quality import GridQuality
 
@@ -36,9 +38,12 @@ class _Found(NamedTuple):
     help="A win counts if it comes within this time.",
 )  # fmt: skip
 @click.option("--complete", is_flag=True, help="The log begins with the first lead, so nothing is missing before it.")
+@clock_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--html", "to", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write a page to FILE.")
-def report(source: str, grid_name: str, horizon_ms: int, complete: bool, as_json: bool, to: Path | None) -> None:
+def report(
+    source: str, grid_name: str, horizon_ms: int, complete: bool, clock: Clock, as_json: bool, to: Path | None
+) -> None:  # fmt: skip
     """Report how far leads came, how sales answered, and how well the grid does.
 
     SOURCE is an archive's folder or address, or a file of events. A log without outputs is replayed under GRID. The report has
@@ -52,24 +57,25 @@ def report(source: str, grid_name: str, horizon_ms: int, complete: bool, as_json
     grid = load_grid(grid_name)
     with needs("learn"):
         import worker.learning.grid_quality  # noqa: F401 (only whether its libraries are there)
+        from worker.learning.event_table import EventChoice
     try:
-        found = _found(source, grid, horizon_ms, complete)
+        found = _found(source, clock, grid, EventChoice(horizon_ms=horizon_ms, complete=complete))
     except (LearningError, HistoryError) as error:
         raise click.ClickException(plain(str(error))) from None
     _tell(found, f"{grid.grid} version {grid.version}", as_json, to)
 
 
-def _found(source: str, grid: Grid, horizon_ms: int, complete: bool) -> _Found:
+def _found(source: str, clock: Clock, grid: Grid, choice: EventChoice) -> _Found:
     from worker.history.records import open_history
-    from worker.learning.event_table import EventChoice, event_table
+    from worker.learning.event_table import event_table
     from worker.learning.funnel import funnel
     from worker.learning.grid_quality import grid_quality
     from worker.learning.journeys import journeys
     from worker.learning.replayed import has_outputs, with_outputs
     from worker.learning.tables import read_table
 
-    recorded = has_outputs(open_history(source))
-    history = open_history(source)
+    recorded = has_outputs(open_history(source, clock))
+    history = open_history(source, clock)
     leads, end_ms = journeys(history.events() if recorded else with_outputs(history, grid))
     complain = Complaints("lines")
     for refusal in history.refused.first:
@@ -79,7 +85,7 @@ def _found(source: str, grid: Grid, horizon_ms: int, complete: bool) -> _Found:
     with tempfile.TemporaryDirectory(prefix="leadpulse-report-") as folder:
         out = f"{folder}/t.parquet"
         try:
-            event_table(open_history(source), source, grid, EventChoice(horizon_ms=horizon_ms, complete=complete), out)
+            event_table(open_history(source, clock), source, grid, choice, out)
         except LearningError as error:
             return _Found(figures, outputs, None, f"Not known: {error}.")
         quality = grid_quality(read_table(out), grid)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 import click
 from click.core import ParameterSource
 
-from worker.cli.common import Complaints, duration_option, load_grid, shown_name
+from worker.cli.common import Complaints, clock_option, duration_option, load_grid, shown_name
 from worker.cli.extras import needs
 from worker.core.contract.printable import plain
 from worker.errors import HistoryError, LearningError
 
 if TYPE_CHECKING:
     from worker.core.grid.models import Grid
+    from worker.history.record import Clock, History
     from worker.learning.event_table import Engine, EventChoice
     from worker.learning.tables import TableFacts
 
@@ -46,6 +47,7 @@ Label = Literal["won", "opportunity", "accepted"]
     help="Events: the outcome. The earlier ones come more often, and sooner.",
 )  # fmt: skip
 @click.option("--complete", is_flag=True, help="Events: the log begins with the first lead, so nothing is missing before it.")
+@clock_option
 @click.option(
     "--engine", type=click.Choice(["local", "spark"]), default="local", show_default=True,
     help="Events: fold on this machine, or on Spark (needs leadpulse[spark] and Java).",
@@ -62,7 +64,8 @@ Label = Literal["won", "opportunity", "accepted"]
 @click.pass_context
 def table(
     ctx: click.Context, /, source: str, out: str, grid_name: str | None, horizon_ms: int, every_ms: int, label: Label,
-    complete: bool, engine: str, master: str, work: str | None, outcome: str | None, won: tuple[str, ...], **columns: Any,
+    complete: bool, clock: Clock, engine: str, master: str, work: str | None, outcome: str | None, won: tuple[str, ...],
+    **columns: Any,
 ) -> None:  # fmt: skip
     """Make a learning table from a log of events, or from a CRM's export.
 
@@ -83,12 +86,15 @@ def table(
         raise click.UsageError("--outcome needs --won: the value of a won lead")
     grid = None if grid_name is None else load_grid(grid_name)
     with needs("learn"):
+        from worker.history.records import open_history
         from worker.learning.event_table import EventChoice
     name = shown_name(source)
     try:
         if grid is not None:
             chosen = EventChoice(horizon_ms, every_ms, label, complete)
-            facts = _from_events(source, name, grid, chosen, out, _spark(master, work) if engine == "spark" else None)
+            facts = _from_events(
+                open_history(source, clock), name, grid, chosen, out, _spark(master, work) if engine == "spark" else None
+            )
         else:
             facts = _from_csv(source, name, (outcome, won, *columns.values()), out)
     except (LearningError, HistoryError) as error:
@@ -104,7 +110,7 @@ def _spark(master: str, work: str | None) -> Engine:
     return SparkEngine(master, work)
 
 
-OF_EVENTS: Final = ("horizon_ms", "every_ms", "label", "complete", "engine", "master", "work")
+OF_EVENTS: Final = ("horizon_ms", "every_ms", "label", "complete", "clock", "engine", "master", "work")
 OF_SPARK: Final = ("master", "work")
 OF_CSV: Final = ("won", "id_", "order", "ignore", "encoding", "delimiter")
 
@@ -121,11 +127,9 @@ def _refuse_other(ctx: click.Context, *, events: bool) -> None:
             raise click.UsageError(f"{option.opts[0]} has no effect without --engine spark")
 
 
-def _from_events(source: str, name: str, grid: Grid, choice: EventChoice, out: str, engine: Engine | None) -> TableFacts:
-    from worker.history.records import open_history
+def _from_events(history: History, name: str, grid: Grid, choice: EventChoice, out: str, engine: Engine | None) -> TableFacts:
     from worker.learning.event_table import event_table, local_engine
 
-    history = open_history(source)
     facts = event_table(history, name, grid, choice, out, engine or local_engine)
     complain = Complaints("lines")
     for refusal in history.refused.first:

@@ -10,14 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
 from worker.cli.common import load_grid
 
 if TYPE_CHECKING:
-    from worker.demo.known import KnownOutcomes
+    from worker.demo.known import KnownOutcomes, Odds
     from worker.demo.simulate import Scenario
 
 _GRID: Final = "saas-b2b"
+
+
+class _Truth(msgspec.Struct):
+    """Of a file of `--truth`, what other traffic can share."""
+
+    base: float
+    weights: dict[str, float]
 
 
 def _months(_: click.Context, param: click.Parameter, months: tuple[str, ...]) -> tuple[str, ...]:
@@ -47,6 +55,14 @@ _OPTIONS: Final = (
         help="With --truth: how much one hidden interest drives all acts together. At 0 the signals are independent.",
     ),
     click.option(
+        "--odds-of", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="TRUTH.json",
+        help="With --truth: take base and weights from an earlier truth. Other leads then obey the same odds.",
+    ),
+    click.option(
+        "--first", type=click.IntRange(0), default=0, metavar="N",
+        help="With --truth: number of the first lead. Traffic that follows other traffic needs other people.",
+    ),
+    click.option(
         "--copies", type=click.IntRange(0, 9), default=0, show_default=True,
         help="With --truth: custom.copy.1, … follow visits of pricing pages and requests for a demo, nine times in ten.",
     ),
@@ -71,7 +87,19 @@ _OPTIONS: Final = (
         help="With --truth: sales write traits and events with the win or after it, some of them back-dated.",
     ),
 )  # fmt: skip
-_NAMES: Final = ("grid", "won_rate", "interest", "copies", "called_by", "call_odds", "late_wins_days", "unrecorded", "leaks")
+_NAMES: Final = (
+    "grid",
+    "won_rate",
+    "interest",
+    "odds_of",
+    "first",
+    "copies",
+    "called_by",
+    "call_odds",
+    "late_wins_days",
+    "unrecorded",
+    "leaks",
+)
 
 
 def known_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,11 +128,25 @@ def known_outcomes(scenario: Scenario, path: Path, chosen: dict[str, Any]) -> Kn
 
     if not path.parent.is_dir():
         raise click.ClickException(f"{path}: No such directory; make it first, or write the truth elsewhere")
+    odds_of = chosen.pop("odds_of")
+    given = {**chosen, "odds": None if odds_of is None else _odds(odds_of)}
     grids = {"grid": load_grid(chosen["grid"]), "called_by": load_grid(chosen["called_by"]) if chosen["called_by"] else None}
     try:
-        return KnownOutcomes(scenario, Plan(**chosen | grids))
+        return KnownOutcomes(scenario, Plan(**given | grids))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _odds(path: Path) -> Odds:
+    from worker.demo.known import Odds
+
+    try:
+        held = msgspec.json.decode(path.read_bytes(), type=_Truth)
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from None
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise click.ClickException(f"{path}: {error}; name a file that --truth wrote") from None
+    return Odds(held.base, held.weights)
 
 
 def write_truth(path: Path, known: KnownOutcomes) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any, Final, NamedTuple
@@ -19,12 +19,21 @@ from worker.core.scoring.calendar import rfc3339
 from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.core.scoring.fold import add, id_mark, judge_traits, with_traits
 from worker.core.scoring.score import read
+from worker.core.scoring.signals import signal_ids
 from worker.core.scoring.state import LeadState
 from worker.demo.agenda import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from worker.demo.buyers import COPIED, COPIED_SHARE, Envelope, Life, envelope_of, live
 from worker.demo.odds import HORIZON_MS, Course, grid_weights, points_a_unit, true_weights
 from worker.demo.people import Company, a_company
 from worker.demo.simulate import Scenario, SimRecord, records
+
+
+class Odds(NamedTuple):
+    """True odds: the log-odds of a lead without signals, and the weight of each signal."""
+
+    base: float
+    weights: Mapping[str, float]
+
 
 _PILOT: Final = 2_000
 """Leads by which the base is set."""
@@ -51,6 +60,10 @@ class Plan:
     """A won lead is recorded up to so many days after it was won."""
     unrecorded: tuple[str, ...] = ()
     """Months (`2026-03`) of which no won lead is ever recorded."""
+    odds: Odds | None = None
+    """Use these in place of odds that follow from the seed and the won rate."""
+    first: int = 0
+    """Number of the first lead: traffic that follows other traffic needs other people."""
     leaks: bool = False
     """Plant traits and events that sales write with the outcome, or after it."""
 
@@ -97,8 +110,8 @@ class KnownOutcomes:
         self._end_ms = scenario.start_ms + round(scenario.days * DAY_MS)
         rnd = random.Random(f"{scenario.seed}/companies")
         self._companies: Sequence[Company] = [a_company(rnd, number) for number in range(max(2, scenario.leads // 4))]
-        self.weights = true_weights(self._grid, scenario.seed)
-        self.base = self._set_base()
+        self.weights = true_weights(self._grid, scenario.seed) if plan.odds is None else _for_grid(plan.odds, self._grid)
+        self.base = self._set_base() if plan.odds is None else plan.odds.base
         self._counts = dict.fromkeys(("leads", "called", "won", "recorded", "mature_leads", "mature_won"), 0)
         self._planted = dict.fromkeys((leak.name for leak in (*LEAKS, CALL_LEAK)), 0)
         self._waiting: list[tuple[int, int, Envelope]] = []
@@ -126,7 +139,7 @@ class KnownOutcomes:
             "interest": plan.interest,
             "counts": dict(counts),
             "rate": {
-                "asked": plan.won_rate,
+                "asked": plan.won_rate if plan.odds is None else None,
                 "seen": round(counts["mature_won"] / counts["mature_leads"], 6) if counts["mature_leads"] else None,
             },
             "copies": [
@@ -162,7 +175,7 @@ class KnownOutcomes:
         rnd = random.Random(f"{scenario.seed}/lead/{number}")
         share = (number + rnd.random()) / scenario.leads
         enters_ms = scenario.start_ms + round(share * (self._end_ms - scenario.start_ms))
-        life = live(rnd, number, enters_ms, plan.interest, plan.copies, self._companies)
+        life = live(rnd, plan.first + number, enters_ms, plan.interest, plan.copies, self._companies)
         course = Course(self._grid, self.weights, folded(self._grid, life), life.last_ms)
         delay_ms = rnd.randint(30 * MINUTE_MS, 6 * DAY_MS)
         hot = self._old is not None and _is_sql(self._old, life)
@@ -242,6 +255,16 @@ class KnownOutcomes:
     @staticmethod
     def _crm(lead: _Lead, at_ms: int, kind: str, data: dict[str, Any]) -> Envelope:
         return envelope_of(lead.rnd, lead.life.id, at_ms, kind, data)
+
+
+def _for_grid(odds: Odds, grid: CompiledGrid) -> dict[str, float]:
+    """Return the weights, in the grid's order. Raises `ValueError` if they are of another grid."""
+    ids = signal_ids(grid)
+    if other := sorted({*ids} ^ {*odds.weights}):
+        raise ValueError(
+            f"odds: they are of other signals than {grid.grid.grid} has, such as {other[0]}; use the grid of that truth"
+        )
+    return {name: odds.weights[name] for name in ids}
 
 
 def folded(scorer: CompiledGrid, life: Life) -> LeadState:

@@ -13,7 +13,7 @@ from worker.core.contract.instants import MAX_AHEAD_MS, instant
 from worker.core.contract.tick_line import tick_of
 from worker.core.scoring.calendar import rfc3339
 from worker.errors import FilesError, HistoryError
-from worker.history.record import TICK, HistoryRecord, Refusals, Wanted
+from worker.history.record import TICK, Clock, HistoryRecord, Refusals, Wanted
 from worker.history.rows import from_row, headers_of, value_of
 from worker.history.session import FilesChanged, Held, Session
 
@@ -27,6 +27,9 @@ ARRIVAL: Final = (
 )
 """As the worker takes an event's time: never much later than its record's timestamp."""
 
+OWN_TIME: Final = "coalesce(time_ms, timestamp_ms, 0)"
+"""The time that an event itself has: its arrival for a worker whose clock follows the events."""
+
 _COLUMNS: Final = (
     "topic", "partition", '"offset"', "timestamp_ms", "key", "type", "source", "id", "subject", "time_ms", "data", "headers",
     "attributes", "value",
@@ -37,9 +40,11 @@ _NAMES: Final = (*(name.strip('"') for name in _COLUMNS), "arrival_ms")
 class Archive:
     """The history in the archive at *source*. Reading needs the extra `archive`."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, clock: Clock = "wall") -> None:
         """Raises `HistoryError` where nothing can be opened, or where the extra is missing."""
         self.source = source
+        self._arrival = OWN_TIME if clock == "events" else ARRIVAL
+        self._ticking = clock == "wall"  # with the clock of events, ticks have the wall's time and mean nothing
         self.end_ms: int | None = None
         self.refused = Refusals()
         try:
@@ -71,10 +76,10 @@ class Archive:
         for left in reversed(range(_TRIES)):
             try:
                 held = session.listed()
-                ticks = list(_ticks(session, held))
-                rows = _rows(session, held, wanted)
+                ticks = list(_ticks(session, held)) if self._ticking else []
+                rows = _rows(session, held, wanted, self._arrival)
                 first = next(rows, None)
-                self.end_ms = _end_ms(session, held, ticks)
+                self.end_ms = _end_ms(session, held, ticks, self._arrival)
             except FilesChanged as err:
                 if not left:
                     raise HistoryError(f"{self._files.where}: {err}") from None
@@ -83,7 +88,7 @@ class Archive:
         raise AssertionError("unreachable")
 
 
-def _rows(session: Session, held: Held, wanted: Wanted) -> Iterator[HistoryRecord]:
+def _rows(session: Session, held: Held, wanted: Wanted, arrival: str) -> Iterator[HistoryRecord]:
     """Yield the events that were asked for. DuckDB has read and sorted all of them before the first one comes."""
     where = ["type IS NOT NULL"]
     values: list[Any] = []
@@ -96,7 +101,7 @@ def _rows(session: Session, held: Held, wanted: Wanted) -> Iterator[HistoryRecor
             where.append(f"arrival_ms {compare} ?")
             values.append(bound)
     query = (
-        f"SELECT {', '.join(_COLUMNS)}, arrival_ms FROM (SELECT *, {ARRIVAL} AS arrival_ms FROM {{}})"
+        f"SELECT {', '.join(_COLUMNS)}, arrival_ms FROM (SELECT *, {arrival} AS arrival_ms FROM {{}})"
         f' WHERE {" AND ".join(where)} ORDER BY arrival_ms, topic, partition, "offset"'
     )
     outputs = {topic for topic, role in held.roles.items() if role == "output"}
@@ -145,11 +150,11 @@ def _ticks(session: Session, held: Held) -> Iterator[HistoryRecord]:
             yield HistoryRecord("", 0, place, None, None, value, (), max(tick_ms, arrival_ms), TICK, None, False)
 
 
-def _end_ms(session: Session, held: Held, ticks: Sequence[HistoryRecord]) -> int | None:
+def _end_ms(session: Session, held: Held, ticks: Sequence[HistoryRecord], arrival: str) -> int | None:
     """Return the latest tick, or the latest arrival if there is none."""
     if ticks:
         return instant(str(tick_of(ticks[-1].value)))
-    query = f"SELECT max({ARRIVAL}) FROM {{}} WHERE type IS NOT NULL"
+    query = f"SELECT max({arrival}) FROM {{}} WHERE type IS NOT NULL"
     for batch in session.batches(query, held.of("input", "output"), []):
         return next((row[0] for row in batch), None)
     return None

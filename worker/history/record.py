@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from worker.core.contract.model import Headers, Record
 
 TICK: Final = "(tick)"
 """`HistoryRecord.type` of a tick. Its value is `{"tick": "T"}`."""
+
+Clock = Literal["wall", "events"]
+"""What arrival is: `wall`, when Kafka got a record; `events`, its own time, as `LEADPULSE_CLOCK` of a backfilling worker."""
 
 _MOST_REFUSALS: Final = 1_000
 

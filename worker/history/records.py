@@ -7,21 +7,23 @@ from pathlib import Path
 from worker.errors import FilesError, HistoryError
 from worker.history.lines import Lines
 from worker.history.record import TICK as TICK
+from worker.history.record import Clock as Clock
 from worker.history.record import History as History
 from worker.history.record import HistoryRecord as HistoryRecord
 from worker.history.record import Refusal as Refusal
 
 
-def open_history(source: str) -> History:
+def open_history(source: str, clock: Clock = "wall") -> History:
     """Return the history at *source*: a folder or address with an archive, or a file of events, one CloudEvent a line.
 
     `-` is stdin. Files may be gzipped, and may stand at an address such as `s3://bucket/events.jsonl.gz`. Nothing is read yet.
-    Raises `HistoryError` where there is neither.
+    *clock*: what an archive's arrival is. Lines of a file always arrive at their own time. Raises `HistoryError` where there
+    is neither.
     """
     if is_archive(source):
         from worker.history.archive import Archive
 
-        return Archive(source)
+        return Archive(source, clock)
     return Lines(source)
 
 

@@ -132,8 +132,8 @@ def compare(a: Table, b: Table, a_week: float | None = None) -> Comparison:
     """Return how the grids of two tables differ on the same history.
 
     Both tables come of `event_table` with `shadow`, so a handover of a grid ends no lead's rows. *a_week*: leads that sales can
-    take in a week; default: as many as grid A hands over. Raises `LearningError` where the tables share no row, or no lead of
-    them is won.
+    take in a week; default: as many as grid A hands over. It is raised where a grid's highest score brings more. Raises
+    `LearningError` where the tables share no row, or no lead of them is won.
     """
     shared = _shared(a, b)
     won = shared.sample.won
@@ -144,6 +144,7 @@ def compare(a: Table, b: Table, a_week: float | None = None) -> Comparison:
     all_won = set(np.array(shared.names, dtype=object)[np.unique(shared.sample.leads[won])])
     as_written = _handovers(calls_a, calls_b, shared.names, weeks, all_won)
     wanted = a_week if a_week is not None else len(calls_a) / max(len(weeks), 1)
+    wanted = max(wanted, *(_fewest(score, shared.sample) for score in (shared.score_a, shared.score_b)))
     one, other = (_threshold(score, shared.sample, wanted) for score in (shared.score_a, shared.score_b))
     crossed = _handovers(
         _crossings(shared, shared.score_a, one), _crossings(shared, shared.score_b, other), shared.names, weeks, all_won
@@ -239,6 +240,11 @@ def _threshold(score: Floats, sample: Sample, a_week: float) -> float:
         reached = float(crossings_by_week(score, sample, float(candidates[middle])).mean())
         low, high = (low, middle) if reached <= a_week else (middle + 1, high)
     return float(candidates[low])
+
+
+def _fewest(score: Floats, sample: Sample) -> float:
+    """Return how many leads a week reach the highest score: many where `max` cuts scores off. The grid cannot call fewer."""
+    return float(crossings_by_week(score, sample, float(score.max())).mean())
 
 
 def _crossings(shared: _Shared, score: Floats, threshold: float) -> dict[str, Call]:

@@ -21,6 +21,9 @@ LEVEL: Final = 0.95
 STRENGTH: Final = 20.0
 """Strength of shrinkage where the attributes themselves do not tell it."""
 
+_DUST: Final = 1e-9
+"""Share of all rows by which a sum of fractions may miss."""
+
 WEAKEST: Final = 2.0
 STRONGEST: Final = 2000.0
 
@@ -88,10 +91,10 @@ class Lift(NamedTuple):
 
 def lift(won: float, rows: float, all_won: float, all_rows: float) -> Lift:
     """Compare *won* of *rows* with the rest of all rows. The log odds ratio has ½ added to each cell (Haldane, Anscombe)."""
-    cells = (won + 0.5, rows - won + 0.5, all_won - won + 0.5, all_rows - rows - all_won + won + 0.5)
-    if min(cells) < 0.5:
+    cells = (won, rows - won, all_won - won, all_rows - rows - all_won + won)
+    if min(cells) < -_DUST * all_rows:
         raise ValueError(f"{won} of {rows} is no part of {all_won} of {all_rows}")
-    a, b, c, d = cells
+    a, b, c, d = (max(cell, 0.0) + 0.5 for cell in cells)
     return Lift(math.log(a) - math.log(b) - math.log(c) + math.log(d), math.sqrt(1 / a + 1 / b + 1 / c + 1 / d))
 
 

@@ -226,7 +226,7 @@ def _from_grid(sample: Sample, grid: Grid, wish: Wish) -> Proposal:
         rungs["sql"] = threshold(fitted, scores.score, sample, enter)
     least = least_fit(scores.score, scores.fit, sample, enter, float(fitted.line.p(np.array([enter]))[0]))
     changes += _threshold_edits(grid, rungs, least)
-    text = edited(grid, changes)
+    text = edited(grid, [*changes, Edit(("version",), grid.version + 1, "")])  # outputs then tell which grid judged
     proposed = parse_grid(text, "proposed.yaml")
     scores = wish.scores(proposed)
     judged = _judged(sample, method, scores.score, enter, lambda _: own.fields)
