@@ -15,6 +15,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "compare": ("worker.cli.learn_compare", "compare"),
     "report": ("worker.cli.learn_report", "report"),
     "score": ("worker.cli.learn_score", "score"),
+    "experiment": ("worker.cli.learn_experiment", "experiment"),
 }
 """Name → module and attribute."""
 
