@@ -282,6 +282,10 @@ class Ledger(Protocol):
         """Lease leads whose next content is due."""
         ...
 
+    async def cancelled(self, lead_id: str, types: Collection[str], at_ms: int) -> str:
+        """Return which of *types* came to a lead after *at_ms*, within a week; empty for none."""
+        ...
+
     async def suppressed(self, keys: Sequence[str]) -> dict[str, str]:
         """Return the reason for each of *keys* to which no mail may go. The keys must be of this partition."""
         ...
@@ -289,6 +293,7 @@ class Ledger(Protocol):
     async def mail_allowed(self, address: str, id_: str, now_ms: int, most: int) -> int:
         """Count a mail to *address*, once for each act, and return 0; or return when the next one is allowed (ms).
 
+        A mail counts from its latest try, for it may go out then.
         The address is in lower case, with `email:` before it or without.
         """
         ...

@@ -421,3 +421,11 @@ async def test_ends_are_forgotten_after_90_days_unless_a_person_must_decide(ledg
     await claimed(ledger, 2 + 90 * DAY, "c2")
     assert [row.id for row in await ledger.rows()] == ["held", "unknown"]
     assert {acted.row.id for acted in await ledger.acted(9)} == {"held", "unknown"}
+
+
+async def test_what_came_after_an_instant_is_known_of_each_lead(ledger: Ledger) -> None:
+    """Another id of the person asks for it."""
+    await ledger.take([Cancel("ann", "crm.won", 5), Cancel("ann", "lead.cooled", 9, 3), Cancel("bob", "crm.lost", 9)], 9)
+    asked = [("ann", 4), ("ann", 5), ("ann", 9), ("bob", 4), ("eve", 0)]
+    found = [await ledger.cancelled(lead, ("lead.cooled", "crm.won"), at_ms) for lead, at_ms in asked]
+    assert found == ["crm.won", "lead.cooled", "", "", ""]

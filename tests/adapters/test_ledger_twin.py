@@ -111,6 +111,7 @@ async def _seen(ledger: Ledger) -> list[object]:
         await ledger.position(),
         await ledger.next_due(["crm"]),
         await ledger.next_due(["crm", "mail"]),
+        [await ledger.cancelled(lead, ("lead.cooled", "crm.won"), 20) for lead in ("a", "b|:", "é{}")],
         await ledger.suppressed(["a", "b|:", "é{}", "email:x"]),
         [await ledger.contents_of(lead) for lead in ("a", "b|:", "x")],
         [await ledger.sent(lead) for lead in ("a", "b|:", "é{}")],

@@ -46,14 +46,17 @@ async def test_an_address_is_that_of_the_lead_behind_an_alias(client: Client, na
 
 
 async def test_a_leads_aliases_are_the_other_ids_of_the_person(client: Client, namespace: str) -> None:
-    """Of an alias, they are those of the lead behind it."""
+    """Of an alias, they are the lead behind it and that lead's other aliases."""
     state = LeadState()
     state.identity = IdentityLinks(aliases=("visitor:1", "email:ada@example.com"))
     await client.hset(f"{{{namespace}:{owner('ada', 4)}}}:lead:ada", "state", pack(state))
     await keep(client, namespace, "visitor:1", alias_of="ada")
     leads = RedisLeads(client, namespace, 4)
-    assert await leads.aliases("ada") == await leads.aliases("visitor:1") == ("visitor:1", "email:ada@example.com")
+    assert await leads.aliases("ada") == ("visitor:1", "email:ada@example.com")
+    assert await leads.aliases("visitor:1") == ("ada", "email:ada@example.com")
     assert await leads.aliases("nobody") == ()
+    await keep(client, namespace, "early", alias_of="without-a-state")
+    assert [await leads.lead_of(one) for one in ("ada", "visitor:1", "nobody", "early")] == ["ada", "ada", "nobody", "early"]
 
 
 async def test_consent_is_true_and_nothing_else(client: Client, namespace: str) -> None:

@@ -85,6 +85,24 @@ async def test_two_mails_a_day_to_an_address() -> None:
     assert sorted(await made.states()) == ["done", "done", "stale"]
 
 
+async def test_mails_that_waited_for_the_server_count_from_when_they_went_out() -> None:
+    """It was down for 23 hours. Their first tries were a day ago soon after it came back."""
+    made = mail_stage(INVITE.replace("do: send,", "do: send, fresh: 7d,"))
+    made.target.answers = [450] * 2
+    async with made.acting():
+        for lead in ("ada", "bob"):
+            made.publish(lead=lead, **person("team@example.com"))
+        await until(lambda: len(made.target.mails) == 2, "their first tries")
+        made.later(23 * 3_600_000)
+        await over(made, 2)
+        made.later(2 * 3_600_000)
+        made.publish(lead="eve", **person("team@example.com"))
+        await until(lambda: made.put_back("mail"), "the third waits")
+        made.later(22 * 3_600_000)
+        await over(made, 3)
+    assert await made.states() == ["done"] * 3
+
+
 async def test_a_lost_reply_is_unknown_and_never_sent_again() -> None:
     """A person decides."""
     made = mail_stage()

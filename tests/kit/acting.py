@@ -194,6 +194,8 @@ class Acting:
         self.acks = Acknowledged()
         self.addresses: dict[str, str] = {}
         self.aliases: dict[str, tuple[str, ...]] = {}
+        self.leads: dict[str, str] = {}
+        """Id → the lead that it became."""
         self.consents: dict[str, bool] = {}
         """Lead → whether its newest state consents. Without one, it has no state."""
         self.connections = parse_connections(connections, "connections.yaml")
@@ -227,6 +229,10 @@ class Acting:
         """Return what a test says."""
         return self.aliases.get(lead, ())
 
+    async def lead_of(self, lead: str) -> str:
+        """Return what a test says."""
+        return self.leads.get(lead, lead)
+
     async def consents_now(self, lead: str, _trait: str) -> bool | None:
         """Return what a test says."""
         return self.consents.get(lead)
@@ -246,6 +252,7 @@ class Acting:
             self.acks,
             self.address_of,
             self.aliases_of,
+            self.lead_of,
             self.now_ms,
             self.consents_now,
         )

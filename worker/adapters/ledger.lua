@@ -526,12 +526,12 @@ local function ledger_suppressed(keys, args)
 end
 
 -- ARGV: name of the address, id of the act, now, most. Returns 0 where the mail is counted, else when one will be.
+-- A mail that is tried again counts from now, for it may have gone out at no earlier try.
 local function ledger_mail(keys, args)
   local key, now, most = prefix_of(keys) .. 'mails:' .. args[1], tonumber(args[3]), tonumber(args[4])
   redis.call('ZREMRANGEBYSCORE', key, '-inf', whole_number(now - DAY_MS))
-  if redis.call('ZSCORE', key, args[2]) then return 0 end
   local count = redis.call('ZCARD', key)
-  if count >= most then
+  if count >= most and not redis.call('ZSCORE', key, args[2]) then
     return tonumber(redis.call('ZRANGE', key, count - most, count - most, 'WITHSCORES')[2]) + DAY_MS
   end
   redis.call('ZADD', key, now, args[2])

@@ -234,6 +234,10 @@ class MemoryActs:
             self._end(act, state, detail, now_ms)
         return True
 
+    async def cancelled(self, lead_id: str, types: Collection[str], at_ms: int) -> str:
+        """Return which of *types* came to a lead after *at_ms*, within a week; empty for none."""
+        return min((name for name in types if self._cancels.get((lead_id, name), (0, 0, 0))[0] > at_ms), default="")
+
     async def acted(self, most: int) -> list[Acted]:
         """Return the oldest acts that have ended and were not published; see the port."""
         found: list[Acted] = []

@@ -226,7 +226,7 @@ class MemoryLedger(MemoryActs):
         self._mails[address] = sent
         if id_ not in sent and len(sent) >= most:
             return sorted(sent.values())[len(sent) - most] + DAY_MS
-        sent.setdefault(id_, now_ms)
+        sent[id_] = now_ms  # tried again, it may go out now
         return 0
 
     async def content_allowed(self, address: str, content: str, id_: str) -> bool:

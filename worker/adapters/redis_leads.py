@@ -35,21 +35,26 @@ class RedisLeads:
 
     async def aliases(self, lead: str) -> tuple[str, ...]:
         """Return the other ids of the person, as far as they are known."""
-        state = await self._state(lead)
-        return () if state is None else tuple(state.identity.aliases)
+        name, state = await self._named(lead)
+        return () if state is None else tuple(one for one in (name, *state.identity.aliases) if one != lead)
+
+    async def lead_of(self, lead: str) -> str:
+        """Return the lead that an id belongs to: itself, unless it is an alias of a lead that has a state."""
+        name, state = await self._named(lead)
+        return lead if state is None else name
 
     async def _traits(self, lead: str) -> Traits | None:
-        state = await self._state(lead)
+        _, state = await self._named(lead)
         return None if state is None else unpack_traits(state.traits)
 
-    async def _state(self, lead: str) -> LeadState | None:
-        """Return the state of the lead that an id belongs to; `None`: it has none, or too many aliases lead there."""
+    async def _named(self, lead: str) -> tuple[str, LeadState | None]:
+        """Return the lead that an id belongs to, with its state; `None`: it has none, or too many aliases lead there."""
         for _ in range(_MOST_HOPS):
             (packed,) = await self._stores[owner(lead, len(self._stores))].load([lead])
             if not packed:
-                return None
+                return lead, None
             state = unpack(packed)
             if not state.identity.alias_of:
-                return state
+                return lead, state
             lead = state.identity.alias_of
-        return None
+        return lead, None

@@ -227,6 +227,12 @@ class RedisLedger(Caller):
 
     # --- mails -------------------------------------------------------------------------------------------------------
 
+    async def cancelled(self, lead_id: str, types: Collection[str], at_ms: int) -> str:
+        """Return which of *types* came to a lead after *at_ms*, within a week; empty for none."""
+        held = await self._run(lambda: self._commands.hgetall(f"{self._prefix}cancels:{lead_id}"))
+        later = (name.decode() for name, value in held.items() if int(value.split(b" ")[0]) > at_ms)
+        return min((name for name in later if name in types), default="")
+
     async def suppressed(self, keys: Sequence[str]) -> dict[str, str]:
         """Return the strongest reason for each of *keys* that is suppressed."""
         reasons = await self._ask("suppressed", *map(mark, keys), read=True) if keys else []

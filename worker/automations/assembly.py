@@ -9,7 +9,7 @@ from typing import Final
 
 from worker.automation_ports import ActGroup, Ledger, Limits
 from worker.automations.calls import Calls, Logins, Named
-from worker.automations.deliver import AliasesOf, ConsentsNow, Desk
+from worker.automations.deliver import AliasesOf, ConsentsNow, Desk, LeadOf
 from worker.automations.dispatch import Desks
 from worker.automations.hands import Hands
 from worker.automations.metrics import ActMetrics
@@ -44,6 +44,7 @@ class Outside:
     acks: Acks
     address_of: AddressOf
     aliases_of: AliasesOf
+    lead_of: LeadOf
     now_ms: Callable[[], int]
     consents: ConsentsNow
 
@@ -119,6 +120,7 @@ def program_of(
         targets=targets,
         ledger_of=ledger_of,
         aliases_of=outside.aliases_of,
+        lead_of=outside.lead_of,
         behind=suppressions.behind,
         now_ms=outside.now_ms,
         age_now_ms=clock.now_ms,

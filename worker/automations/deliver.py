@@ -98,6 +98,10 @@ ConsentsNow = Callable[[str, str], Awaitable[bool | None]]
 """Lead id and trait → whether the lead's newest state has the trait as true; `None`: the lead has no state."""
 
 
+LeadOf = Callable[[str], Awaitable[str]]
+"""Id → the lead that it belongs to."""
+
+
 AliasesOf = Callable[[str], Awaitable[tuple[str, ...]]]
 """Lead id → the other ids of the person."""
 
@@ -112,6 +116,8 @@ class Desk:
     ledger_of: Callable[[str], Ledger]
     """The ledger that owns a lead or an address."""
     aliases_of: AliasesOf
+    lead_of: LeadOf
+    """The lead that an id belongs to: itself, unless it became another lead."""
     behind: Callable[[], Awaitable[int | None]]
     """A partition that is still to be read again before all addresses are known that take no mail; `None`: none is."""
     now_ms: Callable[[], int]
@@ -188,6 +194,8 @@ class Attempt:
             return Outcome("dead", f"there is no target {act.target} in the connections any more")
         if act.unwritten is not None:  # before its address is asked for
             act = self.act = self._rewritten(act)
+        if not row.decided and (why := await self._cancelled_elsewhere()):
+            return Outcome("unknown" if self.unsure else "cancelled", why)
         if act.consent and await desk.consents(act.lead_id, act.consent) is False:
             return Outcome("cancelled", f"the trait {act.consent} is not true any more")
         if _is_mail(desk.targets[act.target], act) and (ended := await self._mail_held_back()):
@@ -198,6 +206,16 @@ class Attempt:
             return None
         allowed = await desk.limits.rule_allows(act.rule, row.id, act.most, act.most_ms, desk.now_ms())
         return None if allowed else Outcome("held", f"over {act.most} acts of the rule in {act.most_ms // 60_000} minutes")
+
+    async def _cancelled_elsewhere(self) -> str:
+        """Return what came under another id of the person, and cancels the act; empty for nothing."""
+        desk, act = self._desk, self.act
+        if not act.unless:
+            return ""
+        for key in await desk.aliases_of(act.lead_id):
+            if why := await desk.ledger_of(key).cancelled(key, act.unless, act.at_ms):
+                return why
+        return ""
 
     async def _mail_held_back(self) -> Outcome | None:
         """Return the end of a mail that must not go to its address."""

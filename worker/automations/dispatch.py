@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from worker.automation_ports import Enrolled, Ledger, Nurtured, Op, Outcome, Row, StateRow
+import msgspec
+
+from worker.automation_ports import Enrolled, Ledger, Nurtured, Op, Outcome, PutState, Row, StateEnd, StateRow
 from worker.automations.calls import LEASE_S, Lease
 from worker.automations.deliver import Attempt, Desk, Fence, decode_act
 from worker.automations.hands import Hands
@@ -18,7 +20,7 @@ from worker.automations.metrics import ActMetrics
 from worker.automations.output import Output
 from worker.automations.rules import person_of
 from worker.automations.states import write_states
-from worker.automations.taking import Taking, unpack_output
+from worker.automations.taking import Taking, pack, unpack_output, unpack_state
 from worker.automations.targets.crm import address_of
 from worker.errors import LeadPulseError, StoreUnavailable
 from worker.logs import fields
@@ -144,12 +146,31 @@ class Dispatcher:
             rows = await self._ledger.claim_states(target, self._desk.now_ms(), LEASE_MS, at.kind.batch)
             if rows:
                 await self._fence.stands()  # an older copy has states that are older than what was written
+            if ours := await self._of_leads(target, rows):
                 kept = 0
                 self._syncing.add(target)
-                await hands.give(target, functools.partial(self._sync, target, rows, lease), self.wake)
+                await hands.give(target, functools.partial(self._sync, target, ours, lease), self.wake)
         finally:
             hands.give_back(target, kept)
         return bool(rows)
+
+    async def _of_leads(self, target: str, rows: list[StateRow]) -> list[StateRow]:
+        """Return *rows* without those of ids that became another lead. They go on as that lead's, older than all it has.
+
+        Both have one record at the target, so a state of the former id must not replace a newer one of the lead.
+        """
+        desk, ours, moved = self._desk, list[StateRow](), list[StateEnd]()
+        for row, lead in zip(rows, await asyncio.gather(*(desk.lead_of(row.lead_id) for row in rows)), strict=True):
+            if lead == row.lead_id:
+                ours.append(row)
+                continue
+            state = msgspec.structs.replace(unpack_state(row.packed), lead_id=lead, sequence=0)
+            put = PutState(target, row.rule, lead, 0, pack(state), state.at_ms, desk.now_ms())
+            await desk.ledger_of(lead).take([put], desk.now_ms())
+            moved.append(StateEnd(row.rule, row.lead_id, row.sequence))
+        if moved:
+            await self._ledger.finish_states(target, moved, desk.now_ms())
+        return ours
 
     async def _attempt(self, row: Row, lease: Lease) -> None:
         """Make one attempt at an act, and write down how it ended."""

@@ -96,8 +96,8 @@ async def live(
 
         async def act(group: KafkaActGroup) -> None:
             outside = Outside(
-                group, ledgers, limits, http, SmtpOut(), VendorTokens(login), acks, leads.address, leads.aliases, now_ms,
-                leads.consents,
+                group, ledgers, limits, http, SmtpOut(), VendorTokens(login), acks, leads.address, leads.aliases, leads.lead_of,
+                now_ms, leads.consents,
             )  # fmt: skip
             program = program_of(
                 settings, files.rules, files.connections, KINDS, topics, outside, lambda _: hands, metrics,

@@ -49,6 +49,10 @@ async def _no_state(_lead: str, _trait: str) -> None:
     """An invented lead has none."""
 
 
+async def _itself(lead: str) -> str:
+    return lead
+
+
 async def _no_aliases(_lead: str) -> tuple[str, ...]:
     """Return nothing, as for an invented lead."""
     return ()
@@ -76,6 +80,7 @@ async def tried(
         targets=targets,
         ledger_of=lambda _: ledger,
         aliases_of=_no_aliases,
+        lead_of=_itself,
         behind=_nothing_behind,
         now_ms=now_ms,
         age_now_ms=now_ms,
