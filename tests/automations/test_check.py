@@ -47,6 +47,16 @@ def act(**keys: str) -> str:
         (act(max="50"), "acts[0].max: 50 is no limit: write a number, `/` and a time, as in 50/h"),
         (act(max="50/0h"), "acts[0].max: 50/0h counts within no time at all"),
         (act(consent="5"), "acts[0].consent: write a word"),
+        (act(consent="true"), "acts[0].consent: write the name of a trait, as in marketing_consent; got true"),
+        (act(consent="yes"), "acts[0].consent: write the name of a trait, as in marketing_consent; got 'yes'"),
+        (act(where="{grad: A1}"), "acts[0].where.grad: there is no 'grad' in the output, did you mean 'grade'?; for a trait,"),
+        (act(where="{score: '>80'}"), "acts[0].where.score: `score` is a number: write a number, or an operator as in {gte: 8"),
+        (act(where="{fit: {gte: '30'}}"), "acts[0].where.fit: `fit` is a number"),
+        (act(to="hook", do="send", with_="{text: hi}"), "acts[0].with.text: unknown key 'text'; there are no keys here, so"),
+        (act(with_="{subject: '{{ score|rund }}'}"), "acts[0].with.subject: unknown filter 'rund', did you mean 'round'?"),
+        (act(with_="{subject: '{{ score }'}"), "unexpected '}': write a name as in {{ lead_id }}, and close each {% if … %}"),
+        ("owners: {else: 'roundrobin([a@b.c])'}", "owners.else: 'roundrobin([a@b.c])': write round-robin([anna@example.com,"),
+        ("sync: [{to: crm, object: contact, fields: {x: '{{ score }}'}}]", "no expression: write it without braces, as in"),
         (act(id="a|b"), "acts[0].id: 'a|b' is no id"),
         (act(id="a/b"), "acts[0].id: 'a/b' is no id"),
         (act(where="{grade: {bigger: 3}}"), "acts[0].where.grade.bigger: unknown operator 'bigger'"),
@@ -61,7 +71,7 @@ def act(**keys: str) -> str:
         (act(with_='{subject: "{{ traits.name "}'), "acts[0].with.subject: unexpected end of template"),
         (act(with_='{subject: "{{ scor }}"}'), "acts[0].with.subject: unknown name 'scor', did you mean 'score'?"),
         (act(with_='{subject: "{{ name }}"}'), "acts[0].with.subject: unknown name 'name'"),
-        (act(with_='{subject: "{{ score|nope }}"}'), "acts[0].with.subject: No filter named 'nope'"),
+        (act(with_='{subject: "{{ score|nope }}"}'), "acts[0].with.subject: unknown filter 'nope'"),
         (act(with_='{subject: "{{ owner }}"}'), "acts[0].with.subject: `owner` is printed, and no owners are named"),
         (act(with_="{subject: \"{{ 'a' if score > 9 }}\"}"), "acts[0].with.subject: `… if …` without `else`"),
         (act(on="account.hot", with_='{subject: "{{ grade }}"}'), "acts[0].with.subject: unknown name 'grade'"),
@@ -107,6 +117,20 @@ def test_a_mistake_is_named(text: str, found: str, tmp_path: Path) -> None:
     (mistake,) = mistakes(text, tmp_path)
     assert found in mistake
     assert mistake.startswith("automations.yaml:")
+
+
+def test_braces_without_quotes_are_a_mapping_to_yaml() -> None:
+    """The message says what mends it."""
+    assert (
+        "with.subject: a key must be a word, not a list or a mapping: put a text that begins with a brace in quotes"
+        in (mistakes(act(with_="{subject: {{ lead_id }}}"))[0])
+    )
+
+
+@pytest.mark.parametrize("where", ["{traits.grad: A1}", "{phone: {exists: true}}", "{score: 80, role: CEO, plan: pro}"])
+def test_a_trait_may_have_any_name(where: str) -> None:
+    """Only what is nearly a name of the output is taken for a misspelling."""
+    assert rules_of(act(where=where)).automations.acts
 
 
 def test_every_mistake_is_named_by_its_line() -> None:

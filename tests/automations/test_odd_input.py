@@ -161,3 +161,10 @@ def test_a_deep_output_is_taken_or_refused() -> None:
             output = read_output(event)
             assert RULES.plan(output).drafts
             assert msgspec.msgpack.encode(output)
+
+
+def test_a_stage_of_another_kind_stops_nothing() -> None:
+    """Were it an error, the partition would begin anew at the same record for ever."""
+    event = output_example("lead.phase")
+    event["data"] |= {"to": RULES.automations.nurture[0].phase, "stage": ["sql"]}
+    assert [one.begins for one in RULES.plan(read_output(json.dumps(event))).enrolments] == [True]

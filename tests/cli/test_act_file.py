@@ -85,6 +85,14 @@ def test_the_schema_is_json() -> None:
     assert set(schema["properties"]) == {"timezone", "sync", "owners", "acts", "nurture"}
 
 
+def test_the_preview_of_events_that_come_in_is_no_silence(tmp_path: Path) -> None:
+    """They stand in the file that `replay` reads, beside the one that it writes."""
+    (files(tmp_path) / "events.jsonl").write_text(json.dumps(output_example("lead.mql") | {"type": "page.viewed"}) + "\n")
+    answer = leadpulse("act", "preview", "events.jsonl", cwd=tmp_path)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "events.jsonl:1: no published event: page.viewed is no type of outputs" in answer.stderr
+
+
 def test_the_preview_prints_a_line_for_each_request(tmp_path: Path) -> None:
     """In the order of the outputs. A line that is none is named, and the rest goes on."""
     answer = leadpulse("act", "preview", "outputs.jsonl", cwd=files(tmp_path))

@@ -83,7 +83,11 @@ def test_the_example_is_read_with_its_defaults() -> None:
         ("targets: {a: {kind: webhook, secret: '${A}', url: 'https://u:p@x.example'}}", "targets.a.url", "user and password"),
         ("targets: {a: {kind: webhook, secret: '${A}', url: 'http://x.example'}}", "targets.a.url", "is not encrypted"),
         ("targets: {a: {kind: hubspt, token: '${A}'}}", "targets.a", "did you mean 'hubspot'?"),
-        ("targets: {a: {kind: smtp, url: 'smtp://x', from: a}}", "targets.a.url", "a secret must not stand here"),
+        ("targets: {a: {kind: smtp, url: 'smtp://u:p@x', from: a@b.c}}", "targets.a.url", "a password must not stand here"),
+        ("targets: {a: {kind: smtp, url: 'smtp://u@x', from: a@b.c}}", "targets.a.url", "a password must not stand here"),
+        ("targets: {a: {kind: smtp, url: 'mx.example.com', from: a@b.c}}", "targets.a.url", "is no address of a mail server"),
+        ("targets: {a: {kind: smtp, url: 'smtp://[x', from: a@b.c}}", "targets.a.url", "is no address"),
+        ("targets: {a: {kind: smtp, url: 25, from: a@b.c}}", "targets.a.url", "write the address of a mail server"),
         ("- a", ":1", "write a mapping"),
         ("a: 1\na: 2", ":2: a", ""),
     ],
@@ -175,3 +179,10 @@ def test_no_text_breaks_the_reader(text: str) -> None:
         parse_connections(text.encode(), "connections.yaml")
     except ConnectionsError:
         return
+
+
+def test_a_mail_server_without_a_log_in_has_no_secret() -> None:
+    """A relay within the own network asks for none."""
+    held = parse_connections(b"targets: {mail: {kind: smtp, url: 'smtp://127.0.0.1:25', from: a@b.c}}", "c.yaml")
+    (target,) = held.targets.values()
+    assert target.url.resolve({}) == "smtp://127.0.0.1:25"  # type: ignore[union-attr]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Generator, Iterator, Mapping
 from typing import Any, Final
@@ -20,6 +21,7 @@ from worker.automations.targets.mail import Send
 from worker.automations.templates import GLOBALS, TemplateMistake, Templates
 from worker.automations.writing import is_template, texts_in
 from worker.connections.targets import Target
+from worker.core.contract.event_fields import TRAITS
 from worker.core.grid.conditions import WhereError, parse_where
 from worker.core.grid.messages import told
 from worker.core.grid.values import did_you_mean
@@ -27,6 +29,10 @@ from worker.core.grid.yaml_lines import Path
 from worker.core.scoring.state import STAGES
 
 Told = Iterator[tuple[Path, str]]
+
+_NUMBERS: Final = ("score", "fit", "engagement")
+_NEARLY: Final = 0.8
+"""Names that are so close are taken for a misspelling: `grad` and `grade` are, `phone` and `phase` are not."""
 
 _STAND_INS: Final[tuple[Any, ...]] = ("a@example.com", "2026-01-01T00:00:00Z", 1, True, [])
 """Values in place of what templates make: an address, an instant, a number, a flag, a list."""
@@ -77,6 +83,7 @@ class Check:
     def _act(self, rule: Mapping[str, Any], path: Path) -> Told:
         types = _types(rule.get("on"))
         yield from _stages(rule.get("where"), types, (*path, "where"))
+        yield from _asked(rule.get("where"), types, (*path, "where"))
         model = yield from self._model(rule, rule.get("do"), path)
         raw = rule.get("with", {})
         if model is not None and isinstance(raw, Mapping):
@@ -95,6 +102,7 @@ class Check:
             yield (*path, "to"), "its mails have a link to unsubscribe: add `public_url` to the file of connections"
         for place, content in _mappings(rule.get("contents")):
             content_path: Path = (*path, "contents", place)
+            yield from _asked(content.get("where"), SYNC_TYPES, (*content_path, "where"))
             fields: dict[str, Any] = {"to": "{{ traits.email }}"} if "to" in model.model_fields else {}
             at: dict[str, Path] = dict.fromkeys(fields, content_path)
             for held, base in ((rule.get("with"), path), (content.get("with"), content_path)):
@@ -173,7 +181,8 @@ class Check:
             self._templates.expression(text)
             tree = self._templates.tree("{{ " + text + " }}")
         except TemplateMistake as error:
-            yield path, f"{text!r} is no expression: {error}"
+            why = "write it without braces, as in score" if "{{" in text else str(error)
+            yield path, f"{text!r} is no expression: {why}"
             return
         yield from ((path, message) for message in self._names(tree, known_names(SYNC_TYPES), conditions=False))
 
@@ -271,6 +280,28 @@ def _stages(where: Any, types: tuple[str, ...], path: Path) -> Told:
             if value not in STAGES:
                 hint = did_you_mean(str(value), STAGES) or f"; the stages are {', '.join(STAGES)}"
                 yield (*path, name), f"there is no stage {value!r}{hint}"
+
+
+def _asked(where: Any, types: tuple[str, ...], path: Path) -> Told:
+    """Yield conditions that hold for no lead, because a name is misspelt or a number is compared with a text.
+
+    A trait may have any name. So only those are named that are nearly the output's own and no usual trait.
+    """
+    try:
+        conditions = parse_where(where).conditions
+    except WhereError:
+        return  # named already
+    known = known_names(types)
+    for one in conditions:
+        close = difflib.get_close_matches(one.path, known, n=1, cutoff=_NEARLY)
+        if close and one.path not in known and one.path not in TRAITS:
+            yield (
+                (*path, one.path),
+                (f"there is no {one.path!r} in the output, did you mean {close[0]!r}?; for a trait, write traits.{one.path}"),
+            )
+        orders = one.op in ("eq", "not", "in", "gt", "gte", "lt", "lte")
+        if one.path in _NUMBERS and orders and any(isinstance(value, str) for value in _values(one.value)):
+            yield (*path, one.path), f"`{one.path}` is a number: write a number, or an operator as in {{gte: 80}}"
 
 
 def _values(value: Any) -> tuple[Any, ...]:

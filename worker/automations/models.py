@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from worker.core.contract.event_types import INPUTS, KNOWN_TYPES
 from worker.core.contract.output_types import OUTPUT_TYPES
@@ -119,12 +119,19 @@ Most = Annotated[
 ]
 
 
+def _consent(raw: object) -> object:
+    """Return *raw*, unless it answers a question in place of naming a trait."""
+    if isinstance(raw, bool) or (isinstance(raw, str) and raw.strip().lower() in ("yes", "no", "true", "false", "on", "off")):
+        raise wrong(f"write the name of a trait, as in marketing_consent; got {shown(raw)}")
+    return raw
+
+
 def _owners(raw: object) -> tuple[str, ...]:
     """Read an owner, or `round-robin([…])`, into the owners to pick from."""
     if not isinstance(raw, str) or not raw.strip():
         raise wrong(f"write an owner as the CRM knows it, as in anna@example.com, or round-robin([…]); got {shown(raw)}")
     found = _ROUND_ROBIN.fullmatch(raw.strip())
-    if found is None and raw.strip().startswith("round-robin"):
+    if found is None and re.match(r"[\w -]+\(|round", raw.strip()):
         raise wrong(f"{shown(raw)}: write round-robin([anna@example.com, bram@example.com])")
     names = tuple(name.strip().strip("'\"") for name in found[1].split(",")) if found else (raw.strip(),)
     if not all(names):
@@ -209,7 +216,7 @@ class _Rule(Model):
     """Name of a target in the connections."""
     with_: With = Field(default_factory=dict)
     """What is written: texts are templates. The keys are those of the target's action."""
-    consent: str = ""
+    consent: Annotated[str, BeforeValidator(_consent)] = ""
     """A trait. Only a lead whose trait is `true` gets the act."""
     fresh: Annotated[Time, Field(json_schema_extra={"default": "24h"})] = DEFAULT_FRESH_MS
     """An act that is older is reported as `stale`, and not done."""

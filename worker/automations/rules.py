@@ -297,7 +297,7 @@ class Rules:
         phase, stage = output.data.get("phase"), output.data.get("stage")
         for rule in self.automations.nurture:
             entered = output.type == "lead.phase" and output.data.get("to") == rule.phase
-            if entered and stage in {_STAGE_OF.get(type_, "") for type_ in rule.stop}:
+            if entered and stage in [_STAGE_OF.get(type_, "") for type_ in rule.stop]:  # a stage may be anything, also a list
                 continue  # what would have stopped it came before, perhaps under another id of the lead
             if entered or phase is None or phase == rule.phase:  # a lead in another phase is not enrolled
                 yield Enrolment(rule.id, output, entered)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 from jinja2 import BaseLoader, ChainableUndefined, ChoiceLoader, Environment, FileSystemLoader, Template, nodes
 from jinja2.exceptions import SecurityError, TemplateError, TemplateNotFound, TemplateSyntaxError, UndefinedError
+from jinja2.filters import FILTERS as DEFAULT_FILTERS
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.tests import TESTS as DEFAULT_TESTS
 from markupsafe import Markup
 
 from worker.automations.helpers import FILTERS
 from worker.automations.targets.fields import Form
 from worker.core.contract.printable import plain
+from worker.core.grid.values import did_you_mean
 
 T = TypeVar("T")
 
@@ -24,6 +28,7 @@ MOST_CHARS: Final = 200_000
 """Longest text that a template may make."""
 _MOST_REPEATED: Final = 10_000
 _MOST_WORDS: Final = 300
+_UNKNOWN: Final = re.compile(r"No (filter|test) named '([^']*)'")
 
 
 class CannotWrite(Exception):
@@ -144,13 +149,22 @@ def _compiled(make: Callable[[], T]) -> T:
         return make()
     except TemplateSyntaxError as error:
         place = f"{error.name}:{error.lineno}: " if error.name else f"line {error.lineno}: " if error.lineno > 1 else ""
-        raise TemplateMistake(f"{place}{error.message}") from error
+        raise TemplateMistake(f"{place}{_syntax(str(error.message))}") from error
     except TemplateNotFound as error:
         raise TemplateMistake(f"there is no file {error.name!r} next to the rules, or in `templates` there") from error
     except UnicodeDecodeError as error:
         raise TemplateMistake("the file is not UTF-8: save it as UTF-8") from error
     except (OSError, RecursionError, TemplateError) as error:
         raise TemplateMistake(_words(error)) from error
+
+
+def _syntax(message: str) -> str:
+    """Return Jinja's words with what mends them."""
+    unknown = _UNKNOWN.match(message)
+    if unknown is not None:
+        known = {*DEFAULT_FILTERS, *FILTERS} if unknown[1] == "filter" else set(DEFAULT_TESTS)
+        return f"unknown {unknown[1]} {unknown[2]!r}{did_you_mean(unknown[2], known)}"
+    return f"{message}: write a name as in {{{{ lead_id }}}}, and close each {{% if … %}} by {{% endif %}}"
 
 
 def _guarded(make: Callable[[], T]) -> T:

@@ -16,6 +16,7 @@ from worker.errors import AutomationsError, ConnectionsError
 from worker.settings import ReaderSettings
 
 if TYPE_CHECKING:
+    from worker.automations.output import Output
     from worker.automations.rules import Rules
     from worker.connections.models import Connections
 
@@ -123,6 +124,16 @@ def _lines(name: str) -> Iterator[tuple[int, bytes]]:
         raise click.ClickException(f"{shown_name(name)}: {error}") from None
 
 
+def _published(line: bytes) -> Output:
+    """Return the output of a line. Raises `NotAnOutput`, also for an event that comes in."""
+    from worker.automations.output import PAYLOAD, NotAnOutput, read_output
+
+    output = read_output(line)
+    if output.type not in PAYLOAD:
+        raise NotAnOutput(f"{output.type} is no type of outputs; `leadpulse replay --events` writes outputs")
+    return output
+
+
 @click.command()
 @click.argument(
     "outputs",
@@ -142,7 +153,7 @@ def preview(outputs: tuple[str, ...], file: str, connections: str, documents: Pa
     <timestamp>. An act that cannot be written has an `error` in place of the request. A line that is no output is named on
     stderr, and makes the exit code 1.
     """
-    from worker.automations.output import NotAnOutput, read_output
+    from worker.automations.output import NotAnOutput
     from worker.automations.preview import Preview
     from worker.automations.targets.registry import KINDS
 
@@ -153,7 +164,7 @@ def preview(outputs: tuple[str, ...], file: str, connections: str, documents: Pa
     for name in outputs:
         for number, line in _lines(name):
             try:
-                output = read_output(line)
+                output = _published(line)
             except NotAnOutput as error:
                 bad += 1
                 complain(f"{shown_name(name)}:{number}: no published event: {error}")

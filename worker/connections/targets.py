@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
-from worker.connections.secret import Secret, SecretText
+from worker.connections.secret import Secret, SecretText, secret_in
 from worker.connections.sources import Model
 from worker.core.grid.values import shown, wrong
 
@@ -64,6 +64,28 @@ def _url_or_secret(raw: Any) -> str | Secret:
 
 UrlOrSecret = Annotated[str | Secret, PlainValidator(_url_or_secret), WithJsonSchema({"type": "string"})]
 """An address, or a reference to one that is a secret."""
+
+
+def _mail_server(raw: Any) -> Secret:
+    if isinstance(raw, Secret):
+        return raw
+    if not isinstance(raw, str):
+        raise wrong(f"write the address of a mail server, as in smtps://USER:${{PASSWORD}}@HOST; got {shown(raw)}")
+    if secret_in(raw) is not None:
+        return Secret(raw)
+    try:
+        parts = urlsplit(raw)
+    except ValueError:
+        raise wrong(f"{shown(raw)} is no address: write one such as smtps://USER:${{PASSWORD}}@HOST") from None
+    if "@" in raw:
+        raise wrong('a password must not stand here: put it into the environment, as in "smtps://USER:${NAME}@HOST"')
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        raise wrong(f"{shown(raw)} is no address of a mail server: write smtps://USER:${{PASSWORD}}@HOST, or smtp://HOST")
+    return Secret(raw)
+
+
+MailServer = Annotated[Secret, PlainValidator(_mail_server), WithJsonSchema({"type": "string"})]
+"""The address of a mail server. User and password are a secret. A server without a log-in has none."""
 
 
 class Target(Model):
@@ -161,8 +183,8 @@ class SmtpTarget(Target):
     """A mail server."""
 
     kind: Literal["smtp"]
-    url: SecretText
-    """`smtps://USER:${PASSWORD}@HOST`, or `smtp://…` with STARTTLS."""
+    url: MailServer
+    """`smtps://USER:${PASSWORD}@HOST`, or `smtp://…` with STARTTLS. `smtp://HOST` has no log-in."""
     sender: Sender
 
 

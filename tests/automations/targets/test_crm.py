@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from tests.kit.vendors.driving import act_of
-from worker.automations.targets.crm import has_reference, reference
+from worker.automations.requests import Final
+from worker.automations.targets.crm import Task, has_reference, read_with, reference
 from worker.automations.targets.registry import KINDS
 
 ACTS = [
@@ -38,3 +39,11 @@ def test_each_kind_tells_which_actions_need_a_person() -> None:
     for kind in KINDS.values():
         assert kind.personal.keys() <= kind.actions.keys()
         assert all(key in kind.fields[do].model_fields for do, key in kind.personal.items() if key)
+
+
+@pytest.mark.parametrize("due", ["tomorrow", "2026-12-01T09:00:00"])
+def test_a_due_that_is_no_instant_is_named(due: str) -> None:
+    """With what to write. An instant without a zone is another one in each country."""
+    act = act_of("crm", "task", {"subject": "Call", "due": due})
+    with pytest.raises(Final, match=r"with\.due: write an instant with its zone, as in 2026-12-01T09:00:00Z; got"):
+        read_with(Task, act)

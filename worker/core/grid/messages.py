@@ -60,7 +60,8 @@ def _message(error: ErrorDetails, root: type[BaseModel]) -> str:
         case "extra_forbidden":
             known = _keys(_model_at(root, error["loc"][:-1]))
             key = str(error["loc"][-1])
-            return f"unknown key {key!r}{did_you_mean(key, known)}; the keys here are {', '.join(known)}"
+            keys = f"the keys here are {', '.join(known)}" if known else "there are no keys here, so take it out"
+            return f"unknown key {key!r}{did_you_mean(key, known)}; {keys}"
         case "string_type":
             return f'write a word, in quotes if it looks like something else, as in "404"; got {got}'
         case "int_type" | "int_from_float":
@@ -77,6 +78,8 @@ def _message(error: ErrorDetails, root: type[BaseModel]) -> str:
         case "literal_error":
             expected = error["ctx"]["expected"]
             return f"write {expected}; got {got}"
+        case kind if kind.startswith(("datetime", "timezone")):
+            return f"write an instant with its zone, as in 2026-12-01T09:00:00Z; got {got}"
         case _:
             return f"{error['msg']}; got {got}"
 

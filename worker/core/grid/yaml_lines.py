@@ -45,6 +45,9 @@ class Document:
         return self.lines.get(path, 1)
 
 
+_NO_KEY: Final = "a key must be a word, not a list or a mapping: put a text that begins with a brace in quotes"
+
+
 class _Key(str):
     """A key that is another scalar than text, as in `{80: 5}`: `scalar` is that number, boolean or null."""
 
@@ -122,7 +125,7 @@ class _Builder:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, ScalarNode):
-                self._document.mistakes.append((line, path, "a key must be a word, not a list or a mapping"))
+                self._document.mistakes.append((line, path, _NO_KEY))
                 continue
             key: str = key_node.value
             if key == "<<" and key_node.style is None:
