@@ -204,6 +204,16 @@ def test_the_same_table_gives_the_same_answer() -> None:
     assert leaks_in_columns(columns, won) == leaks_in_columns(columns, won)
 
 
+def test_permuted_rows_give_the_same_figures() -> None:
+    """Folds follow what the rows hold, and not where they stand."""
+    random = np.random.default_rng(9)
+    columns = {"a": random.choice(["x", "y", ""], 900).tolist(), "b": [f"{one:.3f}" for one in random.random(900)]}
+    won = random.random(900) < 0.3 + 0.3 * np.array([one == "x" for one in columns["a"]])
+    order = random.permutation(900)
+    permuted = {name: [values[row] for row in order] for name, values in columns.items()}
+    assert leaks_in_columns(columns, won) == leaks_in_columns(permuted, won[order])
+
+
 def test_without_won_or_lost_leads_nothing_is_found() -> None:
     """No rate differs from any other."""
     values = drawn(15, ["a", "b"], [0.5, 0.5])

@@ -43,7 +43,7 @@ def _needed(columns: Sequence[Coded], won: Bools) -> dict[str, float]:
     won, fold = won[rows], random.permutation(rows.size) % _FOLDS
     held: list[int] = list(range(len(columns)))
     found: dict[str, float] = {}
-    for _ in range(_ROUNDS):
+    for _ in range(min(_ROUNDS, len(held))):  # each round leaves one column out
         whole, mixed = _fitted(matrix[:, held], kinds[held], won, fold, random)
         suspects = [held[place] for place in np.argsort(-mixed, kind="stable") if mixed[place] >= _SCREENED][:3]
         losses = {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+import numpy as np
+
 from worker.learning.intervals import Bools, Ints
 from worker.learning.leak import ALLOW, ASK, Leak, leak, pairs, percent
 from worker.learning.leak_boosting import needed
@@ -39,7 +41,12 @@ LIKELY: Final = 2.5
 
 
 def leaks_in_columns(columns: Mapping[str, Sequence[str | None]], won: Bools) -> list[Leak]:
-    """Judge each of *columns* (name → value of each lead) of a table without times, in their order."""
+    """Judge each of *columns* (name → value of each lead) of a table without times, in their order.
+
+    Rows are put in the order of their content first, so that a permuted table gives the same figures.
+    """
+    order = _by_content(columns, won)
+    columns, won = {name: [values[row] for row in order] for name, values in columns.items()}, won[order]
     groups = [coded(name, values) for name, values in columns.items()]
     fold = folds_of(won)
     together = {name: block for block in blank_together(groups) for name in block}
@@ -50,6 +57,11 @@ def leaks_in_columns(columns: Mapping[str, Sequence[str | None]], won: Bools) ->
         found[column.name] or _asked(column, won, fold, together.get(column.name, ()), costs.get(column.name))
         for column in groups
     ]
+
+
+def _by_content(columns: Mapping[str, Sequence[str | None]], won: Bools) -> Ints:
+    keys = [np.unique([one or "" for one in values], return_inverse=True)[1] for _, values in sorted(columns.items())]
+    return np.lexsort([won, *keys]).astype(np.int64)
 
 
 def _refused(column: Coded, won: Bools, fold: Ints) -> Leak | None:
