@@ -76,7 +76,7 @@ def folded(lines: Sequence[Line], grid: Grid, options: Options, tally: Tally | N
 def shown(row: Row) -> dict[str, Any]:
     """Return a row with its features open, rounded as the naive ones are."""
     opened = row._asdict() | unpack_features(row.features)._asdict()
-    del opened["features"]
+    del opened["features"], opened["days_to_handover"]
     return rounded(opened)
 
 

@@ -28,6 +28,9 @@ PAGE = ("page.viewed", {"url": "/"})
 CHOICE = EventChoice(horizon_ms=10 * DAY, every_ms=2 * DAY, complete=True)
 """Rows every two days, with a horizon of ten at most."""
 
+YOUNG = CHOICE._replace(horizon_ms=20 * DAY, young=True)
+"""A horizon that is long for `a_young_log`, so that rows without a whole one count too."""
+
 
 def log_of(*events: tuple[float, str, str, dict[str, Any]]) -> list[Line]:
     """Return a log of (day, lead, type, data), in order of time."""
@@ -48,6 +51,17 @@ def a_crowd(leads: int = 60, days: int = 90, wins_after: float = 7.0) -> list[Li
             events.append((begin, f"visitor:{n}", *PAGE))
             events.append((begin + 1, lead, "lead.identified", {"anonymous_id": f"visitor:{n}"}))
     return log_of(*events)
+
+
+def a_young_log(days: float = 30.0) -> list[Line]:
+    """Return a log in which more and more leads come, and each ninth is won on one of its first twenty days."""
+    events: list[tuple[float, str, str, dict[str, Any]]] = [(days, "last", *PAGE)]
+    for n in range(200):
+        begin, lead = days * (n / 200) ** 0.5, f"lead-{n:03d}"
+        events.append((begin, lead, *PAGE))
+        if n % 9 == 0:
+            events.append((begin + 1 + n % 20, lead, "crm.won", {}))
+    return log_of(*(event for event in events if event[0] <= days))
 
 
 def made(folder: Path, lines: list[Line], choice: EventChoice = CHOICE, grid: Grid = GRID, **more: Any) -> Table:

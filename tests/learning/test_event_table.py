@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tests.kit.archives import add_file, tick
 from tests.kit.grids import a_grid, parsed
 from tests.kit.landmarks import OURS, folded, rounded
-from tests.kit.learning_logs import CHOICE, GRID, PAGE, a_crowd, log_of, made
+from tests.kit.learning_logs import CHOICE, GRID, PAGE, YOUNG, a_crowd, a_young_log, log_of, made
 from tests.kit.oracle_values import instant, rfc3339
 from tests.kit.stories import DAY, START, Line, an_event
 from worker.core.contract.model import Record
@@ -24,7 +24,7 @@ from worker.learning.event_table import event_table
 from worker.learning.intervals import design_effect
 from worker.learning.landmarks import Options, first_instant, longest_memory_ms, unpack_features
 from worker.learning.table_words import words
-from worker.learning.tables import Dropped, Table, read_table
+from worker.learning.tables import Dropped, Immature, Table, read_table
 
 
 def rows_of(table: Table) -> list[dict[str, Any]]:
@@ -49,7 +49,7 @@ def test_the_file_holds_the_rows_of_the_fold(tmp_path: Path) -> None:
     rows = folded(lines, GRID, options)
     expected = [rounded(row._asdict() | unpack_features(row.features)._asdict()) for row in rows]
     for row in expected:
-        del row["features"]
+        del row["features"], row["days_to_handover"]
     assert rows_of(table) == expected
     facts = table.facts
     assert (facts.rows, facts.leads) == (len(rows), len({row.id for row in rows}))
@@ -181,3 +181,33 @@ def test_an_archive_gives_the_table_of_its_lines(tmp_path: Path) -> None:
 def record(topic: str, offset: int, line: Line) -> Record:
     """Return a line as a record of Kafka, written at the time of its event."""
     return Record(topic, 0, offset, instant(line["time"]), line["subject"].encode(), json.dumps(line).encode())
+
+
+def test_a_young_log_keeps_rows_whose_horizon_has_not_ended(tmp_path: Path) -> None:
+    """Mature rows hold under half of the wins. So the others are in the file, for a fit alone, with how long they were seen."""
+    plain = made(tmp_path, a_young_log(), YOUNG._replace(young=False))
+    table = made(tmp_path, a_young_log(), YOUNG)
+    kept = table.facts.immature
+    assert isinstance(kept, Immature)
+    assert 0 < 2 * kept.held < kept.wins
+    assert (table.facts.rows, table.facts.won_leads) == (plain.facts.rows, plain.facts.won_leads)
+    ours = [{**row, "followed_days": 0, "days_to_handover": 0} for row in rows_of(plain)]
+    assert [{**row, "followed_days": 0, "days_to_handover": 0} for row in rows_of(table)] == ours
+    whole = read_table(str(tmp_path / "t.parquet"), immature=True)
+    assert whole.arrow.num_rows == whole.facts.rows == table.facts.rows + kept.rows
+    horizon, followed = table.facts.horizon_ms, whole.role("followed_days")
+    assert horizon is not None
+    end_ms = table.facts.end_ms
+    assert end_ms is not None
+    assert followed.tolist() == [min(horizon, end_ms - at_ms) / DAY for at_ms in whole.role("at_ms").tolist()]
+    assert followed.min() >= min(7, horizon / DAY)
+    assert (whole.role("days_to_won")[whole.role("won")] <= followed[whole.role("won")]).all()
+    assert any("Only `leadpulse learn fit` reads them" in line for line in words(table.facts))
+
+
+def test_a_log_with_enough_mature_wins_gives_the_bytes_of_before(tmp_path: Path) -> None:
+    """Nothing of it is kept, folded twice, or named in the facts."""
+    made(tmp_path, a_crowd())
+    first = (tmp_path / "t.parquet").read_bytes()
+    made(tmp_path, a_crowd(), CHOICE._replace(young=True))
+    assert (tmp_path / "t.parquet").read_bytes() == first

@@ -80,6 +80,8 @@ def test_a_log_cut_at_an_instant_gives_the_rows_up_to_the_horizon_before_it(case
     whole = folded(case.lines, grid, options_of(case))
     expected = [row for row in whole if row.at_ms <= cut_ms - HORIZON]
     assert folded(before, grid, options_of(case, end_ms=cut_ms)) == expected
+    young = folded(before, grid, options_of(case, end_ms=cut_ms, young=True))
+    assert [row for row in young if row.at_ms <= cut_ms - HORIZON] == expected
 
 
 @examples(60)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.kit.grids import a_grid, parsed
-from tests.kit.learning_logs import CHOICE, a_crowd, made
+from tests.kit.learning_logs import CHOICE, YOUNG, a_crowd, a_young_log, made
 from tests.kit.stories import DAY, START
 from worker.errors import LearningError
 from worker.learning.landmarks import Options
@@ -30,6 +30,10 @@ def test_rows_are_those_of_the_local_engine(tmp_path: Path) -> None:
         (tmp_path / "t.parquet").unlink()
         made(tmp_path, a_crowd(), CHOICE, engine=SparkEngine("local[2]", work))
         assert (tmp_path / "t.parquet").read_bytes() == local
+    made(tmp_path, a_young_log(), YOUNG)
+    local = (tmp_path / "t.parquet").read_bytes()
+    made(tmp_path, a_young_log(), YOUNG, engine=SparkEngine("local[2]", str(shared)))
+    assert (tmp_path / "t.parquet").read_bytes() == local
     assert list(shared.iterdir()) == []
 
 

@@ -91,7 +91,7 @@ def table(
     name = shown_name(source)
     try:
         if grid is not None:
-            chosen = EventChoice(horizon_ms, every_ms, label, complete)
+            chosen = EventChoice(horizon_ms, every_ms, label, complete, young=True)
             facts = _from_events(
                 open_history(source, clock), name, grid, chosen, out, _spark(master, work) if engine == "spark" else None
             )

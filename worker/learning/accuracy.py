@@ -83,6 +83,11 @@ def platt(x: Floats, won: Bools, weight: Floats | None = None) -> Line:
     return _line(x, np.where(won, (winners + 1) / (winners + 2), 1 / (losers + 2)), weight)
 
 
+def line_to(x: Floats, aim: Floats) -> Line:
+    """Return the line whose probabilities come nearest to the probabilities *aim*, in log loss."""
+    return _line(x, aim, None)
+
+
 def _line(x: Floats, aim: Floats, weight: Floats | None) -> Line:
     """Newton's method on the standardised score, with steps that are halved until they improve."""
     w = np.ones(x.size) if weight is None else weight

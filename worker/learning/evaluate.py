@@ -71,16 +71,19 @@ def splits(sample: Sample) -> tuple[list[Split], bool]:
     """Return the splits, the headline last, and whether they go forward in time.
 
     A row is fitted if its horizon ends before the cut, and judged if it lies after it. Without time, leads are dealt to folds.
+    Where rows were followed for different times, all rows before the cut are fitted, as far as they were followed by then.
     """
     when = sample.when
     found: list[Split] = []
     if when is not None:
-        cuts = np.quantile(when[sample.won], _CUTS, method="higher")
+        mature = sample.mature
+        cuts = np.quantile(when[sample.won & mature], _CUTS, method="higher")
         for i, cut in enumerate(cuts):
             end = cuts[i + 1] if i + 1 < len(cuts) else np.inf
             train, test = when + sample.horizon_ms <= cut, (when >= cut) & (when < end)
-            if sample.at_ms is None:
+            if sample.at_ms is None or sample.followed is not None:
                 train = when < cut
+            test &= mature
             if _enough(sample.won, train) and _enough(sample.won, test):
                 words = f"fitted before {_CUTS[i]:.0%} of the wins, judged on the next"
                 found.append(Split(words, train, test, float(cut)))
@@ -90,6 +93,7 @@ def splits(sample: Sample) -> tuple[list[Split], bool]:
     count = int(sample.leads.max()) + 1
     fold = np.random.default_rng(SEED).permutation(np.arange(count) % FOLDS)[sample.leads]
     folds = [Split(f"fold {k + 1}", fold != k, fold == k) for k in range(FOLDS)]
+    folds = [one._replace(test=one.test & sample.mature) for one in folds]
     return [one for one in folds if _enough(sample.won, one.train) and sample.won[one.test].any()], False
 
 
@@ -126,7 +130,7 @@ def judge(sample: Sample, refit: Callable[[Sample], Fit], *, earlier: bool = Tru
     seen: list[tuple[str, Bools, Floats]] = []
     for part in parts:
         try:
-            fitted = refit(sample.take(part.train))
+            fitted = refit(_past(sample, part))
         except LearningError:
             continue
         seen.append((part.words, part.test, fitted.p(sample.take(part.test))))
@@ -141,6 +145,12 @@ def judge(sample: Sample, refit: Callable[[Sample], Fit], *, earlier: bool = Tru
         whole[test] = p
     words = "leads dealt to five folds by chance, because the table has no time"
     return Judged(quality(words, sample.take(tested), whole[tested]), forward)
+
+
+def _past(sample: Sample, part: Split) -> Sample:
+    if sample.followed is None or part.cut is None:
+        return sample.take(part.train)
+    return sample.until(part.cut)
 
 
 def quality(words: str, sample: Sample, p: Floats) -> Quality:

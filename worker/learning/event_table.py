@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
+from msgspec import UNSET
 
 from worker.core.grid.models import Grid
 from worker.core.scoring.signals import signal_ids
@@ -20,10 +21,19 @@ from worker.learning.fold_part import fold_part, write_order
 from worker.learning.group_fold import month_of
 from worker.learning.landmarks import DAY_MS, Label, Options, Tally, folding_grid, longest_memory_ms
 from worker.learning.recording import Month, unrecorded
-from worker.learning.spool import Arrived, Scan, days_to_reach, first_reached_ms, spool
+from worker.learning.spool import (
+    LINKS_FILE,
+    RECORDS_FILE,
+    Arrived,
+    Scan,
+    days_to_reach,
+    first_reached_ms,
+    reached_since,
+    spool,
+)
 from worker.learning.table_words import WHY
-from worker.learning.tables import Dropped, GridFacts, TableFacts, new_table
-from worker.learning.wide_rows import Sums, counts_before, parts_of, shape_of
+from worker.learning.tables import Dropped, GridFacts, Immature, TableFacts, new_table
+from worker.learning.wide_rows import ROLES, YOUNG_ROLES, Sums, counts_before, parts_of, shape_of, wins_since
 from worker.processes import Children
 
 PROCESSES: Final = 2
@@ -33,6 +43,7 @@ _ALONE: Final = 30_000
 _GRACE_S: Final = 5.0
 _FEW_WINS: Final = 20
 """With fewer wins their days say nothing about the horizon."""
+_YEAR_MS: Final = 365 * DAY_MS
 _WINS_WITHIN: Final = 0.8
 """The horizon need not be longer than this share of the wins take."""
 
@@ -57,6 +68,8 @@ class EventChoice(NamedTuple):
     label: Label = "won"
     complete: bool = False
     """Nothing happened before the log begins, so it needs no left edge."""
+    young: bool = False
+    """Rows whose horizon ends after the log are kept where the others hold under half of the last year's wins."""
     shadow: bool = False
     """See `Options.shadow`."""
 
@@ -107,17 +120,21 @@ def event_table(log: Log, name: str, grid: Grid, choice: EventChoice, out: str, 
             shadow=choice.shadow,
         )
         tally = engine(folder, grid, options, scan)
+        from_ms = _from_ms(_months(folder, choice.label, tally))
+        immature = None
+        if choice.young and (found := _with_young(folder, grid, options, scan, engine, from_ms)) is not None:
+            folder, options, tally, immature = found
         if scan.without_subject:
             tally.leave_out("bad_record", scan.without_subject)
-        first_ms = first_reached_ms(folder, choice.label)
-        months = [] if first_ms is None else unrecorded(tally.month_leads, tally.month_won, month_of(first_ms))
-        from_ms = _end_of(months[-1].month) if months else None
-        shape = shape_of(signal_ids(folding_grid(grid, options)), tally)
-        sums = Sums()
+        first_ms, months = first_reached_ms(folder, choice.label), _months(folder, choice.label, tally)
+        roles = ROLES if immature is None else (*ROLES, *YOUNG_ROLES)
+        shape = shape_of(signal_ids(folding_grid(grid, options)), tally, roles)
+        sums, young = Sums(), Sums()
         with new_table(out, shape.schema) as writer:
-            for part in parts_of(folder, shape, from_ms, sums):
+            for part in parts_of(folder, shape, from_ms, options, sums, young):
                 writer.write(part)
             design_effect = sums.design_effect()
+            young.design_effect()  # ends the last lead
             facts = TableFacts(
                 kind="events",
                 source=name.rstrip("/").rpartition("/")[2],
@@ -129,7 +146,7 @@ def event_table(log: Log, name: str, grid: Grid, choice: EventChoice, out: str, 
                 rows=sums.rows,
                 won_leads=sums.won_leads,
                 from_ms=max(options.edge_ms, from_ms or 0),
-                to_ms=options.last_ms,
+                to_ms=options.mature_ms,
                 end_ms=end_ms,
                 dropped=_dropped(tally, months, folder),
                 recording={
@@ -141,11 +158,43 @@ def event_table(log: Log, name: str, grid: Grid, choice: EventChoice, out: str, 
                 design_effect=design_effect,
                 features=shape.features,
                 roles=shape.roles,
+                immature=UNSET if immature is None else Immature(young.rows, young.leads, young.won_leads, *immature),
             )
             writer.end(facts)
             if not sums.rows:
                 raise LearningError(_nothing(name, facts))
     return facts
+
+
+def _months(folder: Path, label: Label, tally: Tally) -> list[Month]:
+    """Return the months in which outcomes were not recorded yet."""
+    first_ms = first_reached_ms(folder, label)
+    return [] if first_ms is None else unrecorded(tally.month_leads, tally.month_won, month_of(first_ms))
+
+
+def _from_ms(months: list[Month]) -> int | None:
+    return _end_of(months[-1].month) if months else None
+
+
+def _with_young(
+    folder: Path, grid: Grid, options: Options, scan: Scan, engine: Engine, from_ms: int | None
+) -> tuple[Path, Options, Tally, tuple[int, int]] | None:
+    """Fold once more with rows whose horizon ends after the log, if the others hold under half of the last year's wins.
+
+    Return the folder of those rows and what belongs to them, with the wins that mature rows hold and all wins.
+    """
+    since_ms = options.end_ms - _YEAR_MS
+    held, _ = wins_since(folder, since_ms, from_ms, options.mature_ms)
+    if not held or 2 * held >= reached_since(folder, options.label, since_ms):
+        return None
+    further = folder / "young"
+    further.mkdir()
+    for name in (RECORDS_FILE, LINKS_FILE):
+        os.link(folder / name, further / name)
+    options = msgspec.structs.replace(options, young=True)
+    tally = engine(further, grid, options, scan)
+    wins = wins_since(further, since_ms, from_ms, options.mature_ms)
+    return (further, options, tally, wins) if 2 * wins[0] < wins[1] else None
 
 
 def _horizon_ms(reached: list[int], most_ms: int) -> int:

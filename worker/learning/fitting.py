@@ -54,6 +54,8 @@ def fit_table(path: str, grid: Grid | None, choice: Choice) -> Done:
             if name not in known and bare(name) not in known:
                 raise LearningError(f"{option} {name}: the table has no such column, trait or event")
     leaks = find_leaks(table)
+    if not choice.lasso:  # the lasso has one intercept, and a hazard needs one for each interval
+        table = read_table(path, immature=True)
     stop = stopping(leaks, None if grid is None else read_by(grid), (*choice.dropped, *choice.allowed))
     if stop:
         return Done(leaks, stop)

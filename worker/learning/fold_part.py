@@ -31,6 +31,7 @@ ROWS: Final = pa.schema(
         ("fit", pa.float64()),
         ("engagement", pa.float64()),
         ("days_to_won", pa.float64()),
+        ("days_to_handover", pa.float64()),
         ("features", pa.binary()),
     ]
 )

@@ -324,7 +324,7 @@ def rows_of_group(records: Iterable[GroupRecord], scorer: CompiledGrid, options:
         rows += [row for row in found if row is not None]
         for why, count in sorted((+lead.left_out).items()):
             tally.leave_out(why, count, 1)
-    _count_months(rows, tally)
+    _count_months([row for row in rows if row.at_ms <= options.mature_ms], tally)
     return rows
 
 
@@ -340,20 +340,21 @@ def _judged(id_: str, lead: Standing, candidate: Candidate, options: Options) ->
         lead.left_out["late_outcome"] += 1
         return None
     won_ms = min((one.at_ms for one in known if one.at_ms > at_ms), default=None)
-    handed_over = (candidate.why == "sql" and not options.shadow) or any(
-        at_ms < handed_ms <= end_ms for handed_ms in lead.handovers
-    )
+    handed = [handed_ms for handed_ms in lead.handovers if at_ms < handed_ms <= end_ms]
+    if candidate.why == "sql" and not options.shadow:
+        handed.append(at_ms)
     return Row(
         id_,
         at_ms,
         candidate.why,
         won_ms is not None,
-        handed_over,
+        bool(handed),
         candidate.company,
         candidate.score,
         candidate.fit,
         candidate.engagement,
         None if won_ms is None else (won_ms - at_ms) / DAY_MS,
+        (min(handed) - at_ms) / DAY_MS if handed else None,
         candidate.features,
     )
 

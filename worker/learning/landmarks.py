@@ -17,6 +17,9 @@ from worker.core.scoring.compiled_grid import CompiledGrid
 from worker.learning.record_times import Arrivals
 
 DAY_MS: Final = 86_400_000
+FIRST_MS: Final = 7 * DAY_MS
+"""A row that was followed for less tells nothing: the first interval of a hazard has seven days."""
+
 VISITOR: Final = "visitor:"
 """Ids that begin so are browsers. Nobody can be called under them, so they have no rows of their own."""
 
@@ -55,15 +58,23 @@ class Options(msgspec.Struct, frozen=True):
     So two grids have the same rows, and a lead stays in them until sales in fact had it.
     """
 
+    young: bool = False
+    """Rows whose horizon ends after the log have a place too, if they were followed to the end of the first interval."""
+
     @property
     def judges(self) -> bool:
         """Whether the grid at hand moves leads up."""
         return self.shadow or not self.recorded
 
     @property
-    def last_ms(self) -> int:
+    def mature_ms(self) -> int:
         """The last instant whose horizon has ended."""
         return self.end_ms - self.horizon_ms
+
+    @property
+    def last_ms(self) -> int:
+        """The last instant that a row may have."""
+        return self.end_ms - min(FIRST_MS, self.horizon_ms) if self.young else self.mature_ms
 
 
 class GroupRecord(NamedTuple):
@@ -93,6 +104,8 @@ class Row(NamedTuple):
     fit: float
     engagement: float
     days_to_won: float | None
+    days_to_handover: float | None
+    """Days to the first handover within the horizon."""
     features: bytes
     """What `pack_features` packed."""
 

@@ -19,6 +19,7 @@ from worker.core.grid.prediction import MOST_WEIGHT, read_model_file
 from worker.learning.accuracy import Line, platt
 from worker.learning.bootstrap import SEED
 from worker.learning.evaluate import FOLDS, Judged, judge
+from worker.learning.hazard import line_of, spans_of
 from worker.learning.intervals import Floats
 from worker.learning.sample import Sample
 
@@ -79,27 +80,34 @@ def fit_weights(signals: tuple[str, ...], sample: Sample) -> Weights:
             part = _ridge(signals, sample.take(fold != k))
             unseen[fold == k] = part.log_odds(sample.take(fold == k))
     whole = _ridge(signals, sample)
-    return Weights(whole.signals, whole.weights, whole.means, whole.intercept, platt(unseen, sample.won))
+    line = platt(unseen, sample.won) if sample.followed is None else line_of(unseen, sample)
+    return Weights(whole.signals, whole.weights, whole.means, whole.intercept, line)
 
 
 def _ridge(signals: tuple[str, ...], sample: Sample) -> Weights:
     x = _matrix(signals, sample)
     means, spread = x.mean(axis=0), x.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
-    called = np.zeros(sample.rows) if sample.handed_over is None else sample.handed_over - sample.handed_over.mean()
-    columns = np.column_stack((np.ones(sample.rows), called, (x - means) / spread))
-    penalty = np.append([0.0, 1e-6], np.full(len(signals), RIDGE))
-    y = sample.won.astype(np.float64)
+    rows, levels, rate = sample, np.ones((sample.rows, 1)), float(sample.won.mean())
+    if sample.followed is not None:
+        spans = spans_of(sample)
+        rows, levels, x, rate = spans.sample, spans.intercepts, x[spans.rows], spans.rate
+    called = np.zeros(rows.rows) if rows.handed_over is None else rows.handed_over - rows.handed_over.mean()
+    columns = np.column_stack((levels, called, (x - means) / spread))
+    k = levels.shape[1]
+    penalty = np.append(np.append(np.zeros(k), 1e-6), np.full(len(signals), RIDGE))
+    y = rows.won.astype(np.float64)
 
     def loss(b: Floats) -> tuple[float, Floats]:
         eta = columns @ b
         value = float(np.sum(np.logaddexp(0, eta) - y * eta) + np.sum(penalty * b**2) / 2)
         return value, columns.T @ (special.expit(eta) - y) + penalty * b
 
-    start = np.append([special.logit(y.mean())], np.zeros(len(signals) + 1))
+    start = np.append(np.full(k, special.logit(y.mean())), np.zeros(len(signals) + 1))
     b = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "gtol": 1e-7}).x
-    weights = np.clip(b[2:] / spread, -MOST_WEIGHT, MOST_WEIGHT)
-    return Weights(signals, weights, means, float(b[0]), Line(0.0, 1.0))
+    weights = np.clip(b[k + 1 :] / spread, -MOST_WEIGHT, MOST_WEIGHT)
+    intercept = float(b[0]) if sample.followed is None else float(special.logit(rate))
+    return Weights(signals, weights, means, intercept, Line(0.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ def model_of(grid: Grid, sample: Sample, won_leads: int, horizon: str, cut: str 
     *cut*: the instant from which rows were kept back in the headline of the forward test.
     """
     signals = tuple(name for name in signals_of(grid) if np.ptp(sample.numbers.get(name, np.zeros(1))) > 0)
-    leads = int(sample.leads.max()) + 1
+    leads = int(sample.judged().leads.max()) + 1
     reason = _too_few(won_leads, leads, bool(signals)) or ("" if sample.when is not None else _NO_TEST)
     if reason:
         return Model(None, reason)

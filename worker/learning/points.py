@@ -10,9 +10,10 @@ import numpy as np
 from scipy import optimize
 
 from worker.errors import LearningError
-from worker.learning.accuracy import Line, auc, calibration_line
+from worker.learning.accuracy import Line, auc
 from worker.learning.bins import LEAST
 from worker.learning.fields import Encoded, Field, encoded, merged, with_zero
+from worker.learning.hazard import line_of, spans_of
 from worker.learning.intervals import Floats
 from worker.learning.lasso import lasso
 from worker.learning.sample import Sample
@@ -105,6 +106,9 @@ class _Shared:
     """Of each field: log-odds of its attributes, for each time that they count."""
     handed_over: float
     strength: float
+    learnt: Sample
+    """The rows that tell it: those of the sample, or its person-intervals."""
+    weight: Floats | None
 
     def log_odds(self) -> Floats:
         total = np.zeros(self.parts[0].size)
@@ -114,16 +118,22 @@ class _Shared:
 
 
 def _share(fields: Sequence[Field], sample: Sample, method: Method) -> _Shared:
-    parts = [with_zero(encoded(field, sample)) for field in fields]
-    strength = strength_of_all(parts, sample.won, sample.design_effect)
-    alone = [told(part, sample.won, strength, sample.design_effect) for part in parts]
+    learnt, weight, intercepts = sample, None, None
+    if sample.followed is not None:
+        spans = spans_of(sample)
+        learnt, intercepts = spans.sample, spans.intercepts
+        weight = spans.weight(float(learnt.won.mean()))
+    parts = [with_zero(encoded(field, learnt)) for field in fields]
+    strength = strength_of_all(parts, learnt.won, learnt.design_effect, weight)
+    alone = [told(part, learnt.won, strength, learnt.design_effect, weight) for part in parts]
+    read = parts if learnt is sample else [encoded(part.field, sample) for part in parts]
     if method.lasso:
-        weights, called = lasso(parts, sample.won, sample.handed_over)
-        return _Shared(parts, alone, np.ones(len(parts)), weights, called, strength)
+        weights, called = lasso(parts, learnt.won, learnt.handed_over)
+        return _Shared(read, alone, np.ones(len(parts)), weights, called, strength, learnt, weight)
     columns = np.column_stack([part.times(one.each) for part, one in zip(parts, alone, strict=True)])
-    found = shares(columns, sample.won, sample.handed_over, method.ridge)
+    found = shares(columns, learnt.won, learnt.handed_over, method.ridge, intercepts)
     each = [share * one.each for share, one in zip(found.of, alone, strict=True)]
-    return _Shared(parts, alone, found.of, each, found.handed_over, strength)
+    return _Shared(read, alone, found.of, each, found.handed_over, strength, learnt, weight)
 
 
 def fit(fields: Sequence[Field], sample: Sample, method: Method) -> Fitted:
@@ -140,23 +150,24 @@ def fit(fields: Sequence[Field], sample: Sample, method: Method) -> Fitted:
         raise LearningError("no column is left to fit: each is dropped, or says the same of all leads")
     shared = _share(fields, sample, method)
     scale = _scaled(shared, sample, method)[0]
-    narrower = _with_merged_ranges(shared, sample, scale)
+    narrower = _with_merged_ranges(shared, scale)
     if narrower != [part.field for part in shared.parts]:
         shared = _share(narrower, sample, method)
     scale, slope = _scaled(shared, sample, method)
     found, score = _limited(shared, sample, slope, scale, method)
-    line = calibration_line(score, sample.won)
-    return Fitted(found, scale, line, shared.strength, float(sample.won.mean()), shared.handed_over)
+    overall = float(sample.won.mean()) if sample.followed is None else spans_of(sample).rate
+    return Fitted(found, scale, line_of(score, sample), shared.strength, overall, shared.handed_over)
 
 
 def _limited(
     shared: _Shared, sample: Sample, slope: float, scale: Scale, method: Method
 ) -> tuple[tuple[FieldPoints, ...], Floats]:
     """Return points, and each row's score, on a scale whose limits cost no more order than is said in `MOST_LOST`."""
-    whole = auc(shared.log_odds(), sample.won)
+    mature = sample.mature
+    whole = auc(shared.log_odds()[mature], sample.won[mature])
     found, score = _rounded(shared, slope, scale, method)
     for factor in _TIGHTER if method.now is None else ():
-        if auc(score, sample.won) >= whole - MOST_LOST:
+        if auc(score[mature], sample.won[mature]) >= whole - MOST_LOST:
             break
         found, score = _rounded(shared, slope, replace(scale, per_log_odds=factor * scale.per_log_odds), method)
     return found, score
@@ -181,20 +192,23 @@ def _scaled(shared: _Shared, sample: Sample, method: Method) -> tuple[Scale, flo
             "no attribute closes clearly more or less often than the others, so there are no points to propose: "
             "wait for more outcomes, or add columns that tell leads apart"
         )
-    line = calibration_line(log_odds, sample.won)
+    line = line_of(log_odds, sample)
+    log_odds = log_odds[sample.mature]
     slope = max(line.slope, 0.1)
     threshold = None if method.threshold is None else method.threshold(log_odds)
     return scale_of(log_odds, Line(line.intercept, slope), method.goal, method.sql, method.mql, threshold), slope
 
 
-def _with_merged_ranges(shared: _Shared, sample: Sample, scale: Scale) -> list[Field]:
+def _with_merged_ranges(shared: _Shared, scale: Scale) -> list[Field]:
     """Return the fields, with neighbouring ranges as one where their points differ by less than is worth a rule."""
     fields: list[Field] = []
+    rows = shared.learnt
     for part, share, each in zip(shared.parts, shared.share, shared.each, strict=True):
         field, log_odds = part.field, each
         while (place := _nearest(field, scale.per_log_odds * log_odds, scale.least)) is not None:
             field = merged(field, place)
-            log_odds = share * told(encoded(field, sample), sample.won, shared.strength, sample.design_effect).each
+            alone = told(encoded(field, rows), rows.won, shared.strength, rows.design_effect, shared.weight)
+            log_odds = share * alone.each
         fields.append(field)
     return fields
 

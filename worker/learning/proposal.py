@@ -10,14 +10,14 @@ import numpy as np
 
 from worker.core.grid.models import Grid, parse_grid
 from worker.errors import LearningError
-from worker.learning.accuracy import calibration_line
 from worker.learning.bins import Attribute, LeftOut
 from worker.learning.edit_grid import Edit, edited, written
 from worker.learning.evaluate import Judged, judge
 from worker.learning.fields import Field, encoded, fields_of_columns
 from worker.learning.fresh_grid import can_be_named, fresh_grid
 from worker.learning.grid_fields import GridFields, Slot, fields_of_grid, signals_of_columns, with_signals, without
-from worker.learning.intervals import Floats
+from worker.learning.hazard import line_of, spans_of
+from worker.learning.intervals import Bools, Floats
 from worker.learning.model import Model, duration_text, instant, model_of
 from worker.learning.points import Fitted, Method, fit
 from worker.learning.rates import Rate, in_words, rates
@@ -99,7 +99,8 @@ def _method(sample: Sample, wish: Wish) -> Method:
         return Method(goal=wish.goal, lasso=wish.lasso)
     if sample.at_ms is None:
         raise LearningError("the table has no times, so weeks cannot be counted: write a share, as in --capacity 20%")
-    return Method(goal=wish.goal, lasso=wish.lasso, threshold=lambda log_odds: lowest_within(log_odds, sample, wish.goal.value))
+    seen = sample.judged()
+    return Method(goal=wish.goal, lasso=wish.lasso, threshold=lambda log_odds: lowest_within(log_odds, seen, wish.goal.value))
 
 
 def _judged(
@@ -183,9 +184,14 @@ def _model(grid: Grid, sample: Sample, wish: Wish, judged: Judged | None) -> Mod
 
 
 def _rows(fitted: Fitted, sample: Sample, suspects: Collection[str], own: GridFields | None) -> tuple[Row, ...]:
-    parts = [encoded(one.field, sample) for one in fitted.fields]
-    found = iter(rates(parts, sample.won, sample.design_effect, suspects))
-    errors = spreads(parts, fitted.p(sample), sample.handed_over, sample.design_effect)
+    told_by, weight, p = sample, None, fitted.p(sample)
+    if sample.followed is not None:
+        spans = spans_of(sample)
+        told_by, weight = spans.sample, spans.weight(spans.rate)
+        p = spans.hazards(p)
+    parts = [encoded(one.field, told_by) for one in fitted.fields]
+    found = iter(rates(parts, told_by.won, told_by.design_effect, suspects, weight))
+    errors = spreads(parts, p, told_by.handed_over, told_by.design_effect)
     rows: list[Row] = []
     for one, error in zip(fitted.fields, errors, strict=True):
         now = None if own is None else own.now(one.field)
@@ -214,27 +220,33 @@ def _from_grid(sample: Sample, grid: Grid, wish: Wish) -> Proposal:
     rows = _rows(fitted, sample, wish.suspects, own)
     fitted, rows = _kept(fitted, rows, own)
     changes = _point_edits(fitted, rows, own, grid.engagement.max)
-    changes += _limit_edits(grid, fitted, sample, own)
+    mature, seen = sample.mature, sample.judged()
+    changes += _limit_edits(grid, fitted, seen, own)
     first = parse_grid(edited(grid, changes), "proposed.yaml")
     scores = wish.scores(first)
-    fitted = replace(fitted, line=calibration_line(scores.score, sample.won))
-    enter = sql_enter(fitted, scores.score, sample, wish.goal)
+    fitted = replace(fitted, line=line_of(scores.score, sample))
+    scores = _of_rows(scores, mature)
+    enter = sql_enter(fitted, scores.score, seen, wish.goal)
     rungs: dict[str, Threshold] = {}
     if stages.mql is not None:
-        rungs["mql"] = threshold(fitted, scores.score, sample, stages.mql.enter)
+        rungs["mql"] = threshold(fitted, scores.score, seen, stages.mql.enter)
     if stages.sql is not None:
-        rungs["sql"] = threshold(fitted, scores.score, sample, enter)
-    least = least_fit(scores.score, scores.fit, sample, enter, float(fitted.line.p(np.array([enter]))[0]))
+        rungs["sql"] = threshold(fitted, scores.score, seen, enter)
+    least = least_fit(scores.score, scores.fit, seen, enter, float(fitted.line.p(np.array([enter]))[0]))
     changes += _threshold_edits(grid, rungs, least)
     text = edited(grid, [*changes, Edit(("version",), grid.version + 1, "")])  # outputs then tell which grid judged
     proposed = parse_grid(text, "proposed.yaml")
-    scores = wish.scores(proposed)
+    scores = _of_rows(wish.scores(proposed), mature)
     judged = _judged(sample, method, scores.score, enter, lambda _: own.fields)
     model = _model(proposed, sample, wish, judged)
     return Proposal(
-        text, proposed, wish.goal, fitted, sample, scores, rows, rungs, tuple(bands(scores.score, sample)), judged,
+        text, proposed, wish.goal, fitted, seen, scores, rows, rungs, tuple(bands(scores.score, seen)), judged,
         model, (), tuple(changes), least,
     )  # fmt: skip
+
+
+def _of_rows(scores: Scores, rows: Bools) -> Scores:
+    return Scores(*(column[rows] for column in scores))
 
 
 def _kept(fitted: Fitted, rows: Sequence[Row], own: GridFields) -> tuple[Fitted, tuple[Row, ...]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from worker.learning.bins import LEAST
 from worker.learning.fields import Encoded
-from worker.learning.intervals import Bools, Interval, Lift, benjamini_hochberg, exact_p, jeffreys, lift
+from worker.learning.intervals import Bools, Floats, Interval, Lift, benjamini_hochberg, exact_p, jeffreys, lift
 
 Word = Literal["solid", "leaning", "open", "no data", "suspect"]
 
@@ -50,13 +50,21 @@ class Rate(NamedTuple):
     word: Word
 
 
-def rates(parts: Sequence[Encoded], won: Bools, design_effect: float, suspects: Collection[str] = ()) -> list[Rate]:
-    """Return a rate for each attribute of each field, in their order. *suspects* are names of fields that may be leaks."""
+def rates(
+    parts: Sequence[Encoded], won: Bools, design_effect: float, suspects: Collection[str] = (), weight: Floats | None = None
+) -> list[Rate]:
+    """Return a rate for each attribute of each field, in their order. *suspects* are names of fields that may be leaks.
+
+    *weight*: as how many each row counts. Counts are then those of so many rows that were followed for the whole horizon.
+    """
     found: list[Rate] = []
-    all_rows, all_won = won.size / design_effect, float(won.sum()) / design_effect
-    overall = max(float(won.mean()), 1e-12)
+    size = won.size if weight is None else float(weight.sum())
+    all_rows, all_won = size / design_effect, float(won.sum()) / design_effect
+    overall = max(float(won.sum()) / size, 1e-12)
     for part in parts:
-        counts, winners = part.counts(), part.counts(won.astype(np.float64))
+        counts, winners = part.counts(weight), part.counts(won.astype(np.float64))
+        if weight is not None:
+            counts = np.clip(np.round(counts), winners, np.maximum(winners, np.floor(size) - won.sum() + winners))
         for i, one in enumerate(part.field.attributes):
             n, w = counts[i] / design_effect, winners[i] / design_effect
             rate = float(winners[i] / counts[i]) if counts[i] else 0.0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from worker.learning.intervals import Floats, Ints
-from worker.learning.sample import Sample, Texts, in_order_of_content, texts_of
+from worker.learning.sample import DAY_MS, Sample, Texts, in_order_of_content, texts_of
 from worker.learning.tables import Feature, Table
 
 
@@ -41,10 +41,19 @@ def sample_of(table: Table, *, texts_too: bool = True) -> Sample:
             at_ms=_ints(table, "at_ms"),
             order=table.role("order").astype(np.float64) if table.has("order") else None,
             place=np.arange(table.facts.rows, dtype=np.int64),
+            followed=_days(table, "followed_days"),
+            days_to_won=_days(table, "days_to_won"),
+            days_to_handover=_days(table, "days_to_handover"),
             horizon_ms=table.facts.horizon_ms or 0,
             design_effect=max(1.0, table.facts.design_effect),
         )
     )
+
+
+def _days(table: Table, role: str) -> Floats | None:
+    """Return days of a table that has rows without a whole horizon."""
+    young = table.has("followed_days") and bool((table.role("followed_days") < (table.facts.horizon_ms or 0) / DAY_MS).any())
+    return table.role(role).astype(np.float64) if young else None
 
 
 def _ints(table: Table, role: str) -> Ints | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from worker.learning.intervals import Bools, Floats, Ints
+
+DAY_MS: Final = 86_400_000
 
 
 class Texts(NamedTuple):
@@ -52,6 +54,12 @@ class Sample:
     """The place in time of a row without an instant."""
     place: Ints | None = None
     """The row's place in its table."""
+    followed: Floats | None = None
+    """For how many days the row was followed, the horizon at most. `None`: all rows for the whole horizon."""
+    days_to_won: Floats | None = None
+    """Beside `followed`; not a number where the row was not won by then."""
+    days_to_handover: Floats | None = None
+    """The same for the first handover."""
     horizon_ms: int = 0
     design_effect: float = 1.0
 
@@ -64,6 +72,29 @@ class Sample:
     def when(self) -> Floats | None:
         """What orders the rows in time: the instant in ms, or `order`."""
         return self.order if self.at_ms is None else self.at_ms.astype(np.float64)
+
+    @property
+    def mature(self) -> Bools:
+        """Which rows were followed for the whole horizon."""
+        return np.ones(self.rows, np.bool_) if self.followed is None else self.followed >= self.horizon_ms / DAY_MS
+
+    def judged(self) -> Sample:
+        """Return the rows that were followed for the whole horizon, as rows of a table that has no others."""
+        if self.followed is None:
+            return self
+        return replace(self.take(self.mature), followed=None, days_to_won=None, days_to_handover=None)
+
+    def until(self, cut_ms: float) -> Sample:
+        """Return the rows before an instant, followed up to it at most."""
+        assert self.at_ms is not None
+        assert self.followed is not None
+        assert self.days_to_won is not None
+        assert self.days_to_handover is not None
+        followed = np.minimum(self.followed, (cut_ms - self.at_ms) / DAY_MS)
+        won = np.where(self.days_to_won <= followed, self.days_to_won, np.nan)
+        handed = np.where(self.days_to_handover <= followed, self.days_to_handover, np.nan)
+        then = replace(self, won=~np.isnan(won), followed=followed, days_to_won=won, days_to_handover=handed)
+        return then.take(self.at_ms < cut_ms)
 
     def take(self, rows: Ints | Bools) -> Sample:
         """Return some of the rows. Leads are numbered anew."""
@@ -78,6 +109,9 @@ class Sample:
             at_ms=None if self.at_ms is None else self.at_ms[rows],
             order=None if self.order is None else self.order[rows],
             place=None if self.place is None else self.place[rows],
+            followed=None if self.followed is None else self.followed[rows],
+            days_to_won=None if self.days_to_won is None else self.days_to_won[rows],
+            days_to_handover=None if self.days_to_handover is None else self.days_to_handover[rows],
         )
 
     def without(self, names: Iterable[str]) -> Sample:
@@ -99,7 +133,7 @@ def in_order_of_content(sample: Sample) -> Sample:
     for _, text in sorted(sample.texts.items()):
         keys.append(np.argsort(np.argsort(np.array(text.values)))[text.codes] if text.values else text.codes)
     keys += [numbers for _, numbers in sorted(sample.numbers.items())]
-    keys += [one for one in (sample.won, sample.handed_over, sample.order, sample.at_ms) if one is not None]
+    keys += [one for one in (sample.won, sample.handed_over, sample.order, sample.at_ms, sample.followed) if one is not None]
     ordered = sample.take(np.lexsort(keys[::-1]).astype(np.int64))
     _, first, leads = np.unique(ordered.leads, return_index=True, return_inverse=True)
     return replace(ordered, leads=np.argsort(np.argsort(first))[leads].astype(np.int64))

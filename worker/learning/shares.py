@@ -42,24 +42,26 @@ class Told(NamedTuple):
         return self.log_odds / self.units
 
 
-def strength_of_all(parts: Sequence[Encoded], won: Bools, design_effect: float) -> float:
+def strength_of_all(parts: Sequence[Encoded], won: Bools, design_effect: float, weight: Floats | None = None) -> float:
     """Return the strength of shrinkage, by the spread of the rates of all attributes of all fields."""
-    rows = [part.counts()[:-1] / design_effect for part in parts]
+    rows = [part.counts(weight)[:-1] / design_effect for part in parts]
     winners = [part.counts(won.astype(np.float64))[:-1] / design_effect for part in parts]
     if not rows:
         return strength_of([], [], float(won.mean()))
     return strength_of(np.concatenate(winners).tolist(), np.concatenate(rows).tolist(), float(won.mean()))
 
 
-def told(part: Encoded, won: Bools, strength: float, design_effect: float) -> Told:
-    """Return what a field's attributes tell, each alone.
+def told(part: Encoded, won: Bools, strength: float, design_effect: float, weight: Floats | None = None) -> Told:
+    """Return what a field's attributes tell, each alone. *weight*: as how many each row counts.
 
     Rates are shrunk towards the overall rate p̄: p̃ = (w + m·p̄)/(n + m), and L = logit(p̃) − logit(p̄). Shrinkage may turn the
     order of two rates with unequal counts. The order of the rates themselves then holds, with both at their mean.
     """
     overall = float(won.mean())
-    rows = part.counts() / design_effect
+    rows = part.counts(weight) / design_effect
     winners = part.counts(won.astype(np.float64)) / design_effect
+    if weight is not None:  # few rows where hardly any was won may hold a win, and weigh less than it
+        rows = np.clip(rows, winners, np.maximum(winners, (won.size - won.sum()) / design_effect + winners))
     log_odds = special.logit((winners + strength * overall) / (rows + strength)) - special.logit(overall)
     fitted = rows * design_effect >= LEAST
     log_odds = np.where(fitted, _in_order(log_odds, winners, rows, fitted), 0.0)
@@ -88,17 +90,22 @@ class Shares(NamedTuple):
     handed_over: float
 
 
-def shares(columns: Floats, won: Bools, handed_over: Bools | None = None, ridge: float = RIDGE) -> Shares:
+def shares(
+    columns: Floats, won: Bools, handed_over: Bools | None = None, ridge: float = RIDGE, intercepts: Floats | None = None
+) -> Shares:
     """Fit the share of each field by ridge logistic regression, within 0…1.
 
     *columns*: rows × fields, the log-odds that each field tells of each row. *handed_over* is a covariate: calls by sales raise
-    the odds of leads that the grid in force prefers. Its weight becomes no points.
+    the odds of leads that the grid in force prefers. Its weight becomes no points. *intercepts*: columns in place of the one
+    intercept, such as one for each interval of a hazard.
     """
     fields = columns.shape[1]
     called = np.zeros(won.size) if handed_over is None else handed_over.astype(np.float64)
     called = called if 0 < called.sum() < called.size else np.zeros(won.size)
-    whole = np.column_stack((np.ones(won.size), called, columns))
-    penalty = np.append([0.0, 1e-6], np.full(fields, ridge))
+    levels = np.ones((won.size, 1)) if intercepts is None else intercepts
+    k = levels.shape[1]
+    whole = np.column_stack((levels, called, columns))
+    penalty = np.append(np.append(np.zeros(k), 1e-6), np.full(fields, ridge))
     y = won.astype(np.float64)
 
     def loss(b: Floats) -> tuple[float, Floats]:
@@ -106,9 +113,9 @@ def shares(columns: Floats, won: Bools, handed_over: Bools | None = None, ridge:
         value = float(np.sum(np.logaddexp(0, eta) - y * eta) + np.sum(penalty * b**2) / 2)
         return value, whole.T @ (special.expit(eta) - y) + penalty * b
 
-    start = np.append([special.logit(y.mean()), 0.0], np.full(fields, 0.5))
-    bounds = [(-_FARTHEST, _FARTHEST)] * 2 + [(0.0, 1.0)] * fields
+    start = np.append(np.append(np.full(k, special.logit(y.mean())), 0.0), np.full(fields, 0.5))
+    bounds = [(-_FARTHEST, _FARTHEST)] * (k + 1) + [(0.0, 1.0)] * fields
     found = optimize.minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-7}
     ).x
-    return Shares(float(found[0]), found[2:], float(found[1]))
+    return Shares(float(found[0]), found[k + 1 :], float(found[k]))

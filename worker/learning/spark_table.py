@@ -41,7 +41,7 @@ _TALLY: Final = "tally"
 """`why` of the row that carries a bucket's tally."""
 _SCHEMA: Final = (
     "id string, at_ms long, why string, won boolean, handed_over boolean, company string,"
-    " score double, fit double, engagement double, days_to_won double, features binary"
+    " score double, fit double, engagement double, days_to_won double, days_to_handover double, features binary"
 )
 _COLUMNS: Final = ("grp", "seq", "arrival_ms", "timestamp_ms", "output", "type", "id", "value")
 
@@ -155,7 +155,7 @@ def folded_bucket(records: pd.DataFrame, grid: bytes, options: bytes) -> pd.Data
     columns = [records[name].tolist() for name in _COLUMNS]
     for _, group in groupby(sorted(zip(*columns, strict=True), key=itemgetter(0, 1)), itemgetter(0)):
         rows += rows_of_group((_record(row) for row in group), scorer, asked, tally)
-    last = Row("", 0, _TALLY, False, False, None, 0.0, 0.0, 0.0, None, msgspec.json.encode(tally))  # type: ignore[arg-type]
+    last = Row("", 0, _TALLY, False, False, None, 0.0, 0.0, 0.0, None, None, msgspec.json.encode(tally))  # type: ignore[arg-type]
     return pd.DataFrame([*rows, last], columns=list(Row._fields))
 
 

@@ -175,6 +175,18 @@ def first_reached_ms(folder: Path, label: Label) -> int | None:
     return known
 
 
+def reached_since(folder: Path, label: Label, since_ms: int) -> int:
+    """Return how many groups first reached *label* after an instant, by arrival."""
+    types = ", ".join(f"'{type_}'" for type_ in sorted(REACHED[label]))
+    with connected(folder) as db:
+        ((groups,),) = db.sql(
+            f"SELECT count(*) FROM (SELECT min(arrival_ms) AS ms FROM ({_grouped(folder)})"
+            f" WHERE NOT output AND type IN ({types}) GROUP BY grp HAVING ms > {since_ms})"
+        ).fetchall()
+    found: int = groups
+    return found
+
+
 def groups_of(folder: Path, part: int, parts: int) -> Iterator[list[GroupRecord]]:
     """Yield the records of each group of one of *parts*, in order of arrival."""
     with connected(folder) as db:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from worker.core.scoring.calendar import rfc3339
-from worker.learning.tables import Dropped, TableFacts
+from worker.learning.tables import Dropped, Immature, TableFacts
 
 DAY_MS: Final = 86_400_000
 
@@ -52,6 +52,12 @@ def _of_events(facts: TableFacts) -> Iterator[str]:
         f" {_date(facts.to_ms)}; {facts.design_effect:.1f} rows tell as much as one"
     )
     yield f"horizon: {_days(facts.horizon_ms)}; the log ends on {_date(facts.end_ms)}"
+    if isinstance(facts.immature, Immature):
+        kept = facts.immature
+        yield (
+            f"besides, {kept.rows:,} rows of {kept.leads:,} leads that were not followed for the whole horizon: without them,"
+            f" rows hold {kept.held:,} of the last year's {kept.wins:,} wins. Only `leadpulse learn fit` reads them"
+        )
     yield f"handovers: {_HANDOVERS[facts.recording['handovers']]}"
 
 

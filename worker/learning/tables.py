@@ -13,12 +13,14 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 from pyarrow import parquet
 
 from worker.errors import LearningError
 from worker.learning.record_times import Arrivals
 
 VERSION: Final = 1
+DAY_MS: Final = 86_400_000
 _KEY: Final = b"leadpulse"
 """Of the file's metadata: the facts, as JSON."""
 _ROWS: Final = 65_536
@@ -58,6 +60,18 @@ class GridFacts(msgspec.Struct, frozen=True):
     text: str
 
 
+class Immature(msgspec.Struct, frozen=True):
+    """Rows whose horizon ends after the log. Only a fit reads them."""
+
+    rows: int
+    leads: int
+    won_leads: int
+    held: int
+    """Leads that were won in the last year, and have a mature row that is won."""
+    wins: int
+    """The same of all rows. They are kept where `held` is under half of it."""
+
+
 class TableFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Facts about a table. Instants and durations are milliseconds."""
 
@@ -90,6 +104,8 @@ class TableFacts(msgspec.Struct, frozen=True, kw_only=True):
     features: list[Feature]
     roles: dict[str, str]
     """Role of a column of ours → its name in the file."""
+    immature: Immature | msgspec.UnsetType = msgspec.UNSET
+    """Rows beside `rows` that were not followed for the whole horizon; unset: there is none in the file."""
     outcome: dict[str, Any] | None = None
     """Of a CSV file: the column, the values that are won, and the number of blanks."""
 
@@ -189,8 +205,11 @@ def write_table(path: str, arrow: pa.Table, facts: TableFacts) -> None:
         writer.end(facts)
 
 
-def read_table(path: str) -> Table:
-    """Return the table in *path*. Raises `LearningError` for a file that is not there, or is no table of ours."""
+def read_table(path: str, *, immature: bool = False) -> Table:
+    """Return the table in *path*: the rows whose horizon has ended, and with *immature* the others too.
+
+    Raises `LearningError` for a file that is not there, or is no table of ours.
+    """
     hint = "make one with `leadpulse learn table`"
     try:
         with parquet.ParquetFile(path) as file:
@@ -208,6 +227,13 @@ def read_table(path: str) -> Table:
         raise LearningError(f"{path} has facts that this version cannot read ({err}): {hint} again") from err
     if facts.table != VERSION:
         raise LearningError(f"{path} has version {facts.table}, and this LeadPulse reads {VERSION}: {hint} again")
+    if isinstance(facts.immature, Immature):
+        if immature:
+            facts = msgspec.structs.replace(facts, rows=facts.rows + facts.immature.rows)
+        else:
+            assert facts.horizon_ms is not None
+            followed = arrow.column(facts.roles["followed_days"])
+            arrow = arrow.filter(pa.compute.greater_equal(followed, facts.horizon_ms / DAY_MS))
     return Table(arrow, facts)
 
 

@@ -8,17 +8,19 @@ from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
-from worker.learning.landmarks import Tally, unpack_features
+from worker.learning.landmarks import DAY_MS, Options, Tally, unpack_features
 from worker.learning.spool import connected
 from worker.learning.tables import Feature, own_columns
 
 ROLES: Final = (
     "id", "at_ms", "won", "why", "handed_over", "company", "score", "fit", "engagement", "days_to_won",
 )  # fmt: skip
+YOUNG_ROLES: Final = ("followed_days", "days_to_handover")
+"""Further ones of a table that keeps rows whose horizon ends after the log."""
 _TYPES: Final = {
     "id": pa.string(), "at_ms": pa.int64(), "won": pa.bool_(), "why": pa.string(), "handed_over": pa.bool_(),
     "company": pa.string(), "score": pa.float64(), "fit": pa.float64(), "engagement": pa.float64(),
-    "days_to_won": pa.float64(),
+    "days_to_won": pa.float64(), "followed_days": pa.float64(), "days_to_handover": pa.float64(),
 }  # fmt: skip
 _FEATURE_TYPES: Final = {"signal": pa.float64(), "trait": pa.string(), "event": pa.int64(), "age_days": pa.float64()}
 _PART: Final = 8_192
@@ -33,17 +35,17 @@ class Shape(NamedTuple):
     @property
     def schema(self) -> pa.Schema:
         """Of the file."""
-        own = [(self.roles[role], _TYPES[role]) for role in ROLES]
+        own = [(self.roles[role], _TYPES[role]) for role in self.roles]
         return pa.schema([*own, *((feature.column, _FEATURE_TYPES[feature.kind]) for feature in self.features)])
 
 
-def shape_of(signals: Sequence[str], tally: Tally) -> Shape:
+def shape_of(signals: Sequence[str], tally: Tally, roles: Sequence[str] = ROLES) -> Shape:
     """Return the columns for the signals of a grid, and for the traits and types of events that occur."""
     features = [Feature(f"signal:{id_}", "signal", id_) for id_ in signals]
     features += [Feature(f"trait:{path}", "trait", path) for path in sorted(tally.traits)]
     features += [Feature(f"event:{type_}", "event", type_) for type_ in sorted(tally.types)]
     features.append(Feature("age_days", "age_days", "age_days"))
-    return Shape(features, own_columns(ROLES, [feature.column for feature in features]))
+    return Shape(features, own_columns(roles, [feature.column for feature in features]))
 
 
 class Sums:
@@ -85,8 +87,13 @@ class Sums:
         return max(1.0, together / (self.rows * rate * (1 - rate)))
 
 
-def parts_of(folder: Path, shape: Shape, from_ms: int | None, sums: Sums) -> Iterator[dict[str, Any]]:
-    """Yield the rows in *folder* from *from_ms* on as columns, sorted by (id, at_ms), some at a time."""
+def parts_of(
+    folder: Path, shape: Shape, from_ms: int | None, options: Options, sums: Sums, young: Sums
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows in *folder* from *from_ms* on as columns, sorted by (id, at_ms), some at a time.
+
+    *sums* takes those whose horizon has ended, and *young* the others.
+    """
     signals, traits, events = (
         {feature.id: feature.column for feature in shape.features if feature.kind == kind}
         for kind in ("signal", "trait", "event")
@@ -97,7 +104,12 @@ def parts_of(folder: Path, shape: Shape, from_ms: int | None, sums: Sums) -> Ite
         relation = db.sql(f"SELECT * FROM {_rows(folder)}{where} ORDER BY id, at_ms")
         for batch in relation.to_arrow_reader(_PART):
             columns: dict[str, Any] = {shape.roles[role]: batch.column(role) for role in ROLES}
-            rows = batch.num_rows
+            rows, instants = batch.num_rows, batch.column("at_ms").to_pylist()
+            if "followed_days" in shape.roles:
+                columns[shape.roles["days_to_handover"]] = batch.column("days_to_handover")
+                columns[shape.roles["followed_days"]] = [
+                    min(options.horizon_ms, options.end_ms - at_ms) / DAY_MS for at_ms in instants
+                ]
             columns |= {column: [0.0] * rows for column in signals.values()}
             columns |= {column: [None] * rows for column in traits.values()}
             columns |= {column: [0] * rows for column in events.values()}
@@ -108,9 +120,19 @@ def parts_of(folder: Path, shape: Shape, from_ms: int | None, sums: Sums) -> Ite
                 for named, found in ((signals, features.signals), (traits, features.traits), (events, features.events)):
                     for id_, value in found.items():
                         columns[named[id_]][place] = value
-            for id_, won in zip(batch.column("id").to_pylist(), batch.column("won").to_pylist(), strict=True):
-                sums.take(id_, won)
+            for id_, won, at_ms in zip(batch.column("id").to_pylist(), batch.column("won").to_pylist(), instants, strict=True):
+                (sums if at_ms <= options.mature_ms else young).take(id_, won)
             yield columns
+
+
+def wins_since(folder: Path, since_ms: int, from_ms: int | None, mature_ms: int) -> tuple[int, int]:
+    """Return of how many leads the rows in *folder* hold a win after *since_ms*: rows up to *mature_ms*, and all."""
+    with connected(folder) as db:
+        ((held, wins),) = db.sql(
+            f"SELECT count(DISTINCT id) FILTER (at_ms <= {mature_ms}), count(DISTINCT id) FROM {_rows(folder)}"
+            f" WHERE won AND at_ms >= {from_ms or 0} AND at_ms + days_to_won * {DAY_MS} > {since_ms}"
+        ).fetchall()
+    return held, wins
 
 
 def counts_before(folder: Path, before_ms: int) -> tuple[int, int]:
