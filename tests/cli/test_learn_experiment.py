@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.kit.archives import WEB, add_file, event
 from worker.cli import cli
 from worker.core.scoring.calendar import rfc3339
+from worker.history.form import Role
 from worker.presets import read_grid
 
 DAY = 86_400_000
@@ -138,3 +140,23 @@ def test_files_that_are_no_plan_or_no_list_are_named(tmp_path: Path) -> None:
     assert (done.exit_code, "leads.csv:2: not a line of lead" in done.output) == (1, True)
     none = run("read", tmp_path / "leads.csv", *options)
     assert (none.exit_code, "`experiment plan` wrote" in none.output) == (1, True)
+
+
+def test_archives_of_both_namespaces_are_read(tmp_path: Path) -> None:
+    """As `archive run` writes them."""
+    assert planned(tmp_path).exit_code == 0
+    logs(tmp_path, 20, 73)
+    places = {}
+    for arm in GRIDS:
+        places[arm] = tmp_path / arm
+        lines = (tmp_path / f"{arm}.jsonl").read_text().splitlines()
+        roles: tuple[tuple[str, Role], ...] = (("hot", "output"), (WEB, "input"))
+        for topic, role in roles:
+            held = [one for one in map(json.loads, lines) if (one["type"] == "lead.sql") == (role == "output")]
+            add_file(places[arm], [event(at, topic=topic, **one) for at, one in enumerate(held)], role)
+    given = ("--champion", places["champion"], "--challenger", places["challenger"], "--leads", tmp_path / "leads.csv")
+    done = run("read", tmp_path / "plan.json", *given, "--clock", "events", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert sum(found["leads"].values()) == 40
+    assert found["judgement"]["champion"][0] + found["judgement"]["challenger"][0] == 10

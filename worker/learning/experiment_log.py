@@ -74,7 +74,8 @@ def follow(log: Log, grid: PlannedGrid, plan: Plan) -> Followed:
         try:
             held = _sql(record.value).data
         except msgspec.MsgspecError as error:
-            raise LearningError(f"{log.source}: the lead.sql of {record.subject} is none of LeadPulse: {error}") from None
+            place = f"{record.topic}:{record.partition}:{record.offset}"
+            raise LearningError(f"{log.source}: {place}: a lead.sql without the grid that gave it: {error}") from None
         outputs += 1
         if held.grid.sha256 != grid.sha256 and plan.from_ms <= record.arrival_ms < plan.to_ms:
             raise LearningError(
