@@ -87,6 +87,8 @@ class Publication:
         self._producer = Producer({"bootstrap.servers": kafka, "linger.ms": 20, "enable.idempotence": True})
         self.outputs = 0
         self.newest: dict[str, Told] = {}
+        self.times: Counter[str] = Counter()
+        """Lead → number of its outputs."""
         self.ends: Counter[int] = Counter()
         """Partition → the log's end."""
 
@@ -96,6 +98,7 @@ class Publication:
 
     def _record(self, one: Told) -> Produced:
         self.newest[one.lead] = one
+        self.times[one.lead] += 1
         now = time.time()
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
         data = {"lead_id": one.lead, "from": "mql", "to": "sql", "stage": "sql", "score": one.score, "reasons": []}

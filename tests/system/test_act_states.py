@@ -43,7 +43,8 @@ async def test_each_lead_has_its_newest_state(site: dict[str, str], tmp_path: Pa
                 return not await published.waiting()
 
             await until(all_written, "all states written")
-            assert portal.writes.total() < published.outputs  # states that wait give their turn to newer ones
+            # States that wait give their turn to newer ones. A state may be written twice where an answer was lost.
+            assert any(portal.writes[lead] < count for lead, count in published.times.items())
             assert wrong(portal, published.newest) == []
             assert portal.over == 0
             assert portal.busiest() <= 70

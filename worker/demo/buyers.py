@@ -118,7 +118,7 @@ def live(rnd: random.Random, number: int, enters_ms: int, interest: float, copie
     lead, hidden = f"lead-{number:06d}", rnd.gauss(0, 1)
     envelopes = [_envelope(rnd, lead, enters_ms, "profile.updated", "/crm", {"traits": _traits(rnd, number, companies)})]
     times = [enters_ms]
-    done = [act for act in ACTS for _ in range(_often(rnd, act, hidden))]
+    done = [act for act in ACTS for _ in range(_often(rnd, act, interest * hidden))]
     at_ms, session_id, left = enters_ms + 5 * SECOND_MS, _session(rnd), _days(rnd)
     for place, act in enumerate(done):
         if left and rnd.random() < left / (len(done) - place):
