@@ -57,7 +57,7 @@ def test_only_numbers_change(found: Proposal) -> None:
     """What is counted stays, and so does the text around the numbers."""
     before = parse_grid(GRID, "g")
     assert counted_hash(found.grid) == counted_hash(before)
-    assert found.grid.version == before.version + 1
+    assert found.grid.version == before.version
 
     def shape(text: str) -> str:
         return re.sub(r"(?<=[ \[])-?[0-9]+(\.[0-9]+)?(?=[,}\n])", "N", re.sub(r" +#.*", "", text))

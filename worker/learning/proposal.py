@@ -234,7 +234,7 @@ def _from_grid(sample: Sample, grid: Grid, wish: Wish) -> Proposal:
         rungs["sql"] = threshold(fitted, scores.score, seen, enter)
     least = least_fit(scores.score, scores.fit, seen, enter, float(fitted.line.p(np.array([enter]))[0]))
     changes += _threshold_edits(grid, rungs, least)
-    text = edited(grid, [*changes, Edit(("version",), grid.version + 1, "")])  # outputs then tell which grid judged
+    text = edited(grid, changes)
     proposed = parse_grid(text, "proposed.yaml")
     scores = _of_rows(wish.scores(proposed), mature)
     judged = _judged(sample, method, scores.score, enter, lambda _: own.fields)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from worker.core.grid.domains import NORMAL_FORMS
 from worker.learning.intervals import Floats, Ints
 from worker.learning.sample import DAY_MS, Sample, Texts, in_order_of_content, texts_of
 from worker.learning.tables import Feature, Table
@@ -62,6 +63,9 @@ def _ints(table: Table, role: str) -> Ints | None:
 
 def _texts(feature: Feature, values: Iterable[Any]) -> Iterable[str]:
     if feature.kind == "column":
+        form = NORMAL_FORMS.get(feature.id)  # a worker keeps such a trait in its one form, and the grid compares that
+        if form is not None:
+            return ("" if value is None or not value.strip() else form(value) for value in values)
         return ("" if value is None else value for value in values)
     read: dict[Any, str] = {None: ""}
     return (read[value] if value in read else read.setdefault(value, _of_json(value)) for value in values)

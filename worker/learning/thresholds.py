@@ -97,8 +97,7 @@ def sql_enter(fitted: Fitted, score: Floats, sample: Sample, goal: Goal) -> floa
             found = scale.sql
     if abs(found - scale.sql) <= _ROUND:
         return scale.sql
-    least = (scale.mql + scale.sql) / 2 if goal.kind == "tenth" else math.floor(scale.mql) + 1
-    return float(max(math.ceil(found), math.ceil(least)))
+    return float(max(math.ceil(found), math.floor(scale.mql) + 1))
 
 
 def _at_rate(line: Line, rate: float) -> float:
