@@ -138,6 +138,6 @@ def test_a_month_of_outcomes_makes_a_poor_grid_find_more_wins(loop: Loop) -> Non
     sys.stdout.write(json.dumps({"history": found, "fresh": judged}, indent=1))
     assert judged["at_capacity"]["handovers"]["wins"]["low"] > 0
     called, won = loop.wins_of_calls(subjects(loop.folder / "then.jsonl"))
-    poorly = judged["as_written"]["a"]
-    assert called == pytest.approx(poorly["leads"], rel=0.15)
-    assert won / called > 1.2 * poorly["rate"]
+    poorly, well = judged["as_written"]["a"], judged["as_written"]["b"]
+    assert called == pytest.approx(well["leads"], rel=0.15)  # the worker did what the comparison says
+    assert won > poorly["won"]
