@@ -35,8 +35,9 @@ _SHOWN: Final = 12
 _MOST_TIMES: Final = 1_000.0
 _FARTHEST: Final = 700.0
 """`exp` of more has no double."""
-_LEAST_LOGIT: Final = math.log(LEAST / (1 - LEAST))
-_MOST_LOGIT: Final = math.log(MOST / (1 - MOST))
+_LEAST_LOGIT: Final = -6.906754778648554
+_MOST_LOGIT: Final = 2.9444389791664403
+"""The log-odds of both, as numbers: a logarithm of the C library may differ in its last bit."""
 _DAY_MS: Final = 86_400_000
 _KEPT: Final = 8
 
