@@ -69,7 +69,7 @@ docs: .venv-dev/.installed
 	.venv-dev/bin/python -m schemas
 	.venv-dev/bin/leadpulse grid schema > grids/grid.schema.json
 	.venv-dev/bin/leadpulse act schema > ops/automations/automations.schema.json
-	.venv-dev/bin/python -m worker.metrics > docs/metrics.md
+	.venv-dev/bin/python -m ops.dev.metrics_page > docs/metrics.md
 	.venv-dev/bin/python -m ops.grafana
 	.venv-dev/bin/python -m ops.dev.map
 	.venv-dev/bin/python -m ops.dev.actions

@@ -18,13 +18,14 @@ from prometheus_client import CollectorRegistry
 from ruamel.yaml import YAML
 
 from ops.dev.kafka_broker import KAFKA_VERSION
+from ops.dev.metrics_page import page
 from ops.dev.services import REPOSITORY
 from worker.automations.file import read_rules
 from worker.automations.metrics import ActMetrics
 from worker.collector.metrics import CollectorMetrics
 from worker.connections.file import read_connections
 from worker.history.metrics import ArchiveMetrics
-from worker.metrics import Metrics, page
+from worker.metrics import Metrics
 from worker.settings import PROGRAMS
 
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(REPOSITORY / "docker-compose.yml")
@@ -232,7 +233,7 @@ def test_compose_itself_accepts_the_file() -> None:
 
 def test_the_page_of_metrics_is_written_from_the_code() -> None:
     """Whoever writes an alert reads there which metrics there are."""
-    assert (REPOSITORY / "docs/metrics.md").read_text() == page(), "python -m worker.metrics > docs/metrics.md"
+    assert (REPOSITORY / "docs/metrics.md").read_text() == page(), "python -m ops.dev.metrics_page > docs/metrics.md"
 
 
 def _named_metrics(text: str) -> set[str]:

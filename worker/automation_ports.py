@@ -1,9 +1,9 @@
-"""The interfaces of the ledger and of the limits, for the program that acts. `adapters` implement them."""
+"""The interfaces of the ledger and of the group, for the program that acts. `adapters` implement them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -341,55 +341,6 @@ class Ledger(Protocol):
         """A person's decision: `intent` tries it again, `done`, `dead` and `cancelled` end it.
 
         An act that is tried again is not unsure any more: the person has looked. False: unknown to us, in a call, or done.
-        """
-        ...
-
-
-class Permit(NamedTuple):
-    """Whether requests may go out now."""
-
-    wait_ms: int = 0
-    """0: they may. Otherwise ask again after so long."""
-    why: str = ""
-    """`paused`, `broken` or `budget`."""
-
-
-class Limits(Protocol):
-    """What all processes share: budget, breaker and pauses of targets and rules. Raises as `Ledger` does."""
-
-    async def permit(self, target: str, requests: int, rate: float, burst: float, now_ms: int, spare: float = 0.0) -> Permit:
-        """Take *requests* out of the target's budget (*rate* a second, at most *burst* at once), if its breaker lets them.
-
-        With *spare*, so many more must be left. A breaker that was open for its time lets one probe through.
-        """
-        ...
-
-    async def report(self, target: str, failure: str, after_ms: int, now_ms: int, why: str = "") -> None:
-        """Report how a request ended: `` for success, else `again` or `configuration`, with words for `status`.
-
-        Five `again` in a row, or one `configuration`, open the breaker. *after_ms* stops the target, for an hour at most.
-        A success may ask for it too, where little is left of the vendor's limit.
-        After a failure with *after_ms* the budget is halved, and grows back within minutes.
-        """
-        ...
-
-    async def rule_allows(self, rule: str, id_: str, most: int, within_ms: int, now_ms: int) -> bool:
-        """Count an act of a rule, once for each act; False: *most* were counted within *within_ms*."""
-        ...
-
-    async def pause(self, name: str, paused: bool) -> None:
-        """Pause a rule or a target (`rule:ID`, `target:NAME`), or let it go on."""
-        ...
-
-    async def paused(self) -> set[str]:
-        """Return what is paused."""
-        ...
-
-    async def status(self, targets: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return for each target its breaker, its budget as of `budget_ms`, and its last success and error (ms, 0: none).
-
-        `breaker` is `closed`, `open` or `half-open`, and holds until `until_ms`. `budget` is at most `burst`, and grows by
-        `rate` a second.
         """
         ...
 

@@ -18,8 +18,9 @@ from worker.adapters.redis_client import connect
 from worker.adapters.redis_ledger import RedisLedger
 from worker.adapters.redis_limits import RedisLimits
 from worker.adapters.redis_store import RedisOrder, RedisStore
-from worker.automation_ports import Ledger, Limits
+from worker.automation_ports import Ledger
 from worker.ports import OrderStore
+from worker.sending_ports import Limits
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ from worker.adapters.memory_limits import MemoryLimits
 from worker.adapters.redis_client import Client, connect
 from worker.adapters.redis_ledger import RedisLedger
 from worker.adapters.redis_limits import RedisLimits
-from worker.automation_ports import AFTER_ALL, Cancel, EraseLead, Leave, Ledger, Lift, Limits, Outcome, StateEnd, Suppress
+from worker.automation_ports import AFTER_ALL, Cancel, EraseLead, Leave, Ledger, Lift, Outcome, StateEnd, Suppress
+from worker.sending_ports import Limits
 
 LEADS = st.sampled_from(["a", "b|:", "é{}", "email:x"])
 TARGETS = st.sampled_from(["crm", "mail"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.automation_ports import Limits, Permit
+from worker.sending_ports import Limits, Permit
 
 MINUTE = 60_000
 

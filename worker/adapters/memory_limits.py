@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from worker.automation_ports import Permit
+from worker.sending_ports import Permit
 
 FAILURES: Final = 5
 """So many `again` in a row open a breaker."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from worker.adapters.redis_client import Caller, Client
-from worker.automation_ports import Permit
+from worker.sending_ports import Permit
 
 
 class RedisLimits(Caller):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from worker.automation_ports import ActGroup, Ledger, Limits
+from worker.automation_ports import ActGroup, Ledger
 from worker.automations.calls import Calls, Logins, Named
 from worker.automations.deliver import AliasesOf, ConsentsNow, Desk, LeadOf
 from worker.automations.dispatch import Desks
@@ -23,7 +23,7 @@ from worker.connections.models import Connections
 from worker.connections.unsubscribe import address
 from worker.core.contract.partitioner import owner
 from worker.intake_ports import Acks
-from worker.sending_ports import HttpSender, MailSender
+from worker.sending_ports import HttpSender, Limits, MailSender
 from worker.settings import ActSettings
 
 _PAUSED_S: Final = 1.0

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from worker.automation_ports import Limits
 from worker.automations.requests import (
     Again,
     Answer,
@@ -28,7 +27,7 @@ from worker.connections.models import secrets_in
 from worker.connections.secret import Secret
 from worker.connections.targets import SmtpTarget, Target
 from worker.errors import ConnectionsError
-from worker.sending_ports import Answered, AnswerLost, Before, HttpSender, MailSender, NotSent
+from worker.sending_ports import Answered, AnswerLost, Before, HttpSender, Limits, MailSender, NotSent
 
 ANSWER_S: Final = 20.0
 """A request and its answer take so long at most."""

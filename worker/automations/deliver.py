@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from worker.automation_ports import Ledger, Limits, Outcome, Row
+from worker.automation_ports import Ledger, Outcome, Row
 from worker.automations.acts import Act
 from worker.automations.calls import ANSWER_S, LEASE_S, Calls, Lease, Named, NotNow
 from worker.automations.requests import (
@@ -37,6 +37,7 @@ from worker.automations.rules import Draft
 from worker.automations.targets.crm import address_of
 from worker.connections.targets import BrevoTarget, SmtpTarget, Target
 from worker.logs import fields
+from worker.sending_ports import Limits
 
 log = logging.getLogger(__name__)
 

@@ -16,11 +16,12 @@ from worker.adapters.redis_client import connect
 from worker.adapters.redis_ledger import RedisLedger
 from worker.adapters.redis_limits import RedisLimits
 from worker.adapters.redis_store import RedisStore
-from worker.automation_ports import Ledger, Limits, Row
+from worker.automation_ports import Ledger, Row
 from worker.automations.acts import PENDING, Act
 from worker.core.contract.partitioner import owner
 from worker.core.scoring.calendar import rfc3339
 from worker.errors import OtherPartitions
+from worker.sending_ports import Limits
 from worker.settings import ReaderSettings
 
 _decode: Final = msgspec.msgpack.Decoder(Act).decode

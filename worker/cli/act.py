@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from typing import Any, Final
 
 import click
 
 from worker.cli.common import instant_option, load, settings_flags
+from worker.cli.lazy import LazyGroup
 from worker.errors import AutomationsError, ConnectionsError
 from worker.settings import ActSettings
 
@@ -28,19 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 """Name → module and attribute. A command is imported when it is used."""
 
 
-class _Commands(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
-        command: Any = getattr(import_module(entry[0]), entry[1])
-        return command if isinstance(command, click.Command) else None
-
-
-@click.group(cls=_Commands, invoke_without_command=True)
+@click.group(cls=LazyGroup, commands_in=COMMANDS, invoke_without_command=True)
 @settings_flags(of=ActSettings)
 @click.option(
     "--from",

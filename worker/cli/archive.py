@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any, Final
+from typing import Final
 
 import click
+
+from worker.cli.lazy import LazyGroup
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("worker.cli.archive_run", "run"),
@@ -16,19 +17,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 """Name → module and attribute. A command is imported when it is used."""
 
 
-class _Commands(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
-        command: Any = getattr(import_module(entry[0]), entry[1])
-        return command if isinstance(command, click.Command) else None
-
-
-@click.group(cls=_Commands)
+@click.group(cls=LazyGroup, commands_in=COMMANDS)
 def archive() -> None:
     """Keep the history in Parquet: archive topics, merge files, check them, and erase persons from them.
 
